@@ -1,0 +1,78 @@
+"""Where a run was made: a fixed list of facts that may be published.
+
+Covers versions, processor, memory, threads and the commit.  Leaves out, on purpose, everything that names a
+person or a place: user, host, home, working directory, environment variables.
+"""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import llmlab
+
+
+def facts(threads: int | None = None) -> dict[str, str | int | float]:
+    """Return what may be told about this machine and installation.
+
+    Args:
+        threads: how many threads torch used, if it ran.
+    """
+    here = commit()
+    told: dict[str, str | int | float] = {
+        "llmlab": llmlab.__version__ + (f" ({here})" if here else ""),
+        "python": platform.python_version(),
+        "torch": installed("torch"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count() or 0,
+        "memory_gb": round(memory_bytes() / 2**30, 1),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    return told if threads is None else told | {"threads": threads}
+
+
+def installed(package: str) -> str:
+    """Return the version of an installed package, or that it is missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def processor() -> str:
+    """Return the processor's or the board's name: ``Raspberry Pi 5 Model B Rev 1.0``, ``AMD EPYC``."""
+    board = Path("/proc/device-tree/model")
+    if board.is_file():
+        return board.read_text("utf-8", errors="replace").strip("\0 \n")
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def memory_bytes() -> int:
+    """Return the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_memory_mb() -> int:
+    """Return the most memory this process held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def commit() -> str:
+    """Return the commit that llmlab runs from, ``+changes`` if it was edited; empty outside its own checkout."""
+    checkout = Path(llmlab.__file__).resolve().parents[2]
+    if not (checkout / ".git").exists() or not (checkout / "pyproject.toml").is_file():
+        return ""
+    git = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+changes", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, timeout=5, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""

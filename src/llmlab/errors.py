@@ -1,0 +1,44 @@
+"""The ways a run can fail, one class per exit code.
+
+Covers every failure that is not a bug: each message names the option or file, says what was expected and
+the way out, and ``llmlab`` prints it as one line.  Leaves out printing and exiting, which are the command
+line's business.
+"""
+
+
+class LlmlabError(Exception):
+    """A failure with a message for people and an exit code for scripts."""
+
+    exit_code = 1
+
+
+class SettingError(LlmlabError):
+    """An option is out of range or does not go with another one."""
+
+    exit_code = 2
+
+
+class TextError(LlmlabError):
+    """The input text or file cannot be used."""
+
+    exit_code = 3
+
+
+class UnreachableError(LlmlabError):
+    """Data, a model or a tool is not here and could not be fetched."""
+
+    exit_code = 5
+
+
+class WriteError(LlmlabError):
+    """Something could not be written to disk."""
+
+    exit_code = 7
+
+
+class StoppedError(LlmlabError):
+    """A signal ended the run; the exit code is 128 plus the signal's number, as shells expect."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,155 @@
+"""From a Record to the files of its log entry: one Markdown page and its pictures.
+
+Pure functions: the same record gives the same bytes, today and in a year.  The page reads Why, How,
+Conditions, Results, Verdicts, Reproduce, Environment, Notes.  The region between the two notes markers
+belongs to the human and is carried over from the page that stands there.
+"""
+
+import json
+from collections.abc import Iterator
+
+from llmlab.report.escape import md_block, md_fence, md_text
+from llmlab.report.figure import THEMES, svg
+from llmlab.report.format import cell, is_text
+from llmlab.report.record import Record
+from llmlab.report.result import Column, Figure, Table
+
+PAGE = "entry.md"
+NOTES_BEGIN = "<!-- notes:begin (yours: what stands between these two lines is never overwritten) -->"
+NOTES_END = "<!-- notes:end -->"
+NO_NOTES = "*Nothing yet.*"
+
+
+class NotesLost(ValueError):  # noqa: N818 - says what would happen, and does not let it
+    """A page's notes markers are damaged, so its notes cannot be told from the rest."""
+
+
+def files(record: Record, old_page: str | None = None) -> dict[str, str]:
+    """Return every file of an entry by name, the record itself among them.
+
+    Args:
+        record: the truth.
+        old_page: the page that stands there, whose notes are kept.
+
+    Raises:
+        NotesLost: the old page has no pair of notes markers.
+    """
+    pictures = {_picture(figure, theme): svg(figure, theme) for figure in record.result.figures for theme in THEMES}
+    return {"record.json": record.json(), PAGE: page(record, old_page), **pictures}
+
+
+def page(record: Record, old_page: str | None = None) -> str:
+    """Return the entry as Markdown; see ``files``."""
+    notes = notes_of(old_page) if old_page is not None else md_block(record.note) or NO_NOTES
+    return "\n".join([*_front_matter(record), *_body(record), NOTES_BEGIN, "", notes, "", NOTES_END, ""])
+
+
+def notes_of(page: str) -> str:
+    """Return what a human wrote between the markers.
+
+    Raises:
+        NotesLost: the markers are not both there, in order.
+    """
+    begin, end = page.find("<!-- notes:begin"), page.rfind(NOTES_END)
+    start = page.find("\n", begin)
+    if begin < 0 or end < 0 or start < 0 or start > end:
+        raise NotesLost("its notes markers are missing or out of order")
+    return page[start:end].strip("\n")
+
+
+def title(record: Record) -> str:
+    """Return the entry's title, made only of names and numbers of ours: it appears unescaped in menus."""
+    settings, result = record.result.settings, record.result
+    dim = f", dim {settings['dim']}" if isinstance(settings.get("dim"), int) else ""
+    seeds = settings.get("seeds")
+    count = "" if not isinstance(seeds, int) else ", 1 seed" if seeds == 1 else f", {seeds} seeds"
+    status = "" if result.status == "complete" else f" ({result.status})"
+    refuted = [finding.claim for finding in result.findings if finding.verdict == "refuted"]
+    negative = f", refutes {' and '.join(refuted)}" if refuted else ""
+    return f"{result.experiment}{dim}{count}{negative}{status}, {record.created[:10]} {record.created[11:16]}"
+
+
+def _front_matter(record: Record) -> Iterator[str]:
+    verdicts = sorted({finding.verdict for finding in record.result.findings})
+    fields = {
+        "title": title(record),
+        "date": record.created,
+        "slug": record.name,
+        "categories": [record.result.experiment],
+        "tags": [record.result.status, *verdicts],
+    }
+    yield "---"
+    for name, value in fields.items():
+        # JSON is YAML; a date has to stand without quotes to be one.
+        yield f"{name}: {value if name == 'date' else json.dumps(value)}"
+    yield "---"
+
+
+def _body(record: Record) -> Iterator[str]:
+    result = record.result
+    yield f"\n# {md_text(title(record))}\n"
+    yield "\n\n".join(md_text(sentence) for sentence in result.summary)
+    if record.expectation:
+        yield f"\n**Expected beforehand:**\n\n{md_block(record.expectation)}"
+    yield "\n<!-- more -->\n"
+    yield f"## Why\n\n{md_text(result.why)}\n"
+    yield f"## How\n\n{md_text(result.how)}\n"
+    yield "## Conditions\n"
+    yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()})
+    yield "\n## Results\n"
+    yield from _results(record)
+    if result.findings:
+        yield "## Verdicts on claims of the seed documents\n"
+        rows = [[finding.claim, finding.verdict, finding.evidence] for finding in result.findings]
+        columns = [Column(name, "text") for name in ("claim", "verdict", "evidence")]
+        yield from _grid(columns, [[md_text(text) for text in row] for row in rows])
+    yield f"\n## Reproduce\n\n{md_fence(record.command, 'sh')}\n"
+    yield "## Environment\n"
+    yield from _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"})
+    yield "\n## Notes\n"
+
+
+def _results(record: Record) -> Iterator[str]:
+    result = record.result
+    for table in result.tables:
+        yield f"### {md_text(table.title)}\n"
+        yield from _grid(table.columns, [_cells(table, row) for row in range(len(table.rows))])
+        yield f"\n{md_text(table.caption)}\n"
+        for figure in result.figures:
+            if figure.after == table.name:
+                yield from _pictures(figure)
+    for figure in result.figures:
+        if figure.after not in {table.name for table in result.tables}:
+            yield from _pictures(figure)
+
+
+def _cells(table: Table, row: int) -> list[str]:
+    return [md_text(cell(value, column)) for value, column in zip(table.rows[row], table.columns, strict=True)]
+
+
+def _pictures(figure: Figure) -> Iterator[str]:
+    """Yield both pictures of a figure: the theme shows the one that fits (``#only-light``, ``#only-dark``)."""
+    yield f"### {md_text(figure.title)}\n"
+    for theme in THEMES:
+        yield f"![{md_text(figure.caption)}]({_picture(figure, theme)}#only-{theme})"
+    yield f"\n{md_text(figure.caption)}\n"
+
+
+def _picture(figure: Figure, theme: str) -> str:
+    return f"{figure.name}-{theme}.svg"
+
+
+def _pairs(name: str, values: dict[str, object]) -> Iterator[str]:
+    columns = [Column(name, "text"), Column("value", "text")]
+    yield from _grid(columns, [[md_text(key), md_text(str(value))] for key, value in values.items()])
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+
+
+def _grid(columns: list[Column], rows: list[list[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(md_text(column.name) for column in columns) + " |"
+    yield "|" + "|".join(" :--- " if is_text(column) else " ---: " for column in columns) + "|"
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"

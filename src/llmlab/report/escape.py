@@ -1,0 +1,67 @@
+"""The only doors through which text reaches a terminal, a Markdown page or an SVG.
+
+Notes, tokens and ``--text`` are somebody's words.  In a terminal they could clear the screen, in Markdown they
+could break the page, on the site they could run as script.  Everything that ``report`` writes goes through one
+of these functions, our own sentences too, so that none is forgotten.
+"""
+
+import re
+import shlex
+import unicodedata
+
+MARKDOWN_SPECIAL = re.compile(r"[&<>`*_\[\]{}|\\#!~^$]")
+LONGEST_NOTE = 2_000
+"""A longer note is cut, visibly: some texts take a Markdown parser time that grows with their square."""
+
+
+def printable(text: str) -> str:
+    """Return text without a single control, format, surrogate or unassigned character: one safe line.
+
+    Each becomes its code point, ``U+001B``; nothing is lost, nothing acts.  (Direction marks are format
+    characters too: text cannot be made to read backwards.)
+    """
+    return "".join(
+        f"U+{ord(character):04X}" if unicodedata.category(character) in _ACTING else character for character in text
+    )
+
+
+_ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def md_text(text: str) -> str:
+    """Return text that Markdown shows as it is: in a paragraph, a heading, a table cell or an alternative text."""
+    return MARKDOWN_SPECIAL.sub(lambda found: f"&#{ord(found[0])};", printable(text))
+
+
+def md_block(text: str) -> str:
+    """Return text of several lines as a Markdown paragraph with its line breaks kept.
+
+    The first character of each line is an entity unless it is a letter: no line can become a list, a
+    heading, an admonition or a file inclusion.
+    """
+    cut = text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + " … (cut)"
+    return "\\\n".join(_line_start(line.strip()) for line in cut.splitlines() if line.strip())
+
+
+def _line_start(line: str) -> str:
+    first, rest = line[0], line[1:]
+    return (md_text(first) if first.isalpha() else "".join(f"&#{ord(c)};" for c in printable(first))) + md_text(rest)
+
+
+def md_fence(text: str, language: str = "") -> str:
+    """Return text as a fenced code block that it cannot close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{printable(text)}\n{fence}"
+
+
+def shell_word(text: str) -> str:
+    """Return text quoted for a POSIX shell; with control characters in bash's ``$'…'`` form, on one line."""
+    if printable(text) == text:
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if printable(c) == c else _bash_escape(c) for c in escaped) + "'"
+
+
+def _bash_escape(character: str) -> str:
+    return f"\\U{ord(character):08x}"

@@ -1,0 +1,261 @@
+"""A Figure as SVG: one picture in light, one in dark, from the same data.
+
+Built with ElementTree, so nothing in a label can leave its text node; only shapes and text are ever written:
+no script, no style sheet, no link.  The same figure gives the same bytes everywhere.  Leaves out what to
+draw: the chapters decide that.
+"""
+
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from rich.cells import cell_len
+
+from llmlab.report.escape import printable
+from llmlab.report.result import Figure, Mark
+from llmlab.report.scale import Range, ranges, tick_label, ticks
+
+THEMES = ("light", "dark")
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 78
+FONT = "system-ui, sans-serif"
+
+# Okabe and Ito's colours, which the colour-blind can tell apart, a little lighter on dark ground.
+INK = {
+    "light": {
+        "text": "#1a1a1a",
+        "axis": "#767676",
+        "grid": "#e4e4e4",
+        "ground": "#ffffff",
+        "before": "#767676",
+        "path": "#9a9a9a",
+        "after": "#0072b2",
+        "track": "#9a9a9a",
+        "winner": "#d55e00",
+        "foot": "#00805c",
+        "other": "#767676",
+        "series": "#0072b2",
+        "floor": "#00805c",
+    },
+    "dark": {
+        "text": "#f0f0f0",
+        "axis": "#9a9a9a",
+        "grid": "#3a3d46",
+        "ground": "#1e2129",
+        "before": "#b0b0b0",
+        "path": "#8a8a8a",
+        "after": "#56b4e9",
+        "track": "#8a8a8a",
+        "winner": "#ff9d4d",
+        "foot": "#2fc49a",
+        "other": "#b0b0b0",
+        "series": "#56b4e9",
+        "floor": "#2fc49a",
+    },
+}
+
+
+@dataclass
+class Canvas:
+    """Where data coordinates land on the page, what has been drawn, and where labels already stand."""
+
+    root: Element
+    ink: dict[str, str]
+    xs: Range
+    ys: Range
+    width: int
+    height: int
+    taken: list[tuple[float, float, float, float]]
+
+    def x(self, value: float) -> float:
+        """Return the horizontal position of a data value."""
+        share = (value - self.xs[0]) / (self.xs[1] - self.xs[0])
+        return round(LEFT + share * (self.width - LEFT - RIGHT), 2)
+
+    def y(self, value: float) -> float:
+        """Return the vertical position of a data value."""
+        share = (value - self.ys[0]) / (self.ys[1] - self.ys[0])
+        return round(self.height - BOTTOM - share * (self.height - TOP - BOTTOM), 2)
+
+    def add(self, tag: str, **attributes: object) -> Element:
+        """Append one element; ``stroke_width`` becomes ``stroke-width``."""
+        return SubElement(self.root, tag, {key.replace("_", "-"): str(value) for key, value in attributes.items()})
+
+    def text(self, x: float, y: float, words: str, *, anchor: str = "middle", colour: str = "text") -> None:
+        """Append a line of text."""
+        element = self.add("text", x=x, y=y, text_anchor=anchor, fill=self.ink[colour], font_size=13)
+        element.text = printable(words)
+
+
+def svg(figure: Figure, theme: str) -> str:
+    """Return a figure as an SVG document.
+
+    Args:
+        figure: the picture's data; its title and caption become the text alternative.
+        theme: ``light`` or ``dark``.
+    """
+    width, height = (640, 600) if figure.equal_axes else (640, 380)
+    shape = (width - LEFT - RIGHT) / (height - TOP - BOTTOM)
+    root = Element(
+        "svg",
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "viewBox": f"0 0 {width} {height}",
+            "width": str(width),
+            "height": str(height),
+            "role": "img",
+            "font-family": FONT,
+        },
+    )
+    SubElement(root, "title").text = printable(figure.title)
+    SubElement(root, "desc").text = printable(figure.caption)
+    canvas = Canvas(root, INK[theme], *ranges(figure, shape), width, height, [])
+    canvas.add("rect", width=width, height=height, fill=canvas.ink["ground"])
+    _axes(canvas, figure)
+    for mark in figure.marks:
+        DRAW[mark.kind](canvas, mark)
+    for mark in figure.marks:
+        _labels(canvas, mark)
+    _legend(canvas, figure.marks)
+    return tostring(root, encoding="unicode") + "\n"
+
+
+def _axes(canvas: Canvas, figure: Figure) -> None:
+    left, right, top, bottom = LEFT, canvas.width - RIGHT, TOP, canvas.height - BOTTOM
+    for value in ticks(*canvas.xs, 8):
+        x = canvas.x(value)
+        canvas.add("line", x1=x, y1=top, x2=x, y2=bottom, stroke=canvas.ink["grid"])
+        canvas.text(x, bottom + 18, tick_label(value))
+    for value in ticks(*canvas.ys, 7):
+        y = canvas.y(value)
+        canvas.add("line", x1=left, y1=y, x2=right, y2=y, stroke=canvas.ink["grid"])
+        canvas.text(left - 8, y + 4, tick_label(value), anchor="end")
+    canvas.add("rect", x=left, y=top, width=right - left, height=bottom - top, fill="none", stroke=canvas.ink["axis"])
+    canvas.text((left + right) / 2, bottom + 38, figure.x_label)
+    middle = (top + bottom) / 2
+    canvas.text(14, middle, figure.y_label)
+    canvas.root[-1].set("transform", f"rotate(-90 14 {middle})")
+
+
+def _line(canvas: Canvas, mark: Mark) -> None:
+    points = " ".join(f"{canvas.x(x)},{canvas.y(y)}" for x, y in zip(mark.xs, mark.ys, strict=True))
+    line = canvas.add("polyline", points=points, fill="none", stroke=canvas.ink[mark.role], stroke_linejoin="round")
+    line.set("stroke-width", "2.5" if mark.role == "series" else "1.5")
+    if mark.role == "foot":
+        line.set("stroke-dasharray", "2 4")
+
+
+def _band(canvas: Canvas, mark: Mark) -> None:
+    there = [f"{canvas.x(x)},{canvas.y(y)}" for x, y in zip(mark.xs, mark.ys, strict=True)]
+    back = [f"{canvas.x(x)},{canvas.y(y)}" for x, y in zip(mark.xs, mark.tops, strict=True)]
+    canvas.add("polygon", points=" ".join(there + back[::-1]), fill=canvas.ink[mark.role], fill_opacity=0.25)
+
+
+def _level(canvas: Canvas, mark: Mark) -> None:
+    y = canvas.y(mark.ys[0])
+    canvas.add(
+        "line",
+        x1=LEFT,
+        y1=y,
+        x2=canvas.width - RIGHT,
+        y2=y,
+        stroke=canvas.ink[mark.role],
+        stroke_width=1.5,
+        stroke_dasharray="6 4",
+    )
+
+
+def _track(canvas: Canvas, mark: Mark) -> None:
+    """Draw a faint line through zero to both edges and an arrow from zero to the point."""
+    (x, y), colour = (mark.xs[0], mark.ys[0]), canvas.ink[mark.role]
+    reach = _reach(x, y, canvas.xs, canvas.ys), _reach(-x, -y, canvas.xs, canvas.ys)
+    ends = [(x * reach[0], y * reach[0]), (-x * reach[1], -y * reach[1])]
+    (x1, y1), (x2, y2) = ((canvas.x(a), canvas.y(b)) for a, b in ends)
+    canvas.add("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=colour, stroke_width=1, stroke_opacity=0.45)
+    tip, zero = (canvas.x(x), canvas.y(y)), (canvas.x(0.0), canvas.y(0.0))
+    width = 3.5 if mark.role == "winner" else 2
+    canvas.add("line", x1=zero[0], y1=zero[1], x2=tip[0], y2=tip[1], stroke=colour, stroke_width=width)
+    canvas.add("polygon", points=_arrow_head(zero, tip), fill=colour)
+
+
+def _reach(x: float, y: float, xs: Range, ys: Range) -> float:
+    """Return how many times (x, y) fits from zero to the frame, at most a thousand."""
+    steps = [(limit / value) for value, pair in ((x, xs), (y, ys)) for limit in pair if value * limit > 0]
+    return min([*steps, 1000.0])
+
+
+def _arrow_head(tail: tuple[float, float], tip: tuple[float, float]) -> str:
+    dx, dy = tip[0] - tail[0], tip[1] - tail[1]
+    length = (dx * dx + dy * dy) ** 0.5 or 1.0
+    ux, uy = dx / length * 11, dy / length * 11
+    corners = [tip, (tip[0] - ux - uy * 0.5, tip[1] - uy + ux * 0.5), (tip[0] - ux + uy * 0.5, tip[1] - uy - ux * 0.5)]
+    return " ".join(f"{x:.2f},{y:.2f}" for x, y in corners)
+
+
+def _points(canvas: Canvas, mark: Mark) -> None:
+    colour = canvas.ink[mark.role]
+    for x, y in zip(mark.xs, mark.ys, strict=True):
+        hollow = mark.role == "before"
+        canvas.add(
+            "circle",
+            cx=canvas.x(x),
+            cy=canvas.y(y),
+            r=6 if mark.labels or hollow else 3.5,
+            fill=canvas.ink["ground"] if hollow else colour,
+            stroke=colour if hollow else canvas.ink["ground"],
+            stroke_width=2 if hollow else 1,
+        )
+
+
+DRAW = {"line": _line, "band": _band, "level": _level, "points": _points, "track": _track}
+
+
+def _labels(canvas: Canvas, mark: Mark) -> None:
+    """Write each label beside its point, where the fewest other labels stand."""
+    for x, y, label in zip(mark.xs, mark.ys, mark.labels, strict=False):
+        across, down = canvas.x(x), canvas.y(y)
+        width = 7.5 * cell_len(printable(label)) + 2
+        places = [(12, -10), (12, 18), (-12 - width, -10), (-12 - width, 18), (-width / 2, -16), (-width / 2, 26)]
+        boxes = [(across + dx, down + dy - 12, across + dx + width, down + dy + 4) for dx, dy in places]
+        best = min(boxes, key=lambda box: _cost(canvas, box))
+        canvas.taken.append(best)
+        colour = "text" if mark.role == "track" else mark.role
+        canvas.text(round(best[0], 2), round(best[3] - 4, 2), label, anchor="start", colour=colour)
+        canvas.root[-1].set("font-weight", "600")
+
+
+def _cost(canvas: Canvas, box: tuple[float, float, float, float]) -> float:
+    """Return how badly a label's box would stand: overlap with other labels, and overhang over the frame."""
+    overlap = sum(
+        max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+        * max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+        for other in canvas.taken
+    )
+    out = max(0.0, LEFT - box[0]) + max(0.0, box[2] - canvas.width + RIGHT) + max(0.0, TOP - box[1])
+    return overlap + 20 * (out + max(0.0, box[3] - canvas.height + BOTTOM))
+
+
+def _legend(canvas: Canvas, marks: list[Mark]) -> None:
+    x, y = float(LEFT), canvas.height - 14
+    for mark in marks:
+        if mark.legend:
+            dash = {"stroke_dasharray": "6 4"} if mark.kind == "level" else {}
+            if mark.kind == "points":
+                at = Mark("points", mark.role, [0.0], [0.0])
+                _points(Canvas(canvas.root, canvas.ink, (0, 1), (0, 1), canvas.width, canvas.height, []), at)
+                canvas.root[-1].set("cx", str(x + 12))
+                canvas.root[-1].set("cy", str(y - 4))
+            else:
+                thick = 8 if mark.kind == "band" else 3
+                opacity = 0.25 if mark.kind == "band" else 1
+                canvas.add(
+                    "line",
+                    x1=x,
+                    y1=y - 4,
+                    x2=x + 24,
+                    y2=y - 4,
+                    stroke=canvas.ink[mark.role],
+                    stroke_width=thick,
+                    stroke_opacity=opacity,
+                    **dash,
+                )
+            canvas.text(x + 30, y, mark.legend, anchor="start")
+            x += 30 + 7 * len(mark.legend) + 20

@@ -1,0 +1,34 @@
+"""How one cell is written, the same in the terminal and on the page.
+
+A number never loses a digit to a narrow screen: it is short to begin with, and what surrounds it folds.
+"""
+
+from llmlab.report.result import Cell, Column
+
+NOTHING = "–"
+
+
+def cell(value: Cell, column: Column) -> str:
+    """Return a cell as text."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, str):
+        return value
+    if column.kind == "share":
+        return f"{value:.1%}"
+    if column.kind == "integer" or isinstance(value, int):
+        return f"{value:,}"
+    return number(value, column.digits)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a float with ``digits`` decimals, or in powers of ten where that would hide or bloat it."""
+    size = abs(value)
+    if size != 0 and (size < 0.5 * 10**-digits or size >= 1e6):
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}"
+
+
+def is_text(column: Column) -> bool:
+    """Return whether the column holds words, which may fold and stand at the left."""
+    return column.kind in ("text", "token")

@@ -1,0 +1,244 @@
+"""The experiment log on disk, and the only code that writes to it.
+
+One folder per entry, ``posts/<date>-<experiment>-<id>/``, with ``record.json`` (the truth), ``entry.md`` and the
+pictures.  A folder is built under a hidden name, synced, and put in place by one rename: an entry is there
+whole or not at all, whatever happens in between, and any number of processes can write at once.
+
+Leaves out what an entry says: ``entry``.
+"""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmlab.errors import SettingError, TextError, WriteError
+from llmlab.report import entry
+from llmlab.report.record import Record
+from llmlab.report.site import write_small_site
+
+HIDDEN = ".tmp-"
+STALE_SECONDS = 3600
+LARGEST_RECORD = 50_000_000
+
+
+@dataclass(frozen=True)
+class Logbook:
+    """The log of one site.
+
+    ``root`` holds the folder ``posts``; ``site`` is the folder with the site's ``mkdocs.yml``.
+    """
+
+    root: Path
+    site: Path
+
+    @classmethod
+    def at(cls, folder: Path | None = None) -> "Logbook":
+        """Return the log for a folder, or for the working directory.
+
+        Inside a site (an ``mkdocs.yml`` in or above the folder) the log is that site's ``docs/log``, or the given
+        folder if it lies deeper in the site.  Elsewhere the folder, by default ``llmlab-log``, is a small site
+        of its own, or will be once something is put.
+        """
+        here = (folder or Path.cwd()).resolve()
+        for above in (here, *here.parents):
+            if (above / "mkdocs.yml").is_file():
+                return cls(here if folder and above != here else above / "docs" / "log", above)
+        site = here if folder else here / "llmlab-log"
+        return cls(site / "docs" / "log", site)
+
+    @property
+    def posts(self) -> Path:
+        """The folder of the entries."""
+        return self.root / "posts"
+
+    def check_writable(self) -> None:
+        """Refuse early, before an experiment runs, what would fail after it.
+
+        Raises:
+            WriteError: the log folder cannot be made or written to.
+        """
+        there = next(folder for folder in (self.posts, *self.posts.parents) if folder.exists())
+        missing_parent = not self.site.parent.is_dir()
+        if missing_parent:
+            raise WriteError(f"--log-dir: {self.site.parent} does not exist; make it, or choose another folder")
+        if not there.is_dir():
+            raise WriteError(f"--log-dir: {there} is a file, not a folder; choose another folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise WriteError(f"--log-dir: {there} cannot be written to; choose another folder, or --no-log")
+
+    def put(self, record: Record) -> tuple[Record, Path]:
+        """Write one entry and return it (its id is fresh) with the path of its page.
+
+        Raises:
+            WriteError: nothing was written; the message says why.
+        """
+        try:
+            self.posts.mkdir(parents=True, exist_ok=True)
+            if not (self.site / "mkdocs.yml").is_file():
+                write_small_site(self.site)
+            self._sweep()
+            while True:
+                record = replace(record, id=secrets.token_hex(4))
+                if self._put_as(record):
+                    return record, self.posts / record.name / entry.PAGE
+        except OSError as error:
+            raise WriteError(_reason(error, self.posts)) from error
+
+    def _put_as(self, record: Record) -> bool:
+        """Write the entry under its id; False if that id is taken."""
+        hidden = self.posts / f"{HIDDEN}{record.id}"
+        try:
+            hidden.mkdir()
+        except FileExistsError:
+            return False
+        try:
+            for name, text in entry.files(record).items():
+                write_synced(hidden / name, text)
+            sync_folder(hidden)
+            if (self.posts / record.name).exists():
+                return False
+            hidden.rename(self.posts / record.name)
+            sync_folder(self.posts)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+        return True
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left under a hidden name an hour ago or longer."""
+        for left in self.posts.glob(f"{HIDDEN}*"):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+    def folders(self) -> list[Path]:
+        """Return the folders of all entries, oldest first."""
+        if not self.posts.is_dir():
+            return []
+        return sorted(folder for folder in self.posts.iterdir() if not folder.name.startswith(".") and folder.is_dir())
+
+    def read(self) -> Iterator[tuple[Path, Record | ValueError]]:
+        """Yield each entry's folder with its record, or with what is wrong with it: one bad entry hides no other."""
+        for folder in self.folders():
+            try:
+                yield folder, read_record(folder)
+            except ValueError as error:
+                yield folder, error
+
+    def find(self, id_or_name: str) -> tuple[Path, Record]:
+        """Return the one entry whose id or folder name starts as given.
+
+        Raises:
+            SettingError: none does, or several do.
+            TextError: the entry cannot be read.
+        """
+        found = [
+            folder
+            for folder in self.folders()
+            if folder.name.startswith(id_or_name) or folder.name.rsplit("-", 1)[-1].startswith(id_or_name)
+        ]
+        if not id_or_name or len(found) != 1:
+            few = "no entry" if not found else f"{len(found)} entries"
+            raise SettingError(f"ID: {few} in this log begin with {id_or_name!r}; see llmlab log list")
+        try:
+            return found[0], read_record(found[0])
+        except ValueError as error:
+            raise TextError(f"{found[0].name}/record.json: {error}") from error
+
+    def render(self, *, only_check: bool = False) -> Iterator[tuple[str, str]]:
+        """Rebuild every page and picture from its record, and yield (entry name, what happened).
+
+        What happened is ``same``, ``rendered`` (``differs`` when only checking) or ``skipped: <why>``.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        for folder, record in self.read():
+            if isinstance(record, ValueError):
+                yield folder.name, f"skipped: {record}"
+                continue
+            try:
+                changed = self._changed(folder, record)
+            except (entry.NotesLost, UnicodeDecodeError) as error:
+                yield folder.name, f"skipped: {error}"
+                continue
+            if changed and not only_check:
+                for name, text in changed.items():
+                    replace_file(folder / name, text)
+            yield folder.name, "same" if not changed else "differs" if only_check else "rendered"
+
+    def _changed(self, folder: Path, record: Record) -> dict[str, str]:
+        """Return the files that are not what the record says; the record itself is never touched."""
+        page = folder / entry.PAGE
+        old_page = page.read_text("utf-8") if page.is_file() else None
+        wanted = entry.files(record, old_page)
+        del wanted["record.json"]
+        return {
+            name: text
+            for name, text in wanted.items()
+            if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
+        }
+
+
+def read_record(folder: Path) -> Record:
+    """Return the record in a folder.
+
+    Raises:
+        ValueError: it is missing, a link, oversized, not UTF-8 or not a record.
+    """
+    path = folder / "record.json"
+    try:
+        if path.is_symlink() or path.stat().st_size > LARGEST_RECORD:
+            raise ValueError("a link or an oversized file in place of record.json")
+        record = Record.from_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"record.json: {error.strerror}") from error
+    except RecursionError as error:
+        raise ValueError("record.json: nested too deeply") from error
+    if record.name != folder.name:
+        raise ValueError(f"record.json belongs to {record.name}")
+    return record
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace a file in one step: readers see the old one or the new one.
+
+    Raises:
+        WriteError: it could not be written; the old one stands.
+    """
+    hidden = path.with_name(f"{HIDDEN}{secrets.token_hex(4)}")
+    try:
+        write_synced(hidden, text)
+        hidden.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise WriteError(_reason(error, path)) from error
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's names are on the disk; a rename without it can be undone by a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: OSError, path: Path) -> str:
+    try:
+        free = f", {shutil.disk_usage(path if path.is_dir() else path.parent).free / 1e6:.1f} MB free"
+    except OSError:
+        free = ""
+    return f"the log entry was not written to {path}: {error.strerror or error}{free}; choose another --log-dir"

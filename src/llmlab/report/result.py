@@ -1,0 +1,172 @@
+"""What a chapter hands over: plain data, nothing else.
+
+A Result holds floats, strings, lists and dictionaries; no tensors, no paths, no clock.  Tables, plots, log
+entries and the JSON document are all made from it, and it survives a round trip through strict JSON.
+
+Leaves out when, where and by which command the run was made: ``record`` adds that.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    ``kind`` says how its cells are shown: ``text`` (ours), ``token`` (from the user's text), ``integer``,
+    ``number`` (a float with ``digits`` decimals) or ``share`` (a float from 0 to 1, shown in per cent).
+    """
+
+    name: str
+    kind: str = "number"
+    digits: int = 4
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under typed columns, with a caption that says what to see in them."""
+
+    name: str
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One thing in a figure.
+
+    ``kind``: ``line`` (through the points), ``band`` (between ``ys`` and ``tops``), ``points``, ``track`` (the
+    line through zero and the one point given, with an arrow up to it) or ``level`` (horizontal, at ``ys[0]``).
+    ``role`` chooses the colour and is the same word in every figure: before, after, path, track, winner,
+    foot, other, series, floor.
+    """
+
+    kind: str
+    role: str
+    xs: list[float]
+    ys: list[float]
+    labels: list[str] = field(default_factory=list)
+    legend: str = ""
+    tops: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as data.  ``caption`` says in words and numbers what it shows; it is the text alternative too.
+
+    ``after`` names the table that the picture belongs under; without one it comes last.
+    """
+
+    name: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    marks: list[Mark]
+    equal_axes: bool = False
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What this run says about one claim of the seed documents.
+
+    ``verdict``: ``supported``, ``refuted``, ``refined`` (true with a limit that the evidence names) or
+    ``inconclusive``.
+    """
+
+    claim: str
+    verdict: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything one run found.
+
+    ``metrics`` maps the names of the contract to numbers; ``None`` stands for "no finite number", and then
+    ``<name>_reason`` says why.  ``samples`` keeps the headline metrics per seed, so that two runs can be
+    compared seed by seed.  ``summary`` is what one would say of the run in a few sentences.
+    """
+
+    experiment: str
+    settings: dict[str, Any]
+    why: str
+    how: str
+    status: str = "complete"
+    metrics: dict[str, Any] = field(default_factory=dict)
+    summary: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def diverged(cls, experiment: str, settings: dict[str, Any], why: str, how: str, update: int) -> "Result":
+        """Return the result of a run whose numbers stopped being finite at an update."""
+        reason = f"diverged at update {update}"
+        return cls(
+            experiment,
+            settings,
+            why,
+            how,
+            status="diverged",
+            metrics={"loss": None, "loss_reason": reason},
+            summary=[
+                f"The run {reason}: a loss or a parameter was no longer a finite number.",
+                "Nothing was learned that could be reported; a smaller learning rate is the usual way out.",
+            ],
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as strict JSON values: every non-finite number becomes ``None``."""
+        document = asdict(self)
+        for name, value in self.metrics.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                document["metrics"][name + "_reason"] = f"not a finite number: {value}"
+        return _without_non_finite(document)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "Result":
+        """Return the result that ``document`` wrote.
+
+        Raises:
+            KeyError, TypeError: the document is not one of ours.
+        """
+        known = {name: document[name] for name in cls.__dataclass_fields__}
+        known["tables"] = [
+            Table(**{**table, "columns": [Column(**column) for column in table["columns"]]})
+            for table in known["tables"]
+        ]
+        known["figures"] = [
+            Figure(**{**figure, "marks": [Mark(**mark) for mark in figure["marks"]]}) for figure in known["figures"]
+        ]
+        known["findings"] = [Finding(**finding) for finding in known["findings"]]
+        return cls(**known)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 seed``, ``1,000 seeds``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def rounded(values: Iterable[float], digits: int = 6) -> list[float]:
+    """Return floats cut to significant digits, so that a record stays small enough to read."""
+    return [float(f"{value:.{digits}g}") for value in values]
+
+
+def _without_non_finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_non_finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_non_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

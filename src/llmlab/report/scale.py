@@ -1,0 +1,62 @@
+"""Axes: the range that shows a figure, and round numbers to label it with.
+
+Shared by the terminal's picture and the SVG, so that both show the same range.
+"""
+
+import math
+
+from llmlab.report.result import Figure
+
+Range = tuple[float, float]
+
+
+def ranges(figure: Figure, shape: float) -> tuple[Range, Range]:
+    """Return the x and y range of a figure.
+
+    Args:
+        figure: where tracks start at zero, zero is in the range; a curve begins at its first point.
+        shape: width of the drawing area divided by its height, for figures with equal axes.
+    """
+    xs = [x for mark in figure.marks for x in mark.xs]
+    ys = [y for mark in figure.marks for y in (*mark.ys, *mark.tops)]
+    if any(mark.kind == "track" for mark in figure.marks):
+        xs, ys = [*xs, 0.0], [*ys, 0.0]
+    curve = all(mark.kind in ("line", "band", "level") for mark in figure.marks)
+    wide, high = _padded(xs, 0.0 if curve else 0.08), _padded(ys, 0.08)
+    return _same_unit(wide, high, shape) if figure.equal_axes else (wide, high)
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Return at most about ``most`` round numbers between two others.
+
+    Example:
+        >>> ticks(-1.2, 2.3, 4)
+        [-1.0, 0.0, 1.0, 2.0]
+    """
+    rough = (high - low) / max(most, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, 12) + 0.0 for number in range(first, last + 1)]
+
+
+def tick_label(value: float) -> str:
+    """Return a tick's number without superfluous zeros."""
+    return f"{value:.6g}"
+
+
+def _padded(values: list[float], margin: float) -> Range:
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    all_one = high - low <= 1e-9 * max(abs(low), abs(high), 1e-300)
+    extra = (abs(high) * 0.1 or 1.0) if all_one else (high - low) * margin
+    return low - extra, high + extra
+
+
+def _same_unit(xs: Range, ys: Range, shape: float) -> tuple[Range, Range]:
+    """Widen one range so that a unit is equally long on both axes."""
+    wide, high = xs[1] - xs[0], ys[1] - ys[0]
+    if wide < high * shape:
+        extra = (high * shape - wide) / 2
+        return (xs[0] - extra, xs[1] + extra), ys
+    extra = (wide / shape - high) / 2
+    return xs, (ys[0] - extra, ys[1] + extra)

@@ -1,0 +1,57 @@
+"""The small site that a log outside any checkout lives in: three files, so that ``log serve`` has a site to show.
+
+Leaves out the project's own site, whose ``mkdocs.yml`` stands at the top of the checkout.
+"""
+
+from pathlib import Path
+
+MKDOCS = """\
+# A small site for your llmlab log.  Show it with: llmlab log serve
+site_name: llmlab log
+theme:
+  name: material
+  font: false
+  palette:
+    - media: "(prefers-color-scheme: light)"
+      scheme: default
+      toggle: {icon: material/weather-night, name: Switch to dark}
+    - media: "(prefers-color-scheme: dark)"
+      scheme: slate
+      toggle: {icon: material/weather-sunny, name: Switch to light}
+plugins:
+  - search
+  - blog:
+      blog_dir: log
+      post_url_format: "{slug}"
+      archive: false
+markdown_extensions:
+  - tables
+nav:
+  - index.md
+  - Log: log/index.md
+"""
+
+INDEX = """\
+# My llmlab log
+
+Every run of an llmlab chapter adds an entry to the [log](log/index.md).
+What you write between an entry's notes markers is kept when entries are rendered anew.
+"""
+
+LOG_INDEX = "# Log\n\nNewest first.\n"
+
+
+def write_small_site(site: Path) -> None:
+    """Write the site's files where they are missing.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    for name, text in {"mkdocs.yml": MKDOCS, "docs/index.md": INDEX, "docs/log/index.md": LOG_INDEX}.items():
+        path = site / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        except FileExistsError:
+            continue

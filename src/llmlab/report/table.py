@@ -1,0 +1,126 @@
+"""From a Result to what the terminal shows: rich tables, pictures, findings, and the result in short.
+
+Fits forty columns: words fold, numbers do not, and a table that cannot fit is turned into one block of
+``name value`` lines per row.  No markup is ever parsed, so a token like ``[red]`` is shown, not obeyed.
+"""
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from llmlab.report.escape import printable
+from llmlab.report.format import cell, is_text
+from llmlab.report.plot import plot
+from llmlab.report.record import Record
+from llmlab.report.result import Figure, Finding, Result, Table
+
+VERDICT_STYLE = {"supported": "green", "refuted": "red", "refined": "yellow", "inconclusive": "dim"}
+GAP = 2
+"""Blank columns between two columns of a table."""
+
+
+def report(record: Record, console: Console) -> Iterator[RenderableType]:
+    """Yield everything a run shows, in reading order: tables with their pictures, findings, the result in short."""
+    result = record.result
+    yield heading(f"{result.experiment}: {result.why}")
+    for table in result.tables:
+        yield table_view(table, console)
+        for figure in result.figures:
+            if figure.after == table.name:
+                yield figure_view(figure, console)
+    for figure in result.figures:
+        if figure.after not in {table.name for table in result.tables}:
+            yield figure_view(figure, console)
+    if result.findings:
+        yield findings_view(result.findings)
+    yield in_short(result, record.expectation)
+
+
+def heading(text: str) -> Text:
+    """Return a line that opens a part."""
+    return Text(printable(text), style="bold")
+
+
+def table_view(table: Table, console: Console) -> RenderableType:
+    """Return a table, or blocks of lines where the console is too narrow for it."""
+    grid, needed = _grid(table)
+    body: RenderableType = grid if needed <= console.width else _blocks(table)
+    return _part(table.title, body, table.caption)
+
+
+def figure_view(figure: Figure, console: Console) -> RenderableType:
+    """Return a picture drawn with characters, at most 76 columns wide."""
+    return _part(figure.title, plot(figure, min(console.width, 76), ascii_only=not _unicode(console)), figure.caption)
+
+
+def findings_view(findings: list[Finding]) -> RenderableType:
+    """Return what the run says about claims of the seed documents."""
+    lines = [
+        Text.assemble(
+            (f"{finding.claim} ", "bold"),
+            (f"{finding.verdict}: ", VERDICT_STYLE[finding.verdict]),
+            printable(finding.evidence),
+        )
+        for finding in findings
+    ]
+    return _part("Claims of the seed documents", Group(*lines), "")
+
+
+def in_short(result: Result, expectation: str) -> RenderableType:
+    """Return the result in a few sentences, beside what was expected."""
+    lines = [Text(printable(sentence)) for sentence in result.summary]
+    if expectation:
+        lines.insert(0, Text.assemble(("You expected: ", "italic"), printable(expectation)))
+    return _part("In short", Group(*lines), "")
+
+
+def _part(title: str, body: RenderableType, caption: str) -> RenderableType:
+    parts: list[RenderableType] = [Text(), Text(printable(title), style="bold cyan"), body]
+    if caption:
+        parts.append(Text(printable(caption), style="dim"))
+    return Group(*parts)
+
+
+def _grid(table: Table) -> tuple[RichTable, int]:
+    """Return the table and the least width at which no number and no token is cut."""
+    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    needed = -1
+    for index, column in enumerate(table.columns):
+        cells = [printable(cell(row[index], column)) for row in table.rows]
+        folds = column.kind == "text"
+        title = printable(column.name).split(" ")
+        words = [word for text in cells for word in text.split(" ")] if folds else cells
+        least = max(cell_len(text) for text in [*title, *words])
+        grid.add_column(
+            Text(" ".join(title) if is_text(column) else "\n".join(title)),
+            justify="left" if is_text(column) else "right",
+            no_wrap=not folds,
+            min_width=least,
+            vertical="bottom",
+        )
+        needed += least + GAP
+    for row in table.rows:
+        grid.add_row(*(Text(printable(cell(value, column))) for value, column in zip(row, table.columns, strict=True)))
+    return grid, needed
+
+
+def _blocks(table: Table) -> RenderableType:
+    words = [index for index, column in enumerate(table.columns) if is_text(column)]
+    width = max(len(column.name) for column in table.columns)
+    lines: list[RenderableType] = []
+    for row in table.rows:
+        cells = [printable(cell(value, column)) for value, column in zip(row, table.columns, strict=True)]
+        lines.append(Text(" ".join(cells[index] for index in words) or cells[0], style="bold"))
+        for index, column in enumerate(table.columns):
+            if index not in words:
+                lines.append(Padding(Text(f"{printable(column.name):<{width}} {cells[index]:>10}"), (0, 0, 0, 2)))
+    return Group(*lines)
+
+
+def _unicode(console: Console) -> bool:
+    return console.encoding.lower().startswith("utf")

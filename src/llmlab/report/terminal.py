@@ -1,0 +1,104 @@
+"""Where output goes: standard output and standard error as they really are.
+
+Covers terminals that know only ASCII, readers that stop reading (``| head``), terminals that are gone and disks
+that are full.  A run never fails because nobody listens.  Leaves out what is printed.
+"""
+
+import codecs
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+
+from llmlab.errors import WriteError
+from llmlab.report.escape import printable
+
+ASCII = {
+    "−": "-",
+    "–": "-",
+    "…": "...",
+    "→": "->",
+    "␣": "_",
+    "•": "*",
+    "·": ".",
+    "○": "o",
+    "±": "+-",
+    "×": "x",
+    "─": "-",
+}
+
+
+def _spell_out(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an output's encoding lacks: our own signs by their look, the rest by its code point."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(ASCII.get(sign, f"U+{ord(sign):04X}") for sign in missing), error.end
+
+
+codecs.register_error("llmlab", _spell_out)
+
+
+def prepare() -> None:
+    """Make both streams safe for any character."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # closed streams are None, captured ones may be anything
+            stream.reconfigure(errors="llmlab")  # type: ignore[union-attr]
+
+
+def console() -> Console:
+    """Return a console for standard output that parses no markup and highlights nothing."""
+    return Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print renderables on standard output.
+
+    Raises:
+        WriteError: the output is a file that cannot be written to.
+    """
+    target = console()
+    with _listening():
+        with target.capture() as captured:
+            for part in parts:
+                target.print(part)
+        lines = captured.get().split("\n")
+        write("\n".join(lines if target.is_terminal else (line.rstrip() for line in lines)))
+
+
+def write(text: str) -> None:
+    """Write text to standard output; a reader that has gone away is no failure.
+
+    Raises:
+        WriteError: the output is a file that cannot be written to.
+    """
+    if sys.stdout is not None:
+        with _listening():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _to_nowhere()
+    except OSError as error:
+        _to_nowhere()
+        raise WriteError(f"standard output: {error.strerror}") from error
+
+
+def _to_nowhere() -> None:
+    """Point standard output at nothing, or Python would try once more, and complain, when it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(message: str) -> None:
+    """Print one line for people on standard error."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(printable(message) + "\n")
+        sys.stderr.flush()

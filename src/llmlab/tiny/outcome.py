@@ -1,0 +1,93 @@
+"""What is read off a trained stack of tiny models, one number per seed.
+
+Covers the metrics that the tiny chapters report, under the names of the contract, and how numbers per seed
+become metrics with intervals.  Leaves out tables and words: the chapters.
+"""
+
+import torch
+from torch import Tensor
+
+from llmlab.measure.entropy import conditional_entropy
+from llmlab.measure.geometry import distances, moved
+from llmlab.measure.ranks import quantiles, rank_correlation
+from llmlab.measure.stats import mean_interval, share_interval
+from llmlab.text.pairs import Pairs
+from llmlab.tiny.training import TinyRun
+
+
+def per_seed(run: TinyRun, focus: int) -> dict[str, Tensor]:
+    """Return each headline metric as an (S,) tensor; a boolean one is a share of seeds.
+
+    ``p_next`` and ``correct_fraction`` speak of the token that follows ``focus`` most often; where several do,
+    ``p_next`` takes the first in the text and each of them counts as correct.
+    """
+    followers = run.pairs.followers(focus)
+    highest = max(followers.values())
+    right = torch.tensor([token for token, share in followers.items() if share == highest])
+    after_focus = run.after.probabilities()[:, focus]  # (S, V)
+    return {
+        "loss": run.losses[-1],
+        "p_next": after_focus[:, next(iter(followers))],
+        "correct_fraction": torch.isin(after_focus.argmax(-1), right),
+        "embedding_moved": moved(run.before.embedding, run.after.embedding).mean(-1),
+        "linear_moved": moved(run.before.weight, run.after.weight).mean(-1),
+    }
+
+
+def movement_per_seed(run: TinyRun, focus: int) -> dict[str, Tensor]:
+    """Return the metrics that chapter 2 adds, each (S,): distances, who names the winner, and what tells P.
+
+    The two rank correlations compare, over all pairs of an input and another token, P(next | input) with
+    closeness (minus the distance of the two embeddings) and with the inner product that the model uses.
+    """
+    probabilities = run.after.probabilities()
+    products = run.after.embedding @ run.after.weight.transpose(1, 2)  # (S, V, V): scores without bias
+    after = distances(run.after.embedding)
+    found = {
+        "score_argmax_agrees_fraction": products[:, focus].argmax(-1) == probabilities[:, focus].argmax(-1),
+        "rank_correlation_closeness": rank_correlation(*_other_tokens(run, -after, probabilities)),
+        "rank_correlation_product": rank_correlation(*_other_tokens(run, products, probabilities)),
+    }
+    other = next_other_token(run.pairs, focus)
+    if other is not None:
+        before = (run.before.embedding[:, focus] - run.before.embedding[:, other]).norm(dim=-1)
+        found["distance_before"] = before
+        found["distance_after"] = after[:, focus, other]
+        found["distance_shrank_fraction"] = after[:, focus, other] < before
+    return found
+
+
+def next_other_token(pairs: Pairs, focus: int) -> int | None:
+    """Return the token that follows ``focus`` most often and is not ``focus`` itself, if there is one."""
+    return next((token for token in pairs.followers(focus) if token != focus), None)
+
+
+def _other_tokens(run: TinyRun, *tables: Tensor) -> list[Tensor]:
+    """Return (S, V, V) tables as (S, pairs) of inputs and other tokens: a token is at distance 0 from itself."""
+    size = len(run.pairs.vocabulary)
+    keep = ~torch.eye(size, dtype=torch.bool)
+    keep[run.pairs.unseen()] = False
+    return [table[:, keep] for table in tables]
+
+
+def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, float | str | None]:
+    """Return the contract's metrics: means over seeds with ``_sd``, ``_low``, ``_high``; see ``stats``."""
+    found: dict[str, float | str | None] = {"loss_floor": conditional_entropy(run.pairs.counts)}
+    for name, values in samples.items():
+        found |= interval(name, values)
+    names = ("loss_p05", "loss_p50", "loss_p95")
+    found |= dict(zip(names, quantiles(samples["loss"], 0.05, 0.5, 0.95), strict=True))
+    by_token = moved(run.before.embedding, run.after.embedding)  # (S, V)
+    for number, token in enumerate(run.pairs.vocabulary.tokens):
+        found |= interval(f"moved_{token}", by_token[:, number])
+    unseen = run.pairs.unseen()
+    found["unseen_moved_max"] = float(by_token[:, unseen].max()) if unseen else None
+    if not unseen:
+        found["unseen_moved_max_reason"] = "every token of the text is an input"
+    return found
+
+
+def interval(name: str, values: Tensor) -> dict[str, float]:
+    """Return a metric with its interval: a share of seeds for booleans, otherwise a mean."""
+    summary = (share_interval if values.dtype == torch.bool else mean_interval)(values.tolist())
+    return {name + suffix: value for suffix, value in summary.items()}

@@ -1,0 +1,1 @@
+"""One training loop, and the update rules written as their equations."""

@@ -1,0 +1,62 @@
+"""The training loop, once.
+
+Freezing is data: ``trained`` names the parameters that may change, all others are never handed to the
+optimiser.  The loop knows neither the model nor the text; ``gradients`` is a function that returns the
+present loss and gradients.  Leaves out progress bars and files: ``on_step`` is where they hook in.
+"""
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor
+
+from llmlab.train.optimizer import Optimizer
+
+OnStep = Callable[[int, int], None]
+"""Called after each update with the number of the update (from 1) and the number of updates planned."""
+
+
+class Diverged(Exception):  # noqa: N818 - a fact about the run, not a mistake of the caller
+    """The loss, or a parameter after the last update, is no longer a finite number."""
+
+    def __init__(self, update: int, losses: Tensor) -> None:
+        super().__init__(f"diverged at update {update}")
+        self.update = update
+        self.losses = losses  # (update - 1, S): the losses until then
+
+
+def fit(
+    parameters: dict[str, Tensor],
+    gradients: Callable[[], tuple[Tensor, dict[str, Tensor]]],
+    optimizer: Optimizer,
+    *,
+    trained: Collection[str],
+    updates: int,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Change the trained parameters in place and return the loss before each update, (updates, S).
+
+    Args:
+        parameters: every parameter by name.
+        gradients: returns the loss, (S,), and the gradient of each parameter, at the present parameters.
+        optimizer: the update rule, with its state.
+        trained: names of the parameters that may change.
+        updates: how many updates.
+        on_step: called after each update.
+
+    Raises:
+        Diverged: a loss is not finite, or a parameter is not after the last update.
+    """
+    free = {name: parameter for name, parameter in parameters.items() if name in trained}
+    losses: list[Tensor] = []
+    for update in range(1, updates + 1):
+        loss, gradient = gradients()
+        if not loss.isfinite().all():
+            raise Diverged(update, torch.stack(losses) if losses else loss[None][:0])
+        losses.append(loss)
+        optimizer.update(free, gradient)
+        if on_step:
+            on_step(update, updates)
+    if not all(bool(parameter.isfinite().all()) for parameter in free.values()):
+        raise Diverged(updates, torch.stack(losses))
+    return torch.stack(losses)

@@ -1,0 +1,83 @@
+"""Three update rules, each as its equation on one page.
+
+With gradient g of a parameter p at update t and learning rate r:
+
+SGD      p <- p - r g
+
+Adam     m <- b1 m + (1 - b1) g             a running mean of the gradient
+         v <- b2 v + (1 - b2) g^2           a running mean of its square, per coordinate
+         p <- p - r (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+
+AdamW    p <- p (1 - r d), then Adam        d is the weight decay; it reaches parameters without gradient too
+
+SGD treats all directions alike.  Adam divides coordinate by coordinate, so the axes it is written in
+matter: turn the axes, and it takes another way.
+
+Sources: Kingma and Ba, "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled weight decay
+regularization" (2019), algorithm 2.  ``torch.optim`` is the oracle in the tests; it is not used here because
+its first use imports some 900 modules, as slow as importing torch itself.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Optimizer(Protocol):
+    """Anything that changes named parameters in place, given their gradients."""
+
+    def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
+        """Apply one update to every parameter; gradients of other names are ignored."""
+
+
+class SGD:
+    """Plain gradient descent."""
+
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+
+    def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
+        """Apply one update to every parameter."""
+        for name, parameter in parameters.items():
+            parameter.add_(gradients[name], alpha=-self.lr)
+
+
+class Adam:
+    """Adam; with ``weight_decay`` it is AdamW."""
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+        self.updates = 0
+        self.mean: dict[str, Tensor] = {}
+        self.square: dict[str, Tensor] = {}
+
+    def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
+        """Apply one update to every parameter."""
+        self.updates += 1
+        b1, b2 = self.betas
+        mean_correction, square_correction = 1 - b1**self.updates, 1 - b2**self.updates
+        for name, parameter in parameters.items():
+            gradient = gradients[name]
+            mean = self.mean.setdefault(name, torch.zeros_like(parameter))
+            square = self.square.setdefault(name, torch.zeros_like(parameter))
+            if self.weight_decay:
+                parameter.mul_(1 - self.lr * self.weight_decay)
+            mean.lerp_(gradient, 1 - b1)
+            square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
+            denominator = (square.sqrt() / square_correction**0.5).add_(self.eps)
+            parameter.addcdiv_(mean, denominator, value=-self.lr / mean_correction)
+
+
+def optimizer_named(name: str, lr: float, weight_decay: float = 0.0) -> Optimizer:
+    """Return a fresh optimiser: ``sgd``, ``adam``, or ``adamw`` (the only one that decays weights)."""
+    if name == "sgd":
+        return SGD(lr)
+    return Adam(lr, weight_decay=weight_decay if name == "adamw" else 0.0)
