@@ -1,0 +1,202 @@
+"""One thin command per chapter, made from the fields of its settings.
+
+Each does the same: check the options, run the chapter, put the entry into the log, show it.  Leaves out what a
+chapter computes and how it is shown.
+"""
+
+import dataclasses
+import gc
+import importlib
+import inspect
+import json
+import os
+import signal
+import sys
+import time
+import types
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmlab import settings as declared
+from llmlab.cli.progress import Progress
+from llmlab.errors import StoppedError, TextError, WriteError
+from llmlab.report import terminal
+from llmlab.report.escape import shell_word
+from llmlab.report.logbook import Logbook
+from llmlab.report.record import Record
+
+DIVERGED = 6
+LONGEST_INPUT = 64_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Chapter:
+    """A command's settings, its module (named, not imported: it imports torch) and its help."""
+
+    settings: type[declared.TinySettings]
+    module: str
+    help: str
+
+
+CHAPTERS = {
+    "phase1": Chapter(
+        declared.Phase1Settings, "llmlab.phase1", "Train only the output layer; the embedding is frozen."
+    ),
+    "phase1-2": Chapter(
+        declared.Phase12Settings, "llmlab.phase1_2", "How embeddings move, and what an inner product decides."
+    ),
+}
+
+
+def command(name: str) -> Callable[..., Any]:
+    """Return a function whose signature, as Typer reads it, is the chapter's settings and the run options."""
+    settings_type = CHAPTERS[name].settings
+
+    def run(context: typer.Context, **values: Any) -> int:
+        given = [key for key in values if str(context.get_parameter_source(key)).endswith("COMMANDLINE")]
+        own = {field.name for field in dataclasses.fields(settings_type)}
+        options = declared.RunOptions(**{key: value for key, value in values.items() if key not in own})
+        chosen = {key: value for key, value in values.items() if key in own}
+        if chosen["text"] == "-":
+            chosen["text"] = _standard_input()
+        settings = settings_type(**chosen)
+        return _run(name, settings, options, _command_line(name, settings, [key for key in given if key in own]))
+
+    fields = [*dataclasses.fields(settings_type), *dataclasses.fields(declared.RunOptions)]
+    annotations = {field.name: _annotation(field) for field in fields}
+    parameters = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotations[field.name]
+        )
+        for field in fields
+    ]
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+    run.__annotations__ = {"context": typer.Context, **annotations}
+    return run
+
+
+def _annotation(field: dataclasses.Field[Any]) -> Any:
+    """Return a field as a Typer option: its spelling, range, help and panel."""
+    data, name = field.metadata, declared.flag(field.name)
+    spellings = [f"{name}/--no-{field.name}"] if field.default is True else [name]
+    text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
+    numeric = field.type in (int, float)
+    option = typer.Option(
+        *spellings,
+        help=text,
+        min=data["low"] if numeric else None,
+        max=data["high"] if numeric else None,
+        rich_help_panel=data["panel"],
+        show_default=field.default not in ("", None),
+    )
+    return Annotated[field.type, option]
+
+
+def _run(name: str, settings: declared.Settings, options: declared.RunOptions, command: str) -> int:
+    logbook = Logbook.at(options.log_dir)
+    if options.log:
+        logbook.check_writable()
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, _stop)
+    progress = Progress(hidden=options.quiet)
+    try:
+        chapter = _import_with_torch(CHAPTERS[name].module, options.threads)
+        start = time.perf_counter()
+        result = chapter.run(settings, progress.step)
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped by Ctrl-C{progress.where()}; nothing was written", signal.SIGINT) from None
+    except StoppedError as stopped:
+        raise StoppedError(f"{stopped}{progress.where()}; nothing was written", stopped.exit_code - 128) from None
+    finally:
+        progress.close()
+    from llmlab.environment import facts
+
+    record = Record(
+        result,
+        id="",
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        command=command,
+        seconds=round(time.perf_counter() - start, 3),
+        environment=facts(sys.modules["torch"].get_num_threads()),
+        expectation=_unicode(options.expect),
+        note=_unicode(options.note),
+    )
+    page, failure = None, None
+    if options.log:
+        try:
+            record, page = logbook.put(record)
+        except WriteError as error:
+            failure = error
+    _show(record, page, options)
+    if failure:
+        raise failure
+    if result.status != "complete":
+        terminal.say(f"llmlab: {result.summary[0]}")
+        return DIVERGED
+    return 0
+
+
+def _show(record: Record, page: Path | None, options: declared.RunOptions) -> None:
+    entry = os.path.relpath(page) if page else None
+    if options.json:
+        document = {**record.document(), "entry": entry}
+        terminal.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    if not options.quiet:
+        from llmlab.report.table import report
+
+        terminal.show(*report(record, terminal.console()))
+    if entry:
+        terminal.write(entry + "\n" if options.quiet else f"\nEntry: {entry}\n")
+
+
+def _import_with_torch(module: str, threads: int) -> types.ModuleType:
+    """Import a chapter, and torch with it, at two thirds of the usual price.
+
+    A million objects are born in that import and none dies: looking for garbage among them, again and again
+    and once more at the end of the process, takes a third of the start-up.
+    """
+    gc.disable()
+    try:
+        chapter = importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
+    if threads:
+        sys.modules["torch"].set_num_threads(threads)
+    return chapter
+
+
+def _stop(number: int, _: types.FrameType | None) -> None:
+    raise StoppedError(f"stopped by {signal.Signals(number).name}", number)
+
+
+def _standard_input() -> str:
+    data = sys.stdin.buffer.read(LONGEST_INPUT + 1)
+    if len(data) > LONGEST_INPUT:
+        raise TextError(f"standard input: more than {LONGEST_INPUT // 10**6} MB; give a shorter text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(f"standard input: not UTF-8 at byte {error.start}; convert it first") from error
+
+
+def _command_line(name: str, settings: declared.TinySettings, given: list[str]) -> str:
+    """Return the command that repeats the run, made from parsed settings: no path and no output option is in it."""
+    words, source = ["llmlab", name], ""
+    for key in given:
+        value = getattr(settings, key)
+        if key == "text" and len(value) > declared.LONGEST_TEXT_KEPT:
+            value, source = "-", " < TEXT"
+        words.append(f"{declared.flag(key)} {shell_word(str(value))}")
+    return " ".join(words) + source
+
+
+def _unicode(text: str) -> str:
+    """Return an argument without the lone surrogates that stand for bytes that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

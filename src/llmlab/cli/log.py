@@ -1,0 +1,117 @@
+"""The commands of the experiment log: ``llmlab log list|show|compare|render|serve``.
+
+None of them imports torch, so that they answer at once.  Leaves out how the log is kept: ``report.logbook``.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmlab.errors import TextError, UnreachableError
+from llmlab.report import terminal
+from llmlab.report.logbook import Logbook
+from llmlab.report.record import Record
+
+app = typer.Typer(help="The experiment log: list, show, compare, render, serve.")
+
+LogDir = Annotated[Path | None, typer.Option("--log-dir", help="Folder of the log.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+EntryId = Annotated[str, typer.Argument(help="Id of an entry, or how it begins.", metavar="ID", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def top(context: typer.Context) -> None:
+    """List, show, compare, render or serve the experiment log."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("list")
+def log_list(
+    log_dir: LogDir = None,
+    experiment: Annotated[str, typer.Option(help="Only this experiment.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the entries, oldest first."""
+    from llmlab.report.listing import entries_document, entries_table
+    from llmlab.report.table import table_view
+
+    records: list[Record] = []
+    for folder, record in Logbook.at(log_dir).read():
+        if isinstance(record, ValueError):
+            terminal.say(f"warning: {folder.name}: {record}")
+        elif not experiment or record.result.experiment == experiment:
+            records.append(record)
+    records.sort(key=lambda record: (record.created, record.id))
+    if as_json:
+        write_json(entries_document(records))
+    else:
+        terminal.show(table_view(entries_table(records), terminal.console()))
+
+
+@app.command("show")
+def log_show(entry: EntryId, log_dir: LogDir = None, as_json: AsJson = False) -> None:
+    """Show one entry as its run showed it."""
+    from llmlab.report.table import report
+
+    _, record = Logbook.at(log_dir).find(entry)
+    if as_json:
+        write_json(record.document())
+    else:
+        terminal.show(*report(record, terminal.console()))
+
+
+@app.command("compare")
+def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, as_json: AsJson = False) -> None:
+    """Compare two entries: settings that differ, metrics, and differences paired by seed."""
+    from llmlab import compare
+    from llmlab.report.table import table_view
+
+    logbook = Logbook.at(log_dir)
+    (_, left), (_, right) = logbook.find(a), logbook.find(b)
+    if as_json:
+        write_json(compare.document(left, right))
+    else:
+        terminal.show(*(table_view(table, terminal.console()) for table in compare.tables(left, right)))
+
+
+@app.command("render")
+def log_render(
+    log_dir: LogDir = None,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 3 if something would change.")] = False,
+) -> int:
+    """Rebuild all pages and pictures from their records; your notes are kept."""
+    outcomes = list(Logbook.at(log_dir).render(only_check=check))
+    for name, outcome in outcomes:
+        if outcome != "same":
+            terminal.say(f"{name}: {outcome}")
+    terminal.write(f"{len(outcomes)} entries, {sum(outcome == 'same' for _, outcome in outcomes)} unchanged\n")
+    return 3 if check and any(outcome != "same" for _, outcome in outcomes) else 0
+
+
+@app.command("serve")
+def log_serve(
+    log_dir: LogDir = None, port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 8000
+) -> int:
+    """Show the log's site in a browser, at http://127.0.0.1:8000 (needs the docs extra)."""
+    if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
+        raise UnreachableError("log serve needs MkDocs and Material; install them with: pip install 'llmlab[docs]'")
+    site = Logbook.at(log_dir).site
+    if not (site / "mkdocs.yml").is_file():
+        raise TextError("log serve: there is no log yet; run an experiment first, for example llmlab phase1-2")
+    mkdocs = [sys.executable, "-m", "mkdocs", "serve", "-f", str(site / "mkdocs.yml"), "-a", f"127.0.0.1:{port}"]
+    try:
+        return subprocess.run(mkdocs, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        return 0
+
+
+def write_json(document: Any) -> None:
+    """Print one strict JSON document."""
+    terminal.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
