@@ -182,8 +182,8 @@ def _summary(settings: Phase12Settings, run: TinyRun, focus: int) -> list[str]:
     inner = float(run.after.embedding[0, focus] @ run.after.weight[0, winner])
     bias = float(run.after.bias[0, winner])
     told = [
-        f"{counted(settings.epochs, 'update')} brought the loss to {float(run.losses[-1, 0]):.4f} (seed {settings.seed});"
-        f" the floor of this text is {conditional_entropy(run.pairs.counts):.6f}.",
+        f"{counted(settings.epochs, 'update')} brought the loss of seed {settings.seed} to "
+        f"{float(run.losses[-1, 0]):.4f}; the floor of this text is {conditional_entropy(run.pairs.counts):.6f}.",
         f"After {names[focus]} the model expects {names[winner]} with probability {float(after[winner]):.3f}, because "
         f"their inner product is {inner:.2f} (and the bias {bias:+.2f}).",
     ]

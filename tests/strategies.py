@@ -1,0 +1,50 @@
+"""What the laws are tried on: small texts, models and rotations, drawn by hypothesis.
+
+Everything is float64, so that a law that holds can be told from one that nearly does.
+"""
+
+import torch
+from hypothesis import strategies as st
+
+from llmlab.measure.geometry import random_rotation
+from llmlab.model.toy import TinyModel
+from llmlab.text.pairs import Pairs
+
+SEEDS = st.integers(min_value=0, max_value=2**32)
+DIMS = st.integers(min_value=1, max_value=4)
+
+texts = st.text(alphabet="abcde", min_size=2, max_size=12).filter(lambda text: len(set(text)) > 1)
+"""Texts that have something to predict."""
+
+texts_with_unseen = texts.map(lambda text: text + "z")
+"""Texts whose last token is never an input."""
+
+any_texts = st.text(min_size=2, max_size=30).filter(lambda text: len(set(text)) > 1)
+"""Texts of any characters that have something to predict."""
+
+
+def double(model: TinyModel) -> TinyModel:
+    """Return the models in float64."""
+    return TinyModel(model.embedding.double(), model.weight.double(), model.bias.double())
+
+
+@st.composite
+def models(draw: st.DrawFn, vocabulary_size: int, dims: st.SearchStrategy[int] = DIMS, most: int = 3) -> TinyModel:
+    """Draw a stack of one to ``most`` models over a vocabulary."""
+    first, count = draw(SEEDS), draw(st.integers(min_value=1, max_value=most))
+    return double(TinyModel.initial(vocabulary_size, draw(dims), range(first, first + count)))
+
+
+@st.composite
+def texts_and_models(
+    draw: st.DrawFn, texts: st.SearchStrategy[str] = texts, dims: st.SearchStrategy[int] = DIMS
+) -> tuple[Pairs, TinyModel]:
+    """Draw the pairs of a text and models over its vocabulary."""
+    pairs = Pairs.of(draw(texts))
+    return pairs, draw(models(len(pairs.vocabulary), dims))
+
+
+@st.composite
+def rotations(draw: st.DrawFn, dim: int) -> torch.Tensor:
+    """Draw an orthogonal matrix."""
+    return random_rotation(dim, torch.Generator().manual_seed(draw(SEEDS)))

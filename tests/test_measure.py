@@ -1,0 +1,193 @@
+"""Geometry, entropy, ranks and intervals against scipy and against plain loops."""
+
+import math
+import statistics
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.measure import geometry
+from llmlab.measure.entropy import conditional_entropy, unigram_entropy
+from llmlab.measure.ranks import quantiles, rank_correlation, ranks
+from llmlab.measure.stats import mean_interval, share_interval, t_quantile
+from llmlab.text.pairs import Pairs
+from strategies import SEEDS, any_texts, rotations
+
+FLOATS = st.floats(-100, 100).map(lambda value: round(value, 3))
+
+
+def tensor_of(seed: int, *shape: int) -> torch.Tensor:
+    """A Gaussian tensor."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ---- entropy ------------------------------------------------------------------------------------------------------
+
+
+def test_the_floor_of_hello_is_half_of_ln_2():
+    """After h and e comes one token each, after l two: two of four pairs cost ln 2."""
+    assert conditional_entropy(Pairs.of("hello").counts) == pytest.approx(math.log(2) / 2, abs=1e-12)
+
+
+@given(any_texts)
+def test_entropies_equal_scipys(text: str):
+    """The conditional entropy is the mean of the followers' entropies, weighted by how often the input occurs."""
+    pairs = list(pairwise(text))
+    by_input: dict[str, Counter[str]] = {}
+    for source, target in pairs:
+        by_input.setdefault(source, Counter())[target] += 1
+
+    expected = sum(
+        after.total() / len(pairs) * scipy.stats.entropy(list(after.values())) for after in by_input.values()
+    )
+
+    counts = Pairs.of(text).counts
+    assert conditional_entropy(counts) == pytest.approx(expected, abs=1e-9)
+    targets = scipy.stats.entropy(list(Counter(text[1:]).values()))
+    assert unigram_entropy(counts) == pytest.approx(float(targets), abs=1e-9)
+    assert conditional_entropy(counts) <= unigram_entropy(counts) + 1e-12
+
+
+# ---- geometry -----------------------------------------------------------------------------------------------------
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(1, 4))
+def test_distances_and_products_equal_the_loops(seed: int, rows: int, dim: int):
+    """The tensor code computes what loops over rows and coordinates compute."""
+    a, b = tensor_of(seed, rows, dim), tensor_of(seed + 1, rows, dim)
+
+    apart, moved = geometry.distances(a), geometry.moved(a, b)
+
+    for i in range(rows):
+        assert float(moved[i]) == pytest.approx(math.dist(a[i].tolist(), b[i].tolist()))
+        for j in range(rows):
+            assert float(apart[i, j]) == pytest.approx(math.dist(a[i].tolist(), a[j].tolist()), abs=1e-12)
+            assert geometry.products(a[i], b)[j].tolist() == [
+                x * y for x, y in zip(a[i].tolist(), b[j].tolist(), strict=True)
+            ]
+
+
+@given(SEEDS, st.integers(1, 5))
+def test_a_foot_is_where_the_perpendicular_lands(seed: int, dim: int):
+    """What is left after projecting stands at a right angle to the track, and the foot lies on the track."""
+    vector, track = tensor_of(seed, dim), tensor_of(seed + 1, 1, dim)
+
+    foot = geometry.feet(vector, track)[0]
+
+    assert float((vector - foot) @ track[0]) == pytest.approx(0, abs=1e-9)
+    assert float(foot.norm() * track[0].norm()) == pytest.approx(abs(float(vector @ track[0])), abs=1e-9)
+
+
+def test_the_foot_on_a_zero_direction_is_zero():
+    """A track without direction divides nothing by zero."""
+    assert not geometry.feet(torch.ones(2), torch.zeros(1, 2)).any()
+
+
+@given(st.integers(1, 6), st.data())
+def test_random_rotations_are_orthogonal(dim: int, data: st.DataObject):
+    """R R^T is the identity."""
+    rotation = data.draw(rotations(dim))
+
+    assert torch.allclose(rotation @ rotation.T, torch.eye(dim, dtype=torch.float64), atol=1e-12)
+
+
+@given(SEEDS, st.integers(1, 6), st.integers(1, 6))
+def test_the_main_plane_keeps_what_it_says(seed: int, rows: int, dim: int):
+    """Squared lengths in the plane are the stated share of all squared lengths, and up to two axes lose nothing."""
+    vectors = tensor_of(seed, rows, dim).float()
+
+    plane, share = geometry.main_plane(vectors)
+
+    kept = float((vectors @ plane).square().sum() / vectors.square().sum())
+    assert plane.shape == (dim, 2)
+    assert kept == pytest.approx(share, abs=1e-4)
+    if min(rows, dim) <= 2:
+        assert share == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("dim", "rank"), [(1, 2), (2, 3), (3, 4), (8, 4)])
+def test_four_random_points_with_a_constant_have_the_rank_that_freezing_needs(dim: int, rank: int):
+    """N points and a bias reach every table from dimension N - 1 on."""
+    assert int(geometry.affine_rank(tensor_of(3, 4, dim))) == rank
+
+
+# ---- intervals ----------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0.5, 0.9999), st.integers(1, 400))
+def test_students_quantile_equals_scipys(probability: float, degrees: int):
+    """The finite sum, inverted by halving, agrees with scipy to nine digits."""
+    expected = float(scipy.stats.t.ppf(probability, degrees))
+
+    assert t_quantile(probability, degrees) == pytest.approx(expected, rel=1e-7, abs=1e-9)
+
+
+@given(st.lists(FLOATS, min_size=2, max_size=40))
+def test_the_interval_of_a_mean_equals_scipys(samples: list[float]):
+    """Mean, deviation and Student's interval are those of scipy."""
+    found = mean_interval(samples)
+
+    deviation = statistics.stdev(samples)
+    assert found[""] == pytest.approx(sum(samples) / len(samples), abs=1e-9)
+    assert found["_sd"] == pytest.approx(deviation, abs=1e-9)
+    if deviation > 1e-6:
+        low, high = scipy.stats.t.interval(
+            0.95, len(samples) - 1, loc=found[""], scale=deviation / math.sqrt(len(samples))
+        )
+        assert (found["_low"], found["_high"]) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=200))
+def test_the_interval_of_a_share_equals_scipys(hits: list[bool]):
+    """Wilson's interval is scipy's, stays inside 0 and 1, and holds the share."""
+    found = share_interval(hits)
+
+    expected = scipy.stats.binomtest(sum(hits), len(hits)).proportion_ci(0.95, method="wilson")
+    assert (found["_low"], found["_high"]) == (
+        pytest.approx(expected.low, abs=1e-9),
+        pytest.approx(expected.high, abs=1e-9),
+    )
+    assert 0 <= found["_low"] <= found[""] + 1e-12 <= found["_high"] + 2e-12 <= 1 + 3e-12
+
+
+def test_one_sample_has_no_interval():
+    """A lone run claims no precision."""
+    assert mean_interval([0.5]) == {"": 0.5}
+    assert share_interval([True]) == {"": 1.0}
+
+
+# ---- ranks --------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=20))
+def test_ranks_equal_scipys_with_ties(values: list[int]):
+    """Equal values share their mean rank."""
+    assert ranks(torch.tensor(values).double()).tolist() == scipy.stats.rankdata(values).tolist()
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=20))
+def test_rank_correlation_equals_scipys(points: list[tuple[int, int]]):
+    """Spearman's correlation, and zero where one side never changes."""
+    a, b = (torch.tensor(side).double() for side in zip(*points, strict=True))
+
+    found = float(rank_correlation(a, b))
+
+    if len(set(a.tolist())) > 1 and len(set(b.tolist())) > 1:
+        assert found == pytest.approx(float(scipy.stats.spearmanr(a, b).statistic), abs=1e-9)
+    else:
+        assert found == 0
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=20))
+def test_quantiles_equal_scipys(values: list[float]):
+    """Interpolated linearly between neighbours."""
+    expected = scipy.stats.mstats.mquantiles(values, [0.05, 0.5, 0.95], alphap=1, betap=1)
+
+    assert quantiles(torch.tensor(values, dtype=torch.float64), 0.05, 0.5, 0.95) == pytest.approx(
+        expected.tolist(), abs=1e-9
+    )

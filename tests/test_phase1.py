@@ -1,0 +1,106 @@
+"""Chapter 1 as a reader meets it: what its result says, and that it is true."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+
+from llmlab import phase1
+from llmlab.report.result import Result
+from llmlab.settings import Phase1Settings
+from strategies import any_texts
+
+SEEDS = 1_000
+
+
+@pytest.fixture(scope="module")
+def thousand() -> Result:
+    """The chapter as the seed ran it, over a thousand seeds."""
+    return phase1.run(Phase1Settings(seeds=SEEDS))
+
+
+def test_the_embedding_does_not_move_at_all(thousand: Result):
+    """Zero, not small: over a thousand seeds no embedding number changed."""
+    moved = {name: value for name, value in thousand.metrics.items() if name.startswith(("moved_", "embedding_moved"))}
+
+    assert set(moved.values()) == {0.0}
+    assert thousand.metrics["linear_moved"] > 1
+
+
+def test_the_loss_stays_above_the_exact_floor_and_falls_as_measured_elsewhere(thousand: Result):
+    """The quantiles are those another program measured, within four standard errors of its sample of 1,000."""
+    measured = {"loss_p05": 0.3555, "loss_p50": 0.3633, "loss_p95": 0.3840}
+
+    for name, level in (("loss_p05", 0.05), ("loss_p50", 0.5), ("loss_p95", 0.95)):
+        below = sum(loss < measured[name] for loss in thousand.samples["loss"]) / SEEDS
+        assert abs(below - level) < 4 * math.sqrt(2 * level * (1 - level) / SEEDS), name
+    assert thousand.metrics["loss_floor"] == pytest.approx(math.log(2) / 2)
+    assert min(thousand.samples["loss"]) > thousand.metrics["loss_floor"]
+
+
+def test_the_verdicts_on_the_seeds_claims_follow_from_the_numbers(thousand: Result):
+    """The loss and the prediction are as claimed; the freedom is not limited; two logged losses are out of place."""
+    verdicts = {finding.claim: finding.verdict for finding in thousand.findings}
+
+    assert verdicts == {
+        "P1-1": "supported",
+        "P1-2": "supported",
+        "P1-3": "supported",
+        "P1-4": "supported",
+        "P1-5": "supported",
+        "P1-6": "refuted",
+        "P1-7": "refined",
+    }
+
+
+def test_one_seed_decides_no_claim_about_a_distribution():
+    """With one seed only what holds exactly is decided; the rest is inconclusive."""
+    result = phase1.run(Phase1Settings())
+
+    decided = {finding.claim for finding in result.findings if finding.verdict != "inconclusive"}
+    assert decided == {"P1-4", "P1-6"}
+    assert not [name for name in result.metrics if name.endswith(("_sd", "_low", "_high"))]
+
+
+def test_other_conditions_make_no_claim_about_the_seeds_run():
+    """A run on another text says nothing about what the seed claimed for "hello"."""
+    result = phase1.run(Phase1Settings(text="banana", seeds=25))
+
+    assert [finding.claim for finding in result.findings] == ["P1-4"]
+
+
+def test_a_metric_over_seeds_has_its_interval_beside_it(thousand: Result):
+    """Mean, deviation and interval stand side by side, the mean inside the interval."""
+    for name in ("loss", "p_next", "correct_fraction", "linear_moved"):
+        metrics = thousand.metrics
+        assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
+        assert metrics[f"{name}_sd"] >= 0
+
+
+def test_more_dimensions_make_the_frozen_model_faster():
+    """With two dimensions the median loss is far from the floor, with eight it is close."""
+    two, eight = (phase1.run(Phase1Settings(dim=dim, seeds=200)).metrics["loss_p50"] for dim in (2, 8))
+
+    assert two > eight + 0.1
+
+
+def test_divergence_is_a_result_of_its_own():
+    """A learning rate beyond reason ends in a result that says when, not in a traceback."""
+    result = phase1.run(Phase1Settings(lr=1e30, epochs=50))
+
+    assert result.status == "diverged"
+    assert result.metrics["loss"] is None
+    assert "update" in result.metrics["loss_reason"]
+
+
+@settings(max_examples=25)
+@given(any_texts)
+def test_any_text_gives_a_result_that_survives_strict_json(text: str):
+    """Whatever the characters are, the result is plain data and comes back equal."""
+    result = phase1.run(Phase1Settings(text=text, dim=2, epochs=3))
+
+    document = json.loads(json.dumps(result.document(), allow_nan=False))
+
+    assert Result.from_document(document) == result
+    assert result.metrics["loss"] >= result.metrics["loss_floor"] - 1e-6

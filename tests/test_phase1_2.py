@@ -1,0 +1,163 @@
+"""Chapter 2 as a reader meets it: what its result says, and that it is true."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmlab import phase1_2
+from llmlab.report.result import Result, Table
+from llmlab.settings import Phase12Settings
+from strategies import any_texts
+
+SEEDS = 1_000
+
+
+@pytest.fixture(scope="module")
+def thousand() -> Result:
+    """The chapter as the seed ran it, over a thousand seeds."""
+    return phase1_2.run(Phase12Settings(seeds=SEEDS))
+
+
+def table(result: Result, name: str) -> Table:
+    """Return a table by name."""
+    return next(table for table in result.tables if table.name == name)
+
+
+def column(table: Table, name: str) -> list[object]:
+    """Return a table's column by name."""
+    index = [column.name for column in table.columns].index(name)
+    return [row[index] for row in table.rows]
+
+
+def test_tokens_that_follow_each_other_move_apart(thousand: Result):
+    """The distance from h to e shrinks in hardly any seed: closeness is not what is learned."""
+    metrics = thousand.metrics
+
+    assert metrics["distance_shrank_fraction_high"] < 0.02
+    assert metrics["distance_after"] > 2 * metrics["distance_before"]
+    assert metrics["rank_correlation_product"] > 0.8 > 0.2 > metrics["rank_correlation_closeness"]
+
+
+@pytest.mark.parametrize(
+    ("freeze", "measured"),
+    [
+        ("none", (0.3576, 0.3646, 0.4046)),
+        ("embedding", (0.4163, 0.5448, 0.8267)),
+        ("linear", (0.6721, 0.9918, 1.3348)),
+    ],
+)
+def test_losses_are_spread_as_measured_elsewhere(freeze: str, measured: tuple[float, float, float]):
+    """The quantiles are those another program measured, within four standard errors of its sample of 1,000."""
+    result = phase1_2.run(Phase12Settings(seeds=SEEDS, freeze=freeze))
+
+    for value, level in zip(measured, (0.05, 0.5, 0.95), strict=True):
+        below = sum(loss < value for loss in result.samples["loss"]) / SEEDS
+        assert abs(below - level) < 4 * math.sqrt(2 * level * (1 - level) / SEEDS), level
+
+
+def test_the_verdicts_on_the_seeds_claims_follow_from_the_numbers(thousand: Result):
+    """What held exactly or in nearly all seeds is supported; what held with a limit is refined."""
+    verdicts = {finding.claim: finding.verdict for finding in thousand.findings}
+
+    assert verdicts == {
+        "P12-1": "supported",
+        "P12-2": "refined",
+        "P12-3": "supported",
+        "P12-5": "refined",
+        "P12-7": "supported",
+        "P12-8": "refined",
+    }
+
+
+def test_every_score_of_the_focus_is_taken_apart_without_rest():
+    """Products per axis add up to the inner product, with the bias to the score, and P to one."""
+    rows = table(phase1_2.run(Phase12Settings(focus="e")), "decomposition")
+
+    axes = zip(column(rows, "axis 1"), column(rows, "axis 2"), strict=True)
+    for (first, second), inner, bias, score in zip(
+        axes, column(rows, "inner"), column(rows, "bias"), column(rows, "score"), strict=True
+    ):
+        assert first + second == pytest.approx(inner, abs=1e-5)
+        assert inner + bias == pytest.approx(score, abs=1e-5)
+    assert sum(column(rows, "P")) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_decomposition_of_many_dimensions_sums_what_it_does_not_show():
+    """Beyond four axes the rest is one column, and the sum still comes out."""
+    rows = table(phase1_2.run(Phase12Settings(dim=9)), "decomposition")
+
+    shown = [name.name for name in rows.columns if name.name.startswith("axis")]
+    for row in rows.rows:
+        cells = dict(zip((column.name for column in rows.columns), row, strict=True))
+        assert sum(cells[name] for name in shown) + cells["other axes"] == pytest.approx(cells["inner"], abs=1e-4)
+
+
+def test_rotation_leaves_the_function_and_sgd_but_not_adam(thousand: Result):
+    """Scores change by rounding only; SGD ends in the same place turned, Adam elsewhere."""
+    sgd, adam = column(table(thousand, "equivariance"), "P differs by")
+
+    assert thousand.metrics["rotation_max_logit_difference"] < 1e-4
+    assert sgd < 1e-9
+    assert adam > 1e-3
+
+
+def test_the_pole_star_moves_only_by_decay_or_tying(thousand: Result):
+    """Adam and SGD leave it alone to the last bit; AdamW and tied weights do not; its output row always moves."""
+    star = table(thousand, "pole_star")
+    embedding, output = column(star, "embedding moved"), column(star, "output row moved")
+
+    assert embedding[:2] == [0.0, 0.0]
+    assert min(embedding[2:]) > 0.01
+    assert min(output) > 0.1
+
+
+def test_freezing_limits_hello_in_one_dimension_only(thousand: Result):
+    """In one dimension a third of the starts can never fit; from two on nothing is out of reach, only slow."""
+    limit = table(thousand, "frozen_limit")
+
+    assert column(limit, "dim") == [1, 2, 3]
+    assert column(limit, "any scores?") == ["no", "yes", "yes"]
+    fits = column(limit, "fits in the end")
+    assert fits[0] < 0.85
+    assert min(fits[1:]) > 0.9
+    assert all(frozen > free for frozen, free in zip(column(limit, "frozen"), column(limit, "free"), strict=True))
+
+
+def test_a_text_whose_tokens_are_all_inputs_has_no_pole_star():
+    """Nothing is said of an unseen token where there is none, and the metric says why it is empty."""
+    result = phase1_2.run(Phase12Settings(text="abcab", epochs=20))
+
+    assert "pole_star" not in [table.name for table in result.tables]
+    assert result.metrics["unseen_moved_max"] is None
+    assert result.metrics["unseen_moved_max_reason"]
+
+
+def test_a_focus_that_only_follows_itself_has_no_distance():
+    """In "baaa" a is followed by a alone: the distance to its next token is empty, with a reason."""
+    result = phase1_2.run(Phase12Settings(text="baaa", focus="a", epochs=20, seeds=3))
+
+    assert result.metrics["distance_shrank_fraction"] is None
+    assert result.metrics["distance_shrank_fraction_reason"]
+
+
+def test_a_text_of_many_characters_leaves_the_side_experiments_out():
+    """They would take minutes; the main report stays whole, and long tables say what they leave out."""
+    result = phase1_2.run(Phase12Settings(text="".join(map(chr, range(0x4E00, 0x4E00 + 200))), epochs=3))
+
+    assert "frozen_limit" not in [table.name for table in result.tables]
+    assert "left out" in table(result, "distances").caption
+    assert result.metrics["loss"] is not None
+
+
+@settings(max_examples=15)
+@given(any_texts, st.integers(1, 6), st.sampled_from(["adam", "sgd", "adamw"]))
+def test_any_text_gives_a_result_that_survives_strict_json(text: str, dim: int, optimizer: str):
+    """Whatever the characters, the dimension and the rule, the result is plain data and comes back equal."""
+    result = phase1_2.run(Phase12Settings(text=text, dim=dim, optimizer=optimizer, epochs=3))
+
+    document = json.loads(json.dumps(result.document(), allow_nan=False))
+
+    assert Result.from_document(document) == result

@@ -1,0 +1,84 @@
+"""Vocabulary and pair counts: nothing of a text is lost on the way to numbers."""
+
+import math
+import unicodedata
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.text.pairs import Pairs
+from llmlab.text.vocabulary import Vocabulary, visible
+from strategies import any_texts
+
+
+@given(any_texts)
+def test_decoding_undoes_encoding(text: str):
+    """Every text comes back, whatever characters it has."""
+    vocabulary = Vocabulary.of(text)
+
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+def test_tokens_are_numbered_in_order_of_first_appearance():
+    """For "hello": h=0, e=1, l=2, o=3, as in the seed document."""
+    assert Vocabulary.of("hello").encode("hello") == [0, 1, 2, 2, 3]
+
+
+@given(any_texts)
+def test_pairs_are_the_neighbours_of_the_text(text: str):
+    """The counts are those of a loop, and the joint table holds their shares."""
+    pairs = Pairs.of(text)
+    numbers = pairs.vocabulary.encode(text)
+
+    expected = Counter((numbers[i], numbers[i + 1]) for i in range(len(numbers) - 1))
+
+    assert pairs.counts == expected
+    assert float(pairs.joint().sum()) == pytest.approx(1, abs=1e-5)
+    for (source, target), count in expected.items():
+        assert float(pairs.joint()[source, target]) == pytest.approx(count / (len(text) - 1), rel=1e-5)
+
+
+@given(any_texts)
+def test_inputs_and_unseen_tokens_divide_the_vocabulary(text: str):
+    """A token is unseen exactly if the text only ends with it."""
+    pairs = Pairs.of(text)
+
+    unseen = [pairs.vocabulary.tokens[number] for number in pairs.unseen()]
+
+    assert set(pairs.inputs()) | set(pairs.unseen()) == set(range(len(pairs.vocabulary)))
+    assert unseen == ([] if text[-1] in text[:-1] else [text[-1]])
+
+
+@given(any_texts)
+def test_shares_of_followers_sum_to_one_most_frequent_first(text: str):
+    """The followers of every input are shared out completely."""
+    pairs = Pairs.of(text)
+
+    for source in pairs.inputs():
+        shares = list(pairs.followers(source).values())
+        assert math.isclose(sum(shares), 1)
+        assert shares == sorted(shares, reverse=True)
+
+
+def test_a_tie_of_followers_goes_to_the_first_in_the_text():
+    """In "hello" l is followed by l and by o once each; l comes first."""
+    assert list(Pairs.of("hello").followers(2)) == [2, 3]
+
+
+def test_a_million_characters_cost_no_more_than_their_pairs():
+    """Only the counts enter a batch: the table of a long text is as small as that of a short one."""
+    assert Pairs.of("hello" * 200_000).joint().shape == torch.Size([4, 4])
+
+
+@given(st.characters(exclude_categories=["Cs"]))
+def test_visible_names_can_be_seen_and_told_apart(character: str):
+    """A name has no blank, control or combining character, and no two characters share one."""
+    name = visible(character)
+
+    assert name
+    assert all(unicodedata.category(sign)[0] not in "CZM" for sign in name)
+    recovered = " " if name == "␣" else chr(int(name[2:], 16)) if len(name) > 1 else name
+    assert recovered == character

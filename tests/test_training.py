@@ -1,0 +1,116 @@
+"""The training loop and the stack of seeds: what is recorded, and when a run ends early."""
+
+import pytest
+import torch
+
+from llmlab.model.toy import TinyModel
+from llmlab.text.pairs import Pairs
+from llmlab.tiny import training
+from llmlab.tiny.training import TRAINED, train
+from llmlab.train.fit import Diverged, fit
+from llmlab.train.optimizer import SGD, Adam
+
+PAIRS = Pairs.of("hello")
+ALL = TRAINED["none"]
+
+
+def test_losses_are_those_before_each_update():
+    """The first loss is that of the start; the last is that before the last update, as the seed printed it."""
+    start = TinyModel.initial(4, 2, range(3))
+
+    run = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=7)
+    shorter = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=6)
+
+    assert run.losses.shape == (7, 3)
+    assert torch.equal(run.losses[0], start.loss(PAIRS.joint()))
+    assert torch.equal(run.losses[-1], shorter.after.loss(PAIRS.joint()))
+
+
+def test_training_leaves_the_start_alone():
+    """What was before is still there afterwards, to be compared with."""
+    start = TinyModel.initial(4, 2, range(2))
+    copy = start.clone()
+
+    train(start, PAIRS, lambda: Adam(0.1), trained=ALL, updates=3)
+
+    assert torch.equal(start.embedding, copy.embedding)
+    assert torch.equal(start.weight, copy.weight)
+
+
+def test_the_path_begins_at_the_start_and_ends_at_the_end():
+    """The first seed's way is remembered from its first to its last place."""
+    start = TinyModel.initial(4, 2, range(2))
+
+    run = train(start, PAIRS, lambda: Adam(0.1), trained=ALL, updates=50)
+
+    assert torch.equal(run.path[0], start.embedding[0])
+    assert torch.equal(run.path[-1], run.after.embedding[0])
+    assert 2 < len(run.path) <= training.PATH_POINTS
+
+
+def test_splitting_the_seeds_into_stacks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    """Many small stacks give what one large stack gives, to the last bit."""
+    start = TinyModel.initial(4, 2, range(10))
+
+    whole = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=20)
+    monkeypatch.setattr(training, "STACK_SCORES", 3 * 16)
+    split = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=20)
+
+    assert torch.equal(whole.after.embedding, split.after.embedding)
+    assert torch.equal(whole.losses, split.losses)
+    assert torch.equal(whole.path, split.path)
+
+
+def test_every_update_is_announced():
+    """``on_step`` hears the number of each update and how many are planned."""
+    heard: list[tuple[int, int]] = []
+
+    train(
+        TinyModel.initial(4, 2, [0]),
+        PAIRS,
+        lambda: SGD(0.1),
+        trained=ALL,
+        updates=3,
+        on_step=lambda at, planned: heard.append((at, planned)),
+    )
+
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_no_number_stops_the_run_at_once(bad: float):
+    """The update with a non-finite loss is not made, and the losses until then are kept."""
+    parameter, losses = torch.zeros(1), iter([1.0, 0.5, bad, 0.1])
+
+    def gradients() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return torch.tensor([next(losses)]), {"p": torch.ones(1)}
+
+    with pytest.raises(Diverged, match="update 3") as stopped:
+        fit({"p": parameter}, gradients, SGD(1.0), trained={"p"}, updates=4)
+
+    assert float(parameter) == -2
+    assert stopped.value.losses[:, 0].tolist() == [1.0, 0.5]
+
+
+def test_a_parameter_that_is_no_number_after_the_last_update_counts_as_divergence():
+    """The last update is not followed by a loss that would tell."""
+
+    def gradients() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return torch.ones(1), {"p": torch.tensor([float("inf")])}
+
+    with pytest.raises(Diverged, match="update 1"):
+        fit({"p": torch.zeros(1)}, gradients, SGD(1.0), trained={"p"}, updates=1)
+
+
+def test_no_update_draws_a_random_number():
+    """Training uses no hidden generator: drawing in between changes nothing."""
+    start = TinyModel.initial(4, 2, [0])
+
+    quiet = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=5)
+    noisy = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=5, on_step=lambda *_: void(torch.rand(3)))
+
+    assert torch.equal(quiet.after.embedding, noisy.after.embedding)
+
+
+def void(_: object) -> None:
+    """Forget a value."""
