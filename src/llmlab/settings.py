@@ -120,7 +120,7 @@ class TinySettings(Settings):
     focus: str = option("", "The token to look at closely.  [default: the first]", panel="Text")
     dim: int = option(2, "Numbers per embedding vector.", low=1, high=4_096)
     epochs: int = option(200, "Full-batch updates.", panel="Training", low=1, high=1_000_000)
-    lr: float = option(0.01, "Learning rate (Adam likes 0.01, SGD about 0.5).", panel="Training", above=0, high=1e30)
+    lr: float = option(0.01, "Learning rate (Adam likes 0.01, SGD about 0.5).", panel="Training", above=0, high=1e37)
 
     def __post_init__(self) -> None:
         super().__post_init__()
