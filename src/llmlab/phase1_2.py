@@ -37,6 +37,16 @@ HOW = (
     "embedding with k's output row, plus a bias. All pairs of the text form one batch. Places are compared before and "
     "after; every score of one focus token is taken apart; then the trained model and its start are rotated."
 )
+CLAIMS = {
+    "P12-1": "With everything trained in two dimensions h, e and l move far and o does not move at all.",
+    "P12-2": "A token that is never an input gets no gradient and stays put, a pole star.",
+    "P12-3": "h and e did not come closer, against intuition.",
+    "P12-5": "The next letter is decided by the inner product of an embedding with an output row.",
+    "P12-7": "Meaning is not closeness of words but agreement of a word with an output direction.",
+    "P12-8": "Turning embedding and output layer together changes nothing; only relations matter.",
+}
+"""What the seed document says of this experiment, in our words."""
+
 ENOUGH_SEEDS = 20
 """Fewer seeds than this decide no claim about a share of seeds."""
 
@@ -182,10 +192,10 @@ def _summary(settings: Phase12Settings, run: TinyRun, focus: int) -> list[str]:
     inner = float(run.after.embedding[0, focus] @ run.after.weight[0, winner])
     bias = float(run.after.bias[0, winner])
     told = [
-        f"{counted(settings.epochs, 'update')} brought the loss of seed {settings.seed} to "
-        f"{float(run.losses[-1, 0]):.4f}; the floor of this text is {conditional_entropy(run.pairs.counts):.6f}.",
-        f"After {names[focus]} the model expects {names[winner]} with probability {float(after[winner]):.3f}, because "
-        f"their inner product is {inner:.2f} (and the bias {bias:+.2f}).",
+        f"{counted(settings.epochs, 'update')} brought the loss to {outcome.told(run.losses[-1])}; the floor of this "
+        f"text is {conditional_entropy(run.pairs.counts):.6f}.",
+        f"With seed {settings.seed}, after {names[focus]} the model expects {names[winner]} with probability "
+        f"{float(after[winner]):.3f}, because their inner product is {inner:.2f} (and the bias {bias:+.2f}).",
     ]
     other = outcome.next_other_token(run.pairs, focus)
     if other is not None:
@@ -210,7 +220,8 @@ def _findings(
     names = ("text", "focus", "dim", "epochs", "lr", "freeze", "optimizer")
     if side is None or any(getattr(settings, name) != getattr(seed, name) for name in names):
         return []
-    return [*_exact_findings(run, rotation_difference, side), *_findings_over_seeds(samples, settings.seeds)]
+    found = [*_exact_findings(run, rotation_difference, side), *_findings_over_seeds(samples, settings.seeds)]
+    return sorted(found, key=lambda finding: finding.claim)
 
 
 def _exact_findings(run: TinyRun, rotation_difference: float, side: _SideExperiments) -> list[Finding]:
@@ -223,17 +234,20 @@ def _exact_findings(run: TinyRun, rotation_difference: float, side: _SideExperim
     return [
         Finding(
             "P12-1",
+            CLAIMS["P12-1"],
             "supported" if still == 0 and float(way[:, :3].min()) > 0 else "refuted",
             f"mean way of h, e, l: {', '.join(f'{float(mean):.2f}' for mean in way[:, :3].mean(0))}; of o: {still:.2f} "
             f"({counted(len(run.after), 'seed')})",
         ),
         Finding(
             "P12-2",
+            CLAIMS["P12-2"],
             "refuted" if still > 0 else "refined" if moves_elsewhere else "supported",
             f"way of o's embedding under {star}",
         ),
         Finding(
             "P12-8",
+            CLAIMS["P12-8"],
             "refuted" if rotation_difference > 1e-4 else "refined" if adam > 1e-6 else "supported",
             f"rotating the trained model changes no score by more than {rotation_difference:.1e}; but rotating the "
             f"start changes the P that training ends with by up to {adam:.1e} under Adam ({sgd:.0e} under SGD)",
@@ -249,7 +263,9 @@ def _findings_over_seeds(samples: dict[str, Tensor], seeds: int) -> list[Finding
 
     def judged(claim: str, verdict: Callable[[], str], evidence: str) -> Finding:
         enough = seeds >= ENOUGH_SEEDS
-        return Finding(claim, verdict() if enough else "inconclusive", f"{evidence} ({counted(seeds, 'seed')})")
+        return Finding(
+            claim, CLAIMS[claim], verdict() if enough else "inconclusive", f"{evidence} ({counted(seeds, 'seed')})"
+        )
 
     return [
         judged(

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -28,6 +29,7 @@ from llmlab.report import terminal
 from llmlab.report.escape import shell_word
 from llmlab.report.logbook import Logbook
 from llmlab.report.record import Record
+from llmlab.report.result import Result
 
 DIVERGED = 6
 LONGEST_INPUT = 64_000_000
@@ -57,14 +59,13 @@ def command(name: str) -> Callable[..., Any]:
     settings_type = CHAPTERS[name].settings
 
     def run(context: typer.Context, **values: Any) -> int:
-        given = [key for key in values if str(context.get_parameter_source(key)).endswith("COMMANDLINE")]
-        own = {field.name for field in dataclasses.fields(settings_type)}
+        own = [field.name for field in dataclasses.fields(settings_type)]
         options = declared.RunOptions(**{key: value for key, value in values.items() if key not in own})
-        chosen = {key: value for key, value in values.items() if key in own}
+        chosen = {key: values[key] for key in own}
         if chosen["text"] == "-":
             chosen["text"] = _standard_input()
         settings = settings_type(**chosen)
-        return _run(name, settings, options, _command_line(name, settings, [key for key in given if key in own]))
+        return _run(name, settings, options, _command_line(name, settings, [key for key in own if typed(context, key)]))
 
     fields = [*dataclasses.fields(settings_type), *dataclasses.fields(declared.RunOptions)]
     annotations = {field.name: _annotation(field) for field in fields}
@@ -78,6 +79,12 @@ def command(name: str) -> Callable[..., Any]:
     run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
     run.__annotations__ = {"context": typer.Context, **annotations}
     return run
+
+
+def typed(context: typer.Context, parameter: str) -> bool:
+    """Return whether a parameter was given on the command line."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _annotation(field: dataclasses.Field[Any]) -> Any:
@@ -98,35 +105,17 @@ def _annotation(field: dataclasses.Field[Any]) -> Any:
 
 
 def _run(name: str, settings: declared.Settings, options: declared.RunOptions, command: str) -> int:
+    """Run a chapter, put its entry into the log, show it; return the exit code.
+
+    A log that cannot be written to is noticed before the run.  Where it fails after it, the result is shown all
+    the same, and then the failure is raised.
+    """
     logbook = Logbook.at(options.log_dir)
     if options.log:
         logbook.check_writable()
-    for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, _stop)
-    progress = Progress(hidden=options.quiet)
-    try:
-        chapter = _import_with_torch(CHAPTERS[name].module, options.threads)
-        start = time.perf_counter()
-        result = chapter.run(settings, progress.step)
-    except KeyboardInterrupt:
-        raise StoppedError(f"stopped by Ctrl-C{progress.where()}; nothing was written", signal.SIGINT) from None
-    except StoppedError as stopped:
-        raise StoppedError(f"{stopped}{progress.where()}; nothing was written", stopped.exit_code - 128) from None
-    finally:
-        progress.close()
-    from llmlab.environment import facts
-
-    record = Record(
-        result,
-        id="",
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        command=command,
-        seconds=round(time.perf_counter() - start, 3),
-        environment=facts(sys.modules["torch"].get_num_threads()),
-        expectation=_unicode(options.expect),
-        note=_unicode(options.note),
-    )
-    page, failure = None, None
+    result, seconds = _supervised(name, settings, options)
+    record, page = _record(result, seconds, options, command), None
+    failure: WriteError | None = None
     if options.log:
         try:
             record, page = logbook.put(record)
@@ -139,6 +128,42 @@ def _run(name: str, settings: declared.Settings, options: declared.RunOptions, c
         terminal.say(f"llmlab: {result.summary[0]}")
         return DIVERGED
     return 0
+
+
+def _supervised(name: str, settings: declared.Settings, options: declared.RunOptions) -> tuple[Result, float]:
+    """Import and run a chapter with progress shown; return its result and the seconds it took.
+
+    Raises:
+        StoppedError: a signal ended it.
+    """
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, _stop)
+    progress = Progress(hidden=options.quiet)
+    try:
+        chapter = _import_with_torch(CHAPTERS[name].module, options.threads)
+        start = time.perf_counter()
+        return chapter.run(settings, progress.step), time.perf_counter() - start
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped by Ctrl-C{progress.where()}; nothing was written", signal.SIGINT) from None
+    except StoppedError as stopped:
+        raise StoppedError(f"{stopped}{progress.where()}; nothing was written", stopped.signal_number) from None
+    finally:
+        progress.close()
+
+
+def _record(result: Result, seconds: float, options: declared.RunOptions, command: str) -> Record:
+    from llmlab.environment import facts  # needs torch's thread count, so torch is there by now
+
+    return Record(
+        result,
+        id=secrets.token_hex(4),
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        command=command,
+        seconds=round(seconds, 3),
+        environment=facts(sys.modules["torch"].get_num_threads()),
+        expectation=_unicode(options.expect),
+        note=_unicode(options.note),
+    )
 
 
 def _show(record: Record, page: Path | None, options: declared.RunOptions) -> None:

@@ -100,8 +100,8 @@ def _body(record: Record) -> Iterator[str]:
     yield from _results(record)
     if result.findings:
         yield "## Verdicts on claims of the seed documents\n"
-        rows = [[finding.claim, finding.verdict, finding.evidence] for finding in result.findings]
-        columns = [Column(name, "text") for name in ("claim", "verdict", "evidence")]
+        rows = [[said.claim, said.statement, said.verdict, said.evidence] for said in result.findings]
+        columns = [Column(name, "text") for name in ("id", "claim", "verdict", "evidence")]
         yield from _grid(columns, [[md_text(text) for text in row] for row in rows])
     yield f"\n## Reproduce\n\n{md_fence(record.command, 'sh')}\n"
     yield "## Environment\n"

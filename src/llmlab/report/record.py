@@ -5,12 +5,15 @@ what is not a record of ours raises ``ValueError`` and nothing else.
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmlab.report.result import Result
 
 SCHEMA = "llmlab.result/1"
+LIST_OF_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+)\]")
+"""Only between brackets that JSON itself wrote: inside a string, a line break is an escape."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,12 @@ class Record:
         }
 
     def json(self) -> str:
-        """Return the document as text: sorted keys, no NaN, one final newline; equal records, equal bytes."""
-        return json.dumps(self.document(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        """Return the document as text: sorted keys, no NaN, one final newline; equal records, equal bytes.
+
+        A list of numbers stands on one line, so that a thousand seeds do not make a thousand lines.
+        """
+        text = json.dumps(self.document(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return LIST_OF_NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Record":

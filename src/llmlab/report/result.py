@@ -78,11 +78,12 @@ class Figure:
 class Finding:
     """What this run says about one claim of the seed documents.
 
-    ``verdict``: ``supported``, ``refuted``, ``refined`` (true with a limit that the evidence names) or
-    ``inconclusive``.
+    ``claim`` is the claim's id and ``statement`` what it says, in our words.  ``verdict`` is ``supported``,
+    ``refuted``, ``refined`` (true with a limit that the evidence names) or ``inconclusive``.
     """
 
     claim: str
+    statement: str
     verdict: str
     evidence: str
 

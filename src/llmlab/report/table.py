@@ -60,14 +60,11 @@ def figure_view(figure: Figure, console: Console) -> RenderableType:
 
 def findings_view(findings: list[Finding]) -> RenderableType:
     """Return what the run says about claims of the seed documents."""
-    lines = [
-        Text.assemble(
-            (f"{finding.claim} ", "bold"),
-            (f"{finding.verdict}: ", VERDICT_STYLE[finding.verdict]),
-            printable(finding.evidence),
-        )
-        for finding in findings
-    ]
+    lines: list[RenderableType] = []
+    for finding in findings:
+        verdict = (finding.verdict.upper(), VERDICT_STYLE[finding.verdict])
+        lines.append(Text.assemble((f"{finding.claim} ", "bold"), verdict, f" {printable(finding.statement)}"))
+        lines.append(Padding(Text(printable(finding.evidence), style="dim"), (0, 0, 0, 2)))
     return _part("Claims of the seed documents", Group(*lines), "")
 
 

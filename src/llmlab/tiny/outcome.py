@@ -11,6 +11,7 @@ from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import distances, moved
 from llmlab.measure.ranks import quantiles, rank_correlation
 from llmlab.measure.stats import mean_interval, share_interval
+from llmlab.report.result import counted
 from llmlab.text.pairs import Pairs
 from llmlab.tiny.training import TinyRun
 
@@ -91,3 +92,13 @@ def interval(name: str, values: Tensor) -> dict[str, float]:
     """Return a metric with its interval: a share of seeds for booleans, otherwise a mean."""
     summary = (share_interval if values.dtype == torch.bool else mean_interval)(values.tolist())
     return {name + suffix: value for suffix, value in summary.items()}
+
+
+def told(values: Tensor) -> str:
+    """Return a metric for a sentence: its value, or the mean over seeds with its interval."""
+    found = interval("", values)
+    if len(values) == 1:
+        return f"{found['']:.4f}"
+    return (
+        f"{found['']:.4f} (mean over {counted(len(values), 'seed')}, 95% {found['_low']:.4f} to {found['_high']:.4f})"
+    )
