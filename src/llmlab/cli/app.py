@@ -60,7 +60,9 @@ app = typer.Typer(
 )
 app.add_typer(log.app, name="log")
 for _name in chapter.CHAPTERS:
-    app.command(_name, help=chapter.CHAPTERS[_name].help, epilog=EPILOG)(chapter.command(_name))
+    app.command(
+        _name, help=chapter.CHAPTERS[_name].help, epilog=f"Example: {chapter.CHAPTERS[_name].example}\n\n{EPILOG}"
+    )(chapter.command(_name))
 
 
 @app.callback(invoke_without_command=True)

@@ -37,19 +37,26 @@ LONGEST_INPUT = 64_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Chapter:
-    """A command's settings, its module (named, not imported: it imports torch) and its help."""
+    """A command's settings, its module (named, not imported: it imports torch), its help and an example."""
 
     settings: type[declared.TinySettings]
     module: str
     help: str
+    example: str
 
 
 CHAPTERS = {
     "phase1": Chapter(
-        declared.Phase1Settings, "llmlab.phase1", "Train only the output layer; the embedding is frozen."
+        declared.Phase1Settings,
+        "llmlab.phase1",
+        "Train only the output layer; the embedding is frozen.",
+        "llmlab phase1 --dim 8 --seeds 1000",
     ),
     "phase1-2": Chapter(
-        declared.Phase12Settings, "llmlab.phase1_2", "How embeddings move, and what an inner product decides."
+        declared.Phase12Settings,
+        "llmlab.phase1_2",
+        "How embeddings move, and what an inner product decides.",
+        "llmlab phase1-2 --text banana --focus n --seeds 1000",
     ),
 }
 

@@ -113,6 +113,9 @@ def svg(figure: Figure, theme: str) -> str:
     for mark in figure.marks:
         DRAW[mark.kind](canvas, mark)
     for mark in figure.marks:
+        if mark.kind in ("points", "track"):
+            canvas.taken += [_box(canvas.x(x), canvas.y(y), 7) for x, y in zip(mark.xs, mark.ys, strict=True)]
+    for mark in figure.marks:
         _labels(canvas, mark)
     _legend(canvas, figure.marks)
     return tostring(root, encoding="unicode") + "\n"
@@ -209,17 +212,22 @@ DRAW = {"line": _line, "band": _band, "level": _level, "points": _points, "track
 
 
 def _labels(canvas: Canvas, mark: Mark) -> None:
-    """Write each label beside its point, where the fewest other labels stand."""
+    """Write each label beside its point, where it covers least of what else must be seen."""
     for x, y, label in zip(mark.xs, mark.ys, mark.labels, strict=False):
         across, down = canvas.x(x), canvas.y(y)
         width = 7.5 * cell_len(printable(label)) + 2
-        places = [(12, -10), (12, 18), (-12 - width, -10), (-12 - width, 18), (-width / 2, -16), (-width / 2, 26)]
+        right, left, middle = 11.0, -11 - width, -width / 2
+        places = [(right, -8), (right, 4), (right, 17), (left, -8), (left, 4), (left, 17), (middle, -14), (middle, 25)]
         boxes = [(across + dx, down + dy - 12, across + dx + width, down + dy + 4) for dx, dy in places]
         best = min(boxes, key=lambda box: _cost(canvas, box))
         canvas.taken.append(best)
         colour = "text" if mark.role == "track" else mark.role
         canvas.text(round(best[0], 2), round(best[3] - 4, 2), label, anchor="start", colour=colour)
         canvas.root[-1].set("font-weight", "600")
+
+
+def _box(x: float, y: float, half: float) -> tuple[float, float, float, float]:
+    return x - half, y - half, x + half, y + half
 
 
 def _cost(canvas: Canvas, box: tuple[float, float, float, float]) -> float:

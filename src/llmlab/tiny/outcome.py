@@ -49,6 +49,10 @@ def movement_per_seed(run: TinyRun, focus: int) -> dict[str, Tensor]:
         "rank_correlation_closeness": rank_correlation(*_other_tokens(run, -after, probabilities)),
         "rank_correlation_product": rank_correlation(*_other_tokens(run, products, probabilities)),
     }
+    way, unseen = moved(run.before.embedding, run.after.embedding), run.pairs.unseen()  # (S, V)
+    found["seen_moved"] = way[:, run.pairs.inputs()].mean(-1)
+    if unseen:
+        found["unseen_moved"] = way[:, unseen].mean(-1)
     other = next_other_token(run.pairs, focus)
     if other is not None:
         before = (run.before.embedding[:, focus] - run.before.embedding[:, other]).norm(dim=-1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.geometry import distances, moved, products
+from llmlab.measure.ranks import quantiles
 from llmlab.model.toy import TinyModel
 from llmlab.report.result import Cell, Column, Table, counted
 from llmlab.tiny.outcome import interval
@@ -82,17 +83,20 @@ def tensors(run: TinyRun, trained: frozenset[str]) -> Table:
 
 
 def over_seeds(samples: dict[str, Tensor]) -> Table:
-    """Return n, mean and 95 % interval of every headline metric."""
+    """Return n, mean and 95 % interval of every headline metric, and how its values are spread."""
     rows: list[list[Cell]] = []
     for name, values in samples.items():
         found = interval("", values)
-        rows.append([name, len(values), found[""], found.get("_low"), found.get("_high")])
+        spread = [None] * 3 if values.dtype == torch.bool else quantiles(values, 0.05, 0.5, 0.95)
+        rows.append([name, len(values), found[""], found.get("_low"), found.get("_high"), *spread])
+    columns = [Column("metric", "text"), Column("n", "integer"), Column("mean", digits=3)]
+    columns += [Column(name, digits=3) for name in ("95% low", "95% high", "p05", "p50", "p95")]
     return Table(
         "over_seeds",
         "Over all seeds",
-        [Column("metric", "text"), Column("n", "integer"), Column("mean"), Column("95% low"), Column("95% high")],
+        columns,
         rows,
-        "Intervals of means are Student's t, of fractions Wilson's.",
+        "Intervals of means are Student's t, of fractions Wilson's. p05 to p95 hold 90 % of the seeds.",
     )
 
 
