@@ -44,8 +44,8 @@ def share_interval(hits: Sequence[bool]) -> dict[str, float]:
     return {
         "": share,
         "_sd": math.sqrt(share * (1 - share) * count / (count - 1)),
-        "_low": max(0.0, (centre - spread) / scale),
-        "_high": min(1.0, (centre + spread) / scale),
+        "_low": (centre - spread) / scale if share > 0 else 0.0,
+        "_high": (centre + spread) / scale if share < 1 else 1.0,
     }
 
 

@@ -88,7 +88,7 @@ def over_seeds(samples: dict[str, Tensor]) -> Table:
     for name, values in samples.items():
         found = interval("", values)
         spread = [None] * 3 if values.dtype == torch.bool else quantiles(values, 0.05, 0.5, 0.95)
-        rows.append([name, len(values), found[""], found.get("_low"), found.get("_high"), *spread])
+        rows.append([name.replace("_", " "), len(values), found[""], found.get("_low"), found.get("_high"), *spread])
     columns = [Column("metric", "text"), Column("n", "integer"), Column("mean", digits=3)]
     columns += [Column(name, digits=3) for name in ("95% low", "95% high", "p05", "p50", "p95")]
     return Table(
