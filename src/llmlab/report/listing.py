@@ -36,8 +36,18 @@ def entries_table(records: list[Record]) -> Table:
 
 def entries_document(records: list[Record]) -> dict[str, Any]:
     """Return the entries as strict JSON values, without their tables and figures."""
-    kept = ("id", "created", "experiment", "status", "command", "settings", "metrics")
     return {
         "schema": "llmlab.log/1",
-        "entries": [{key: record.document()[key] for key in kept} for record in records],
+        "entries": [
+            {
+                "id": record.id,
+                "created": record.created,
+                "experiment": record.result.experiment,
+                "status": record.result.status,
+                "command": record.command,
+                "settings": record.result.settings,
+                "metrics": record.result.metrics,
+            }
+            for record in records
+        ],
     }

@@ -5,6 +5,7 @@ what is not a record of ours raises ``ValueError`` and nothing else.
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,11 +51,12 @@ class Record:
         }
 
     def json(self) -> str:
-        """Return the document as text: sorted keys, no NaN, one final newline; equal records, equal bytes.
+        """Return the document as text: no NaN, one final newline; equal records, equal bytes.
 
-        A list of numbers stands on one line, so that a thousand seeds do not make a thousand lines.
+        Keys keep their order, so that a page made from the text has its rows where the run had them.  A list of
+        numbers stands on one line, so that a thousand seeds do not make a thousand lines.
         """
-        text = json.dumps(self.document(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(self.document(), indent=1, ensure_ascii=False, allow_nan=False)
         return LIST_OF_NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text) + "\n"
 
     @classmethod
@@ -64,13 +66,12 @@ class Record:
         Raises:
             ValueError: not JSON, another schema, or something missing.
         """
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_finite, parse_float=_finite)
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"not a {SCHEMA} document")
         try:
             own = {name: document[name] for name in cls.__dataclass_fields__ if name != "result"}
             record = cls(result=Result.from_document(document), **own)
-            record.json()
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"incomplete record: {error}") from error
         if not _safe(record.id) or not _safe(record.result.experiment) or len(record.created) != 20:
@@ -84,5 +85,8 @@ def _safe(name: str) -> bool:
     )
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value

@@ -8,9 +8,10 @@ from pathlib import Path
 MKDOCS = """\
 # A small site for your llmlab log.  Show it with: llmlab log serve
 site_name: llmlab log
+use_directory_urls: false # a copy on a disk works by double click
 theme:
   name: material
-  font: false
+  font: false # the reader's own fonts: no request to anybody
   palette:
     - media: "(prefers-color-scheme: light)"
       scheme: default
@@ -23,7 +24,10 @@ plugins:
   - blog:
       blog_dir: log
       post_url_format: "{slug}"
+      post_readtime: false
+      pagination_per_page: 20
       archive: false
+# Entries hold users' own words: no extension that acts on text belongs here.
 markdown_extensions:
   - tables
 nav:
