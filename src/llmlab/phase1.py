@@ -98,12 +98,10 @@ def _summary(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor])
     tokens = run.pairs.vocabulary.names
     focus = run.pairs.vocabulary.numbers[settings.focus]
     next_token = tokens[next(iter(run.pairs.followers(focus)))]
-    p_next = float(samples["p_next"].mean())
-    among = f" (mean over {counted(settings.seeds, 'seed')})"
     return [
         f"{counted(settings.epochs, 'update')} of the output layer alone brought the loss to "
         f"{outcome.told(samples['loss'])}; the floor of this text is {conditional_entropy(run.pairs.counts):.6f}.",
-        f"P({next_token} | {visible(settings.focus)}) ended at {p_next:.3f}{among}.",
+        f"P({next_token} | {visible(settings.focus)}) ended at {outcome.told(samples['p_next'])}.",
         "The embedding did not move, to the last bit: it was never handed to the optimiser.",
     ]
 

@@ -94,7 +94,7 @@ class RunOptions:
     json: bool = option(False, "Print one JSON document instead of tables.", panel="Output")
     log: bool = option(True, "Append an entry to the experiment log.", panel="Output")
     log_dir: Path | None = option(  # noqa: RUF009 - option() is field() with words
-        None, "Folder of the log.  [default: the checkout's docs/log, or ./llmlab-log]", panel="Output"
+        None, "Folder of the log (default: the checkout's docs/log, or ./llmlab-log).", panel="Output"
     )
     expect: str = option("", "What you expect, kept in the entry beside the outcome.", panel="Output")
     note: str = option("", "A first note for the entry.", panel="Output")
@@ -117,7 +117,7 @@ class TinySettings(Settings):
     """
 
     text: str = option("hello", "The text to learn, every character a token; - reads standard input.", panel="Text")
-    focus: str = option("", "The token to look at closely.  [default: the first]", panel="Text")
+    focus: str = option("", "The token to look at closely (default: the first).", panel="Text")
     dim: int = option(2, "Numbers per embedding vector.", low=1, high=4_096)
     epochs: int = option(200, "Full-batch updates.", panel="Training", low=1, high=1_000_000)
     lr: float = option(0.01, "Learning rate (Adam likes 0.01, SGD about 0.5).", panel="Training", above=0, high=1e37)

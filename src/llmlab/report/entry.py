@@ -8,7 +8,7 @@ belongs to the human and is carried over from the page that stands there.
 import json
 from collections.abc import Iterator
 
-from llmlab.report.escape import md_block, md_fence, md_text
+from llmlab.report.escape import md_block, md_fence, md_line, md_text
 from llmlab.report.figure import THEMES, svg
 from llmlab.report.format import cell, is_text
 from llmlab.report.record import Record
@@ -88,7 +88,7 @@ def _front_matter(record: Record) -> Iterator[str]:
 def _body(record: Record) -> Iterator[str]:
     result = record.result
     yield f"\n# {md_text(title(record))}\n"
-    yield "\n\n".join(md_text(sentence) for sentence in result.summary)
+    yield "\n\n".join(md_line(sentence) for sentence in result.summary)
     if record.expectation:
         yield f"\n**Expected beforehand:**\n\n{md_block(record.expectation)}"
     yield "\n<!-- more -->\n"
@@ -114,7 +114,7 @@ def _results(record: Record) -> Iterator[str]:
     for table in result.tables:
         yield f"### {md_text(table.title)}\n"
         yield from _grid(table.columns, [_cells(table, row) for row in range(len(table.rows))])
-        yield f"\n{md_text(table.caption)}\n"
+        yield f"\n{md_line(table.caption)}\n"
         for figure in result.figures:
             if figure.after == table.name:
                 yield from _pictures(figure)
@@ -132,7 +132,7 @@ def _pictures(figure: Figure) -> Iterator[str]:
     yield f"### {md_text(figure.title)}\n"
     for theme in THEMES:
         yield f"![{md_text(figure.caption)}]({_picture(figure, theme)}#only-{theme})"
-    yield f"\n{md_text(figure.caption)}\n"
+    yield f"\n{md_line(figure.caption)}\n"
 
 
 def _picture(figure: Figure, theme: str) -> str:

@@ -9,7 +9,8 @@ import re
 import shlex
 import unicodedata
 
-MARKDOWN_SPECIAL = re.compile(r"[&<>`*_\[\]{}|\\#!~^$]")
+MARKDOWN_SPECIAL = re.compile(r"[&<>`*_\[\]{}|\\#!~^$]|:(?=:)")
+NUMBERED = re.compile(r"\d+[.)]")
 LONGEST_NOTE = 2_000
 """A longer note is cut, visibly: some texts take a Markdown parser time that grows with their square."""
 
@@ -36,16 +37,17 @@ def md_text(text: str) -> str:
 def md_block(text: str) -> str:
     """Return text of several lines as a Markdown paragraph with its line breaks kept.
 
-    The first character of each line is an entity unless it is a letter: no line can become a list, a
-    heading, an admonition or a file inclusion.
+    Each line is a ``md_line``; blank lines are dropped.
     """
     cut = text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + " … (cut)"
-    return "\\\n".join(_line_start(line.strip()) for line in cut.splitlines() if line.strip())
+    return "\\\n".join(md_line(line.strip()) for line in cut.splitlines() if line.strip())
 
 
-def _line_start(line: str) -> str:
-    first, rest = line[0], line[1:]
-    return (md_text(first) if first.isalpha() else "".join(f"&#{ord(c)};" for c in printable(first))) + md_text(rest)
+def md_line(line: str) -> str:
+    """Return text that begins a line and is nothing but text: no list, heading, admonition or inclusion."""
+    if not line or (line[0].isalnum() and not NUMBERED.match(line)):
+        return md_text(line)
+    return "".join(f"&#{ord(character)};" for character in printable(line[0])) + md_text(line[1:])
 
 
 def md_fence(text: str, language: str = "") -> str:
