@@ -1,12 +1,12 @@
 """Chapter 1 as a reader meets it: what its result says, and that it is true."""
 
-import json
 import math
 
 import pytest
 from hypothesis import given, settings
 
 from llmlab import phase1
+from llmlab.report.record import Record
 from llmlab.report.result import Result
 from llmlab.settings import Phase1Settings
 from strategies import any_texts
@@ -100,7 +100,7 @@ def test_any_text_gives_a_result_that_survives_strict_json(text: str):
     """Whatever the characters are, the result is plain data and comes back equal."""
     result = phase1.run(Phase1Settings(text=text, dim=2, epochs=3))
 
-    document = json.loads(json.dumps(result.document(), allow_nan=False))
+    record = Record(result, "0", "2026-11-22T00:00:00Z", "llmlab", 0.0)
 
-    assert Result.from_document(document) == result
+    assert Record.from_json(record.json()) == record
     assert result.metrics["loss"] >= result.metrics["loss_floor"] - 1e-6

@@ -1,6 +1,5 @@
 """Chapter 2 as a reader meets it: what its result says, and that it is true."""
 
-import json
 import math
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlab import phase1_2
+from llmlab.report.record import Record
 from llmlab.report.result import Result, Table
 from llmlab.settings import Phase12Settings
 from strategies import any_texts
@@ -158,6 +158,6 @@ def test_any_text_gives_a_result_that_survives_strict_json(text: str, dim: int, 
     """Whatever the characters, the dimension and the rule, the result is plain data and comes back equal."""
     result = phase1_2.run(Phase12Settings(text=text, dim=dim, optimizer=optimizer, epochs=3))
 
-    document = json.loads(json.dumps(result.document(), allow_nan=False))
+    record = Record(result, "0", "2026-11-22T00:00:00Z", "llmlab", 0.0)
 
-    assert Result.from_document(document) == result
+    assert Record.from_json(record.json()) == record

@@ -13,7 +13,6 @@ Commands run in this process, at 80 columns and without a log entry, so nothing 
 ``tests/test_docs.py`` runs them all again and compares.  Not a MkDocs hook: the build itself runs no experiment.
 """
 
-import json
 import os
 import re
 import shlex
@@ -25,7 +24,8 @@ from typer.testing import CliRunner
 from llmlab.cli import app
 from llmlab.report.escape import md_text
 from llmlab.report.figure import THEMES, svg
-from llmlab.report.result import Figure, Result
+from llmlab.report.record import Record
+from llmlab.report.result import Figure
 
 DOCS = Path(__file__).resolve().parents[1]
 FIGURES = DOCS / "study" / "figures"
@@ -63,7 +63,7 @@ def selected(text: str, titles: str | None) -> str:
 @cache
 def figures(command: str) -> dict[str, Figure]:
     """Return the figures of a run by name."""
-    result = Result.from_document(json.loads(printed(f"{command} --json")))
+    result = Record.from_json(printed(f"{command} --json")).result
     return {figure.name: figure for figure in result.figures}
 
 

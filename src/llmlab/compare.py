@@ -96,5 +96,5 @@ def _paired(a: Record, b: Record) -> dict[str, dict[str, float]]:
 
 
 def _seeds(record: Record) -> tuple[int, int]:
-    settings = record.result.settings
-    return int(settings.get("seed", 0)), int(settings.get("seeds", 0))
+    first, count = (record.result.settings.get(name) for name in ("seed", "seeds"))
+    return (first, count) if isinstance(first, int) and isinstance(count, int) else (0, 0)

@@ -15,14 +15,14 @@ from pathlib import Path
 import llmlab
 
 
-def facts(threads: int | None = None) -> dict[str, str | int | float]:
+def facts(threads: int | None = None) -> dict[str, str | bool | int | float | None]:
     """Return what may be told about this machine and installation.
 
     Args:
         threads: how many threads torch used, if it ran.
     """
     here = commit()
-    told: dict[str, str | int | float] = {
+    told: dict[str, str | bool | int | float | None] = {
         "llmlab": llmlab.__version__ + (f" ({here})" if here else ""),
         "python": platform.python_version(),
         "torch": installed("torch"),

@@ -15,7 +15,7 @@ from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.geometry import affine_rank
 from llmlab.measure.ranks import quantiles
 from llmlab.model.toy import TinyModel
-from llmlab.report.result import Finding, Result, counted, rounded
+from llmlab.report.result import Finding, Result, Verdict, counted, rounded
 from llmlab.settings import Phase1Settings
 from llmlab.text.pairs import Pairs
 from llmlab.text.vocabulary import visible
@@ -108,7 +108,7 @@ def _summary(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor])
 
 def _findings(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor]) -> list[Finding]:
     change = float((run.after.embedding - run.before.embedding).abs().max())
-    still = "supported" if change == 0 else "refuted"
+    still: Verdict = "supported" if change == 0 else "refuted"
     found = [
         Finding(
             "P1-4",
@@ -128,8 +128,8 @@ def _findings_of_the_seed(run: TinyRun, samples: dict[str, Tensor]) -> list[Find
     loss, p_next = samples["loss"].double(), samples["p_next"].double()
     seeds = len(loss)
 
-    def judged(claim: str, holds: bool, evidence: str, otherwise: str = "refuted") -> Finding:
-        verdict = ("supported" if holds else otherwise) if seeds >= ENOUGH_SEEDS else "inconclusive"
+    def judged(claim: str, holds: bool, evidence: str, otherwise: Verdict = "refuted") -> Finding:
+        verdict: Verdict = "inconclusive" if seeds < ENOUGH_SEEDS else "supported" if holds else otherwise
         return Finding(claim, CLAIMS[claim], verdict, f"{evidence} ({counted(seeds, 'seed')})")
 
     low, middle, high = quantiles(loss, 0.05, 0.5, 0.95)

@@ -20,7 +20,7 @@ from torch import Tensor
 from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import moved, random_rotation
 from llmlab.model.toy import TinyModel
-from llmlab.report.result import Finding, Result, Table, counted, rounded
+from llmlab.report.result import Finding, Result, Table, Verdict, counted, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.text.pairs import Pairs
 from llmlab.tiny import figures, outcome, tables, trial_tables, trials
@@ -261,7 +261,7 @@ def _findings_over_seeds(samples: dict[str, Tensor], seeds: int) -> list[Finding
     shrank, agree = found["distance_shrank_fraction"], found["score_argmax_agrees_fraction"]
     product, closeness = found["rank_correlation_product"], found["rank_correlation_closeness"]
 
-    def judged(claim: str, verdict: Callable[[], str], evidence: str) -> Finding:
+    def judged(claim: str, verdict: Callable[[], Verdict], evidence: str) -> Finding:
         enough = seeds >= ENOUGH_SEEDS
         return Finding(
             claim, CLAIMS[claim], verdict() if enough else "inconclusive", f"{evidence} ({counted(seeds, 'seed')})"

@@ -28,7 +28,7 @@ from llmlab.errors import StoppedError, TextError, WriteError
 from llmlab.report import terminal
 from llmlab.report.escape import shell_word
 from llmlab.report.logbook import Logbook
-from llmlab.report.record import Record
+from llmlab.report.record import CREATED, Record
 from llmlab.report.result import Result
 
 DIVERGED = 6
@@ -164,7 +164,7 @@ def _record(result: Result, seconds: float, options: declared.RunOptions, comman
     return Record(
         result,
         id=secrets.token_hex(4),
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=datetime.now(UTC).strftime(CREATED),
         command=command,
         seconds=round(seconds, 3),
         environment=facts(sys.modules["torch"].get_num_threads()),

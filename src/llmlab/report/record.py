@@ -8,11 +8,16 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
 from typing import Any
 
-from llmlab.report.result import Result
+from llmlab.report.result import Result, Scalar
 
 SCHEMA = "llmlab.result/1"
+CREATED = "%Y-%m-%dT%H:%M:%SZ"
+SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+LARGEST = 1e30
 LIST_OF_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+)\]")
 """Only between brackets that JSON itself wrote: inside a string, a line break is an escape."""
 
@@ -27,7 +32,7 @@ class Record:
     """UTC, ISO 8601 to the second."""
     command: str
     seconds: float
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Scalar] = field(default_factory=dict)
     expectation: str = ""
     note: str = ""
 
@@ -64,25 +69,58 @@ class Record:
         """Return the record that ``json`` wrote.
 
         Raises:
-            ValueError: not JSON, another schema, or something missing.
+            ValueError: not JSON, another schema, or something missing or of the wrong type.
         """
         document = json.loads(text, parse_constant=_finite, parse_float=_finite)
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"not a {SCHEMA} document")
+        own = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
         try:
-            own = {name: document[name] for name in cls.__dataclass_fields__ if name != "result"}
-            record = cls(result=Result.from_document(document), **own)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"incomplete record: {error}") from error
-        if not _safe(record.id) or not _safe(record.result.experiment) or len(record.created) != 20:
-            raise ValueError("an id, experiment or date that no record of ours has")
+            record: Record = _reader().validate_python({**own, "result": document})
+        except ValueError as error:
+            raise ValueError(_first_complaint(error)) from error
+        _refuse_unusable(record)
         return record
 
 
-def _safe(name: str) -> bool:
-    return 0 < len(name) <= 40 and all(
-        character.isascii() and (character.isalnum() or character == "-") for character in name
-    )
+@cache
+def _reader() -> Any:
+    """Return what checks a document against the types of Record and Result.
+
+    Imported here, for reading is rare and pydantic takes a tenth of a second.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Record)
+
+
+def _first_complaint(error: ValueError) -> str:
+    """Return the first of pydantic's complaints as one line: where, and what was expected."""
+    first = error.errors()[0]  # type: ignore[attr-defined]  # pydantic's ValidationError is a ValueError
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _refuse_unusable(record: Record) -> None:
+    """Refuse what has the right types and is still no record of ours.
+
+    Raises:
+        ValueError: a name that could be a path, a date that is none, a ragged table, or a coordinate that no
+            picture could show.
+    """
+    result = record.result
+    datetime.strptime(record.created, CREATED)
+    names = [record.id, result.experiment, *(figure.name for figure in result.figures)]
+    if not all(SAFE_NAME.fullmatch(name) for name in names):
+        raise ValueError("an id, an experiment or a figure with a name that none of ours has")
+    for table in result.tables:
+        if any(len(row) != len(table.columns) for row in table.rows) or not table.columns:
+            raise ValueError(f"table {table.name}: a row with too many or too few cells")
+    for mark in (mark for figure in result.figures for mark in figure.marks):
+        columns = [mark.ys, *([mark.xs] if mark.kind != "level" else []), *([mark.tops] if mark.kind == "band" else [])]
+        if len({len(column) for column in columns}) != 1 or (mark.kind in ("track", "level") and len(mark.ys) != 1):
+            raise ValueError("a mark whose coordinates do not match")
+        if any(abs(value) > LARGEST for column in (mark.xs, mark.ys, mark.tops) for value in column):
+            raise ValueError("a coordinate that no picture could show")
 
 
 def _finite(text: str) -> float:

@@ -9,9 +9,15 @@ Leaves out when, where and by which command the run was made: ``record`` adds th
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Cell = str | int | float | None
+Scalar = str | bool | int | float | None
+Status = Literal["complete", "interrupted", "diverged"]
+Verdict = Literal["supported", "refuted", "refined", "inconclusive"]
+CellKind = Literal["text", "token", "integer", "number", "share"]
+MarkKind = Literal["line", "band", "points", "track", "level"]
+Role = Literal["before", "after", "path", "track", "winner", "foot", "other", "series", "floor"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Column:
     """
 
     name: str
-    kind: str = "number"
+    kind: CellKind = "number"
     digits: int = 4
 
 
@@ -44,12 +50,11 @@ class Mark:
 
     ``kind``: ``line`` (through the points), ``band`` (between ``ys`` and ``tops``), ``points``, ``track`` (the
     line through zero and the one point given, with an arrow up to it) or ``level`` (horizontal, at ``ys[0]``).
-    ``role`` chooses the colour and is the same word in every figure: before, after, path, track, winner,
-    foot, other, series, floor.
+    ``role`` chooses the colour and is the same word in every figure.
     """
 
-    kind: str
-    role: str
+    kind: MarkKind
+    role: Role
     xs: list[float]
     ys: list[float]
     labels: list[str] = field(default_factory=list)
@@ -84,7 +89,7 @@ class Finding:
 
     claim: str
     statement: str
-    verdict: str
+    verdict: Verdict
     evidence: str
 
 
@@ -98,11 +103,11 @@ class Result:
     """
 
     experiment: str
-    settings: dict[str, Any]
+    settings: dict[str, Scalar]
     why: str
     how: str
-    status: str = "complete"
-    metrics: dict[str, Any] = field(default_factory=dict)
+    status: Status = "complete"
+    metrics: dict[str, Scalar] = field(default_factory=dict)
     summary: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
@@ -133,24 +138,6 @@ class Result:
             if isinstance(value, float) and not math.isfinite(value):
                 document["metrics"][name + "_reason"] = f"not a finite number: {value}"
         return _without_non_finite(document)  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> "Result":
-        """Return the result that ``document`` wrote.
-
-        Raises:
-            KeyError, TypeError: the document is not one of ours.
-        """
-        known = {name: document[name] for name in cls.__dataclass_fields__}
-        known["tables"] = [
-            Table(**{**table, "columns": [Column(**column) for column in table["columns"]]})
-            for table in known["tables"]
-        ]
-        known["figures"] = [
-            Figure(**{**figure, "marks": [Mark(**mark) for mark in figure["marks"]]}) for figure in known["figures"]
-        ]
-        known["findings"] = [Finding(**finding) for finding in known["findings"]]
-        return cls(**known)
 
 
 def counted(number: int, noun: str) -> str:

@@ -112,9 +112,10 @@ def distance_and_product(run: TinyRun) -> Figure:
     follows = (run.pairs.joint()[inputs] > 0).expand(seeds, -1, -1).flatten()
     chosen = torch.linspace(0, len(apart) - 1, min(len(apart), 4 * SCATTER_POINTS)).round().long()
     apart, product, follows = apart[chosen], product[chosen], follows[chosen]
+    others, pairs = ((rounded(apart[keep]), rounded(product[keep])) for keep in (~follows, follows))
     marks = [
-        Mark("points", role, rounded(apart[keep]), rounded(product[keep]), legend=legend)
-        for role, legend, keep in (("other", "other pairs", ~follows), ("winner", "pairs of the text", follows))
+        Mark("points", "other", *others, legend="other pairs"),
+        Mark("points", "winner", *pairs, legend="pairs of the text"),
     ]
     return Figure(
         "scatter",
