@@ -124,16 +124,19 @@ def _rotation_differences(run: TinyRun) -> tuple[float, float]:
 
 def _tables(settings: Phase12Settings, run: TinyRun, focus: int) -> list[Table]:
     tokens = run.pairs.vocabulary.names
-    places = ("embedding", "Where the tokens are", "First seed. A token that is never an input stays where it was.")
+    still = "A token that is never an input stays where it was." if settings.optimizer != "adamw" else ""
+    places = "Frozen: nothing moved." if settings.freeze == "embedding" else still
     rows = (
-        "output_rows",
-        "Where the output rows point",
-        "First seed. Every row moves: each token competes to be next.",
+        "Frozen: nothing moved." if settings.freeze == "linear" else "Every row moves: each token competes to be next."
     )
     return [
         tables.loss(run),
-        tables.rows_before_and_after(*places, tokens, run.before.embedding[0], run.after.embedding[0]),
-        tables.rows_before_and_after(*rows, tokens, run.before.weight[0], run.after.weight[0]),
+        tables.rows_before_and_after(
+            "embedding", "Where the tokens are", places, tokens, run.before.embedding[0], run.after.embedding[0]
+        ),
+        tables.rows_before_and_after(
+            "output_rows", "Where the output rows point", rows, tokens, run.before.weight[0], run.after.weight[0]
+        ),
         tables.pair_distances(run),
         tables.decomposition(run.after, tokens, focus),
         tables.next_token(run, focus),
@@ -195,7 +198,8 @@ def _summary(settings: Phase12Settings, run: TinyRun, focus: int) -> list[str]:
         f"{counted(settings.epochs, 'update')} brought the loss to {outcome.told(run.losses[-1])}; the floor of this "
         f"text is {conditional_entropy(run.pairs.counts):.6f}.",
         f"With seed {settings.seed}, after {names[focus]} the model expects {names[winner]} with probability "
-        f"{float(after[winner]):.3f}, because their inner product is {inner:.2f} (and the bias {bias:+.2f}).",
+        f"{float(after[winner]):.3f}: the highest score, {inner + bias:.2f}, is an inner product of {inner:.2f} and "
+        f"a bias of {bias:.2f}.",
     ]
     other = outcome.next_other_token(run.pairs, focus)
     if other is not None:

@@ -87,8 +87,8 @@ def stations_and_tracks(run: TinyRun, focus: int) -> Figure:
         "map",
         "Stations and tracks",
         f"Tokens as stations before (hollow) and after training (full) with their paths; output rows as tracks through "
-        f"zero. The perpendiculars from {tokens[focus]} land farthest along the track to {tokens[tracks[0]]}: inner "
-        f"product {float(scores[tracks[0]]):.2f}."
+        f"zero. Where the perpendicular from {tokens[focus]} lands on a track, times the track's length, is the inner "
+        f"product; it is largest for {tokens[tracks[0]]}, {float(scores[tracks[0]]):.2f}."
         + (f" The plane shown keeps {share:.0%} of all squared lengths." if share < 0.9995 else "")
         + (f" {counted(left_out, 'token')} left out." if left_out > 0 else ""),
         "axis 1" if plane.shape[0] <= 2 else "first main axis",

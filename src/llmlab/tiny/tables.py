@@ -122,7 +122,7 @@ def rows_before_and_after(
         ]
         columns = [Column("token", "token"), Column("axis", "integer")]
         columns += [Column(c, digits=3) for c in ("before", "after", "change")]
-    rows, caption = shortened(rows, caption)
+    rows, caption = shortened(rows, f"First seed. {caption}".strip())
     return Table(name, title, columns, rows, caption)
 
 
