@@ -1,0 +1,128 @@
+"""What every test may use: three ways to run Hypothesis, and ``llmlab`` as a real process under watch.
+
+The watch is the point: ``run_llmlab`` checks, in every test that starts a process, that no traceback and no
+undocumented exit code ever appears, that no half-written file stays, and that what is called JSON is JSON.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from strategies_report import strict_json
+
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile(
+    "pi", deadline=None, derandomize=True, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+LLMLAB = [sys.executable, "-m", "llmlab"]
+DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 129, 130, 143}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished ``llmlab``: what it said, where it ran, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def document(self) -> Any:
+        """What it printed, as strict JSON."""
+        return strict_json(self.out)
+
+    @property
+    def entries(self) -> list[Path]:
+        """The folders of the log entries that it left under its working directory."""
+        return sorted(path.parent for path in self.folder.rglob("record.json"))
+
+
+def environment(folder: Path, **changes: str | None) -> dict[str, str]:
+    """Return a small environment, the same wherever the tests run; ``None`` removes a variable."""
+    wanted: dict[str, str | None] = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.environ.get("PYTHONPATH"),
+        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS"),
+        **changes,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def watch(done: Done, args: list[str] | tuple[str, ...]) -> Done:
+    """Assert what must hold however a run ended, and hand it on."""
+    shown = f"llmlab {' '.join(map(repr, args))}\nrc {done.code}\n{done.err[-2000:]}"
+    assert done.code in DOCUMENTED, f"undocumented exit code: {shown}"
+    if "--debug" not in args:
+        assert "Traceback" not in done.err, shown
+        assert "Exception ignored" not in done.err, shown
+    assert done.code != 1, f"exit code 1 means a bug: {shown}"
+    if done.code in {2, 3, 4, 5, 7} and "--debug" not in args:
+        assert 1 <= len(done.err.strip().splitlines()) <= 2, f"a failure is one or two lines: {shown}"
+    assert not list(done.folder.rglob(".tmp-*")), f"something half-written stayed: {shown}"
+    if "--json" in args and done.code in {0, 6}:
+        strict_json(done.out)
+    return done
+
+
+@pytest.fixture
+def run_llmlab(tmp_path: Path) -> Callable[..., Done]:
+    """Run ``llmlab`` as a process of its own, in an empty folder, and watch it (see ``watch``).
+
+    The function takes the arguments, then ``folder``, ``stdin``, ``prefix`` (a command to run it under) and any
+    variable of the environment.
+    """
+
+    def run(
+        *args: str | bytes,
+        folder: Path | None = None,
+        stdin: bytes | None = b"",
+        prefix: list[str] | None = None,
+        **changes: str | None,
+    ) -> Done:
+        where = folder or tmp_path
+        found = subprocess.run(
+            [*(prefix or []), *LLMLAB, *args],
+            cwd=where,
+            env=environment(where, **changes),
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        words = [os.fsdecode(word) for word in args]
+        return watch(Done(found.returncode, found.stdout.decode(), found.stderr.decode(), where), words)
+
+    return run
+
+
+@pytest.fixture
+def shell_llmlab(tmp_path: Path) -> Callable[..., Done]:
+    """Run a bash script in which ``$LLMLAB`` is the command, and watch it; the code is the script's own."""
+
+    def run(script: str, **changes: str | None) -> Done:
+        found = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=environment(tmp_path, LLMLAB=" ".join(LLMLAB), **changes),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        return watch(Done(found.returncode, found.stdout.decode(), found.stderr.decode(), tmp_path), [script])
+
+    return run

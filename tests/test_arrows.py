@@ -1,0 +1,134 @@
+"""The arrows of the house: who may import whom, and what nobody may do.  Read from the source, not from a run."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import llmlab
+
+SOURCE = Path(llmlab.__file__).parent
+MODULES = {
+    ".".join(("llmlab", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+GROUND = {"settings", "errors"}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
+CHAPTER = {"tiny", "train", "model", "text", "measure", "report.result", *GROUND}
+ALLOWED: dict[str, set[str]] = {
+    "": set(),
+    "__main__": {"cli"},
+    "phase1": CHAPTER,
+    "phase1_2": CHAPTER,
+    "tiny": {"tiny", "train", "model", "text", "measure", "report.result", *GROUND},
+    "train": {"train", "model", "text", "measure", *GROUND},
+    "model": {"model", *GROUND},
+    "text": {"text", *GROUND},
+    "measure": {"measure", *GROUND},
+    "settings": {"errors"},
+    "errors": set(),
+    "environment": {""},
+    "report": {"report", "errors"},
+    "compare": {"measure.stats", "report.record", "report.result"},
+    "doctor": {"environment", "errors", "report"},
+}
+"""What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
+TORCH = {"phase1", "phase1_2", "tiny", "train", "model", "text.pairs", "measure.geometry", "measure.ranks", "doctor"}
+
+
+def imports(name: str) -> Iterator[str]:
+    """Yield the full name of every module that a module imports, anywhere in its code."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            for alias in node.names:
+                longer = f"{node.module}.{alias.name}"
+                yield longer if longer in MODULES else str(node.module)
+
+
+def within(name: str, rooms: set[str]) -> bool:
+    """Return whether a module lies in one of the rooms."""
+    own = name.removeprefix("llmlab").lstrip(".")
+    return any(own == room or (room and own.startswith(room + ".")) for room in rooms)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not within(name, {"cli"})])
+def test_imports_follow_the_arrows(name: str) -> None:
+    """Each module imports only what lies further down the flow; a new room has to be entered in the table."""
+    room = name.removeprefix("llmlab").lstrip(".").split(".")[0]
+    own = {target for target in imports(name) if target.split(".")[0] == "llmlab"}
+    assert {target for target in own if not within(target, ALLOWED[room])} == set()
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    """The modules can be put in an order in which each imports only earlier ones."""
+    waiting = {name: {target for target in imports(name) if target in MODULES and target != name} for name in MODULES}
+    while waiting:
+        ready = {name for name, targets in waiting.items() if not targets & waiting.keys()}
+        assert ready, f"a circle among {sorted(waiting)}"
+        waiting = {name: targets for name, targets in waiting.items() if name not in ready}
+
+
+@pytest.mark.parametrize(
+    ("package", "rooms"),
+    [
+        ("torch", TORCH),
+        ("rich", {"report"}),
+        ("plotext", {"report"}),
+        ("typer", {"cli"}),
+        ("subprocess", {"cli.log", "environment"}),
+    ],
+)
+def test_each_package_has_its_rooms(package: str, rooms: set[str]) -> None:
+    """Torch stays out of the report, rich out of the chapters, and Typer out of everything but the command line."""
+    users = {name for name in MODULES if package in {target.split(".")[0] for target in imports(name)}}
+    assert {name for name in users if not within(name, rooms)} == set()
+
+
+@pytest.mark.parametrize("package", ["pickle", "marshal", "shelve", "joblib", "yaml", "dill", "ctypes"])
+def test_nothing_that_can_run_code_from_data_is_imported(package: str) -> None:
+    """No module reads data through a format that can carry code."""
+    assert [name for name in MODULES if package in {target.split(".")[0] for target in imports(name)}] == []
+
+
+def called(name: str) -> Iterator[str]:
+    """Yield the dotted name of everything that a module calls."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+@pytest.mark.parametrize(
+    "function", ["print", "eval", "exec", "compile", "__import__", "input", "torch.load", "os.system", "yaml.load"]
+)
+def test_nobody_calls(function: str) -> None:
+    """Nothing prints past the report, asks, evaluates text or loads a pickle."""
+    assert [name for name in MODULES if function in set(called(name))] == []
+
+
+def test_no_shell_is_started() -> None:
+    """No subprocess goes through a shell."""
+    keywords = {
+        (name, keyword.arg)
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+    }
+    assert [name for name, keyword in keywords if keyword == "shell"] == []
+
+
+def test_the_names_of_the_chapters_are_the_table_of_contents() -> None:
+    """Every chapter command has its module, and both are in the arrows' table."""
+    from llmlab.cli.chapter import CHAPTERS
+
+    assert {chapter.module for chapter in CHAPTERS.values()} <= set(MODULES)
+    assert {chapter.module.removeprefix("llmlab.") for chapter in CHAPTERS.values()} <= set(ALLOWED)
+
+
+def test_the_update_rules_are_our_own() -> None:
+    """No module imports ``torch.optim``: its first use costs as much as importing torch."""
+    assert [name for name in MODULES if any(target.startswith("torch.optim") for target in imports(name))] == []

@@ -1,0 +1,213 @@
+"""What cannot be done is refused in a line or two that name the option, and nothing is written.
+
+``run_llmlab`` adds to every case: no traceback, a documented exit code, one or two lines on standard error.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Done
+
+Run = Callable[..., Done]
+SHORT = ("--epochs", "2", "--quiet")
+
+
+def assert_refused(done: Done, code: int, *words: str) -> None:
+    """Assert that a run was refused with a code and words, printed nothing and left nothing behind."""
+    assert (done.code, done.out) == (code, ""), done.err
+    assert {word for word in words if word not in done.err} == set(), done.err
+    assert "torch" not in done.err
+    assert list(done.folder.iterdir()) == [], "something was written"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(
+            ("--dim", value)
+            for value in ("0", "-1", "2.5", "1e9", "1000000000", "abc", "", "9223372036854775808", "nan")
+        ),
+        *(("--lr", value) for value in ("nan", "inf", "-inf", "-1", "0", "1e999", "1e-999", "abc", "")),
+        *(("--epochs", value) for value in ("0", "-5", "1e3", "2000000")),
+        *(("--seeds", value) for value in ("0", "-1", "1.5", "100001")),
+        *(("--seed", value) for value in ("-1", "9223372036854775807", "x")),
+        *(("--threads", value) for value in ("-1", "5000")),
+    ],
+)
+def test_a_number_out_of_range_is_refused(run_llmlab: Run, option: str, value: str) -> None:
+    """Every numeric option refuses zero, the negative, the huge, the fractional and the wordy, and says its name."""
+    chapter = "phase1" if len(value) % 2 else "phase1-2"
+    assert_refused(run_llmlab(chapter, option, value), 2, option)
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (("phase1", "--nope"), "--nope"),
+        (("phase1", "word"), "word"),
+        (("phase9",), "phase9"),
+        (("phase1", "--dim"), "--dim"),
+        (("phase1-2", "--freeze", "all"), "embedding"),
+        (("phase1-2", "--optimizer", "Adam"), "adamw"),
+        (("phase1-2", "--weight-decay", "-1"), "--weight-decay"),
+        (("phase1", "--freeze", "none"), "--freeze"),
+        (("phase1", "--seeds", "100000", "--epochs", "1000000"), "--seeds"),
+        (("phase1", "--seeds", "100000", "--dim", "4096"), "--dim"),
+        (("log", "nope"), "nope"),
+        (("log", "show"), "ID"),
+        (("log", "show", "nope"), "nope"),
+        (("log", "serve", "--port", "0"), "--port"),
+    ],
+)
+def test_wrong_usage_is_refused(run_llmlab: Run, args: tuple[str, ...], word: str) -> None:
+    """Unknown options, commands and choices, and settings that do not fit together, are named."""
+    assert_refused(run_llmlab(*args), 2, word)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "aaaa", "\n", " " * 50, "🙂", b"a\xffb", b"\xed\xa0\x80b"], ids=lambda text: ascii(text)[:20]
+)
+def test_a_text_with_nothing_to_predict_is_refused(run_llmlab: Run, text: str | bytes) -> None:
+    """Empty, one character, one symbol again and again, or no Unicode: exit 3, and the option is named."""
+    assert_refused(run_llmlab("phase1", "--text", text), 3, "--text")
+
+
+@pytest.mark.parametrize(
+    ("stdin", "word"),
+    [
+        (b"", "--text"),
+        (b"abc\xff", "byte 3"),
+        (b"\xff\xfea\x00b\x00", "byte 0"),
+        ("".join(map(chr, range(0x4E00, 0x4E00 + 2049))).encode(), "2049"),
+    ],
+    ids=["empty", "invalid", "UTF-16", "2049 kinds"],
+)
+def test_a_standard_input_that_cannot_be_used_is_refused(run_llmlab: Run, stdin: bytes, word: str) -> None:
+    """Empty, not UTF-8, or too many different characters: exit 3 with what was found, and where."""
+    assert_refused(run_llmlab("phase1", "--text", "-", stdin=stdin), 3, word)
+
+
+def test_a_closed_standard_input_is_refused(shell_llmlab: Run) -> None:
+    """``--text -`` without a standard input says so."""
+    assert_refused(shell_llmlab("$LLMLAB phase1 --text - <&-"), 3, "standard input")
+
+
+def test_endless_input_is_refused(shell_llmlab: Run) -> None:
+    """``/dev/zero`` as text ends at the limit, with words."""
+    assert_refused(shell_llmlab("$LLMLAB phase1 --text - < /dev/zero"), 3, "standard input", "MB")
+
+
+@pytest.mark.parametrize("focus", ["x", "o", "he", "\u0301", b"\xff", "el"], ids=ascii)
+def test_a_focus_that_nothing_follows_is_refused(run_llmlab: Run, focus: str | bytes) -> None:
+    """A focus that is not in the text, that only ends it, or that is two characters is named."""
+    assert_refused(run_llmlab("phase1", "--focus", focus), 2, "--focus")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "👩\u200d👩\u200d👧e\u0301\u0302漢字",
+        "\u202eשלום\u2028\u00a0\u3000",
+        "a\x01b\x1b[2J\x9b",
+        "[/INST][red]```\n---\n",
+        "<script>alert(1)</script>",
+        "<!-- notes:begin",
+        "- - -x",
+    ],
+    ids=ascii,
+)
+def test_any_other_text_works_and_its_entry_is_whole(run_llmlab: Run, text: str) -> None:
+    """Emoji, combining marks, right-to-left, controls, markup and fences train, print, log and render unchanged."""
+    done = run_llmlab("phase1-2", "--epochs", "2", "--json", "--text", text)
+    assert (done.code, done.err) == (0, "")
+    assert done.document["settings"]["text"] == text
+    assert {f"moved_{character}" for character in text} <= set(done.document["metrics"])
+    assert len(done.entries) == 1
+    checked = run_llmlab("log", "render", "--check")
+    assert (checked.code, checked.err) == (0, ""), "the fresh entry is not what its record says"
+
+
+def test_nul_comes_through_standard_input(run_llmlab: Run) -> None:
+    """A text with NUL, which no argument can hold, is learned from standard input and is strict JSON."""
+    done = run_llmlab("phase1", *SHORT, "--json", "--text", "-", stdin=b"a\x00b\x00")
+    assert done.document["settings"]["text"] == "a\x00b\x00"
+    assert "\x00" not in done.document["command"]
+
+
+def test_a_byte_order_mark_is_not_a_character(run_llmlab: Run) -> None:
+    """A UTF-8 file with a byte order mark is the text after it."""
+    done = run_llmlab("phase1", *SHORT, "--json", "--no-log", "--text", "-", stdin=b"\xef\xbb\xbfab")
+    assert done.document["settings"]["text"] == "ab"
+
+
+def test_a_megabyte_of_text_works(run_llmlab: Run) -> None:
+    """A text of a megabyte trains; the entry keeps its beginning, its length and its hash, and stays small."""
+    done = run_llmlab("phase1", *SHORT, "--json", "--text", "-", stdin=b"the quick brown fox " * 50_000)
+    assert done.code == 0
+    kept = done.document["settings"]["text"]
+    assert len(kept) < 1_200
+    assert "1,000,000 characters" in kept
+    assert "--text - " in done.document["command"]
+    assert done.document["command"].endswith(" < TEXT")
+    assert sum(path.stat().st_size for path in done.entries[0].iterdir()) < 200_000
+
+
+def test_a_long_text_of_many_kinds_works(run_llmlab: Run) -> None:
+    """Two hundred different characters train, and the tables admit what they leave out."""
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
+    done = run_llmlab("phase1-2", "--epochs", "2", "--text", text, COLUMNS="40")
+    assert (done.code, done.err) == (0, "")
+    assert "left out" in done.out
+
+
+@pytest.mark.parametrize(
+    ("chapter", "lr"), [("phase1", "1e30"), ("phase1-2", "1e30"), ("phase1-2", "1e25"), ("phase1-2", "1e12")]
+)
+def test_a_mad_learning_rate_ends_in_words(run_llmlab: Run, chapter: str, lr: str) -> None:
+    """However large the step: refused, diverged, or done, and never a crash; a diverged run has its entry."""
+    done = run_llmlab(chapter, "--lr", lr, "--epochs", "1", "--json")
+    assert done.code in (0, 2, 6)
+    if done.code == 6:
+        assert done.document["status"] == "diverged"
+        assert done.document["metrics"]["loss"] is None
+        assert "diverged" in done.document["metrics"]["loss_reason"]
+    if done.code != 2:
+        assert len(done.entries) == 1
+        assert run_llmlab("log", "list").err == "", "the log does not read what it wrote"
+
+
+@pytest.mark.parametrize("args", [("phase1", *SHORT), ("log", "list")], ids=lambda args: args[0])
+@pytest.mark.parametrize("name", ["x" * 300, "loop", "file/below", "file"], ids=lambda name: name[:10])
+def test_a_strange_log_folder_is_named(run_llmlab: Run, tmp_path: Path, args: tuple[str, ...], name: str) -> None:
+    """A log folder that is too long, a loop of links, or below a file never ends in an internal error."""
+    (tmp_path / "file").write_text("mine", "utf-8")
+    (tmp_path / "loop").symlink_to("loop")
+    done = run_llmlab(*args, "--log-dir", name)
+    assert done.code == 7 if args[0] == "phase1" else done.code in (0, 2, 7)
+    assert (tmp_path / "file").read_text("utf-8") == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
+
+
+def test_a_folder_whose_parent_is_missing_is_named(run_llmlab: Run) -> None:
+    """A log folder below one that does not exist is refused before the run."""
+    assert_refused(run_llmlab("phase1", *SHORT, "--log-dir", "no/such"), 7, "--log-dir", "no")
+
+
+def test_a_removed_working_directory_is_named(shell_llmlab: Run) -> None:
+    """In a directory that is gone a command fails in words, not as a bug."""
+    for command in ("log list", "phase1 --epochs 2", "doctor"):
+        done = shell_llmlab(f"mkdir gone && cd gone && rmdir ../gone && $LLMLAB {command}")
+        assert done.code in (0, 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(("phase1", "--dim", "0"), 2), (("phase1", "--text", "a"), 3), (("phase1", "--log-dir", "a/b"), 7)],
+)
+def test_debug_shows_where_and_keeps_the_exit_code(run_llmlab: Run, args: tuple[str, ...], code: int) -> None:
+    """``--debug`` adds the traceback; scripts still see the same code."""
+    done = run_llmlab(*args, "--debug")
+    assert "Traceback" in done.err
+    assert done.code == code

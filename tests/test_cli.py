@@ -1,0 +1,218 @@
+"""The contract of the command line: documents and their keys, the same bits for the same seed, and no leak."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import Done
+from llmlab import __version__
+from llmlab.report.escape import printable, shell_word
+from llmlab.report.logbook import read_record
+from strategies_report import HOSTILE
+
+Run = Callable[..., Done]
+KEYS = {
+    "schema", "id", "experiment", "status", "created", "command", "settings", "metrics", "tables", "figures",
+    "findings", "environment", "seconds", "entry",
+}  # fmt: skip
+METRICS = {
+    "loss", "loss_floor", "loss_p05", "loss_p50", "loss_p95", "p_next", "correct_fraction", "embedding_moved",
+    "linear_moved", "unseen_moved_max", *(f"moved_{token}" for token in "helo"),
+}  # fmt: skip
+MORE_METRICS = {
+    "distance_before", "distance_after", "distance_shrank_fraction", "score_argmax_agrees_fraction",
+    "rotation_max_logit_difference",
+}  # fmt: skip
+ALONE = {"loss_floor", "loss_p05", "loss_p50", "loss_p95", "unseen_moved_max", "rotation_max_logit_difference"}
+"""Metrics that are one number over all seeds, without an interval."""
+
+
+def steady(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document without what differs from run to run: the id, the clock and the memory."""
+    environment = {key: value for key, value in document["environment"].items() if key != "peak_memory_mb"}
+    left_out = {"id", "created", "seconds", "entry"}
+    return {key: value for key, value in document.items() if key not in left_out} | {"environment": environment}
+
+
+@pytest.mark.parametrize("chapter", ["phase1", "phase1-2"])
+@pytest.mark.parametrize("seeds", [1, 30])
+def test_a_document_has_the_contracts_keys_and_metrics(run_llmlab: Run, chapter: str, seeds: int) -> None:
+    """``--json`` prints one document with every promised key and metric, and intervals where there are seeds."""
+    done = run_llmlab(chapter, "--json", "--seeds", str(seeds))
+    document, metrics = done.document, done.document["metrics"]
+    wanted = METRICS | (MORE_METRICS if chapter == "phase1-2" else set())
+    assert (done.code, done.err) == (0, "")
+    assert (document["schema"], document["experiment"], document["status"]) == ("llmlab.result/1", chapter, "complete")
+    assert set(document) >= KEYS
+    assert set(metrics) >= wanted
+    for name in wanted - ALONE:
+        assert {name + suffix in metrics for suffix in ("_sd", "_low", "_high")} == {seeds > 1}, name
+        if seeds > 1:
+            assert metrics[name + "_low"] <= metrics[name] <= metrics[name + "_high"]
+    assert all(metrics[name] is not None or f"{name}_reason" in metrics for name in metrics)
+    assert all(set(finding) >= {"claim", "verdict", "evidence"} for finding in document["findings"])
+    assert (done.folder / document["entry"]).is_file()
+    assert read_record(done.entries[0]).document() == {k: v for k, v in document.items() if k != "entry"}
+
+
+def test_the_same_seed_gives_the_same_bits(run_llmlab: Run, tmp_path: Path) -> None:
+    """Two processes with different hash seeds, folders and clocks print documents equal to the last digit."""
+    documents = []
+    for hash_seed in ("1", "4242"):
+        folder = tmp_path / hash_seed
+        folder.mkdir()
+        args = ("phase1-2", "--json", "--epochs", "20", "--seeds", "2", "--text", "banana")
+        documents.append(run_llmlab(*args, folder=folder, PYTHONHASHSEED=hash_seed, TZ=f"UTC-{hash_seed[0]}").document)
+    assert documents[0]["id"] != documents[1]["id"]
+    assert steady(documents[0]) == steady(documents[1])
+
+
+def test_every_seed_is_another_run(run_llmlab: Run) -> None:
+    """Seeds 0 to 9 give ten different losses, and a run alone has the loss that it has among others."""
+    together = run_llmlab("phase1", "--json", "--no-log", "--seeds", "10", "--epochs", "5").document
+    alone = run_llmlab("phase1", "--json", "--no-log", "--seed", "7", "--epochs", "5").document
+    assert len(set(together["samples"]["loss"])) == 10
+    assert alone["samples"]["loss"][0] == pytest.approx(together["samples"]["loss"][7], rel=1e-5)
+
+
+def test_nothing_private_is_told(run_llmlab: Run, tmp_path: Path) -> None:
+    """Planted names of a user, a host, a home, a folder and a token are in no file and on no stream of a run."""
+    secret = "".join(("Tre", "acle", "7731"))
+    home = tmp_path / f"home-{secret}" / f"work-{secret}"
+    home.mkdir(parents=True)
+    planted = {name: f"{name.lower()}-{secret}" for name in ("USER", "LOGNAME", "HOSTNAME", "HF_TOKEN", "EMAIL")}
+    planted |= {"GIT_AUTHOR_NAME": secret, "GIT_DIR": f"/nowhere/{secret}", "XDG_CACHE_HOME": str(home)}
+    for args in (("phase1", "--epochs", "2"), ("phase1-2", "--epochs", "2", "--json", "--expect", "x", "--note", "y")):
+        done = run_llmlab(*args, folder=home, **planted)
+        assert (done.code, done.err) == (0, "")
+        assert secret not in done.out
+    written = [path for path in home.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    assert [path.name for path in written if secret.encode() in path.read_bytes()] == []
+    assert str(tmp_path).encode() not in b"".join(path.read_bytes() for path in written)
+
+
+def test_what_was_expected_stands_beside_the_outcome(run_llmlab: Run) -> None:
+    """``--expect`` and ``--note`` are in the entry, the expectation also in the output."""
+    done = run_llmlab("phase1", "--epochs", "2", "--expect", "It [will] work.", "--note", "First\ntry.")
+    record = read_record(done.entries[0])
+    assert "You expected: It [will] work." in done.out
+    assert (record.expectation, record.note) == ("It [will] work.", "First\ntry.")
+    assert done.out.strip().splitlines()[-1].endswith("/entry.md")
+
+
+def test_quiet_prints_the_path_alone(run_llmlab: Run) -> None:
+    """``--quiet`` prints one line, the entry's path, from where one stands."""
+    done = run_llmlab("phase1", "--epochs", "2", "--quiet")
+    (line,) = done.out.splitlines()
+    assert (done.folder / line).is_file()
+
+
+def test_no_log_writes_nothing(run_llmlab: Run) -> None:
+    """``--no-log`` leaves no trace, and the document has no entry."""
+    done = run_llmlab("phase1", "--epochs", "2", "--no-log", "--json")
+    assert done.document["entry"] is None
+    assert list(done.folder.iterdir()) == []
+
+
+def test_inside_a_site_entries_go_to_its_log(run_llmlab: Run, tmp_path: Path) -> None:
+    """Below an ``mkdocs.yml`` the entry goes to that site's ``docs/log``, and the site's files stay as they are."""
+    (tmp_path / "mkdocs.yml").write_text("site_name: mine\n", "utf-8")
+    below = tmp_path / "deep" / "down"
+    below.mkdir(parents=True)
+    done = run_llmlab("phase1", "--epochs", "2", "--json", folder=below)
+    assert done.document["entry"].startswith("../../docs/log/posts/")
+    assert (tmp_path / "mkdocs.yml").read_text("utf-8") == "site_name: mine\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "docs", "mkdocs.yml"]
+
+
+def test_the_list_is_a_document_too(run_llmlab: Run) -> None:
+    """``log list --json`` and ``log show --json`` are documents; the list can be narrowed to one experiment."""
+    first = run_llmlab("phase1", "--epochs", "2", "--json").document
+    run_llmlab("phase1-2", "--epochs", "2", "--quiet")
+    listed = run_llmlab("log", "list", "--json", "--experiment", "phase1").document
+    assert listed["schema"] == "llmlab.log/1"
+    assert [entry["id"] for entry in listed["entries"]] == [first["id"]]
+    shown = run_llmlab("log", "show", first["id"], "--json").document
+    assert shown == {key: value for key, value in first.items() if key != "entry"}
+
+
+def test_showing_an_entry_shows_what_the_run_showed(run_llmlab: Run) -> None:
+    """``log show`` prints, byte for byte, what the run printed before its last line."""
+    done = run_llmlab("phase1-2", "--epochs", "2", "--seeds", "2", COLUMNS="60")
+    shown = run_llmlab("log", "show", read_record(done.entries[0]).id, COLUMNS="60")
+    assert done.out == shown.out + f"\nEntry: {done.entries[0].relative_to(done.folder)}/entry.md\n"
+
+
+def test_an_empty_log_is_no_failure(run_llmlab: Run) -> None:
+    """Where nothing was run yet, list and render succeed and write nothing."""
+    assert run_llmlab("log", "list", "--json").document["entries"] == []
+    assert (run_llmlab("log", "render").code, run_llmlab("log", "list").err) == (0, "")
+    assert list(run_llmlab("log").folder.iterdir()) == []
+
+
+def test_version_and_help(run_llmlab: Run) -> None:
+    """The version is one line; help names every chapter and the exit codes, and is what a bare call shows."""
+    assert run_llmlab("--version").out == f"llmlab {__version__}\n"
+    helped = run_llmlab("--help")
+    assert {"phase1", "phase1-2", "log", "doctor"} <= set(helped.out.split())
+    assert "130" in helped.out
+    assert run_llmlab().out == helped.out
+    assert run_llmlab("phase1", "-h").out == run_llmlab("phase1", "--help").out
+
+
+def test_json_in_ascii_loses_nothing(run_llmlab: Run) -> None:
+    """Where standard output knows only ASCII the document still says what the text was."""
+    done = run_llmlab("phase1", "--epochs", "2", "--json", "--text", "é−漢-", PYTHONIOENCODING="ascii")
+    assert done.out.isascii()
+    assert done.document["settings"]["text"] == "é−漢-"
+    assert {"moved_−", "moved_-"} <= set(done.document["metrics"])
+
+
+def test_a_log_folder_of_any_name_is_told_in_json(run_llmlab: Run) -> None:
+    """A folder whose name is no Unicode still gives one strict document and an entry."""
+    done = run_llmlab("phase1", "--epochs", "2", "--json", "--log-dir", b"log-\xff")
+    assert (done.code, len(done.entries)) == (0, 1)
+
+
+PRINT_ARGUMENTS = "llmlab() { printf '%s\\0' \"$@\"; }; "
+
+
+@pytest.mark.parametrize(
+    "text", ["--debug", "-x y", "a'b", "$(id)`id`", "a\nb\tc", "\\n\\x41", "é\x1b0f", "\u2028ab", "!!a"]
+)
+def test_the_command_of_an_entry_repeats_the_run(run_llmlab: Run, text: str) -> None:
+    """Given to bash, the recorded command has the very arguments of the run, paths and output options left out."""
+    document = run_llmlab("phase1", "--epochs", "2", "--json", "--no-log", "--text", text).document
+    command = ["bash", "-c", PRINT_ARGUMENTS + document["command"]]
+    words = subprocess.run(command, env={"LC_ALL": "C.UTF-8"}, capture_output=True, check=True).stdout.decode()
+    given = words.split("\0")[:-1]
+    assert printable(document["command"]) == document["command"]
+    assert given[0] == "phase1"
+    assert given[given.index("--text") + 1] == text
+    assert given[given.index("--epochs") + 1] == "2"
+
+
+@settings(max_examples=60)
+@given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=80)).filter(lambda text: "\0" not in text))
+def test_a_shell_word_gives_its_text_back(text: str) -> None:
+    """Whatever the text, bash reads the quoted word as that text, and the word is one printable line."""
+    word = shell_word(text)
+    command = ["bash", "-c", f"printf %s {word}"]
+    done = subprocess.run(command, env={"LC_ALL": "C.UTF-8"}, capture_output=True, check=True)
+    assert done.stdout == text.encode()
+    assert printable(word) == word
+
+
+def test_unicode_that_is_none_cannot_reach_the_record(run_llmlab: Run) -> None:
+    """Bytes in a note or an expectation that are not UTF-8 are replaced, visibly, and the record is strict JSON."""
+    done = run_llmlab("phase1", "--epochs", "2", "--note", b"a\xffb", "--expect", b"\xed\xa0\x80")
+    record = json.loads((done.entries[0] / "record.json").read_text("utf-8"))
+    assert record["note"] == "a\ufffdb"
+    assert "\ufffd" in record["expectation"]

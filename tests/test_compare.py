@@ -1,0 +1,127 @@
+"""Two runs side by side: differences are paired by seed, and right to the last digit that a hand can compute."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import Done
+from llmlab import compare
+from llmlab.report.logbook import Logbook
+from llmlab.report.record import Record
+from strategies_report import specimen, strict_json
+
+T_975_TWO_DEGREES = 4.302652729911275
+"""From a printed table of Student's t."""
+
+
+def other(record: Record, **settings: object) -> Record:
+    """Return the record with other settings and another id."""
+    result = replace(record.result, settings=record.result.settings | settings)
+    return replace(record, id="feedbeef", result=result)
+
+
+def test_paired_differences_are_what_a_hand_computes() -> None:
+    """Three seeds, three differences -1, 0 and 4: mean 1, standard deviation sqrt(7), Student's interval."""
+    a, b = specimen(losses=[2.0, 3.0, 1.0]), specimen(losses=[1.0, 3.0, 5.0])
+    found = compare.document(a, b)["paired"]["loss"]
+    half = T_975_TWO_DEGREES * math.sqrt(7) / math.sqrt(3)
+    assert found == {
+        "n": 3,
+        "difference": 1.0,
+        "difference_sd": pytest.approx(math.sqrt(7)),
+        "difference_low": pytest.approx(1 - half),
+        "difference_high": pytest.approx(1 + half),
+    }
+
+
+def test_only_seeds_that_both_ran_are_paired() -> None:
+    """Seeds 0 to 2 against seeds 1 to 4: the pairs are 1 with 1 and 2 with 2."""
+    a, b = specimen(seed=0, losses=[9.0, 1.0, 2.0]), specimen(seed=1, losses=[1.5, 2.5, 9.0, 9.0])
+    found = compare.document(a, b)["paired"]["loss"]
+    assert (found["n"], found["difference"], found["difference_sd"]) == (2, 0.5, 0.0)
+
+
+@pytest.mark.parametrize("first", [3, 100, 2])
+def test_seeds_that_do_not_overlap_are_not_paired(first: int) -> None:
+    """Runs that share no seed, or only one, have no paired difference; their metrics are still compared."""
+    found = compare.document(specimen(), specimen(seed=first))
+    assert found["paired"] == {}
+    assert found["metrics"]["loss"]["difference"] == 0.0
+
+
+def test_different_experiments_are_compared_in_what_they_share() -> None:
+    """Another chapter is a setting that differs; metrics that only one has are left out."""
+    a = specimen()
+    metrics = {"loss": 0.5, "other": 1.0}
+    b = replace(a, id="feedbeef", result=replace(a.result, experiment="phase1", metrics=metrics))
+    found = compare.document(a, b)
+    assert found["settings"]["experiment"] == ["phase1-2", "phase1"]
+    assert set(found["metrics"]) == {"loss"}
+    assert found["metrics"]["loss"] == {"a": 0.374, "b": 0.5, "difference": pytest.approx(0.126)}
+
+
+def test_a_setting_that_only_one_has_is_shown_as_a_difference() -> None:
+    """A setting that one run does not have stands there as null."""
+    found = compare.document(specimen(), other(specimen(), freeze="none"))
+    assert found["settings"] == {"freeze": [None, "none"]}
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
+def test_a_run_does_not_differ_from_itself(losses: list[float]) -> None:
+    """Compared with itself every difference is exactly zero, and so is its interval."""
+    record = specimen(losses=losses)
+    found = compare.document(record, record)
+    assert found["settings"] == {}
+    assert {metric["difference"] for metric in found["metrics"].values()} == {0.0}
+    assert {found["paired"]["loss"][name] for name in found["paired"]["loss"] if name != "n"} == {0.0}
+
+
+@given(st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=20))
+def test_comparing_the_other_way_round_turns_the_sign(pairs: list[tuple[float, float]]) -> None:
+    """B against a is minus a against b, the ends of the interval exchanged."""
+    a, b = (specimen(losses=[pair[side] for pair in pairs]) for side in (0, 1))
+    there, back = (compare.document(*both)["paired"]["loss"] for both in ((a, b), (b, a)))
+    assert there["difference"] == pytest.approx(-back["difference"])
+    assert there["difference_low"] == pytest.approx(-back["difference_high"])
+    assert there["difference_sd"] == pytest.approx(back["difference_sd"])
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_a_comparison_is_strict_json(left: float, right: float) -> None:
+    """Any two finite metrics give a document that a strict reader accepts, even where the difference overflows."""
+    document = compare.document(specimen("h", left), specimen("h", right))
+    strict_json(json.dumps(document, allow_nan=False))
+
+
+def test_the_command_prints_both_forms(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+    """``log compare`` names both entries and the differing setting in its table and in its document."""
+    log = Logbook.at(tmp_path / "llmlab-log")
+    a, b = (log.put(specimen(text))[0].id for text in ("[red]", "b"))
+    document = run_llmlab("log", "compare", a, b, "--json").document
+    table = run_llmlab("log", "compare", a, b)
+    assert document["schema"] == "llmlab.compare/1"
+    assert set(document) == {"schema", "a", "b", "settings", "metrics", "paired"}
+    assert (document["a"][-8:], document["b"][-8:]) == (a, b)
+    assert {a, b, "[red]", "focus"} <= set(table.out.split())
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_comparison_keeps_its_digits(run_llmlab: Callable[..., Done], tmp_path: Path, columns: str) -> None:
+    """At forty columns the compared numbers stand whole."""
+    log = Logbook.at(tmp_path / "llmlab-log")
+    a, b = (log.put(specimen("h", value))[0].id for value in (0.3740, 1234.5678))
+    words = run_llmlab("log", "compare", a, b, COLUMNS=columns).out.split()
+    assert {"0.3740", "1234.5678", "1234.1938"} <= set(words)
+
+
+def test_an_unknown_entry_is_named(run_llmlab: Callable[..., Done]) -> None:
+    """An id that does not exist, or is not unique, is a usage error that names it."""
+    done = run_llmlab("log", "compare", "nope", "nope")
+    assert done.code == 2
+    assert "nope" in done.err

@@ -1,0 +1,130 @@
+"""A disk that is full, small, closed or read-only: the failure is told, and an entry is there whole or not at all."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Done
+from llmlab.report.logbook import Logbook
+from strategies_report import specimen
+
+Run = Callable[..., Done]
+SHORT = ("phase1", "--epochs", "2", "--json")
+
+
+def can_unshare() -> bool:
+    """Return whether this machine lets us mount in a namespace of our own."""
+    if shutil.which("unshare") is None:
+        return False
+    probe = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def mounted(folder: Path, options: str) -> list[str]:
+    """Return a command that runs another with a small disk mounted at a folder."""
+    folder.mkdir(exist_ok=True)
+    return ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o {options} tmpfs "{folder}" && "$@"; code=$?; '
+            f'find "{folder}" > "{folder}.found"; exit $code', "sh"]  # fmt: skip
+
+
+needs_mount = pytest.mark.skipif(not can_unshare(), reason="no user namespaces: cannot mount a small disk")
+
+
+@needs_mount
+@pytest.mark.parametrize("size", ["4k", "24k"])
+def test_a_full_disk_is_told_and_the_result_is_shown(run_llmlab: Run, tmp_path: Path, size: str) -> None:
+    """With a few kilobytes free the document is printed without an entry, exit 7, and nothing is left on the disk."""
+    disk = tmp_path / "disk"
+    done = run_llmlab(*SHORT, "--log-dir", "disk/log", prefix=mounted(disk, f"size={size}"))
+    assert done.code == 7
+    assert done.out == "" or done.document["entry"] is None
+    found = (tmp_path / "disk.found").read_text("utf-8")
+    assert ".tmp-" not in found
+    assert "record.json" not in found
+    assert "--log-dir" in done.err
+
+
+@needs_mount
+def test_a_read_only_disk_is_refused_before_the_run(run_llmlab: Run, tmp_path: Path) -> None:
+    """A log on a read-only disk is refused at once: the option is named, no result is computed."""
+    done = run_llmlab(*SHORT, "--log-dir", "disk/log", prefix=mounted(tmp_path / "disk", "ro"))
+    assert (done.code, done.out) == (7, "")
+    assert "--log-dir" in done.err
+
+
+@pytest.mark.parametrize("most", [0, 5_000])
+def test_a_limit_on_file_size_leaves_nothing_half_written(tmp_path: Path, run_llmlab: Run, most: int) -> None:
+    """Where files may not grow the entry is wholly absent, the site's files are whole, and the code is 7."""
+    limit = "import os, resource, sys; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); "
+    prefix = [sys.executable, "-c", limit + "os.execv(sys.argv[2], sys.argv[2:])", str(most)]
+    done = run_llmlab(*SHORT, prefix=prefix)
+    assert done.code == 7
+    assert done.entries == []
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size == 0} == set()
+
+
+def without_privilege() -> list[str]:
+    """Return a prefix that makes closed folders closed, for root too."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root reads and writes everything, and there is no setpriv to stop it")
+    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
+
+
+@pytest.mark.parametrize(("mode", "name"), [(0o555, "log"), (0o000, "log"), (0o000, "log/below"), (0o555, "log/below")])
+def test_a_closed_log_folder_is_refused(run_llmlab: Run, tmp_path: Path, mode: int, name: str) -> None:
+    """A folder that we may not write to, or not even look into, is refused before the run, with the option's name."""
+    log = tmp_path / "log"
+    log.mkdir()
+    prefix = without_privilege()
+    log.chmod(mode)
+    done = run_llmlab(*SHORT, "--log-dir", name, prefix=prefix)
+    log.chmod(0o700)
+    assert done.code in (2, 7)
+    assert (done.out, list(log.iterdir())) == ("", [])
+    assert "--log-dir" in done.err
+
+
+@pytest.mark.parametrize("command", ["log list", "log render"])
+def test_a_log_that_may_not_be_read_is_told(run_llmlab: Run, tmp_path: Path, command: str) -> None:
+    """A log whose folder or entry is closed to us ends in words or a warning, never as a bug."""
+    prefix = without_privilege()
+    log = Logbook.at(tmp_path / "llmlab-log")
+    _, page = log.put(specimen())
+    for closed in (page.parent, log.posts, log.site):
+        closed.chmod(0o000)
+        done = run_llmlab(*command.split(), prefix=prefix)
+        closed.chmod(0o700)
+        assert done.code in (0, 2, 3, 7)
+
+
+def test_a_standard_output_that_is_full_keeps_the_entry(shell_llmlab: Run) -> None:
+    """``> /dev/full``: the entry is written, one line says that the output was not, exit 7."""
+    done = shell_llmlab("$LLMLAB phase1 --epochs 2 > /dev/full")
+    assert done.code == 7
+    assert "standard output" in done.err
+    assert len(done.entries) == 1
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "phase1 --help", "log", "log list", "doctor"])
+def test_every_command_survives_a_full_output(shell_llmlab: Run, command: str) -> None:
+    """No command takes a full disk behind its output for a bug of its own."""
+    assert shell_llmlab(f"$LLMLAB {command} > /dev/full").code == 7
+
+
+def test_an_entry_that_cannot_be_read_is_warned_of(run_llmlab: Run, tmp_path: Path) -> None:
+    """A record that is a folder, or a page that is one, stops neither the list nor the rendering of others."""
+    log = Logbook.at(tmp_path / "llmlab-log")
+    (_, page), (good, _) = log.put(specimen()), log.put(specimen())
+    page.unlink()
+    page.mkdir()
+    assert run_llmlab("log", "list").code == 0
+    done = run_llmlab("log", "render")
+    assert good.name not in done.err
+    assert "2 entries" in done.out

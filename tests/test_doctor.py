@@ -1,0 +1,67 @@
+"""``llmlab doctor``: what it finds, in both forms, on a machine that may be anything."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Done
+from llmlab import doctor, environment
+from llmlab.errors import WriteError
+from llmlab.report.logbook import Logbook
+
+
+def test_the_document_lists_every_check(run_llmlab: Callable[..., Done]) -> None:
+    """``doctor --json`` is one document: each check has a name, a state of three, what was found, and advice."""
+    document = run_llmlab("doctor", "--json").document
+    assert set(document) == {"schema", "checks"}
+    assert document["schema"] == "llmlab.doctor/1"
+    assert all(set(check) == {"name", "state", "found", "advice"} for check in document["checks"])
+    assert {check["state"] for check in document["checks"]} <= {"ok", "warning", "missing"}
+    assert {"processor", "Python", "torch", "memory", "free disk", "log"} <= {
+        check["name"] for check in document["checks"]
+    }
+
+
+def test_the_table_fits_a_narrow_terminal(run_llmlab: Callable[..., Done]) -> None:
+    """At forty columns every line fits, and looking writes nothing."""
+    done = run_llmlab("doctor", COLUMNS="40")
+    assert done.code == 0
+    assert max(len(line) for line in done.out.splitlines()) <= 40
+    assert list(done.folder.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log folder that is a file is told as a warning with the reason, not as a failure."""
+    (tmp_path / "file").write_text("", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    (check,) = [found for found in doctor.checks(tmp_path / "file") if found.name == "log"]
+    assert check.state == "warning"
+    assert "file" in check.found
+    with pytest.raises(WriteError):
+        Logbook.at(tmp_path / "file").check_writable()
+
+
+def test_advice_comes_with_what_is_not_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Little memory is a warning, and every warning says what to do or why."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "memory_bytes", lambda: 2**29)
+    found = list(doctor.checks())
+    (memory,) = [check for check in found if check.name == "memory"]
+    assert memory.state == "warning"
+    assert all(check.advice or len(check.found) > 20 for check in found if check.state != "ok")
+
+
+def test_the_facts_are_a_fixed_list() -> None:
+    """What is told of a machine is a list that can be read here; no name of a person or place is on it."""
+    assert set(environment.facts(2)) == {
+        "llmlab",
+        "python",
+        "torch",
+        "system",
+        "processor",
+        "cores",
+        "memory_gb",
+        "peak_memory_mb",
+        "threads",
+    }

@@ -1,0 +1,210 @@
+"""The log page as a site would show it: hostile words may be read on it, they may not act on it.
+
+The page goes through the Markdown library with the extensions of the site, and the HTML that comes out is
+held against the page of a harmless text.
+"""
+
+import html.parser
+from collections import Counter
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import markdown
+import pytest
+import yaml
+from hypothesis import given
+
+from llmlab.report import entry
+from llmlab.report.escape import LONGEST_NOTE, md_block, md_fence, printable
+from llmlab.report.figure import THEMES, svg
+from llmlab.report.record import Record
+from llmlab.report.result import Result
+from strategies_report import HOSTILE, records, specimen, texts
+
+EXTENSIONS = ["tables", "admonition", "toc", "pymdownx.superfences", "pymdownx.details"]
+ATTRIBUTES = {
+    **{f"h{level}": {"id"} for level in (1, 2, 3)},
+    **{name: set() for name in ("p", "strong", "em", "br", "table", "thead", "tbody", "tr", "pre")},
+    **{name: {"style"} for name in ("th", "td")},
+    **{name: {"class", "id"} for name in ("span", "code", "div")},
+    "img": {"alt", "src"},
+}
+"""Every element that an entry may have, with its attributes."""
+
+SHAPES = {"svg", "title", "desc", "rect", "line", "polyline", "polygon", "circle", "text"}
+BUILDING = ("h1", "h2", "h3", "table", "tr", "th", "td", "img", "pre")
+"""Elements that user text must not change the number of."""
+
+
+class Seen(html.parser.HTMLParser):
+    """What an HTML text is made of: elements, sources of pictures, comments, and the words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: Counter[str] = Counter()
+        self.attributes: set[tuple[str, str]] = set()
+        self.values: list[tuple[str, str]] = []
+        self.comments: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take note of an element."""
+        self.elements[tag] += 1
+        self.attributes |= {(tag, name) for name, _ in attrs}
+        self.values += [(name, value or "") for name, value in attrs]
+
+    def handle_comment(self, data: str) -> None:
+        """Take note of a comment."""
+        self.comments.append(data.strip())
+
+    def handle_data(self, data: str) -> None:
+        """Take note of words."""
+        self.words += data
+
+
+def body(record: Record) -> str:
+    """Return a page without its front matter."""
+    return entry.page(record).split("---\n", 2)[2]
+
+
+def shown(text: str) -> Seen:
+    """Return what the site makes of Markdown."""
+    return Seen(markdown.markdown(text, extensions=EXTENSIONS))
+
+
+HARMLESS = shown(body(specimen("h")))
+
+
+def assert_inert(seen: Seen) -> None:
+    """Assert that a page has the elements of a harmless page, with the attributes that those may have."""
+    assert set(seen.elements) <= set(ATTRIBUTES)
+    assert {(tag, name) for tag, name in seen.attributes if name not in ATTRIBUTES[tag]} == set()
+    assert seen.comments == HARMLESS.comments
+    assert {name: seen.elements[name] for name in BUILDING} == {name: HARMLESS.elements[name] for name in BUILDING}
+    sources = {value for name, value in seen.values if name == "src"}
+    assert sources == {value for name, value in HARMLESS.values if name == "src"}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
+def test_hostile_text_cannot_act_on_the_page(text: str) -> None:
+    """In cells, captions, alternatives, the summary, the command, the expectation and the note: it is only read."""
+    assert_inert(shown(body(specimen(text))))
+
+
+@given(records)
+def test_no_text_can_act_on_the_page(record: Record) -> None:
+    """Whatever the words, the page has the elements of a harmless one and no attribute that acts."""
+    assert_inert(shown(body(record)))
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
+def test_a_sentence_of_ours_may_begin_with_a_token(text: str) -> None:
+    """A summary or a caption that opens with a token is a paragraph with exactly these words, never a list."""
+    page = shown(body(specimen(text)))
+    for sentence in (f"{text} and {text}, its next token, came closer.", f"{text} said"):
+        assert " ".join(printable(sentence).split()) in " ".join(page.words.split())
+
+
+@given(texts)
+def test_a_note_reads_as_it_was_written(text: str) -> None:
+    """Every line of a note stands on the page, in order, with nothing added and nothing lost."""
+    kept = text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + " … (cut)"
+    lines = [printable(line.strip()).split() for line in kept.splitlines() if line.strip()]
+    seen = shown(md_block(text))
+    assert seen.words.split() == [word for line in lines for word in line]
+    assert set(seen.elements) <= {"p", "br"}
+
+
+def test_the_lines_of_a_note_stay_lines() -> None:
+    """Two lines of a note are two lines on the page, in the Markdown dialect that the site speaks."""
+    seen = shown(md_block("one\ntwo"))
+    assert seen.elements["br"] == 1
+    assert seen.words.split() == ["one", "two"]
+
+
+def test_a_long_note_is_cut_where_all_can_see_it() -> None:
+    """A note longer than the limit ends in a mark; the record keeps it whole."""
+    record = replace(specimen(), note="n" * (LONGEST_NOTE + 1))
+    assert "… (cut)" in shown(body(record)).words
+    assert record.note in record.json()
+
+
+@given(texts)
+def test_a_fence_cannot_be_closed_from_inside(text: str) -> None:
+    """A command in a code block comes out as one code block with exactly these words."""
+    seen = shown(md_fence(text, "sh") + "\n")
+    assert seen.elements["pre"] == seen.elements["code"] == 1
+    assert set(seen.elements) <= {"pre", "code", "span", "div"}
+    assert seen.words.strip() == printable(text).strip()
+
+
+@given(records)
+def test_front_matter_says_what_was_meant(record: Record) -> None:
+    """The page opens with YAML that a safe loader reads as exactly the title, date, slug, category and tags."""
+    page = entry.page(record)
+    front = yaml.safe_load(page.split("---\n", 2)[1])
+    assert page.startswith("---\n")
+    assert front.pop("date").isoformat() == "2026-11-22T03:18:00+00:00"
+    assert front == {
+        "title": "phase1-2, dim 2, 3 seeds, refutes P12-2, 2026-11-22 03:18",
+        "slug": "2026-11-22-phase1-2-0123abcd",
+        "categories": ["phase1-2"],
+        "tags": ["complete", "refuted", "supported"],
+    }
+
+
+@given(records)
+def test_the_title_holds_no_word_of_a_user(record: Record) -> None:
+    """A title appears unescaped in the menus of every page, so it is made of our own names and numbers."""
+    assert entry.title(record) == entry.title(specimen())
+
+
+@given(records)
+def test_a_page_has_one_line_per_row(record: Record) -> None:
+    """No text adds a line to the page outside the notes: cells, captions and headings are one line each."""
+    lines = entry.page(replace(record, note="", expectation="x")).splitlines()
+    assert len(lines) == len(entry.page(replace(specimen(), note="", expectation="x")).splitlines())
+
+
+@given(records)
+def test_pictures_are_only_shapes_and_words(record: Record) -> None:
+    """Each SVG parses; it has shapes and text only, no link, no script, no style, no foreign attribute."""
+    for figure in record.result.figures:
+        for theme in THEMES:
+            root = ElementTree.fromstring(svg(figure, theme))  # noqa: S314 - our own bytes
+            names = {element.tag.removeprefix("{http://www.w3.org/2000/svg}") for element in root.iter()}
+            attributes = {name for element in root.iter() for name in element.attrib}
+            assert names <= SHAPES
+            assert not {name for name in attributes if name.startswith("on") or "href" in name or name == "style"}
+            values = " ".join(value for element in root.iter() for value in element.attrib.values())
+            assert "nan" not in values
+            assert "inf" not in values
+            assert "url(" not in values
+
+
+@given(texts)
+def test_a_label_in_a_picture_reads_as_printed(text: str) -> None:
+    """What a label says in the SVG is what the terminal would say: the printable form of the text."""
+    root = ElementTree.fromstring(svg(specimen(text).result.figures[0], "light"))  # noqa: S314 - our own bytes
+    assert printable(text) in {element.text or "" for element in root.iter()}
+
+
+def test_a_figure_named_like_a_path_is_refused_or_stays_inside() -> None:
+    """No file of an entry has a name that leads out of its folder, whatever the record says."""
+    figure = replace(specimen().result.figures[0], name="../../../escaped")
+    record = replace(specimen(), result=replace(specimen().result, figures=[figure]))
+    try:
+        names = set(entry.files(Record.from_json(record.json())))
+    except ValueError:
+        return
+    assert not {name for name in names if "/" in name or name.startswith(".")}
+
+
+@pytest.mark.parametrize("status", ["complete", "interrupted", "diverged"])
+def test_an_empty_result_makes_a_page(status: str) -> None:
+    """A run without tables, figures and findings, such as a diverged one, still has its page."""
+    result = replace(Result.diverged("phase1", {"seeds": 1}, "why", "how", 3), status=status)
+    seen = shown(body(replace(specimen(), result=result)))
+    assert seen.elements["h1"] == 1
+    assert ("diverged" in seen.words) == (status == "diverged") or "diverged at update 3" in seen.words

@@ -1,0 +1,116 @@
+"""Two real runs, kept as records, and every byte that is made of them: terminal output, page and pictures.
+
+A change of the report shows here as a difference to be read.  To accept it:
+
+    python tests/test_golden.py              anew from the kept records
+    python tests/test_golden.py --records    the records too, from real runs (after a change of a chapter)
+"""
+
+import importlib
+import io
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from llmlab.report import entry
+from llmlab.report.format import cell
+from llmlab.report.record import Record
+from llmlab.report.table import report
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = ("phase1", "phase1-2")
+WIDTHS = (40, 80)
+ENVIRONMENT = {"llmlab": "0.1.0", "python": "3.11.7", "torch": "2.13.0+cpu", "system": "Linux aarch64", "cores": 4}
+MOST_BYTES = 60_000
+
+
+def kept(name: str) -> Record:
+    """Return the record that is kept of a chapter."""
+    return Record.from_json((GOLDEN / name / "record.json").read_text("utf-8"))
+
+
+def on_screen(record: Record, width: int) -> str:
+    """Return what a run shows in a pipe of a given width."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
+    for part in report(record, console):
+        console.print(part)
+    file.seek(0)
+    return "".join(line.rstrip() + "\n" for line in file.read().splitlines())
+
+
+def made_of(record: Record) -> dict[str, str]:
+    """Return everything that is made of a record, by file name."""
+    screens = {f"terminal-{width}.txt": on_screen(record, width) for width in WIDTHS}
+    return {**entry.files(record), **screens}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_made_of_a_record_is_as_it_was(name: str) -> None:
+    """The kept record gives, byte for byte, the kept terminal output, page, pictures and record."""
+    made = made_of(kept(name))
+    there = {path.name: path.read_bytes().decode() for path in (GOLDEN / name).iterdir()}
+    assert made.keys() == there.keys()
+    for file, text in made.items():
+        assert text == there[file], f"{name}/{file} differs; read the difference, then: python tests/test_golden.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_line_of_a_real_run_is_too_long(name: str, width: int) -> None:
+    """At forty and at eighty columns every line of a real run fits."""
+    assert max(cell_len(line) for line in on_screen(kept(name), width).splitlines()) <= width
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_of_a_real_run_stands_whole_at_forty_columns(name: str) -> None:
+    """Each number cell of each table is a word of the output at forty columns, as often as it is in the tables."""
+    words = on_screen(kept(name), 40).split()
+    wanted = [
+        cell(value, column)
+        for table in kept(name).result.tables
+        for row in table.rows
+        for value, column in zip(row, table.columns, strict=True)
+        if isinstance(value, (int, float))
+    ]
+    assert len(wanted) > 20
+    assert {text for text in wanted if words.count(text) < wanted.count(text)} == set()
+
+
+def test_the_kept_files_are_small() -> None:
+    """No kept file is larger than can be read in a review."""
+    assert {path.name for path in GOLDEN.rglob("*.*") if path.stat().st_size > MOST_BYTES} == set()
+
+
+def run_anew(name: str) -> Record:
+    """Run a chapter and return its record with neutral circumstances."""
+    from llmlab.cli.chapter import CHAPTERS
+
+    chapter = CHAPTERS[name]
+    settings = chapter.settings(seeds=20 if name == "phase1-2" else 1)
+    record = Record(
+        importlib.import_module(chapter.module).run(settings),
+        id="c0ffee00",
+        created="2026-11-22T03:18:00Z",
+        command=f"llmlab {name}" + (" --seeds 20" if name == "phase1-2" else ""),
+        seconds=0.5,
+        environment=ENVIRONMENT,
+    )
+    return replace(record, expectation="h and e come closer", note="First try.\nLook at `o`: it <never> moves.")
+
+
+def main() -> None:
+    """Write the golden files anew."""
+    for name in NAMES:
+        (GOLDEN / name).mkdir(parents=True, exist_ok=True)
+        record = Record.from_json(run_anew(name).json()) if "--records" in sys.argv else kept(name)
+        for file, text in made_of(record).items():
+            (GOLDEN / name / file).write_bytes(text.encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The log when the disk or the process fails: an entry is there whole or not at all, and old ones stay as they are.
+
+Faults are raised at the first, second, third … call of the operating system until a put passes; kills are real.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import environment
+from llmlab.errors import WriteError
+from llmlab.report import entry, site
+from llmlab.report.logbook import HIDDEN, STALE_SECONDS, Logbook
+from llmlab.report.record import Record
+from strategies_report import specimen
+
+SITE = {"mkdocs.yml": site.MKDOCS, "docs/index.md": site.INDEX, "docs/log/index.md": site.LOG_INDEX}
+ERRORS = [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS]
+
+
+class Faults:
+    """Lets the n-th call of the operating system fail, once or from then on."""
+
+    def __init__(self, at: int, number: int, *, lasting: bool) -> None:
+        self.at, self.number, self.lasting, self.calls = at, number, lasting, 0
+
+    def pass_or_fail(self) -> None:
+        """Count a call and fail if it is its turn."""
+        self.calls += 1
+        if self.calls == self.at or (self.lasting and self.calls > self.at):
+            raise OSError(self.number, os.strerror(self.number))
+
+    def wrapped(self, call: Any) -> Any:
+        """Return a function that may fail before it does its work."""
+
+        def failing(*args: Any, **keywords: Any) -> Any:
+            self.pass_or_fail()
+            return call(*args, **keywords)
+
+        return failing
+
+    def opened(self, call: Any) -> Any:
+        """Return ``open`` whose opening for writing, and whose files' writing, may fail (after half the text)."""
+
+        def failing(file: Any, mode: str = "r", *args: Any, **keywords: Any) -> Any:
+            if not set(mode) & set("wxa"):
+                return call(file, mode, *args, **keywords)
+            self.pass_or_fail()
+            there = call(file, mode, *args, **keywords)
+            write = there.write
+
+            def failing_write(text: str) -> int:
+                try:
+                    self.pass_or_fail()
+                except OSError:
+                    write(text[: len(text) // 2])
+                    raise
+                return int(write(text))
+
+            there.write = failing_write
+            return there
+
+        return failing
+
+
+@contextmanager
+def failing(at: int, number: int, *, lasting: bool) -> Iterator[Faults]:
+    """Let the n-th of all opens, writes, syncs, renames and mkdirs fail while the block runs."""
+    faults = Faults(at, number, lasting=lasting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(io, "open", faults.opened(io.open))
+        for name in ("fsync", "rename", "replace", "mkdir"):
+            patch.setattr(os, name, faults.wrapped(getattr(os, name)))
+        yield faults
+
+
+def bytes_in(folder: Path) -> dict[str, bytes]:
+    """Return every file under a folder with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def assert_whole(log: Logbook) -> None:
+    """Assert that every visible entry is whole, that nothing hidden stayed, and that no site file is half there."""
+    for folder, record in log.read():
+        assert isinstance(record, Record), f"{folder.name}: {record}"
+        assert {path.name: path.read_bytes().decode() for path in folder.iterdir()} == entry.files(record)
+    assert not list(log.posts.glob(f"{HIDDEN}*"))
+    for name, text in SITE.items():
+        path = log.site / name
+        assert not path.exists() or path.read_text("utf-8") == text, f"{name} is half there"
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])
+@pytest.mark.parametrize("number", ERRORS, ids=lambda number: errno.errorcode[number])
+def test_a_put_succeeds_whole_or_leaves_nothing(tmp_path: Path, number: int, lasting: bool) -> None:
+    """At whichever call the disk fails: a WriteError, no new entry, nothing half there; the next put makes all good."""
+    at = 0
+    while True:
+        at += 1
+        log = Logbook.at(tmp_path / f"log{at}")
+        new = at % 2 == 0
+        if not new:
+            log.put(specimen("old"))
+        before = bytes_in(log.posts)
+        with failing(at, number, lasting=lasting) as faults:
+            try:
+                log.put(specimen("new"))
+            except WriteError as error:
+                told, there = str(error), 1 - new
+                assert bytes_in(log.posts) == before, f"call {at}: an entry stands there that is said not to"
+            else:
+                told, there = os.strerror(number), 2 - new
+        assert (os.strerror(number) in told, len(log.folders())) == (True, there)
+        assert_whole(log)
+        log.put(specimen("after"))
+        assert {name: (log.site / name).read_text("utf-8") for name in SITE} == SITE
+        if faults.calls < at and new:
+            break
+    assert at > 20
+
+
+@pytest.mark.parametrize("number", ERRORS, ids=lambda number: errno.errorcode[number])
+def test_rendering_replaces_each_file_or_leaves_it(tmp_path: Path, number: int) -> None:
+    """A disk that fails while pages are rendered leaves each file old or new, none torn, and nothing hidden."""
+    log = Logbook.at(tmp_path / "log")
+    _, page = log.put(specimen())
+    new = bytes_in(page.parent)
+    for at in range(1, 60):
+        for path in page.parent.glob("*.svg"):
+            path.write_bytes(b"<svg/>")
+        with failing(at, number, lasting=False) as faults, contextlib.suppress(WriteError):
+            list(log.render())
+        assert all(found in (new[name], b"<svg/>") for name, found in bytes_in(page.parent).items())
+        assert not list(page.parent.glob(f"{HIDDEN}*"))
+        if faults.calls < at:
+            return
+    raise AssertionError("rendering never passed")
+
+
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from strategies_report import specimen
+from llmlab.report.logbook import Logbook
+log, dice = Logbook.at(Path(sys.argv[2])), random.Random(7)
+for kill in range(40):
+    child = os.fork()
+    if child == 0:
+        while True:
+            log.put(specimen(str(kill)))
+    time.sleep(dice.uniform(0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+def test_forty_kills_leave_only_whole_entries(tmp_path: Path) -> None:
+    """After forty SIGKILLs at random moments every visible entry is whole, and the next put sweeps what is stale."""
+    log = Logbook.at(tmp_path / "log")
+    command = [sys.executable, "-c", KILLER, str(Path(__file__).parent), str(log.site)]
+    subprocess.run(command, env=environment(tmp_path), check=True)
+    long_ago = time.time() - STALE_SECONDS - 60
+    for left in log.posts.glob(f"{HIDDEN}*"):
+        os.utime(left, (long_ago, long_ago))
+    log.put(specimen())
+    assert len(log.folders()) > 5
+    assert_whole(log)

@@ -1,0 +1,206 @@
+"""The log keeps what it is given: round trips, notes, re-rendering, many writers, and one bad entry among good ones."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import Done
+from llmlab.errors import SettingError
+from llmlab.report import entry
+from llmlab.report.logbook import HIDDEN, STALE_SECONDS, Logbook, read_record
+from llmlab.report.record import Record
+from strategies_report import HOSTILE, records, specimen, strict_json, texts
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Logbook:
+    """A log in an empty folder, where ``run_llmlab`` finds it."""
+    return Logbook.at(tmp_path / "llmlab-log")
+
+
+def bytes_in(folder: Path) -> dict[str, bytes]:
+    """Return every file under a folder with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@given(records)
+def test_a_record_survives_strict_json(record: Record) -> None:
+    """What is read equals what was written, through a strict parser, whatever the words and the numbers."""
+    text = record.json()
+    assert strict_json(text) == record.document()
+    assert Record.from_json(text) == record
+    assert Record.from_json(text).json() == text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_not_finite_is_null_with_its_reason(value: float) -> None:
+    """A metric without a finite value is null, and its reason stands beside it; NaN is never written."""
+    document = strict_json(specimen("h", value).json())
+    assert document["metrics"]["loss"] is None
+    assert "not a finite number" in document["metrics"]["loss_reason"]
+
+
+@given(records)
+def test_a_page_is_made_of_the_record_alone(record: Record) -> None:
+    """The record as it was run and the record as it is read back give the same page and pictures."""
+    assert entry.files(Record.from_json(record.json())) == entry.files(record)
+
+
+@given(records)
+def test_rendering_again_changes_nothing(record: Record) -> None:
+    """A page made over itself is itself: the notes are found again, whatever the words around them."""
+    page = entry.page(record)
+    assert entry.page(record, page) == page
+
+
+@given(records, texts)
+def test_notes_are_kept_to_the_letter(record: Record, notes: str) -> None:
+    """What a human writes between the markers stands there after rendering, and after rendering again."""
+    head, _, tail = entry.page(record).partition(entry.NOTES_BEGIN)
+    mine = notes.replace("\r", "").strip("\n")
+    edited = f"{head}{entry.NOTES_BEGIN}\n\n{mine}\n\n{entry.NOTES_END}\n"
+    assert tail
+    assert entry.notes_of(edited) == mine
+    rendered = entry.page(record, edited)
+    assert entry.notes_of(rendered) == mine
+    assert entry.page(record, rendered) == rendered
+
+
+@settings(max_examples=25)
+@given(records)
+def test_an_entry_on_disk_is_the_record(record: Record) -> None:
+    """A put entry has exactly the files that its record makes, and reads back equal but for its fresh id."""
+    with tempfile.TemporaryDirectory() as folder:
+        put, page = Logbook.at(Path(folder) / "log").put(record)
+        assert replace(put, id=record.id) == record
+        assert read_record(page.parent) == put
+        there = {path.name: path.read_bytes().decode() for path in page.parent.iterdir()}
+        assert there == entry.files(put)
+
+
+def test_rendering_is_idempotent_from_the_first_time(log: Logbook) -> None:
+    """A fresh entry needs no rendering; deleted pages and pictures come back byte for byte."""
+    _, page = log.put(specimen("ö"))
+    before = bytes_in(log.root)
+    assert [outcome for _, outcome in log.render()] == ["same"]
+    for path in page.parent.iterdir():
+        if path.name != "record.json":
+            path.unlink()
+    assert [outcome for _, outcome in log.render()] == ["rendered"]
+    assert bytes_in(log.root) == before
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "1"},
+        {"LC_ALL": "C.UTF-8", "TZ": "America/Lima", "PYTHONHASHSEED": "2", "PYTHONUTF8": "0"},
+    ],
+    ids=["Tokyo", "Lima"],
+)
+def test_rendering_is_the_same_everywhere(
+    log: Logbook, run_llmlab: Callable[..., Done], variables: dict[str, str]
+) -> None:
+    """Locale, time zone and hash seed leave no trace in a page or picture."""
+    for text in ("ö", "[red]", "漢"):
+        log.put(specimen(text))
+    for _, outcome in log.render():
+        assert outcome in ("same", "rendered")
+    before = bytes_in(log.root)
+    for path in log.posts.glob("*/*"):
+        if path.name != "record.json":
+            path.unlink()
+    done = run_llmlab("log", "render", **variables)
+    assert done.code == 0
+    assert bytes_in(log.root) == before
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
+def test_damaged_markers_leave_a_page_alone(log: Logbook, text: str) -> None:
+    """A page without both markers is not touched, for nobody can tell what in it is somebody's."""
+    _, page = log.put(specimen(text))
+    damaged = page.read_text("utf-8").replace(entry.NOTES_END, "")
+    if entry.NOTES_END in text:
+        damaged = "gone"
+    page.write_text(damaged, "utf-8")
+    assert [outcome.split(":")[0] for _, outcome in log.render()] == ["skipped"]
+    assert page.read_text("utf-8") == damaged
+
+
+def test_a_page_that_is_not_utf8_is_left_alone(log: Logbook) -> None:
+    """A page in another encoding is skipped with a reason."""
+    _, page = log.put(specimen())
+    page.write_bytes(page.read_bytes() + b"\xff")
+    (outcome,) = log.render()
+    assert outcome[1].startswith("skipped")
+    assert page.read_bytes().endswith(b"\xff")
+
+
+def test_check_changes_nothing(log: Logbook, run_llmlab: Callable[..., Done]) -> None:
+    """``log render --check`` leaves 3 where something would change, and changes nothing."""
+    _, page = log.put(specimen())
+    (page.parent / "map-light.svg").write_text("<svg/>", "utf-8")
+    before = bytes_in(log.root)
+    done = run_llmlab("log", "render", "--check")
+    assert (done.code, bytes_in(log.root)) == (3, before)
+
+
+def test_old_entries_are_never_changed(log: Logbook) -> None:
+    """A hundred operations later every byte of an old entry is as it was."""
+    _, page = log.put(specimen("old"))
+    before = bytes_in(page.parent)
+    for number in range(25):
+        log.put(specimen(str(number)))
+        list(log.render(only_check=True))
+        list(log.read())
+        log.find(page.parent.name)
+    assert bytes_in(page.parent) == before
+
+
+def test_what_a_killed_process_left_is_swept_after_an_hour(log: Logbook) -> None:
+    """A stale hidden folder goes with the next put; a young one may belong to somebody who is still writing."""
+    log.put(specimen())
+    stale, young = (log.posts / f"{HIDDEN}{name}" for name in ("0000dead", "0000beef"))
+    for folder in (stale, young):
+        folder.mkdir()
+        (folder / "record.json").write_text("{", "utf-8")
+    long_ago = time.time() - STALE_SECONDS - 60
+    os.utime(stale, (long_ago, long_ago))
+    log.put(specimen())
+    assert (stale.exists(), young.exists(), len(log.folders())) == (False, True, 2)
+
+
+def test_ids_are_found_by_their_beginning(log: Logbook) -> None:
+    """An entry is found by its id, the beginning of it, or its folder's name; anything else is refused with words."""
+    put, page = log.put(specimen())
+    other, _ = log.put(specimen())
+    for name in (put.id, page.parent.name):
+        assert log.find(name) == (page.parent, put)
+    for name in ("", "zzz", "2026", "../posts", "*", "\x00"):
+        with pytest.raises(SettingError, match="llmlab log list"):
+            log.find(name)
+    assert other.id != put.id
+
+
+def test_a_clock_set_back_overwrites_nothing(log: Logbook) -> None:
+    """Entries of the same second, or of a clock set back, stand beside each other."""
+    for created in ("2026-11-22T03:18:00Z", "2026-11-22T03:18:00Z", "2026-11-22T02:18:00Z", "2038-01-20T00:00:00Z"):
+        log.put(replace(specimen(), created=created))
+    assert len([record for _, record in log.read() if isinstance(record, Record)]) == 4
+
+
+@given(st.text(max_size=300))
+def test_reading_anything_raises_only_value_error(text: str) -> None:
+    """Whatever stands in a record's file, the reader says that it is none, in one way."""
+    try:
+        Record.from_json(text)
+    except (ValueError, RecursionError):
+        return
+    raise AssertionError("read a record out of noise")

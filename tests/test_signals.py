@@ -1,0 +1,155 @@
+"""Runs that are stopped, readers that go away, terminals that are gone: clean ends, documented codes, no half entry."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import LLMLAB, Done, environment, watch
+from llmlab.report.logbook import Logbook
+from strategies_report import specimen
+
+Run = Callable[..., Done]
+LONG = ("phase1", "--epochs", "1000000", "--dim", "2")
+
+
+def begun(folder: Path, *args: str, ignored: int | None = None) -> subprocess.Popen[bytes]:
+    """Start a long run and return it when it is training, which its growing processor time shows."""
+    process = subprocess.Popen(
+        [*LLMLAB, *args],
+        cwd=folder,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN),
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and "libtorch_cpu" not in maps.read_text("utf-8"):
+        time.sleep(0.02)
+    time.sleep(0.6)
+    return process
+
+
+def ended(process: subprocess.Popen[bytes], folder: Path) -> Done:
+    """Wait for a run to end, and watch it; a death by signal n counts as shells count it, 128 + n."""
+    out, err = process.communicate(timeout=60)
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return watch(Done(code, out.decode(), err.decode(), folder), LONG)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_stopped_run_says_so_and_writes_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, TERM and HUP end a long run at once with 128 plus their number, one line, and an empty folder."""
+    process = begun(tmp_path, *LONG)
+    process.send_signal(number)
+    done = ended(process, tmp_path)
+    assert (done.code, done.out) == (128 + number, "")
+    assert len(done.err.strip().splitlines()) == 1
+    assert "nothing was written" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_impatient_user_gets_the_same_end(tmp_path: Path, number: signal.Signals) -> None:
+    """The same signal again and again, until the process is gone, brings no traceback and no other code."""
+    process = begun(tmp_path, *LONG)
+    while process.poll() is None:
+        process.send_signal(number)
+        time.sleep(0.002)
+    done = ended(process, tmp_path)
+    assert done.code == 128 + number
+    assert len(done.err.strip().splitlines()) <= 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    """A run that was started to ignore HUP, as ``nohup`` does, goes on when the terminal goes away."""
+    process = begun(tmp_path, *LONG, ignored=signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    still_running = process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert (still_running, ended(process, tmp_path).code) == (True, 143)
+
+
+def test_ctrl_c_while_waiting_for_text_is_a_stop(tmp_path: Path) -> None:
+    """Ctrl-C at ``--text -``, before anything came, exits 130 like any other Ctrl-C."""
+    process = subprocess.Popen(
+        [*LLMLAB, "phase1", "--text", "-"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    stack = Path(f"/proc/{process.pid}/wchan")
+    for _ in range(500):
+        time.sleep(0.02)
+        if "pipe" in stack.read_text("utf-8"):
+            break
+    process.send_signal(signal.SIGINT)
+    assert ended(process, tmp_path).code == 130
+
+
+@pytest.mark.parametrize("unbuffered", [None, "1"])
+def test_a_reader_that_goes_away_is_no_failure(shell_llmlab: Run, unbuffered: str | None) -> None:
+    """``| head -1`` of tables: exit 0, nothing on standard error, and the entry is written."""
+    script = 'set -o pipefail; $LLMLAB phase1 --epochs 2 | head -1 > /dev/null; exit "${PIPESTATUS[0]}"'
+    done = shell_llmlab(script, PYTHONUNBUFFERED=unbuffered)
+    assert (done.code, done.err, len(done.entries)) == (0, "", 1)
+
+
+@pytest.mark.parametrize("command", ["--help", "phase1 --help", "log", "log list", "log show 0 --json"])
+def test_no_command_minds_a_closed_pipe(tmp_path: Path, command: str) -> None:
+    """A reader that is gone before the first byte brings neither words nor a code but 0."""
+    put, _ = Logbook.at(tmp_path / "llmlab-log").put(specimen("x" * 100_000))
+    reading, writing = os.pipe()
+    os.close(reading)
+    args = [put.id if word == "0" else word for word in command.split()]
+    found = subprocess.run(
+        [*LLMLAB, *args], cwd=tmp_path, env=environment(tmp_path), stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    done = watch(Done(found.returncode, "", found.stderr.decode(), tmp_path), [])
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize("closing", [">&-", ">&- 2>&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_failure(shell_llmlab: Run, closing: str) -> None:
+    """With standard output or error closed a run still finishes and writes its entry."""
+    done = shell_llmlab(f"$LLMLAB phase1 --epochs 2 {closing}")
+    assert (done.code, len(done.entries)) == (0, 1)
+
+
+def test_a_terminal_gets_colour_and_loses_no_words(tmp_path: Path) -> None:
+    """On a real terminal the output has styles; NO_COLOR leaves none of the colours; the words are the same."""
+    put, _ = Logbook.at(tmp_path / "llmlab-log").put(specimen("[red]"))
+    seen = {}
+    for name, value in (("coloured", None), ("plain", "1")):
+        main, side = pty.openpty()
+        with subprocess.Popen(
+            [*LLMLAB, "log", "show", put.id],
+            cwd=tmp_path,
+            env=environment(tmp_path, TERM="xterm-256color", COLUMNS="60", NO_COLOR=value),
+            stdout=side,
+            stderr=side,
+        ):
+            os.close(side)
+            parts = []
+            try:
+                while part := os.read(main, 65_536):
+                    parts.append(part)
+            except OSError:  # how Linux says that the other side is closed
+                pass
+        os.close(main)
+        seen[name] = b"".join(parts).decode()
+    assert "\x1b[" in seen["coloured"]
+    assert not re.search(r"\x1b\[[349]\d", seen["plain"])
+    assert "[red]" in seen["plain"]

@@ -1,0 +1,171 @@
+"""What reaches a terminal: words of users act on nothing, every line fits, and no digit is ever cut."""
+
+import io
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from rich.cells import cell_len
+from rich.console import Console
+
+from conftest import Done
+from llmlab.report import terminal
+from llmlab.report.escape import printable
+from llmlab.report.format import cell, number
+from llmlab.report.listing import entries_table
+from llmlab.report.logbook import Logbook
+from llmlab.report.record import Record
+from llmlab.report.result import Column, Table
+from llmlab.report.table import report, table_view
+from strategies_report import HOSTILE, numbers, records, specimen, texts
+
+WIDTHS = [40, 60, 80, 200]
+ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def shown(record: Record, width: int, encoding: str = "utf-8") -> str:
+    """Return what a run shows on a console that is no terminal."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="llmlab")
+    console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
+    for part in report(record, console):
+        console.print(part)
+    file.seek(0)
+    return file.read()
+
+
+def assert_calm(text: str) -> None:
+    """Assert that nothing in a text acts: no control, format or direction character but the line feed."""
+    assert {character for character in text if unicodedata.category(character) in ACTING} <= {"\n"}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
+def test_hostile_words_do_nothing_and_every_line_fits(text: str, width: int) -> None:
+    """Markup, escapes, bells, directions and wide characters are shown, not obeyed, and never widen a line."""
+    out = shown(specimen(text), width)
+    assert_calm(out)
+    assert max(cell_len(line) for line in out.splitlines()) <= width
+
+
+@given(records)
+def test_no_words_act_in_a_narrow_terminal(record: Record) -> None:
+    """Any words and any number at forty columns: nothing acts, and no line is too long."""
+    out = shown(record, 40)
+    assert_calm(out)
+    assert max(cell_len(line) for line in out.splitlines()) <= 40
+
+
+def cells(table: Table) -> list[str]:
+    """Return every number cell of a table as it should be read."""
+    return [
+        cell(value, column)
+        for row in table.rows
+        for value, column in zip(row, table.columns, strict=True)
+        if isinstance(value, (int, float))
+    ]
+
+
+@given(records)
+def test_no_digit_is_cut_at_forty_columns(record: Record) -> None:
+    """Every number of every table stands whole in the output, at forty columns and whatever words stand beside it."""
+    out = shown(record, 40).split()
+    for table in record.result.tables:
+        wanted = cells(table)
+        assert {text for text in wanted if out.count(text) < wanted.count(text)} == set()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_list_of_the_log_fits(width: int) -> None:
+    """A hundred entries with long and awkward losses fit every width with all their digits."""
+    many = [replace(specimen("h", 10.0 ** (n - 9)), id=f"{n:08x}") for n in range(20)]
+    file = io.StringIO()
+    console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
+    console.print(table_view(entries_table(many), console))
+    assert max(cell_len(line) for line in file.getvalue().splitlines()) <= width
+    assert set(cells(entries_table(many))) <= set(file.getvalue().split())
+
+
+@given(texts)
+def test_printable_loses_nothing_that_can_be_seen(text: str) -> None:
+    """The printable form is one line, acts on nothing, and has every character that could be seen anyway."""
+    safe = printable(text)
+    assert_calm(safe)
+    assert "\n" not in safe
+    assert printable(safe) == safe
+    for character in text:
+        shown_as = f"U+{ord(character):04X}" if unicodedata.category(character) in ACTING else character
+        assert shown_as in safe
+
+
+@given(numbers)
+def test_a_number_is_short_and_honest(value: float) -> None:
+    """A formatted number has at most twelve characters, and reads as the value to its last shown digit."""
+    text = number(value)
+    assert len(text) <= 12
+    assert "…" not in text
+    assert float(text) == pytest.approx(value, rel=0.051, abs=0.5001e-4)
+
+
+@given(numbers.filter(lambda value: value != 0))
+def test_a_number_that_is_not_zero_does_not_look_like_zero(value: float) -> None:
+    """Only zero is shown as zero: what is too small for the digits is shown in powers of ten."""
+    assert float(number(value)) != 0 or abs(value) < 1e-300
+
+
+def test_an_ascii_terminal_gets_ascii() -> None:
+    """On an output that knows only ASCII our signs are spelled by their look and others by their code point."""
+    out = shown(specimen("漢é→"), 80, "ascii")
+    assert out.isascii()
+    assert "U+6F22U+00E9->" in out
+
+
+def test_a_number_column_keeps_its_place_under_a_long_name() -> None:
+    """A table whose column name is wider than the console still shows each value."""
+    table = Table("t", "T", [Column("what", "text"), Column("n" * 60)], [["a", 1.5]])
+    file = io.StringIO()
+    console = Console(markup=False, highlight=False, emoji=False, width=40, file=file)
+    console.print(table_view(table, console))
+    assert "1.5000" in file.getvalue().split()
+
+
+@pytest.mark.parametrize("columns", ["10", "20", "40", "80", "200", "0", "-1", "abc", ""])
+def test_any_width_of_a_real_terminal_works(run_llmlab: Callable[..., Done], tmp_path: Path, columns: str) -> None:
+    """Whatever COLUMNS says, ``log show`` works, and from forty columns on no line is longer than it."""
+    done = run_llmlab("log", "show", record_in(tmp_path).id, COLUMNS=columns)
+    assert (done.code, done.err) == (0, "")
+    if columns in ("40", "80", "200"):
+        assert max(cell_len(line) for line in done.out.splitlines()) <= int(columns)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NO_COLOR": "1"},
+        {"TERM": "dumb"},
+        {"TERM": None},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "latin-1"},
+    ],
+    ids=str,
+)
+def test_off_a_terminal_no_escape_is_written(
+    run_llmlab: Callable[..., Done], tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """Into a pipe goes plain text, with any terminal, colour and encoding setting, and without an error."""
+    done = run_llmlab("log", "show", record_in(tmp_path).id, **variables)
+    assert (done.code, done.err) == (0, "")
+    assert_calm(done.out)
+
+
+def record_in(folder: Path) -> Record:
+    """Put a hostile specimen into the log of a folder and return it."""
+    return Logbook.at(folder / "llmlab-log").put(specimen("[red]\x1b[2J漢→"))[0]
+
+
+def test_the_table_of_spellings_is_ascii() -> None:
+    """Every sign of ours that an ASCII output lacks has a spelling in ASCII."""
+    assert all(spelling.isascii() and not sign.isascii() for sign, spelling in terminal.ASCII.items())
