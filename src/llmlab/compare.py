@@ -11,6 +11,7 @@ from llmlab.measure.stats import mean_interval
 from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Table
 
+LARGEST_DIFFERENCE = 1e150
 SUFFIXES = ("_sd", "_low", "_high", "_reason")
 
 
@@ -19,7 +20,8 @@ def tables(a: Record, b: Record) -> list[Table]:
     names = [a.id, b.id]
     settings = [[key, str(left), str(right)] for key, left, right in _differing(a, b)]
     metrics: list[list[Cell]] = [
-        [name, left, right, right - left] for name, left, right in _shared_numbers(a.result.metrics, b.result.metrics)
+        [name, left, right, _difference(left, right)]
+        for name, left, right in _shared_numbers(a.result.metrics, b.result.metrics)
     ]
     paired = [
         [name, int(found["n"]), found[""], found.get("_low"), found.get("_high")]
@@ -57,7 +59,7 @@ def document(a: Record, b: Record) -> dict[str, Any]:
         "b": b.name,
         "settings": {key: [left, right] for key, left, right in _differing(a, b)},
         "metrics": {
-            name: {"a": left, "b": right, "difference": right - left}
+            name: {"a": left, "b": right, "difference": _difference(left, right)}
             for name, left, right in _shared_numbers(a.result.metrics, b.result.metrics)
         },
         "paired": {
@@ -90,9 +92,17 @@ def _paired(a: Record, b: Record) -> dict[str, dict[str, float]]:
     for name, left in a.result.samples.items():
         right = b.result.samples.get(name)
         if right is not None and len(left) == count_a and len(right) == count_b and len(seeds) > 1:
-            differences = [float(right[seed - first_b]) - float(left[seed - first_a]) for seed in seeds]
-            found[name] = {"n": len(seeds), **mean_interval(differences)}
+            differences = [_difference(left[seed - first_a], right[seed - first_b]) for seed in seeds]
+            finite = [difference for difference in differences if difference is not None]
+            if len(finite) == len(seeds):
+                found[name] = {"n": len(seeds), **mean_interval(finite)}
     return found
+
+
+def _difference(left: float, right: float) -> float | None:
+    """Return how much larger the right number is; nothing where its square would be beyond what a float can hold."""
+    difference = right - left
+    return difference if abs(difference) < LARGEST_DIFFERENCE else None
 
 
 def _seeds(record: Record) -> tuple[int, int]:

@@ -36,8 +36,12 @@ class WriteError(LlmlabError):
     exit_code = 7
 
 
-class StoppedError(LlmlabError):
-    """A signal ended the run; the exit code is 128 plus the signal's number, as shells expect."""
+class Stopped(BaseException):
+    """A signal ended the run; the exit code is 128 plus the signal's number, as shells expect.
+
+    Not an ``Exception``: it may arrive while a library is being imported, and no ``except Exception`` there may
+    swallow it.
+    """
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

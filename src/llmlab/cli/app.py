@@ -5,6 +5,7 @@ Leaves out what the commands do: ``chapter`` and ``log``.
 
 import dataclasses
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from typer.exceptions import TyperException
 import llmlab
 from llmlab.cli import chapter, log
 from llmlab.cli.log import AsJson, LogDir, write_json
-from llmlab.errors import LlmlabError
+from llmlab.errors import LlmlabError, Stopped, WriteError
 from llmlab.report import terminal
 
 EPILOG = (
@@ -32,22 +33,35 @@ class OneLineErrors(TyperGroup):
         extra["standalone_mode"] = False
         words = list(sys.argv[1:] if args is None else args)
         try:
-            sys.exit(super().main(args, *rest, **extra))
-        except (LlmlabError, TyperException) as error:
-            message, code = getattr(error, "message", None) or str(error), getattr(error, "exit_code", 1)
-            if hasattr(error, "format_message"):
-                message = error.format_message()
-            failure: BaseException = error
-        except (RuntimeError, MemoryError) as error:
-            message, code, failure = f"{type(error).__name__}: {error}", 1, error
-            if "memory" in message.lower():
-                message += "; not enough memory, so try a smaller --dim, --seeds or text"
+            code = super().main(args, *rest, **extra)
+        except SystemExit as stop:  # only Rich and Typer raise it here, with 1 for a reader that has gone away
+            code = 0 if stop.code == 1 else stop.code
+        except Stopped as stopped:
+            terminal.say(f"llmlab: {stopped}")
+            code = stopped.exit_code
         except Exception as error:
-            message, code, failure = f"internal error, {type(error).__name__}: {error} (--debug shows where)", 1, error
-        if "--debug" in words:
-            raise failure
-        terminal.say(f"llmlab: {' '.join(message.split())}")
+            message, code = explained(error)
+            if "--debug" in words:
+                traceback.print_exception(error)
+            else:
+                terminal.say(f"llmlab: {' '.join(message.split())}")
         sys.exit(code)
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """Return what to say of a failure, and its exit code."""
+    if isinstance(error, LlmlabError):
+        return str(error), error.exit_code
+    if isinstance(error, TyperException):
+        told = error.format_message() if hasattr(error, "format_message") else str(error)
+        return told, getattr(error, "exit_code", 1)
+    if isinstance(error, OSError):  # help and usage are written by Typer, which does not catch it
+        terminal.to_nowhere()
+        return f"{error.filename or 'standard output'}: {error.strerror}", WriteError.exit_code
+    told = f"{type(error).__name__}: {error}"
+    if "memory" in told.lower():
+        return f"{told}; not enough memory, so try a smaller --dim, --seeds or text", 1
+    return f"internal error, {told} (--debug shows where)", 1
 
 
 app = typer.Typer(

@@ -8,7 +8,6 @@ import dataclasses
 import gc
 import importlib
 import inspect
-import json
 import os
 import secrets
 import signal
@@ -23,8 +22,9 @@ from typing import Annotated, Any
 import typer
 
 from llmlab import settings as declared
+from llmlab.cli.log import write_json
 from llmlab.cli.progress import Progress
-from llmlab.errors import StoppedError, TextError, WriteError
+from llmlab.errors import Stopped, TextError, WriteError
 from llmlab.report import terminal
 from llmlab.report.escape import shell_word
 from llmlab.report.logbook import Logbook
@@ -141,19 +141,20 @@ def _supervised(name: str, settings: declared.Settings, options: declared.RunOpt
     """Import and run a chapter with progress shown; return its result and the seconds it took.
 
     Raises:
-        StoppedError: a signal ended it.
+        Stopped: a signal ended it.
     """
     for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, _stop)
+        if signal.getsignal(stop) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(stop, _stop)
     progress = Progress(hidden=options.quiet)
     try:
         chapter = _import_with_torch(CHAPTERS[name].module, options.threads)
         start = time.perf_counter()
         return chapter.run(settings, progress.step), time.perf_counter() - start
     except KeyboardInterrupt:
-        raise StoppedError(f"stopped by Ctrl-C{progress.where()}; nothing was written", signal.SIGINT) from None
-    except StoppedError as stopped:
-        raise StoppedError(f"{stopped}{progress.where()}; nothing was written", stopped.signal_number) from None
+        raise Stopped(f"stopped by Ctrl-C{progress.where()}; nothing was written", signal.SIGINT) from None
+    except Stopped as stopped:
+        raise Stopped(f"{stopped}{progress.where()}; nothing was written", stopped.signal_number) from None
     finally:
         progress.close()
 
@@ -176,8 +177,7 @@ def _record(result: Result, seconds: float, options: declared.RunOptions, comman
 def _show(record: Record, page: Path | None, options: declared.RunOptions) -> None:
     entry = os.path.relpath(page) if page else None
     if options.json:
-        document = {**record.document(), "entry": entry}
-        terminal.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json({**record.document(), "entry": entry})
         return
     if not options.quiet:
         from llmlab.report.table import report
@@ -205,10 +205,12 @@ def _import_with_torch(module: str, threads: int) -> types.ModuleType:
 
 
 def _stop(number: int, _: types.FrameType | None) -> None:
-    raise StoppedError(f"stopped by {signal.Signals(number).name}", number)
+    raise Stopped(f"stopped by {signal.Signals(number).name}", number)
 
 
 def _standard_input() -> str:
+    if sys.stdin is None:
+        raise TextError("--text -: there is no standard input; give the text itself, or a file with < FILE")
     data = sys.stdin.buffer.read(LONGEST_INPUT + 1)
     if len(data) > LONGEST_INPUT:
         raise TextError(f"standard input: more than {LONGEST_INPUT // 10**6} MB; give a shorter text")
@@ -219,11 +221,14 @@ def _standard_input() -> str:
 
 
 def _command_line(name: str, settings: declared.TinySettings, given: list[str]) -> str:
-    """Return the command that repeats the run, made from parsed settings: no path and no output option is in it."""
+    """Return the command that repeats the run, made from parsed settings: no path and no output option is in it.
+
+    A text that no command line can hold, for its length or for a NUL, is said to come from a file.
+    """
     words, source = ["llmlab", name], ""
     for key in given:
         value = getattr(settings, key)
-        if key == "text" and len(value) > declared.LONGEST_TEXT_KEPT:
+        if key == "text" and (len(value) > declared.LONGEST_TEXT_KEPT or "\0" in value):
             value, source = "-", " < TEXT"
         words.append(f"{declared.flag(key)} {shell_word(str(value))}")
     return " ".join(words) + source

@@ -113,5 +113,5 @@ def log_serve(
 
 
 def write_json(document: Any) -> None:
-    """Print one strict JSON document."""
-    terminal.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print one strict JSON document, in ASCII: it means the same whatever the terminal can show."""
+    terminal.write(json.dumps(document, indent=1, allow_nan=False) + "\n")

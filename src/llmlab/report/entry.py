@@ -50,8 +50,8 @@ def notes_of(page: str) -> str:
     Raises:
         NotesLost: the markers are not both there, in order.
     """
-    begin, end = page.find("<!-- notes:begin"), page.rfind(NOTES_END)
-    start = page.find("\n", begin)
+    begin, end = page.find("\n<!-- notes:begin"), page.rfind(NOTES_END)
+    start = page.find("\n", begin + 1)
     if begin < 0 or end < 0 or start < 0 or start > end:
         raise NotesLost("its notes markers are missing or out of order")
     return page[start:end].strip("\n")

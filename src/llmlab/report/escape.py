@@ -18,7 +18,7 @@ LONGEST_NOTE = 2_000
 def printable(text: str) -> str:
     """Return text without a single control, format, surrogate or unassigned character: one safe line.
 
-    Each becomes its code point, ``U+001B``; nothing is lost, nothing acts.  (Direction marks are format
+    Each is shown as its code point, ``U+001B``, and none acts.  (Direction marks are format
     characters too: text cannot be made to read backwards.)
     """
     return "".join(
@@ -40,7 +40,7 @@ def md_block(text: str) -> str:
     Each line is a ``md_line``; blank lines are dropped.
     """
     cut = text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + " … (cut)"
-    return "\\\n".join(md_line(line.strip()) for line in cut.splitlines() if line.strip())
+    return "  \n".join(md_line(line.strip()) for line in cut.splitlines() if line.strip())
 
 
 def md_line(line: str) -> str:

@@ -7,6 +7,7 @@ whole or not at all, whatever happens in between, and any number of processes ca
 Leaves out what an entry says: ``entry``.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -17,10 +18,10 @@ from pathlib import Path
 
 from llmlab.errors import SettingError, TextError, WriteError
 from llmlab.report import entry
+from llmlab.report.disk import HIDDEN, replace_file, sync_folder, write_synced
 from llmlab.report.record import Record
 from llmlab.report.site import write_small_site
 
-HIDDEN = ".tmp-"
 STALE_SECONDS = 3600
 LARGEST_RECORD = 50_000_000
 
@@ -42,11 +43,17 @@ class Logbook:
         Inside a site (an ``mkdocs.yml`` in or above the folder) the log is that site's ``docs/log``, or the given
         folder if it lies deeper in the site.  Elsewhere the folder, by default ``llmlab-log``, is a small site
         of its own, or will be once something is put.
+
+        Raises:
+            WriteError: the folder cannot even be looked at.
         """
-        here = (folder or Path.cwd()).resolve()
-        for above in (here, *here.parents):
-            if (above / "mkdocs.yml").is_file():
-                return cls(here if folder and above != here else above / "docs" / "log", above)
+        try:
+            here = (folder or Path.cwd()).resolve()
+            above = next((above for above in (here, *here.parents) if (above / "mkdocs.yml").is_file()), None)
+        except (OSError, RuntimeError) as error:
+            raise WriteError(f"--log-dir: {folder or 'the working directory'} cannot be used: {error}") from error
+        if above:
+            return cls(here if folder and above != here else above / "docs" / "log", above)
         site = here if folder else here / "llmlab-log"
         return cls(site / "docs" / "log", site)
 
@@ -61,7 +68,10 @@ class Logbook:
         Raises:
             WriteError: the log folder cannot be made or written to.
         """
-        there = next(folder for folder in (self.posts, *self.posts.parents) if folder.exists())
+        try:
+            there = next(folder for folder in (self.posts, *self.posts.parents) if folder.exists())
+        except OSError as error:
+            raise WriteError(f"--log-dir: {error.filename}: {error.strerror}; choose another folder") from error
         missing_parent = not self.site.parent.is_dir()
         if missing_parent:
             raise WriteError(f"--log-dir: {self.site.parent} does not exist; make it, or choose another folder")
@@ -102,7 +112,8 @@ class Logbook:
             if (self.posts / record.name).exists():
                 return False
             hidden.rename(self.posts / record.name)
-            sync_folder(self.posts)
+            with contextlib.suppress(OSError):  # the entry stands; only a power cut could still take its name
+                sync_folder(self.posts)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
         return True
@@ -110,14 +121,19 @@ class Logbook:
     def _sweep(self) -> None:
         """Remove what a killed process left under a hidden name an hour ago or longer."""
         for left in self.posts.glob(f"{HIDDEN}*"):
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # its writer has just put it in place
+                if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def folders(self) -> list[Path]:
         """Return the folders of all entries, oldest first."""
         if not self.posts.is_dir():
             return []
-        return sorted(folder for folder in self.posts.iterdir() if not folder.name.startswith(".") and folder.is_dir())
+        return sorted(
+            folder
+            for folder in self.posts.iterdir()
+            if not folder.name.startswith(".") and folder.is_dir() and not folder.is_symlink()
+        )
 
     def read(self) -> Iterator[tuple[Path, Record | ValueError]]:
         """Yield each entry's folder with its record, or with what is wrong with it: one bad entry hides no other."""
@@ -161,17 +177,25 @@ class Logbook:
                 continue
             try:
                 changed = self._changed(folder, record)
-            except (entry.NotesLost, UnicodeDecodeError) as error:
+            except (entry.NotesLost, UnicodeDecodeError, OSError) as error:
                 yield folder.name, f"skipped: {error}"
                 continue
             if changed and not only_check:
-                for name, text in changed.items():
-                    replace_file(folder / name, text)
+                self._replace(folder, changed)
             yield folder.name, "same" if not changed else "differs" if only_check else "rendered"
+
+    def _replace(self, folder: Path, changed: dict[str, str]) -> None:
+        for name, text in changed.items():
+            try:
+                replace_file(folder / name, text)
+            except OSError as error:
+                raise WriteError(_reason(error, folder / name)) from error
 
     def _changed(self, folder: Path, record: Record) -> dict[str, str]:
         """Return the files that are not what the record says; the record itself is never touched."""
         page = folder / entry.PAGE
+        if page.exists() and not page.is_file():
+            raise entry.NotesLost(f"{entry.PAGE} is not a file")
         old_page = page.read_text("utf-8") if page.is_file() else None
         wanted = entry.files(record, old_page)
         del wanted["record.json"]
@@ -200,40 +224,6 @@ def read_record(folder: Path) -> Record:
     if record.name != folder.name:
         raise ValueError(f"record.json belongs to {record.name}")
     return record
-
-
-def write_synced(path: Path, text: str) -> None:
-    """Write a new file and wait until it is on the disk."""
-    with path.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Replace a file in one step: readers see the old one or the new one.
-
-    Raises:
-        WriteError: it could not be written; the old one stands.
-    """
-    hidden = path.with_name(f"{HIDDEN}{secrets.token_hex(4)}")
-    try:
-        write_synced(hidden, text)
-        hidden.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise WriteError(_reason(error, path)) from error
-    finally:
-        hidden.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until a folder's names are on the disk; a rename without it can be undone by a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _reason(error: OSError, path: Path) -> str:

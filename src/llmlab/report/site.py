@@ -5,6 +5,8 @@ Leaves out the project's own site, whose ``mkdocs.yml`` stands at the top of the
 
 from pathlib import Path
 
+from llmlab.report.disk import replace_file
+
 MKDOCS = """\
 # A small site for your llmlab log.  Show it with: llmlab log serve
 site_name: llmlab log
@@ -46,16 +48,13 @@ LOG_INDEX = "# Log\n\nNewest first.\n"
 
 
 def write_small_site(site: Path) -> None:
-    """Write the site's files where they are missing.
+    """Write the site's files where they are missing; ``mkdocs.yml``, which says that all is there, last.
 
     Raises:
         OSError: a file cannot be written.
     """
-    for name, text in {"mkdocs.yml": MKDOCS, "docs/index.md": INDEX, "docs/log/index.md": LOG_INDEX}.items():
+    for name, text in {"docs/index.md": INDEX, "docs/log/index.md": LOG_INDEX, "mkdocs.yml": MKDOCS}.items():
         path = site / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with path.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-        except FileExistsError:
-            continue
+        if not path.exists():
+            replace_file(path, text)

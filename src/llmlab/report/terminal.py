@@ -85,13 +85,13 @@ def _listening() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _to_nowhere()
+        to_nowhere()
     except OSError as error:
-        _to_nowhere()
+        to_nowhere()
         raise WriteError(f"standard output: {error.strerror}") from error
 
 
-def _to_nowhere() -> None:
+def to_nowhere() -> None:
     """Point standard output at nothing, or Python would try once more, and complain, when it exits."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

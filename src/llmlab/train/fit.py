@@ -17,7 +17,7 @@ OnStep = Callable[[int, int], None]
 
 
 class Diverged(Exception):  # noqa: N818 - a fact about the run, not a mistake of the caller
-    """The loss, or a parameter after the last update, is no longer a finite number."""
+    """The loss, or the length of a parameter after the last update, is no longer a finite number."""
 
     def __init__(self, update: int, losses: Tensor) -> None:
         super().__init__(f"diverged at update {update}")
@@ -45,7 +45,8 @@ def fit(
         on_step: called after each update.
 
     Raises:
-        Diverged: a loss is not finite, or a parameter is not after the last update.
+        Diverged: a loss is not finite, before an update or after the last one, or a parameter has grown so
+            large that its length is not.
     """
     free = {name: parameter for name, parameter in parameters.items() if name in trained}
     losses: list[Tensor] = []
@@ -57,6 +58,7 @@ def fit(
         optimizer.update(free, gradient)
         if on_step:
             on_step(update, updates)
-    if not all(bool(parameter.isfinite().all()) for parameter in free.values()):
+    lengths = [parameter.square().sum() for parameter in free.values()]
+    if not (gradients()[0].isfinite().all() and all(length.isfinite() for length in lengths)):
         raise Diverged(updates, torch.stack(losses))
     return torch.stack(losses)
