@@ -101,8 +101,8 @@ def fresh(page: Path) -> str:
 
 
 def pages() -> list[Path]:
-    """Return the pages that hold a block."""
-    written = (page for page in sorted(DOCS.rglob("*.md")) if "posts" not in page.parts)
+    """Return the pages that hold a block, the README among them."""
+    written = (page for page in (DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))) if "posts" not in page.parts)
     return [page for page in written if BLOCK.search(page.read_text("utf-8"))]
 
 
