@@ -49,7 +49,7 @@ def test_the_verdicts_on_the_seeds_claims_follow_from_the_numbers(thousand: Resu
         "P1-3": "supported",
         "P1-4": "supported",
         "P1-5": "supported",
-        "P1-6": "refuted",
+        "P1-6": "refined",
         "P1-7": "refined",
     }
 

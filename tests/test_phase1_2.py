@@ -1,6 +1,7 @@
 """Chapter 2 as a reader meets it: what its result says, and that it is true."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -141,6 +142,49 @@ def test_a_focus_that_only_follows_itself_has_no_distance():
 
     assert result.metrics["distance_shrank_fraction"] is None
     assert result.metrics["distance_shrank_fraction_reason"]
+
+
+def test_what_is_frozen_comes_no_closer_in_any_seed():
+    """Distances before and after are computed alike, so a frozen embedding shrinks none of them by rounding."""
+    result = phase1_2.run(Phase12Settings(freeze="embedding", dim=64, seeds=100, epochs=3))
+
+    assert result.metrics["distance_shrank_fraction"] == 0.0
+    assert result.samples["distance_before"] == result.samples["distance_after"]
+
+
+@pytest.mark.parametrize("text", ["ab", "aab", "aabb", "abcab"])
+@pytest.mark.parametrize("dim", [1, 2, 9])
+def test_no_sentence_holds_what_is_not_a_number(text: str, dim: int):
+    """The smallest texts, which lack pairs, unseen tokens or a second axis, give sentences without nan or inf."""
+    result = phase1_2.run(Phase12Settings(text=text, dim=dim, seeds=3, epochs=20))
+
+    captions = [part.caption for part in (*result.tables, *result.figures)]
+    for sentence in (*captions, *result.summary, *(finding.evidence for finding in result.findings)):
+        assert not re.search(r"\b(nan|inf)\b", sentence)
+
+
+def test_too_few_pairs_have_no_rank_correlation():
+    """With one pair of an input and another token ranks say nothing, and the metric says so."""
+    result = phase1_2.run(Phase12Settings(text="ab", epochs=3))
+
+    assert result.metrics["rank_correlation_product"] is None
+    assert result.metrics["rank_correlation_product_reason"]
+
+
+def test_in_one_dimension_adam_does_not_notice_a_rotation():
+    """The only rotation of a line is a change of sign, and the caption says what the numbers say."""
+    turned = table(phase1_2.run(Phase12Settings(dim=1)), "equivariance")
+
+    assert max(column(turned, "P differs by")) < 1e-9
+    assert "Adam's does not" in turned.caption
+
+
+def test_side_experiments_that_diverge_are_said_to_be_left_out():
+    """A comparison that breaks down takes no table away in silence."""
+    result = phase1_2.run(Phase12Settings(dim=2, epochs=2, freeze="embedding", optimizer="sgd", lr=1e18))
+
+    assert result.status == "complete"
+    assert any("left out" in sentence for sentence in result.summary)
 
 
 def test_a_text_of_many_characters_leaves_the_side_experiments_out():

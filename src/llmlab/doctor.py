@@ -10,6 +10,7 @@ import shutil
 import struct
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,9 @@ def _python() -> Check:
 def _torch() -> Check:
     start = time.perf_counter()
     try:
-        import torch
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
+            import torch
     except ImportError as error:
         return Check("torch", "missing", str(error)[:60], CPU_WHEELS)
     found = f"{torch.__version__}, {torch.get_num_threads()} thread(s), import {time.perf_counter() - start:.1f} s"

@@ -11,15 +11,13 @@ But: nothing here moves the places themselves.  That is chapter 2.
 
 from torch import Tensor
 
-from llmlab.measure.entropy import conditional_entropy, unigram_entropy
-from llmlab.measure.geometry import affine_rank
-from llmlab.measure.ranks import quantiles
+from llmlab.measure.entropy import conditional_entropy
 from llmlab.model.toy import TinyModel
-from llmlab.report.result import Finding, Result, Verdict, counted, rounded
+from llmlab.report.result import Finding, Result, counted, rounded
 from llmlab.settings import Phase1Settings
 from llmlab.text.pairs import Pairs
 from llmlab.text.vocabulary import visible
-from llmlab.tiny import figures, outcome, tables
+from llmlab.tiny import figures, findings, outcome, tables
 from llmlab.tiny.training import TRAINED, TinyRun, train
 from llmlab.train.fit import Diverged, OnStep
 from llmlab.train.optimizer import Adam
@@ -34,23 +32,6 @@ HOW = (
     "updates; the embedding is not handed to it. The floor is the conditional entropy of the pairs: no model that "
     "sees one token can do better."
 )
-SEED_LOSSES = (0.350415, 0.349635, 0.375358, 0.361999)
-"""The four final losses in the seed document's log of this experiment."""
-
-SEED_P_NEXT = 0.97796
-CLAIMS = {
-    "P1-1": "With the embedding frozen in eight dimensions the loss ends at about 0.36.",
-    "P1-2": "After h the model expects e.",
-    "P1-3": "The probability of e after h ends at 0.978.",
-    "P1-4": "The embedding is not updated, only the linear layer.",
-    "P1-5": "The output layer alone can adjust the probabilities.",
-    "P1-6": "With a frozen embedding the freedom is limited.",
-    "P1-7": "Four runs of this experiment ended at 0.3504, 0.3496, 0.3754 and 0.3620.",
-}
-"""What the seed document says of this experiment, in our words."""
-
-ENOUGH_SEEDS = 20
-"""Fewer seeds than this decide no claim about a distribution."""
 
 
 def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
@@ -99,7 +80,7 @@ def _summary(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor])
     focus = run.pairs.vocabulary.numbers[settings.focus]
     next_token = tokens[next(iter(run.pairs.followers(focus)))]
     return [
-        f"{counted(settings.epochs, 'update')} of the output layer alone brought the loss to "
+        f"With only the output layer trained, the loss before the last of {counted(settings.epochs, 'update')} was "
         f"{outcome.told(samples['loss'])}; the floor of this text is {conditional_entropy(run.pairs.counts):.6f}.",
         f"P({next_token} | {visible(settings.focus)}) ended at {outcome.told(samples['p_next'])}.",
         "The embedding did not move, to the last bit: it was never handed to the optimiser.",
@@ -107,56 +88,8 @@ def _summary(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor])
 
 
 def _findings(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor]) -> list[Finding]:
-    change = float((run.after.embedding - run.before.embedding).abs().max())
-    still: Verdict = "supported" if change == 0 else "refuted"
-    found = [
-        Finding(
-            "P1-4",
-            CLAIMS["P1-4"],
-            still,
-            f"largest change of any embedding number over {counted(settings.seeds, 'seed')}: {change}",
-        )
-    ]
-    seed = Phase1Settings()
-    if (settings.text, settings.dim, settings.epochs, settings.lr) != (seed.text, seed.dim, seed.epochs, seed.lr):
-        return found
-    return sorted([*found, *_findings_of_the_seed(run, samples)], key=lambda finding: finding.claim)
-
-
-def _findings_of_the_seed(run: TinyRun, samples: dict[str, Tensor]) -> list[Finding]:
-    """Judge the claims that were made for "hello" in eight dimensions."""
-    loss, p_next = samples["loss"].double(), samples["p_next"].double()
-    seeds = len(loss)
-
-    def judged(claim: str, holds: bool, evidence: str, otherwise: Verdict = "refuted") -> Finding:
-        verdict: Verdict = "inconclusive" if seeds < ENOUGH_SEEDS else "supported" if holds else otherwise
-        return Finding(claim, CLAIMS[claim], verdict, f"{evidence} ({counted(seeds, 'seed')})")
-
-    low, middle, high = quantiles(loss, 0.05, 0.5, 0.95)
-    p_low, p_high = quantiles(p_next, 0.05, 0.95)
-    right = float(samples["correct_fraction"].double().mean())
-    inputs = run.pairs.inputs()
-    reachable = bool((affine_rank(run.before.embedding[:, inputs]) == len(inputs)).all())
-    outside = [value for value in SEED_LOSSES if value < float(loss.min())]
-    return [
-        judged(
-            "P1-1", low <= 0.36 <= high, f"final loss: median {middle:.4f}, 90 % of seeds in {low:.4f} to {high:.4f}"
-        ),
-        judged("P1-2", right > 0.95, f"e is the likeliest token after h in {right:.1%} of seeds"),
-        judged("P1-3", p_low <= SEED_P_NEXT <= p_high, f"P(e given h): 90 % of seeds in {p_low:.3f} to {p_high:.3f}"),
-        judged("P1-5", bool((loss < unigram_entropy(run.pairs.counts)).all()), "every seed beats token frequencies"),
-        Finding(
-            "P1-6",
-            CLAIMS["P1-6"],
-            "refuted" if reachable else "supported",
-            "in 8 dimensions the places of h, e and l are linearly independent, so a linear layer can reach every "
-            "table of scores: nothing is limited but the speed",
-        ),
-        judged(
-            "P1-7",
-            not outside,
-            f"{len(outside)} of the four logged losses lie below the smallest of these runs, {float(loss.min()):.4f}: "
-            "they look like runs in which the embedding was free",
-            otherwise="refined",
-        ),
-    ]
+    """Judge the seed's claims where this run repeats its conditions."""
+    found, seed = [findings.frozen_embedding(run)], Phase1Settings()
+    if all(getattr(settings, name) == getattr(seed, name) for name in ("text", "focus", "dim", "epochs", "lr")):
+        found += findings.output_layer_alone(run, samples)
+    return sorted(found, key=lambda finding: finding.claim)

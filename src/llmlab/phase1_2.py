@@ -11,19 +11,18 @@ gradient? from which dimension on does freezing limit?), and the spread over see
 But: one token of context is all this model sees.  Chapter 3 gives it a memory.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from llmlab.measure.entropy import conditional_entropy
-from llmlab.measure.geometry import moved, random_rotation
+from llmlab.measure.geometry import random_rotation
 from llmlab.model.toy import TinyModel
-from llmlab.report.result import Finding, Result, Table, Verdict, counted, rounded
+from llmlab.report.result import Finding, Result, Table, counted, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.text.pairs import Pairs
-from llmlab.tiny import figures, outcome, tables, trial_tables, trials
+from llmlab.tiny import figures, findings, outcome, tables, trial_tables, trials
 from llmlab.tiny.training import TRAINED, TinyRun, train
 from llmlab.train.fit import Diverged, OnStep
 from llmlab.train.optimizer import optimizer_named
@@ -37,19 +36,6 @@ HOW = (
     "embedding with k's output row, plus a bias. All pairs of the text form one batch. Places are compared before and "
     "after; every score of one focus token is taken apart; then the trained model and its start are rotated."
 )
-CLAIMS = {
-    "P12-1": "With everything trained in two dimensions h, e and l move far and o does not move at all.",
-    "P12-2": "A token that is never an input gets no gradient and stays put, a pole star.",
-    "P12-3": "h and e did not come closer, against intuition.",
-    "P12-5": "The next letter is decided by the inner product of an embedding with an output row.",
-    "P12-7": "Meaning is not closeness of words but agreement of a word with an output direction.",
-    "P12-8": "Turning embedding and output layer together changes nothing; only relations matter.",
-}
-"""What the seed document says of this experiment, in our words."""
-
-ENOUGH_SEEDS = 20
-"""Fewer seeds than this decide no claim about a share of seeds."""
-
 TRIAL_TOKENS = 64
 """With more tokens than this the side experiments are left out: they would take minutes."""
 
@@ -81,19 +67,19 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         WHY,
         HOW,
         metrics=_metrics(trained, samples, differences[0]),
-        summary=_summary(settings, trained, focus),
+        summary=[*_summary(settings, trained, focus, samples), *([side] if isinstance(side, str) else [])],
         tables=[
             *_tables(settings, trained, focus),
-            trial_tables.rotation_check(settings.dim, *differences),
+            trial_tables.rotation_check(settings.dim, *differences, float(trained.after.logits().abs().max())),
             *([tables.over_seeds(samples)] if settings.seeds > 1 else []),
-            *([] if side is None else side.tables(pairs, focus, settings.epochs)),
+            *([] if isinstance(side, str) else side.tables(pairs, focus, settings.epochs)),
         ],
         figures=[
             figures.stations_and_tracks(trained, focus),
             figures.distance_and_product(trained),
             figures.learning_curve(trained),
         ],
-        findings=_findings(settings, trained, samples, differences[0], side),
+        findings=[] if isinstance(side, str) else _findings(settings, trained, samples, differences[0], side),
         samples={name: rounded(values.tolist()) for name, values in samples.items()},
     )
 
@@ -124,8 +110,7 @@ def _rotation_differences(run: TinyRun) -> tuple[float, float]:
 
 def _tables(settings: Phase12Settings, run: TinyRun, focus: int) -> list[Table]:
     tokens = run.pairs.vocabulary.names
-    still = "A token that is never an input stays where it was." if settings.optimizer != "adamw" else ""
-    places = "Frozen: nothing moved." if settings.freeze == "embedding" else still
+    places = "Frozen: nothing moved." if settings.freeze == "embedding" else _said_of_unseen(run, settings.optimizer)
     rows = (
         "Frozen: nothing moved." if settings.freeze == "linear" else "Every row moves: each token competes to be next."
     )
@@ -138,10 +123,20 @@ def _tables(settings: Phase12Settings, run: TinyRun, focus: int) -> list[Table]:
             "output_rows", "Where the output rows point", rows, tokens, run.before.weight[0], run.after.weight[0]
         ),
         tables.pair_distances(run),
-        tables.decomposition(run.after, tokens, focus),
+        tables.decomposition(run.after, tokens, focus, seeds_own_text=settings.text == Phase12Settings().text),
         tables.next_token(run, focus),
         tables.tensors(run, TRAINED[settings.freeze]),
     ]
+
+
+def _said_of_unseen(run: TinyRun, optimizer: str) -> str:
+    unseen = run.pairs.unseen()
+    if not unseen:
+        return "Every token is an input, so every token gets a gradient."
+    name = run.pairs.vocabulary.names[unseen[0]]
+    if optimizer == "adamw":
+        return f"{name} is never an input: no gradient reaches it, only the decay moves it."
+    return f"{name} is never an input: no gradient reaches it, and it stayed where it was."
 
 
 @dataclass(frozen=True)
@@ -164,11 +159,11 @@ class _SideExperiments:
         ]
 
 
-def _side_experiments(settings: Phase12Settings, run: TinyRun) -> _SideExperiments | None:
-    """Return the side experiments; none for a text with very many tokens, or where one of them diverges."""
+def _side_experiments(settings: Phase12Settings, run: TinyRun) -> _SideExperiments | str:
+    """Return the side experiments, or a sentence that says why there are none."""
     pairs, start = run.pairs, run.before
     if len(pairs.vocabulary) > TRIAL_TOKENS:
-        return None
+        return f"The side experiments are left out: with more than {TRIAL_TOKENS} tokens they would take minutes."
     try:
         return _SideExperiments(
             {arm: run if arm == settings.freeze else _trained(settings, start, pairs, arm) for arm in TRAINED},
@@ -176,115 +171,55 @@ def _side_experiments(settings: Phase12Settings, run: TinyRun) -> _SideExperimen
             trials.pole_star(start, pairs, settings.epochs),
             trials.frozen_limit(pairs, settings.epochs, settings.seed),
         )
-    except Diverged:
-        return None
+    except Diverged as diverged:
+        return f"The side experiments are left out: one of them {diverged}."
 
 
 def _metrics(run: TinyRun, samples: dict[str, Tensor], rotation_difference: float) -> dict[str, float | str | None]:
     metrics = outcome.metrics(run, samples) | {"rotation_max_logit_difference": rotation_difference}
-    if "distance_after" not in samples:
-        for name in ("distance_before", "distance_after", "distance_shrank_fraction"):
-            metrics |= {name: None, name + "_reason": "nothing but the focus token itself follows it"}
+    alone = "nothing but the focus token itself follows it"
+    few = "fewer than three pairs of an input and another token"
+    for prefix, names, reason in (
+        ("distance", ("before", "after", "shrank_fraction"), alone),
+        ("rank_correlation", ("closeness", "product"), few),
+    ):
+        for name in (f"{prefix}_{end}" for end in names):
+            if name not in samples:
+                metrics |= {name: None, name + "_reason": reason}
     return metrics
 
 
-def _summary(settings: Phase12Settings, run: TinyRun, focus: int) -> list[str]:
+def _summary(settings: Phase12Settings, run: TinyRun, focus: int, samples: dict[str, Tensor]) -> list[str]:
     names = run.pairs.vocabulary.names
     after = run.after.probabilities()[0, focus]
     winner = int(after.argmax())
     inner = float(run.after.embedding[0, focus] @ run.after.weight[0, winner])
     bias = float(run.after.bias[0, winner])
     told = [
-        f"{counted(settings.epochs, 'update')} brought the loss to {outcome.told(run.losses[-1])}; the floor of this "
-        f"text is {conditional_entropy(run.pairs.counts):.6f}.",
+        f"The loss before the last of {counted(settings.epochs, 'update')} was {outcome.told(samples['loss'])}; the "
+        f"floor of this text is {conditional_entropy(run.pairs.counts):.6f}.",
         f"With seed {settings.seed}, after {names[focus]} the model expects {names[winner]} with probability "
-        f"{float(after[winner]):.3f}: the highest score, {inner + bias:.2f}, is an inner product of {inner:.2f} and "
-        f"a bias of {bias:.2f}.",
+        f"{float(after[winner]):.3f}: the highest score, {inner + bias:.4g}, is an inner product of {inner:.4g} and "
+        f"a bias of {bias:.4g}.",
     ]
     other = outcome.next_other_token(run.pairs, focus)
     if other is not None:
-        before, now = (moved(model.embedding[:, focus], model.embedding[:, other]) for model in (run.before, run.after))
-        closer = f"; they came closer in {int((now < before).sum()):,} of {counted(settings.seeds, 'seed')}"
+        before, now = (float(samples[f"distance_{when}"][0]) for when in ("before", "after"))
+        closer = int(samples["distance_shrank_fraction"].sum())
         told.append(
-            f"{names[focus]} and {names[other]}, its next token, went from distance {float(before[0]):.2f} to "
-            f"{float(now[0]):.2f}{closer if settings.seeds > 1 else ''}."
+            f"{names[focus]} and {names[other]}, its next token, went from distance {before:.2f} to {now:.2f}"
+            + (f"; they came closer in {closer:,} of {counted(settings.seeds, 'seed')}." if settings.seeds > 1 else ".")
         )
     return told
 
 
 def _findings(
-    settings: Phase12Settings,
-    run: TinyRun,
-    samples: dict[str, Tensor],
-    rotation_difference: float,
-    side: _SideExperiments | None,
+    settings: Phase12Settings, run: TinyRun, samples: dict[str, Tensor], difference: float, side: _SideExperiments
 ) -> list[Finding]:
     """Judge the seed's claims where this run repeats its conditions."""
     seed = Phase12Settings()
     names = ("text", "focus", "dim", "epochs", "lr", "freeze", "optimizer")
-    if side is None or any(getattr(settings, name) != getattr(seed, name) for name in names):
+    if any(getattr(settings, name) != getattr(seed, name) for name in names):
         return []
-    found = [*_exact_findings(run, rotation_difference, side), *_findings_over_seeds(samples, settings.seeds)]
-    return sorted(found, key=lambda finding: finding.claim)
-
-
-def _exact_findings(run: TinyRun, rotation_difference: float, side: _SideExperiments) -> list[Finding]:
-    """Judge the claims that one seed can decide: they hold to the last bit or they do not."""
-    way = moved(run.before.embedding, run.after.embedding)  # (S, V): h, e, l, o
-    still = float(way[:, 3].max())
-    star = "; ".join(f"{row.rule}: {row.embedding_moved:.4f}" for row in side.star)
-    moves_elsewhere = any(row.embedding_moved > 0 for row in side.star)
-    sgd, adam = (row.probability_difference for row in side.equivariance)
-    return [
-        Finding(
-            "P12-1",
-            CLAIMS["P12-1"],
-            "supported" if still == 0 and float(way[:, :3].min()) > 0 else "refuted",
-            f"mean way of h, e, l: {', '.join(f'{float(mean):.2f}' for mean in way[:, :3].mean(0))}; of o: {still:.2f} "
-            f"({counted(len(run.after), 'seed')})",
-        ),
-        Finding(
-            "P12-2",
-            CLAIMS["P12-2"],
-            "refuted" if still > 0 else "refined" if moves_elsewhere else "supported",
-            f"way of o's embedding under {star}",
-        ),
-        Finding(
-            "P12-8",
-            CLAIMS["P12-8"],
-            "refuted" if rotation_difference > 1e-4 else "refined" if adam > 1e-6 else "supported",
-            f"rotating the trained model changes no score by more than {rotation_difference:.1e}; but rotating the "
-            f"start changes the P that training ends with by up to {adam:.1e} under Adam ({sgd:.0e} under SGD)",
-        ),
-    ]
-
-
-def _findings_over_seeds(samples: dict[str, Tensor], seeds: int) -> list[Finding]:
-    """Judge the claims that speak of what usually happens."""
-    found = {name: outcome.interval("", values) for name, values in samples.items()}
-    shrank, agree = found["distance_shrank_fraction"], found["score_argmax_agrees_fraction"]
-    product, closeness = found["rank_correlation_product"], found["rank_correlation_closeness"]
-
-    def judged(claim: str, verdict: Callable[[], Verdict], evidence: str) -> Finding:
-        enough = seeds >= ENOUGH_SEEDS
-        return Finding(
-            claim, CLAIMS[claim], verdict() if enough else "inconclusive", f"{evidence} ({counted(seeds, 'seed')})"
-        )
-
-    return [
-        judged(
-            "P12-3",
-            lambda: "supported" if shrank["_high"] < 0.5 else "refuted",
-            f"h and e came closer in {shrank['']:.1%} of seeds",
-        ),
-        judged(
-            "P12-5",
-            lambda: "supported" if agree[""] == 1 else "refined" if agree["_low"] > 0.5 else "refuted",
-            f"the inner product without the trained bias names the same token in {agree['']:.1%} of seeds",
-        ),
-        judged(
-            "P12-7",
-            lambda: "supported" if product["_low"] > closeness["_high"] else "refuted",
-            f"rank correlation with P(next): inner product {product['']:.2f}, closeness {closeness['']:.2f}",
-        ),
-    ]
+    exact = findings.exact_movement(run, difference, side.equivariance, side.star)
+    return sorted([*exact, *findings.usual_movement(samples)], key=lambda finding: finding.claim)

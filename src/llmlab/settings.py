@@ -97,7 +97,9 @@ class RunOptions:
         None, "Folder of the log (default: the checkout's docs/log, or ./llmlab-log).", panel="Output"
     )
     expect: str = option("", "What you expect, kept in the entry beside the outcome.", panel="Output")
-    note: str = option("", "A first note for the entry.", panel="Output")
+    note: str = option(
+        "", "A first note for the entry, shown as plain text; edit its Notes for Markdown.", panel="Output"
+    )
     quiet: bool = option(False, "Print nothing but the entry's path.", panel="Output")
     threads: int = option(0, "Threads for torch; 0 leaves it to torch.", panel="Output", low=0, high=1_024)
     debug: bool = option(False, "Show the traceback of a failure.", panel="Output")

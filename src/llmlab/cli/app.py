@@ -66,7 +66,7 @@ def explained(error: Exception) -> tuple[str, int]:
 
 app = typer.Typer(
     cls=OneLineErrors,
-    help="How tiny language models come to mean something, in six runnable chapters.",
+    help="How tiny language models come to mean something, in runnable chapters.",
     epilog=EPILOG,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # --debug shows Python's own traceback, without anybody's local variables

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import types
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,16 +100,20 @@ def _annotation(field: dataclasses.Field[Any]) -> Any:
     data, name = field.metadata, declared.flag(field.name)
     spellings = [f"{name}/--no-{field.name}"] if field.default is True else [name]
     text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
-    numeric = field.type in (int, float)
     option = typer.Option(
         *spellings,
-        help=text,
-        min=data["low"] if numeric else None,
-        max=data["high"] if numeric else None,
+        help=text + _range_in_words(data["low"], data["above"], data["high"]),
         rich_help_panel=data["panel"],
         show_default=field.default not in ("", None),
     )
     return Annotated[field.type, option]
+
+
+def _range_in_words(low: float | None, above: float | None, high: float | None) -> str:
+    """Return an option's range for its help; the settings check it, and their message names it too."""
+    least = f"from {low:,}" if low is not None else f"above {above:,}" if above is not None else ""
+    most = f"to {high:,}" if high is not None and high < 2**40 else ""
+    return f"  ({' '.join(part for part in (least, most) if part)})" if least or most else ""
 
 
 def _run(name: str, settings: declared.Settings, options: declared.RunOptions, command: str) -> int:
@@ -195,7 +200,10 @@ def _import_with_torch(module: str, threads: int) -> types.ModuleType:
     """
     gc.disable()
     try:
-        chapter = importlib.import_module(module)
+        with warnings.catch_warnings():
+            # torch would like numpy; nothing here needs it
+            warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
+            chapter = importlib.import_module(module)
     finally:
         gc.freeze()
         gc.enable()

@@ -58,13 +58,13 @@ def log_list(
 @app.command("show")
 def log_show(entry: EntryId, log_dir: LogDir = None, as_json: AsJson = False) -> None:
     """Show one entry as its run showed it."""
-    from llmlab.report.table import report
+    from llmlab.report.table import circumstances, report
 
     _, record = Logbook.at(log_dir).find(entry)
     if as_json:
         write_json(record.document())
     else:
-        terminal.show(*report(record, terminal.console()))
+        terminal.show(circumstances(record), *report(record, terminal.console()))
 
 
 @app.command("compare")

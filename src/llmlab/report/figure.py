@@ -5,7 +5,7 @@ no script, no style sheet, no link.  The same figure gives the same bytes everyw
 draw: the chapters decide that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from rich.cells import cell_len
@@ -242,28 +242,28 @@ def _cost(canvas: Canvas, box: tuple[float, float, float, float]) -> float:
 
 
 def _legend(canvas: Canvas, marks: list[Mark]) -> None:
-    x, y = float(LEFT), canvas.height - 14
-    for mark in marks:
-        if mark.legend:
-            dash = {"stroke_dasharray": "6 4"} if mark.kind == "level" else {}
-            if mark.kind == "points":
-                at = Mark("points", mark.role, [0.0], [0.0])
-                _points(Canvas(canvas.root, canvas.ink, (0, 1), (0, 1), canvas.width, canvas.height, []), at)
-                canvas.root[-1].set("cx", str(x + 12))
-                canvas.root[-1].set("cy", str(y - 4))
-            else:
-                thick = 8 if mark.kind == "band" else 3
-                opacity = 0.25 if mark.kind == "band" else 1
-                canvas.add(
-                    "line",
-                    x1=x,
-                    y1=y - 4,
-                    x2=x + 24,
-                    y2=y - 4,
-                    stroke=canvas.ink[mark.role],
-                    stroke_width=thick,
-                    stroke_opacity=opacity,
-                    **dash,
-                )
-            canvas.text(x + 30, y, mark.legend, anchor="start")
-            x += 30 + 7 * len(mark.legend) + 20
+    """Write what each mark is below the axis label, on as many lines as it takes, at most two."""
+    x, y = float(LEFT), canvas.height - 26
+    for mark in (mark for mark in marks if mark.legend):
+        width = 30 + 7.5 * cell_len(printable(mark.legend)) + 14
+        if x + width > canvas.width and x > LEFT:
+            x, y = float(LEFT), y + 20
+        _swatch(canvas, mark, x, y - 4)
+        canvas.text(x + 30, y, mark.legend, anchor="start")
+        x += width
+
+
+def _swatch(canvas: Canvas, mark: Mark, x: float, y: float) -> None:
+    """Draw a sample of a mark: its dot, its line or a piece of its band."""
+    if mark.kind == "points":
+        sample = replace(mark, xs=[0.0], ys=[0.0], labels=mark.labels[:1])
+        _points(canvas, sample)
+        canvas.root[-1].set("cx", str(x + 12))
+        canvas.root[-1].set("cy", str(y))
+        return
+    line = canvas.add("line", x1=x, y1=y, x2=x + 24, y2=y, stroke=canvas.ink[mark.role])
+    line.set("stroke-width", "8" if mark.kind == "band" else "3")
+    if mark.kind == "band":
+        line.set("stroke-opacity", "0.25")
+    if mark.kind == "level":
+        line.set("stroke-dasharray", "6 4")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Table
+from llmlab.report.result import Cell, Column, Scalar, Table
 
 
 def entries_table(records: list[Record]) -> Table:
@@ -18,6 +18,7 @@ def entries_table(records: list[Record]) -> Table:
             Column("status", "text"),
             Column("seeds", "integer"),
             Column("loss"),
+            Column("command", "text"),
         ],
         [
             [
@@ -25,13 +26,18 @@ def entries_table(records: list[Record]) -> Table:
                 record.created[:10],
                 record.result.experiment,
                 record.result.status,
-                record.result.settings.get("seeds"),
-                record.result.metrics.get("loss"),
+                _number(record.result.settings.get("seeds")),
+                _number(record.result.metrics.get("loss")),
+                record.command.removeprefix(f"llmlab {record.result.experiment}").strip(),
             ]
             for record in records
         ],
-        f"{len(records)} entries. llmlab log show ID shows one.",
+        f"{'1 entry' if len(records) == 1 else f'{len(records):,} entries'}. llmlab log show ID shows one.",
     )
+
+
+def _number(value: Scalar) -> Cell:
+    return value if isinstance(value, (int, float)) else None
 
 
 def entries_document(records: list[Record]) -> dict[str, Any]:

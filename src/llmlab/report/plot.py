@@ -1,7 +1,7 @@
 """A Figure drawn with characters, by plotext: the terminal's picture.
 
-The same data as the SVG, with less ink: dots for tracks and paths, letters for tokens.  Leaves out legends
-(the caption says what is what) and colour where the terminal has none.
+The same data as the SVG, with less ink: dots for tracks and paths, letters for tokens, and a line below that
+says which sign is what.  Leaves out colour where the terminal has none.
 """
 
 import plotext
@@ -25,6 +25,7 @@ COLOUR = {
     "series": "blue+",
     "floor": "green+",
 }
+SIGN = {"before": "○", "foot": "•", "winner": "•", "other": "·"}
 ASCII = str.maketrans("┌┐└┘─│┤├┬┴┼→•○–", "++++-|+++++>*o-")
 
 
@@ -51,6 +52,17 @@ def plot(figure: Figure, width: int, *, ascii_only: bool = False) -> Text:
     return drawn
 
 
+def legend(figure: Figure) -> str:
+    """Return one line that says what the signs in the picture are, and what its height is."""
+    told = []
+    for mark in figure.marks:
+        if mark.kind == "points" and mark.legend:
+            told.append(f"{'letter' if mark.labels else SIGN[mark.role]} {mark.legend}")
+    if any(mark.kind == "track" for mark in figure.marks):
+        told.append("→letter output row")
+    return printable(", ".join([f"height: {figure.y_label}", *told]))
+
+
 def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range) -> None:
     colour = COLOUR[mark.role]
     if mark.kind == "level":
@@ -58,9 +70,8 @@ def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range) -> None:
     elif mark.kind == "track":
         canvas.draw(canvas.segment((0.0, mark.xs[0]), (0.0, mark.ys[0]), marker=_pixel(dots, colour)))
     elif mark.kind == "points":
-        sign = {"before": "○", "other": "·", "winner": "•"}.get(mark.role, "•")
         if not mark.labels:
-            canvas.draw(canvas.signal(mark.xs, mark.ys, marker=_pixel(sign, colour)))
+            canvas.draw(canvas.signal(mark.xs, mark.ys, marker=_pixel(SIGN[mark.role], colour)))
     else:
         for heights in (mark.ys, mark.tops):
             if heights:

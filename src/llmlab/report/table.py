@@ -15,7 +15,7 @@ from rich.text import Text
 
 from llmlab.report.escape import printable
 from llmlab.report.format import cell, is_text
-from llmlab.report.plot import plot
+from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
 from llmlab.report.result import Figure, Finding, Result, Table
 
@@ -39,6 +39,14 @@ def report(record: Record, console: Console) -> Iterator[RenderableType]:
     if result.findings:
         yield findings_view(result.findings)
     yield in_short(result, record.expectation)
+    if record.note:
+        yield _part("Note", Group(*(Text(printable(line)) for line in record.note.splitlines())), "")
+
+
+def circumstances(record: Record) -> Text:
+    """Return one line that tells an entry from others: when, id, command."""
+    when = record.created.replace("T", " ").removesuffix("Z")
+    return Text(printable(f"{when} UTC, id {record.id}: {record.command}"))
 
 
 def heading(text: str) -> Text:
@@ -55,7 +63,8 @@ def table_view(table: Table, console: Console) -> RenderableType:
 
 def figure_view(figure: Figure, console: Console) -> RenderableType:
     """Return a picture drawn with characters, at most 76 columns wide."""
-    return _part(figure.title, plot(figure, min(console.width, 76), ascii_only=not _unicode(console)), figure.caption)
+    drawn = plot(figure, min(console.width, 76), ascii_only=not _unicode(console))
+    return _part(figure.title, Group(drawn, Text(legend(figure))), figure.caption)
 
 
 def findings_view(findings: list[Finding]) -> RenderableType:
@@ -87,18 +96,19 @@ def _grid(table: Table) -> tuple[RichTable, int]:
     """Return the table and the least width at which no number and no token is cut."""
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     needed = -1
+    deep = max(1 if is_text(column) else len(column.name.split(" ")) for column in table.columns)
     for index, column in enumerate(table.columns):
         cells = [printable(cell(row[index], column)) for row in table.rows]
         folds = column.kind == "text"
         title = printable(column.name).split(" ")
         words = [word for text in cells for word in text.split(" ")] if folds else cells
         least = max(cell_len(text) for text in [*title, *words])
+        lines = [" ".join(title)] if is_text(column) else title
         grid.add_column(
-            Text(" ".join(title) if is_text(column) else "\n".join(title)),
+            Text("\n".join([*[""] * (deep - len(lines)), *lines])),
             justify="left" if is_text(column) else "right",
             no_wrap=not folds,
             min_width=least,
-            vertical="bottom",
         )
         needed += least + GAP
     for row in table.rows:
@@ -107,15 +117,17 @@ def _grid(table: Table) -> tuple[RichTable, int]:
 
 
 def _blocks(table: Table) -> RenderableType:
-    words = [index for index, column in enumerate(table.columns) if is_text(column)]
+    """Return a block of lines per row, headed by its first cells up to the first number."""
+    kinds = [is_text(column) for column in table.columns]
+    head = max(1, next((index for index, words in enumerate(kinds) if not words), len(kinds)))
     width = max(len(column.name) for column in table.columns)
     lines: list[RenderableType] = []
     for row in table.rows:
         cells = [printable(cell(value, column)) for value, column in zip(row, table.columns, strict=True)]
-        lines.append(Text(" ".join(cells[index] for index in words) or cells[0], style="bold"))
-        for index, column in enumerate(table.columns):
-            if index not in words:
-                lines.append(Padding(Text(f"{printable(column.name):<{width}} {cells[index]:>10}"), (0, 0, 0, 2)))
+        first = " ".join(cells[:head]) if kinds[0] else f"{printable(table.columns[0].name)} {cells[0]}"
+        lines.append(Text(first, style="bold"))
+        for column, text in zip(table.columns[head:], cells[head:], strict=True):
+            lines.append(Padding(Text(f"{printable(column.name):<{width}} {text:>10}"), (0, 0, 0, 2)))
     return Group(*lines)
 
 

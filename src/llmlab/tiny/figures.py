@@ -4,6 +4,8 @@ Covers the learning curve, the map of stations and tracks, and distance against 
 every question of ink: ``report`` draws the same data in the terminal and as SVG.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -68,12 +70,12 @@ def stations_and_tracks(run: TinyRun, focus: int) -> Figure:
     marks = [
         Mark(
             "track",
-            "winner" if k == tracks[0] else "track",
+            "winner" if place == 0 else "track",
             *flat(weight[k : k + 1]),
             [f"→{tokens[k]} {float(scores[k]):.2f}"],
-            legend="output rows, with inner product" if k == tracks[0] else "",
+            legend={0: "largest inner product", 1: "other output rows"}.get(place, ""),
         )
-        for k in tracks
+        for place, k in enumerate(tracks)
     ]
     shown = tracks[:MAP_FEET]
     landing = feet(end[focus], weight)[shown]
@@ -112,17 +114,22 @@ def distance_and_product(run: TinyRun) -> Figure:
     follows = (run.pairs.joint()[inputs] > 0).expand(seeds, -1, -1).flatten()
     chosen = torch.linspace(0, len(apart) - 1, min(len(apart), 4 * SCATTER_POINTS)).round().long()
     apart, product, follows = apart[chosen], product[chosen], follows[chosen]
-    others, pairs = ((rounded(apart[keep]), rounded(product[keep])) for keep in (~follows, follows))
-    marks = [
-        Mark("points", "other", *others, legend="other pairs"),
-        Mark("points", "winner", *pairs, legend="pairs of the text"),
+    marks, told = [], []
+    kinds = [
+        Mark("points", "winner", [], [], legend="pairs of the text"),
+        Mark("points", "other", [], [], legend="other pairs"),
     ]
+    for mark, keep in zip(kinds, (follows, ~follows), strict=True):
+        if keep.any():
+            marks.append(replace(mark, xs=rounded(apart[keep]), ys=rounded(product[keep])))
+            means = float(product[keep].mean()), float(apart[keep].mean())
+            told.append(
+                f"{mark.legend} have a mean inner product of {means[0]:.2f} at a mean distance of {means[1]:.2f}"
+            )
     return Figure(
         "scatter",
         "Distance against inner product",
-        f"Every pair of an input and a token, {counted(seeds, 'seed')}. Pairs of the text have a mean inner product of "
-        f"{float(product[follows].mean()):.2f} at a mean distance of {float(apart[follows].mean()):.2f}; other pairs "
-        f"{float(product[~follows].mean()):.2f} at {float(apart[~follows].mean()):.2f}.",
+        f"Every pair of an input and a token, {counted(seeds, 'seed')}: {'; '.join(told)}.",
         "distance of the two embeddings",
         "inner product with the output row",
         marks,

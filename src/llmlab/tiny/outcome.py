@@ -43,22 +43,20 @@ def movement_per_seed(run: TinyRun, focus: int) -> dict[str, Tensor]:
     """
     probabilities = run.after.probabilities()
     products = run.after.embedding @ run.after.weight.transpose(1, 2)  # (S, V, V): scores without bias
-    after = distances(run.after.embedding)
-    found = {
-        "score_argmax_agrees_fraction": products[:, focus].argmax(-1) == probabilities[:, focus].argmax(-1),
-        "rank_correlation_closeness": rank_correlation(*_other_tokens(run, -after, probabilities)),
-        "rank_correlation_product": rank_correlation(*_other_tokens(run, products, probabilities)),
-    }
+    found = {"score_argmax_agrees_fraction": products[:, focus].argmax(-1) == probabilities[:, focus].argmax(-1)}
+    closeness, product, probability = _other_tokens(run, -distances(run.after.embedding), products, probabilities)
+    if probability.shape[-1] > 2:  # with one or two pairs, ranks say nothing
+        found["rank_correlation_closeness"] = rank_correlation(closeness, probability)
+        found["rank_correlation_product"] = rank_correlation(product, probability)
     way, unseen = moved(run.before.embedding, run.after.embedding), run.pairs.unseen()  # (S, V)
     found["seen_moved"] = way[:, run.pairs.inputs()].mean(-1)
     if unseen:
         found["unseen_moved"] = way[:, unseen].mean(-1)
     other = next_other_token(run.pairs, focus)
     if other is not None:
-        before = (run.before.embedding[:, focus] - run.before.embedding[:, other]).norm(dim=-1)
-        found["distance_before"] = before
-        found["distance_after"] = after[:, focus, other]
-        found["distance_shrank_fraction"] = after[:, focus, other] < before
+        # one formula for both, so that what did not move is exactly as far apart as before
+        before, now = (moved(model.embedding[:, focus], model.embedding[:, other]) for model in (run.before, run.after))
+        found |= {"distance_before": before, "distance_after": now, "distance_shrank_fraction": now < before}
     return found
 
 

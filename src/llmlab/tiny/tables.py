@@ -137,7 +137,7 @@ def pair_distances(run: TinyRun) -> Table:
     for a, b in upper[:, order[:MAX_ROWS]].T.tolist():
         rows.append([tokens[a], tokens[b], float(before[a, b]), float(after[a, b]), float(after[a, b] - before[a, b])])
     closer = int((change < 0).sum())
-    caption = f"{closer} of {len(change):,} pairs came closer. Largest change first."
+    caption = f"{closer:,} of {counted(len(change), 'pair')} came closer. Largest change first."
     if len(order) > MAX_ROWS:
         caption += f" {len(order) - MAX_ROWS:,} more pairs are left out."
     columns = [Column("from", "token"), Column("to", "token")]
@@ -145,7 +145,7 @@ def pair_distances(run: TinyRun) -> Table:
     return Table("distances", "Distances between embeddings", columns, rows, caption)
 
 
-def decomposition(model: TinyModel, tokens: tuple[str, ...], focus: int) -> Table:
+def decomposition(model: TinyModel, tokens: tuple[str, ...], focus: int, *, seeds_own_text: bool) -> Table:
     """Return every score of ``focus`` taken apart: products per dimension, inner product, bias, probability.
 
     Beyond ``MAX_DIMS`` dimensions the ones that differ most between tokens are shown and the rest is summed.
@@ -167,7 +167,7 @@ def decomposition(model: TinyModel, tokens: tuple[str, ...], focus: int) -> Tabl
     rows, caption = shortened(
         rows,
         f"Input {tokens[focus]}, first seed. The products of its coordinates with those of an output row add up to the "
-        "inner product; with the bias that is the score, and softmax makes probabilities of the scores. "
-        "The seed document left the bias out, though it is trained and used.",
+        "inner product; with the bias that is the score, and softmax makes probabilities of the scores."
+        + (" The seed document left the bias out." if seeds_own_text else ""),
     )
     return Table("decomposition", "Why the model says what it says", columns, rows, caption)

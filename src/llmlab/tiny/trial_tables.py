@@ -11,7 +11,10 @@ from llmlab.report.result import Cell, Column, Table, counted
 from llmlab.text.pairs import Pairs
 from llmlab.tiny import outcome
 from llmlab.tiny.training import TinyRun
-from llmlab.tiny.trials import LIMIT_GAP, LIMIT_LR, LIMIT_UPDATES, Equivariance, FrozenLimit, PoleStar
+from llmlab.tiny.trials import ADAM_LR, LIMIT_GAP, LIMIT_LR, LIMIT_UPDATES, Equivariance, FrozenLimit, PoleStar
+
+ROUNDING = 1e-5
+"""A difference below this share of the largest score is what float32 leaves of equal numbers."""
 
 
 def freezes(runs: dict[str, TinyRun], focus: int) -> Table:
@@ -28,7 +31,7 @@ def freezes(runs: dict[str, TinyRun], focus: int) -> Table:
                 loss.get("_low"),
                 loss.get("_high"),
                 float(found["p_next"].mean()),
-                float(shrank.double().mean()) if shrank is not None else None,
+                float(shrank.double().mean()) if shrank is not None and frozen != "embedding" else None,
             ]
         )
     seeds = len(next(iter(runs.values())).after)
@@ -44,15 +47,21 @@ def freezes(runs: dict[str, TinyRun], focus: int) -> Table:
     )
 
 
-def rotation_check(dims: int, logit: float, probability: float) -> Table:
-    """Return the largest difference that rotating a trained model made."""
+def rotation_check(dims: int, logit: float, probability: float, largest: float) -> Table:
+    """Return the largest difference that rotating a trained model made, beside the largest score there is."""
+    rounding = logit <= ROUNDING * max(largest, 1.0)
     return Table(
         "rotation",
         "Turn everything: does the answer change?",
         [Column("largest difference of", "text"), Column("value", digits=9)],
         [["any score", logit], ["any probability", probability]],
         f"Embeddings and output rows of the trained models turned together by one random rotation of "
-        f"{counted(dims, 'dimension')}. What is left is rounding: absolute coordinates mean nothing.",
+        f"{counted(dims, 'dimension')}; the largest score is {largest:.3g}. "
+        + (
+            "What is left is rounding: absolute coordinates mean nothing."
+            if rounding
+            else "More than rounding is left."
+        ),
     )
 
 
@@ -72,9 +81,18 @@ def rotation_and_training(found: list[Equivariance]) -> Table:
             [row.optimizer, row.loss, row.loss_rotated, row.probability_difference, row.embedding_difference]
             for row in found
         ],
-        "The function does not mind a rotation, but does the way there? SGD's does not: its steps turn with the model. "
-        "Adam's does: it scales each coordinate by itself, so the axes matter. (First seed, float64, E turned back.)",
+        "The function does not mind a rotation, but does the way there? "
+        + " ".join(_said_of_rotation(row) for row in found)
+        + " (First seed, float64; E is turned back before it is compared.)",
     )
+
+
+def _said_of_rotation(row: Equivariance) -> str:
+    name = row.optimizer.split(",")[0]
+    if row.probability_difference < 1e-6:
+        return f"{name}'s does not: turned start, turned end."
+    cause = "it scales each coordinate by itself, so the axes matter" if name == "Adam" else "rounding grows that large"
+    return f"{name}'s does: {cause}."
 
 
 def pole_star(found: list[PoleStar], token: str) -> Table:
@@ -103,15 +121,20 @@ def frozen_limit(found: list[FrozenLimit], pairs: Pairs, updates: int) -> Table:
     columns = [Column("dim", "integer"), Column("any scores?", "text"), Column("frozen", digits=3)]
     columns += [Column("95% low", digits=3), Column("95% high", digits=3), Column("free", digits=3)]
     columns.append(Column("fits in the end", "share"))
-    limit = f"{inputs - 2} is the largest dimension that can limit" if inputs > 2 else "no dimension limits"
+    if inputs > 2:
+        reach = (
+            f"with {inputs} inputs the linear layer can reach every table of scores from "
+            f"{counted(inputs - 1, 'dimension')} on, where freezing costs speed, not reach; going down, "
+            f"{inputs - 2} is the first dimension that can limit."
+        )
+    else:
+        reach = "with one or two inputs freezing never limits; it only costs speed."
     return Table(
         "frozen_limit",
         "From which dimension on does freezing limit?",
         columns,
         rows,
-        f"{counted(starts, 'start')} each. 'Frozen' and 'free' are mean losses after {counted(updates, 'update')}. "
-        f"'Any scores?': with {counted(inputs, 'input')} a frozen embedding can be given every table of scores from "
-        f"{counted(max(inputs - 1, 1), 'dimension')} on, so {limit}. 'Fits in the end': share of starts within "
-        f"{LIMIT_GAP} of the floor after {LIMIT_UPDATES:,} updates of the linear layer at lr {LIMIT_LR}. From there on "
-        "freezing costs speed, not reach.",
+        f"{counted(starts, 'start')} each, Adam at lr {ADAM_LR}. 'Frozen' and 'free': mean loss before the last of "
+        f"{counted(updates, 'update')}. 'Any scores?': {reach} 'Fits in the end': share of starts within {LIMIT_GAP} "
+        f"of the floor after {LIMIT_UPDATES:,} updates of the linear layer at lr {LIMIT_LR}.",
     )
