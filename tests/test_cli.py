@@ -144,10 +144,13 @@ def test_the_list_is_a_document_too(run_llmlab: Run) -> None:
 
 
 def test_showing_an_entry_shows_what_the_run_showed(run_llmlab: Run) -> None:
-    """``log show`` prints, byte for byte, what the run printed before its last line."""
+    """``log show`` says first which entry it is, and then prints byte for byte what the run printed."""
     done = run_llmlab("phase1-2", "--epochs", "2", "--seeds", "2", COLUMNS="60")
-    shown = run_llmlab("log", "show", read_record(done.entries[0]).id, COLUMNS="60")
-    assert done.out == shown.out + f"\nEntry: {done.entries[0].relative_to(done.folder)}/entry.md\n"
+    entry = read_record(done.entries[0])
+    shown = run_llmlab("log", "show", entry.id, COLUMNS="60").out
+    first, rest = shown[: shown.index("phase1-2: ")], shown[shown.index("phase1-2: ") :]
+    assert entry.id in first
+    assert done.out == rest + f"\nEntry: {done.entries[0].relative_to(done.folder)}/entry.md\n"
 
 
 def test_an_empty_log_is_no_failure(run_llmlab: Run) -> None:
