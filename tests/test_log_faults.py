@@ -154,12 +154,15 @@ sys.path.insert(0, sys.argv[1])
 from strategies_report import specimen
 from llmlab.report.logbook import Logbook
 log, dice = Logbook.at(Path(sys.argv[2])), random.Random(7)
+begun = time.monotonic()
+log.put(specimen())
+one_put = time.monotonic() - begun
 for kill in range(40):
     child = os.fork()
     if child == 0:
         while True:
             log.put(specimen(str(kill)))
-    time.sleep(dice.uniform(0, 0.03))
+    time.sleep(dice.uniform(0, 3 * one_put))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """

@@ -17,6 +17,14 @@ from llmlab.report.result import Column, Figure, Table
 PAGE = "entry.md"
 NOTES_BEGIN = "<!-- notes:begin (yours: what stands between these two lines is never overwritten) -->"
 NOTES_END = "<!-- notes:end -->"
+ARMS = {
+    ("freeze", "embedding"): ", embedding frozen",
+    ("freeze", "linear"): ", linear layer frozen",
+    ("optimizer", "sgd"): ", SGD",
+    ("optimizer", "adamw"): ", AdamW",
+}
+"""What a title may say of settings that are words: only what stands here."""
+
 NO_NOTES = "*Nothing yet.*"
 
 
@@ -63,10 +71,11 @@ def title(record: Record) -> str:
     dim = f", dim {settings['dim']}" if isinstance(settings.get("dim"), int) else ""
     seeds = settings.get("seeds")
     count = "" if not isinstance(seeds, int) else ", 1 seed" if seeds == 1 else f", {seeds} seeds"
+    arms = "".join(words for (name, value), words in ARMS.items() if settings.get(name) == value)
     status = "" if result.status == "complete" else f" ({result.status})"
     refuted = [finding.claim for finding in result.findings if finding.verdict == "refuted"]
     negative = f", refutes {' and '.join(refuted)}" if refuted else ""
-    return f"{result.experiment}{dim}{count}{negative}{status}, {record.created[:10]} {record.created[11:16]}"
+    return f"{result.experiment}{dim}{arms}{count}{negative}{status}, {record.created[:10]} {record.created[11:16]}"
 
 
 def _front_matter(record: Record) -> Iterator[str]:

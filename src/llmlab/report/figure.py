@@ -15,7 +15,7 @@ from llmlab.report.result import Figure, Mark
 from llmlab.report.scale import Range, ranges, tick_label, ticks
 
 THEMES = ("light", "dark")
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 78
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 96
 FONT = "system-ui, sans-serif"
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, a little lighter on dark ground.
@@ -92,7 +92,7 @@ def svg(figure: Figure, theme: str) -> str:
         figure: the picture's data; its title and caption become the text alternative.
         theme: ``light`` or ``dark``.
     """
-    width, height = (640, 600) if figure.equal_axes else (640, 380)
+    width, height = (640, 620) if figure.equal_axes else (640, 400)
     shape = (width - LEFT - RIGHT) / (height - TOP - BOTTOM)
     root = Element(
         "svg",
@@ -243,7 +243,7 @@ def _cost(canvas: Canvas, box: tuple[float, float, float, float]) -> float:
 
 def _legend(canvas: Canvas, marks: list[Mark]) -> None:
     """Write what each mark is below the axis label, on as many lines as it takes, at most two."""
-    x, y = float(LEFT), canvas.height - 26
+    x, y = float(LEFT), canvas.height - 32
     for mark in (mark for mark in marks if mark.legend):
         width = 30 + 7.5 * cell_len(printable(mark.legend)) + 14
         if x + width > canvas.width and x > LEFT:
