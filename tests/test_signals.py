@@ -19,6 +19,12 @@ Run = Callable[..., Done]
 LONG = ("phase1", "--epochs", "1000000", "--dim", "2")
 
 
+def as_in_a_terminal(ignored: int | None = None) -> None:
+    """Let signals act in a new process even where these tests run in the background, which ignores some."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
+
+
 def begun(folder: Path, *args: str, ignored: int | None = None) -> subprocess.Popen[bytes]:
     """Start a long run and return it when it is training, which its growing processor time shows."""
     process = subprocess.Popen(
@@ -28,7 +34,7 @@ def begun(folder: Path, *args: str, ignored: int | None = None) -> subprocess.Po
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN),
+        preexec_fn=lambda: as_in_a_terminal(ignored),
     )
     maps = Path(f"/proc/{process.pid}/maps")
     while process.poll() is None and "libtorch_cpu" not in maps.read_text("utf-8"):
@@ -88,6 +94,7 @@ def test_ctrl_c_while_waiting_for_text_is_a_stop(tmp_path: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=as_in_a_terminal,
     )
     stack = Path(f"/proc/{process.pid}/wchan")
     for _ in range(500):
