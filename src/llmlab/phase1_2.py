@@ -11,8 +11,6 @@ gradient? from which dimension on does freezing limit?), and the spread over see
 But: one token of context is all this model sees.  Chapter 3 gives it a memory.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -60,26 +58,26 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         return Result.diverged(settings.experiment, settings.document(), WHY, HOW, diverged.update)
     samples = outcome.per_seed(trained, focus) | outcome.movement_per_seed(trained, focus)
     differences = _rotation_differences(trained)
-    side = _side_experiments(settings, trained)
+    side_tables, found, left_out = _side_experiments(settings, trained, samples, focus, differences[0])
     return Result(
         settings.experiment,
         settings.document(),
         WHY,
         HOW,
         metrics=_metrics(trained, samples, differences[0]),
-        summary=[*_summary(settings, trained, focus, samples), *([side] if isinstance(side, str) else [])],
+        summary=[*_summary(settings, trained, focus, samples), *left_out],
         tables=[
             *_tables(settings, trained, focus),
             trial_tables.rotation_check(settings.dim, *differences, float(trained.after.logits().abs().max())),
             *([tables.over_seeds(samples)] if settings.seeds > 1 else []),
-            *([] if isinstance(side, str) else side.tables(pairs, focus, settings.epochs)),
+            *side_tables,
         ],
         figures=[
             figures.stations_and_tracks(trained, focus),
             figures.distance_and_product(trained),
             figures.learning_curve(trained),
         ],
-        findings=[] if isinstance(side, str) else _findings(settings, trained, samples, differences[0], side),
+        findings=found,
         samples={name: rounded(values.tolist()) for name, values in samples.items()},
     )
 
@@ -139,40 +137,37 @@ def _said_of_unseen(run: TinyRun, optimizer: str) -> str:
     return f"{name} is never an input: no gradient reaches it, and it stayed where it was."
 
 
-@dataclass(frozen=True)
-class _SideExperiments:
-    """What the small trainings beside the main one found."""
-
-    freezes: dict[str, TinyRun]
-    equivariance: list[trials.Equivariance]
-    star: list[trials.PoleStar]
-    limit: list[trials.FrozenLimit]
-
-    def tables(self, pairs: Pairs, focus: int, updates: int) -> list[Table]:
-        unseen = pairs.unseen()
-        star = [trial_tables.pole_star(self.star, pairs.vocabulary.names[unseen[0]])] if unseen else []
-        return [
-            trial_tables.freezes(self.freezes, focus),
-            trial_tables.rotation_and_training(self.equivariance),
-            *star,
-            trial_tables.frozen_limit(self.limit, pairs, updates),
-        ]
-
-
-def _side_experiments(settings: Phase12Settings, run: TinyRun) -> _SideExperiments | str:
-    """Return the side experiments, or a sentence that says why there are none."""
-    pairs, start = run.pairs, run.before
+def _side_experiments(
+    settings: Phase12Settings, run: TinyRun, samples: dict[str, Tensor], focus: int, rotation_difference: float
+) -> tuple[list[Table], list[Finding], list[str]]:
+    """Return tables of the side experiments with what they judge, or a sentence that says why there are none."""
+    pairs, start, updates = run.pairs, run.before, settings.epochs
     if len(pairs.vocabulary) > TRIAL_TOKENS:
-        return f"The side experiments are left out: with more than {TRIAL_TOKENS} tokens they would take minutes."
+        why_not = f"with more than {TRIAL_TOKENS} tokens they would take minutes"
+        return [], [], [f"The side experiments are left out: {why_not}."]
     try:
-        return _SideExperiments(
-            {arm: run if arm == settings.freeze else _trained(settings, start, pairs, arm) for arm in TRAINED},
-            trials.rotation_and_training(start, pairs, settings.epochs),
-            trials.pole_star(start, pairs, settings.epochs),
-            trials.frozen_limit(pairs, settings.epochs, settings.seed),
-        )
+        arms = {arm: run if arm == settings.freeze else _trained(settings, start, pairs, arm) for arm in TRAINED}
+        turned = trials.rotation_and_training(start, pairs, updates)
+        star = trials.pole_star(start, pairs, updates)
+        limit = trials.frozen_limit(pairs, updates, settings.seed)
     except Diverged as diverged:
-        return f"The side experiments are left out: one of them {diverged}."
+        return [], [], [f"The side experiments are left out: one of them {diverged}."]
+    shown = [
+        trial_tables.freezes(arms, focus),
+        trial_tables.rotation_and_training(turned),
+        *([trial_tables.pole_star(star, pairs.vocabulary.names[pairs.unseen()[0]])] if star else []),
+        trial_tables.frozen_limit(limit, pairs, updates),
+    ]
+    if not _repeats_the_seed(settings):
+        return shown, [], []
+    exact = findings.exact_movement(run, rotation_difference, turned, star)
+    return shown, sorted([*exact, *findings.usual_movement(samples)], key=lambda finding: finding.claim), []
+
+
+def _repeats_the_seed(settings: Phase12Settings) -> bool:
+    """Return whether the run has the conditions under which the seed document made its claims."""
+    names = ("text", "focus", "dim", "epochs", "lr", "freeze", "optimizer")
+    return all(getattr(settings, name) == getattr(Phase12Settings(), name) for name in names)
 
 
 def _metrics(run: TinyRun, samples: dict[str, Tensor], rotation_difference: float) -> dict[str, float | str | None]:
@@ -211,15 +206,3 @@ def _summary(settings: Phase12Settings, run: TinyRun, focus: int, samples: dict[
             + (f"; they came closer in {closer:,} of {counted(settings.seeds, 'seed')}." if settings.seeds > 1 else ".")
         )
     return told
-
-
-def _findings(
-    settings: Phase12Settings, run: TinyRun, samples: dict[str, Tensor], difference: float, side: _SideExperiments
-) -> list[Finding]:
-    """Judge the seed's claims where this run repeats its conditions."""
-    seed = Phase12Settings()
-    names = ("text", "focus", "dim", "epochs", "lr", "freeze", "optimizer")
-    if any(getattr(settings, name) != getattr(seed, name) for name in names):
-        return []
-    exact = findings.exact_movement(run, difference, side.equivariance, side.star)
-    return sorted([*exact, *findings.usual_movement(samples)], key=lambda finding: finding.claim)

@@ -1,7 +1,7 @@
 """What is read off a trained stack of tiny models, one number per seed.
 
 Covers the metrics that the tiny chapters report, under the names of the contract, and how numbers per seed
-become metrics with intervals.  Leaves out tables and words: the chapters.
+become metrics with intervals.  Leaves out tables, and what the numbers mean.
 """
 
 import torch
