@@ -1,8 +1,5 @@
 """A disk that is full, small, closed or read-only: the failure is told, and an entry is there whole or not at all."""
 
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,29 +7,12 @@ from pathlib import Path
 import pytest
 
 from conftest import Done
+from faults import mounted, needs_mount, without_privilege
 from llmlab.report.logbook import Logbook
 from strategies_report import specimen
 
 Run = Callable[..., Done]
 SHORT = ("phase1", "--epochs", "2", "--json")
-
-
-def can_unshare() -> bool:
-    """Return whether this machine lets us mount in a namespace of our own."""
-    if shutil.which("unshare") is None:
-        return False
-    probe = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
-def mounted(folder: Path, options: str) -> list[str]:
-    """Return a command that runs another with a small disk mounted at a folder."""
-    folder.mkdir(exist_ok=True)
-    return ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o {options} tmpfs "{folder}" && "$@"; code=$?; '
-            f'find "{folder}" > "{folder}.found"; exit $code', "sh"]  # fmt: skip
-
-
-needs_mount = pytest.mark.skipif(not can_unshare(), reason="no user namespaces: cannot mount a small disk")
 
 
 @needs_mount
@@ -66,15 +46,6 @@ def test_a_limit_on_file_size_leaves_nothing_half_written(tmp_path: Path, run_ll
     assert done.code == 7
     assert done.entries == []
     assert {path.name for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size == 0} == set()
-
-
-def without_privilege() -> list[str]:
-    """Return a prefix that makes closed folders closed, for root too."""
-    if os.geteuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("root reads and writes everything, and there is no setpriv to stop it")
-    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
 
 
 @pytest.mark.parametrize(("mode", "name"), [(0o555, "log"), (0o000, "log"), (0o000, "log/below"), (0o555, "log/below")])

@@ -5,19 +5,16 @@ Faults are raised at the first, second, third … call of the operating system u
 
 import contextlib
 import errno
-import io
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conftest import environment
+from faults import ERRORS, bytes_in, failing
 from llmlab.errors import WriteError
 from llmlab.report import entry, site
 from llmlab.report.logbook import HIDDEN, STALE_SECONDS, Logbook
@@ -25,68 +22,6 @@ from llmlab.report.record import Record
 from strategies_report import specimen
 
 SITE = {"mkdocs.yml": site.MKDOCS, "docs/index.md": site.INDEX, "docs/log/index.md": site.LOG_INDEX}
-ERRORS = [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS]
-
-
-class Faults:
-    """Lets the n-th call of the operating system fail, once or from then on."""
-
-    def __init__(self, at: int, number: int, *, lasting: bool) -> None:
-        self.at, self.number, self.lasting, self.calls = at, number, lasting, 0
-
-    def pass_or_fail(self) -> None:
-        """Count a call and fail if it is its turn."""
-        self.calls += 1
-        if self.calls == self.at or (self.lasting and self.calls > self.at):
-            raise OSError(self.number, os.strerror(self.number))
-
-    def wrapped(self, call: Any) -> Any:
-        """Return a function that may fail before it does its work."""
-
-        def failing(*args: Any, **keywords: Any) -> Any:
-            self.pass_or_fail()
-            return call(*args, **keywords)
-
-        return failing
-
-    def opened(self, call: Any) -> Any:
-        """Return ``open`` whose opening for writing, and whose files' writing, may fail (after half the text)."""
-
-        def failing(file: Any, mode: str = "r", *args: Any, **keywords: Any) -> Any:
-            if not set(mode) & set("wxa"):
-                return call(file, mode, *args, **keywords)
-            self.pass_or_fail()
-            there = call(file, mode, *args, **keywords)
-            write = there.write
-
-            def failing_write(text: str) -> int:
-                try:
-                    self.pass_or_fail()
-                except OSError:
-                    write(text[: len(text) // 2])
-                    raise
-                return int(write(text))
-
-            there.write = failing_write
-            return there
-
-        return failing
-
-
-@contextmanager
-def failing(at: int, number: int, *, lasting: bool) -> Iterator[Faults]:
-    """Let the n-th of all opens, writes, syncs, renames and mkdirs fail while the block runs."""
-    faults = Faults(at, number, lasting=lasting)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(io, "open", faults.opened(io.open))
-        for name in ("fsync", "rename", "replace", "mkdir"):
-            patch.setattr(os, name, faults.wrapped(getattr(os, name)))
-        yield faults
-
-
-def bytes_in(folder: Path) -> dict[str, bytes]:
-    """Return every file under a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def assert_whole(log: Logbook) -> None:

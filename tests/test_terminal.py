@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -17,8 +18,9 @@ from llmlab.report.escape import printable
 from llmlab.report.format import cell, number
 from llmlab.report.listing import entries_table
 from llmlab.report.logbook import Logbook
+from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Table
+from llmlab.report.result import Column, Figure, Mark, Table
 from llmlab.report.table import report, table_view
 from strategies_report import HOSTILE, numbers, records, specimen, texts
 
@@ -169,3 +171,61 @@ def record_in(folder: Path) -> Record:
 def test_the_table_of_spellings_is_ascii() -> None:
     """Every sign of ours that an ASCII output lacks has a spelling in ASCII."""
     assert all(spelling.isascii() and not sign.isascii() for sign, spelling in terminal.ASCII.items())
+
+
+def curves(ends: list[float]) -> Figure:
+    """Return a picture of a line from zero to each height, and of a level at 1."""
+    lines = [Mark("line", "series", [1.0, 2.0], [0.0, end], legend=f"to {end}") for end in ends]
+    return Figure("f", "F", "", "x", "y", [*lines, Mark("level", "floor", [], [1.0], legend="one")])
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@pytest.mark.parametrize("width", [24, 40, 76])
+@settings(max_examples=20)
+@given(ends=st.lists(st.floats(-9, 9).map(lambda end: round(end, 2)), min_size=1, max_size=6))
+def test_without_colour_every_curve_has_its_letter_where_it_ends(
+    ends: list[float], width: int, ascii_only: bool
+) -> None:
+    """Right of the frame stands each letter of the legend once, the highest curve's first, and no line is too long."""
+    figure = curves(ends)
+    lines = plot(figure, width, ascii_only=ascii_only).plain.split("\n")
+    frame = "|" if ascii_only else "│"
+    told = "".join(line.rstrip().rsplit(frame, 1)[-1] for line in lines if frame in line)
+    heights = dict(zip("abcdefg", [*ends, 1.0], strict=False))
+
+    assert sorted(told) == sorted(heights)
+    assert [heights[letter] for letter in told] == sorted(heights.values(), reverse=True)
+    assert max(cell_len(line) for line in lines) <= width
+    assert all(f"{letter} " in legend(figure) for letter in told)
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@settings(max_examples=20)
+@given(st.floats(0, 1))
+def test_a_letter_stands_in_the_row_of_its_level(ascii_only: bool, height: float) -> None:
+    """The row that has the level's dots from end to end is the row that has its letter."""
+    rim = [Mark("line", "other", [0.0, 1.0], [-1.0, -1.0]), Mark("line", "other", [0.0, 1.0], [2.0, 2.0])]
+    shown = [Mark("level", "floor", [], [height], legend="a level"), Mark("level", "floor", [], [-1.0], legend="below")]
+    lines = plot(Figure("f", "F", "", "x", "y", [*rim, *shown]), 40, ascii_only=ascii_only).plain.split("\n")
+    row = next(line for line in lines if line.rstrip().endswith("a"))
+
+    assert row.strip(" 012.5-│┤|+a") == "" if ascii_only else len(set(row) & set(map(chr, range(0x2801, 0x2900)))) > 0
+
+
+def test_one_curve_alone_needs_no_letter() -> None:
+    """A single curve has no letter, and nor has a map of places, whose letters are tokens."""
+    line = Mark("line", "series", [1.0, 2.0], [0.0, 1.0], legend="loss")
+    place = Mark("points", "before", [1.0], [1.0], legend="before")
+
+    assert legend(Figure("f", "F", "", "x", "loss", [line])) == "height: loss"
+    assert legend(Figure("f", "F", "", "x", "loss", [line, line, place])) == "height: loss, ○ before"
+
+
+def test_the_edges_of_a_band_are_dotted_and_lines_are_not() -> None:
+    """In a picture of a band and a line, the line fills its row and the band's edges leave gaps in theirs."""
+    band = Mark("band", "series", [0.0, 1.0], [0.0, 0.0], tops=[1.0, 1.0], legend="band")
+    line = Mark("line", "series", [0.0, 1.0], [0.5, 0.5], legend="line")
+    lines = plot(Figure("f", "F", "", "x", "y", [band, line]), 40, ascii_only=True).plain.split("\n")
+    drawn = {row.rstrip()[-1]: row.count(".") for row in lines if row.rstrip()[-1:] in ("a", "b")}
+
+    assert 5 < drawn["a"] * 2 < drawn["b"]

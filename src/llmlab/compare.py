@@ -1,10 +1,13 @@
 """Two entries of the log side by side.
 
 Covers the settings in which they differ, every metric both have, and, where they share seeds, the mean
-difference seed by seed with its interval: the same start in both runs takes most of the noise out.
+difference seed by seed with its interval: the same start in both runs takes most of the noise out.  Two halves of a
+depth sweep are joined: one row per depth, and differences between neighbours whichever half they come from.
 Leaves out a verdict: an interval that excludes zero says enough.
 """
 
+import re
+from itertools import pairwise
 from typing import Any
 
 from llmlab.measure.stats import mean_interval
@@ -13,6 +16,9 @@ from llmlab.report.result import Cell, Column, Table
 
 LARGEST_DIFFERENCE = 1e150
 SUFFIXES = ("_sd", "_low", "_high", "_reason")
+DEPTH = re.compile(r"(?P<name>val_ppl|train_loss|parameters)_L(?P<depth>\d+)")
+HALVES_MAY_DIFFER = {"layers", "only", "seed", "seeds", "remedy", "device", "precision", "preset"}
+"""Settings in which two halves of one depth sweep may differ."""
 
 
 def tables(a: Record, b: Record) -> list[Table]:
@@ -48,12 +54,12 @@ def tables(a: Record, b: Record) -> list[Table]:
                 f"{b.id} minus {a.id}, over the seeds that both ran.",
             )
         )
-    return built
+    return built + _depth_tables(a, b)
 
 
 def document(a: Record, b: Record) -> dict[str, Any]:
     """Return the comparison as strict JSON values."""
-    return {
+    compared = {
         "schema": "llmlab.compare/1",
         "a": a.name,
         "b": b.name,
@@ -67,6 +73,95 @@ def document(a: Record, b: Record) -> dict[str, Any]:
             for name, found in _paired(a, b).items()
         },
     }
+    joined = _by_depth(a, b)
+    if not joined:
+        return compared
+    neighbours = [
+        {"from": first, "to": second, "n": int(told["n"])}
+        | {f"difference{end}": told[end] for end in told if end != "n"}
+        for first, second, told in _neighbours(a, b)
+    ]
+    return compared | {"depths": {str(depth): row for depth, row in joined.items()}, "neighbours": neighbours}
+
+
+def _by_depth(a: Record, b: Record) -> dict[int, dict[str, list[Any]]]:
+    """Return by depth its metrics in both entries, ``None`` where one has not got it; empty if not both are sweeps."""
+    sides = [_depths_of(record) for record in (a, b)]
+    if not all(sides):
+        return {}
+    names = ("parameters", "val_ppl", "train_loss")
+    every = sorted(sides[0] | sides[1])
+    return {depth: {name: [side.get(depth, {}).get(name) for side in sides] for name in names} for depth in every}
+
+
+def _depths_of(record: Record) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for metric, value in record.result.metrics.items():
+        if match := DEPTH.fullmatch(metric):
+            found.setdefault(int(match["depth"]), {})[match["name"]] = value
+    return found
+
+
+def _neighbours(a: Record, b: Record) -> list[tuple[int, int, dict[str, float]]]:
+    """Return neighbouring depths of the joined sweep with their PPL differences over common seeds.
+
+    Nothing if the entries differ in more than halves of one sweep do: the difference would not be the depth's.
+    """
+    if {key for key, _, _ in _differing(a, b)} - HALVES_MAY_DIFFER:
+        return []
+    by_seed: dict[int, dict[int, float]] = {}
+    for record in (b, a):  # where both have a depth, the first entry's is taken
+        first, count = _seeds(record)
+        for name, values in record.result.samples.items():
+            match = DEPTH.fullmatch(name)
+            if match and match["name"] == "val_ppl" and len(values) == count:
+                by_seed[int(match["depth"])] = dict(zip(range(first, first + count), values, strict=True))
+    found = []
+    for low, high in pairwise(sorted(by_seed)):
+        one, other = by_seed[low], by_seed[high]
+        differences = [_difference(one[seed], other[seed]) for seed in one if seed in other]
+        finite = [difference for difference in differences if difference is not None]
+        if finite and len(finite) == len(differences):
+            found.append((low, high, {"n": len(finite), **mean_interval(finite)}))
+    return found
+
+
+def _depth_tables(a: Record, b: Record) -> list[Table]:
+    """Return two sweeps as one, if that is what the entries are."""
+    joined = _by_depth(a, b)
+    if not joined:
+        return []
+    pairs: list[Column] = [Column(f"{what} {r.id}") for what in ("val PPL", "train loss") for r in (a, b)]
+    rows: list[list[Cell]] = [
+        [f"L{depth}", next((n for n in row["parameters"] if n is not None), None), *row["val_ppl"], *row["train_loss"]]
+        for depth, row in joined.items()
+    ]
+    built = [
+        Table(
+            "depths",
+            "Both sweeps by depth",
+            [Column("stack", "text"), Column("parameters", "integer"), *pairs],
+            rows,
+            "A dash: that entry did not train this depth.",
+        )
+    ]
+    steps: list[list[Cell]] = [
+        [f"L{high} minus L{low}", int(told["n"]), told[""], told.get("_low"), told.get("_high")]
+        for low, high, told in _neighbours(a, b)
+    ]
+    if steps:
+        ends = [Column(name) for name in ("val PPL", "95% low", "95% high")]
+        caption = f"Over the seeds that both depths ran; where both entries have a depth, that of {a.id} is taken."
+        built.append(
+            Table(
+                "neighbours",
+                "From depth to depth",
+                [Column("what", "text"), Column("n", "integer"), *ends],
+                steps,
+                caption,
+            )
+        )
+    return built
 
 
 def _differing(a: Record, b: Record) -> list[tuple[str, Any, Any]]:

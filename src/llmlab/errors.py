@@ -24,6 +24,12 @@ class TextError(LlmlabError):
     exit_code = 3
 
 
+class CheckpointError(LlmlabError):
+    """There is no checkpoint that could be used, or it belongs to another run."""
+
+    exit_code = 4
+
+
 class UnreachableError(LlmlabError):
     """Data, a model or a tool is not here and could not be fetched."""
 

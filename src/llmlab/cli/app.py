@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import llmlab
-from llmlab.cli import chapter, log
+from llmlab.cli import chapter, data, log
 from llmlab.cli.log import AsJson, LogDir, write_json
 from llmlab.errors import LlmlabError, Stopped, WriteError
 from llmlab.report import terminal
@@ -73,10 +73,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(log.app, name="log")
-for _name in chapter.CHAPTERS:
-    app.command(
-        _name, help=chapter.CHAPTERS[_name].help, epilog=f"Example: {chapter.CHAPTERS[_name].example}\n\n{EPILOG}"
-    )(chapter.command(_name))
+app.add_typer(data.app, name="data")
+for _name, _chapter in chapter.CHAPTERS.items():
+    _told: dict[str, Any] = {"help": _chapter.help, "epilog": f"Example: {_chapter.example}\n\n{EPILOG}"}
+    if _chapter.follow_ups:
+        _group = typer.Typer(invoke_without_command=True)
+        _group.callback()(chapter.command(_name, _chapter))
+        for _verb, _follow_up in _chapter.follow_ups.items():
+            _after: dict[str, Any] = {"help": _follow_up.help, "epilog": f"Example: {_follow_up.example}\n\n{EPILOG}"}
+            _group.command(_verb, **_after)(chapter.command(f"{_name} {_verb}", _follow_up))
+        app.add_typer(_group, name=_name, **_told)
+    else:
+        app.command(_name, **_told)(chapter.command(_name, _chapter))
 
 
 @app.callback(invoke_without_command=True)

@@ -1,36 +1,60 @@
-"""How far a long run is, for people on standard error."""
+"""How far a long run is, for people on standard error; and the one place where a signal stops it.
 
+A signal stops at once, unless the run keeps checkpoints and has begun: then it waits for the next call of ``step``.
+Between two updates everything fits together, so that is where a checkpoint can be written.  A second signal does
+not wait.
+"""
+
+import signal
 import sys
 import time
+import types
 
+from llmlab.errors import Stopped
 from llmlab.report import terminal
 
 
 class Progress:
     """Tells people on standard error how far a long run is; says nothing of one that takes a second."""
 
-    def __init__(self, *, hidden: bool) -> None:
+    def __init__(self, *, hidden: bool, saves: bool = False) -> None:
+        self.saves = saves
         self.hidden, self.begun, self.next_line = hidden, 0.0, 0.0
-        self.at, self.planned, self.line_open = 0, 0, False
+        self.at, self.first, self.planned, self.line_open = 0, 0, 0, False
+        self.stopped_by: int | None = None
 
-    def step(self, update: int, planned: int) -> None:
-        """Take note of an update, and tell about it now and then."""
+    def step(self, update: int, planned: int, told: str = "") -> None:
+        """Take note of an update, and tell about it now and then.
+
+        Raises:
+            Stopped: a signal arrived since the last call.
+        """
         live = sys.stderr is not None and sys.stderr.isatty()
         now = time.monotonic()
         if not self.planned:
-            self.begun, self.next_line = now, now + (1.0 if live else 10.0)
+            self.begun, self.next_line, self.first = now, now + (1.0 if live else 10.0), update
         self.at, self.planned = update, planned
+        if self.stopped_by is not None:
+            raise _stopped(self.stopped_by)
         if self.hidden or now < self.next_line:
             return
         self.next_line = now + (0.2 if live else 10.0)
-        left = (now - self.begun) / update * (planned - update)
-        text = f"update {update:,} of {planned:,}, about {left:.0f} s left"
+        done = max(1, update - self.first)
+        left = _in_words((now - self.begun) / done * (planned - update))
+        text = f"update {update:,} of {planned:,}, {told + ', ' if told else ''}about {left} left"
         if live:
-            sys.stderr.write(f"\r{text:<60}")
+            width = max(20, terminal.console().width - 1)
+            sys.stderr.write(f"\r{text[:width]:<{width}}")
             sys.stderr.flush()
             self.line_open = True
         else:
             terminal.say(text)
+
+    def stop(self, number: int, _: types.FrameType | None) -> None:
+        """Handle a signal."""
+        again, self.stopped_by = self.stopped_by is not None, number
+        if again or not (self.saves and self.planned):
+            raise _stopped(number)
 
     def where(self) -> str:
         """Return where the run is, for a message."""
@@ -39,4 +63,17 @@ class Progress:
     def close(self) -> None:
         """Remove the live line."""
         if self.line_open:
-            sys.stderr.write("\r" + " " * 60 + "\r")
+            width = max(20, terminal.console().width - 1)
+            sys.stderr.write("\r" + " " * width + "\r")
+
+
+def _stopped(number: int) -> Stopped:
+    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    return Stopped(f"stopped by {name}", number)
+
+
+def _in_words(seconds: float) -> str:
+    """Return a span of time in the unit that fits it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

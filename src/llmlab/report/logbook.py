@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmlab.disk import HIDDEN, replace_file, sync_folder, write_synced
 from llmlab.errors import SettingError, TextError, WriteError
 from llmlab.report import entry
-from llmlab.report.disk import HIDDEN, replace_file, sync_folder, write_synced
 from llmlab.report.record import Record
 from llmlab.report.site import write_small_site
 

@@ -1,8 +1,13 @@
 """A Figure drawn with characters, by plotext: the terminal's picture.
 
 The same data as the SVG, with less ink: dots for tracks and paths, letters for tokens, and a line below that
-says which sign is what.  Leaves out colour where the terminal has none.
+says which sign is what.  Several curves in one picture are told apart without colour: at the right of the frame, at
+the height where it ends, each has a letter, and the edges of a band are dotted.  Leaves out colour where the
+terminal has none.
 """
+
+from bisect import bisect_right
+from string import ascii_lowercase
 
 import plotext
 from rich.text import Text
@@ -13,6 +18,12 @@ from llmlab.report.scale import Range, ranges, tick_label, ticks
 
 ASPECT = 2.0
 """A character cell is about twice as high as wide."""
+
+AROUND = 4
+"""Lines of a picture that are not its drawing area: frame above and below, tick labels, the axis' name."""
+
+DOT_EVERY = 3
+"""Columns from one dot to the next along the edge of a band."""
 
 COLOUR = {
     "before": "gray",
@@ -33,19 +44,24 @@ def plot(figure: Figure, width: int, *, ascii_only: bool = False) -> Text:
     """Return the picture as text of at most ``width`` columns."""
     width = max(width, 24)
     height = min(width // 2 + 2, 28) if figure.equal_axes else min(width // 3 + 3, 18)
+    xs, ys = ranges(figure, (width - 8) / ASPECT / (height - 5))
+    letters = _at_the_right(figure, ys, height - AROUND)
     canvas = plotext.figure
     canvas.clear()
-    canvas.plot_size(width, height)
+    columns = width - max(map(len, letters.values()), default=0)
+    canvas.plot_size(columns, height)
     canvas.canvas("default")
-    xs, ys = ranges(figure, (width - 8) / ASPECT / (height - 5))
     for axis, limits, most in (("x", xs, width // 12), ("y", ys, height // 3)):
         marks = ticks(*limits, most)
         canvas.ruler(axis).lim(*limits).ticks(marks, [tick_label(value) for value in marks])
     for mark in figure.marks:
-        _draw(canvas, mark, "." if ascii_only else "braille", xs)
+        _draw(canvas, mark, "." if ascii_only else "braille", xs, columns // DOT_EVERY)
     canvas.label(printable(figure.x_label))
     canvas.legend(False)
-    drawn = Text.from_ansi(str(canvas.build()))
+    lines = str(canvas.build()).rstrip("\n").split("\n")
+    for row, ending in letters.items():
+        lines[row + 1] += "".join(str(plotext.colorize(letter, COLOUR[mark.role])) for letter, mark in ending)
+    drawn = Text.from_ansi("\n".join(lines))
     if ascii_only:
         drawn = Text(drawn.plain.translate(ASCII))
     drawn.no_wrap = True
@@ -54,7 +70,7 @@ def plot(figure: Figure, width: int, *, ascii_only: bool = False) -> Text:
 
 def legend(figure: Figure) -> str:
     """Return one line that says what the signs in the picture are, and what its height is."""
-    told = []
+    told = [f"{letter} {mark.legend}" for letter, mark in lettered(figure)]
     for mark in figure.marks:
         if mark.kind == "points" and mark.legend:
             told.append(f"{'letter' if mark.labels else SIGN[mark.role]} {mark.legend}")
@@ -63,7 +79,31 @@ def legend(figure: Figure) -> str:
     return printable(", ".join([f"height: {figure.y_label}", *told]))
 
 
-def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range) -> None:
+def lettered(figure: Figure) -> list[tuple[str, Mark]]:
+    """Return the curves of a figure that need a letter to be told apart, each with its own."""
+    if any(mark.kind not in ("line", "band", "level") for mark in figure.marks):
+        return []
+    named = [mark for mark in figure.marks if mark.legend]
+    return list(zip(ascii_lowercase, named, strict=False)) if len(named) > 1 else []
+
+
+def _at_the_right(figure: Figure, ys: Range, rows: int) -> dict[int, list[tuple[str, Mark]]]:
+    """Return by row of the drawing area, counted from the top, which curves end there, the highest first."""
+    ends = [(y, letter, mark) for letter, mark in lettered(figure) for y in _ends(mark)]
+    found: dict[int, list[tuple[str, Mark]]] = {}
+    for y, letter, mark in sorted(ends, key=lambda end: (-end[0], end[1])):
+        row = rows - 1 - round((y - ys[0]) / (ys[1] - ys[0]) * (rows - 1))
+        if (letter, mark) not in found.setdefault(row, []):
+            found[row].append((letter, mark))
+    return found
+
+
+def _ends(mark: Mark) -> list[float]:
+    """Return the heights at which a curve ends: one, or two of a band."""
+    return [heights[-1] for heights in (mark.ys, mark.tops) if heights]
+
+
+def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range, parts: int) -> None:
     colour = COLOUR[mark.role]
     if mark.kind == "level":
         canvas.draw(canvas.segment(xs, (mark.ys[0], mark.ys[0]), marker=_pixel(dots, colour)))
@@ -72,15 +112,28 @@ def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range) -> None:
     elif mark.kind == "points":
         if not mark.labels:
             canvas.draw(canvas.signal(mark.xs, mark.ys, marker=_pixel(SIGN[mark.role], colour)))
-    else:
+    elif mark.kind == "band":
+        apart = [xs[0] + (xs[1] - xs[0]) * dot / parts for dot in range(parts + 1)]
+        within = [x for x in apart if mark.xs[0] <= x <= mark.xs[-1]]
         for heights in (mark.ys, mark.tops):
-            if heights:
-                line = canvas.signal(mark.xs, heights, marker=_pixel(dots, colour))
-                line.lines(True)
-                canvas.draw(line)
+            between = [_between(mark.xs, heights, x) for x in within]
+            canvas.draw(canvas.signal(within, between, marker=_pixel(dots, colour)))
+    else:
+        line = canvas.signal(mark.xs, mark.ys, marker=_pixel(dots, colour))
+        line.lines(True)
+        canvas.draw(line)
     for x, y, label in zip(mark.xs, mark.ys, mark.labels, strict=False):
         word = printable(label).split(" ")[0]
         canvas.draw(canvas.text(x, y, plotext.colorize(word, colour), alignment="center"))
+
+
+def _between(xs: list[float], ys: list[float], x: float) -> float:
+    """Return the height of a curve of straight pieces at a place."""
+    place = min(max(bisect_right(xs, x), 1), len(xs) - 1)
+    if place < 1:
+        return ys[0]
+    share = (x - xs[place - 1]) / (xs[place] - xs[place - 1])
+    return ys[place - 1] + share * (ys[place] - ys[place - 1])
 
 
 def _pixel(sign: str, colour: str) -> "plotext.marker":

@@ -5,7 +5,7 @@ Leaves out the project's own site, whose ``mkdocs.yml`` stands at the top of the
 
 from pathlib import Path
 
-from llmlab.report.disk import replace_file
+from llmlab.disk import replace_file
 
 MKDOCS = """\
 # A small site for your llmlab log.  Show it with: llmlab log serve

@@ -71,11 +71,11 @@ def train(
     for first in range(0, len(start), models_at_once):
         part = after[slice(first, first + models_at_once)]
 
-        def seen(update: int, planned: int, part: TinyModel = part, first: int = first) -> None:
+        def seen(update: int, planned: int, told: str = "", *, part: TinyModel = part, first: int = first) -> None:
             if first == 0 and update in keep:
                 path.append(part.embedding[0].clone())
             if on_step:
-                on_step(update, planned)
+                on_step(update, planned, told)
 
         losses.append(
             fit(

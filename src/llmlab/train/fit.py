@@ -6,14 +6,19 @@ present loss and gradients.  Leaves out progress bars and files: ``on_step`` is 
 """
 
 from collections.abc import Callable, Collection
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from llmlab.train.optimizer import Optimizer
 
-OnStep = Callable[[int, int], None]
-"""Called after each update with the number of the update (from 1) and the number of updates planned."""
+
+class OnStep(Protocol):
+    """What is called after each update, and now and then in between: to show progress, or to stop the run."""
+
+    def __call__(self, update: int, planned: int, told: str = "") -> None:
+        """Take note of an update (from 1), of how many are planned, and of a few words on how it goes."""
 
 
 class Diverged(Exception):  # noqa: N818 - a fact about the run, not a mistake of the caller

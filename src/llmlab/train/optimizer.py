@@ -18,7 +18,7 @@ regularization" (2019), algorithm 2.  ``torch.optim`` is the oracle in the tests
 its first use imports some 900 modules, as slow as importing torch itself.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,8 +27,16 @@ from torch import Tensor
 class Optimizer(Protocol):
     """Anything that changes named parameters in place, given their gradients."""
 
+    lr: float
+
     def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
         """Apply one update to every parameter; gradients of other names are ignored."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next update depends on beside parameters and gradients; not a copy."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` returned."""
 
 
 class SGD:
@@ -41,6 +49,13 @@ class SGD:
         """Apply one update to every parameter."""
         for name, parameter in parameters.items():
             parameter.add_(gradients[name], alpha=-self.lr)
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: plain descent remembers nothing."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over nothing."""
 
 
 class Adam:
@@ -58,6 +73,17 @@ class Adam:
         self.updates = 0
         self.mean: dict[str, Tensor] = {}
         self.square: dict[str, Tensor] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next update depends on beside parameters and gradients; not a copy."""
+        return {"updates": self.updates, "mean": self.mean, "square": self.square}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` returned."""
+        self.updates = state["updates"]
+        self.mean, self.square = (
+            {name: tensor.clone() for name, tensor in state[moment].items()} for moment in ("mean", "square")
+        )
 
     def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
         """Apply one update to every parameter."""

@@ -1,0 +1,150 @@
+"""Chapter 3: New-LLM, a language model whose whole memory is one vector.
+
+Question: a recurrent model reads a text word by word and keeps what it needs in a context of fixed size.  How
+well does it predict the next word, and what does that number mean?
+
+    score of the next word = f(word, context before it),    context after it = g(word, context before it)
+
+Covers training with checkpoints, the seed document's measures beside per-token ones, and on the same windows what
+counting reaches; on the synthetic language also the exact floor, and how much of the context the model recovers; if
+asked, also a transformer and a GRU of the same size on the same batches.
+But: how deep must the stack be?  That is chapter 4.
+"""
+
+from collections.abc import Sequence
+
+from llmlab.lm import figures, findings, outcome, peer_tables, tables
+from llmlab.lm.peers import MODELS, Peers, alone, train_peers
+from llmlab.lm.task import Task, prepare_task
+from llmlab.lm.training import Trained, train_seed
+from llmlab.measure.score import perplexity
+from llmlab.report.result import Result, Status, counted, rounded
+from llmlab.settings import BaselineSettings
+from llmlab.train.fit import Diverged, OnStep
+
+WHY = (
+    "New-LLM reads word by word and remembers nothing but one context vector, which it rewrites at every word. "
+    "How well does it predict the next word, and what is its perplexity worth beside plain counting?"
+)
+HOW = (
+    "Lines are cut into windows of fixed length, each read from an empty context. At each position a stack of layers "
+    "reads the word and the context before it, and gives the scores of the next word and, through two gates and a "
+    "LayerNorm, the next context; gradients go back through the whole window. The same windows are scored by counting: "
+    "unigram, bigram, Kneser–Ney."
+)
+
+
+def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
+    """Train a language model of each seed and report what it reached beside what counting reaches.
+
+    Args:
+        settings: the options of the chapter.
+        on_step: called after each update with its number, the number planned, and a few words.
+
+    Returns:
+        The result; its ``status`` is ``diverged`` if a number stopped being finite, ``interrupted`` if ``on_step``
+        stopped the run after the first epoch.
+
+    Raises:
+        LlmlabError: text or checkpoints cannot be used, or nothing can be written.
+        Stopped: ``on_step`` stopped the run before anything could be reported.
+    """
+    task = prepare_task(settings)
+    each = {name: alone(settings, name, len(task.text.vocabulary)) for name in _models(settings)}
+
+    def step_of(number: int, name: str = "") -> OnStep | None:
+        return _of_several(on_step, number, settings.seeds * len(each), name)
+
+    runs: list[Trained] = []
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        try:
+            runs.append(train_seed(each[settings.model], task, seed, step_of(len(runs))))
+        except Diverged as diverged:
+            return Result.diverged(settings.experiment, settings.document(), WHY, HOW, diverged.update)
+        if runs[-1].stopped:
+            break
+    if not settings.peers or runs[-1].stopped:
+        return reported(settings, task, runs)
+    return reported(settings, task, runs, train_peers(settings, task, runs, step_of))
+
+
+def reported(settings: BaselineSettings, task: Task, runs: Sequence[Trained], peers: Peers | None = None) -> Result:
+    """Return the result of runs that are made, and of their peers'.
+
+    A run that was stopped is reported only if none was finished: half a run and a whole one have no mean.
+    """
+    stopped = runs[-1].stopped or (peers is not None and peers.stopped)
+    status: Status = "interrupted" if stopped else "complete"
+    told, runs = _summary(settings, task, runs), _finished(runs)
+    samples = outcome.per_seed(runs)
+    shown = [
+        tables.text_read(task),
+        tables.meaning(task, runs[0].score, tables.named(settings)),
+        tables.epochs(runs[0], beside_seed=findings.repeats_the_seed(settings)),
+        tables.by_position(runs[0].score),
+        *([] if len(runs) == 1 else [tables.over_seeds(runs)]),
+        *(peer_tables.tables(peers) if peers else []),
+    ]
+    pictures = [figures.learning_curve(runs), figures.loss_by_position(runs[0].score, tables.named(settings))]
+    return Result(
+        settings.experiment,
+        settings.document(),
+        WHY,
+        HOW,
+        status=status,
+        metrics=outcome.metrics(runs) | (peer_tables.metrics(peers) if peers else {}),
+        summary=[*told, *(peer_tables.summary(peers) if peers else [])],
+        tables=shown,
+        figures=[*pictures, *(peer_tables.figures(peers) if peers else [])],
+        findings=findings.of_baseline(settings, runs),
+        samples={name: rounded(values) for name, values in samples.items()},
+    )
+
+
+def _finished(runs: Sequence[Trained]) -> Sequence[Trained]:
+    return [run for run in runs if not run.stopped] or runs
+
+
+def _models(settings: BaselineSettings) -> list[str]:
+    return list(MODELS) if settings.peers else [settings.model]
+
+
+def _of_several(on_step: OnStep | None, before: int, runs: int, name: str = "") -> OnStep | None:
+    """Return ``on_step`` for one of several runs, counted as one long run."""
+    if on_step is None or runs == 1:
+        return on_step
+    which = f"run {before + 1} of {runs}, " + (f"{name}, " if name else "")
+
+    def step(update: int, planned: int, told: str = "") -> None:
+        on_step(before * planned + update, runs * planned, which + told)
+
+    return step
+
+
+def _summary(settings: BaselineSettings, task: Task, runs: Sequence[Trained]) -> list[str]:
+    run, last, notes = runs[0], runs[-1], [note for one in runs for note in one.notes]
+    runs = _finished(runs)
+    counting = task.references["kneser_ney_3"]
+    ppl = sum(one.score.ppl for one in runs) / len(runs)
+    mean = "" if len(runs) == 1 else f" (mean of {counted(len(runs), 'seed')})"
+    told = [
+        f"{tables.named(settings)} with {run.parameters:,} parameters reached a validation perplexity of {ppl:.2f} per "
+        f"token{mean}; counting with Kneser–Ney reaches {counting.ppl:.2f}, a bigram "
+        f"{task.references['bigram'].ppl:.2f}, token frequencies {task.references['unigram'].ppl:.2f}.",
+    ]
+    recovered = task.context_recovered(sum(one.score.loss for one in runs) / len(runs))
+    if recovered is not None and task.bayes_loss is not None:
+        told.append(
+            f"Whoever knows this language reaches {perplexity(task.bayes_loss):.2f}; of what context can give beyond "
+            f"the last word the model has {recovered:.0%}."
+        )
+    told.append(
+        f"Accuracy {run.score.accuracy:.1%}, without the targets that are <unk> {run.score.accuracy_known:.1%}; always "
+        f"naming the commonest token has {task.references['majority'].accuracy:.1%}."
+    )
+    if last.stopped:
+        told.append(
+            f"Unfinished: stopped after {counted(len(last.history), 'epoch')} of {settings.epochs}"
+            + (f", in seed {last.seed}." if settings.seeds > 1 else ".")
+        )
+    return [*told, *task.notes, *notes]

@@ -1,0 +1,162 @@
+"""What every experiment's command does: run it under watch, put its entry into the log, show it.
+
+Covers signals, the import of torch, progress, the exit code, and who speaks where several processes train together.
+Leaves out which commands there are (``chapter``) and how options are read (``options``).
+"""
+
+import gc
+import importlib
+import os
+import secrets
+import signal
+import sys
+import time
+import types
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+from llmlab.cli.log import write_json
+from llmlab.cli.options import Chosen
+from llmlab.cli.progress import Progress
+from llmlab.errors import Stopped, WriteError
+from llmlab.report import terminal
+from llmlab.report.logbook import Logbook
+from llmlab.report.record import CREATED, Record
+from llmlab.report.result import Result
+from llmlab.settings import RunOptions
+from llmlab.train.team import Team
+
+DIVERGED = 6
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def execute(name: str, module: str, chosen: Chosen) -> int:
+    """Run an experiment, put its entry into the log, show it; return the exit code.
+
+    A log that cannot be written to is noticed before the run.  Where it fails after it, the result is shown all
+    the same, and then the failure is raised.
+
+    Args:
+        name: of the command.
+        module: its module, not imported before: it imports torch.
+        chosen: settings and options.
+    """
+    options, team = chosen.options, Team.announced()
+    if not team.leads:
+        return _beside(team, module, chosen)
+    logbook = Logbook.at(options.log_dir)
+    if options.log:
+        logbook.check_writable()
+    progress = Progress(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"))
+    command = f"{chosen.command_line(name, private=True)}{'' if 'resume' in chosen.given else ' --resume auto'}"
+    result, seconds = _supervised(module, chosen, progress, command)
+    record, page = _record(result, seconds, options, chosen.command_line(name)), None
+    failure: WriteError | None = None
+    if options.log:
+        try:
+            record, page = logbook.put(record)
+        except WriteError as error:
+            failure = error
+    _show(record, page, options)
+    team.barrier()  # the others wait until everything is written
+    if failure:
+        raise failure
+    if result.status == "interrupted":
+        raise _interruption(progress, command)
+    if result.status != "complete":
+        terminal.say(f"llmlab: {result.summary[0]}")
+        return DIVERGED
+    return 0
+
+
+def _beside(team: Team, module: str, chosen: Chosen) -> int:
+    """Run a process of a team that is not the first: it shows and logs nothing but its own failures."""
+    progress = Progress(hidden=True, saves=hasattr(chosen.settings, "resume"))
+    try:
+        result, _ = _supervised(module, chosen, progress)
+    except Stopped as stopped:
+        return stopped.exit_code
+    team.barrier()
+    ends = {"interrupted": 128 + (progress.stopped_by or signal.SIGINT), "diverged": DIVERGED}
+    return ends.get(result.status, 0)
+
+
+def _supervised(module: str, chosen: Chosen, progress: Progress, command: str = "") -> tuple[Result, float]:
+    """Import and run an experiment with progress shown; return its result and the seconds it took.
+
+    Raises:
+        Stopped: a signal ended it before there was a result.
+    """
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, progress.stop)
+    try:
+        chapter = _import_with_torch(module, chosen.options.threads)
+        start = time.perf_counter()
+        return chapter.run(chosen.settings, progress.step), time.perf_counter() - start
+    except Stopped as stopped:
+        if progress.saves and progress.planned:
+            raise _interruption(progress, command) from None
+        raise Stopped(f"{stopped}{progress.where()}; nothing was written", stopped.signal_number) from None
+    finally:
+        progress.close()
+
+
+def _interruption(progress: Progress, command: str) -> Stopped:
+    """Return the stop that an interrupted run was, with the line that goes on from there."""
+    number = progress.stopped_by or signal.SIGINT
+    return Stopped(f"stopped{progress.where()}; a checkpoint was saved, go on with: {command}", number)
+
+
+def _record(result: Result, seconds: float, options: RunOptions, command: str) -> Record:
+    from llmlab.environment import facts  # needs torch's thread count, so torch is there by now
+
+    return Record(
+        result,
+        id=secrets.token_hex(4),
+        created=datetime.now(UTC).strftime(CREATED),
+        command=command,
+        seconds=round(seconds, 3),
+        environment=facts(sys.modules["torch"].get_num_threads()),
+        expectation=_unicode(options.expect),
+        note=_unicode(options.note),
+    )
+
+
+def _show(record: Record, page: Path | None, options: RunOptions) -> None:
+    entry = os.path.relpath(page) if page else None
+    if options.json:
+        write_json({**record.document(), "entry": entry})
+        return
+    if not options.quiet:
+        from llmlab.report.table import report
+
+        terminal.show(*report(record, terminal.console()))
+    if entry:
+        terminal.write(entry + "\n" if options.quiet else f"\nEntry: {entry}\n")
+
+
+def _import_with_torch(module: str, threads: int) -> types.ModuleType:
+    """Import a chapter, and torch with it, at two thirds of the usual price.
+
+    A million objects are born in that import and none dies: looking for garbage among them, again and again
+    and once more at the end of the process, takes a third of the start-up.
+    """
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            # torch would like numpy; nothing here needs it
+            warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
+            chapter = importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
+    if threads:
+        sys.modules["torch"].set_num_threads(threads)
+    return chapter
+
+
+def _unicode(text: str) -> str:
+    """Return an argument without the lone surrogates that stand for bytes that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,129 @@
+"""From the fields of a settings class to a command's options, and back to settings.
+
+Leaves out what a command does: ``execute``.
+"""
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from llmlab.errors import TextError
+from llmlab.report.escape import shell_word
+from llmlab.settings import RunOptions, Settings, flag
+
+LONGEST_INPUT = 64_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What was typed: the settings, the run's options, and which of the settings were given."""
+
+    settings: Settings
+    options: RunOptions
+    given: list[str]
+
+    def command_line(self, name: str, *, private: bool = False) -> str:
+        """Return the command that repeats the run, made from parsed settings.
+
+        Args:
+            name: of the command.
+            private: true for the reader's own eyes; otherwise no path and no output option is in it.
+        """
+        words, source = ["llmlab", name], ""
+        for field in dataclasses.fields(self.settings):
+            if field.name not in self.given:
+                continue
+            if not (private or field.metadata["recorded"]):
+                words += [field.name.upper()] if field.metadata["argument"] else []
+                continue
+            value = str(getattr(self.settings, field.name)) if private else self.settings.spelled(field.name)
+            source = " < TEXT" if field.metadata["from_stdin"] and value == "-" else source
+            if field.type is bool:
+                words.append(flag(field.name) if getattr(self.settings, field.name) else f"--no-{field.name}")
+                continue
+            word = shell_word(value)
+            words.append(word if field.metadata["argument"] else f"{flag(field.name)} {word}")
+        return " ".join(words) + source
+
+
+def signature(function: Callable[..., Any], settings: type[Settings]) -> Callable[..., Any]:
+    """Give a function of ``(ctx, **values)`` the signature that Typer reads: the settings, then the run options."""
+    fields = sorted(
+        [*dataclasses.fields(settings), *dataclasses.fields(RunOptions)],
+        key=lambda field: not field.metadata["argument"],
+    )
+    annotations = {field.name: _annotation(field) for field in fields}
+    parameters = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=_default(field), annotation=annotations[field.name]
+        )
+        for field in fields
+    ]
+    ctx = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    function.__signature__ = inspect.Signature([ctx, *parameters])  # type: ignore[attr-defined]
+    function.__annotations__ = {"ctx": typer.Context, **annotations}
+    return function
+
+
+def chosen(ctx: typer.Context, values: dict[str, Any], settings: type[Settings]) -> Chosen:
+    """Return what was typed as settings and options, both checked.
+
+    Raises:
+        LlmlabError: a value is out of range, or standard input cannot be read.
+    """
+    own = dataclasses.fields(settings)
+    names = {field.name for field in own}
+    options = RunOptions(**{key: value for key, value in values.items() if key not in names})
+    taken = {field.name: values[field.name] for field in own}
+    for field in own:
+        if field.metadata["from_stdin"] and taken[field.name] == "-":
+            taken[field.name] = _standard_input(field.name)
+    given = [field.name for field in own if typed(ctx, field.name) or field.metadata["argument"]]
+    return Chosen(settings(**taken), options, given)
+
+
+def typed(ctx: typer.Context, parameter: str) -> bool:
+    """Return whether a parameter was given on the command line."""
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+
+
+def _annotation(field: dataclasses.Field[Any]) -> Any:
+    """Return a field as a Typer option or argument: its spelling, range, help and panel."""
+    data, name = field.metadata, flag(field.name)
+    text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
+    text += _range_in_words(data["low"], data["above"], data["high"], data["below"])
+    if data["argument"]:
+        return Annotated[field.type, typer.Argument(help=text, metavar=field.name.upper(), show_default=False)]
+    both = field.default is True or (field.type is bool and data["presets"])
+    spellings = [f"{name}/--no-{field.name}"] if both else [name]
+    by_preset = ", ".join(f"{preset} {value}" for preset, value in data["presets"].items())
+    shown = by_preset or field.default not in ("", None)
+    return Annotated[field.type, typer.Option(*spellings, help=text, rich_help_panel=data["panel"], show_default=shown)]
+
+
+def _range_in_words(low: float | None, above: float | None, high: float | None, below: float | None) -> str:
+    """Return an option's range for its help; the settings check it, and their message names it too."""
+    least = f"from {low:,}" if low is not None else f"above {above:,}" if above is not None else ""
+    most = f"to {high:,}" if high is not None and high < 2**40 else f"below {below:,}" if below is not None else ""
+    return f"  ({' '.join(part for part in (least, most) if part)})" if least or most else ""
+
+
+def _standard_input(name: str) -> str:
+    if sys.stdin is None:
+        raise TextError(f"{flag(name)} -: there is no standard input; give the text itself, or a file with < FILE")
+    data = sys.stdin.buffer.read(LONGEST_INPUT + 1)
+    if len(data) > LONGEST_INPUT:
+        raise TextError(f"standard input: more than {LONGEST_INPUT // 10**6} MB; give a shorter text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(f"standard input: not UTF-8 at byte {error.start}; convert it first") from error

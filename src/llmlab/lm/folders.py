@@ -1,0 +1,146 @@
+"""Which folder holds a run's checkpoints, and whether they are this run's.
+
+Covers the choice of a folder, the identity that a checkpoint carries, and the refusal of one that belongs to another
+run.  Leaves out files: ``train.checkpoint``.
+"""
+
+import hashlib
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import llmlab
+from llmlab.errors import CheckpointError, SettingError
+from llmlab.settings import LanguageSettings
+from llmlab.text.windows import WindowedText
+from llmlab.train.checkpoint import CheckpointFolder, read
+
+RUNS = Path("runs")
+NOT_COMPARED = {"preset", "data", "seeds", "patience", "precision", "device", "peers"}
+"""Settings that may differ between a run and its continuation; the text is compared by its content."""
+
+
+def identity(settings: dict[str, Any], seed: int, text: WindowedText, precision: str) -> dict[str, Any]:
+    """Return what a checkpoint says of itself, as plain values.
+
+    Args:
+        settings: of one model, as its document.
+        seed: of this run.
+        text: what it reads.
+        precision: of its products.
+    """
+    return {
+        "settings": settings,
+        "seed": seed,
+        "text": text.digest,
+        "text_name": text.name,
+        "vocabulary": list(text.vocabulary.words),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "llmlab": llmlab.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
+def fingerprint(identity: dict[str, Any]) -> str:
+    """Return eight hex digits that two runs share if one may continue the other."""
+    words = [f"{name}={value}" for name, value in sorted(_compared(identity).items())]
+    return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def check_same_run(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> None:
+    """Refuse the checkpoint of another run.
+
+    Raises:
+        CheckpointError: names the first thing that differs, with both values.
+    """
+    mine, other = _compared(ours), _compared(theirs)
+    for name, value in mine.items():
+        if other.get(name) != value:
+            raise CheckpointError(
+                f"{path}: of another run: {name} is {str(other.get(name))[:40]} there and {str(value)[:40]} here; "
+                "resume with the same options, or start anew in another folder"
+            )
+
+
+def _compared(identity: dict[str, Any]) -> dict[str, Any]:
+    settings = identity["settings"]
+    loose = NOT_COMPARED | ({"epochs"} if settings.get("schedule") == "constant" else set())
+    kept = {name: value for name, value in settings.items() if name not in loose}
+    vocabulary = hashlib.sha256("\n".join(identity["vocabulary"]).encode("utf-8", "surrogatepass")).hexdigest()
+    return kept | {"seed": identity["seed"], "text": identity["text"], "vocabulary words": vocabulary}
+
+
+def run_folder(settings: LanguageSettings, ours: dict[str, Any], name: str) -> CheckpointFolder:
+    """Return the folder of a run: the one asked for, the last one of the same run, or a new one under ``runs``.
+
+    With several seeds, each has its own folder in the one asked for.
+
+    Args:
+        settings: ``out`` and ``resume``.
+        ours: the run's identity.
+        name: what tells the run from its neighbours, for example ``baseline-pocket``.
+
+    Raises:
+        SettingError: the folder asked for holds checkpoints and nobody said to resume.
+        CheckpointError: there is nothing to resume at the path given.
+    """
+    own = f"seed{ours['seed']}" if settings.seeds > 1 else "."
+    if settings.resume not in ("", "auto"):
+        return CheckpointFolder(_folder_of(Path(settings.resume)) / own)
+    if settings.out is not None:
+        folder = CheckpointFolder(settings.out / own)
+        if not settings.resume and folder.folder.exists() and folder.has_checkpoints():
+            raise SettingError(f"--out: {settings.out} holds checkpoints; add --resume auto, or choose another folder")
+        return folder
+    stem = f"{name}-{fingerprint(ours)}"
+    numbers = [int(found[1]) for path in _siblings() if (found := re.fullmatch(re.escape(stem) + r"-(\d+)", path.name))]
+    if settings.resume == "auto" and numbers:
+        return CheckpointFolder(RUNS / f"{stem}-{max(numbers)}")
+    return CheckpointFolder(RUNS / f"{stem}-{max(numbers, default=0) + 1}")
+
+
+def to_resume(
+    folder: CheckpointFolder, settings: LanguageSettings, ours: dict[str, Any], notes: list[str]
+) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
+    """Return the last state of a folder and its best one, if this run resumes and there is one.
+
+    Raises:
+        CheckpointError: a path was given and nothing there can be used, or it is of another run.
+    """
+    if not settings.resume:
+        return None
+    path = Path(settings.resume)
+    if settings.resume != "auto" and path.is_file():
+        state: dict[str, Any] = read(path)
+    else:
+        found = folder.latest(notes.append) if folder.folder.is_dir() else None
+        if found is None:
+            if settings.resume == "auto":
+                return None
+            raise CheckpointError(f"--resume: no checkpoint in {path}; give a folder that a run wrote, or leave it out")
+        state, path = found
+    check_same_run(ours, state, path)
+    return state, _best(folder, notes)
+
+
+def _best(folder: CheckpointFolder, notes: list[str]) -> dict[str, Any] | None:
+    try:
+        return folder.best()
+    except CheckpointError as error:
+        notes.append(f"The best model so far is lost: {error}.")
+        return None
+
+
+def _folder_of(path: Path) -> Path:
+    if not path.exists():
+        raise CheckpointError(f"--resume: {path} does not exist; give auto, a checkpoint, or a folder of them")
+    return path if path.is_dir() else path.parent
+
+
+def _siblings() -> list[Path]:
+    return list(RUNS.iterdir()) if RUNS.is_dir() else []

@@ -1,0 +1,98 @@
+"""A trained model taken up again from its checkpoint: what every ``llmlab baseline <verb> CHECKPOINT`` starts from.
+
+Leaves out what is then done with it: ``trained``.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from llmlab.errors import CheckpointError, SettingError
+from llmlab.lm.task import Task, prepare_task
+from llmlab.lm.training import build
+from llmlab.model.language import LanguageModel
+from llmlab.model.quantized import whole
+from llmlab.settings import BaselineSettings
+from llmlab.settings.language import CORPORA
+from llmlab.text.words import WordVocabulary
+from llmlab.train.checkpoint import CheckpointFolder, read
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A model with the words it knows and the settings it was trained under.
+
+    ``history`` has one row per finished epoch (see ``train.epochs``); ``text`` is the digest of what it read.
+    """
+
+    settings: BaselineSettings
+    seed: int
+    vocabulary: WordVocabulary
+    model: LanguageModel
+    history: list[dict[str, float]]
+    text: str
+
+    def task(self, data: str = "", *, offline: bool = False) -> Task:
+        """Return a text as windows over this model's own words: the one it was trained on, or another.
+
+        Raises:
+            SettingError: the model was trained on a file of its reader's, and no ``data`` says which.
+            TextError: the text cannot be used.
+            UnreachableError: it is not here.
+        """
+        data = data or self.settings.data
+        if data.startswith("path: "):
+            raise SettingError(f"--data: the model was trained on {data!r}; say where that is, or name another text")
+        values = {field.name: getattr(self.settings, field.name) for field in fields(self.settings)}
+        return prepare_task(BaselineSettings(**values | {"data": data, "offline": offline}), self.vocabulary)
+
+
+def restored(path: Path, *, precision: str = "fp32") -> Restored:
+    """Return the model of a checkpoint, or of the best checkpoint of a folder.
+
+    Args:
+        path: a file, or a folder that a run wrote.
+        precision: of the products, if it is trained further.
+
+    Raises:
+        CheckpointError: there is none, or it is no checkpoint of a language model.
+    """
+    state = _state(path)
+    try:
+        settings = _settings(state["settings"])
+        vocabulary = WordVocabulary(tuple(state["vocabulary"]))
+        model = build(settings, len(vocabulary), state["seed"], precision)
+        _take_over(model, whole(state))
+        return Restored(settings, state["seed"], vocabulary, model, state["progress"]["history"], state["text"])
+    except (AttributeError, KeyError, TypeError, ValueError, SettingError) as error:
+        raise CheckpointError(f"{path}: no checkpoint of llmlab baseline ({error}); give one that it wrote") from error
+
+
+def _state(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        return read(path)
+    folder = CheckpointFolder(path)
+    found = folder.best() or next(iter(folder.latest(lambda _: None) or ()), None)
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: no checkpoint in this folder; give one that llmlab baseline wrote")
+    return found
+
+
+def _settings(document: dict[str, Any]) -> BaselineSettings:
+    known = {field.name for field in fields(BaselineSettings) if field.metadata["recorded"]}
+    settings = BaselineSettings(**{name: value for name, value in document.items() if name in known | {"data"}})
+    if settings.data not in CORPORA and not settings.data.startswith("path: "):
+        raise ValueError(f"unknown text {settings.data!r}")
+    return settings
+
+
+def _take_over(model: LanguageModel, parameters: dict[str, Any]) -> None:
+    """Copy a checkpoint's parameters into a model of the same shapes."""
+    if parameters.keys() != model.parameters.keys():
+        raise ValueError(f"other parameters: {sorted(parameters.keys() ^ model.parameters.keys())[:3]}")
+    for name, tensor in model.parameters.items():
+        if parameters[name].shape != tensor.shape:
+            raise ValueError(f"{name} is {tuple(parameters[name].shape)} there and {tuple(tensor.shape)} here")
+        if not bool(parameters[name].isfinite().all()):
+            raise ValueError(f"{name} holds numbers that are not finite")
+        tensor.copy_(parameters[name])

@@ -1,0 +1,103 @@
+"""What a language model is given and measured against: a text as windows, and what counting reaches on it.
+
+Leaves out models.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from llmlab.errors import SettingError
+from llmlab.measure.ngram import Reference, references
+from llmlab.settings import LanguageSettings
+from llmlab.text.cache import cache_folder
+from llmlab.text.corpus import load_corpus
+from llmlab.text.grammar import Grammar, context_recovered
+from llmlab.text.windows import WindowedText, prepare
+from llmlab.text.words import WordVocabulary
+
+
+@dataclass(frozen=True)
+class Task:
+    """A text, and the floors and baselines of its validation windows.
+
+    ``bayes_loss`` and ``bigram_loss`` are exact and only there for the synthetic language: the loss of a reader who
+    knows the language, and of one who knows it but sees one token only.
+    """
+
+    text: WindowedText
+    references: dict[str, Reference]
+    bayes_loss: float | None = None
+    bigram_loss: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What the text is called."""
+        return self.text.name
+
+    def context_recovered(self, loss: float) -> float | None:
+        """Return how much of what context gives a model has: 0 for the exact bigram, 1 for the exact reader."""
+        if self.bayes_loss is None or self.bigram_loss is None:
+            return None
+        return context_recovered(self.bigram_loss, loss, self.bayes_loss)
+
+    @cached_property
+    def train_targets(self) -> int:
+        """How many targets an epoch scores."""
+        return int((self.text.train[:, 1:] != 0).sum())
+
+    @cached_property
+    def valid_targets(self) -> int:
+        """How many targets validation scores."""
+        return int((self.text.valid[:, 1:] != 0).sum())
+
+
+def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None = None) -> Task:
+    """Read the text of a run, cut it into windows, and count.
+
+    Args:
+        settings: text, vocabulary size and window length.
+        vocabulary: of a model that is already there; otherwise it is made from the training lines.
+
+    Raises:
+        TextError: the text cannot be used.
+        UnreachableError: it is not here.
+        SettingError: the batch is larger than the text.
+    """
+    corpus = load_corpus(settings.data, offline=settings.offline)
+    if settings.data == "synthetic":
+        _check_synthetic(settings, vocabulary)
+    notes: list[str] = []
+    text = prepare(
+        corpus,
+        vocabulary_size=settings.vocabulary,
+        length=settings.length,
+        vocabulary=vocabulary,
+        cache=None if settings.data == "synthetic" else cache_folder(),
+        say=notes.append,
+    )
+    if settings.batch > len(text.train):
+        raise SettingError(
+            f"--batch: {settings.batch:,} windows, but the text has only {len(text.train):,} for training; "
+            "lower it, or give a longer text"
+        )
+    counted = references(text.train, text.train_lines, text.valid, len(text.vocabulary))
+    if settings.data != "synthetic":
+        return Task(text, counted, notes=notes)
+    grammar, scored = Grammar.standard(), text.valid[:, 1:] != 0
+    if not set(grammar.words) <= set(text.vocabulary.words):
+        notes.append("The exact floor is not given: the model has no number for some words of the synthetic language.")
+        return Task(text, counted, notes=notes)
+    bayes = grammar.log_probabilities(text.valid, text.vocabulary)[scored]
+    bigram = grammar.bigram_log_probabilities(text.valid, text.vocabulary)[scored]
+    return Task(text, counted, -float(bayes.mean()), -float(bigram.mean()), notes)
+
+
+def _check_synthetic(settings: LanguageSettings, vocabulary: WordVocabulary | None) -> None:
+    """Refuse what the exact reader could not score: words without a number, and lines cut in two."""
+    grammar = Grammar.standard()
+    words, longest = len(grammar.vocabulary()), grammar.most + 2
+    if vocabulary is None and settings.vocabulary < words:
+        raise SettingError(f"--vocabulary: the synthetic language has {words} words and marks, so at least {words}")
+    if settings.length < longest:
+        raise SettingError(f"--length: a synthetic line has up to {longest} tokens, so at least {longest}")

@@ -1,0 +1,246 @@
+"""One run of one seed: build the model, find its checkpoints, train, and hand over what was reached.
+
+Leaves out what is said about it (``outcome``, ``tables``, ``findings``), and which runs a chapter makes.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmlab.errors import Stopped, UnreachableError
+from llmlab.lm.folders import identity, run_folder, to_resume
+from llmlab.lm.task import Task
+from llmlab.measure.score import Score
+from llmlab.model.gru import GRUSize
+from llmlab.model.language import LanguageModel, SweptNewLLM
+from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.model.peers import peer
+from llmlab.model.tiny_gpt2 import GPT2Size
+from llmlab.settings import BaselineSettings
+from llmlab.train.epochs import Training, evaluate
+from llmlab.train.fit import OnStep
+from llmlab.train.recipe import Recipe
+from llmlab.train.team import Team
+
+WIDE = 256
+"""From this hidden width on, products of bf16 are faster than fp32's by more than rounding costs."""
+
+TRAIN_SAMPLE = 2_048
+"""So many training windows are judged without dropout at the end, to compare like with like."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run of one seed, finished or stopped.
+
+    ``score`` is of the best epoch on the validation windows; ``train_score`` of the same parameters, without
+    dropout, on the first training windows (``None`` if the run was stopped).
+    """
+
+    settings: BaselineSettings
+    seed: int
+    task: Task
+    model: LanguageModel  # at the best epoch
+    history: list[dict[str, float]]
+    best_epoch: int
+    score: Score
+    train_score: Score | None
+    updates: int
+    seconds: float
+    precision: str
+    stopped: bool
+    folder: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> int:
+        """Exact number of parameters."""
+        return sum(tensor.numel() for tensor in self.model.parameters.values())
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Scored training targets per second, validation and saving included."""
+        return sum(row["train_targets"] for row in self.history) / max(self.history[-1]["seconds"], 1e-9)
+
+
+def size_of(settings: BaselineSettings, vocabulary: int) -> Size:
+    """Return the sizes of New-LLM under the settings, for the words that the text really has."""
+    return Size(vocabulary, settings.embedding, settings.hidden, settings.context, settings.layers, settings.stack)
+
+
+def peer_size_of(settings: BaselineSettings, vocabulary: int) -> GPT2Size | GRUSize:
+    """Return the sizes of a peer under settings that are its own: ``lm.peers.sized`` makes them."""
+    if settings.model == "gru":
+        return GRUSize(vocabulary, settings.embedding, settings.hidden, settings.layers)
+    return GPT2Size(vocabulary, settings.length, settings.embedding, settings.layers)
+
+
+def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:
+    """Return a fresh model of one seed.
+
+    Raises:
+        UnreachableError: the library that tiny GPT-2 is made of is not there.
+    """
+    device = device_of(settings.device)
+    if settings.model != "new-llm":
+        size_of_peer = peer_size_of(settings, vocabulary)
+        return peer(size_of_peer, seed, dropout=settings.dropout, precision=precision, device=device)
+    size = size_of(settings, vocabulary)
+    fresh = ContextVectorLM.initial(size, seed, dropout=settings.dropout, start=settings.start)
+    fresh.parameters = {name: tensor.to(device) for name, tensor in fresh.parameters.items()}
+    return SweptNewLLM(fresh, precision, device)
+
+
+def recipe_of(settings: BaselineSettings, seed: int) -> Recipe:
+    """Return how a run of one seed is trained."""
+    return Recipe(
+        epochs=settings.epochs,
+        batch=settings.batch,
+        lr=settings.lr,
+        seed=seed,
+        schedule=settings.schedule,
+        optimizer=settings.optimizer,
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        patience=settings.patience,
+    )
+
+
+def device_of(wanted: str) -> str:
+    """Return ``cpu`` or ``cuda``.
+
+    Raises:
+        UnreachableError: CUDA was asked for and is not there.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise UnreachableError("--device cuda: this torch sees no CUDA card; leave it at auto, or see llmlab doctor")
+    return "cuda" if there and wanted != "cpu" else "cpu"
+
+
+def precision_of(settings: BaselineSettings, device: str) -> str:
+    """Return ``bf16`` where it was asked for, or where it is faster: a wide model on a machine made for it.
+
+    A small model is fp32 everywhere, so that it ends in the same numbers on every machine, up to rounding.
+    """
+    if settings.precision != "auto":
+        return settings.precision
+    wide = settings.hidden >= WIDE
+    return "bf16" if wide and (device == "cuda" or fast_bf16()) else "fp32"
+
+
+def fast_bf16() -> bool:
+    """Return whether this processor has instructions for products of bf16 (AVX-512 BF16, AMX; ARM from v8.6)."""
+    try:
+        told = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = {word for line in told.splitlines() if line.startswith(("flags", "Features")) for word in line.split()}
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def train_seed(
+    settings: BaselineSettings, task: Task, seed: int, on_step: OnStep | None = None, *, name: str = ""
+) -> Trained:
+    """Train one seed, or go on with it.
+
+    Args:
+        settings: of one model.
+        task: what it reads.
+        seed: its number; the settings' own ``seed`` is the first of several.
+        on_step: called after each update.
+        name: of the folder of its checkpoints under ``runs``; the experiment and the preset if empty.
+
+    Raises:
+        Diverged: a number was not finite; the last good checkpoint stands.
+        Stopped: before the first epoch was finished; a checkpoint was written.
+        CheckpointError: the checkpoints cannot be used.
+        WriteError: there is no room for them.
+    """
+    device = device_of(settings.device)
+    precision = precision_of(settings, device)
+    team = Team.joined(device)
+    model = build(settings, len(task.text.vocabulary), seed, precision)
+    ours = identity(settings.document(), seed, task.text, precision) | {"processes": team.size}
+    folder = run_folder(settings, ours, name or f"{settings.experiment}-{settings.preset}") if team.leads else None
+    training = Training(
+        model,
+        task.text.train,
+        task.text.valid,
+        recipe_of(settings, seed),
+        folder,
+        ours,
+        save_seconds=60 * settings.save_minutes,
+        team=team,
+    )
+    notes = [f"Trained by {team.size} processes, each on its rows of every batch."] if team.size > 1 else []
+    with folder.locked() if folder else nullcontext():
+        found = team.share(to_resume(folder, settings, ours, notes) if folder else None)
+        if found:
+            training.restore(*found)
+            notes += _what_changed(ours, found[0])
+        if folder:
+            folder.check_space(12 * sum(tensor.numel() for tensor in model.parameters.values()))
+        stopped = _run(training, on_step)
+    return _reached(settings, seed, task, training, precision, stopped, folder.folder if folder else None, notes)
+
+
+def _run(training: Training, on_step: OnStep | None) -> bool:
+    """Train, and return whether it was stopped; a stop before the first epoch's end is raised."""
+    try:
+        training.run(on_step)
+    except (Stopped, KeyboardInterrupt):
+        if not training.progress.history:
+            raise
+        return True
+    return False
+
+
+def _reached(
+    settings: BaselineSettings,
+    seed: int,
+    task: Task,
+    training: Training,
+    precision: str,
+    stopped: bool,
+    folder: Path | None,
+    notes: list[str],
+) -> Trained:
+    progress, model, team = training.progress, training.model, training.team
+    for name, tensor in training.best.items():
+        model.parameters[name].copy_(tensor)
+    score = (
+        Score(**progress.best_score)
+        if progress.best_score
+        else evaluate(model, task.text.valid, settings.batch, team=team)
+    )
+    sample = task.text.train[:TRAIN_SAMPLE]
+    return Trained(
+        settings=settings,
+        seed=seed,
+        task=task,
+        model=model,
+        history=progress.history,
+        best_epoch=progress.best_epoch or len(progress.history),
+        score=score,
+        train_score=None if stopped else evaluate(model, sample, settings.batch, team=team),
+        updates=progress.updates,
+        seconds=progress.seconds,
+        precision=precision,
+        stopped=stopped,
+        folder=folder,
+        notes=notes,
+    )
+
+
+def _what_changed(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Return what makes a continuation differ from an uninterrupted run in the last bits."""
+    told = [f"Resumed at update {theirs['progress']['updates']:,}."]
+    for what in ("precision", "threads", "processes"):
+        before = theirs.get(what, 1 if what == "processes" else None)
+        if before != ours[what]:
+            told.append(f"With {what} {ours[what]} instead of {before} it does not go on to the bit.")
+    return told

@@ -1,0 +1,67 @@
+"""New-LLM reading one token after another, the way it writes: state in, state out, nothing else remembered.
+
+The same numbers as ``ContextVectorLM.step`` on one row, faster: the token's half of the first layer is looked up in
+a table made once, (V, H), and every product is one of a matrix with a vector.
+
+Covers one step and one draw.  Leaves out when to stop.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab.model.new_llm import CLAMP, EPS, ContextVectorLM
+
+
+class Reader:
+    """One row of New-LLM.
+
+    Args:
+        model: its parameters are not to change afterwards.
+    """
+
+    def __init__(self, model: ContextVectorLM) -> None:
+        self.size, self.parameters = model.size, model.parameters
+        first = model.parameters["layer0.weight"]
+        own = first[:, : model.size.embedding]
+        self.own = F.linear(model.parameters["embedding"], own, model.parameters["layer0.bias"])  # (V, H)
+        self.first = first[:, model.size.embedding :].contiguous()
+
+    def step(self, token: int, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores of the next token, (V,), and the context after this one, from the one before it: (C,)."""
+        p = self.parameters
+        hidden = self._stack(torch.addmv(self.own[token], self.first, context).relu_())
+        scores = torch.addmv(p["output.bias"], p["output.weight"], hidden)
+        change, forget, write = torch.addmv(p["gates.bias"], p["gates.weight"], hidden).chunk(3)
+        mixed = forget.sigmoid() * context + write.sigmoid() * change
+        normed = F.layer_norm(mixed, (self.size.context,), p["norm.gain"], p["norm.bias"], EPS)
+        return scores, normed.clamp(-CLAMP, CLAMP)
+
+    def _stack(self, hidden: Tensor) -> Tensor:
+        """Take the first layer's output through the others, (H,)."""
+        for layer in range(1, self.size.layers):
+            weight, bias = self.parameters[f"layer{layer}.weight"], self.parameters[f"layer{layer}.bias"]
+            if self.size.stack == "residual":
+                read = F.layer_norm(hidden, (self.size.hidden,), eps=EPS)
+                hidden = hidden + torch.addmv(bias, weight, read).relu_()
+            else:
+                hidden = torch.addmv(bias, weight, hidden).relu_()
+        return hidden
+
+
+def draw(scores: Tensor, temperature: float, top_k: int, chance: torch.Generator) -> int:
+    """Return a token drawn from softmax(scores / temperature).
+
+    Args:
+        scores: (V,).
+        temperature: 0 takes the likeliest token, of equal ones the first.
+        top_k: draw among so many likeliest tokens, of equal ones the first; 0 among all.
+        chance: asked once for each draw, and not at all at temperature 0.
+    """
+    if temperature == 0:
+        return int(scores.argmax())
+    values, tokens = scores.double().sort(descending=True, stable=True)
+    values = values[:top_k] if top_k else values
+    # the largest is taken off first: then no temperature, however small, makes a number that is not one
+    weights = ((values - values[0]) / temperature).exp()
+    return int(tokens[torch.multinomial(weights, 1, generator=chance)])

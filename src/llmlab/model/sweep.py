@@ -1,0 +1,252 @@
+"""New-LLM's loss and gradients in one sweep over the window and one back: what the plain loop gives, faster.
+
+The recurrence forbids computing the positions of a window at once, but most of the work is not in it:
+
+- the token's half of the first layer is one product for all positions, before the sweep;
+- the output layer, two fifths of all numbers, is one product after it;
+- D, F and I are one matrix, so each position makes one product for the three;
+- the weight gradients are formed once, over all positions, after the sweep back;
+- every tensor of the sweep is allocated once and written in place.
+
+Products may be bf16 (half the bytes, two to four times the rate where the processor has the instructions); the
+context, its gates, the LayerNorm and all sums of the loss stay fp32.
+
+Covers loss, gradients, and per-token losses without gradients.  The oracle in the tests is autograd through
+``ContextVectorLM.scores``.  Leaves out who draws dropout: ``keep`` is handed in.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab.model.new_llm import CLAMP, EPS, Size
+from llmlab.model.stack import Stack, layer_norm_backward
+
+READ_THE_TOP = ("output.weight", "gates.weight")
+"""The matrices that read the output of the stack."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model says of every target: its loss in nats and whether it was the likeliest, (B, T) each."""
+
+    losses: Tensor
+    hits: Tensor
+
+
+class Sweep:
+    """Everything that a sweep over B windows of T positions needs, allocated once.
+
+    Args:
+        size: the model's sizes.
+        batch: rows, B.
+        time: positions, T.
+        dtype: of the products, float32 or bfloat16.
+        device: where.
+        learns: false leaves out what only gradients need, most of the memory.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        batch: int,
+        time: int,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        *,
+        learns: bool = True,
+    ) -> None:
+        self.size, self.batch, self.time, self.dtype = size, batch, time, dtype
+        self.stack = Stack(size, batch, time, dtype, device, learns=learns)
+
+        def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(*shape, dtype=dtype, device=device)
+
+        width = size.context
+        self.contexts = room(time + 1, batch, width)  # before each position, and the last
+        self.products = room(time, batch, width, dtype=dtype)  # the same, rounded
+        self.change = room(time, batch, width)
+        self.gates = room(time, batch, 2 * width)  # forget, then write
+        self.normed = room(time, batch, width)  # (s - mean) / deviation
+        self.norms = size.norms()  # one part, or two that are normalised each for itself
+        self.inverse = room(time, batch, len(self.norms))  # 1 / deviation of each part
+        self.gate_gradients = room(time, batch, 3 * width, dtype=dtype)
+        self.norm_gradients = room(time, batch, width)
+
+    def judge(
+        self, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, context: Tensor | None = None
+    ) -> Judged:
+        """Return loss and hit of every target; inputs and targets are (B, T), the context to start from (B, C)."""
+        with torch.no_grad():
+            weights = self._weights(parameters, 1.0)
+            self._forward(weights, inputs, None, 1.0, context)
+            scores = self._scores(weights, self.stack.top().flatten(0, 1))
+            chosen = targets.T.reshape(-1)
+            losses = F.cross_entropy(scores, chosen, reduction="none")
+            shape = (self.time, self.batch)
+            return Judged(losses.view(shape).T, (scores.argmax(1) == chosen).view(shape).T)
+
+    def gradients(
+        self,
+        parameters: dict[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        count: int,
+        keep: Tensor | None = None,
+        scale: float = 1.0,
+        context: Tensor | None = None,
+        ignore: int = 0,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the summed loss divided by ``count``, and its gradient for every parameter.
+
+        Args:
+            parameters: as named by ``Size.shapes``, fp32.
+            inputs: (B, T) token numbers.
+            targets: (B, T); those equal to ``ignore`` are not scored.
+            count: number of scored targets in the whole batch, of which these rows may be a part.
+            keep: (L, T, B, H), what dropout leaves: 0 or 1, in the dtype of the products.
+            scale: by which what is left grows, 1 / (1 - p).
+            context: (B, C) to start from; zeros if ``None``.  No gradient flows into it.
+            ignore: the padding.
+        """
+        with torch.no_grad():
+            weights = self._weights(parameters, scale)
+            tokens = self._forward(weights, inputs, keep, scale, context)
+            loss, gradients, into_stack = self._output_layer(weights, targets.T.reshape(-1), count, ignore)
+            self._backward(weights, into_stack)
+            gradients |= self._weight_gradients(weights, tokens, inputs) | self.stack.weight_gradients(scale)
+            for name in READ_THE_TOP:
+                gradients[name].mul_(scale)
+            return loss, gradients
+
+    @property
+    def last_context(self) -> Tensor:
+        """The context after the last position, (B, C)."""
+        last: Tensor = self.contexts[-1]
+        return last
+
+    def _weights(self, parameters: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+        """Return the parameters rounded to the dtype of the products, with dropout's factor in those that read."""
+        scaled = set(READ_THE_TOP)
+        if not self.stack.residual:
+            scaled |= {f"layer{layer}.weight" for layer in range(1, self.size.layers)}
+        return {
+            name: tensor if name.startswith("norm") else (tensor * scale if name in scaled else tensor).to(self.dtype)
+            for name, tensor in parameters.items()
+        }
+
+    def _forward(
+        self, weights: dict[str, Tensor], inputs: Tensor, keep: Tensor | None, scale: float, context: Tensor | None
+    ) -> Tensor:
+        """Fill in every position and return the embedded tokens, (T B, D)."""
+        tokens = F.embedding(inputs.T.reshape(-1), weights["embedding"])
+        first = weights["layer0.weight"]
+        own = F.linear(tokens, first[:, : self.size.embedding], weights["layer0.bias"])
+        by_position = own.view(self.time, self.batch, -1).unbind()
+        step = self.stack.steps(weights, keep, scale)
+        gate_weight, gate_bias = weights["gates.weight"].T, weights["gates.bias"]
+        gain, bias, width = weights["norm.gain"], weights["norm.bias"], self.size.context
+        if context is None:
+            self.contexts[0].zero_()
+        else:
+            self.contexts[0].copy_(context)
+        contexts, products = self.contexts.unbind(), self.products.unbind()
+        changes, gates = self.change.unbind(), self.gates.unbind()
+        forgets, writes = self.gates[..., :width].unbind(), self.gates[..., width:].unbind()
+        normed = self.normed.unbind()
+        parts = self._parts()
+        for t in range(self.time):
+            products[t].copy_(contexts[t])
+            hidden = step(t, by_position[t], products[t])
+            z = torch.addmm(gate_bias, hidden, gate_weight)  # (B, 3 C)
+            changes[t].copy_(z[:, :width])
+            torch.sigmoid(z[:, width:].float(), out=gates[t])
+            mixed = torch.mul(forgets[t], contexts[t]).addcmul_(writes[t], changes[t])
+            for part, own_normed, inverse in parts:
+                own = mixed[:, part]
+                own.sub_(own.mean(1, keepdim=True))
+                torch.rsqrt(own.square().mean(1, keepdim=True).add_(EPS), out=inverse[t])
+                torch.mul(own, inverse[t], out=own_normed[t])
+            torch.addcmul(bias, gain, normed[t], out=contexts[t + 1]).clamp_(-CLAMP, CLAMP)
+        return tokens
+
+    def _parts(self) -> list[tuple[slice, tuple[Tensor, ...], tuple[Tensor, ...]]]:
+        """Return each part of the context with its room for normalised values and 1 / deviation, by position."""
+        return [
+            (part, self.normed[..., part].unbind(), self.inverse[..., number : number + 1].unbind())
+            for number, part in enumerate(self.norms)
+        ]
+
+    def _scores(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
+        return F.linear(hidden, weights["output.weight"], weights["output.bias"]).float()
+
+    def _output_layer(
+        self, weights: dict[str, Tensor], targets: Tensor, count: int, ignore: int
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Return loss, gradients of the output layer, and the gradient into the stack's output, (T, B, H)."""
+        scored = (targets != ignore).nonzero()[:, 0]
+        hidden = self.stack.top().flatten(0, 1)[scored]  # (scored, H)
+        scores = self._scores(weights, hidden)
+        chosen = targets[scored, None]
+        logs = scores - scores.logsumexp(1, keepdim=True)
+        loss = -logs.gather(1, chosen).sum() / count
+        error = logs.exp_().scatter_add_(1, chosen, -torch.ones_like(chosen, dtype=torch.float32)).div_(count)
+        rounded = error.to(self.dtype)
+        into_stack = self.stack.top().new_zeros(self.time * self.batch, self.size.hidden)
+        into_stack[scored] = rounded @ weights["output.weight"]
+        gradients = {"output.weight": (rounded.T @ hidden).float(), "output.bias": error.sum(0)}
+        return loss, gradients, into_stack.view(self.time, self.batch, -1)
+
+    def _backward(self, weights: dict[str, Tensor], into_stack: Tensor) -> None:
+        """Go back over the positions and leave the gradients of every product's result."""
+        width = self.size.context
+        forget, write = self.gates[..., :width], self.gates[..., width:]
+        before = self.contexts[:-1]
+        # d mixed / d z, for D, F and I side by side
+        slopes = torch.cat([write, before * forget * (1 - forget), self.change * write * (1 - write)], dim=2)
+        slopes_at = slopes.view(self.time, self.batch, 3, width).unbind()
+        inside = self.contexts[1:].abs() < CLAMP
+        clamped = not bool(inside.all())
+        back = self.stack.steps_back(weights)
+        gate_weight, first = weights["gates.weight"], weights["layer0.weight"][:, self.size.embedding :].contiguous()
+        gain, forgets, parts = weights["norm.gain"], forget.unbind(), self._parts()
+        gate_gradients, norm_gradients = self.gate_gradients.unbind(), self.norm_gradients.unbind()
+        arriving, gradient = into_stack.unbind(), None  # the gradient of the context after position t
+        for t in reversed(range(self.time)):
+            hidden = arriving[t]
+            if gradient is None:  # nothing reads the last context
+                gate_gradients[t].zero_()
+                norm_gradients[t].zero_()
+            else:
+                if clamped:
+                    gradient.mul_(inside[t])
+                norm_gradients[t].copy_(gradient)
+                gradient.mul_(gain)
+                into = [layer_norm_backward(gradient[:, part], own[t], inverse[t]) for part, own, inverse in parts]
+                mixed = into[0] if len(into) == 1 else torch.cat(into, dim=1)
+                torch.mul(mixed[:, None], slopes_at[t], out=gate_gradients[t].view(self.batch, 3, width))
+                hidden = torch.addmm(hidden, gate_gradients[t], gate_weight)
+                gradient = mixed.mul_(forgets[t])
+            reached = torch.mm(back(t, hidden), first).float()
+            gradient = reached if gradient is None else gradient.add_(reached)
+
+    def _weight_gradients(self, weights: dict[str, Tensor], tokens: Tensor, inputs: Tensor) -> dict[str, Tensor]:
+        """Return the gradients of all but the output layer, each one product over all positions."""
+        first = self.stack.gradient_of(0)  # (T B, H)
+        over_gates = self.gate_gradients.flatten(0, 1)
+        into_tokens = first @ weights["layer0.weight"][:, : self.size.embedding]
+        embedding = torch.zeros(self.size.vocabulary, self.size.embedding, device=tokens.device)
+        embedding.index_add_(0, inputs.T.reshape(-1), into_tokens.float())
+        both = torch.cat([tokens, self.products.flatten(0, 1)], dim=1)  # (T B, D + C)
+        return {
+            "embedding": embedding,
+            "layer0.weight": (first.T @ both).float(),
+            "layer0.bias": first.float().sum(0),
+            "gates.weight": (over_gates.T @ self.stack.top().flatten(0, 1)).float(),
+            "gates.bias": over_gates.float().sum(0),
+            "norm.gain": (self.norm_gradients * self.normed).sum((0, 1)),
+            "norm.bias": self.norm_gradients.sum((0, 1)),
+        }

@@ -1,0 +1,36 @@
+"""Every option of every experiment, declared once.
+
+Covers name, type, default, range, choices and help text.  The command-line option, the "Conditions" row of
+the log entry and the key in the JSON document are all made from the fields of these classes.
+
+Leaves out parsing (``cli`` does it) and anything that needs torch: a wrong option is refused before the
+slow import.
+"""
+
+from llmlab.settings.adapted import AdaptedSettings, ExpandSettings, FinetuneSettings
+from llmlab.settings.declare import RunOptions, Settings, flag, option
+from llmlab.settings.depths import LayersSettings
+from llmlab.settings.language import BaselineSettings, LanguageSettings
+from llmlab.settings.tiny import LONGEST_TEXT_KEPT, MAX_CHARACTERS, Phase1Settings, Phase12Settings, TinySettings
+from llmlab.settings.trained import EvaluateSettings, GenerateSettings, QuantizeSettings
+
+__all__ = [
+    "LONGEST_TEXT_KEPT",
+    "MAX_CHARACTERS",
+    "AdaptedSettings",
+    "BaselineSettings",
+    "EvaluateSettings",
+    "ExpandSettings",
+    "FinetuneSettings",
+    "GenerateSettings",
+    "LanguageSettings",
+    "LayersSettings",
+    "Phase1Settings",
+    "Phase12Settings",
+    "QuantizeSettings",
+    "RunOptions",
+    "Settings",
+    "TinySettings",
+    "flag",
+    "option",
+]

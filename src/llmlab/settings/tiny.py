@@ -1,0 +1,113 @@
+"""The options of chapters 1 and 2, on the tiny model (seed document 000)."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from llmlab.errors import SettingError, TextError
+from llmlab.settings.declare import Settings, option
+
+MAX_CHARACTERS = 2_048
+"""Most different characters a text may have: the score table of one model is that number squared."""
+
+LONGEST_TEXT_KEPT = 1_000
+"""A longer text is not copied into every log entry, only named by its SHA-256."""
+
+MAX_NUMBERS = 2**26
+"""Most numbers in one stacked tensor (268 MB in float32): training holds about six such, which fits 4 GB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinySettings(Settings):
+    """What the two chapters on the tiny model share (seed document 000).
+
+    Raises:
+        TextError: the text offers nothing to predict, or is no valid Unicode.
+        SettingError: the focus is not a character that the text goes on from.
+    """
+
+    text: str = option(
+        "hello", "The text to learn, every character a token; - reads standard input.", panel="Text", from_stdin=True
+    )
+    focus: str = option("", "The token to look at closely (default: the first).", panel="Text")
+    dim: int = option(2, "Numbers per embedding vector.", low=1, high=4_096)
+    epochs: int = option(200, "Full-batch updates.", panel="Training", low=1, high=1_000_000)
+    lr: float = option(0.01, "Learning rate (Adam likes 0.01, SGD about 0.5).", panel="Training", above=0, high=1e37)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_text(self.text)
+        object.__setattr__(self, "focus", self.focus or self.text[0])
+        _check_focus(self.focus, self.text)
+        _check_size(self)
+
+    def document(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values; a long text as its beginning, length and SHA-256."""
+        document = super().document()
+        if len(self.text) > LONGEST_TEXT_KEPT:
+            digest = hashlib.sha256(self.text.encode()).hexdigest()
+            document["text"] = f"{self.text[:200]} … ({len(self.text):,} characters, SHA-256 {digest})"
+        return document
+
+    def spelled(self, name: str) -> str:
+        """Return an option's value as the published command gives it.
+
+        A text that no command line can hold, for its length or for a NUL, comes from standard input.
+        """
+        value = super().spelled(name)
+        return "-" if name == "text" and (len(value) > LONGEST_TEXT_KEPT or "\0" in value) else value
+
+
+def _check_text(text: str) -> None:
+    kinds = len(set(text))
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise TextError("--text: not valid Unicode (a lone surrogate); give it as UTF-8")
+    if kinds < 2:
+        raise TextError(
+            f"--text: {len(text)} character(s), {kinds} of them different, offer nothing to predict; "
+            "give at least two different characters"
+        )
+    if kinds > MAX_CHARACTERS:
+        raise TextError(f"--text: {kinds} different characters; at most {MAX_CHARACTERS} fit the score table")
+
+
+def _check_focus(focus: str, text: str) -> None:
+    if len(focus) != 1:
+        raise SettingError(f"--focus: {focus[:20]!r} is not a single character")
+    if focus not in text:
+        raise SettingError(f"--focus: {focus!r} is not in the text")
+    if focus not in text[:-1]:
+        raise SettingError(f"--focus: {focus!r} only ends the text, nothing follows it; choose another character")
+
+
+def _check_size(settings: TinySettings) -> None:
+    coordinates = settings.seeds * len(set(settings.text)) * settings.dim
+    if coordinates > MAX_NUMBERS:
+        raise SettingError(
+            f"--seeds x --dim x characters: {coordinates:.2g} coordinates do not fit a small machine; "
+            f"at most {MAX_NUMBERS:.2g}, so lower --seeds or --dim"
+        )
+    if settings.seeds * settings.epochs > MAX_NUMBERS:
+        raise SettingError(f"--seeds x --epochs: at most {MAX_NUMBERS:.2g} losses are kept; lower one of the two")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase1Settings(TinySettings):
+    """Options of chapter 1."""
+
+    experiment: ClassVar[str] = "phase1"
+
+    dim: int = option(8, "Numbers per embedding vector.", low=1, high=4_096)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase12Settings(TinySettings):
+    """Options of chapter 2 (``phase1-2``)."""
+
+    experiment: ClassVar[str] = "phase1-2"
+
+    freeze: str = option("none", "What stays as it was initialised.", choices=("none", "embedding", "linear"))
+    optimizer: str = option("adam", "The rule of the update.", panel="Training", choices=("adam", "sgd", "adamw"))
+    weight_decay: float = option(
+        0.01, "Decay per unit of learning rate, for AdamW.", panel="Training", low=0.0, high=1e3
+    )

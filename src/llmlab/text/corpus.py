@@ -1,0 +1,66 @@
+"""Lines of text to train on and to validate with, by one word: a name or a path.
+
+``synthetic`` is made here, by the grammar of ``grammar``, and so is its ``dialect``; ``wikitext-2``, ``ultrachat``
+and ``dailydialog`` come from ``named``; anything else is a path, for ``files``.  A file or folder that is called like
+a corpus is meant by ``./synthetic``.  Leaves out words and windows.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmlab.errors import TextError
+from llmlab.text.files import read_path
+from llmlab.text.named import NAMED, read_named
+
+SYNTHETIC = "synthetic"
+DIALECT = "dialect"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Non-blank lines in two splits; ``source`` says in words where they came from."""
+
+    name: str
+    train: list[str]
+    valid: list[str]
+    source: str = ""
+
+
+def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> Corpus:
+    """Return a corpus by its name or path.
+
+    ``offline`` forbids the network; the variables ``HF_HUB_OFFLINE`` and ``HF_DATASETS_OFFLINE`` do so too.
+    ``progress`` lets the libraries show on standard error how a download goes.
+
+    Raises:
+        TextError: the file or folder cannot be used.
+        UnreachableError: a named corpus is neither here nor to be fetched.
+    """
+    if data == SYNTHETIC:
+        from llmlab.text.grammar import synthetic_lines  # it imports torch, which the other texts do not need
+
+        return Corpus(data, synthetic_lines("train"), synthetic_lines("valid"), "made by llmlab's grammar")
+    if data == DIALECT:
+        from llmlab.text.grammar import dialect_lines
+
+        return Corpus(data, dialect_lines("train"), dialect_lines("valid"), "made by llmlab's grammar")
+    if data in NAMED:
+        (train, valid), source = read_named(data, offline=offline, progress=progress)
+        return Corpus(data, train, valid, source)
+    path = Path(data)
+    if not data or not exists(path):
+        names = ", ".join((SYNTHETIC, DIALECT, *NAMED))
+        raise TextError(f"--data {data!r}: there is no such file or folder, and the names are {names}")
+    try:
+        train, valid = read_path(path)
+    except TextError as error:
+        raise TextError(f"--data {error}") from error
+    return Corpus(path.resolve().name, train, valid, "a folder" if path.is_dir() else "a file")
+
+
+def exists(path: Path) -> bool:
+    """Return whether something is there; a name that no disk could hold is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,296 @@
+"""The loop over epochs that trains a language model on windows, and goes on to the bit where it was stopped.
+
+Covers updates with clipping, validation after each epoch, early stopping, checkpoints, and taking them up again.
+What an update does depends on (parameters, optimiser, update number) and on nothing else: order and dropout are
+functions of the update (``model.chance``), so a checkpoint between any two updates continues exactly.
+A team of processes (``team``) shares the rows of every batch; all its members make the same updates.
+
+Leaves out what a good number is (``measure``), where windows come from (``text``), and who shows progress.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmlab.errors import Stopped
+from llmlab.measure.score import Score, score
+from llmlab.model.chance import shuffled
+from llmlab.model.language import LanguageModel, Place
+from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.train.fit import Diverged, OnStep
+from llmlab.train.optimizer import optimizer_named
+from llmlab.train.recipe import LEAST_GAIN, Recipe
+from llmlab.train.team import ALONE, Team, judged
+
+ROWS_AT_ONCE = 256
+"""A larger batch is worked off in parts of this many rows, so that memory does not grow with it."""
+
+SAVE_SECONDS = 600.0
+
+
+@dataclass
+class Progress:
+    """Where a run is, as plain values: with parameters and optimiser, all that a checkpoint needs."""
+
+    updates: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per finished epoch
+    running: dict[str, float] = field(default_factory=dict)  # sums over the epoch so far
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    best_score: dict[str, Any] = field(default_factory=dict)  # the Score of the best epoch
+    bar: float = math.inf  # the loss that early stopping compares with
+    waited: int = 0
+
+
+class Training:
+    """One run.
+
+    Args:
+        model: changed in place.
+        train: (N, L) windows of token numbers, 0 the padding.
+        valid: (M, L) windows.
+        recipe: how.
+        folder: where checkpoints go; ``None`` keeps none.
+        identity: plain values that say whose checkpoints these are, saved with them.
+        save_seconds: a checkpoint is written at the end of an epoch, and when this much time has passed.
+        team: the processes that train this run together; only the first one has a folder.
+        mask_gradients: changes the gradients of an update in place, before they are shortened: to hold parts still.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        train: Tensor,
+        valid: Tensor,
+        recipe: Recipe,
+        folder: CheckpointFolder | None = None,
+        identity: dict[str, Any] | None = None,
+        save_seconds: float = SAVE_SECONDS,
+        team: Team = ALONE,
+        mask_gradients: Callable[[dict[str, Tensor]], None] | None = None,
+    ) -> None:
+        self.model, self.train, self.valid, self.recipe = model, train, valid, recipe
+        self.folder, self.identity, self.save_seconds = folder, identity or {}, save_seconds
+        self.mask_gradients = mask_gradients
+        self.team = team
+        self.optimizer = optimizer_named(recipe.optimizer, recipe.lr, recipe.weight_decay)
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}  # the parameters of the best epoch
+        self.pass_updates = -(-len(train) // recipe.batch)  # updates of a pass over the text
+        self.epoch_updates = recipe.round_updates or self.pass_updates
+        self.planned = self.epoch_updates * recipe.epochs
+        self._order: tuple[int, Tensor] = (-1, train)  # an epoch and its order
+        self._consistent = True
+
+    def run(self, on_step: OnStep | None = None) -> None:
+        """Train to the last epoch, or until early stopping ends it.
+
+        Raises:
+            Diverged: a loss or a gradient is not finite; the last good checkpoint stands.
+            Stopped: ``on_step`` raised it; a checkpoint was written first.
+            WriteError: a checkpoint could not be written.
+        """
+        started, before = time.monotonic(), self.progress.seconds
+        saved = started
+
+        def step(told: str = "") -> None:
+            self.progress.seconds = before + time.monotonic() - started
+            if on_step:
+                self.team.ask(lambda: on_step(self.progress.updates, self.planned, told))
+
+        try:
+            while not self.finished():
+                if self._epoch_is_full():
+                    self._end_epoch(step)
+                    saved = time.monotonic()
+                else:
+                    self._update()
+                    step(self._told(before, started))
+                    if time.monotonic() - saved > self.save_seconds:
+                        self.save()
+                        saved = time.monotonic()
+            self.team.asked = None  # too late to stop what is done
+        except (Stopped, KeyboardInterrupt):
+            if self._consistent:
+                self.save()
+            if self.team.agreed:
+                self.team.barrier()  # nobody goes before the first process has saved
+            raise
+
+    def finished(self) -> bool:
+        """Return whether there is nothing left to do."""
+        progress = self.progress
+        return len(progress.history) >= self.recipe.epochs or progress.waited >= self.recipe.patience
+
+    def save(self, *, best: bool = False) -> None:
+        """Write a checkpoint, if this run keeps any."""
+        if self.folder:
+            self.folder.save(self.state(), self.progress.updates, best=best)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that ``restore`` needs; tensors are not copied."""
+        return {
+            **self.identity,
+            "model": self.model.parameters,
+            "optimizer": self.optimizer.state(),
+            "progress": vars(self.progress),
+        }
+
+    def restore(self, state: dict[str, Any], best: dict[str, Any] | None = None) -> None:
+        """Go back to where ``state`` was taken; the identity is the caller's to compare.
+
+        Args:
+            state: of the last checkpoint.
+            best: of the best one.  A kill between the two leaves it an epoch behind, and then ``state`` is the best; if
+                it is lost, the best of what is still to come takes its place.
+        """
+        for name, tensor in state["model"].items():
+            self.model.parameters[name].copy_(tensor)
+        self.optimizer.restore(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        progress = self.progress
+        if progress.best_epoch == 0:
+            self.best = {}
+        elif best is not None and best["progress"]["best_epoch"] == progress.best_epoch:
+            self.best = dict(best["model"])
+        elif progress.best_epoch * self.epoch_updates == progress.updates:
+            self.best = dict(state["model"])
+        else:
+            self.best, progress.best_loss, progress.best_epoch, progress.best_score = {}, math.inf, 0, {}
+
+    def _epoch_is_full(self) -> bool:
+        return self.progress.updates >= self.epoch_updates * (len(self.progress.history) + 1)
+
+    def _update(self) -> None:
+        """Make one update: the gradient of the next batch, shortened, and the optimiser's step."""
+        recipe, update = self.recipe, self.progress.updates
+        epoch = update // self.pass_updates
+        batch = self._batch(epoch, update % self.pass_updates)
+        loss, gradients, targets = self._gradients(batch, update)
+        if self.mask_gradients:
+            self.mask_gradients(gradients)
+        length = math.sqrt(math.fsum(float(gradient.square().sum()) for gradient in gradients.values()))
+        if not (math.isfinite(loss) and math.isfinite(length)):
+            raise Diverged(update + 1, torch.tensor([row["train_loss"] for row in self.progress.history]))
+        longest = recipe.longest_gradient(epoch)
+        if length > longest:
+            for gradient in gradients.values():
+                gradient.mul_(longest / (length + 1e-6))  # the 1e-6 as in torch.nn.utils.clip_grad_norm_
+        self._consistent = False
+        self.optimizer.lr = recipe.rate(update, self.planned)
+        self.optimizer.update(self.model.parameters, gradients)
+        self._note(loss, len(batch), targets, length)
+        self.progress.updates += 1
+        self._consistent = True
+
+    def _batch(self, epoch: int, number: int) -> Tensor:
+        """Return the numbered batch of an epoch: (B, L)."""
+        if self._order[0] != epoch:
+            self._order = epoch, shuffled(self.recipe.seed, epoch, len(self.train))
+        return self.train[self._order[1][number * self.recipe.batch : (number + 1) * self.recipe.batch]]
+
+    def _gradients(self, batch: Tensor, update: int) -> tuple[float, dict[str, Tensor], int]:
+        """Return the mean loss of a batch, its gradients, and its number of targets; all over the whole team."""
+        inputs, targets = batch[:, :-1], batch[:, 1:]
+        count = int((targets != 0).sum())
+        total, gradients = 0.0, dict[str, Tensor]()
+        mine = self.team.rows(len(batch))
+        for first in range(mine.start, mine.stop, ROWS_AT_ONCE):
+            rows = slice(first, min(first + ROWS_AT_ONCE, mine.stop))
+            place = Place(self.recipe.seed, update, first)
+            loss, part = self.model.gradients(inputs[rows], targets[rows], count=count, place=place)
+            total += float(loss)
+            gradients = {name: part[name] + gradients[name] for name in part} if gradients else part
+        return *self.team.summed(total, gradients, self.model.parameters), count
+
+    def _note(self, loss: float, windows: int, targets: int, length: float) -> None:
+        """Add an update to the epoch's sums: by windows, as the seed averaged, and by targets."""
+        running = self.progress.running
+        sums = {
+            "windows": windows,
+            "targets": targets,
+            "loss_windows": loss * windows,
+            "loss_targets": loss * targets,
+            "lengths": length,
+        }
+        for name, value in sums.items():
+            running[name] = running.get(name, 0.0) + value
+
+    def _end_epoch(self, step: Callable[[str], None]) -> None:
+        """Judge the validation windows, write down the epoch, and save."""
+        found = evaluate(self.model, self.valid, self.recipe.batch, lambda: step("validating"), self.team)
+        progress, running = self.progress, self.progress.running
+        if not math.isfinite(found.loss):
+            raise Diverged(progress.updates, torch.tensor([row["train_loss"] for row in progress.history]))
+        progress.history.append(
+            {
+                "epoch": len(progress.history) + 1,
+                "updates": progress.updates,
+                "train_loss": running["loss_windows"] / running["windows"],
+                "train_loss_token": running["loss_targets"] / running["targets"],
+                "val_loss": found.loss_batch_mean,
+                "val_loss_token": found.loss,
+                "val_accuracy": found.accuracy,
+                "val_accuracy_batch_mean": found.accuracy_batch_mean,
+                "val_accuracy_known": found.accuracy_known,
+                "gradient_length": running["lengths"] / self.epoch_updates,
+                "train_targets": running["targets"],
+                "seconds": progress.seconds,
+            }
+        )
+        progress.running = {}
+        self._judge_progress(found)
+
+    def _judge_progress(self, judged: Score) -> None:
+        """Keep the best model without a margin, and wait for a better one with one: the seed's two rules."""
+        progress, loss = self.progress, judged.loss_batch_mean
+        best = loss < progress.best_loss
+        if best:
+            progress.best_loss, progress.best_epoch = loss, len(progress.history)
+            progress.best_score = asdict(judged)
+            self.best = {name: tensor.clone() for name, tensor in self.model.parameters.items()}
+        if loss <= progress.bar - LEAST_GAIN:
+            progress.bar, progress.waited = loss, 0
+        else:
+            progress.waited += 1
+        self.save(best=best)
+
+    def _told(self, before: float, started: float) -> str:
+        """Return a few words on how it goes."""
+        running, recipe = self.progress.running, self.recipe
+        loss = running["loss_targets"] / running["targets"]
+        epoch = len(self.progress.history) + 1
+        word = "round" if recipe.round_updates else "epoch"
+        return f"{word} {epoch} of {recipe.epochs}, loss {loss:.3f}"
+
+
+def evaluate(
+    model: LanguageModel,
+    windows: Tensor,
+    batch: int,
+    between: Callable[[], None] | None = None,
+    team: Team = ALONE,
+) -> Score:
+    """Return how a model does on windows, (N, L).
+
+    Args:
+        model: judges.
+        windows: in the order in which the batch mean counts them.
+        batch: how many windows one batch of the batch mean has.
+        between: called after each part.
+        team: shares the rows of every part; each process gets the whole score.
+    """
+    losses, hits = [], []
+    for first in range(0, len(windows), ROWS_AT_ONCE):
+        part = judged(model, windows[first : first + ROWS_AT_ONCE], team)
+        losses.append(part.losses)
+        hits.append(part.hits)
+        if between:
+            between()
+    return score(torch.cat(losses), torch.cat(hits), windows[:, 1:], batch=batch)

@@ -1,0 +1,69 @@
+"""How a language model is trained, as numbers: learning rate, clipping and stopping by update and epoch.
+
+Covers the seed documents' rules (constant rate, a clip that opens with the epochs, early stopping with a margin)
+and the schedule of the modern recipe.  Leaves out the loop: ``epochs``.
+"""
+
+import math
+from dataclasses import dataclass
+
+LEAST_GAIN = 0.001
+"""An epoch counts against early stopping unless it is better than the best by this much (seed document 001)."""
+
+WARM_UP = 0.1
+"""Share of the updates in which the one-cycle rate climbs to its peak."""
+
+LAST_SHARE = 0.01
+"""Share of the peak at which the one-cycle rate ends."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides an update, beside model, text and seed.
+
+    ``clip`` is ``seed`` (0.5, from the 11th epoch 1.0, from the 31st 2.0), ``none``, or a number.  ``round_updates``
+    cuts a run by updates instead of passes over the text: ``epochs`` then counts rounds of so many updates, each
+    judged like an epoch; the order of the windows and the seed's clip still go by passes.
+    """
+
+    epochs: int
+    batch: int
+    lr: float
+    seed: int = 0
+    schedule: str = "constant"
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip: str = "seed"
+    patience: int = 10
+    round_updates: int = 0
+
+    def rate(self, update: int, planned: int) -> float:
+        """Return the learning rate of an update, counted from 0.
+
+        ``constant``, or ``one-cycle``: a straight climb, then half a cosine down.
+        """
+        if self.schedule == "constant":
+            return self.lr
+        climb = max(1.0, WARM_UP * planned)
+        if update < climb:
+            return self.lr * (update + 1) / (climb + 1)
+        way = (update - climb) / max(1.0, planned - climb)
+        return self.lr * (LAST_SHARE + (1 - LAST_SHARE) * (1 + math.cos(math.pi * way)) / 2)
+
+    def longest_gradient(self, epoch: int) -> float:
+        """Return the length to which a gradient is shortened in an epoch, counted from 0."""
+        if self.clip == "none":
+            return math.inf
+        if self.clip == "seed":
+            return 0.5 if epoch < 10 else 1.0 if epoch < 30 else 2.0
+        return float(self.clip)
+
+
+def square_root_rate(batch: int, *, base: float = 1e-4, base_batch: int = 32) -> float:
+    """Return the seed documents' learning rate for a batch: it grows with the root of the batch.
+
+    Example:
+        >>> round(square_root_rate(2048), 6)
+        0.0008
+    """
+    return base * math.sqrt(batch / base_batch)

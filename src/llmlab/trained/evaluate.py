@@ -1,0 +1,142 @@
+"""``llmlab baseline evaluate CHECKPOINT``: a trained model judged again.
+
+Question: what is the model in this file worth, on the text that it was trained for, or on another one?
+
+Covers everything that chapter 3 reports of the same parameters, and a comparison with what the run itself wrote
+down.  But: how the model came to be is the run's own entry.
+"""
+
+import time
+
+from llmlab.lm import figures, outcome, tables
+from llmlab.lm.restored import Restored, restored
+from llmlab.lm.task import Task
+from llmlab.lm.training import TRAIN_SAMPLE
+from llmlab.measure.score import Score, perplexity
+from llmlab.report.result import Cell, Column, Result, Scalar, Table, counted, rounded
+from llmlab.settings import EvaluateSettings
+from llmlab.train.epochs import ROWS_AT_ONCE, evaluate
+from llmlab.train.fit import OnStep
+from llmlab.trained.opening import check_finite, count, judged_on, the_model
+
+WHY = (
+    "A checkpoint is a file of numbers. What is the model in it worth: does it still reach what its run wrote down, "
+    "and what does it reach on another text?"
+)
+HOW = (
+    "The model reads every validation window from an empty context, without dropout and in fp32, and is scored on each "
+    "next word but padding. The same windows are scored by counting on the training text. On another text the model "
+    "keeps its own words; all others are <unk> to it."
+)
+
+
+def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
+    """Judge the model of a checkpoint.
+
+    Args:
+        settings: the options.
+        on_step: called after each part of the windows with its number, the number planned, and a few words.
+
+    Raises:
+        LlmlabError: checkpoint or text cannot be used.
+    """
+    found = restored(settings.checkpoint)
+    task = judged_on(found, settings)
+    own = task.text.digest == found.text
+    sample = task.text.train[:TRAIN_SAMPLE]
+    step = _Steps(on_step, len(task.text.valid), len(sample) if own else 0)
+    start = time.perf_counter()
+    score = evaluate(found.model, task.text.valid, settings.batch, step.next)
+    seconds = time.perf_counter() - start
+    check_finite(score, settings.checkpoint)
+    headline = outcome.of_score(task, score)
+    if own:
+        headline["train_loss_no_dropout"] = evaluate(found.model, sample, settings.batch, step.next).loss
+    metrics: dict[str, Scalar] = {"parameters": count(found), "epochs": len(found.history), **headline}
+    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | outcome.of_text(task, score)
+    name, shown = tables.named(found.settings), [the_model(found), tables.text_read(task)]
+    shown.append(tables.meaning(task, score, name, _which(found, own)))
+    written = written_down(found, score) if own and found.history else None
+    if written:
+        shown.append(written)
+        metrics["recorded_val_loss_token"] = found.history[-1]["val_loss_token"]
+    return Result(
+        settings.experiment,
+        settings.document(),
+        WHY,
+        HOW,
+        metrics=metrics,
+        summary=_summary(found, task, score, own),
+        tables=[*shown, tables.by_position(score)],
+        figures=[figures.loss_by_position(score, name)],
+        samples={key: rounded([value]) for key, value in headline.items()},
+    )
+
+
+class _Steps:
+    """Counts the parts of the windows that are judged, for whoever watches."""
+
+    def __init__(self, on_step: OnStep | None, *windows: int) -> None:
+        self.on_step, self.done = on_step, 0
+        self.planned = sum(-(-number // ROWS_AT_ONCE) for number in windows)
+
+    def next(self) -> None:
+        self.done += 1
+        if self.on_step:
+            self.on_step(self.done, self.planned, "judging")
+
+
+def written_down(found: Restored, score: Score) -> Table:
+    """Return what the run wrote down of its last finished epoch beside what is measured now."""
+    last = found.history[-1]
+    now = {"val_loss_token": score.loss, "val_accuracy": score.accuracy, "val_accuracy_known": score.accuracy_known}
+    names = {
+        "val_loss_token": "loss per token",
+        "val_accuracy": "accuracy",
+        "val_accuracy_known": "accuracy of known",
+    }
+    rows: list[list[Cell]] = [[names[key], last[key], value, value - last[key]] for key, value in now.items()]
+    return Table(
+        "written_down",
+        "Beside what the run wrote down",
+        [Column("what", "text"), Column("then"), Column("now"), Column("differs", digits=6)],
+        rows,
+        f"Then is the end of epoch {len(found.history)}. A checkpoint taken within an epoch is a few updates further, "
+        "and another machine or another number of threads rounds differently; otherwise the two are equal.",
+    )
+
+
+def _which(found: Restored, own: bool) -> str:
+    after = f"The model is that of the checkpoint, after {counted(len(found.history), 'epoch')}"
+    return f"{after}; its run chose its best epoch on this very text." if own else f"{after} on another text."
+
+
+def _summary(found: Restored, task: Task, score: Score, own: bool) -> list[str]:
+    counting = task.references["kneser_ney_3"]
+    told = [
+        f"{tables.named(found.settings)} with {count(found):,} parameters has a validation perplexity of "
+        f"{score.ppl:.2f} per token on {task.name}; counting with Kneser–Ney reaches {counting.ppl:.2f}, a bigram "
+        f"{task.references['bigram'].ppl:.2f}, token frequencies {task.references['unigram'].ppl:.2f}.",
+        f"Accuracy {score.accuracy:.1%}, without the targets that are <unk> {score.accuracy_known:.1%}; always naming "
+        f"the commonest token has {task.references['majority'].accuracy:.1%}.",
+    ]
+    recovered = task.context_recovered(score.loss)
+    if recovered is not None and task.bayes_loss is not None:
+        told.insert(
+            1,
+            f"Whoever knows this language reaches {perplexity(task.bayes_loss):.2f}; of what context can give beyond "
+            f"the last word the model has {recovered:.0%}.",
+        )
+    if own and found.history:
+        differs = abs(score.loss - found.history[-1]["val_loss_token"])
+        told.append(
+            "It is what the run wrote down, to the last digit."
+            if differs == 0
+            else f"The run wrote down a loss of {found.history[-1]['val_loss_token']:.4f}; it differs by {differs:.1e}."
+        )
+    if not own:
+        told.append(
+            f"The text is not the one that the model was trained on ({found.settings.data}): {score.unknown_share:.1%} "
+            "of its targets are <unk> to the model, and counting was done on this text."
+        )
+    return [*told, *task.notes]

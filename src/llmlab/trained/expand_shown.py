@@ -1,0 +1,232 @@
+"""From trained arms of a context expansion to tables, a picture and verdicts.
+
+Each verdict looks at numbers; none is written in by hand.  Leaves out training.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from llmlab.measure.score import Score, perplexity
+from llmlab.measure.stats import mean_interval
+from llmlab.model.expanded import count
+from llmlab.model.new_llm import ContextVectorLM
+from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Role, Table, Verdict, counted, rounded
+from llmlab.trained.expanding import Arm, Growth
+
+Arms = Mapping[str, Sequence[Arm]]
+
+CLAIMS = {
+    "EX-1": "Pattern A freezes the base and trains only the new context numbers.",
+    "EX-2": "Pattern B trains the whole of the larger model.",
+    "EX-3": "New weights at zero keep the model stable.",
+}
+"""What seed document 003 and its code say, in our words."""
+
+STABLE = 0.01
+"""A perplexity that grew by less than this share is one that was kept."""
+
+ONE = 1e-4
+"""New numbers whose weights differ by less than this are one number; weights that learn differ by a hundred times."""
+
+TOLD = {
+    "continue": "no expansion",
+    "B": "new weights 0, all trains",
+    "A": "new weights 0, old context held still",
+    "random": "new rows random",
+    "preserving": "new rows random, a LayerNorm of their own",
+    "scratch": "started anew at the larger size",
+}
+ROLES: dict[str, Role] = {"continue": "before", "B": "series", "random": "winner", "preserving": "foot"}
+"""The arms in the picture: A lies on B or above it, and scratch would leave no height for the others."""
+
+
+def compared(model: ContextVectorLM, score: Score, arms: Arms) -> Table:
+    """Return the arms beside the base: size, what trains, perplexity before and after."""
+    rows: list[list[Cell]] = [
+        ["base", "as it was", model.size.context, model.size.parameters(), None, None, score.ppl, None]
+    ]
+    for name, found in arms.items():
+        start, end = (fmean(values) for values in zip(*(ends(arm) for arm in found), strict=True))
+        arm = found[0]
+        rows.append([name, TOLD[name], arm.context, arm.parameters, arm.trained, start, end, end / score.ppl - 1])
+    columns = [
+        Column("arm", "text"),
+        Column("what it is", "text"),
+        Column("context", "integer"),
+        Column("parameters", "integer"),
+        Column("trained", "integer"),
+        Column("PPL before", digits=2),
+        Column("PPL after", digits=2),
+        Column("beside base", "share"),
+    ]
+    first = next(iter(arms.values()))
+    return Table(
+        "arms",
+        "Ways to a longer context",
+        columns,
+        rows,
+        "Validation perplexity per token, before the first and after the last of "
+        f"{counted(first[0].updates[-1], 'update')}{_means(first)}. To judge an expansion, compare it with continue, "
+        "which trained as long; scratch has made these updates only.",
+    )
+
+
+def ends(arm: Arm) -> tuple[float, float]:
+    """Return the perplexity of an arm before and after."""
+    return perplexity(arm.losses[0]), arm.score.ppl
+
+
+def growth_of_old(grown: Growth) -> Table:
+    """Return by how much the old numbers grow: by arithmetic, and measured."""
+    rows: list[list[Cell]] = [
+        ["expected, were their mean 0", grown.simple],
+        ["expected, with their mean", grown.exact],
+        ["measured at the first token", grown.first],
+        ["measured over all tokens", grown.all],
+    ]
+    return Table(
+        "growth",
+        "By how much zeros in a LayerNorm raise the old numbers",
+        [Column("deviation of the old numbers, after / before", "text"), Column("factor")],
+        rows,
+        "New weights 0, before any update. The expectation holds at the first token, where the new numbers are 0; "
+        "later they have become a constant, which the gates carry on.",
+    )
+
+
+def new_numbers(model: ContextVectorLM, arms: Arms) -> list[Table]:
+    """Return what became of the new numbers and of the old weights; nothing without an expansion."""
+    rows: list[list[Cell]] = []
+    for name, found in arms.items():
+        if found[0].apart is not None:
+            moved = max(arm.old_moved or 0.0 for arm in found)
+            apart = max(arm.apart or 0.0 for arm in found)
+            rows.append(
+                [name, found[0].context - model.size.context, apart, fmean(arm.rank or 0 for arm in found), moved]
+            )
+    columns = [
+        Column("arm", "text"),
+        Column("new numbers", "integer"),
+        Column("farthest apart", digits=6),
+        Column("effective rank", digits=2),
+        Column("old weights moved", digits=6),
+    ]
+    caption = (
+        "Farthest apart: the largest difference between the same weight of any two new numbers, 0 or a rounding if all "
+        "of them are one. Effective rank: in how many directions their values vary over validation tokens. Old weights "
+        "moved: the largest change of a weight that reads, writes or normalises an old number, 0 if they were held "
+        "still."
+    )
+    return [Table("new_numbers", "What became of the new numbers", columns, rows, caption)] if rows else []
+
+
+def over_seeds(arms: Arms) -> list[Table]:
+    """Return perplexities with intervals, and each arm's difference from ``continue`` seed by seed."""
+    if len(next(iter(arms.values()))) < 2:
+        return []
+    rows: list[list[Cell]] = []
+    for name, found in arms.items():
+        values = [arm.score.ppl for arm in found]
+        rows.append([f"PPL {name}", *_interval(values)])
+        if "continue" in arms and name != "continue":
+            beside = [arm.score.ppl - other.score.ppl for arm, other in zip(found, arms["continue"], strict=True)]
+            rows.append([f"{name} minus continue", *_interval(beside)])
+    columns = [Column("after the last update", "text"), Column("n", "integer")]
+    columns += [Column(name, digits=3) for name in ("mean", "95 % low", "95 % high")]
+    return [Table("over_seeds", "Over seeds", columns, rows, "The interval is of the mean (Student's t).")]
+
+
+def _interval(values: list[float]) -> list[Cell]:
+    told = mean_interval(values)
+    return [len(values), told[""], told.get("_low"), told.get("_high")]
+
+
+def curves(score: Score, arms: Arms) -> Figure:
+    """Return the validation loss of the arms by update, beside that of the base."""
+    marks = [
+        Mark(
+            "line",
+            ROLES[name],
+            [float(update) for update in found[0].updates],
+            rounded(_mean_losses(found)),
+            legend=name,
+        )
+        for name, found in arms.items()
+        if name in ROLES
+    ]
+    marks.append(Mark("level", "other", [], [score.loss], legend="base"))
+    told = "; ".join(
+        f"{name} from {losses[0]:.3f} to {losses[-1]:.3f}"
+        for name, losses in ((name, _mean_losses(found)) for name, found in arms.items())
+    )
+    return Figure(
+        "curve",
+        "Loss after expanding",
+        f"Validation loss per token in nats; the base has {score.loss:.3f}. {told}. A and scratch are left out of the "
+        "picture.",
+        "update",
+        "loss (nats)",
+        marks,
+        after="arms",
+    )
+
+
+def _mean_losses(found: Sequence[Arm]) -> list[float]:
+    return [fmean(losses) for losses in zip(*(arm.losses for arm in found), strict=True)]
+
+
+def _means(found: Sequence[Arm]) -> str:
+    return f", mean of {counted(len(found), 'seed')}" if len(found) > 1 else ""
+
+
+def findings(model: ContextVectorLM, score: Score, grown: Growth, arms: Arms) -> list[Finding]:
+    """Judge the plan of seed document 003 by the arms that were trained; it says nothing of sizes, so any decides."""
+    found: list[Finding] = []
+    if "A" in arms:
+        found.append(_pattern_a(model, arms["A"]))
+    if "B" in arms:
+        found.append(_pattern_b(arms["B"], arms.get("continue")))
+        found.append(_stability(score, grown, arms["B"]))
+    return found
+
+
+def _pattern_a(model: ContextVectorLM, found: Sequence[Arm]) -> Finding:
+    arm, moved = found[0], max(one.old_moved or 0.0 for one in found)
+    old = model.size.context
+    new = count(model.size, old, arm.context)
+    verdict: Verdict = "refuted" if moved > 0 else "supported" if arm.trained == new else "refined"
+    evidence = (
+        f"weights of the old context moved by {moved:g}; but {arm.trained:,} of {arm.parameters:,} parameters train, "
+        f"and only {new:,} of them belong to the {arm.context - old} new numbers: embedding, output and the rest of "
+        "the stack train too"
+    )
+    return Finding("EX-1", CLAIMS["EX-1"], verdict, evidence)
+
+
+def _pattern_b(found: Sequence[Arm], control: Sequence[Arm] | None) -> Finding:
+    arm, apart = found[0], max(one.apart or 0.0 for one in found)
+    one_number = apart < ONE
+    whole = arm.trained == arm.parameters
+    evidence = (
+        f"all of {arm.parameters:,} parameters train" if whole else f"{arm.trained:,} of {arm.parameters:,} train"
+    )
+    evidence += f"; the new numbers' weights are at most {apart:g} apart, the effective rank of their values is "
+    evidence += f"{fmean(one.rank or 0.0 for one in found):.2f}"
+    if control:
+        evidence += (
+            f"; PPL {fmean(one.score.ppl for one in found):.2f} beside {fmean(one.score.ppl for one in control):.2f} "
+            "after as many updates without expanding"
+        )
+    verdict: Verdict = "refuted" if not whole else "refined" if one_number else "supported"
+    return Finding("EX-2", CLAIMS["EX-2"], verdict, evidence)
+
+
+def _stability(score: Score, grown: Growth, found: Sequence[Arm]) -> Finding:
+    start, apart = perplexity(found[0].losses[0]), max(one.apart or 0.0 for one in found)
+    kept, one_number = start < (1 + STABLE) * score.ppl, apart < ONE
+    evidence = (
+        f"before any update PPL {start:.2f} instead of {score.ppl:.2f} ({start / score.ppl - 1:+.1%}), the old numbers "
+        f"grown by {grown.all:.2f}; and the new numbers {'stay one' if one_number else 'come apart'}"
+    )
+    verdict: Verdict = "refuted" if not kept else "refined" if one_number else "supported"
+    return Finding("EX-3", CLAIMS["EX-3"], verdict, evidence)

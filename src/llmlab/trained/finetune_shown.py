@@ -1,0 +1,218 @@
+"""From fine-tuned models to tables, a picture and a verdict.
+
+Leaves out training.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from llmlab.lm.restored import Restored
+from llmlab.lm.tables import shown_epochs
+from llmlab.measure.score import Score, perplexity
+from llmlab.measure.stats import mean_interval
+from llmlab.model.new_llm import Size
+from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Table, Verdict, counted, rounded
+from llmlab.settings import FinetuneSettings
+from llmlab.trained.finetuning import Dialogue, Tuned
+
+Arms = Mapping[str, Sequence[Tuned]]
+
+CLAIMS = {"BL-31": "The next step is to fine-tune the trained model on DailyDialog."}
+"""What seed document 001 plans, in our words."""
+
+SEED_PLAN = Size(embedding=256, hidden=1024, context=512, layers=11)
+"""The sizes that the seed's code for dialogues builds: its own defaults, not those of the trained model."""
+
+BETTER = 0.01
+"""A perplexity lower by less than this share is not called better."""
+
+FORGOTTEN = 0.05
+"""A perplexity on the original text that grew by more than this share is a limit worth naming."""
+
+
+def compared(text: Dialogue, arms: Arms) -> Table:
+    """Return what predicts the new text how well, from counting to the floor."""
+    rows: list[list[Cell]] = []
+    for key, name in (("unigram", "unigram"), ("bigram", "bigram"), ("kneser_ney_3", "Kneser–Ney 3-gram")):
+        found = text.references[key]
+        rows.append([name, None, found.ppl, found.accuracy, found.accuracy_known])
+    zero_shot = arms["pretrained"][0].start
+    rows.append(["base, untouched", 0, zero_shot.ppl, zero_shot.accuracy, zero_shot.accuracy_known])
+    for name, runs in arms.items():
+        scores = [run.score for run in runs]
+        rows.append(
+            [
+                name,
+                int(runs[0].history[runs[0].best_epoch - 1]["updates"]),
+                fmean(score.ppl for score in scores),
+                fmean(score.accuracy for score in scores),
+                fmean(score.accuracy_known for score in scores),
+            ]
+        )
+    if text.floor is not None:
+        rows.append(["Bayes (floor)", None, perplexity(text.floor), None, None])
+    columns = [
+        Column("what predicts", "text"),
+        Column("updates", "integer"),
+        Column("PPL", digits=2),
+        Column("accuracy", "share"),
+        Column("accuracy of known", "share"),
+    ]
+    return Table(
+        "arms",
+        f"On the new text: {text.text.name}",
+        columns,
+        rows,
+        f"All on the same {zero_shot.targets:,} validation targets, per token; counting has read the new text's "
+        "training lines. The trained models are those of their best epoch, chosen on this very validation text.",
+    )
+
+
+def by_epoch(arms: Arms) -> Table:
+    """Return the validation perplexity of the first seed of both arms, epoch by epoch."""
+    first = {name: runs[0] for name, runs in arms.items()}
+    longest = max(first.values(), key=lambda run: len(run.history))
+    rows: list[list[Cell]] = [[0, 0, *(run.start.ppl for run in first.values())]]
+    for number in shown_epochs(len(longest.history), longest.best_epoch):
+        ppls: list[Cell] = [
+            perplexity(run.history[number - 1]["val_loss_token"]) if number <= len(run.history) else None
+            for run in first.values()
+        ]
+        rows.append([number, int(longest.history[number - 1]["updates"]), *ppls])
+    best = ", ".join(f"{name} {run.best_epoch}" for name, run in first.items())
+    columns = [Column("epoch", "integer"), Column("updates", "integer")]
+    return Table(
+        "epochs",
+        "Epoch by epoch",
+        [*columns, *(Column(f"PPL {name}", digits=2) for name in first)],
+        rows,
+        f"Validation perplexity per token at equal updates; epoch 0 is before the first. Best epochs: {best}.",
+    )
+
+
+def forgotten(base: Restored, before: Score | None, arms: Arms) -> list[Table]:
+    """Return the perplexity on the original text before and after; nothing where that is not here."""
+    if before is None:
+        return []
+    rows: list[list[Cell]] = [["base", before.ppl, None]]
+    for name, runs in arms.items():
+        ppl = fmean(perplexity(run.original or 0.0) for run in runs)
+        rows.append([name, ppl, ppl / before.ppl - 1])
+    return [
+        Table(
+            "forgotten",
+            f"What is left of the original text: {base.settings.data}",
+            [Column("model", "text"), Column("PPL", digits=2), Column("beside base", "share")],
+            rows,
+            f"Validation perplexity per token, {before.targets:,} targets. scratch never read this text.",
+        )
+    ]
+
+
+def words(base: Restored, text: Dialogue) -> Table:
+    """Return what the one vocabulary costs on the new text."""
+    size = len(base.vocabulary.numbers)
+    rows: list[list[Cell]] = [
+        ["the checkpoint's", size, text.unknown],
+        ["the text's own, of at most that size", text.shared, text.unknown_own],
+    ]
+    columns = [Column("vocabulary", "text"), Column("of the model's words", "integer"), Column("<unk> share", "share")]
+    return Table(
+        "words",
+        "One vocabulary",
+        columns,
+        rows,
+        "Among the words and ends of the validation lines. With a vocabulary of its own fewer words may be unknown, "
+        f"but only {text.same_number:,} of the {size:,} words would keep their numbers, and what the others learned "
+        "would stand under wrong ones.",
+    )
+
+
+def written(found: Sequence[tuple[str, str, str]]) -> list[Table]:
+    """Return the completions; nothing where the model writes none."""
+    rows: list[list[Cell]] = [[prompt, name, words or "(ends at once)"] for prompt, name, words in found]
+    columns = [Column("prompt", "token"), Column("model", "text"), Column("the likeliest words", "token")]
+    caption = "Always the likeliest next word, up to 30, or to the end of the line; the first seed of each arm."
+    return [Table("completions", "How they go on", columns, rows, caption)] if rows else []
+
+
+def over_seeds(samples: Mapping[str, list[float]]) -> list[Table]:
+    """Return mean and interval of what was trained, if there are several seeds."""
+    if len(samples["val_ppl_pretrained"]) < 2:
+        return []
+    pairs = zip(samples["val_ppl_pretrained"], samples["val_ppl_scratch"], strict=True)
+    rows: list[list[Cell]] = []
+    for name, values in {**samples, "pretrained minus scratch": [ours - fresh for ours, fresh in pairs]}.items():
+        told = mean_interval(values)
+        rows.append([name, len(values), told[""], told.get("_low"), told.get("_high")])
+    ends = [Column(name, digits=3) for name in ("mean", "95 % low", "95 % high")]
+    columns = [Column("metric", "token"), Column("n", "integer"), *ends]
+    return [Table("over_seeds", "Over seeds", columns, rows, "The interval is of the mean (Student's t).")]
+
+
+def curves(text: Dialogue, arms: Arms) -> Figure:
+    """Return the validation loss of both arms by epoch, the first seed's."""
+    pretrained, scratch = (arms[name][0] for name in ("pretrained", "scratch"))
+    losses = [pretrained.start.loss, *(row["val_loss_token"] for row in pretrained.history)]
+    fresh = [row["val_loss_token"] for row in scratch.history]
+    marks = [
+        Mark("line", "series", [float(epoch) for epoch in range(len(losses))], rounded(losses), legend="pretrained"),
+        Mark("line", "winner", [epoch + 1.0 for epoch in range(len(fresh))], rounded(fresh), legend="scratch"),
+        Mark("level", "other", [], [text.references["kneser_ney_3"].loss], legend="Kneser–Ney 3-gram"),
+    ]
+    told = ""
+    if text.floor is not None:
+        marks.append(Mark("level", "floor", [], [text.floor], legend="Bayes floor"))
+        told = f", the Bayes floor {text.floor:.3f}"
+    return Figure(
+        "curve",
+        "Pretrained and from scratch",
+        f"Validation loss per token in nats: pretrained {losses[0]:.3f} before and {losses[-1]:.3f} after "
+        f"{counted(len(losses) - 1, 'epoch')}, scratch {fresh[0]:.3f} after one and {fresh[-1]:.3f} after "
+        f"{len(fresh)}; Kneser–Ney has {text.references['kneser_ney_3'].loss:.3f}{told}.",
+        "epoch",
+        "loss (nats)",
+        marks,
+        after="epochs",
+    )
+
+
+def head_start(pretrained: Tuned, scratch: Tuned) -> str:
+    """Return in a sentence how long a fresh model needs for what the pretrained one has after its first epoch."""
+    bar = pretrained.history[0]["val_loss_token"]
+    there = next((number for number, row in enumerate(scratch.history, 1) if row["val_loss_token"] <= bar), None)
+    told = f"What the pretrained model has after one epoch, {perplexity(bar):.2f}, the fresh one "
+    if there is None:
+        return told + f"does not reach in {counted(len(scratch.history), 'epoch')}."
+    return told + f"reaches after {counted(there, 'epoch')}."
+
+
+def findings(
+    settings: FinetuneSettings, base: Restored, text: Dialogue, before: Score | None, arms: Arms
+) -> list[Finding]:
+    """Judge the plan of seed document 001, if this is it: a model of WikiText-2, fine-tuned on DailyDialog."""
+    if (base.settings.data, settings.data) != ("wikitext-2", "dailydialog"):
+        return []
+    pretrained, scratch = (fmean(arm.score.ppl for arm in arms[name]) for name in ("pretrained", "scratch"))
+    zero_shot = arms["pretrained"][0].start
+    shapes, planned = {name: tuple(one.shape) for name, one in base.model.parameters.items()}, SEED_PLAN.shapes()
+    fit = sum(planned.get(name) == shape for name, shape in shapes.items())
+    evidence = (
+        f"not as coded: of the checkpoint's {len(shapes)} tensors {fit} fit the sizes there, so it does not load, and "
+        f"{text.same_number:,} of {len(base.vocabulary.numbers):,} words would keep their numbers; with the "
+        f"checkpoint's sizes and words all load: PPL {pretrained:.2f} beside {scratch:.2f} from scratch and "
+        f"{zero_shot.ppl:.2f} untouched; {zero_shot.unknown_share:.1%} of the targets are <unk>"
+    )
+    lost = None
+    if before:
+        after = fmean(perplexity(arm.original or 0.0) for arm in arms["pretrained"])
+        lost = after / before.ppl - 1
+        evidence += f"; on the original text PPL {before.ppl:.2f} became {after:.2f}"
+    return [Finding("BL-31", CLAIMS["BL-31"], judged(pretrained, scratch, lost), evidence)]
+
+
+def judged(pretrained: float, scratch: float, lost: float | None) -> Verdict:
+    """Return whether the step pays: refuted if pretraining does not help, refined if it costs the original text."""
+    if pretrained > (1 - BETTER) * scratch:
+        return "refuted"
+    return "refined" if lost is None or lost > FORGOTTEN else "supported"

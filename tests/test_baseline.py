@@ -1,0 +1,318 @@
+"""Chapter 3 from the command line: what it says, what it leaves on disk, how it is stopped and refused."""
+
+import json
+import math
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import LLMLAB, Done, environment, watch
+from llmlab.baseline import run
+from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.lm.restored import restored
+from llmlab.settings import BaselineSettings
+from llmlab.train.checkpoint import read
+
+Run = Callable[..., Done]
+SMALL = ("--embedding", "4", "--hidden", "8", "--context", "4", "--layers", "1", "--epochs", "2", "--batch", "256")
+TINY = {"embedding": 4, "hidden": 8, "context": 4, "layers": 1, "epochs": 2, "batch": 256}
+CONTRACT = {
+    *("parameters", "epochs", "best_epoch", "train_loss", "val_loss", "val_ppl", "val_ppl_batch_mean", "val_accuracy"),
+    *("val_accuracy_known", "unk_share", "unigram_ppl", "bigram_ppl", "tokens_per_second", "bayes_ppl"),
+    "context_recovered",
+}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run of a test leaves its checkpoints in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics that do not depend on how fast the machine is."""
+    return {name: value for name, value in metrics.items() if not name.startswith("tokens_per_second")}
+
+
+def test_the_document_has_the_contracts_metrics(run_llmlab: Run) -> None:
+    """A small run prints one document with every metric of the contract, finite, and logs it."""
+    done = run_llmlab("baseline", *SMALL, "--json")
+    metrics = done.document["metrics"]
+    assert set(metrics) >= CONTRACT
+    assert all(math.isfinite(metrics[name]) for name in CONTRACT)
+    assert metrics["bayes_ppl"] < metrics["exact_bigram_ppl"] < metrics["unigram_ppl"]
+    assert metrics["parameters"] == 132 * 4 + 8 * 8 + 8 + 132 * 8 + 132 + 12 * 8 + 12 + 2 * 4
+    assert done.document["status"] == "complete"
+    assert len(done.entries) == 1
+    assert len(list(done.folder.glob("runs/*/best.ckpt"))) == 1
+
+
+def test_seeds_give_intervals(tmp_path: Path) -> None:
+    """Two seeds are two runs: mean, interval, samples for pairing, and a checkpoint folder each."""
+    result = run(BaselineSettings(**TINY, seeds=2))
+    low, mean, high = (result.metrics[f"val_ppl{end}"] for end in ("_low", "", "_high"))
+    assert low < mean < high
+    assert len(result.samples["val_ppl"]) == 2
+    assert len(set(result.samples["val_ppl"])) == 2
+    assert "over_seeds" in {table.name for table in result.tables}
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_the_same_seed_gives_the_same_result_and_another_folder(tmp_path: Path) -> None:
+    """A second run of the same command equals the first to the bit, and touches none of its files."""
+    first = run(BaselineSettings(**TINY))
+    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.ckpt")}
+    second = run(BaselineSettings(**TINY))
+    assert without_times(first.metrics) == without_times(second.metrics)
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("updates", [3, 20, 25])
+def test_a_stopped_run_is_resumed_to_the_same_numbers(updates: int) -> None:
+    """Stopped before, at and after the end of an epoch, ``--resume auto`` ends where the straight run ends."""
+
+    def stop(update: int, planned: int, told: str = "") -> None:
+        if update >= updates:
+            raise Stopped("enough", signal.SIGTERM)
+
+    straight = run(BaselineSettings(**TINY, out=Path("straight")))
+    if updates <= 20:  # before the first validation
+        with pytest.raises(Stopped):
+            run(BaselineSettings(**TINY), stop)
+    else:
+        assert run(BaselineSettings(**TINY), stop).status == "interrupted"
+    resumed = run(BaselineSettings(**TINY, resume="auto"))
+    assert without_times(resumed.metrics) == without_times(straight.metrics)
+    assert any("Resumed at update" in sentence for sentence in resumed.summary)
+
+
+def test_an_interrupted_run_says_so(tmp_path: Path) -> None:
+    """A run stopped after its first epoch reports what it reached, with the status and the word unfinished."""
+
+    def stop(update: int, planned: int, told: str = "") -> None:
+        if update >= 21:
+            raise Stopped("enough", signal.SIGTERM)
+
+    result = run(BaselineSettings(**TINY), stop)
+    assert result.status == "interrupted"
+    assert result.metrics["epochs"] == 1
+    assert any("Unfinished" in sentence for sentence in result.summary)
+
+
+def test_more_epochs_continue_a_finished_run_of_constant_rate() -> None:
+    """A constant rate knows no end: a finished run can be taken further, and equals the long run."""
+    constant = TINY | {"schedule": "constant", "out": Path("one")}
+    run(BaselineSettings(**constant))
+    longer = run(BaselineSettings(**constant | {"epochs": 3, "resume": "auto"}))
+    straight = run(BaselineSettings(**constant | {"epochs": 3, "out": Path("two")}))
+    assert without_times(longer.metrics) == without_times(straight.metrics)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"hidden": 9}, "hidden"), ({"lr": 0.5}, "lr"), ({"seed": 1}, "seed"), ({"batch": 128}, "batch")],
+)
+def test_the_checkpoint_of_another_run_is_refused(change: dict[str, Any], word: str) -> None:
+    """A checkpoint made under other options is refused with the option's name and both values."""
+    run(BaselineSettings(**TINY, out=Path("runs/a")))
+    with pytest.raises(CheckpointError, match=word):
+        run(BaselineSettings(**TINY | change, resume="runs/a"))
+
+
+def test_a_folder_with_checkpoints_is_not_overwritten() -> None:
+    """``--out`` with a run in it is refused unless the run is to be resumed."""
+    run(BaselineSettings(**TINY, out=Path("a")))
+    with pytest.raises(SettingError, match="--resume auto"):
+        run(BaselineSettings(**TINY, out=Path("a")))
+
+
+@pytest.mark.parametrize("path", ["nowhere", "empty", "text.txt"])
+def test_what_cannot_be_resumed_is_refused(run_llmlab: Run, tmp_path: Path, path: str) -> None:
+    """A path that is not there, an empty folder, and a file that is no checkpoint: exit 4, and nothing is logged."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("no checkpoint")
+    done = run_llmlab("baseline", *SMALL, "--resume", path)
+    assert (done.code, done.entries) == (4, [])
+    assert path in done.err
+
+
+def test_resume_auto_without_a_run_starts_one(run_llmlab: Run) -> None:
+    """With nothing to resume, auto is a fresh start."""
+    assert run_llmlab("baseline", *SMALL, "--resume", "auto", "--quiet").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        *((("--layers", value), "--layers") for value in ("0", "-1", "65", "x", "9223372036854775808")),
+        *((("--hidden", value), "--hidden") for value in ("0", "100000", "nan")),
+        *((("--lr", value), "--lr") for value in ("0", "nan", "inf", "-1")),
+        *((("--dropout", value), "--dropout") for value in ("1", "-0.1", "nan")),
+        *((("--clip", value), "--clip") for value in ("0", "-1", "much", "nan", "inf")),
+        (("--batch", "0"), "--batch"),
+        (("--batch", "60000"), "--batch"),
+        (("--vocabulary", "20"), "--vocabulary"),
+        (("--length", "8"), "--length"),
+        (("--preset", "huge"), "pocket"),
+        (("--model", "bert"), "tiny-gpt2"),
+        (("--precision", "fp8"), "bf16"),
+        (("--seeds", "101"), "--seeds"),
+        (("--hidden", "8192", "--layers", "64"), "--hidden"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(run_llmlab: Run, args: tuple[str, ...], word: str) -> None:
+    """Zero, negative, huge and wordless sizes, a batch larger than the text, and windows too short: exit 2 by name."""
+    done = run_llmlab("baseline", *args)
+    assert (done.code, done.out, done.entries) == (2, "", [])
+    assert word in done.err
+    assert not (done.folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", 3), (b"one line\n", 3), (b"\xff\xfe\x00a", 3), (b"a b\nc d\ne f\n" * 20, 3)],
+    ids=["empty", "one line", "not UTF-8", "short lines"],
+)
+def test_a_text_that_cannot_be_used_is_refused(run_llmlab: Run, tmp_path: Path, content: bytes, code: int) -> None:
+    """Files without a usable line are refused by name, before anything is trained."""
+    (tmp_path / "mine.txt").write_bytes(content)
+    done = run_llmlab("baseline", *SMALL, "--data", "mine.txt", LLMLAB_CACHE=str(tmp_path / "cache"))
+    assert (done.code, done.entries) == (code, [])
+    assert "mine.txt" in done.err or "--data" in done.err
+
+
+def test_a_folder_without_train_txt_is_refused(run_llmlab: Run, tmp_path: Path) -> None:
+    """A folder must hold train.txt and valid.txt, and the message says so."""
+    (tmp_path / "mine").mkdir()
+    done = run_llmlab("baseline", *SMALL, "--data", "mine")
+    assert done.code == 3
+    assert "train.txt" in done.err
+
+
+def test_a_file_of_ones_own_trains_and_its_path_stays_private(run_llmlab: Run, tmp_path: Path) -> None:
+    """A text file trains; the entry and the command name it by its last name only."""
+    lines = [f"the {a} sees the {b} every {c} day" for a in "xyz" for b in "uvw" for c in "rst"] * 12
+    (tmp_path / "secret-place").mkdir()
+    (tmp_path / "secret-place" / "mine.txt").write_text("\n".join(lines), "utf-8")
+    path = str(tmp_path / "secret-place" / "mine.txt")
+    done = run_llmlab("baseline", *SMALL, "--batch", "16", "--length", "12", "--json", "--data", path)
+    assert done.code == 0, done.err
+    assert done.document["settings"]["data"] == "path: mine.txt"
+    assert "--data PATH" in done.document["command"]
+    assert "secret-place" not in "".join(page.read_text("utf-8") for page in done.entries[0].iterdir())
+
+
+def test_wikitext_without_network_says_the_way_out(run_llmlab: Run) -> None:
+    """Offline and without the corpus: exit 5 within seconds, and what to do."""
+    done = run_llmlab("baseline", "--preset", "seed", "--offline", LLMLAB_DATA=None)
+    assert (done.code, done.entries) == (5, [])
+    assert "--data" in done.err
+
+
+def test_a_rate_that_is_too_high_diverges_with_exit_6(run_llmlab: Run) -> None:
+    """A run whose numbers leave the finite ends with status diverged, exit 6 and an entry that says so."""
+    done = run_llmlab("baseline", *SMALL, "--json", "--optimizer", "sgd", "--lr", "1000", "--clip", "none")
+    assert done.code == 6
+    assert done.document["status"] == "diverged"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    """Stopped by a signal, the run saves a checkpoint, prints the line that resumes it, and the line works."""
+    process = started(tmp_path, "--epochs", "2000", "--json")
+    wait_for_checkpoint(tmp_path)
+    process.send_signal(number)
+    out, err = (stream.decode() for stream in process.communicate(timeout=60))
+    done = watch(Done(process.returncode, out, err, tmp_path), ["--json"])
+    assert done.code == 128 + number
+    assert "--resume auto" in done.err
+    assert json.loads(out)["status"] == "interrupted"
+    newest = max((tmp_path / "runs").rglob("update-*.ckpt"))
+    assert f"after update {read(newest)['progress']['updates']:,} of" in done.err
+
+
+def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -> None:
+    """Killed with SIGKILL at six moments and resumed each time, the run ends in the same numbers: difference 0.0."""
+    options = ("--epochs", "12", "--save-minutes", "1e-9", "--json", "--no-log")
+    process = started(tmp_path, *options, "--out", "straight")
+    straight = json.loads(process.communicate(timeout=120)[0])
+    for kill in range(6):
+        process = started(tmp_path, *options, "--out", "cut", "--resume", "auto")
+        wait_for_checkpoint(tmp_path / "cut", above=newest_update(tmp_path / "cut") + 3 + 7 * kill)
+        process.kill()
+        process.communicate(timeout=60)
+    process = started(tmp_path, *options, "--out", "cut", "--resume", "auto")
+    cut = json.loads(process.communicate(timeout=120)[0])
+    assert without_times(cut["metrics"]) == without_times(straight["metrics"])
+    ends = [read(max(folder.glob("update-*.ckpt"))) for folder in (tmp_path / "straight", tmp_path / "cut")]
+    assert max(float((ends[0]["model"][name] - ends[1]["model"][name]).abs().max()) for name in ends[0]["model"]) == 0.0
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def started(folder: Path, *args: str) -> "subprocess.Popen[bytes]":
+    """Start a small baseline run in a folder."""
+    # a run in the background of a shell would ignore Ctrl-C, and so would its children
+    return subprocess.Popen(
+        [*LLMLAB, "baseline", *SMALL, *args],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGHUP)],
+    )
+
+
+def newest_update(folder: Path) -> int:
+    """Return the number of the newest checkpoint under a folder, 0 without one."""
+    return max((int(path.stem.removeprefix("update-")) for path in folder.rglob("update-*.ckpt")), default=0)
+
+
+def wait_for_checkpoint(folder: Path, above: int = 0) -> None:
+    """Wait until a run has saved beyond an update."""
+    until = time.monotonic() + 60
+    while newest_update(folder) <= above:
+        assert time.monotonic() < until, "no checkpoint came"
+        time.sleep(0.01)
+
+
+def test_a_checkpoint_gives_the_model_back(tmp_path: Path) -> None:
+    """The model of a checkpoint folder has the settings, the words and the history of its run."""
+    result = run(BaselineSettings(**TINY, out=Path("a")))
+    back = restored(Path("a"))
+    assert back.settings.hidden == 8
+    assert len(back.history) == 2
+    assert len(back.vocabulary) == 132
+    assert back.task().valid_targets == result.metrics["val_targets"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_last_checkpoint_falls_back_and_says_so(damage: str) -> None:
+    """With the newest file damaged, the run goes on from the one before, and the summary says what was lost."""
+    run(BaselineSettings(**TINY, out=Path("a")))
+    newest = max(Path("a").glob("update-*.ckpt"))
+    content = bytearray(newest.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    newest.write_bytes(b"" if damage == "empty" else content[: 100 if damage == "cut" else None])
+    result = run(BaselineSettings(**TINY, out=Path("a"), resume="auto"))
+    assert any("updates are lost" in sentence for sentence in result.summary)
+
+
+def test_several_seeds_share_a_folder_and_are_resumed_one_by_one(tmp_path: Path) -> None:
+    """With ``--out`` each seed has its own folder in it, and a run stopped in the second seed goes on there."""
+
+    def stop(update: int, planned: int, told: str = "") -> None:
+        if update >= 40 + 25:
+            raise Stopped("enough", signal.SIGTERM)
+
+    straight = run(BaselineSettings(**TINY, seeds=2, out=Path("one")))
+    assert run(BaselineSettings(**TINY, seeds=2, out=Path("two")), stop).status == "interrupted"
+    resumed = run(BaselineSettings(**TINY, seeds=2, out=Path("two"), resume="auto"))
+    assert without_times(resumed.metrics) == without_times(straight.metrics)
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {"seed0", "seed1"}

@@ -1,0 +1,236 @@
+"""The folder of a run's checkpoints: what is kept, what is taken when the newest is damaged, and who may write."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import environment
+from faults import bytes_in
+from llmlab.disk import HIDDEN
+from llmlab.errors import CheckpointError, SettingError, WriteError
+from llmlab.train.checkpoint import CheckpointFolder, read
+from strategies_checkpoint import holding, silent, state
+
+
+def names(folder: Path) -> list[str]:
+    """Return what stands in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_last_three_and_the_best_are_kept(tmp_path: Path) -> None:
+    """After five saves the last three and the best one stand there, each whole, and nothing else."""
+    folder = holding(tmp_path / "run", 10, 20, 30, 40, 50, best=20)
+    kept = [f"update-000000{update}.ckpt" for update in (30, 40, 50)]
+    assert names(folder.folder) == ["best.ckpt", *kept]
+    assert [read(folder.folder / name)["update"] for name in kept] == [30, 40, 50]
+    assert folder.best()["update"] == 20
+    found, path = folder.latest(silent)
+    assert (found["update"], path.name) == (50, kept[-1])
+
+
+def test_what_a_dead_save_left_is_swept(tmp_path: Path) -> None:
+    """The rest of a save that was killed goes with the next lock, and with the next save."""
+    folder, rest = CheckpointFolder(tmp_path), tmp_path / f"{HIDDEN}0000beef"
+    rest.touch()
+    with folder.locked():
+        assert not rest.exists()
+        rest.touch()
+        folder.save(state(1), 1)
+        assert not rest.exists()
+
+
+def test_an_empty_place_has_no_checkpoints(tmp_path: Path) -> None:
+    """Where nothing was saved there is nothing: no folder, an empty one, one with other files or a lock."""
+    for folder in (CheckpointFolder(tmp_path / "none"), CheckpointFolder(tmp_path)):
+        assert (folder.latest(silent), folder.best(), folder.has_checkpoints()) == (None, None, False)
+        for other in ("lock", "update-1.ckpt", "update-00000001.ckpt.bak", "aside-00000001.ckpt", ".tmp-00000000"):
+            (tmp_path / other).touch()
+    assert not (tmp_path / "none").exists()
+    assert holding(tmp_path, 3).has_checkpoints()
+
+
+def test_numbers_beyond_eight_digits_are_in_order(tmp_path: Path) -> None:
+    """The newest is the one with the greatest number, not the last in the alphabet."""
+    folder = holding(tmp_path, 99_999_999, 100_000_000)
+    assert folder.latest(silent)[0]["update"] == 100_000_000
+    with pytest.raises(ValueError, match="negative"):
+        folder.save(state(1), -1)
+
+
+def test_a_damaged_newest_is_told_and_passed_over(tmp_path: Path) -> None:
+    """The newest file that is whole is taken; each damaged newer one is named with the updates lost."""
+    folder = holding(tmp_path, 100, 200, 300)
+    newest, second = (tmp_path / f"update-00000{update}.ckpt" for update in (300, 200))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    told: list[str] = []
+    assert folder.latest(told.append)[0]["update"] == 200
+    assert len(told) == 1
+    assert all(words in told[0] for words in (str(newest), "update-00000200.ckpt", "100 updates are lost"))
+    second.write_bytes(b"")
+    told.clear()
+    assert folder.latest(told.append)[0]["update"] == 100
+    assert [line.rsplit(": ", 1)[1] for line in told] == ["200 updates are lost", "100 updates are lost"]
+
+
+def test_where_all_are_damaged_nothing_is_touched(tmp_path: Path) -> None:
+    """Three damaged files end in a CheckpointError that names them, and every byte stays where it is."""
+    folder = holding(tmp_path, 1, 2, 3, best=2)
+    for path in tmp_path.glob("update-*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    (tmp_path / "best.ckpt").write_bytes(b"LLMLAB")
+    before = bytes_in(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        folder.latest(silent)
+    assert all(f"update-0000000{update}.ckpt" in str(caught.value) for update in (1, 2, 3))
+    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
+        folder.best()
+    assert folder.has_checkpoints()
+    assert bytes_in(tmp_path) == before
+
+
+def test_a_newer_format_is_not_passed_over(tmp_path: Path) -> None:
+    """A newest file that only a newer llmlab can read stops the run: it may be good, and is what is meant."""
+    folder = holding(tmp_path, 1, 2)
+    newest = tmp_path / "update-00000002.ckpt"
+    newest.write_bytes(newest.read_bytes().replace(b"LLMLAB\0\1", b"LLMLAB\0\2", 1))
+    with pytest.raises(CheckpointError, match="update llmlab"):
+        folder.latest(silent)
+
+
+def test_what_lies_ahead_of_a_run_that_went_back_is_set_aside(tmp_path: Path) -> None:
+    """Going on from an earlier checkpoint, later ones, damaged or not, are kept under names that nobody resumes."""
+    folder = holding(tmp_path, 100, 200, 300)
+    later = (tmp_path / "update-00000300.ckpt").read_bytes()
+    folder.save(state(150), 150)
+    assert folder.latest(silent)[0]["update"] == 150
+    assert (tmp_path / "aside-00000300.ckpt").read_bytes() == later
+    assert read(tmp_path / "aside-00000200.ckpt")["update"] == 200
+
+
+def test_a_save_that_is_not_there_afterwards_is_not_called_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a disk swallows the rename, or the bytes, without a word, the save fails."""
+    folder = holding(tmp_path, 1)
+    monkeypatch.setattr(os, "replace", lambda *_: None)
+    with pytest.raises(WriteError, match="No such file"):
+        folder.save(state(2), 2)
+    monkeypatch.undo()
+    monkeypatch.setattr("llmlab.train.checkpoint.replace_file", lambda path, _: path.touch())
+    with pytest.raises(WriteError, match="not there"):
+        folder.save(state(2), 2)
+
+
+def test_a_disk_without_second_names_gets_the_best_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hard links are refused, as on a USB stick, the best one is a file of its own."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = holding(tmp_path, 1, best=1)
+    assert folder.best()["update"] == 1
+    assert (tmp_path / "best.ckpt").stat().st_nlink == 1
+    assert names(tmp_path) == ["best.ckpt", "update-00000001.ckpt"]
+
+
+def test_too_little_space_is_told_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times the bytes of a checkpoint must be free, also for a folder that is still to be made."""
+    folder = CheckpointFolder(tmp_path / "not" / "yet")
+    free = 40_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2 * free, free, free))
+    folder.check_space(free // 4)
+    with pytest.raises(WriteError, match=r"--out: .*40\.0 MB of checkpoints, 40\.0 MB free"):
+        folder.check_space(free // 4 + 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from llmlab.train.checkpoint import CheckpointFolder
+with CheckpointFolder(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
+    """While another process holds the folder a run is refused at once; a kill frees it, and no file locks it."""
+    folder = CheckpointFolder(tmp_path / "deep" / "run")
+    command = [sys.executable, "-c", HOLDER, str(folder.folder)]
+    with subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        begun = time.monotonic()
+        with pytest.raises(SettingError, match="another run is writing"), folder.locked():
+            raise AssertionError("two runs at once")
+        assert time.monotonic() - begun < 1
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    (folder.folder / "lock").write_text("4194304")  # whatever stands in it, and whoever wrote it
+    with folder.locked():
+        folder.save(state(1), 1)
+        with pytest.raises(SettingError), folder.locked():
+            raise AssertionError("two runs at once")
+    with folder.locked():
+        assert folder.latest(silent)[0]["update"] == 1
+
+
+def test_the_lock_takes_no_failure_for_its_own(tmp_path: Path) -> None:
+    """What goes wrong inside a locked block comes out as it is, and the lock is free again."""
+    folder = CheckpointFolder(tmp_path)
+    for failure in (BlockingIOError(), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()):
+        with pytest.raises(type(failure)) as caught, folder.locked():
+            raise failure
+        assert caught.value is failure
+    with folder.locked():
+        pass
+
+
+def test_a_place_that_cannot_be_a_folder_is_refused(tmp_path: Path) -> None:
+    """A file in the folder's place, or a link in the lock's, ends in words and touches nothing."""
+    (tmp_path / "file").write_text("mine")
+    folder = CheckpointFolder(tmp_path / "file")
+    with pytest.raises(WriteError, match="--out"), folder.locked():
+        raise AssertionError("a file is no folder")
+    with pytest.raises(WriteError, match="MB free"):
+        folder.save(state(1), 1)
+    for question in (folder.has_checkpoints, folder.best, lambda: folder.latest(silent)):
+        with pytest.raises(CheckpointError, match="choose another folder"):
+            question()
+    assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").symlink_to(tmp_path / "file")
+    with pytest.raises(WriteError), CheckpointFolder(tmp_path / "run").locked():
+        raise AssertionError("a link was followed")
+
+
+def test_a_folder_that_vanishes_in_mid_run_is_told(tmp_path: Path) -> None:
+    """A folder removed in mid-run fails the next save: a disk pulled out must not become a folder elsewhere."""
+    folder = CheckpointFolder(tmp_path / "run")
+    with folder.locked():
+        folder.save(state(1), 1)
+        shutil.rmtree(folder.folder)
+        with pytest.raises(WriteError, match=r"update-00000002\.ckpt"):
+            folder.save(state(2), 2)
+    assert not folder.folder.exists()
+
+
+def test_files_have_the_permissions_that_the_user_gives(tmp_path: Path) -> None:
+    """A checkpoint obeys the umask; nothing is made writable for everybody."""
+    for mask, mode in ((0o000, 0o666), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            path = holding(tmp_path, mode).folder / f"update-{mode:08d}.ckpt"
+        finally:
+            os.umask(before)
+        assert path.stat().st_mode & 0o777 == mode

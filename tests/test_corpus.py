@@ -1,0 +1,196 @@
+"""Where text comes from: files of any kind, folders and dialogues; the corpora with a name are next door."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.errors import TextError
+from llmlab.text import files
+from llmlab.text.corpus import load_corpus
+from llmlab.text.files import LONGEST_PIECE, decoded, dialogue, last_tenth, pieces
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test starts in a folder where nothing lies."""
+    monkeypatch.chdir(tmp_path)
+
+
+def written(path: Path, content: str | bytes) -> str:
+    """Write a file and return its path as it would be typed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+@given(st.lists(st.text("ab \u2028é", min_size=1).filter(str.strip), min_size=2, max_size=40))
+def test_a_split_loses_and_mixes_nothing(lines: list[str]) -> None:
+    """Both splits together are the lines in their order, and the second is a tenth, at least one."""
+    train, valid = last_tenth(lines, Path("x"))
+    assert train + valid == lines
+    assert len(valid) == max(1, len(lines) // 10)
+
+
+@given(st.lists(st.text("ab. ?", min_size=1).map(str.strip).filter(bool), min_size=1, max_size=5))
+def test_line_ends_and_marks_of_every_kind_mean_the_same(lines: list[str]) -> None:
+    """A byte order mark, carriage returns and blank lines change nothing."""
+    expected = decoded("\n".join(lines).encode(), Path("x"))
+    assert decoded(b"\xef\xbb\xbf" + "\r\n".join(lines).encode(), Path("x")) == expected
+    assert decoded("\r".join(lines).encode(), Path("x")) == expected
+
+
+@given(st.text("ab.!? \u3000", max_size=300))
+def test_cutting_a_line_keeps_its_words(line: str) -> None:
+    """The pieces of a line have its words in order, none of them is blank."""
+    found = pieces(line)
+    assert [word for piece in found for word in piece.split()] == line.split()
+    assert all(piece.strip() for piece in found)
+
+
+def test_a_text_of_one_huge_line_is_cut_at_sentences_and_every_thousand_words(tmp_path: Path) -> None:
+    """Ten megabytes without a line end become pieces of at most 1,000 words, within seconds."""
+    start = time.perf_counter()
+    corpus = load_corpus(written(tmp_path / "long.txt", "the cat sat on the mat again " * 350_000))
+    assert time.perf_counter() - start < 20
+    assert max(len(line.split()) for line in corpus.train) == LONGEST_PIECE
+    assert sum(len(line.split()) for line in corpus.train + corpus.valid) == 7 * 350_000
+
+
+def test_a_text_file_is_split_by_its_last_tenth(tmp_path: Path) -> None:
+    """Of twenty lines the last two are for validation; blank lines do not count."""
+    path = written(tmp_path / "text.txt", "\ufeff" + "\r\n\r\n".join(f"line {number}" for number in range(20)))
+    corpus = load_corpus(path)
+    assert corpus.name == "text.txt"
+    assert corpus.train == [f"line {number}" for number in range(18)]
+    assert corpus.valid == ["line 18", "line 19"]
+
+
+def test_a_folder_gives_both_splits(tmp_path: Path) -> None:
+    """``train.txt`` and ``valid.txt`` are read as they are."""
+    written(tmp_path / "mine/train.txt", "a b\nc d\n")
+    written(tmp_path / "mine/valid.txt", "e f\ng h\n")
+    corpus = load_corpus("mine")
+    assert (corpus.name, corpus.train, corpus.valid) == ("mine", ["a b", "c d"], ["e f", "g h"])
+
+
+@pytest.mark.parametrize("only", ["train.txt", "valid.txt"])
+def test_a_folder_with_half_of_it_names_the_other(tmp_path: Path, only: str) -> None:
+    """A folder without ``train.txt`` or without ``valid.txt`` is refused by that name."""
+    written(tmp_path / "mine" / only, "a b\n")
+    missing = ({"train.txt", "valid.txt"} - {only}).pop()
+    with pytest.raises(TextError, match=f"{missing} is missing"):
+        load_corpus("mine")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "empty"),
+        (b" \n\t\r\n", "empty"),
+        (b"\xef\xbb\xbf", "no text"),
+        (b"one line only", "one line"),
+        (b"x" * 10_000_000, "one line"),
+        (b"abc\ndef\xff\n", "byte 7"),
+        ("a\nb\n".encode("utf-16"), "byte 0"),
+        (b"\x7fELF\x02\x01\x00\x00a\nb", "NUL"),
+        (b"a b\nc\x00d\n", "byte 5"),
+        (b"\xed\xa0\x80\nb", "byte 0"),
+    ],
+    ids=["empty", "blank", "mark only", "one line", "one word", "invalid", "UTF-16", "binary", "NUL", "surrogate"],
+)
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    """Nothing, one line, other encodings and binary files are refused in one line that says where and why."""
+    path = written(tmp_path / "text.txt", content)
+    with pytest.raises(TextError, match=told) as caught:
+        load_corpus(path)
+    assert "--data" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_pipe_a_device_and_a_closed_folder_are_refused_at_once(tmp_path: Path) -> None:
+    """Reading never waits for a pipe, never drinks from a device, and says what else stands in the way."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "pipe", "/dev/zero", "/dev/null", "loop", "empty", "x" * 300, "a\0b", "nowhere", "", "~"):
+        with pytest.raises(TextError, match="--data"):
+            load_corpus(str(path))
+
+
+def test_a_file_too_large_is_refused_unread(tmp_path: Path) -> None:
+    """A file over the limit is refused by its size, with the limit."""
+    with (tmp_path / "large.txt").open("wb") as file:
+        file.truncate(files.LARGEST + 1)
+    with pytest.raises(TextError, match="1,000 MB"):
+        load_corpus("large.txt")
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system says stands in the message."""
+    written(tmp_path / "mine.txt", "a\nb")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    with pytest.raises(TextError, match=r"mine\.txt: Permission denied"):
+        load_corpus("mine.txt")
+
+
+def test_chat_messages_become_a_line_each(tmp_path: Path) -> None:
+    """A dialogue is its utterances with blanks between them, whichever of the two forms it has."""
+    rows = [
+        {"messages": [{"role": "user", "content": f"hi\n{n}"}, {"role": "assistant", "content": " yes "}]} for n in "ab"
+    ]
+    rows.append({"dialog": ["good ", "morning"]})
+    corpus = load_corpus(written(tmp_path / "chat.JSONL", "\n\n".join(map(json.dumps, rows))))
+    assert (corpus.train, corpus.valid) == (["hi a yes", "hi b yes"], ["good morning"])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{",
+        "[]",
+        "3",
+        "null",
+        '{"text": "a"}',
+        '{"messages": "a"}',
+        '{"messages": [{"role": "user"}]}',
+        '{"messages": [{"content": null}]}',
+        '{"dialog": [1]}',
+        '{"dialog": ["\\ud800"]}',
+        '{"dialog": ["\\u0000"]}',
+        '{"dialog": ' + "[" * 100_000,
+        '{"dialog": [' + "1" * 5_000 + "]}",
+    ],
+    ids=lambda row: row[:30],
+)
+def test_a_line_that_is_no_dialogue_is_named(tmp_path: Path, row: str) -> None:
+    """Broken JSON and other shapes are refused with the number of the line."""
+    path = written(tmp_path / "chat.jsonl", '{"dialog": ["a", "b"]}\n\n' + row)
+    with pytest.raises(TextError, match="line 3"):
+        load_corpus(path)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
+def test_both_forms_of_a_dialogue_are_the_same_line(said: list[str]) -> None:
+    """Messages and a list of strings give the same one line."""
+    line = dialogue({"dialog": said})
+    assert line == dialogue({"messages": [{"role": "user", "content": text} for text in said]})
+    assert line.split() == " ".join(said).split()
+    assert "\n" not in line
+
+
+def test_the_synthetic_corpus_is_made_here() -> None:
+    """The built-in language needs neither disk nor network."""
+    pytest.importorskip("llmlab.text.grammar", exc_type=ModuleNotFoundError)
+    corpus = load_corpus("synthetic", offline=True)
+    assert len(corpus.train) > len(corpus.valid) > 1
+    assert all(line.strip() for line in corpus.train + corpus.valid)

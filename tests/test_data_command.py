@@ -1,0 +1,118 @@
+"""``llmlab data``: what is here, what is missing, and how to get it."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Done
+from llmlab.text.named import NAMED
+
+Run = Callable[..., Done]
+NAMES = ["synthetic", *NAMED]
+
+
+def write_corpus(folder: Path, train: int, valid: int) -> None:
+    """Write a folder of text with so many lines, and a blank one after each."""
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_text("some words\n\n" * train, "utf-8")
+    (folder / "valid.txt").write_text("some words\n\n" * valid, "utf-8")
+
+
+def test_status_lists_every_corpus_with_its_way(run_llmlab: Run) -> None:
+    """With nothing here each named corpus has the command that fetches it; looking writes nothing."""
+    done = run_llmlab("data", "status", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert set(done.document) == {"schema", "corpora"}
+    assert done.document["schema"] == "llmlab.data/1"
+    corpora = done.document["corpora"]
+    assert [corpus["name"] for corpus in corpora] == NAMES
+    assert [corpus["here"] for corpus in corpora] == [True, False, False, False]
+    assert all(f"llmlab data fetch {corpus['name']}" in corpus["get"] for corpus in corpora[1:])
+    assert list(done.folder.iterdir()) == []
+
+
+def test_status_shows_what_a_given_folder_has(run_llmlab: Run, tmp_path: Path) -> None:
+    """A folder under ``LLMLAB_DATA`` counts with its size and its lines that are not blank."""
+    write_corpus(tmp_path / "data/dailydialog", 12, 3)
+    done = run_llmlab("data", "status", "--json", LLMLAB_DATA="data")
+    (found,) = [corpus for corpus in done.document["corpora"] if corpus["name"] == "dailydialog"]
+    assert found == {
+        "name": "dailydialog",
+        "here": True,
+        "where": "LLMLAB_DATA",
+        "bytes": 15 * 12,
+        "train_lines": 12,
+        "valid_lines": 3,
+        "get": None,
+    }
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "loop", "nothing"])
+def test_status_survives_a_strange_folder(run_llmlab: Run, tmp_path: Path, what: str) -> None:
+    """Something else in the place of ``train.txt`` is no line count, and no failure."""
+    folder = tmp_path / "data/dailydialog"
+    folder.mkdir(parents=True)
+    script = {"folder": "mkdir", "pipe": "mkfifo", "loop": "ln -s train.txt", "nothing": "true"}[what]
+
+    subprocess.run(["bash", "-c", f"{script} train.txt"], cwd=folder, check=True)
+    done = run_llmlab("data", "status", "--json", LLMLAB_DATA="data")
+    assert done.code == 0
+    assert done.document["corpora"][3]["train_lines"] is None
+
+
+def test_the_table_fits_a_narrow_terminal(run_llmlab: Run) -> None:
+    """At forty columns every line fits and every name is there."""
+    done = run_llmlab("data", "status", COLUMNS="40")
+    assert (done.code, done.err) == (0, "")
+    assert max(len(line) for line in done.out.splitlines()) <= 40
+    assert all(name in done.out for name in NAMES)
+
+
+def test_status_imports_no_heavy_library(run_llmlab: Run) -> None:
+    """Neither torch nor the data libraries are imported to look at folders."""
+    done = run_llmlab("data", "status", PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
+    assert imported & {"torch", "datasets", "pyarrow", "huggingface_hub", "numpy"} == set()
+    assert "llmlab.text.holdings" in imported
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_fetching_offline_is_refused(run_llmlab: Run, name: str) -> None:
+    """With the hub forbidden and nothing here: exit 5 and the ways out."""
+    done = run_llmlab("data", "fetch", name, HF_HUB_OFFLINE="1")
+    assert (done.code, done.out) == (5, "")
+    assert "offline" in done.err
+    assert "--data FOLDER" in done.err
+    assert list(done.folder.iterdir()) == []
+
+
+def test_fetching_from_a_hub_that_is_not_there_is_refused(run_llmlab: Run) -> None:
+    """A refused connection is exit 5 in one line, through the real libraries."""
+    done = run_llmlab("data", "fetch", "wikitext-2", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME="hub")
+    assert (done.code, done.out) == (5, "")
+    assert "llmlab data fetch wikitext-2" in done.err
+
+
+def test_fetching_what_is_here_says_what_it_has(run_llmlab: Run, tmp_path: Path) -> None:
+    """What a given folder has is checked and counted, and nobody is asked for more."""
+    write_corpus(tmp_path / "data/dailydialog", 4, 2)
+    done = run_llmlab("data", "fetch", "dailydialog", "--json", LLMLAB_DATA="data", HF_ENDPOINT="http://127.0.0.1:9")
+    (corpus,) = done.document["corpora"]
+    assert (corpus["train_lines"], corpus["valid_lines"], corpus["where"]) == (4, 2, "LLMLAB_DATA")
+
+
+def test_fetching_the_built_in_language_is_nothing_to_do(run_llmlab: Run) -> None:
+    """The synthetic corpus is here by nature."""
+    done = run_llmlab("data", "fetch", "synthetic")
+    assert done.code == 0
+    assert "built in" in done.out
+
+
+@pytest.mark.parametrize("name", ["nope", "", "Wikitext-2", "../wikitext-2", "\u202e"], ids=ascii)
+def test_another_name_is_refused(run_llmlab: Run, name: str) -> None:
+    """A name that is none is a wrong argument, told with the names there are."""
+    done = run_llmlab("data", "fetch", name)
+    assert (done.code, done.out) == (2, "")
+    assert all(known in done.err for known in NAMED)

@@ -1,0 +1,213 @@
+"""A depth sweep without training: which depths there are, exact counts, pairs, equal time, and who earns a verdict."""
+
+import math
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import Done
+from llmlab.errors import SettingError
+from llmlab.lm import depth, depth_findings, depth_tables
+from llmlab.lm.depth import Arm, DepthRun, DepthSweep, paired
+from llmlab.lm.task import Task, prepare_task
+from llmlab.model.new_llm import Size
+from llmlab.settings import BaselineSettings, LanguageSettings, LayersSettings, flag
+
+
+def test_the_parameters_of_the_seeds_depths_are_exact():
+    """Each depth of the seed document has the count that its formula gives, 262,656 for each layer."""
+    counts = {n: Size(layers=n).parameters() for n in (1, 4, 5, 6, 7)}
+
+    assert counts == {1: 1_426_152, 4: 2_214_120, 5: 2_476_776, 6: 2_739_432, 7: 3_002_088}
+    assert depth_findings.parameter_counts().verdict == "refuted"
+    assert "-47.9% / -19.2% / -9.6% / +0.0% / +9.6%" in depth_findings.parameter_counts().evidence
+
+
+def test_the_seed_preset_is_the_documents_sweep():
+    """Its depths, batch, rate, epochs and patience, and one run each."""
+    seed = LayersSettings(preset="seed")
+
+    assert seed.depths == [1, 2, 3, 4, 5, 6, 7]
+    assert (seed.batch, seed.lr, seed.epochs, seed.patience, seed.seeds) == (2048, 8e-4, 150, 30, 1)
+    assert seed.stacks == ["plain"]
+
+
+def test_every_model_of_a_sweep_is_one_of_chapter_three():
+    """All settings but depth and stack are shared, and belong to New-LLM."""
+    swept = LayersSettings(lr=0.5, dropout=0.25, seeds=7)
+    one = swept.of_one(3, "residual", resume="auto")
+    shared = {field.name for field in fields(LanguageSettings)} - {"stack", "resume"}
+
+    assert all(getattr(one, name) == getattr(swept, name) for name in shared)
+    assert (one.model, one.layers, one.stack, one.resume) == ("new-llm", 3, "residual", "auto")
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=8, unique=True))
+def test_depths_are_read_in_any_order_and_come_in_order(wanted: list[int]):
+    """A list of different depths is what it says, sorted; each of them may be trained alone."""
+    words = ", ".join(map(str, wanted))
+
+    assert LayersSettings(layers=words).depths == sorted(wanted)
+    assert LayersSettings(layers=words, only=str(wanted[0])).depths == [wanted[0]]
+
+
+@pytest.mark.parametrize("name", ["layers", "only"])
+@pytest.mark.parametrize("value", ["0", "1,x", "1,1", "65", "-1", "1.5", ",", "1,,2", " ", "9" * 30, "²", "nan"])
+def test_a_list_that_is_no_list_of_depths_is_refused_by_name(name: str, value: str):
+    """Zero, words, doubles, nothing between commas and the absurd are refused, and the option is named."""
+    with pytest.raises(SettingError, match=flag(name)):
+        LayersSettings(**{name: value})
+
+
+def test_only_takes_depths_of_the_sweep():
+    """A depth that the sweep has not is refused; so is no depth at all."""
+    with pytest.raises(SettingError, match="--only: 3 is not among --layers 1,2"):
+        LayersSettings(layers="1,2", only="1,3")
+    with pytest.raises(SettingError, match="--layers"):
+        LayersSettings(layers="")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (119, "119 s"), (720, "12 min"), (37 * 3600, "37 h")])
+def test_a_span_of_time_has_the_unit_that_fits(seconds: float, words: str):
+    """Seconds, then minutes, then hours."""
+    assert depth.told_seconds(seconds) == words
+
+
+WORSE = {1: [20.0, 20.2, 20.1], 5: [20.5, 20.8, 20.6], 6: [21.5, 21.8, 21.7]}
+"""Validation PPL of three seeds that rises with depth in each of them."""
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    """The text that sweeps made by hand pretend to have read."""
+    return prepare_task(LayersSettings())
+
+
+def by_hand(task: Task, ppls: dict[int, list[float]], trains: dict[int, list[float]], **changes: Any) -> DepthSweep:
+    """Return a sweep with the numbers given by depth and seed."""
+    settings = LayersSettings(layers=",".join(map(str, ppls)), seeds=len(next(iter(ppls.values()))), **changes)
+    arms = []
+    for n, values in ppls.items():
+        runs = [
+            DepthRun(
+                seed,
+                {
+                    "val_ppl": ppl,
+                    "val_loss_token": math.log(ppl),
+                    "train_loss_no_dropout": train,
+                    "gap": math.log(ppl) - train,
+                },
+                [math.log(ppl)],
+                [float(n)],
+                1,
+                "fp32",
+                anew=True,
+            )
+            for seed, (ppl, train) in enumerate(zip(values, trains[n], strict=True))
+        ]
+        arms.append(Arm(settings.of_one(n, "plain"), 0, main=True, runs=runs))
+    return DepthSweep(settings, task, arms, 0.0, stopped=False)
+
+
+def verdicts(found: DepthSweep) -> dict[str, str]:
+    """Return verdicts by claim."""
+    return {finding.claim: finding.verdict for finding in depth_findings.of_layers(found)}
+
+
+def test_harm_without_overfitting_refutes_overfitting(task: Task):
+    """Where PPL and train loss rise together with depth in every seed, depth hinders learning."""
+    found = by_hand(task, WORSE, {1: [2.7, 2.71, 2.72], 5: [2.8, 2.82, 2.81], 6: [2.9, 2.92, 2.93]})
+
+    assert verdicts(found) == {
+        "LY-1": "supported",
+        "LY-9": "refuted",
+        "LY-10": "supported",
+        "LY-15": "refuted",
+        "LY-20": "refuted",
+        "LY-21": "refuted",
+    }
+    assert "underfitting, not overfitting" in depth_tables.reading(found)
+    evidence = {finding.claim: finding.evidence for finding in depth_findings.of_layers(found)}
+    assert all("on the synthetic language, 3 seeds" in told for claim, told in evidence.items() if claim != "LY-15")
+
+
+def test_harm_with_overfitting_supports_it(task: Task):
+    """Where PPL rises and train loss falls with depth in every seed, the deep stack overfits."""
+    found = by_hand(task, WORSE, {1: [2.9, 2.92, 2.93], 5: [2.8, 2.82, 2.81], 6: [2.7, 2.71, 2.72]})
+
+    assert (verdicts(found)["LY-20"], verdicts(found)["LY-9"]) == ("supported", "supported")
+    assert depth_tables.reading(found).endswith("overfitting.")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_decide_nothing(task: Task, seeds: int):
+    """However large the differences, the verdicts are inconclusive; arithmetic needs no seed."""
+    found = by_hand(task, {n: ppls[:seeds] for n, ppls in WORSE.items()}, {n: [float(n)] * seeds for n in WORSE})
+
+    assert {verdict for claim, verdict in verdicts(found).items() if claim != "LY-15"} == {"inconclusive"}
+
+
+@given(st.lists(st.tuples(st.floats(1, 99), st.floats(1, 99)), min_size=1, max_size=6), st.data())
+def test_pairs_are_only_made_of_seeds_that_both_finished(values: list[tuple[float, float]], data: st.DataObject):
+    """Whatever runs are missing, the mean difference is that of the common seeds."""
+    lost = [data.draw(st.sets(st.integers(0, len(values) - 1))) for _ in range(2)]
+    one, other = (
+        Arm(
+            BaselineSettings(),
+            0,
+            main=True,
+            runs=[
+                DepthRun(seed, {"val_ppl": pair[side]}, [], [], 0, "fp32", anew=True)
+                for seed, pair in enumerate(values)
+                if seed not in lost[side]
+            ],
+        )
+        for side in (0, 1)
+    )
+    wanted = [b - a for seed, (a, b) in enumerate(values) if seed not in lost[0] | lost[1]]
+    told = paired("val_ppl", one, other)
+
+    assert told.get("n", 0) == len(wanted)
+    if wanted:
+        assert told[""] == pytest.approx(sum(wanted) / len(wanted))
+
+
+def test_equal_time_gives_the_slower_fewer_epochs(task: Task):
+    """A stack that takes twice as long gets half the epochs; one that gets none has no PPL."""
+    found = by_hand(task, WORSE, {n: [2.0] * 3 for n in WORSE})
+    slow = {1: 1.0, 5: 2.0, 6: 9.0}
+    for arm in found.arms:
+        step = slow[arm.depth]
+        arm.runs = [
+            replace(run, losses=[3.0, 2.0, 1.0, 0.5], ends=[step * n for n in (1, 2, 3, 4)]) for run in arm.runs
+        ]
+
+    assert depth_tables.epochs_in_the_same_time(found) == {"L1": 4, "L5": 2, "L6": 0}
+    assert [depth_tables.equal_time_ppl(found, arm) for arm in found.arms] == [
+        pytest.approx(math.exp(0.5)),
+        pytest.approx(math.exp(2.0)),
+        None,
+    ]
+    assert {depth_tables.equal_updates_ppl(found, arm) for arm in found.arms} == {math.exp(0.5)}
+
+
+def test_the_command_line_knows_the_remedy_both_ways():
+    """``--remedy`` and ``--no-remedy`` are both options; pocket has it, the seed's conditions do not."""
+    assert LayersSettings().stacks == ["plain", "residual"]
+    assert LayersSettings(remedy=False).stacks == ["plain"]
+    assert LayersSettings(stack="residual").stacks == ["residual"]
+    assert LayersSettings(preset="seed", remedy=True).stacks == ["plain", "residual"]
+
+
+@pytest.mark.parametrize("words", [("--layers", "0"), ("--layers", ""), ("--only", "5"), ("--layers", "1,1")])
+def test_the_command_line_refuses_before_torch(run_llmlab: Callable[..., Done], words: tuple[str, str]):
+    """Exit 2 with the option's name, and nothing is written."""
+    done = run_llmlab("layers", *words)
+
+    assert (done.code, done.out) == (2, "")
+    assert words[0] in done.err
+    assert list(done.folder.iterdir()) == []

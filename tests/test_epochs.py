@@ -1,0 +1,348 @@
+"""The loop over epochs: an update depends on its number alone, so a run can be cut anywhere and goes on to the bit."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from llmlab.errors import Stopped
+from llmlab.model.chance import shuffled
+from llmlab.model.language import SweptNewLLM
+from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.train.checkpoint import CheckpointFolder, packed, read
+from llmlab.train.epochs import Progress, Training, evaluate
+from llmlab.train.fit import Diverged
+from llmlab.train.recipe import Recipe, square_root_rate
+
+SIZE = Size(vocabulary=12, embedding=4, hidden=6, context=4, layers=2)
+WINDOWS = 22
+BATCH = 5
+EPOCH = 5
+"""Updates of an epoch: 22 windows in batches of 5, the last one of 2."""
+
+LAST = 11 * EPOCH
+
+
+def windows(count: int, seed: int) -> Tensor:
+    """Return random windows, some of them padded."""
+    chance = torch.Generator().manual_seed(seed)
+    found = torch.randint(1, SIZE.vocabulary, (count, 8), generator=chance)
+    found[::3, 5:] = 0
+    return found
+
+
+TRAIN, VALID = windows(WINDOWS, 0), windows(7, 1)
+
+
+def training(folder: Path | None = None, **changes: Any) -> Training:
+    """Return a fresh run with dropout and clipping: best in its third epoch, it stops early after its eleventh."""
+    recipe = {"epochs": 12, "batch": BATCH, "lr": 0.05, "seed": 3, "clip": "0.5", "patience": 8} | changes
+    model = SweptNewLLM(ContextVectorLM.initial(SIZE, 3, dropout=0.3, start="scaled"))
+    return Training(model, TRAIN, VALID, Recipe(**recipe), CheckpointFolder(folder) if folder else None)
+
+
+class Until:
+    """Stops a run when it has made so many updates, and notes every loss on the way."""
+
+    def __init__(self, run: Training, updates: int = 10**9) -> None:
+        self.run, self.updates, self.losses = run, updates, []
+
+    def __call__(self, update: int, planned: int, told: str = "") -> None:
+        """Take note, and stop where it was told to."""
+        self.losses.append((update, told, dict(self.run.progress.running)))
+        if update >= self.updates:
+            raise Stopped("enough", 2)
+
+
+def final(run: Training) -> dict[str, Any]:
+    """Return everything that a run ends with, but the time it took."""
+    state = copy.deepcopy(run.state())
+    state["best"] = dict(run.best)
+    state["progress"].pop("seconds")
+    for row in state["progress"]["history"]:
+        row.pop("seconds")
+    return state
+
+
+def same(left: Any, right: Any) -> bool:
+    """Return whether two states are equal to the last bit."""
+    if isinstance(left, Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return left == right
+
+
+@pytest.fixture(scope="module")
+def straight() -> dict[str, Any]:
+    """The run that nothing interrupted."""
+    run = training()
+    run.run()
+    assert (run.progress.best_epoch, run.progress.updates) == (3, LAST)
+    return final(run)
+
+
+def stopped_at(folder: Path, updates: list[int], **changes: Any) -> Training:
+    """Return a run that was stopped at each of these updates, each time gone on with by a fresh object."""
+    for stop in updates:
+        run = training(folder, **changes)
+        resume(run)
+        with pytest.raises(Stopped):
+            run.run(Until(run, stop))
+    run = training(folder, **changes)
+    resume(run)
+    run.run()
+    return run
+
+
+def resume(run: Training) -> None:
+    """Take up the last checkpoint, if there is one."""
+    assert run.folder is not None
+    found = run.folder.latest(pytest.fail) if run.folder.folder.exists() else None
+    if found:
+        run.restore(found[0], run.folder.best())
+
+
+@pytest.mark.parametrize("stop", [1, 3, EPOCH, EPOCH + 1, 31, LAST - 1])
+def test_a_stopped_run_goes_on_to_the_bit(tmp_path: Path, straight: dict[str, Any], stop: int) -> None:
+    """Stopped at six kinds of places, a run ends in the same parameters, optimiser, history and best model."""
+    assert same(final(stopped_at(tmp_path, [stop])), straight)
+
+
+@settings(max_examples=10)
+@given(stops=st.lists(st.integers(1, LAST - 1), min_size=1, max_size=5, unique=True).map(sorted))
+def test_many_stops_change_nothing(tmp_path_factory: pytest.TempPathFactory, stops: list[int]) -> None:
+    """However often and wherever a run with a schedule is stopped, it ends the same."""
+    schedule = {"schedule": "one-cycle", "patience": 99}
+    reference = training(**schedule)
+    reference.run()
+    assert same(final(stopped_at(tmp_path_factory.mktemp("run"), stops, **schedule)), final(reference))
+
+
+def test_saving_has_no_side_effect(tmp_path: Path, straight: dict[str, Any]) -> None:
+    """A run that saves after every update ends like one that never does."""
+    run = training(tmp_path)
+    run.save_seconds = 0.0
+    run.run()
+    assert same(final(run), straight)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("optimizer", "updates"),
+        ("optimizer", "mean"),
+        ("optimizer", "square"),
+        ("progress", "updates"),
+        ("progress", "running"),
+        ("progress", "history"),
+        ("progress", "best_loss"),
+        ("progress", "bar"),
+        ("progress", "waited"),
+        ("model", "layer1.weight"),
+        ("model", "norm.gain"),
+    ],
+)
+def test_every_saved_field_is_needed(tmp_path: Path, straight: dict[str, Any], part: str, name: str) -> None:
+    """The test of going on has teeth: with any one field forgotten, the run ends otherwise."""
+    first = training(tmp_path)
+    with pytest.raises(Stopped):
+        first.run(Until(first, 38))
+    run = training(tmp_path)
+    resume(run)
+    fresh = training().state()
+    if part == "model":
+        run.model.parameters[name].copy_(fresh["model"][name])
+    elif part == "optimizer":
+        setattr(run.optimizer, name, copy.deepcopy(getattr(training().optimizer, name)))
+    else:
+        setattr(run.progress, name, getattr(Progress(), name))
+    try:
+        run.run()
+    except KeyError:  # it did not even get to the end
+        return
+    assert not same(final(run), straight)
+
+
+def test_each_epoch_visits_every_window_once() -> None:
+    """The batches of an epoch are its windows in the order of that epoch, none twice and none left out."""
+    run = training()
+    for epoch in range(3):
+        visited = torch.cat([run._batch(epoch, number) for number in range(EPOCH)])
+        assert torch.equal(visited, TRAIN[shuffled(3, epoch, WINDOWS)])
+
+
+def test_a_resumed_run_sees_what_the_straight_one_would_have_seen(tmp_path: Path) -> None:
+    """The sequence of losses over two runs, one after the other, is that of one run: no batch repeated or skipped."""
+    whole = training()
+    seen = Until(whole)
+    whole.run(seen)
+    first = training(tmp_path)
+    before = Until(first, 17)
+    with pytest.raises(Stopped):
+        first.run(before)
+    second = training(tmp_path)
+    resume(second)
+    after = Until(second)
+    second.run(after)
+    assert [*before.losses, *after.losses] == seen.losses
+
+
+def test_a_checkpoint_of_one_place_can_be_taken_up_in_another(tmp_path: Path) -> None:
+    """Restoring an early checkpoint into a run that is further on gives what a fresh run would have."""
+    early = training(tmp_path)
+    with pytest.raises(Stopped):
+        early.run(Until(early, 3))
+    state = read(tmp_path / "update-00000003.ckpt")
+    late = training()
+    with pytest.raises(Stopped):
+        late.run(Until(late, 40))
+    late.restore(state)
+    fresh = training()
+    fresh.restore(state)
+    assert same(final(late), final(fresh))
+
+
+def test_a_batch_in_parts_is_the_same_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Working a batch off in parts gives the loss and gradients of the whole, up to rounding."""
+    whole = training()._gradients(TRAIN[:BATCH], 0)
+    monkeypatch.setattr("llmlab.train.epochs.ROWS_AT_ONCE", 2)
+    parts = training()._gradients(TRAIN[:BATCH], 0)
+    assert whole[0] == pytest.approx(parts[0], rel=1e-6)
+    assert whole[2] == parts[2]
+    for name, gradient in whole[1].items():
+        torch.testing.assert_close(parts[1][name], gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_the_seed_and_only_the_seed_decides_a_run() -> None:
+    """Two runs of one seed are equal to the bit, another seed ends elsewhere; the global generator plays no part."""
+    ends = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(len(ends))
+        run = training(seed=seed, epochs=2)
+        run.run(lambda update, planned, told="": None if torch.rand(1) else None)
+        ends.append(final(run))
+    assert same(ends[0], ends[1])
+    assert not same(ends[0], ends[2])
+
+
+@pytest.mark.parametrize("where", ["weight", "loss"])
+def test_a_number_that_is_not_finite_stops_at_once(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A non-finite loss or gradient ends the run at its own update, and the last good checkpoint stands."""
+    run = training(tmp_path)
+    with pytest.raises(Stopped):
+        run.run(Until(run, 6))
+    good = (tmp_path / "update-00000006.ckpt").read_bytes()
+    if where == "weight":
+        run.model.parameters["layer0.weight"][0, 0] = math.nan
+    else:
+        gradients = run.model.gradients
+        monkeypatch.setattr(
+            run.model, "gradients", lambda *a, **k: (torch.tensor(math.inf), gradients(*a, **k)[1]), raising=True
+        )
+    with pytest.raises(Diverged) as diverged:
+        run.run()
+    assert diverged.value.update == 7
+    assert (tmp_path / "update-00000006.ckpt").read_bytes() == good
+    assert run.folder is not None
+    found = run.folder.latest(pytest.fail)
+    assert found is not None
+    assert found[1].name == "update-00000006.ckpt"
+
+
+def test_a_validation_loss_that_is_not_finite_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN in validation ends the run; it never becomes the best epoch."""
+    run = training(epochs=3)
+    with pytest.raises(Stopped):
+        run.run(Until(run, EPOCH + 2))
+    best = dict(run.best)
+    judge = run.model.judge
+
+    def broken(inputs: Tensor, targets: Tensor) -> Any:
+        judged = judge(inputs, targets)
+        return type(judged)(judged.losses * math.nan, judged.hits)
+
+    monkeypatch.setattr(run.model, "judge", broken)
+    with pytest.raises(Diverged):
+        run.run()
+    assert run.progress.best_epoch == 1
+    assert same(best, dict(run.best))
+
+
+def test_early_stopping_wants_a_margin_and_the_best_model_does_not() -> None:
+    """An epoch better by less than 0.001 is kept as the best, and still counts as waiting: the seed's two rules."""
+    run = training(epochs=100, patience=3, lr=1e-9, schedule="constant")
+    run.run()
+    assert len(run.progress.history) == 4
+    losses = [row["val_loss"] for row in run.progress.history]
+    assert max(losses) - min(losses) < 0.001
+    assert run.progress.best_epoch == losses.index(min(losses)) + 1
+
+
+def test_the_best_model_is_that_of_the_best_epoch(tmp_path: Path) -> None:
+    """The kept parameters give the score of the best epoch, in memory and in the file."""
+    run = training(tmp_path, lr=0.3, schedule="constant", epochs=6)
+    run.run()
+    for parameters in (run.best, read(tmp_path / "best.ckpt")["model"]):
+        model = SweptNewLLM(ContextVectorLM(SIZE, parameters))
+        assert evaluate(model, VALID, BATCH).loss_batch_mean == pytest.approx(run.progress.best_loss, rel=1e-6)
+
+
+def test_a_kill_between_the_last_and_the_best_file_loses_nothing(tmp_path: Path) -> None:
+    """If the last checkpoint is the best epoch and the best file is older, the last one is taken as the best."""
+    run = training(tmp_path, epochs=3)
+    run.run()
+    found = read(tmp_path / f"update-{3 * EPOCH:08d}.ckpt")
+    older = read(tmp_path / f"update-{2 * EPOCH:08d}.ckpt")
+    assert found["progress"]["best_epoch"] == 3
+    again = training()
+    again.restore(found, older)
+    assert same(dict(again.best), dict(run.best))
+
+
+def test_a_state_is_plain_and_small(tmp_path: Path) -> None:
+    """What is saved is three times the parameters and a few kilobytes."""
+    run = training(tmp_path)
+    with pytest.raises(Stopped):
+        run.run(Until(run, 12))
+    assert len(packed(run.state())) < 12 * SIZE.parameters() + 40_000
+
+
+@given(st.integers(0, 99), st.integers(20, 100))
+def test_one_cycle_climbs_and_falls(update: int, planned: int) -> None:
+    """The rate is positive, at most the peak, and ends near nothing."""
+    recipe = Recipe(epochs=1, batch=1, lr=0.5, schedule="one-cycle")
+    if update < planned:
+        assert 0 < recipe.rate(update, planned) <= 0.5
+    assert recipe.rate(planned, planned) == pytest.approx(0.005)
+
+
+def test_the_seeds_clip_opens_with_the_epochs() -> None:
+    """0.5 for ten epochs, 1.0 for twenty, then 2.0."""
+    recipe = Recipe(epochs=1, batch=1, lr=1.0)
+    assert [recipe.longest_gradient(epoch) for epoch in (0, 9, 10, 29, 30, 99)] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
+    assert Recipe(epochs=1, batch=1, lr=1.0, clip="none").longest_gradient(0) == math.inf
+
+
+def test_clipping_shortens_to_the_length_and_no_further() -> None:
+    """The step of plain descent is at most rate times the longest gradient."""
+    run = training(optimizer="sgd", lr=1.0, clip="0.01", schedule="constant")
+    before = {name: tensor.clone() for name, tensor in run.model.parameters.items()}
+    run._update()
+    way = math.sqrt(sum(float((run.model.parameters[name] - before[name]).square().sum()) for name in before))
+    assert way == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_rate_grows_with_the_root_of_the_batch() -> None:
+    """The seed documents' own rule gives their own rates."""
+    assert square_root_rate(32) == pytest.approx(1e-4)
+    assert square_root_rate(2048) == pytest.approx(8e-4)
+    assert square_root_rate(4096) == pytest.approx(1.1e-3, rel=0.03)

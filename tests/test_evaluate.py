@@ -1,0 +1,114 @@
+"""``baseline evaluate``: a checkpoint is worth what its run wrote down, and what cannot be judged is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from llmlab import baseline
+from llmlab.errors import CheckpointError, LlmlabError, SettingError
+from llmlab.report.result import Result
+from llmlab.settings import BaselineSettings, EvaluateSettings
+from llmlab.text.words import MARKS
+from llmlab.trained import evaluate
+from strategies_trained import SMALL, saved, state_of
+
+OF_THE_RUN = {"epochs", "best_epoch", "train_loss", "precision", "tokens_per_second"}
+"""Metrics that speak of the training, not of the parameters."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A short training run and the folder of its checkpoints; its last epoch is not its best."""
+    folder = tmp_path_factory.mktemp("run") / "here"
+    settings = BaselineSettings(**SMALL, epochs=3, batch=250, lr=0.3, schedule="constant", clip="none", out=folder)
+    return folder, baseline.run(settings)
+
+
+@pytest.mark.parametrize("name", ["", "best.ckpt"])
+def test_a_checkpoint_is_worth_what_its_run_wrote_down(run: tuple[Path, Result], name: str) -> None:
+    """Judged again, the best model has every number that its run reported of it, to the last bit."""
+    folder, trained = run
+    found = evaluate.run(EvaluateSettings(checkpoint=folder / name, batch=250))
+    compared = trained.metrics.keys() - OF_THE_RUN
+    assert {"val_loss", "val_ppl", "val_ppl_batch_mean", "val_accuracy_known", "train_loss_no_dropout"} <= compared
+    assert {key: found.metrics[key] for key in compared} == {key: trained.metrics[key] for key in compared}
+    assert found.metrics["epochs"] == trained.metrics["best_epoch"]
+    assert "to the last digit" in " ".join(found.summary)
+    shared = {table.name: table.rows for table in trained.tables}
+    assert all(table.rows == shared[table.name] for table in found.tables if table.name in shared)
+
+
+def test_the_batch_changes_the_batch_mean_alone(run: tuple[Path, Result]) -> None:
+    """Per token nothing depends on how windows are grouped; the seed's average does."""
+    one, other = (evaluate.run(EvaluateSettings(checkpoint=run[0], batch=batch)).metrics for batch in (7, 250))
+    differ = {key for key in one if one[key] != other[key]} - {"tokens_per_second"}
+    assert differ == {"val_loss", "val_ppl_batch_mean"}
+
+
+def test_another_text_is_read_with_the_models_own_words(run: tuple[Path, Result], tmp_path: Path) -> None:
+    """Words that the model does not know are <unk> to it, the entry says so, and no path stands in it."""
+    text = tmp_path / "other.txt"
+    text.write_text("the sun is warm and the wind is cold today\n" * 40)
+    found = evaluate.run(EvaluateSettings(checkpoint=run[0], data=str(text)))
+    assert found.metrics["unk_share"] == pytest.approx(10 / 11)  # nine words and <eos>, which is known
+    assert found.settings["data"] == "path: other.txt"
+    assert "not the one" in " ".join(found.summary)
+    assert str(tmp_path) not in str(found.document())
+    assert "recorded_val_loss_token" not in found.metrics
+
+
+def test_the_floor_is_left_out_where_the_model_lacks_words(tmp_path: Path) -> None:
+    """A model with other words can be judged on the synthetic language; there is then no exact floor for it."""
+    path = saved(tmp_path / "m.ckpt", state_of((*MARKS, "a", "b")))
+    found = evaluate.run(EvaluateSettings(checkpoint=path))
+    assert "bayes_ppl" not in found.metrics
+    assert "floor" in " ".join(found.summary)
+
+
+def test_every_part_is_announced(run: tuple[Path, Result]) -> None:
+    """``on_step`` hears all parts that are planned, in order."""
+    heard: list[tuple[int, int]] = []
+    evaluate.run(EvaluateSettings(checkpoint=run[0]), lambda at, planned, told="": heard.append((at, planned)))
+    assert [at for at, _ in heard] == list(range(1, heard[0][1] + 1))
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty folder", "cut", "nan", "no model", "shape", "words", "huge"])
+def test_what_holds_no_usable_model_is_refused(tmp_path: Path, damage: str) -> None:
+    """A missing, cut, foreign or senseless checkpoint ends in a CheckpointError that names the file."""
+    path, state = tmp_path / "m.ckpt", state_of()
+    if damage == "nan":
+        state["model"]["output.bias"][0] = torch.nan
+    if damage == "huge":
+        state["model"]["output.weight"].mul_(1e38)
+        state["model"]["output.bias"].fill_(1e38)
+    if damage == "no model":
+        del state["model"]
+    if damage == "shape":
+        state["model"]["output.bias"] = torch.zeros(3)
+    if damage == "words":
+        state["vocabulary"] = ["a"]
+    if damage == "empty folder":
+        path.mkdir()
+    elif damage != "missing":
+        saved(path, state)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"m\.ckpt: ") as refused:
+        evaluate.run(EvaluateSettings(checkpoint=path))
+    assert refused.value.exit_code == 4
+
+
+def test_a_text_of_the_readers_own_has_to_be_named(tmp_path: Path) -> None:
+    """A checkpoint keeps the name of the file it was trained on, not its place."""
+    path = saved(tmp_path / "m.ckpt", state_of(data="somewhere/mine.txt"))
+    with pytest.raises(SettingError, match=r"--data.*mine\.txt"):
+        evaluate.run(EvaluateSettings(checkpoint=path))
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch", 0), ("batch", 10**6), ("seeds", 2), ("seed", -1)])
+def test_options_out_of_range_are_refused_by_name(name: str, value: int) -> None:
+    """Several seeds too: nothing is drawn here."""
+    with pytest.raises(LlmlabError, match=f"--{name}") as refused:
+        EvaluateSettings(checkpoint=Path("m.ckpt"), **{name: value})
+    assert refused.value.exit_code == 2

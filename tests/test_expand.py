@@ -1,0 +1,361 @@
+"""A longer context for a trained New-LLM: what the arithmetic says of it, and that it is what is measured."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from llmlab import baseline
+from llmlab.errors import CheckpointError, SettingError
+from llmlab.measure.spectrum import effective_rank
+from llmlab.model.expanded import count, expanded, hold_still, largest_difference, parts, spread
+from llmlab.model.language import SweptNewLLM
+from llmlab.model.new_llm import EPS, ContextVectorLM, Size
+from llmlab.model.sweep import Sweep
+from llmlab.report.result import Result
+from llmlab.settings import BaselineSettings, ExpandSettings
+from llmlab.text.grammar import Grammar
+from llmlab.train.epochs import Training
+from llmlab.train.fit import Diverged
+from llmlab.train.recipe import Recipe
+from llmlab.trained import expand
+from llmlab.trained.expanding import Arm, growth, trained_arm
+
+TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1}
+sizes = st.builds(
+    Size,
+    vocabulary=st.integers(5, 12),
+    embedding=st.integers(1, 6),
+    hidden=st.integers(1, 9),
+    context=st.integers(1, 7),
+    layers=st.integers(1, 3),
+    stack=st.sampled_from(["plain", "residual"]),
+)
+
+
+def windows(size: Size, count: int = 6, length: int = 9) -> Tensor:
+    """Return random windows, some of them padded."""
+    found = torch.randint(1, size.vocabulary, (count, length), generator=torch.Generator().manual_seed(1))
+    found[::3, 6:] = 0
+    return found
+
+
+def grown_up(size: Size, seed: int = 0, dropout: float = 0.0) -> ContextVectorLM:
+    """Return a model whose every number is other than at the start, as after training."""
+    model = ContextVectorLM.initial(size, seed, dropout=dropout, start="scaled")
+    chance = torch.Generator().manual_seed(seed + 100)
+    for tensor in model.parameters.values():
+        tensor.add_(0.1 * torch.randn(tensor.shape, generator=chance))
+    return model
+
+
+def trained(model: ContextVectorLM, *, hold: int = 0, epochs: int = 4, lr: float = 0.01) -> ContextVectorLM:
+    """Return a model after some updates with dropout and clipping; ``hold`` holds so many old numbers still."""
+    rows = windows(model.size, 40)
+    mask = partial(hold_still, size=model.size, old=hold) if hold else None
+    training = Training(SweptNewLLM(model), rows, rows[:4], Recipe(epochs, 16, lr), mask_gradients=mask)
+    training.run()
+    return model
+
+
+# ---- laws of the larger model --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30)
+@given(sizes, st.integers(1, 7), st.integers(0, 99))
+def test_a_layer_norm_of_its_own_leaves_every_score_as_it_was(size: Size, more: int, seed: int):
+    """With zero columns and the new part normalised for itself, every model scores as before."""
+    model, rows = grown_up(size, seed), windows(size)
+    # in float64: a LayerNorm over two numbers that happen to lie close together makes a thousand roundings of one
+    model.parameters = {name: tensor.double() for name, tensor in model.parameters.items()}
+
+    larger = expanded(model, size.context + more, rows="random", own_norm=True, seed=seed)
+
+    assert (larger.scores(rows) - model.scores(rows)).abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+def test_the_sweep_keeps_the_losses_under_a_layer_norm_of_its_own(stack: str):
+    """In fp32, as commands compute it, the losses stay within 1e-5, and one LayerNorm over all does change them."""
+    size = Size(20, 16, 32, 16, 2, stack)
+    model, rows = grown_up(size), windows(size)
+    kept, changed = (expanded(model, 32, rows="random", own_norm=own_norm) for own_norm in (True, False))
+    losses = [SweptNewLLM(one).judge(rows[:, :-1], rows[:, 1:]).losses for one in (model, kept, changed)]
+    assert (losses[1] - losses[0]).abs().max() <= 1e-5
+    assert (losses[2] - losses[0]).abs().max() > 1e-2
+
+
+@settings(max_examples=30)
+@given(sizes, st.integers(1, 7), st.integers(0, 99))
+def test_the_sweep_has_autograds_gradients_with_two_layer_norms(size: Size, more: int, seed: int):
+    """Loss and gradients of the sweep over two parts of the context are those of autograd through the plain loop."""
+    model = grown_up(expanded(grown_up(size), size.context + more, own_norm=True).size, seed)
+    assert model.size.first_norm == size.context
+    rows = windows(size)
+    inputs, targets = rows[:, :-1], rows[:, 1:]
+    scored = int((targets != 0).sum())
+    loss, found = Sweep(model.size, *inputs.shape).gradients(model.parameters, inputs, targets, count=scored)
+
+    for tensor in model.parameters.values():
+        tensor.requires_grad_(True)
+    expected = torch.nn.functional.cross_entropy(
+        model.scores(inputs).flatten(0, 1), targets.flatten(), ignore_index=0, reduction="sum"
+    )
+    (expected / scored).backward()
+
+    assert float(loss) == pytest.approx(float(expected.detach()) / scored, rel=1e-5)
+    for name, tensor in model.parameters.items():
+        assert tensor.grad is not None
+        # a part of one number has deviation 0: its 1 / sqrt(eps) makes roundings 300 times larger
+        assert torch.allclose(found[name], tensor.grad, rtol=1e-3, atol=2e-4), name
+
+
+@given(sizes, st.integers(1, 7))
+def test_the_parts_of_old_and_new_numbers_share_no_entry_and_have_the_count(size: Size, more: int):
+    """Old and new part are apart, together all that grew, and as many as ``count`` says."""
+    larger = expanded(grown_up(size), size.context + more).size
+    seen = {name: torch.zeros(shape) for name, shape in larger.shapes().items()}
+    for first, last in ((0, size.context), (size.context, larger.context)):
+        before = sum(float(tensor.sum()) for tensor in seen.values())
+        for name, here in parts(larger, first, last):
+            seen[name][here] += 1
+        assert sum(float(tensor.sum()) for tensor in seen.values()) - before == count(larger, first, last)
+    assert max(float(tensor.max()) for tensor in seen.values()) == 1
+    assert larger.parameters() - size.parameters() == count(larger, size.context, larger.context)
+
+
+@given(sizes, st.integers(1, 7))
+def test_the_trained_numbers_stand_in_the_old_part(size: Size, more: int):
+    """Read entry by entry from the equations' own halves, the larger model has the smaller one's weights."""
+    model = grown_up(size)
+    larger = expanded(model, size.context + more, rows="random")
+    c, d, width = size.context, size.embedding, larger.size.context
+    old, new = model.parameters, larger.parameters
+    assert torch.equal(new["layer0.weight"][:, : d + c], old["layer0.weight"])
+    assert not new["layer0.weight"][:, d + c :].any()
+    for gate in range(3):
+        assert torch.equal(new["gates.weight"][gate * width :][:c], old["gates.weight"][gate * c :][:c])
+        assert torch.equal(new["gates.bias"][gate * width :][:c], old["gates.bias"][gate * c :][:c])
+        assert not new["gates.bias"][gate * width + c :][:more].any()
+        assert new["gates.weight"][gate * width + c :][:more].all()
+    assert torch.equal(new["norm.gain"], torch.cat([old["norm.gain"], torch.ones(more)]))
+    assert torch.equal(new["norm.bias"], torch.cat([old["norm.bias"], torch.zeros(more)]))
+    new["embedding"].zero_()
+    assert old["embedding"].any(), "not a copy"
+
+
+@pytest.mark.parametrize(("layers", "parameters"), [(1, 1_951_720), (4, 2_739_688), (6, 3_265_000)])
+def test_the_counts_are_those_of_the_plan(layers: int, parameters: int):
+    """A context of 512 at the seed's sizes has the documented numbers; A trains as many as the smaller model had."""
+    size, larger = Size(layers=layers), Size(layers=layers, context=512)
+    assert larger.parameters() == parameters
+    assert larger.parameters() - count(larger, 0, 256) == size.parameters()
+
+
+# ---- what training does to it --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15)
+@given(sizes, st.integers(1, 7))
+def test_pattern_a_leaves_the_old_entries_as_they_were(size: Size, more: int):
+    """After updates with Adam, dropout and clipping, no entry of the old context has changed by a bit."""
+    model = grown_up(size, dropout=0.2)
+    begun = expanded(model, size.context + more)
+
+    after = trained(expanded(model, size.context + more), hold=size.context)
+
+    assert largest_difference(after, begun, size.context) == 0.0
+    assert not torch.equal(after.parameters["output.weight"], begun.parameters["output.weight"])
+
+
+@pytest.mark.parametrize("hold", [0, 16])
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+def test_new_numbers_that_begin_equal_stay_equal_to_the_bit(hold: int, stack: str):
+    """Under A and B the new numbers' weights are the same bits after training; they did learn something."""
+    size = Size(20, 16, 32, 16, 2, stack)
+
+    after = trained(expanded(grown_up(size, dropout=0.1), 32), hold=hold)
+
+    assert spread(after, 16) == 0.0
+    assert after.parameters["layer0.weight"][:, 32:].abs().max() > 1e-3
+
+
+@settings(max_examples=30)
+@given(sizes, st.integers(2, 7))
+def test_equal_new_numbers_get_equal_gradients(size: Size, more: int):
+    """At any size, also one that leaves a product an odd rest, they are the same but for roundings."""
+    larger = expanded(grown_up(size), size.context + more)
+    rows = windows(size)
+    _, gradients = Sweep(larger.size, 6, 8).gradients(larger.parameters, rows[:, :-1], rows[:, 1:], count=40)
+    largest = max(float(gradient.abs().max()) for gradient in gradients.values())
+    assert spread(ContextVectorLM(larger.size, gradients), size.context) <= 1e-5 * largest
+
+
+def test_random_rows_come_apart_and_a_dead_part_never_wakes():
+    """Random rows learn with and without a LayerNorm of their own; zero rows with one of their own never move."""
+    size = Size(20, 16, 32, 16, 1)
+    model = grown_up(size)
+    for own_norm in (False, True):
+        assert spread(trained(expanded(model, 32, rows="random", own_norm=own_norm)), 16) > 0.01
+    dead = trained(expanded(model, 32, own_norm=True))
+    assert not dead.parameters["layer0.weight"][:, 32:].any()
+
+
+def test_old_numbers_grow_as_the_arithmetic_says():
+    """At the first token the measured growth is that of mean and variance; computed by hand it is the same."""
+    size = Size(20, 16, 32, 16, 2)
+    model, rows = grown_up(size), windows(size, 8)
+    found = growth(model, expanded(model, 32), rows)
+    assert found.simple == pytest.approx(2**0.5)
+    assert found.first == pytest.approx(found.exact, rel=1e-3)
+
+    p, tokens = model.parameters, rows[:, 0]
+    hidden = model._stack(torch.cat([p["embedding"][tokens], torch.zeros(8, 16)], 1), None)
+    change, _, write = (hidden @ p["gates.weight"].T + p["gates.bias"]).chunk(3, 1)
+    mixed = write.sigmoid() * change
+    both = torch.cat([mixed, torch.zeros(8, 16)], 1)
+    ratio = ((mixed.var(1, correction=0) + EPS) / (both.var(1, correction=0) + EPS)).sqrt()
+    assert found.first == pytest.approx(float(ratio.mean()), rel=1e-4)
+
+
+# ---- measures and the loop's rounds --------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 6), st.integers(0, 99))
+def test_the_effective_rank_counts_directions(dim: int, seed: int):
+    """Copies of one column have rank 1, a constant 0, all directions alike D; turning changes nothing."""
+    chance = torch.Generator().manual_seed(seed)
+    column = torch.randn(50, 1, generator=chance)
+    assert effective_rank(column.expand(-1, dim) + 3) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(torch.full((50, dim), 0.3)) == 0
+    alike = torch.cat([torch.eye(dim), -torch.eye(dim)])
+    assert effective_rank(alike) == pytest.approx(dim)
+    vectors = torch.randn(50, dim, generator=chance).double()
+    turn = torch.linalg.qr(torch.randn(dim, dim, generator=chance).double())[0]
+    assert effective_rank(vectors @ turn) == pytest.approx(effective_rank(vectors))
+
+
+@given(st.integers(1, 9))
+def test_rounds_change_when_a_run_is_judged_and_nothing_else(length: int):
+    """Twelve updates end at the same parameters, whatever rounds they are cut into."""
+    size, rows = Size(20, 4, 8, 4, 1), windows(Size(20), 40)
+
+    def after(recipe: Recipe) -> list[Tensor]:
+        training = Training(SweptNewLLM(grown_up(size, dropout=0.2)), rows, rows[:4], recipe)
+        while training.progress.updates < 12:
+            training._update()
+            training.progress.waited = 0
+        return list(training.model.parameters.values())
+
+    passes = after(Recipe(4, 16, 0.01, clip="0.5"))
+    rounds = after(Recipe(20, 16, 0.01, clip="0.5", round_updates=length))
+    assert all(torch.equal(one, other) for one, other in zip(passes, rounds, strict=True))
+
+
+@given(st.integers(1, 10_000), st.integers(1, 30))
+def test_rounds_make_exactly_the_updates_asked_for(updates: int, rounds: int):
+    """The updates are a whole number of rounds, and no more rounds than asked for."""
+    chosen = ExpandSettings(checkpoint=Path("x"), updates=updates, rounds=rounds)
+    assert updates % chosen.round_updates == 0
+    assert updates // chosen.round_updates <= rounds
+
+
+# ---- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a few lines of the synthetic language."""
+    folder = tmp_path_factory.mktemp("text")
+    for name, lines in (("train", Grammar.standard().lines(300, 1)), ("valid", Grammar.standard().lines(60, 2))):
+        (folder / f"{name}.txt").write_text("\n".join(lines), "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Texts are kept in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run."""
+    out = tmp_path_factory.mktemp("run")
+    baseline.run(BaselineSettings(**TINY, data=str(text), epochs=3, out=out, precision="fp32", dropout=0.1))
+    return out
+
+
+def run(checkpoint: Path, text: Path, **changes: Any) -> Result:
+    """Run the command with few updates."""
+    return expand.run(ExpandSettings(checkpoint=checkpoint, data=str(text), updates=6, rounds=2, **changes))
+
+
+def test_every_arm_is_measured_and_judged(checkpoint: Path, text: Path):
+    """All six arms begin and end with a perplexity; the new numbers of A and B are one, and the plan is judged."""
+    result = run(checkpoint, text)
+    metrics = result.metrics
+    assert result.status == "complete"
+    assert {finding.claim: finding.verdict for finding in result.findings}["EX-1"] == "refined"
+    assert {finding.claim for finding in result.findings} == {"EX-1", "EX-2", "EX-3"}
+    for name in ("continue", "preserving"):
+        assert metrics[f"start_ppl_{name}"] == pytest.approx(metrics["base_ppl"], rel=1e-5)
+    assert metrics["start_ppl_A"] == metrics["start_ppl_B"] != metrics["base_ppl"]
+    assert metrics["trained_parameters_A"] == metrics["parameters_base"]
+    assert metrics["trained_parameters_B"] == metrics["parameters_scratch"]
+    assert metrics["old_moved_A"] == 0.0 < metrics["old_moved_B"]
+    assert max(metrics["new_apart_A"], metrics["new_apart_B"]) < 1e-6
+    assert metrics["new_rank_A"] == pytest.approx(1, abs=0.01)
+    assert metrics["new_rank_random"] > 2
+    assert metrics["growth_first"] == pytest.approx(metrics["growth_expected"], rel=1e-2)
+    assert [len(found) for found in result.samples.values()] == [1] * 6
+    assert max(mark.xs[-1] for mark in result.figures[0].marks if mark.xs) == 6.0
+
+
+def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Path, text: Path):
+    """Several seeds give intervals and differences from the control; a run is repeated to the bit."""
+    result = run(checkpoint, text, seeds=2, arms="continue,random")
+    assert result.metrics["val_ppl_random_low"] < result.metrics["val_ppl_random"]
+    assert [row[0] for row in result.tables[-1].rows] == ["PPL continue", "PPL random", "random minus continue"]
+    assert result.findings == []
+    assert run(checkpoint, text, seeds=2, arms="continue,random").document() == result.document()
+
+
+def test_what_cannot_be_expanded_is_refused(checkpoint: Path, text: Path, tmp_path: Path):
+    """A shorter context, unknown arms, a batch above the text, no checkpoint: each is one message with its code."""
+    with pytest.raises(SettingError, match="--context: 8 is not longer"):
+        run(checkpoint, text, context=8)
+    for arms in ("C", "A,A", ""):
+        with pytest.raises(SettingError, match="--arms"):
+            run(checkpoint, text, arms=arms)
+    with pytest.raises(SettingError, match="--batch"):
+        run(checkpoint, text, batch=301)
+    with pytest.raises(SettingError, match="--data"):
+        expand.run(ExpandSettings(checkpoint=checkpoint))
+    with pytest.raises(CheckpointError):
+        run(tmp_path / "nothing.ckpt", text)
+    gru = tmp_path / "gru"
+    baseline.run(BaselineSettings(**TINY, model="gru", data=str(text), epochs=1, out=gru, precision="fp32"))
+    with pytest.raises(SettingError, match="expand is for New-LLM"):
+        run(gru, text)
+
+
+def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
+    """A number that is no longer finite ends the run with a diverged result that says when, over all arms."""
+
+    def diverges(settings: ExpandSettings, name: str, *_: object) -> Arm:
+        if name == "B":
+            raise Diverged(4, torch.zeros(0))
+        return trained_arm(settings, name, *_)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(expand, "trained_arm", diverges)
+    result = run(checkpoint, text, arms="continue,B")
+    assert (result.status, result.metrics["loss_reason"]) == ("diverged", "diverged at update 10")

@@ -1,0 +1,287 @@
+"""A trained model further trained on another text: one vocabulary, two arms, and what is forgotten."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmlab import baseline
+from llmlab.errors import CheckpointError, SettingError, TextError
+from llmlab.lm.restored import Restored, restored
+from llmlab.lm.training import build
+from llmlab.report.result import Result
+from llmlab.settings import BaselineSettings, FinetuneSettings
+from llmlab.text.corpus import load_corpus
+from llmlab.text.grammar import Grammar
+from llmlab.text.windows import prepare
+from llmlab.text.words import EOS, MARKS, WordVocabulary
+from llmlab.train.epochs import evaluate
+from llmlab.train.fit import Diverged
+from llmlab.trained import finetune
+from llmlab.trained.finetune_shown import findings, head_start, judged
+from llmlab.trained.finetuning import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, prompts, tuned
+
+TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1, "precision": "fp32"}
+STANDARD, DIALECT = Grammar.standard(), Grammar.dialect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Texts are kept in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def folder_of(path: Path, train: list[str], valid: list[str]) -> Path:
+    """Write a text in two files."""
+    path.mkdir()
+    (path / "train.txt").write_text("\n".join(train), "utf-8")
+    (path / "valid.txt").write_text("\n".join(valid), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some lines of the synthetic language."""
+    return folder_of(tmp_path_factory.mktemp("text") / "original", STANDARD.lines(400, 1), STANDARD.lines(60, 2))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fewer lines of the dialect, one of them of two words only."""
+    lines = DIALECT.lines(80, 3)
+    return folder_of(tmp_path_factory.mktemp("text") / "other", [*lines, lines[0][:9]], DIALECT.lines(30, 4))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run on the synthetic language."""
+    out = tmp_path_factory.mktemp("run")
+    baseline.run(BaselineSettings(**TINY, data=str(original), epochs=8, lr=1e-2, out=out, dropout=0.1))
+    return out
+
+
+def chosen(checkpoint: Path, **changes: Any) -> FinetuneSettings:
+    """Return settings of a short run."""
+    return FinetuneSettings(**{"checkpoint": checkpoint, "epochs": 2, "lr": 5e-3} | changes)
+
+
+def run(checkpoint: Path, **changes: Any) -> Result:
+    """Run the command shortly."""
+    return finetune.run(chosen(checkpoint, **changes))
+
+
+# ---- the dialect ---------------------------------------------------------------------------------------------------
+
+
+def test_the_dialect_has_the_languages_words_and_openings_and_half_of_what_follows_what():
+    """Words and openings are the same; after every second word all else is new, after the others only the tastes."""
+    assert DIALECT.words == STANDARD.words
+    assert torch.equal(DIALECT.opening, STANDARD.opening)
+    openers = 24
+    likely = [(grammar.following[:, :, openers:].double() > 0).all(0) for grammar in (STANDARD, DIALECT)]
+    assert likely[0].sum() == likely[1].sum()
+    ratio = (DIALECT.following[:, :, openers:].double() / STANDARD.following[:, :, openers:].double()).nan_to_num(1.0)
+    # only a topic's taste (a factor of 24 or none) may differ after the words that were kept
+    assert set(ratio[:, 1::2].round(decimals=6).unique().tolist()) == {round(1 / 24, 6), 1.0, 24.0}
+    assert len(ratio[:, ::2].round(decimals=6).unique()) > 3
+
+
+def test_the_dialect_is_a_text_of_its_own_with_a_floor():
+    """It is loaded by its name, is five times shorter, and its own grammar foretells it better than the language's."""
+    corpus = load_corpus("dialect")
+    assert (len(corpus.train), len(corpus.valid)) == (1000, 120)
+    text = prepare(corpus, length=32, vocabulary=STANDARD.vocabulary(), fewest_words=0)
+    scored = text.valid[:, 1:] != 0
+    own, language = (
+        -float(one.log_probabilities(text.valid, text.vocabulary)[scored].mean()) for one in (DIALECT, STANDARD)
+    )
+    assert math.exp(own) < 12 < 40 < math.exp(language)
+
+
+# ---- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_pretraining_helps_on_a_short_text_and_costs_the_old_one(checkpoint: Path, original: Path, other: Path):
+    """Of two arms with the same updates the pretrained one is better; what it knew before got worse."""
+    result = run(checkpoint, data=str(other), original=str(original), epochs=4)
+    metrics = result.metrics
+    assert result.status == "complete"
+    assert metrics["val_ppl_pretrained"] < metrics["val_ppl_scratch"]
+    assert metrics["val_ppl_pretrained"] < metrics["zero_shot_ppl"]
+    assert metrics["original_ppl_after"] > metrics["original_ppl_before"]
+    assert metrics["train_windows"] == 81, "a line of two words counts too"
+    assert metrics["unk_share"] == metrics["unk_share_lines"] == 0
+    assert result.findings == []
+    assert [row[0] for row in result.tables[1].rows] == [0, 1, 2, 3, 4]
+    assert {table.name for table in result.tables} == {"arms", "epochs", "forgotten", "words", "completions"}
+
+
+def test_the_default_text_is_the_dialect_with_its_floor(checkpoint: Path):
+    """Without options the text is the dialect; no reader is better than the one who knows it."""
+    result = run(checkpoint, epochs=1)
+    assert result.settings["data"] == "dialect"
+    assert result.metrics["bayes_ppl"] < result.metrics["val_ppl_pretrained"]
+    assert any("--original says where that is" in told for told in result.summary), "forgetting was not measured"
+    assert "original_ppl_before" not in result.metrics
+
+
+def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Path, other: Path):
+    """Two seeds are two pairs of arms, and a run is repeated to the bit."""
+    result = run(checkpoint, data=str(other), seeds=2)
+    assert result.metrics["val_ppl_scratch_low"] < result.metrics["val_ppl_scratch"]
+    assert [row[1] for row in result.tables[-1].rows] == [2, 2, 2]
+    assert run(checkpoint, data=str(other), seeds=2).document() == result.document()
+
+
+def test_the_kept_model_is_the_one_that_was_reported(checkpoint: Path, other: Path, tmp_path: Path):
+    """What --out keeps is restored by the same way as any checkpoint, with the same words, and scores the same."""
+    out = tmp_path / "tuned"
+    result = run(checkpoint, data=str(other), out=out)
+
+    kept, base = restored(out), restored(checkpoint)
+    assert kept.vocabulary == base.vocabulary
+    assert (kept.settings.data, kept.settings.lr, kept.settings.epochs) == ("path: other", 5e-3, 2)
+    text = dialogue(chosen(checkpoint, data=str(other)), base).text
+    assert kept.text == text.digest
+    assert evaluate(kept.model, text.valid, 16).ppl == pytest.approx(result.metrics["val_ppl_pretrained"], rel=1e-12)
+    assert len(list(out.glob("update-*.ckpt"))) == 2
+    with pytest.raises(SettingError, match="--out"):
+        run(checkpoint, data=str(other), out=out)
+
+
+def test_a_kept_dialect_model_can_be_taken_up_by_its_own_text(checkpoint: Path, tmp_path: Path):
+    """The default text's name stands in the checkpoint, so that it is judged on it without being told."""
+    run(checkpoint, epochs=1, out=tmp_path / "tuned")
+    again = restored(tmp_path / "tuned")
+    assert again.settings.data == "dialect"
+    assert again.task().text.name == "dialect"
+
+
+def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path):
+    """Training the arms changes nothing of the model they begin with."""
+    base = restored(checkpoint)
+    before = {name: tensor.clone() for name, tensor in base.model.parameters.items()}
+    settings = chosen(checkpoint, data=str(other), epochs=1)
+    arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base), None)
+    assert all(torch.equal(tensor, base.model.parameters[name]) for name, tensor in before.items())
+    assert not torch.equal(arm.model.parameters["embedding"], before["embedding"])
+
+
+def test_chats_and_peers_are_taken(original: Path, tmp_path: Path):
+    """A file of chats is a text, and a model without a context vector is fine-tuned too, without completions."""
+    chats = tmp_path / "chats.jsonl"
+    messages = [[{"role": "user", "content": line}] for line in DIALECT.lines(40, 5)]
+    chats.write_text("\n".join(json.dumps({"messages": said}) for said in messages), "utf-8")
+    peer = tmp_path / "gru"
+    baseline.run(BaselineSettings(**TINY, model="gru", data=str(original), epochs=1, out=peer))
+
+    result = run(peer, data=str(chats), epochs=1)
+
+    assert result.status == "complete"
+    assert result.settings["data"] == "path: chats.jsonl"
+    assert "completions" not in {table.name for table in result.tables}
+
+
+def test_what_cannot_be_used_is_refused(checkpoint: Path, other: Path, tmp_path: Path):
+    """No checkpoint, a strange text, a batch above the text, numbers out of range: each is one message."""
+    with pytest.raises(CheckpointError):
+        run(tmp_path / "nothing.ckpt")
+    strange = folder_of(tmp_path / "strange", ["what is this", "who knows"], ["nobody does"])
+    with pytest.raises(TextError, match="knows none of its words"):
+        run(checkpoint, data=str(strange), batch=1)
+    with pytest.raises(SettingError, match="--batch"):
+        run(checkpoint, data=str(other), batch=82)
+    with pytest.raises(TextError, match="--data"):
+        run(checkpoint, data="nowhere")
+    for changes in ({"epochs": 0}, {"lr": 0.0}, {"patience": 0}, {"preset": "huge"}, {"seeds": 101}):
+        with pytest.raises(SettingError):
+            run(checkpoint, **changes)
+
+
+def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch):
+    """A number that is no longer finite ends the run with a diverged result that counts the updates of both arms."""
+
+    def diverges(settings: FinetuneSettings, name: str, *rest: Any) -> Tuned:
+        if name == "scratch":
+            raise Diverged(3, torch.zeros(0))
+        return tuned(settings, name, *rest)
+
+    monkeypatch.setattr(finetune, "tuned", diverges)
+    result = run(checkpoint, data=str(other))
+    assert (result.status, result.metrics["loss_reason"]) == ("diverged", f"diverged at update {2 * 6 + 3}")
+
+
+# ---- completions and verdicts --------------------------------------------------------------------------------------
+
+
+def fresh(words: tuple[str, ...], seed: int) -> Restored:
+    """Return an untrained model that knows the marks and some words."""
+    vocabulary, settings = WordVocabulary((*MARKS, *words)), BaselineSettings(**TINY, data="synthetic")
+    return Restored(settings, seed, vocabulary, build(settings, len(vocabulary), seed, "fp32"), [], "")
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 999), st.text("abc ", max_size=12))
+def test_a_completion_is_the_likeliest_word_each_time(seed: int, prompt: str):
+    """The plain loop over all that was read and written so far names the same next words, up to the end."""
+    base = fresh(("a", "b", "c"), seed)
+    found = completed(base.model, base.vocabulary, prompt)
+    assert found is not None
+
+    read, expected = base.vocabulary.encode(prompt)[:-1], list[str]()
+    while len(expected) < MOST_TOKENS:
+        token = int(base.model.model.scores(torch.tensor([read]))[0, -1].argmax())
+        if token == EOS:
+            break
+        read.append(token)
+        expected.append(base.vocabulary.words[token])
+    assert found == " ".join(expected)
+
+
+def test_prompts_are_the_seeds_where_any_word_is_known(checkpoint: Path, other: Path):
+    """A model that knows one of their words completes them; one that knows none completes openings of its text."""
+    base = restored(checkpoint)
+    text = dialogue(chosen(checkpoint, data=str(other)), base)
+    assert prompts(base, text) == [" ".join(line.split()[:3]) for line in DIALECT.lines(3, 4)]
+    assert prompts(replace(base, vocabulary=WordVocabulary((*MARKS, "you"))), text) == list(PROMPTS)
+
+
+def test_the_plan_is_judged_under_its_own_conditions_only(checkpoint: Path, other: Path):
+    """A model of WikiText-2 on DailyDialog judges the plan, with what would not load; other texts say nothing of it."""
+    base = restored(checkpoint)
+    settings = chosen(checkpoint, data=str(other), epochs=1)
+    text = dialogue(settings, base)
+    arms = {name: [tuned(settings, name, 0, base, text, None)] for name in finetune.ARMS}
+    theirs = replace(settings, data="dailydialog")
+
+    assert findings(theirs, base, text, None, arms) == []
+    wikitext = replace(base, settings=replace(base.settings, data="wikitext-2"))
+    (found,) = findings(theirs, wikitext, text, None, arms)
+    assert found.claim == "BL-31"
+    assert "of the checkpoint's 9 tensors 0 fit" in found.evidence
+
+
+def test_a_verdict_follows_the_numbers():
+    """No gain refutes the plan, a gain at the cost of the original text refines it, a gain alone supports it."""
+    assert judged(30.0, 30.0, 0.0) == "refuted"
+    assert judged(20.0, 30.0, 0.5) == judged(20.0, 30.0, None) == "refined"
+    assert judged(20.0, 30.0, 0.01) == "supported"
+
+
+def test_the_head_start_is_counted_in_epochs(checkpoint: Path, other: Path):
+    """The sentence names the first epoch in which the fresh model is as good as the pretrained one after its first."""
+    base = restored(checkpoint)
+    settings = chosen(checkpoint, data=str(other), epochs=3)
+    arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base), None)
+    rows = [dict(arm.history[0], val_loss_token=arm.history[0]["val_loss_token"] + more) for more in (0.2, 0.1, -0.1)]
+    assert head_start(arm, replace(arm, history=rows)).endswith("reaches after 3 epochs.")
+    assert head_start(arm, replace(arm, history=rows[:2])).endswith("does not reach in 2 epochs.")

@@ -1,0 +1,209 @@
+"""``baseline generate``: the fast way writes what the plain loop would, and its memory never grows."""
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.errors import CheckpointError, SettingError
+from llmlab.lm.restored import restored
+from llmlab.model.new_llm import ContextVectorLM
+from llmlab.model.reader import Reader, draw
+from llmlab.report.result import Result
+from llmlab.settings import GenerateSettings
+from llmlab.text.words import BOS, EOS
+from llmlab.trained import generate, opening
+from llmlab.trained.writing import write
+from strategies_trained import saved, small_models, state_of
+
+SEEDS = st.integers(0, 2**40)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small New-LLM over the synthetic language that likes to end its lines."""
+    state = state_of()
+    state["model"]["output.bias"][EOS] = 6.0
+    return saved(tmp_path_factory.mktemp("model") / "m.ckpt", state)
+
+
+def settings(checkpoint: Path = Path("m.ckpt"), **options: Any) -> GenerateSettings:
+    """Return settings."""
+    return GenerateSettings(checkpoint=checkpoint, **options)
+
+
+@given(small_models(), st.lists(st.integers(0, 4), min_size=1, max_size=12))
+def test_the_fast_step_is_the_plain_step(model: ContextVectorLM, tokens: list[int]) -> None:
+    """Token after token, the scores and the context are those of ``ContextVectorLM.step``."""
+    reader, context, plain = Reader(model), torch.zeros(model.size.context), model.first_context(1)
+    for token in tokens:
+        scores, context = reader.step(token, context)
+        expected, plain = model.step(torch.tensor([token]), plain)
+        torch.testing.assert_close(scores, expected[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(context, plain[0], rtol=1e-4, atol=1e-4)
+
+
+@given(small_models(), st.lists(st.integers(0, 4), min_size=1, max_size=5), SEEDS)
+def test_every_probability_is_that_of_the_plain_loop(model: ContextVectorLM, prompt: list[int], seed: int) -> None:
+    """What was written, read again from an empty context, gives each token the probability that was written down."""
+    written = write(Reader(model), prompt, settings(tokens=6, stop=False), seed)
+    line = torch.tensor([prompt + written.tokens])
+    logs = model.scores(line)[0, len(prompt) - 1 : -1].double().log_softmax(1)
+    assert written.probabilities == pytest.approx(logs.exp()[range(6), written.tokens].tolist(), abs=1e-4)
+    assert written.entropies == pytest.approx((-(logs.exp() * logs).sum(1)).tolist(), abs=1e-3)
+
+
+@given(small_models(), st.lists(st.integers(0, 4), min_size=1, max_size=5))
+def test_at_temperature_zero_the_plain_loops_likeliest_token_is_written(
+    model: ContextVectorLM, prompt: list[int]
+) -> None:
+    """Greedy is argmax, token by token; equal scores aside, which two ways of adding may tell apart."""
+    written = write(Reader(model), prompt, settings(tokens=8, temperature=0.0, stop=False), 0)
+    scores = model.scores(torch.tensor([prompt + written.tokens]))[0, len(prompt) - 1 : -1]
+    chosen = scores[range(8), written.tokens]
+    assert bool((chosen >= scores.max(1).values - 1e-4).all())
+
+
+scores_of_tokens = st.lists(
+    st.integers(-5, 5).map(float) | st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=9
+)
+
+
+@given(scores_of_tokens, st.floats(0, 1e3), SEEDS)
+def test_among_one_token_there_is_no_choice(scores: list[float], temperature: float, seed: int) -> None:
+    """Top-k 1 is greedy at every temperature, also among equal scores."""
+    drawn = draw(torch.tensor(scores), temperature, 1, torch.Generator().manual_seed(seed))
+    assert drawn == int(torch.tensor(scores).argmax())
+
+
+@given(scores_of_tokens, st.floats(5e-324, 1e3), st.integers(0, 12), SEEDS)
+def test_a_drawn_token_is_among_the_likeliest(scores: list[float], temperature: float, top_k: int, seed: int) -> None:
+    """Fewer than k tokens are likelier than any that is drawn, however small the temperature."""
+    drawn = draw(torch.tensor(scores), temperature, top_k, torch.Generator().manual_seed(seed))
+    likelier = sum(score > torch.tensor(scores)[drawn] for score in torch.tensor(scores))
+    assert likelier < (top_k or len(scores))
+
+
+def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
+    """Of 4,000 draws each token has its share within five standard errors, with temperature and top-k."""
+    scores, chance = torch.tensor([0.0, 2.0, -1.0, 1.0]), torch.Generator().manual_seed(0)
+    for temperature, top_k in ((1.0, 0), (0.5, 0), (3.0, 3)):
+        wanted = (scores / temperature).double()
+        if top_k:
+            wanted[2] = -math.inf
+        drawn = torch.bincount(
+            torch.tensor([draw(scores, temperature, top_k, chance) for _ in range(4_000)]), minlength=4
+        )
+        share = wanted.softmax(0)
+        assert bool(((drawn / 4_000 - share).abs() <= 5 * (share * (1 - share) / 4_000).sqrt()).all())
+
+
+def said(result: Result) -> str:
+    """Return the text that was written."""
+    return str(result.metrics["text"])
+
+
+def test_the_seed_and_only_the_seed_decides_the_text(checkpoint: Path) -> None:
+    """The same seed writes the same text, another one another."""
+    texts = [said(generate.run(settings(checkpoint, seed=seed, tokens=30, stop=False))) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_several_seeds_write_what_each_would_alone(checkpoint: Path) -> None:
+    """With ``--seeds`` each text is that of its own seed, and the metrics are means."""
+    both = generate.run(settings(checkpoint, seeds=2, tokens=20))
+    alone = [generate.run(settings(checkpoint, seed=seed, tokens=20)) for seed in (0, 1)]
+    assert both.samples["mean_entropy"] == [one.samples["mean_entropy"][0] for one in alone]
+    assert "mean_entropy_sd" in both.metrics
+
+
+def test_the_state_does_not_grow(checkpoint: Path) -> None:
+    """After 400 tokens the state has the bytes that it had after one: a context and a token."""
+    short, long = (generate.run(settings(checkpoint, tokens=tokens, stop=False)).metrics for tokens in (1, 400))
+    assert {found[name] for found in (short, long) for name in ("state_bytes", "state_bytes_most")} == {8 * 4 + 8}
+
+
+def test_a_text_ends_with_its_line_or_at_its_length(checkpoint: Path) -> None:
+    """The first <eos> ends the text unless ``--no-stop`` is given; then the text is the same, and goes on."""
+    ended, whole = (generate.run(settings(checkpoint, tokens=900, stop=stop)) for stop in (True, False))
+    assert said(ended).split().count("<eos>") == 1
+    assert said(ended).endswith("<eos>")
+    assert said(whole).startswith(said(ended))
+    assert whole.metrics["tokens"] == 900
+    assert "After <eos>" in " ".join(whole.summary)
+
+
+def test_words_that_the_model_does_not_know_are_told(checkpoint: Path) -> None:
+    """An unknown word is read as <unk>, and the entry says which."""
+    known = restored(checkpoint).vocabulary.words[7]
+    result = generate.run(settings(checkpoint, prompt=f"Hello {known.upper()}", tokens=3))
+    assert result.tables[1].rows[0] == ["prompt", None, f"<bos> <unk> {known}"]
+    assert "does not know hello:" in " ".join(result.summary)
+
+
+def test_without_a_prompt_a_line_is_begun(checkpoint: Path) -> None:
+    """The default prompt is <bos> alone; what is written is what the reader writes from there."""
+    result = generate.run(settings(checkpoint, tokens=10))
+    found = restored(checkpoint)
+    written = write(Reader(found.model.model), [BOS], settings(tokens=10), 0)  # type: ignore[attr-defined]
+    assert said(result) == found.vocabulary.decode(written.tokens)
+
+
+def test_a_long_text_is_shown_by_its_beginning_and_end(checkpoint: Path) -> None:
+    """The table of 2,000 tokens stays short, and its last row is the last of the text."""
+    result = generate.run(settings(checkpoint, tokens=2_000, stop=False))
+    rows = result.tables[1].rows
+    assert len(rows) < 50
+    assert said(result).endswith(str(rows[-1][2])) or said(result).endswith("…")
+    assert all(len(mark.xs) <= 200 for figure in result.figures for mark in figure.marks)
+    assert result.document()["metrics"]["unk_share"] == pytest.approx(
+        said(result).split().count("<unk>") / 2_000, abs=0.2
+    )
+
+
+def test_every_token_is_announced(checkpoint: Path) -> None:
+    """``on_step`` hears each token of each seed."""
+    heard: list[int] = []
+    run = settings(checkpoint, tokens=3, seeds=2, stop=False)
+    generate.run(run, lambda at, planned, told="": heard.append(at))
+    assert heard == [1, 2, 3, 4, 5, 6]
+
+
+def test_other_models_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer has no context vector to write from, and its file is named."""
+    other = SimpleNamespace(model=object(), settings=SimpleNamespace(model="gru"))
+    monkeypatch.setattr(opening, "restored", lambda path: other)
+    with pytest.raises(SettingError, match=r"m\.ckpt: a GRU; generate is for New-LLM"):
+        generate.run(settings(checkpoint))
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    """Exit code 4."""
+    with pytest.raises(CheckpointError, match="none"):
+        generate.run(settings(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tokens": 0},
+        {"tokens": 100_001},
+        {"temperature": -0.1},
+        {"temperature": math.nan},
+        {"top_k": -1},
+        {"prompt": "x" * 1_001},
+        {"prompt": "\ud800"},
+        {"seeds": 101},
+        {"seeds": 2, "tokens": 60_000},
+    ],
+    ids=str,
+)
+def test_options_out_of_range_are_refused_by_name(options: dict[str, Any]) -> None:
+    """The message names the option as it is typed."""
+    with pytest.raises(SettingError, match="--" + next(iter(options)).replace("_", "-")):
+        settings(**options)

@@ -1,0 +1,294 @@
+"""The synthetic language: its lines, and the exact probabilities against adding up every line there is."""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from itertools import pairwise, product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from llmlab.text.grammar import Grammar, context_recovered, synthetic_lines
+from llmlab.text.words import BOS, EOS, MARKS, PAD, UNK, WordVocabulary, encoded, windows
+
+STANDARD = Grammar.standard()
+WINDOW = STANDARD.most + 2
+
+SMALL = "abcd"
+Distribution = dict[tuple[str, ...], float]
+
+
+def small(weights: list[int]) -> Grammar:
+    """A grammar of 2 topics and 4 words, in lines of 2 to 4 words, that ends with probability 1 / 3."""
+    opening = torch.tensor(weights[:16]).reshape(2, 2, 4)
+    following = torch.tensor(weights[16:]).reshape(2, 4, 4)
+    return Grammar(tuple(SMALL), opening, following, fewest=2, most=4, ending=3)
+
+
+small_grammars = st.lists(st.integers(1, 5), min_size=48, max_size=48).map(small)
+
+
+def word_probability(grammar: Grammar, topic: int, line: tuple[str, ...], place: int) -> float:
+    """P(word at a place | topic, word before), from the weights."""
+    numbers = [SMALL.index(word) for word in line]
+    if place < 2:
+        weights = grammar.opening[place, topic].tolist()
+    else:
+        weights = grammar.following[topic, numbers[place - 1]].tolist()
+    return float(weights[numbers[place]] / sum(weights))
+
+
+def every_line(grammar: Grammar) -> Distribution:
+    """The probability of every line there is, by adding up over the topics."""
+    found: Distribution = {}
+    for length in range(grammar.fewest, grammar.most + 1):
+        stays = math.prod(1 - 1 / grammar.ending for _ in range(grammar.fewest, length))
+        stops = 1.0 if length == grammar.most else 1 / grammar.ending
+        for line in product(SMALL, repeat=length):
+            by_topic = [
+                math.prod(word_probability(grammar, topic, line, place) for place in range(length)) for topic in (0, 1)
+            ]
+            found[line] = sum(by_topic) / 2 * stays * stops
+    return found
+
+
+def as_windows(lines: list[tuple[str, ...]] | list[str], vocabulary: WordVocabulary, length: int = 6) -> Tensor:
+    """Lines as windows, also those of fewer than five words."""
+    joined = [" ".join(line) if isinstance(line, tuple) else line for line in lines]
+    return windows(encoded(joined, vocabulary, fewest_words=1), length)
+
+
+def per_token(log_probabilities: Tensor, tokens: Tensor) -> float:
+    """Perplexity over the targets that are not padding."""
+    return math.exp(-float(log_probabilities.sum()) / int((tokens[:, 1:] != PAD).sum()))
+
+
+# ---- the exact probabilities --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=10)
+@given(small_grammars)
+def test_the_probabilities_of_a_line_multiply_to_that_of_the_line(grammar: Grammar):
+    """The filter's steps multiply to the sum over topics, for every line there is, and all lines have 1 together."""
+    expected = every_line(grammar)
+
+    found = grammar.log_probabilities(as_windows(list(expected), grammar.vocabulary()), grammar.vocabulary())
+
+    assert found.sum(-1).exp().tolist() == pytest.approx(list(expected.values()), rel=1e-12)
+    assert float(found.sum(-1).exp().sum()) == pytest.approx(1, abs=1e-12)
+
+
+@settings(max_examples=10)
+@given(small_grammars, st.sampled_from([1, 2, 3]))
+def test_a_short_memory_is_the_best_guess_from_what_it_still_sees(grammar: Grammar, memory: int):
+    """Each step is the share of the next token among all lines with the same last words at the same place."""
+    together: dict[object, float] = defaultdict(float)
+    after: dict[object, float] = defaultdict(float)
+    lines = every_line(grammar)
+    for line, probability in lines.items():
+        for place, token in enumerate((*line, "<eos>")):
+            seen = (place, line[max(0, place - memory) : place])
+            together[seen] += probability
+            after[seen, token] += probability
+
+    vocabulary = grammar.vocabulary()
+    found = grammar.log_probabilities(as_windows(list(lines), vocabulary), vocabulary, memory)
+
+    for row, line in zip(found.exp().tolist(), lines, strict=True):
+        for place, token in enumerate((*line, "<eos>")):
+            seen = (place, line[max(0, place - memory) : place])
+            assert row[place] == pytest.approx(after[seen, token] / together[seen], rel=1e-9)
+
+
+@settings(max_examples=10)
+@given(small_grammars)
+def test_the_exact_bigram_is_the_share_of_each_pair_among_all_lines(grammar: Grammar):
+    """Adding up the pairs of every line, weighted by the line's probability, gives the same table."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    lines = every_line(grammar)
+    for line, probability in lines.items():
+        for pair in pairwise(("<bos>", *line, "<eos>")):
+            pairs[pair] += probability
+    inputs: Counter[str] = Counter()
+    for (source, _), weight in pairs.items():
+        inputs[source] += weight
+
+    vocabulary = grammar.vocabulary()
+    found = grammar.bigram_log_probabilities(as_windows(list(lines), vocabulary), vocabulary).exp()
+
+    for row, line in zip(found.tolist(), lines, strict=True):
+        expected = [pairs[pair] / inputs[pair[0]] for pair in pairwise(("<bos>", *line, "<eos>"))]
+        assert row[: len(expected)] == pytest.approx(expected, rel=1e-9)
+        assert row[len(expected) :] == [1.0] * (5 - len(expected))
+
+
+def test_a_full_memory_is_the_bayes_filter():
+    """A reader whose memory is longer than every line misses nothing."""
+    vocabulary = STANDARD.vocabulary()
+    tokens = as_windows(STANDARD.lines(50, seed=3), vocabulary, WINDOW)
+
+    found = STANDARD.log_probabilities(tokens, vocabulary, memory=STANDARD.most)
+
+    assert torch.equal(found, STANDARD.log_probabilities(tokens, vocabulary))
+
+
+def test_after_any_past_the_probabilities_of_all_next_tokens_sum_to_one():
+    """Nothing is left over and nothing is given twice, in the middle of a line and at its forced end."""
+    vocabulary = STANDARD.vocabulary()
+    line = next(line for line in STANDARD.lines(500, seed=4) if len(line.split()) == STANDARD.most)
+    numbers = vocabulary.encode(line)
+    for place in (1, 2, 3, 9, 30):
+        rows = []
+        for token in [EOS, *range(len(MARKS), len(vocabulary))]:
+            row = [*numbers[:place], token]
+            rows.append(row + [PAD] * (WINDOW - len(row)))
+        total = 0.0
+        for row in rows:
+            try:
+                total += float(STANDARD.log_probabilities(torch.tensor([row]), vocabulary)[0, place - 1].exp())
+            except ValueError:  # a word that cannot stand here
+                continue
+        assert total == pytest.approx(1, abs=1e-12)
+
+
+# ---- the standard language ----------------------------------------------------------------------------------------
+
+
+def test_the_words_are_different_and_none_is_a_mark():
+    """128 words of consonants and vowels in turn."""
+    assert len(set(STANDARD.words)) == len(STANDARD.words) == 128
+    assert not set(STANDARD.words) & set(MARKS)
+    for word in STANDARD.words:
+        assert all((letter in "aiou") == bool(place % 2) for place, letter in enumerate(word))
+
+
+def test_the_lines_are_the_same_on_every_machine():
+    """Their hash is pinned: drawing is whole-number arithmetic on torch's own generator."""
+    text = "\n".join(synthetic_lines("train") + synthetic_lines("valid"))
+
+    assert hashlib.sha256(text.encode()).hexdigest() == PINNED
+
+
+PINNED = "c1a520a04ca2506771ceff6f2aff4ee0d2df62f4e3ab7d7d5e24a7e6f33d8c2f"
+
+
+def test_the_splits_share_no_seed():
+    """Training and validation are drawn apart; a line of validation is hardly ever one of training."""
+    train, valid = synthetic_lines("train"), synthetic_lines("valid")
+
+    assert (len(train), len(valid)) == (5_000, 600)
+    assert len(set(train) & set(valid)) <= 6
+
+
+def test_the_first_lines_do_not_depend_on_how_many_are_drawn():
+    """Each line has its own stretch of the generator."""
+    assert STANDARD.lines(10, seed=5) == STANDARD.lines(300, seed=5)[:10]
+    assert STANDARD.lines(10, seed=5) != STANDARD.lines(10, seed=6)
+    assert STANDARD.lines(0, seed=5) == []
+
+
+def test_every_line_fits_one_window_of_32():
+    """Lines have 5 to 30 words, and both ends occur."""
+    lengths = {len(line.split()) for line in synthetic_lines("train")}
+
+    assert (min(lengths), max(lengths)) == (5, 30)
+    vocabulary = WordVocabulary.of_lines(synthetic_lines("train"))
+    assert len(windows(encoded(synthetic_lines("train"), vocabulary), 32)) == 5_000
+
+
+def test_the_training_text_has_every_word_of_the_language():
+    """So a vocabulary made from it leaves no word of the validation text unknown."""
+    vocabulary = WordVocabulary.of_lines(synthetic_lines("train"))
+
+    assert set(vocabulary.words) == set(STANDARD.vocabulary().words)
+
+
+def test_drawn_lines_follow_the_exact_probabilities():
+    """The share of each pair in many lines lies within five standard errors of the exact bigram."""
+    lines = STANDARD.lines(20_000, seed=7)
+    vocabulary = STANDARD.vocabulary()
+    shift = len(MARKS)
+    tokens = as_windows(lines, vocabulary, WINDOW)
+    source, target = tokens[:, :-1][tokens[:, 1:] != PAD], tokens[:, 1:][tokens[:, 1:] != PAD]
+    source = torch.where(source == BOS, len(STANDARD.words), source - shift)
+    target = torch.where(target == EOS, len(STANDARD.words), target - shift)
+    counts = torch.zeros_like(STANDARD.bigram)
+    counts.index_put_((source, target), torch.ones(len(source), dtype=torch.float64), accumulate=True)
+
+    totals = counts.sum(-1, keepdim=True)
+    expected = totals * STANDARD.bigram
+    error = (expected * (1 - STANDARD.bigram)).sqrt()
+
+    usual = expected > 20
+    assert int(usual.sum()) > 1_000
+    assert ((counts - expected).abs()[usual] < 5 * error[usual]).all()
+    assert not counts[STANDARD.bigram == 0].any()
+
+
+def test_the_past_matters_and_the_last_words_do_not_replace_it():
+    """Perplexity falls with every word of memory, and three words leave far more than the whole past."""
+    vocabulary = STANDARD.vocabulary()
+    tokens = as_windows(synthetic_lines("valid"), vocabulary, WINDOW)
+    bayes = per_token(STANDARD.log_probabilities(tokens, vocabulary), tokens)
+    remembered = [per_token(STANDARD.log_probabilities(tokens, vocabulary, words), tokens) for words in (6, 3, 2, 1)]
+    bigram = per_token(STANDARD.bigram_log_probabilities(tokens, vocabulary), tokens)
+
+    ladder = [bayes, *remembered, bigram]
+    assert ladder == sorted(ladder)
+    assert bayes == pytest.approx(9.610, abs=0.001)
+    assert remembered[1] == pytest.approx(11.374, abs=0.001)
+    assert bigram == pytest.approx(15.818, abs=0.001)
+
+
+# ---- windows and vocabularies -------------------------------------------------------------------------------------
+
+
+def test_words_are_matched_by_name_and_padding_costs_nothing():
+    """Another order of the vocabulary and longer windows change no probability; beyond the line stands 0."""
+    lines = STANDARD.lines(40, seed=8)
+    own = STANDARD.vocabulary()
+    other = WordVocabulary((*MARKS, "foreign", *reversed(STANDARD.words)))
+    tokens = as_windows(lines, own, WINDOW)
+    for function in (STANDARD.log_probabilities, STANDARD.bigram_log_probabilities):
+        expected = function(tokens, own)
+
+        assert torch.equal(function(as_windows(lines, other, WINDOW), other), expected)
+        assert not expected[tokens[:, 1:] == PAD].any()
+        longer = function(as_windows(lines, own, 64), own)
+        assert torch.equal(longer[:, : WINDOW - 1], expected)
+        assert not longer[:, WINDOW - 1 :].any()
+
+
+GOOD = STANDARD.vocabulary().encode(STANDARD.lines(1, seed=9)[0])
+FIRST_OPENER = len(MARKS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        GOOD[1:],  # begins in the middle
+        [*GOOD[:3], UNK, *GOOD[4:]],
+        [*GOOD, GOOD[-2]],  # goes on after its end
+        [*GOOD[:3], PAD, *GOOD[4:]],
+        [*GOOD[:4], EOS],  # ends too early
+        [*GOOD[:3], FIRST_OPENER, *GOOD[4:]],  # an opening word in the middle
+        [BOS, *GOOD[1:3], *[GOOD[3], GOOD[4]] * 20],  # never ends
+    ],
+)
+def test_what_is_no_line_of_the_language_is_refused(wrong: list[int]):
+    """No probability is made up for a line that the generator cannot say."""
+    tokens = torch.tensor([wrong + [PAD] * (64 - len(wrong))])
+
+    with pytest.raises(ValueError, match="synthetic language"):
+        STANDARD.log_probabilities(tokens, STANDARD.vocabulary())
+
+
+@given(st.floats(0.1, 5), st.floats(0.1, 2), st.floats(-1, 2))
+def test_context_recovered_is_a_straight_scale(bayes: float, gap: float, share: float):
+    """The bigram's loss is 0, the Bayes loss is 1, and between them the share of the way."""
+    found = context_recovered(bayes + gap, bayes + gap - share * gap, bayes)
+
+    assert found == pytest.approx(share, abs=1e-9)

@@ -1,0 +1,243 @@
+"""Weights of eight bits: the laws of rounding, the bytes as written, and what ``baseline quantize`` says of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.errors import SettingError, WriteError
+from llmlab.lm.restored import restored
+from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.model.quantized import LARGEST, SMALLEST, QuantizedLM, quantize, to_quantize, whole
+from llmlab.report.result import Result
+from llmlab.settings import EvaluateSettings, GenerateSettings, QuantizeSettings
+from llmlab.train.checkpoint import packed
+from llmlab.trained import evaluate, generate, narrowing_shown
+from llmlab.trained import quantize as command
+from llmlab.trained.narrowing import Arm, Narrowed, Times, context_errors
+from strategies_trained import saved, small_models, state_of
+
+SCHEMES = st.sampled_from(["row", "tensor"])
+numbers = st.floats(-LARGEST, LARGEST, width=32) | st.floats(-2, 2, width=32) | st.just(0.0)
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> torch.Tensor:
+    """Draw a matrix of up to 5 by 6 numbers, of any size that fp32 has."""
+    rows, columns = draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    drawn = draw(st.lists(numbers, min_size=rows * columns, max_size=rows * columns))
+    return torch.tensor(drawn).view(rows, columns)
+
+
+@given(matrices(), SCHEMES)
+def test_no_weight_is_off_by_more_than_half_a_step(weight: torch.Tensor, scheme: str) -> None:
+    """|w - w'| is at most scale / 2, each w' is exactly n times scale, and n stays within 127."""
+    found = quantize(weight, scheme)
+    wide, scale = found.tensor().double(), found.scale.double()
+    assert bool(((wide - weight.double()).abs() <= scale / 2 * (1 + 1e-12)).all())
+    assert torch.equal(wide, found.numbers.double() * scale)
+    assert int(found.numbers.int().abs().max()) <= 127
+    assert found.scale.shape == ((len(weight), 1) if scheme == "row" else (1, 1))
+
+
+@given(matrices(), SCHEMES)
+def test_to_quantise_again_changes_nothing(weight: torch.Tensor, scheme: str) -> None:
+    """What stands in eight bits already comes back to the bit."""
+    once = quantize(weight, scheme)
+    again = quantize(once.tensor(), scheme)
+    assert torch.equal(again.tensor(), once.tensor())
+    assert torch.equal(again.numbers, once.numbers)
+
+
+@given(matrices())
+def test_a_row_of_its_own_has_no_coarser_scale(weight: torch.Tensor) -> None:
+    """Each row's scale, and with it the error that is possible, is at most that of the whole tensor."""
+    assert bool((quantize(weight, "row").scale <= quantize(weight, "tensor").scale).all())
+
+
+@given(st.integers(0, 10_000), st.integers(2, 20))
+def test_scales_by_row_leave_less_error_in_sum(seed: int, rows: int) -> None:
+    """Of rows of chance with different sizes the summed error is smaller with a scale for each."""
+    chance = torch.Generator().manual_seed(seed)
+    weight = torch.randn(rows, 200, generator=chance) * torch.linspace(0.2, 1, rows)[:, None]
+    row, tensor = ((quantize(weight, scheme).tensor() - weight).abs().sum() for scheme in ("row", "tensor"))
+    assert row < tensor
+
+
+def test_less_error_in_sum_is_no_law() -> None:
+    """A tensor whose weights all lie on the coarse grid is exact with one scale, and not with one per row."""
+    weight = torch.tensor([[127.0, 0.0], [3.0, 2.0]])
+    assert torch.equal(quantize(weight, "tensor").tensor(), weight)
+    assert not torch.equal(quantize(weight, "row").tensor(), weight)
+
+
+@given(matrices(), SCHEMES)
+def test_zeros_stay_zeros(weight: torch.Tensor, scheme: str) -> None:
+    """A weight of zero, and so a row of zeros, is exactly zero afterwards."""
+    weight[0] = 0.0
+    wide = quantize(weight, scheme).tensor()
+    assert bool((wide[weight == 0] == 0).all())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf"), 2 * LARGEST])
+def test_what_is_not_finite_is_refused(bad: float) -> None:
+    """No number stands for it."""
+    with pytest.raises(ValueError, match="finite"):
+        quantize(torch.tensor([[1.0, bad]]))
+
+
+def test_the_largest_and_the_smallest_weights_are_taken() -> None:
+    """At both ends of the range nothing overflows, and what is far below the smallest scale becomes zero."""
+    weight = torch.tensor([[LARGEST, -LARGEST], [1e-45, -1e-45]])
+    wide = quantize(weight).tensor()
+    assert bool(wide.isfinite().all())
+    assert torch.equal(wide[1], torch.zeros(2))
+    assert float(quantize(weight).scale[1]) == SMALLEST
+
+
+@given(small_models(), SCHEMES, st.booleans())
+def test_a_model_is_quantised_in_its_linear_weights_alone(model: ContextVectorLM, scheme: str, embedding: bool) -> None:
+    """Biases, LayerNorm and, unless asked for, the embedding stay as they are; the state gives the model back."""
+    narrow = QuantizedLM.of(model, scheme, embedding=embedding)
+    wide = narrow.widened()
+    chosen = {name for name in model.parameters if name.endswith(".weight")} | ({"embedding"} if embedding else set())
+    assert set(narrow.quantized) == chosen == set(to_quantize(model.parameters, embedding=embedding))
+    same = {name for name in model.parameters if torch.equal(wide.parameters[name], model.parameters[name])}
+    assert same >= model.parameters.keys() - chosen
+    assert list(wide.parameters) == list(model.size.shapes())
+    back = whole(narrow.state())
+    assert all(torch.equal(back[name], tensor) for name, tensor in wide.parameters.items())
+
+
+@given(small_models())
+def test_a_quantised_step_is_the_step_of_the_widened_model(model: ContextVectorLM) -> None:
+    """Widening at each use changes no number."""
+    narrow, tokens = QuantizedLM.of(model), torch.tensor([0, 3])
+    context = torch.ones(2, model.size.context)
+    for one, other in zip(narrow.step(tokens, context), narrow.widened().step(tokens, context), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_bytes_at_the_seeds_sizes_are_the_right_ones() -> None:
+    """10,957,728 bytes of fp32; 2,478,080 of int8 and 1,045,408 of fp32 beside scales; at most 3.6 MB as a file."""
+    model = ContextVectorLM.initial(Size(), 0)
+    assert sum(4 * tensor.numel() for tensor in model.parameters.values()) == 10_957_728
+    row, tensor = QuantizedLM.of(model, "row"), QuantizedLM.of(model, "tensor")
+    assert sum(part.numbers.numel() for part in row.quantized.values()) == 2_478_080
+    assert sum(4 * tensor.numel() for tensor in row.kept.values()) == 1_045_408
+    assert tensor.nbytes == 3_523_488 + 4 * 8
+    assert row.nbytes == 3_523_488 + 4 * (6 * 512 + 1_000 + 3 * 256)
+    words = {"vocabulary": [f"word{number}" for number in range(1_000)]}
+    assert len(packed(words | row.state())) <= 3_600_000
+    assert QuantizedLM.of(model, embedding=True).nbytes < 2_790_000
+
+
+@given(small_models(), st.integers(0, 1_000))
+def test_the_straying_of_the_context_is_what_the_plain_loop_finds(model: ContextVectorLM, seed: int) -> None:
+    """Measured in the sweep it is what two plain loops side by side give, padding left out."""
+    windows = torch.randint(1, 5, (3, 5), generator=torch.Generator().manual_seed(seed))
+    windows[0, 3:] = 0
+    wide = QuantizedLM.of(model).widened()
+    contexts = [one.first_context(3) for one in (model, wide)]
+    expected = []
+    for t in range(4):
+        contexts = [one.step(windows[:, t], context)[1] for one, context in zip((model, wide), contexts, strict=True)]
+        share = (contexts[1] - contexts[0]).norm(dim=1) / contexts[0].norm(dim=1).clamp_min(1e-12)
+        expected.append(float(share[windows[:, t] != 0].mean()))
+    assert context_errors(model, wide, windows) == pytest.approx(expected, rel=1e-2, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Result]:
+    """A small model, the file its int8 form was saved to, and the result of that."""
+    folder = tmp_path_factory.mktemp("model")
+    path, small = saved(folder / "m.ckpt", state_of()), folder / "small.ckpt"
+    return path, small, command.run(QuantizeSettings(checkpoint=path, save=small))
+
+
+def test_the_result_has_what_the_contract_names(quantised: tuple[Path, Path, Result]) -> None:
+    """Bytes, perplexities and the ratio of times are there, and only a model of the seed's sizes decides claims."""
+    result = quantised[2]
+    assert {"bytes_fp32", "bytes_int8", "val_ppl_fp32", "val_ppl_int8", "latency_ratio"} <= result.metrics.keys()
+    assert result.metrics["bytes_int8"] < result.metrics["bytes_fp32"]  # type: ignore[operator]
+    assert result.findings == []
+    assert str(quantised[0].parent) not in str(result.document())
+    assert [row[0] for row in result.tables[1].rows] == ["fp32", "int8, scale per row", "int8, scale per tensor"]
+
+
+def test_a_saved_model_is_read_back_by_every_command(quantised: tuple[Path, Path, Result]) -> None:
+    """The file has the bytes that were reported; judged, it has the perplexity; and it writes."""
+    path, small, result = quantised
+    assert small.stat().st_size == result.metrics["bytes_int8"]
+    back = evaluate.run(EvaluateSettings(checkpoint=small))
+    assert back.metrics["val_ppl"] == result.metrics["val_ppl_int8"]
+    assert back.metrics["val_ppl_batch_mean"] == result.metrics["val_ppl_batch_mean_int8"]
+    wide = QuantizedLM.of(restored(path).model.model).widened().parameters  # type: ignore[attr-defined]
+    assert all(torch.equal(tensor, wide[name]) for name, tensor in restored(small).model.parameters.items())
+    assert generate.run(GenerateSettings(checkpoint=small, tokens=2)).status == "complete"
+    assert not list(small.parent.glob(".tmp-*"))
+
+
+def test_a_file_that_is_there_is_not_overwritten(quantised: tuple[Path, Path, Result], tmp_path: Path) -> None:
+    """An existing file is refused before any work, a missing folder too, and both name the option."""
+    path, small, _ = quantised
+    before = path.read_bytes()
+    for there in (path, small, tmp_path):
+        with pytest.raises(SettingError, match=r"--save: .* exists"):
+            command.run(QuantizeSettings(checkpoint=path, save=there))
+    for nowhere in (tmp_path / "none" / "m.ckpt", tmp_path / ("x" * 300)):
+        with pytest.raises(WriteError, match="--save"):
+            command.run(QuantizeSettings(checkpoint=path, save=nowhere))
+    assert path.read_bytes() == before
+
+
+def measured(*ratios: float, change: float = 1.0, nbytes: tuple[int, int] = (10_980_000, 3_570_000)) -> Narrowed:
+    """Return measurements with these ratios of times and this ratio of perplexities."""
+    scores: Any = [type("Score", (), {"ppl": ppl, "ppl_batch_mean": ppl}) for ppl in (20.0, 20.0 * change)]
+    files = [memoryview(bytes(size)) for size in nbytes]
+    model: Any = None
+    arms = {"fp32": Arm("fp32", model, scores[0], 0, files[0])}
+    arms |= {scheme: Arm(scheme, model, scores[1], 0, files[1]) for scheme in ("row", "tensor")}
+    times = [Times("token", 1, 1.0, ratio) for ratio in ratios]
+    return Narrowed(arms, "row", {"row": [0.01, 0.02], "tensor": [0.01, 0.02]}, times)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "words", "verdict"),
+    [
+        ((1.5, 2.0), "not faster (", "inconclusive"),
+        ((0.8, 2.0), "not faster throughout", "refined"),
+        ((1.0, 0.96), "not faster (", "inconclusive"),
+        ((0.8, 0.5), "and faster, by 20%", "supported"),
+    ],
+)
+def test_faster_is_said_only_where_it_was_measured(ratios: tuple[float, ...], words: str, verdict: str) -> None:
+    """Every ratio has to be clearly below one."""
+    found = measured(*ratios)
+    assert words in narrowing_shown.summary(found, "synthetic", embedding=False)[0]
+    assert narrowing_shown.findings(found, Size())[2].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"), [(1.0, "refined"), (0.999, "refined"), (1.02, "supported"), (1.05, "refuted")]
+)
+def test_the_cost_is_judged_by_its_number(change: float, verdict: str) -> None:
+    """Below 1 % it is less than claimed, between 1 and 3 % as claimed, above it more."""
+    assert narrowing_shown.findings(measured(1.0, change=change), Size())[1].verdict == verdict
+
+
+def test_the_size_is_judged_by_the_bytes() -> None:
+    """31 to 8 MB would support the claim; what is measured refutes it; other sizes of model decide nothing."""
+    assert narrowing_shown.findings(measured(1.0), Size())[0].verdict == "refuted"
+    assert narrowing_shown.findings(measured(1.0, nbytes=(31_000_000, 8_000_000)), Size())[0].verdict == "supported"
+    assert narrowing_shown.findings(measured(1.0), Size(layers=1)) == []
+
+
+@pytest.mark.parametrize("options", [{"scheme": "column"}, {"batch": 0}, {"seeds": 2}], ids=str)
+def test_options_out_of_range_are_refused_by_name(options: dict[str, Any]) -> None:
+    """The message names the option."""
+    with pytest.raises(SettingError, match="--" + next(iter(options))):
+        QuantizeSettings(checkpoint=Path("m.ckpt"), **options)

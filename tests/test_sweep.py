@@ -1,0 +1,301 @@
+"""The sweep against its oracle: autograd through the plain loop, in float64.  And the laws of a batch."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab.model.new_llm import CLAMP, ContextVectorLM, Size
+from llmlab.model.sweep import Sweep
+
+Learned = tuple[Tensor, dict[str, Tensor]]
+"""A loss and the gradient of each parameter."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, some windows, and what dropout leaves of it; ``context`` is what to start from."""
+
+    size: Size
+    parameters: dict[str, Tensor]
+    inputs: Tensor
+    targets: Tensor
+    keep: Tensor | None
+    scale: float
+    context: Tensor | None
+
+    @property
+    def count(self) -> int:
+        """How many targets are scored."""
+        return int((self.targets != 0).sum())
+
+    def rows(self, rows: slice | list[int]) -> "Case":
+        """Return the case with some of its rows, in this order."""
+        return replace(
+            self,
+            inputs=self.inputs[rows],
+            targets=self.targets[rows],
+            keep=None if self.keep is None else self.keep[:, :, rows],
+            context=None if self.context is None else self.context[rows],
+        )
+
+    def sweep(self, dtype: torch.dtype = torch.float32, *, learns: bool = True) -> Sweep:
+        """Return fresh rooms of this case's sizes."""
+        return Sweep(self.size, *self.inputs.shape, dtype, learns=learns)
+
+    def swept(self, sweep: Sweep | None = None, count: int = 0) -> Learned:
+        """Return loss and gradients by a sweep, fresh or not."""
+        sweep = sweep or self.sweep()
+        return sweep.gradients(
+            self.parameters,
+            self.inputs,
+            self.targets,
+            count=count or self.count,
+            keep=None if self.keep is None else self.keep.to(sweep.dtype),
+            scale=self.scale,
+            context=self.context,
+        )
+
+    def plain(self) -> Learned:
+        """Return loss and gradients by autograd through the plain loop, in float64."""
+        leaves = {name: tensor.double().clone().requires_grad_() for name, tensor in self.parameters.items()}
+        keep = None if self.keep is None else self.keep.double() * self.scale
+        context = None if self.context is None else self.context.double()
+        scores = ContextVectorLM(self.size, leaves).scores(self.inputs, keep, context)
+        loss = F.cross_entropy(scores.flatten(0, 1), self.targets.flatten(), ignore_index=0)
+        loss.backward()
+        nothing = torch.zeros(())
+        return loss.detach(), {
+            name: nothing.expand_as(tensor) if tensor.grad is None else tensor.grad for name, tensor in leaves.items()
+        }
+
+
+@st.composite
+def cases(draw: st.DrawFn, rows: int = 5) -> Case:
+    """Draw sizes, then numbers by a seed; any target but one may be padding."""
+    size = Size(
+        vocabulary=draw(st.integers(3, 12)),
+        embedding=draw(st.integers(1, 6)),
+        hidden=draw(st.integers(4, 12)),
+        context=draw(st.integers(4, 9)),
+        layers=draw(st.integers(1, 4)),
+        stack=draw(st.sampled_from(["plain", "residual"])),
+    )
+    batch, time = draw(st.integers(1, rows)), draw(st.integers(1, 7))
+    chance = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    parameters = ContextVectorLM.initial(size, draw(st.integers(0, 2**32)), start="scaled").parameters
+    for tensor in parameters.values():
+        if tensor.dim() == 1:
+            tensor.add_(torch.randn(tensor.shape, generator=chance), alpha=0.3)
+    targets = torch.randint(size.vocabulary, (batch, time), generator=chance)
+    targets[0, 0] = 1
+    keep = torch.rand(size.layers, time, batch, size.hidden, generator=chance).gt(0.2).float()
+    context = torch.randn(batch, size.context, generator=chance)
+    dropped = draw(st.booleans())
+    return Case(
+        size,
+        parameters,
+        torch.randint(size.vocabulary, (batch, time), generator=chance),
+        targets,
+        keep if dropped else None,
+        1.25 if dropped else 1.0,
+        context if draw(st.booleans()) else None,
+    )
+
+
+def distances(ours: Learned, theirs: Learned) -> dict[str, float]:
+    """Return how far loss and each gradient are from the oracle's, relative to their length.
+
+    A gradient that is less than a hundredth of all is measured by that: it is a difference of larger numbers.
+    """
+    assert ours[1].keys() == theirs[1].keys()
+    least = 1e-2 * sum(float(gradient.norm()) ** 2 for gradient in theirs[1].values()) ** 0.5
+    return {"loss": abs(float(ours[0]) / float(theirs[0]) - 1)} | {
+        name: float((ours[1][name] - gradient).norm()) / max(float(gradient.norm()), least, 1e-30)
+        for name, gradient in theirs[1].items()
+    }
+
+
+def misses(case: Case, found: Learned) -> dict[str, float]:
+    """Return what is more than 1e-5 away from the oracle's loss and gradients.
+
+    In about one case of a hundred no fp32 can be that near, as a variance is nearly zero or a ReLU stands at its edge.
+    So if there are any, the limit is 30 times what the oracle itself does when parameters move in their last bit.
+    """
+    exact = case.plain()
+    far = distances(found, exact)
+    if max(far.values()) <= 1e-5:
+        return {}
+    moved = (replace(case, parameters=in_the_last_bit(case.parameters, seed)).plain() for seed in range(4))
+    limit = max(1e-5, *(30 * max(distances(other, exact).values()) for other in moved))
+    return {name: distance for name, distance in far.items() if distance > limit}
+
+
+def in_the_last_bit(parameters: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Return parameters in float64, each changed by about the rounding of fp32."""
+    chance = torch.Generator().manual_seed(seed)
+    rounding = 2.0**-24
+    return {
+        name: tensor.double() * (1 + rounding * torch.randn(tensor.shape, generator=chance))
+        for name, tensor in parameters.items()
+    }
+
+
+@settings(max_examples=150)
+@given(case=cases())
+def test_a_sweep_is_the_plain_loop(case: Case):
+    """Loss and every gradient agree to 1e-5: any depth, stack, batch, padding, dropout and start context."""
+    found = case.swept()
+    assert misses(case, found) == {}
+    assert all(found[1][name].shape == tensor.shape for name, tensor in case.parameters.items())
+
+
+def large(stack: str, seed: int = 0) -> Case:
+    """Return a case of middling size, for what is true on average only."""
+    size, chance = Size(50, 16, 64, 24, 3, stack), torch.Generator().manual_seed(seed)
+    tokens = torch.randint(50, (16, 21), generator=chance)
+    keep = torch.rand(3, 20, 16, 64, generator=chance).gt(0.1).float()
+    parameters = ContextVectorLM.initial(size, seed, start="scaled").parameters
+    return Case(size, parameters, tokens[:, :-1], tokens[:, 1:], keep, 1 / 0.9, None)
+
+
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+@pytest.mark.parametrize("seed", range(3))
+def test_bf16_is_near_the_plain_loop(stack: str, seed: int):
+    """With products of eight binary digits the loss is off by less than 0.1 %, the whole gradient by less than 20 %."""
+    case = large(stack, seed)
+    loss, gradients = case.swept(case.sweep(torch.bfloat16))
+    exact, wanted = case.plain()
+    off = sum(float((gradients[name] - wanted[name]).norm()) ** 2 for name in wanted)
+    whole = sum(float(wanted[name].norm()) ** 2 for name in wanted)
+    assert float(loss) == pytest.approx(float(exact), rel=1e-3)
+    assert off**0.5 < 0.2 * whole**0.5
+    assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
+
+
+@given(case=cases())
+def test_to_judge_is_to_read_the_plain_scores(case: Case):
+    """Loss of every target, padding too, and whether it was the likeliest, are those of the plain loop's scores."""
+    judged = case.sweep(learns=False).judge(case.parameters, case.inputs, case.targets, case.context)
+    scores = ContextVectorLM(case.size, case.parameters).scores(case.inputs, context=case.context)
+    losses = F.cross_entropy(scores.flatten(0, 1), case.targets.flatten(), reduction="none").view(case.targets.shape)
+    assert torch.allclose(judged.losses, losses, rtol=1e-4, atol=1e-4)
+    best, second = scores.topk(2, dim=2).values.unbind(2)
+    sure = best - second > 1e-4
+    assert torch.equal(judged.hits[sure], (scores.argmax(2) == case.targets)[sure])
+
+
+@given(case=cases())
+def test_rooms_for_learning_judge_alike(case: Case):
+    """Leaving out what only learning needs changes losses by no more than where in memory a product lies."""
+    ours, theirs = (
+        case.sweep(learns=learns).judge(case.parameters, case.inputs, case.targets, case.context)
+        for learns in (True, False)
+    )
+    assert torch.allclose(ours.losses, theirs.losses, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+def test_rooms_for_learning_judge_alike_to_the_bit(stack: str):
+    """At sizes that fill whole registers, as the presets' do, nothing differs at all."""
+    case = large(stack)
+    ours, theirs = (
+        case.sweep(learns=learns).judge(case.parameters, case.inputs, case.targets) for learns in (True, False)
+    )
+    assert torch.equal(ours.losses, theirs.losses)
+    assert torch.equal(ours.hits, theirs.hits)
+
+
+@given(case=cases(), data=st.data())
+def test_rows_of_a_batch_do_not_meet(case: Case, data: st.DataObject):
+    """Rows in another order are judged in that order, and give the same gradient."""
+    order = data.draw(st.permutations(range(len(case.inputs))))
+    turned = case.rows(list(order))
+    ours, theirs = (one.sweep().judge(one.parameters, one.inputs, one.targets, one.context) for one in (turned, case))
+    assert torch.allclose(ours.losses, theirs.losses[list(order)], rtol=1e-4, atol=1e-4)
+    assert misses(case, turned.swept()) == {}
+
+
+@given(case=cases(), data=st.data())
+def test_a_later_token_changes_no_earlier_loss(case: Case, data: st.DataObject):
+    """Whatever comes at a position, the losses before it are the same to the bit."""
+    at = data.draw(st.integers(0, case.inputs.shape[1] - 1))
+    other = case.inputs.clone()
+    other[:, at:] = (other[:, at:] + 1) % case.size.vocabulary
+    sweep = case.sweep()
+    before = sweep.judge(case.parameters, case.inputs, case.targets, case.context).losses
+    after = sweep.judge(case.parameters, other, case.targets, case.context).losses
+    assert torch.equal(before[:, :at], after[:, :at])
+
+
+@given(case=cases(rows=8), data=st.data())
+def test_parts_of_a_batch_add_up(case: Case, data: st.DataObject):
+    """Loss and gradients of the first rows and of the rest, each divided by the whole count, sum to those of all."""
+    cut = data.draw(st.integers(0, len(case.inputs)))
+    halves = (slice(cut), slice(cut, None))
+    parts = [case.rows(rows).swept(count=case.count) for rows in halves if len(case.inputs[rows])]
+    gradients = {name: torch.stack([part[1][name] for part in parts]).sum(0) for name in case.parameters}
+    assert misses(case, (torch.stack([part[0] for part in parts]).sum(), gradients)) == {}
+
+
+@given(case=cases(), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
+def test_rooms_can_be_used_again(case: Case, dtype: torch.dtype):
+    """After other windows, another dropout and another start, rooms give what fresh ones give, to the bit."""
+    used = case.sweep(dtype)
+    chance = torch.Generator().manual_seed(1)
+    before = replace(
+        case,
+        inputs=case.inputs.flip(1),
+        targets=case.targets.flip(0),
+        keep=torch.rand(case.size.layers, *case.inputs.T.shape, case.size.hidden, generator=chance).gt(0.5).float(),
+        scale=2.0,
+        context=torch.ones(len(case.inputs), case.size.context),
+    )
+    before.swept(used)
+    first = case.swept(used)
+    kept = {name: gradient.clone() for name, gradient in first[1].items()}
+    loss, gradients = case.swept(case.sweep(dtype))
+    assert torch.equal(first[0], loss)
+    before.swept(used)  # and what was handed out is not written over
+    for name, gradient in gradients.items():
+        assert torch.equal(gradient, kept[name])
+        assert torch.equal(gradient, first[1][name])
+
+
+@given(case=cases())
+def test_the_last_context_is_that_of_the_plain_loop(case: Case):
+    """Where a window ends is where the next one may begin, within the clamp."""
+    sweep = case.sweep()
+    sweep.judge(case.parameters, case.inputs, case.targets, case.context)
+    model = ContextVectorLM(case.size, case.parameters)
+    context = model.first_context(len(case.inputs)) if case.context is None else case.context
+    for tokens in case.inputs.T:
+        _, context = model.step(tokens, context)
+    assert torch.allclose(sweep.last_context, context, rtol=1e-4, atol=1e-4)
+    assert float(sweep.last_context.abs().max()) <= CLAMP
+
+
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+def test_where_the_clamp_bites_no_gradient_flows(stack: str):
+    """Gains of 8 push contexts to 10; loss and gradients are those of the plain loop there too, to 1e-4."""
+    case = large(stack)
+    case.parameters["norm.gain"].mul_(8)
+    sweep = case.sweep()
+    far = distances(case.swept(sweep), case.plain())
+    assert float((sweep.contexts.abs() == CLAMP).float().mean()) > 0.05
+    assert max(far.values()) < 1e-4
+
+
+def test_padding_is_not_scored():
+    """Other numbers where the target is padding change neither loss nor gradient, to the bit."""
+    case = large("plain")
+    case.targets[:, 15:] = 0
+    inputs = case.inputs.clone()
+    inputs[:, 16:] = 7
+    (loss, gradients), (same, alike) = case.swept(), replace(case, inputs=inputs).swept()
+    assert torch.equal(loss, same)
+    assert all(torch.equal(gradients[name], alike[name]) for name in gradients)

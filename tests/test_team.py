@@ -1,0 +1,384 @@
+"""Several processes that train one model: they give what one gives, stop together, and need no shared folder.
+
+Most tests let threads stand in for processes: all that members of a team say to each other is one sum, and a sum
+can be made of a barrier.  The last ones start real processes.
+"""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import LLMLAB, Done, environment
+from llmlab.errors import SettingError, Stopped, UnreachableError
+from llmlab.model.language import SweptNewLLM
+from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.train import epochs
+from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.train.epochs import Training, evaluate
+from llmlab.train.fit import Diverged
+from llmlab.train.recipe import Recipe
+from llmlab.train.team import ALONE, TOLD_BY_TORCHRUN, Team
+
+SIZE = Size(vocabulary=11, embedding=4, hidden=8, context=4, layers=2)
+
+
+class Together(Team):
+    """A process played by a thread: sums are made in shared memory."""
+
+    def __init__(self, rank: int, size: int, meeting: threading.Barrier, said: dict[int, torch.Tensor]) -> None:
+        super().__init__(rank, size)
+        self.meeting, self.said = meeting, said
+
+    def _met(self) -> bool:
+        return True
+
+    def _take_as_own(self, number: int) -> None:
+        """A thread gets no signals."""
+
+    def _sum(self, tensor: torch.Tensor) -> None:
+        try:
+            self.said[self.rank] = tensor.clone()
+            self.meeting.wait(60)
+            total = torch.stack([self.said[rank] for rank in range(self.size)]).sum(0)
+            self.meeting.wait(60)
+        except threading.BrokenBarrierError as error:
+            raise UnreachableError("gone") from error
+        tensor.copy_(total)
+
+
+def by_all(size: int, work: Callable[[Team], Any]) -> list[Any]:
+    """Let every member of a team do its work, and return what each returned or raised."""
+    meeting, said = threading.Barrier(size), dict[int, torch.Tensor]()
+
+    def one(rank: int) -> Any:
+        try:
+            return work(Together(rank, size, meeting, said))
+        except BaseException as error:
+            meeting.abort()
+            return error
+
+    if size == 1:
+        return [work(ALONE)]
+    with ThreadPoolExecutor(size) as threads:
+        return list(threads.map(one, range(size)))
+
+
+def windows(count: int, length: int = 6, seed: int = 0) -> torch.Tensor:
+    """Return windows of random tokens with padding at the end of some."""
+    chance = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(1, SIZE.vocabulary, (count, length), generator=chance)
+    lengths = torch.randint(2, length + 1, (count, 1), generator=chance)
+    return torch.where(torch.arange(length) < lengths, drawn, 0)
+
+
+def training(team: Team = ALONE, rows: int = 13, folder: Path | None = None, **recipe: Any) -> Training:
+    """Return a small run, a member's part of it, with dropout."""
+    model = SweptNewLLM(ContextVectorLM.initial(SIZE, 0, dropout=0.3, start="scaled"))
+    return Training(
+        model,
+        windows(rows),
+        windows(7, seed=1),
+        Recipe(**{"epochs": 2, "batch": 5, "lr": 0.01, **recipe}),
+        CheckpointFolder(folder) if folder and team.leads else None,
+        team=team,
+    )
+
+
+def trained(team: Team, **wanted: Any) -> Training:
+    """Return a small run at its end."""
+    run = training(team, **wanted)
+    run.run()
+    return run
+
+
+@contextmanager
+def parts_of(rows: int) -> Iterator[None]:
+    """Work large batches off in smaller parts than usual."""
+    with mock.patch.object(epochs, "ROWS_AT_ONCE", rows):
+        yield
+
+
+def without_seconds(run: Training) -> list[list[float]]:
+    """Return what a run wrote down of its epochs, but for times."""
+    return [[value for name, value in row.items() if name != "seconds"] for row in run.progress.history]
+
+
+def assert_same_course(ours: Training, alone: Training) -> None:
+    """Two runs had the same losses, lengths and accuracies in every epoch, to 1e-5."""
+    assert len(ours.progress.history) == len(alone.progress.history)
+    for mine, theirs in zip(without_seconds(ours), without_seconds(alone), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-5)
+
+
+@given(count=st.integers(0, 300), size=st.integers(1, 9))
+def test_rows_are_shared_without_gap_or_overlap(count: int, size: int):
+    """The shares of all ranks, one after the other, are all rows in order, and none is larger by more than one."""
+    shares = [Team(rank, size).rows(count) for rank in range(size)]
+    assert [row for share in shares for row in share] == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@settings(max_examples=25)
+@given(
+    size=st.integers(2, 4),
+    rows=st.integers(1, 90),
+    batch=st.integers(1, 80),
+    parts=st.sampled_from([3, 16, 256]),
+    rule=st.sampled_from(["sgd", "adamw"]),
+)
+def test_a_team_trains_what_one_process_trains(size: int, rows: int, batch: int, parts: int, rule: str):
+    """Losses of training and validation agree to 1e-5, whatever the batch, also where some have no row of it."""
+    recipe = {"rows": rows, "batch": batch, "optimizer": rule, "weight_decay": 0.01}
+    with parts_of(parts):
+        team = by_all(size, lambda member: trained(member, **recipe))
+    alone = trained(ALONE, **recipe)
+    for member in team:
+        assert_same_course(member, alone)
+
+
+def test_every_process_holds_the_same_bits():
+    """No number has to be sent again: parameters, best parameters and optimiser are equal to the bit."""
+    first, *others = by_all(3, trained)
+    for other in others:
+        for name, tensor in first.model.parameters.items():
+            assert torch.equal(tensor, other.model.parameters[name])
+            assert torch.equal(first.best[name], other.best[name])
+            assert torch.equal(first.optimizer.mean[name], other.optimizer.mean[name])
+        assert without_seconds(first) == without_seconds(other)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize("count", [3, 11])
+def test_a_team_judges_as_one_process_does(size: int, count: int):
+    """The score of windows, their order and their batches kept, is that of one process; also of fewer than members."""
+    held, model = windows(count), ContextVectorLM.initial(SIZE, 0, start="scaled")
+    alone = evaluate(SweptNewLLM(model), held, batch=4)
+    with parts_of(4):
+        for found in by_all(size, lambda member: evaluate(SweptNewLLM(model), held, 4, team=member)):
+            for name, value in vars(alone).items():
+                assert getattr(found, name) == pytest.approx(value, rel=1e-6), name
+
+
+@settings(max_examples=15)
+@given(asked=st.integers(0, 2), at=st.integers(1, 6), before=st.integers(1, 3), after=st.integers(1, 3))
+def test_all_stop_at_the_same_update_and_any_number_goes_on(asked: int, at: int, before: int, after: int):
+    """Whoever is asked to stop, all stop there; the first one's checkpoint is taken up by more or fewer processes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def stopped(team: Team) -> Training:
+            def on_step(update: int, planned: int, told: str = "") -> None:
+                if team.rank == asked % before and update == at:
+                    raise Stopped("stopped by SIGTERM", signal.SIGTERM)
+
+            run = training(team, folder=folder)
+            with pytest.raises(Stopped) as stop:
+                run.run(on_step)
+            assert stop.value.exit_code == 143
+            return run
+
+        def resumed(team: Team) -> Training:
+            store, run = CheckpointFolder(folder), training(team, folder=folder)
+            found = store.latest(pytest.fail) if team.leads else None
+            run.restore(*team.share((found[0], store.best()) if found else None))
+            assert run.progress.updates == at
+            run.run()
+            return run
+
+        assert [run.progress.updates for run in by_all(before, stopped)] == [at] * before
+        whole = trained(ALONE)
+        for run in by_all(after, resumed):
+            assert_same_course(run, whole)
+
+
+def test_a_stop_during_validation_is_heard_at_its_next_part():
+    """A stop there does not wait for the end of a long validation: no epoch is written down, the update stands."""
+
+    def stopped(team: Team) -> Training:
+        def on_step(update: int, planned: int, told: str = "") -> None:
+            if team.rank == 1 and told == "validating":
+                raise KeyboardInterrupt
+
+        run = training(team)
+        with pytest.raises(Stopped) as stop:
+            run.run(on_step)
+        assert stop.value.exit_code == 130
+        return run
+
+    with parts_of(3):
+        runs = by_all(3, stopped)
+    assert [(run.progress.updates, len(run.progress.history)) for run in runs] == [(3, 0)] * 3
+
+
+def test_all_diverge_at_the_same_update():
+    """A loss that is not finite ends the run in every process at once."""
+
+    def diverged(team: Team) -> int:
+        with pytest.raises(Diverged) as end:
+            training(team, lr=1e30, optimizer="sgd").run()
+        return end.value.update
+
+    assert len(set(by_all(3, diverged))) == 1
+
+
+def test_what_is_shared_arrives_as_it_was():
+    """Tensors, infinities and nothing at all come out of every process as the first one put them in."""
+    state = {"tensor": torch.arange(3.0), "loss": float("inf"), "names": ["a"], "none": None}
+    for found, nothing in by_all(3, lambda team: team.share((state, None) if team.leads else None)):
+        assert found.keys() == state.keys()
+        assert torch.equal(found["tensor"], torch.arange(3.0))
+        assert (found["loss"], found["names"], found["none"], nothing) == (float("inf"), ["a"], None, None)
+    assert by_all(2, lambda team: team.share(None)) == [None, None]
+
+
+def told(rank: str, size: str) -> dict[str, str]:
+    """Return the environment that torchrun gives a process."""
+    return dict(zip(TOLD_BY_TORCHRUN, (rank, size, "127.0.0.1", str(free_port())), strict=True))
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_the_environment_says_who_is_in_a_team(monkeypatch: pytest.MonkeyPatch):
+    """Without torchrun's variables, or with a team of one, a process is alone; with half of them too."""
+    for name in TOLD_BY_TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    assert Team.announced() is ALONE
+    monkeypatch.setenv("RANK", "1")
+    assert Team.joined() is ALONE
+    for name, value in told("0", "1").items():
+        monkeypatch.setenv(name, value)
+    assert Team.joined() is ALONE
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "2")
+    team = Team.announced()
+    assert (team.rank, team.size, team.leads) == (2, 3, False)
+
+
+@pytest.mark.parametrize(("rank", "size"), [("2", "2"), ("-1", "2"), ("x", "2"), ("0", "many"), ("0", "-2")])
+def test_an_environment_without_sense_is_refused(monkeypatch: pytest.MonkeyPatch, rank: str, size: str):
+    """A rank that is no process of the team is named, with the way out."""
+    for name, value in told(rank, size).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match="start with torchrun"):
+        Team.announced()
+
+
+def test_who_is_alone_sums_nothing():
+    """Alone, sums change nothing, nobody waits, and a stop is raised at once."""
+    tensor = torch.ones(2)
+    ALONE.add([tensor])
+    ALONE.barrier()
+    gradients = {"p": tensor}
+    assert ALONE.summed(1.5, gradients, {}) == (1.5, gradients)
+    assert tensor.tolist() == [1, 1]
+    with pytest.raises(KeyboardInterrupt):
+        ALONE.ask(interrupted)
+    assert ALONE.asked is None
+
+
+def interrupted() -> None:
+    """Be Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def test_to_ask_for_the_team_imports_no_torch(tmp_path: Path):
+    """The command line asks who speaks before torch is there."""
+    script = "import sys; from llmlab.train.team import Team; Team.announced(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, check=True)
+    assert done.stdout.strip() == b"False"
+
+
+SHORT = [
+    *("baseline", "--batch", "256", "--epochs", "2", "--schedule", "constant"),
+    *("--lr", "1e-4", "--dropout", "0.1", "--precision", "fp32", "--json"),
+]
+
+
+def test_torchrun_trains_what_one_process_trains(tmp_path: Path):
+    """Two processes give one document, one log entry and one folder, with the losses of one process to 1e-5."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    alone, together = (
+        subprocess.run(
+            [sys.executable, *start, "-m", "llmlab", *SHORT, "--log-dir", f"log-{number}", "--out", f"out-{number}"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for number, start in ((1, []), (2, launcher))
+    )
+    one, two = json.loads(alone.stdout), json.loads(together.stdout)
+    for name in ("train_loss", "val_loss", "val_loss_token", "val_accuracy", "train_loss_no_dropout"):
+        assert two["metrics"][name] == pytest.approx(one["metrics"][name], rel=1e-5), name
+    assert "Trained by 2 processes, each on its rows of every batch." in two["summary"]
+    assert len(list((tmp_path / "log-2").rglob("record.json"))) == 1
+    assert "Traceback" not in together.stderr
+
+
+def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[bytes]:
+    """Start one process of two, as a launcher would."""
+    variables = dict(zip(TOLD_BY_TORCHRUN, (str(rank), "2", "127.0.0.1", str(port)), strict=True))
+    return subprocess.Popen(
+        [*LLMLAB, *SHORT, "--no-log", "--out", "out", *args],
+        cwd=folder,
+        env=environment(folder, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, str]]:
+    """Start two processes, send the second a signal once the first has saved; return code and words of each."""
+    port = free_port()
+    both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]
+    while not list(folder.glob("out/update-*")):
+        assert both[0].poll() is None, both[0].communicate()
+        time.sleep(0.02)
+    both[1].send_signal(end)
+    words = [process.communicate(timeout=120) for process in both]
+    return [(process.returncode, out.decode(), err.decode()) for process, (out, err) in zip(both, words, strict=True)]
+
+
+def test_a_signal_to_one_process_stops_all_and_one_process_goes_on(tmp_path: Path, run_llmlab: Callable[..., Done]):
+    """TERM to the second process: both end with 143, the first after saving; the second says nothing."""
+    (first, _, words), (second, *silence) = run_until_saved(tmp_path, signal.SIGTERM)
+    assert (first, second) == (143, 143)
+    assert silence == ["", ""]
+    assert "stopped" in words
+    assert "Traceback" not in words
+    saved, _ = CheckpointFolder(tmp_path / "out").latest(pytest.fail) or pytest.fail("nothing was saved")
+    finished = len(saved["progress"]["history"])
+    done = run_llmlab(*SHORT, "--no-log", "--out", "out", "--resume", "auto", "--epochs", str(finished + 1))
+    assert done.document["metrics"]["epochs"] == finished + 1
+    assert "With processes 1 instead of 2 it does not go on to the bit." in done.document["summary"]
+
+
+def test_a_process_that_dies_ends_the_others_with_one_line(tmp_path: Path):
+    """Kill -9 of the second process: the first says that it is gone, exits 5, and its checkpoints stand."""
+    (first, _, words), (second, *_) = run_until_saved(tmp_path, signal.SIGKILL)
+    assert (first, second) == (UnreachableError.exit_code, -signal.SIGKILL)
+    assert "cannot reach the others" in words.strip().splitlines()[-1]
+    assert "Traceback" not in words
+    assert CheckpointFolder(tmp_path / "out").latest(pytest.fail)

@@ -1,0 +1,247 @@
+"""A corpus as windows, and the cache of it: right, the same from the cache, and never wrong because of one."""
+
+import dataclasses
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmlab.errors import TextError
+from llmlab.text import cache as disk
+from llmlab.text.cache import cache_folder
+from llmlab.text.corpus import Corpus, load_corpus
+from llmlab.text.windows import WindowedText, pack, prepare, unpack
+from llmlab.text.words import WordVocabulary, encoded, windows
+
+LINES = [f"the cat number {number} sat on the mat and then it went home" for number in range(30)]
+CORPUS = Corpus("cats", LINES[:25], LINES[25:])
+GIVEN = os.environ.get("LLMLAB_DATA", "")
+words = st.text("abcdé\ud800", min_size=1, max_size=3)
+lines = st.lists(st.lists(words, min_size=5, max_size=40).map(" ".join), min_size=1, max_size=6)
+
+
+def same(a: WindowedText, b: WindowedText) -> bool:
+    """Return whether two texts are equal in everything."""
+    tensors = torch.equal(a.train, b.train) and torch.equal(a.valid, b.valid)
+    rest = (a.name, a.vocabulary, a.train_lines, a.digest) == (b.name, b.vocabulary, b.train_lines, b.digest)
+    return tensors and rest and a.train.dtype == b.train.dtype == torch.int64
+
+
+def only_file(folder: Path) -> Path:
+    """Return the one file of a cache folder."""
+    (path,) = folder.iterdir()
+    return path
+
+
+@given(lines, lines, st.integers(5, 12), st.integers(4, 12))
+def test_a_prepared_text_is_its_lines_encoded_and_cut(
+    train: list[str], valid: list[str], size: int, length: int
+) -> None:
+    """The vocabulary is that of the training lines only, and both splits are cut by it."""
+    text = prepare(Corpus("x", train, valid), vocabulary_size=size, length=length)
+    vocabulary = WordVocabulary.of_lines(train, size)
+    assert text.vocabulary == vocabulary
+    assert text.train_lines == list(encoded(train, vocabulary))
+    assert torch.equal(text.train, windows(text.train_lines, length))
+    assert torch.equal(text.valid, windows(encoded(valid, vocabulary), length))
+
+
+@given(lines, lines, st.integers(4, 12))
+def test_packing_and_unpacking_change_nothing(train: list[str], valid: list[str], length: int) -> None:
+    """What is kept is what was computed, whatever the text."""
+    text = dataclasses.replace(prepare(Corpus("x", train, valid), length=length), digest="")
+    assert same(unpack(pack(text, "key"), "key", "x", length), text)
+
+
+def test_a_large_vocabulary_survives_the_cache(tmp_path: Path) -> None:
+    """Token numbers beyond 16 bits are kept whole."""
+    corpus = Corpus("many", [" ".join(f"w{number}" for number in range(40_000))], LINES)
+    text = prepare(corpus, vocabulary_size=50_000, cache=tmp_path)
+    assert int(text.train.max()) > 32_767
+    assert same(prepare(corpus, vocabulary_size=50_000, cache=tmp_path), text)
+
+
+def test_the_cache_gives_the_same_text_under_any_name(tmp_path: Path) -> None:
+    """The second time nothing is computed, nothing is said, and the name is the caller's."""
+    first = prepare(CORPUS, cache=tmp_path)
+    path = only_file(tmp_path)
+    stamp = path.stat().st_mtime_ns
+    second = prepare(Corpus("dogs", CORPUS.train, CORPUS.valid), cache=tmp_path, say=pytest.fail)
+    assert same(dataclasses.replace(second, name="cats"), first)
+    assert second.name == "dogs"
+    assert only_file(tmp_path).stat().st_mtime_ns == stamp
+
+
+def test_every_condition_has_a_cache_file_of_its_own(tmp_path: Path) -> None:
+    """Another text, split, size, length, least number of words or vocabulary is never served from the wrong file."""
+    vocabulary = WordVocabulary.of_lines(["the cat"])
+    variants = [
+        (CORPUS, {}),
+        (CORPUS, {"vocabulary_size": 6}),
+        (CORPUS, {"length": 8}),
+        (CORPUS, {"fewest_words": 1}),
+        (CORPUS, {"vocabulary": vocabulary}),
+        (Corpus("cats", LINES[:24], LINES[24:]), {}),
+        (Corpus("cats", [*LINES[:24], LINES[24] + " x"], LINES[25:]), {}),
+    ]
+    for round_ in range(2):
+        for corpus, how in variants:
+            assert same(prepare(corpus, cache=tmp_path, say=pytest.fail, **how), prepare(corpus, **how))
+        assert len(list(tmp_path.iterdir())) == len(variants), round_
+
+
+def test_the_digest_is_that_of_text_vocabulary_and_windows() -> None:
+    """A vocabulary that is handed over gives the digest of the one that was counted; any change gives another."""
+    text = prepare(CORPUS)
+    assert prepare(CORPUS, vocabulary=text.vocabulary).digest == text.digest
+    others = [prepare(CORPUS, vocabulary_size=6), prepare(CORPUS, length=8), prepare(CORPUS, fewest_words=1)]
+    others += [prepare(Corpus("cats", LINES[:24], LINES[24:])), prepare(Corpus("cats", LINES[1:25], LINES[25:]))]
+    assert len({text.digest, *(other.digest for other in others)}) == 6
+
+
+def test_moving_a_line_end_changes_the_digest() -> None:
+    """The hash knows where lines and splits end, not only their letters."""
+    a, b = "a b c d e", "f g h i j"
+    corpora = [Corpus("x", [a, b], [a]), Corpus("x", [a], [b, a]), Corpus("x", [f"{a} {b}"], [a])]
+    assert len({prepare(corpus).digest for corpus in corpora}) == 3
+
+
+def test_a_damaged_cache_file_is_told_of_and_made_again(tmp_path: Path) -> None:
+    """Cut anywhere, any bit turned over, or something else altogether: one warning, the right text, a sound file."""
+    expected = prepare(CORPUS, cache=tmp_path)
+    path = only_file(tmp_path)
+    good = path.read_bytes()
+    chance = random.Random(0)
+    cuts = [good[:length] for length in (0, 1, 14, 20, 47, 60, len(good) // 2, len(good) - 1)]
+    flips = []
+    for _ in range(60):
+        flipped = bytearray(good)
+        flipped[chance.randrange(len(good))] ^= 1 << chance.randrange(8)
+        flips.append(bytes(flipped))
+    for bad in [*cuts, *flips, good + b"\0", b"x" * 1000]:
+        path.write_bytes(bad)
+        told: list[str] = []
+        assert same(prepare(CORPUS, cache=tmp_path, say=told.append), expected)
+        assert len(told) == 1
+        assert str(path) in told[0]
+        assert path.read_bytes() == good
+
+
+@settings(max_examples=60)
+@given(
+    payload=st.binary(max_size=60)
+    | st.text('0123456789{}[]:",keywrds', max_size=40).map(lambda text: b"\2" + text.encode())
+)
+def test_a_payload_that_is_sealed_but_senseless_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, payload: bytes
+) -> None:
+    """Even under a right checksum, other bytes end in a warning and never in a crash."""
+    folder = tmp_path_factory.mktemp("cache")
+    expected = prepare(CORPUS, cache=folder)
+    disk.keep(only_file(folder), payload)
+    told: list[str] = []
+    assert same(prepare(CORPUS, cache=folder, say=told.append), expected)
+    assert len(told) == 1
+
+
+def test_a_cache_file_of_another_text_is_refused(tmp_path: Path) -> None:
+    """A file that was renamed is told of, not used."""
+    prepare(CORPUS, cache=tmp_path)
+    wrong = only_file(tmp_path)
+    other = Corpus("cats", LINES[:20], LINES[20:])
+    expected = prepare(other, cache=tmp_path)
+    (right,) = set(tmp_path.iterdir()) - {wrong}
+    wrong.replace(right)
+    told: list[str] = []
+    assert same(prepare(other, cache=tmp_path, say=told.append), expected)
+    assert "another text" in told[0]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is a file, a full disk, a read-only one: the text is the same and nothing half stays."""
+    (tmp_path / "file").write_text("mine", "utf-8")
+    expected = prepare(CORPUS)
+    assert same(prepare(CORPUS, cache=tmp_path / "file"), expected)
+    for number in (28, 30, 13):
+
+        def refuse(*_: object, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        assert same(prepare(CORPUS, cache=tmp_path / "cache"), expected)
+        assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
+def test_something_else_in_the_place_of_a_cache_file_is_told_of(tmp_path: Path, kind: str) -> None:
+    """A folder, a pipe that nobody writes to, or a loop of links neither hangs nor fails."""
+    expected = prepare(CORPUS, cache=tmp_path)
+    path = only_file(tmp_path)
+    path.unlink()
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "loop": lambda: path.symlink_to(path.name)}[kind]()
+    told: list[str] = []
+    assert same(prepare(CORPUS, cache=tmp_path, say=told.append), expected)
+    assert len(told) == 1
+
+
+def test_many_at_once_share_one_cache(tmp_path: Path) -> None:
+    """Threads that prepare the same text at the same time all get it whole, and one sound file stays."""
+    expected = prepare(CORPUS)
+    found: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(same(prepare(CORPUS, cache=tmp_path, say=pytest.fail), expected)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 8
+    assert disk.kept(only_file(tmp_path)) is not None
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "use"),
+    [(["a b"], LINES, "train on"), (LINES, ["a b c d"], "validate with"), ([], LINES, "train")],
+)
+def test_a_text_without_a_window_is_refused(train: list[str], valid: list[str], use: str) -> None:
+    """Lines of fewer than five words only: exit 3, with what they were to be used for."""
+    with pytest.raises(TextError, match=use):
+        prepare(Corpus("short", train, valid))
+
+
+def test_a_text_shorter_than_a_window_works() -> None:
+    """Two short lines make one padded window each."""
+    text = prepare(Corpus("short", ["a b c d e"], ["b c d e f"]))
+    assert text.train.shape == text.valid.shape == (1, 64)
+    assert text.train[0].count_nonzero() == 7
+
+
+def test_the_cache_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``LLMLAB_CACHE`` first, then an absolute ``XDG_CACHE_HOME``, then the home folder, or none at all."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("LLMLAB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_folder() == tmp_path / ".cache/llmlab"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == tmp_path / ".cache/llmlab"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_folder() == Path("/xdg/llmlab")
+    monkeypatch.setenv("LLMLAB_CACHE", "/mine")
+    assert cache_folder() == Path("/mine")
+
+
+@pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")
+def test_wikitext_has_exactly_the_windows_of_the_study(tmp_path: Path) -> None:
+    """51,026 and 5,272 windows, 2,748,486 and 285,045 targets, the same from the cache."""
+    corpus = load_corpus("wikitext-2", offline=True)
+    for _ in range(2):
+        text = prepare(corpus, cache=tmp_path, say=pytest.fail)
+        assert (len(text.train), len(text.valid)) == (51_026, 5_272)
+        targets = (text.train[:, 1:].count_nonzero(), text.valid[:, 1:].count_nonzero())
+        assert targets == (2_748_486, 285_045)
