@@ -40,10 +40,11 @@ def test_every_model_of_a_sweep_is_one_of_chapter_three():
     """All settings but depth and stack are shared, and belong to New-LLM."""
     swept = LayersSettings(lr=0.5, dropout=0.25, seeds=7)
     one = swept.of_one(3, "residual", resume="auto")
-    shared = {field.name for field in fields(LanguageSettings)} - {"stack", "resume"}
+    shared = {field.name for field in fields(LanguageSettings)} - {"stack", "resume", "seeds"}
 
     assert all(getattr(one, name) == getattr(swept, name) for name in shared)
     assert (one.model, one.layers, one.stack, one.resume) == ("new-llm", 3, "residual", "auto")
+    assert one.seeds == 1
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=8, unique=True))

@@ -18,9 +18,9 @@ from llmlab.lm.restored import restored
 from llmlab.lm.training import size_of
 from llmlab.measure.generation import Reader, costs
 from llmlab.model import tiny_gpt2
+from llmlab.model.generating import GPT2Reader, GRUReader, NewLLMReader
 from llmlab.model.gru import GRULanguageModel, GRUSize
 from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.model.reading import GPT2Reader, GRUReader, NewLLMReader
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar

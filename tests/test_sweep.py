@@ -65,8 +65,8 @@ class Case:
         leaves = {name: tensor.double().clone().requires_grad_() for name, tensor in self.parameters.items()}
         keep = None if self.keep is None else self.keep.double() * self.scale
         context = None if self.context is None else self.context.double()
-        scores = ContextVectorLM(self.size, leaves).scores(self.inputs, keep, context)
-        loss = F.cross_entropy(scores.flatten(0, 1), self.targets.flatten(), ignore_index=0)
+        scores = ContextVectorLM(self.size, leaves).scores(self.inputs, keep, context).flatten(0, 1)
+        loss = F.cross_entropy(scores, self.targets.flatten(), ignore_index=0)
         loss.backward()
         nothing = torch.zeros(())
         return loss.detach(), {
@@ -91,6 +91,7 @@ def cases(draw: st.DrawFn, rows: int = 5) -> Case:
     for tensor in parameters.values():
         if tensor.dim() == 1:
             tensor.add_(torch.randn(tensor.shape, generator=chance), alpha=0.3)
+    parameters["norm.gain"].mul_(draw(st.sampled_from([1.0, 8.0])))  # the larger one reaches the clamp
     targets = torch.randint(size.vocabulary, (batch, time), generator=chance)
     targets[0, 0] = 1
     keep = torch.rand(size.layers, time, batch, size.hidden, generator=chance).gt(0.2).float()
@@ -138,9 +139,8 @@ def misses(case: Case, found: Learned) -> dict[str, float]:
 def in_the_last_bit(parameters: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
     """Return parameters in float64, each changed by about the rounding of fp32."""
     chance = torch.Generator().manual_seed(seed)
-    rounding = 2.0**-24
     return {
-        name: tensor.double() * (1 + rounding * torch.randn(tensor.shape, generator=chance))
+        name: tensor.double() * (1 + 2.0**-24 * torch.randn(tensor.shape, generator=chance))
         for name, tensor in parameters.items()
     }
 

@@ -1,17 +1,12 @@
 """Several processes that train one model: they give what one gives, stop together, and need no shared folder.
 
-Most tests let threads stand in for processes: all that members of a team say to each other is one sum, and a sum
-can be made of a barrier.  The last ones start real processes.
+Here threads stand in for processes: all that members of a team say to each other is one sum, and a sum can be made
+of a barrier.  Real processes: ``test_team_processes``.
 """
 
-import json
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +19,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import LLMLAB, Done, environment
 from llmlab.errors import SettingError, Stopped, UnreachableError
 from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM, Size
@@ -249,14 +243,7 @@ def test_what_is_shared_arrives_as_it_was():
 
 def told(rank: str, size: str) -> dict[str, str]:
     """Return the environment that torchrun gives a process."""
-    return dict(zip(TOLD_BY_TORCHRUN, (rank, size, "127.0.0.1", str(free_port())), strict=True))
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return dict(zip(TOLD_BY_TORCHRUN, (rank, size, "127.0.0.1", "29500"), strict=True))
 
 
 def test_the_environment_says_who_is_in_a_team(monkeypatch: pytest.MonkeyPatch):
@@ -300,85 +287,3 @@ def test_who_is_alone_sums_nothing():
 def interrupted() -> None:
     """Be Ctrl-C."""
     raise KeyboardInterrupt
-
-
-def test_to_ask_for_the_team_imports_no_torch(tmp_path: Path):
-    """The command line asks who speaks before torch is there."""
-    script = "import sys; from llmlab.train.team import Team; Team.announced(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, check=True)
-    assert done.stdout.strip() == b"False"
-
-
-SHORT = [
-    *("baseline", "--batch", "256", "--epochs", "2", "--schedule", "constant"),
-    *("--lr", "1e-4", "--dropout", "0.1", "--precision", "fp32", "--json"),
-]
-
-
-def test_torchrun_trains_what_one_process_trains(tmp_path: Path):
-    """Two processes give one document, one log entry and one folder, with the losses of one process to 1e-5."""
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    alone, together = (
-        subprocess.run(
-            [sys.executable, *start, "-m", "llmlab", *SHORT, "--log-dir", f"log-{number}", "--out", f"out-{number}"],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for number, start in ((1, []), (2, launcher))
-    )
-    one, two = json.loads(alone.stdout), json.loads(together.stdout)
-    for name in ("train_loss", "val_loss", "val_loss_token", "val_accuracy", "train_loss_no_dropout"):
-        assert two["metrics"][name] == pytest.approx(one["metrics"][name], rel=1e-5), name
-    assert "Trained by 2 processes, each on its rows of every batch." in two["summary"]
-    assert len(list((tmp_path / "log-2").rglob("record.json"))) == 1
-    assert "Traceback" not in together.stderr
-
-
-def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[bytes]:
-    """Start one process of two, as a launcher would."""
-    variables = dict(zip(TOLD_BY_TORCHRUN, (str(rank), "2", "127.0.0.1", str(port)), strict=True))
-    return subprocess.Popen(
-        [*LLMLAB, *SHORT, "--no-log", "--out", "out", *args],
-        cwd=folder,
-        env=environment(folder, **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, str]]:
-    """Start two processes, send the second a signal once the first has saved; return code and words of each."""
-    port = free_port()
-    both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]
-    while not list(folder.glob("out/update-*")):
-        assert both[0].poll() is None, both[0].communicate()
-        time.sleep(0.02)
-    both[1].send_signal(end)
-    words = [process.communicate(timeout=120) for process in both]
-    return [(process.returncode, out.decode(), err.decode()) for process, (out, err) in zip(both, words, strict=True)]
-
-
-def test_a_signal_to_one_process_stops_all_and_one_process_goes_on(tmp_path: Path, run_llmlab: Callable[..., Done]):
-    """TERM to the second process: both end with 143, the first after saving; the second says nothing."""
-    (first, _, words), (second, *silence) = run_until_saved(tmp_path, signal.SIGTERM)
-    assert (first, second) == (143, 143)
-    assert silence == ["", ""]
-    assert "stopped" in words
-    assert "Traceback" not in words
-    saved, _ = CheckpointFolder(tmp_path / "out").latest(pytest.fail) or pytest.fail("nothing was saved")
-    finished = len(saved["progress"]["history"])
-    done = run_llmlab(*SHORT, "--no-log", "--out", "out", "--resume", "auto", "--epochs", str(finished + 1))
-    assert done.document["metrics"]["epochs"] == finished + 1
-    assert "With processes 1 instead of 2 it does not go on to the bit." in done.document["summary"]
-
-
-def test_a_process_that_dies_ends_the_others_with_one_line(tmp_path: Path):
-    """Kill -9 of the second process: the first says that it is gone, exits 5, and its checkpoints stand."""
-    (first, _, words), (second, *_) = run_until_saved(tmp_path, signal.SIGKILL)
-    assert (first, second) == (UnreachableError.exit_code, -signal.SIGKILL)
-    assert "cannot reach the others" in words.strip().splitlines()[-1]
-    assert "Traceback" not in words
-    assert CheckpointFolder(tmp_path / "out").latest(pytest.fail)

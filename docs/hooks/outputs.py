@@ -1,4 +1,4 @@
-"""Put real output and real pictures into the pages: ``make outputs``, or ``python docs/hooks/outputs.py``.
+"""Put real output and real pictures into the pages: ``make outputs``, or ``python docs/hooks/outputs.py [PAGE …]``.
 
 A page says what it wants in a comment, and what stands between that and the closing comment is made by this file:
 
@@ -9,16 +9,26 @@ A page says what it wants in a comment, and what stands between that and the clo
     <!-- figure: llmlab phase1-2 | map -->                      one picture of the run, for light and for dark
     <!-- end figure -->
 
-Commands run in this process, at 80 columns and without a log entry, so nothing they print depends on when or where.
+Commands run in this process, each in an empty folder of its own, at 80 columns and without a log entry, so nothing they
+print depends on when or where.  Times do: leave the parts out that show them.  The word CHECKPOINT stands for the
+last checkpoint that TRAINED left.
+
 ``tests/test_docs.py`` runs them all again and compares.  Not a MkDocs hook: the build itself runs no experiment.
 """
 
+import atexit
+import contextlib
+import io
 import os
 import re
 import shlex
+import shutil
+import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
+from rich.console import Console
 from typer.testing import CliRunner
 
 from llmlab.cli import app
@@ -26,6 +36,7 @@ from llmlab.report.escape import md_text
 from llmlab.report.figure import THEMES, svg
 from llmlab.report.record import Record
 from llmlab.report.result import Figure
+from llmlab.report.table import report
 
 DOCS = Path(__file__).resolve().parents[1]
 FIGURES = DOCS / "study" / "figures"
@@ -36,16 +47,50 @@ BLOCK = re.compile(
 )
 
 
+TRAINED = "llmlab baseline"
+"""The command whose model the word CHECKPOINT means."""
+
+
+@cache
+def ran(command: str) -> tuple[str, Path]:
+    """Run a command and return its standard output, and the folder that it ran in."""
+    folder = Path(tempfile.mkdtemp(prefix="llmlab-pages-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    words = [trained() if word == "CHECKPOINT" else word for word in shlex.split(command)[1:]]
+    if "--help" not in words:
+        words.append("--no-log")
+    with contextlib.chdir(folder):
+        told = CliRunner().invoke(
+            app, words, env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}, prog_name="llmlab"
+        )
+    if told.exit_code != 0:
+        raise RuntimeError(f"{command}: exit code {told.exit_code}: {told.stderr}")
+    return told.stdout, folder
+
+
+def trained() -> str:
+    """Return the last checkpoint that TRAINED left: which epoch is the best is not the same on every processor."""
+    _, folder = ran(f"{TRAINED} --json")
+    return str(max((folder / "runs").glob("*/update-*.ckpt")))
+
+
+@cache
+def record(command: str) -> Record:
+    """Return what an experiment's command hands to the log, made once for all parts and pictures of it."""
+    return Record.from_json(ran(f"{command} --json")[0])
+
+
 @cache
 def printed(command: str) -> str:
     """Return what a command prints, at 80 columns, as it would into a file."""
-    words = shlex.split(command)[1:]
-    if words[0] != "log" and "--help" not in words:
-        words.append("--no-log")
-    told = CliRunner().invoke(app, words, env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}, prog_name="llmlab")
-    if told.exit_code != 0:
-        raise RuntimeError(f"{command}: exit code {told.exit_code}: {told.stderr}")
-    return "\n".join(line.rstrip() for line in told.stdout.split("\n")).strip("\n")
+    if "--help" in command:
+        text = ran(command)[0]
+    else:
+        console = Console(markup=False, highlight=False, emoji=False, width=80, file=io.StringIO())
+        for part in report(record(command), console):
+            console.print(part)
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
 def selected(text: str, titles: str | None) -> str:
@@ -60,11 +105,9 @@ def selected(text: str, titles: str | None) -> str:
     return "\n\n".join(parts[title] for title in titles.split("; "))
 
 
-@cache
 def figures(command: str) -> dict[str, Figure]:
     """Return the figures of a run by name."""
-    result = Record.from_json(printed(f"{command} --json")).result
-    return {figure.name: figure for figure in result.figures}
+    return {figure.name: figure for figure in record(command).result.figures}
 
 
 def pictures(command: str, name: str) -> dict[str, str]:
@@ -106,21 +149,21 @@ def pages() -> list[Path]:
     return [page for page in written if BLOCK.search(page.read_text("utf-8"))]
 
 
-def main() -> None:
-    """Make every block and picture anew."""
+def main(chosen: list[str]) -> None:
+    """Make every block and picture anew, or those of some pages."""
     FIGURES.mkdir(exist_ok=True)
-    wanted: dict[str, str] = {}
-    for page in pages():
+    of_interest = [page for page in pages() if not chosen or page in {Path(name).resolve() for name in chosen}]
+    for page in of_interest:
         page.write_text(fresh(page), "utf-8", newline="\n")
         for block in BLOCK.finditer(page.read_text("utf-8")):
             if block["kind"] == "figure":
-                wanted |= pictures(block["command"], block["parts"])
+                for name, picture in pictures(block["command"], block["parts"]).items():
+                    (FIGURES / name).write_text(picture, "utf-8", newline="\n")
+    shown = "".join(page.read_text("utf-8") for page in pages())
     for old in FIGURES.glob("*.svg"):
-        if old.name not in wanted:
+        if f"/{old.name}#" not in shown:
             old.unlink()
-    for name, picture in wanted.items():
-        (FIGURES / name).write_text(picture, "utf-8", newline="\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -90,6 +90,7 @@ CHAPTERS = {
     ),
 }
 
+
 def command(name: str, chapter: Chapter) -> Callable[..., Any]:
     """Return a function whose signature, as Typer reads it, is the experiment's settings and the run options."""
 

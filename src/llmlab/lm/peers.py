@@ -23,8 +23,8 @@ from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, peer_size_of, size_of, train_seed
 from llmlab.measure.generation import Cost, Reader, costs
 from llmlab.model.chance import generator
+from llmlab.model.generating import GPT2Reader, GRUReader, NewLLMReader
 from llmlab.model.gru import GRUSize
-from llmlab.model.reading import GPT2Reader, GRUReader, NewLLMReader
 from llmlab.model.tiny_gpt2 import GPT2Size, library
 from llmlab.settings import BaselineSettings
 from llmlab.train.fit import Diverged, OnStep

@@ -3,7 +3,7 @@
 Bytes are counted, not sampled: the sizes of the tensors that a model keeps between two tokens.  Seconds are the median
 of several rounds, in which all models take turns, so that a busy machine is slow for each of them.
 
-Leaves out the models: ``model.reading``.
+Leaves out the models: ``model.generating``.
 """
 
 import time

@@ -39,7 +39,7 @@ def kept(
         update: the number of the update.
         dtype: of the result.
     """
-    threshold = round(probability * 2**16)
+    threshold = _threshold(probability)
     if threshold == 0:
         return None
     layers, time, hidden = shape
@@ -57,4 +57,9 @@ def kept(
 
 def scale(probability: float) -> float:
     """Return the factor by which what dropout leaves must grow, for the probability that ``kept`` uses."""
-    return 1 / (1 - round(probability * 2**16) / 2**16)
+    return 1 / (1 - _threshold(probability) / 2**16)
+
+
+def _threshold(probability: float) -> int:
+    """Return how many of 2^16 draws drop a number; at least one of them keeps it."""
+    return min(round(probability * 2**16), 2**16 - 1)

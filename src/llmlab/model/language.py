@@ -67,8 +67,8 @@ class SweptNewLLM:
         keep = kept(dropout, shape, rows, seed=place.seed, update=place.update, dtype=self.dtype)
         return self._sweep(inputs, learns=True).gradients(
             self.parameters,
-            inputs,
-            targets,
+            inputs.to(self.device),
+            targets.to(self.device),
             count=count,
             keep=None if keep is None else keep.to(self.device),
             scale=scale(dropout),
@@ -76,7 +76,9 @@ class SweptNewLLM:
 
     def judge(self, inputs: Tensor, targets: Tensor) -> Judged:
         """See ``LanguageModel``."""
-        return self._sweep(inputs, learns=False).judge(self.parameters, inputs, targets)
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        judged = self._sweep(inputs, learns=False).judge(self.parameters, inputs, targets)
+        return Judged(judged.losses.cpu(), judged.hits.cpu())
 
     def _sweep(self, inputs: Tensor, *, learns: bool) -> Sweep:
         batch, time = inputs.shape

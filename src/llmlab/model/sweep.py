@@ -191,7 +191,7 @@ class Sweep:
         hidden = self.stack.top().flatten(0, 1)[scored]  # (scored, H)
         scores = self._scores(weights, hidden)
         chosen = targets[scored, None]
-        logs = scores - scores.logsumexp(1, keepdim=True)
+        logs = scores.log_softmax(1)
         loss = -logs.gather(1, chosen).sum() / count
         error = logs.exp_().scatter_add_(1, chosen, -torch.ones_like(chosen, dtype=torch.float32)).div_(count)
         rounded = error.to(self.dtype)

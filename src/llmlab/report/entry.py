@@ -6,6 +6,7 @@ belongs to the human and is carried over from the page that stands there.
 """
 
 import json
+import re
 from collections.abc import Iterator
 
 from llmlab.report.escape import md_block, md_fence, md_line, md_text
@@ -22,9 +23,20 @@ ARMS = {
     ("freeze", "linear"): ", linear layer frozen",
     ("optimizer", "sgd"): ", SGD",
     ("optimizer", "adamw"): ", AdamW",
+    ("data", "wikitext-2"): " on WikiText-2",
+    ("data", "dailydialog"): " on DailyDialog",
+    ("data", "ultrachat"): " on UltraChat",
+    ("preset", "seed"): ", seed conditions",
+    ("preset", "advanced"): ", larger model",
+    ("preset", "modern"): ", modern recipe",
+    ("model", "tiny-gpt2"): ", tiny GPT-2",
+    ("model", "gru"): ", GRU",
+    ("peers", True): " and its peers",
+    ("stack", "residual"): ", residual",
 }
 """What a title may say of settings that are words: only what stands here."""
 
+DEPTHS = re.compile(r"[0-9]{1,2}(,[0-9]{1,2}){0,20}")
 NO_NOTES = "*Nothing yet.*"
 
 
@@ -69,13 +81,16 @@ def title(record: Record) -> str:
     """Return the entry's title, made only of names and numbers of ours: it appears unescaped in menus."""
     settings, result = record.result.settings, record.result
     dim = f", dim {settings['dim']}" if isinstance(settings.get("dim"), int) else ""
+    layers = str(settings.get("layers", ""))
+    depth = f", depth {layers}" if DEPTHS.fullmatch(layers) else ""
     seeds = settings.get("seeds")
     count = "" if not isinstance(seeds, int) else ", 1 seed" if seeds == 1 else f", {seeds} seeds"
     arms = "".join(words for (name, value), words in ARMS.items() if settings.get(name) == value)
     status = "" if result.status == "complete" else f" ({result.status})"
     refuted = [finding.claim for finding in result.findings if finding.verdict == "refuted"]
     negative = f", refutes {' and '.join(refuted)}" if refuted else ""
-    return f"{result.experiment}{dim}{arms}{count}{negative}{status}, {record.created[:10]} {record.created[11:16]}"
+    when = f"{record.created[:10]} {record.created[11:16]}"
+    return f"{result.experiment}{dim}{arms}{depth}{count}{negative}{status}, {when}"
 
 
 def _front_matter(record: Record) -> Iterator[str]:

@@ -27,7 +27,7 @@ def entries_table(records: list[Record]) -> Table:
                 record.result.experiment,
                 record.result.status,
                 _number(record.result.settings.get("seeds")),
-                _number(record.result.metrics.get("loss")),
+                _number(record.result.metrics.get("loss", record.result.metrics.get("val_loss"))),
                 record.command.removeprefix(f"llmlab {record.result.experiment}").strip(),
             ]
             for record in records

@@ -57,7 +57,7 @@ class LanguageSettings(Settings):
         None,
         "Hidden layers that replace (plain) or add, with LayerNorm (residual).",
         choices=("plain", "residual"),
-        presets={"seed": "plain"},
+        presets={"seed": "plain", "modern": "residual"},
     )
     start: str = option(
         None,
@@ -66,7 +66,11 @@ class LanguageSettings(Settings):
         presets={"pocket": "scaled", "seed": "seed", "modern": "scaled"},
     )
     dropout: float = option(
-        None, "Share of hidden numbers dropped in training.", low=0.0, below=1.0, presets={"pocket": 0.0, "seed": 0.1}
+        None,
+        "Share of hidden numbers dropped in training.",
+        low=0.0,
+        below=1.0,
+        presets={"pocket": 0.0, "seed": 0.1, "modern": 0.0},
     )
     epochs: int = option(
         None,
@@ -90,7 +94,7 @@ class LanguageSettings(Settings):
         panel="Training",
         above=0,
         high=1e3,
-        presets={"pocket": 3e-3, "seed": 1e-4, "modern": 1e-3},
+        presets={"pocket": 3e-3, "seed": 1e-4, "modern": 2e-3},
     )
     schedule: str = option(
         None,
@@ -216,7 +220,6 @@ class BaselineSettings(LanguageSettings):
         object.__setattr__(self, "layers_given", self.layers is not None)
         super().__post_init__()
         self.check_size(self.layers)
-
 
 
 def _check_clip(clip: str) -> None:

@@ -75,7 +75,7 @@ def train(
             if first == 0 and update in keep:
                 path.append(part.embedding[0].clone())
             if on_step:
-                on_step(update, planned, told)
+                on_step(update, planned)
 
         losses.append(
             fit(

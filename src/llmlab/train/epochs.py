@@ -87,6 +87,7 @@ class Training:
         self.planned = self.epoch_updates * recipe.epochs
         self._order: tuple[int, Tensor] = (-1, train)  # an epoch and its order
         self._consistent = True
+        self._read = 0  # targets, by this process
 
     def run(self, on_step: OnStep | None = None) -> None:
         """Train to the last epoch, or until early stopping ends it.
@@ -111,7 +112,7 @@ class Training:
                     saved = time.monotonic()
                 else:
                     self._update()
-                    step(self._told(before, started))
+                    step(self._told(time.monotonic() - started))
                     if time.monotonic() - saved > self.save_seconds:
                         self.save()
                         saved = time.monotonic()
@@ -152,7 +153,7 @@ class Training:
         """
         for name, tensor in state["model"].items():
             self.model.parameters[name].copy_(tensor)
-        self.optimizer.restore(state["optimizer"])
+        self.optimizer.restore(state["optimizer"], next(iter(self.model.parameters.values())).device)
         self.progress = Progress(**state["progress"])
         progress = self.progress
         if progress.best_epoch == 0:
@@ -186,6 +187,7 @@ class Training:
         self.optimizer.lr = recipe.rate(update, self.planned)
         self.optimizer.update(self.model.parameters, gradients)
         self._note(loss, len(batch), targets, length)
+        self._read += targets
         self.progress.updates += 1
         self._consistent = True
 
@@ -228,6 +230,7 @@ class Training:
         progress, running = self.progress, self.progress.running
         if not math.isfinite(found.loss):
             raise Diverged(progress.updates, torch.tensor([row["train_loss"] for row in progress.history]))
+        self._consistent = False
         progress.history.append(
             {
                 "epoch": len(progress.history) + 1,
@@ -259,15 +262,16 @@ class Training:
             progress.bar, progress.waited = loss, 0
         else:
             progress.waited += 1
+        self._consistent = True
         self.save(best=best)
 
-    def _told(self, before: float, started: float) -> str:
-        """Return a few words on how it goes."""
+    def _told(self, seconds: float) -> str:
+        """Return a few words on how it goes, after so many seconds of this process."""
         running, recipe = self.progress.running, self.recipe
         loss = running["loss_targets"] / running["targets"]
         epoch = len(self.progress.history) + 1
         word = "round" if recipe.round_updates else "epoch"
-        return f"{word} {epoch} of {recipe.epochs}, loss {loss:.3f}"
+        return f"{word} {epoch} of {recipe.epochs}, loss {loss:.3f}, {self._read / seconds:,.0f} tokens/s"
 
 
 def evaluate(

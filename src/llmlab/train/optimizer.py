@@ -35,8 +35,8 @@ class Optimizer(Protocol):
     def state(self) -> dict[str, Any]:
         """Return what the next update depends on beside parameters and gradients; not a copy."""
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what ``state`` returned."""
+    def restore(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+        """Take over what ``state`` returned, as a copy on a device."""
 
 
 class SGD:
@@ -54,7 +54,7 @@ class SGD:
         """Return nothing: plain descent remembers nothing."""
         return {}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
         """Take over nothing."""
 
 
@@ -78,11 +78,12 @@ class Adam:
         """Return what the next update depends on beside parameters and gradients; not a copy."""
         return {"updates": self.updates, "mean": self.mean, "square": self.square}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what ``state`` returned."""
+    def restore(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+        """Take over what ``state`` returned, as a copy on a device."""
         self.updates = state["updates"]
         self.mean, self.square = (
-            {name: tensor.clone() for name, tensor in state[moment].items()} for moment in ("mean", "square")
+            {name: tensor.to(device, copy=True) for name, tensor in state[moment].items()}
+            for moment in ("mean", "square")
         )
 
     def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:

@@ -250,7 +250,7 @@ def judged(model: "LanguageModel", windows: "Tensor", team: Team) -> "Judged":
         own = model.judge(inputs[rows], targets[rows])
         losses[rows], hits[rows] = own.losses, own.hits.float()
     team.add([losses, hits])
-    return Judged(losses, hits > 0)
+    return Judged(losses.cpu(), hits.cpu() > 0)
 
 
 def _lost(team: Team, error: Exception) -> UnreachableError:

@@ -12,6 +12,7 @@ from torch import Tensor
 from llmlab.model import tiny_gpt2
 from llmlab.model.gru import GRULanguageModel, GRUSize
 from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.model.reader import Reader
 from llmlab.model.tiny_gpt2 import GPT2Size
 
 
@@ -20,21 +21,22 @@ class NewLLMReader:
 
     def __init__(self, size: Size) -> None:
         self.model = ContextVectorLM.initial(size, seed=0)
-        self.context = self.before = self.model.first_context(1)
+        self.reader = Reader(self.model)
+        self.context = self.before = self.model.first_context(1)[0]
 
     def read(self, tokens: Tensor) -> Tensor:
         """Read (T,) tokens and return the scores after the last, (V,)."""
-        for token in tokens.unbind():
+        for token in tokens.tolist():
             self.before = self.context
-            scores, self.context = self.model.step(token[None], self.before)
-        return scores[0]
+            scores, self.context = self.reader.step(token, self.before)
+        return scores
 
     def back(self) -> None:
         """Forget the last token read."""
         self.context = self.before
 
     def state(self) -> list[Tensor]:
-        """Return all that is kept: the context, (1, C)."""
+        """Return all that is kept: the context, (C,)."""
         return [self.context]
 
 
