@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -69,10 +70,12 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _signals_as_they_were() -> Iterator[None]:
-    """A command sets what SIGTERM and SIGHUP do; in the tests' own process that is put back."""
+def _process_as_it_was() -> Iterator[None]:
+    """A command sets what SIGTERM and SIGHUP do, and torch's threads; in the tests' own process that is put back."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    threads = torch.get_num_threads()
     yield
+    torch.set_num_threads(threads)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -164,7 +167,7 @@ def _needed(command: str) -> str:
 )
 def test_every_output_and_picture_in_the_pages_is_what_the_command_gives(needed: str) -> None:
     """Each transcript has the words of a fresh run, and its numbers to within 0.002; else run: make outputs."""
-    differences = {}
+    differences: dict[str, str] = {}
     for page, command, parts, body in _blocks("output"):
         if _needed(command) == needed:
             fresh = outputs.body(page, "output", command, parts)

@@ -58,7 +58,7 @@ def ran(command: str) -> tuple[str, Path]:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     words = [trained() if word == "CHECKPOINT" else word for word in shlex.split(command)[1:]]
     if "--help" not in words:
-        words.append("--no-log")
+        words += ["--no-log", "--threads", "1"]  # small models only wait for each other
     with contextlib.chdir(folder):
         told = CliRunner().invoke(
             app, words, env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}, prog_name="llmlab"
