@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmlab.errors import SettingError
-from llmlab.settings.declare import option
-from llmlab.settings.language import CORPORA
+from llmlab.settings.declare import again, option
+from llmlab.settings.language import CORPORA, LanguageSettings
 from llmlab.settings.trained import JudgedSettings
 
 ARMS = ("continue", "B", "A", "random", "preserving", "scratch")
@@ -63,24 +63,9 @@ class ExpandSettings(AdaptedSettings):
         high=1_000,
         presets={"pocket": 6, "seed": 15},
     )
-    batch: int = option(
-        None, "Windows per update.", panel="Training", low=1, high=65_536, presets={"pocket": 32, "seed": 2_048}
-    )
-    lr: float = option(
-        None,
-        "Learning rate, of a schedule the peak.",
-        panel="Training",
-        above=0,
-        high=1e3,
-        presets={"pocket": 1e-3, "seed": 8e-4},
-    )
-    schedule: str = option(
-        None,
-        "How the learning rate goes: constant, or one-cycle (up, then down in half a cosine).",
-        panel="Training",
-        choices=("constant", "one-cycle"),
-        presets={"pocket": "one-cycle", "seed": "constant"},
-    )
+    batch: int = again(LanguageSettings, "batch", pocket=32, seed=2_048)
+    lr: float = again(LanguageSettings, "lr", pocket=1e-3, seed=8e-4)
+    schedule: str = again(LanguageSettings, "schedule", pocket="one-cycle", seed="constant")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,27 +101,10 @@ class FinetuneSettings(AdaptedSettings):
         panel="Text",
         recorded=False,
     )
-    epochs: int = option(
-        None,
-        "Passes over the text, of every arm.",
-        panel="Training",
-        low=1,
-        high=100_000,
-        presets={"pocket": 6, "seed": 50},
-    )
-    batch: int = option(
-        None, "Windows per update.", panel="Training", low=1, high=65_536, presets={"pocket": 16, "seed": 16}
-    )
-    lr: float = option(
-        None, "Learning rate.", panel="Training", above=0, high=1e3, presets={"pocket": 3e-3, "seed": 5e-5}
-    )
-    patience: int = option(
-        10,
-        "Epochs without a better validation loss after which an arm stops.",
-        panel="Training",
-        low=1,
-        high=100_000,
-    )
+    epochs: int = again(LanguageSettings, "epochs", "Passes over the text, of every arm.", pocket=6, seed=50)
+    batch: int = again(LanguageSettings, "batch", pocket=16, seed=16)
+    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, seed=5e-5)
+    patience: int = again(LanguageSettings, "patience", pocket=10, seed=10)
     out: Path | None = option(  # noqa: RUF009 - option() is field() with words
         None, "Keep the fine-tuned model's checkpoints in this folder.", panel="Checkpoints", recorded=False
     )

@@ -61,6 +61,20 @@ def option(
     return field(default=None if presets else default, metadata=metadata)
 
 
+def again(settings: type, name: str, text: str = "", **presets: Any) -> Any:
+    """Declare an option of other settings once more, with other values by preset.
+
+    Args:
+        settings: the class that declares it.
+        name: of the option.
+        text: for the help, if it has to say something else here.
+        presets: the default by preset.
+    """
+    (declared,) = (found for found in fields(settings) if found.name == name)
+    changed = {"presets": presets, "help": text or declared.metadata["help"]}
+    return field(default=None, metadata={**declared.metadata, **changed})
+
+
 def flag(name: str) -> str:
     """Return a field's command-line spelling: ``weight_decay`` is ``--weight-decay``."""
     return "--" + name.replace("_", "-")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from llmlab.errors import SettingError
-from llmlab.settings.declare import option
+from llmlab.settings.declare import again, option
 from llmlab.settings.language import BaselineSettings, LanguageSettings
 
 DEEPEST = 64
@@ -16,45 +16,19 @@ class LayersSettings(LanguageSettings):
 
     experiment: ClassVar[str] = "layers"
 
-    epochs: int = option(
-        None,
+    epochs: int = again(
+        LanguageSettings,
+        "epochs",
         "Passes over the training windows, the same for every depth.",
-        panel="Training",
-        low=1,
-        high=100_000,
-        presets={"pocket": 4, "seed": 150, "modern": 3},
+        pocket=4,
+        seed=150,
+        modern=3,
     )
-    batch: int = option(
-        None,
-        "Windows per update.",
-        panel="Training",
-        low=1,
-        high=65_536,
-        presets={"pocket": 32, "seed": 2048, "modern": 64},
-    )
-    lr: float = option(
-        None,
-        "Learning rate, of a schedule the peak.",
-        panel="Training",
-        above=0,
-        high=1e3,
-        presets={"pocket": 3e-3, "seed": 8e-4, "advanced": 4e-4, "modern": 1e-3},
-    )
-    patience: int = option(
-        None,
-        "Epochs without a better validation loss after which training stops.",
-        panel="Training",
-        low=1,
-        high=100_000,
-        presets={"pocket": 100, "seed": 30},
-    )
-    seeds: int = option(
-        None,
-        "How many seeds per depth; the tables then show intervals.",
-        panel="Seeds",
-        low=1,
-        high=100,
-        presets={"pocket": 3, "seed": 1},
+    batch: int = again(LanguageSettings, "batch", pocket=32, seed=2048, modern=64)
+    lr: float = again(LanguageSettings, "lr", pocket=3e-3, seed=8e-4, advanced=4e-4, modern=2e-3)
+    patience: int = again(LanguageSettings, "patience", pocket=100, seed=30)
+    seeds: int = again(
+        LanguageSettings, "seeds", "How many seeds per depth; the tables then show intervals.", pocket=3, seed=1
     )
     layers: str = option(
         None, "Depths, with commas between them.", presets={"pocket": "1,2,4,6", "seed": "1,2,3,4,5,6,7"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmlab.errors import SettingError
-from llmlab.settings.declare import Settings, option
+from llmlab.settings.declare import Settings, again, option
 
 CORPORA = ("synthetic", "dialect", "wikitext-2", "ultrachat", "dailydialog")
 """The texts that have a name; anything else is a path."""
@@ -188,21 +188,10 @@ class BaselineSettings(LanguageSettings):
 
     experiment: ClassVar[str] = "baseline"
 
-    embedding: int = option(
-        None, "Numbers per token embedding.", low=1, high=8_192, presets={"pocket": 64, "seed": 256}
-    )
-    hidden: int = option(None, "Width of the hidden layers.", low=1, high=8_192, presets={"pocket": 128, "seed": 512})
-    context: int = option(
-        None, "Numbers of the context vector.", low=1, high=8_192, presets={"pocket": 64, "seed": 256, "advanced": 512}
-    )
-    epochs: int = option(
-        None,
-        "Passes over the training windows.",
-        panel="Training",
-        low=1,
-        high=100_000,
-        presets={"pocket": 10, "seed": 50, "modern": 3},
-    )
+    embedding: int = again(LanguageSettings, "embedding", pocket=64, seed=256)
+    hidden: int = again(LanguageSettings, "hidden", pocket=128, seed=512)
+    context: int = again(LanguageSettings, "context", pocket=64, seed=256, advanced=512)
+    epochs: int = again(LanguageSettings, "epochs", pocket=10, seed=50, modern=3)
     model: str = option("new-llm", "Which model; the peers are sized like it.", choices=("new-llm", "tiny-gpt2", "gru"))
     peers: bool = option(False, "Train all three models on the same batches, and compare them.", panel="Model")
     layers: int = option(
