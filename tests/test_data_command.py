@@ -10,7 +10,7 @@ from conftest import Done
 from llmlab.text.named import NAMED
 
 Run = Callable[..., Done]
-NAMES = ["synthetic", *NAMED]
+NAMES = ["synthetic", "dialect", *NAMED]
 
 
 def write_corpus(folder: Path, train: int, valid: int) -> None:
@@ -28,8 +28,8 @@ def test_status_lists_every_corpus_with_its_way(run_llmlab: Run) -> None:
     assert done.document["schema"] == "llmlab.data/1"
     corpora = done.document["corpora"]
     assert [corpus["name"] for corpus in corpora] == NAMES
-    assert [corpus["here"] for corpus in corpora] == [True, False, False, False]
-    assert all(f"llmlab data fetch {corpus['name']}" in corpus["get"] for corpus in corpora[1:])
+    assert [corpus["here"] for corpus in corpora] == [True, True, False, False, False]
+    assert all(f"llmlab data fetch {corpus['name']}" in corpus["get"] for corpus in corpora[2:])
     assert list(done.folder.iterdir()) == []
 
 
@@ -103,9 +103,10 @@ def test_fetching_what_is_here_says_what_it_has(run_llmlab: Run, tmp_path: Path)
     assert (corpus["train_lines"], corpus["valid_lines"], corpus["where"]) == (4, 2, "LLMLAB_DATA")
 
 
-def test_fetching_the_built_in_language_is_nothing_to_do(run_llmlab: Run) -> None:
-    """The synthetic corpus is here by nature."""
-    done = run_llmlab("data", "fetch", "synthetic")
+@pytest.mark.parametrize("name", ["synthetic", "dialect"])
+def test_fetching_the_built_in_language_is_nothing_to_do(run_llmlab: Run, name: str) -> None:
+    """The synthetic corpus and its dialect are here by nature."""
+    done = run_llmlab("data", "fetch", name)
     assert done.code == 0
     assert "built in" in done.out
 

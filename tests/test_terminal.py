@@ -173,6 +173,13 @@ def test_the_table_of_spellings_is_ascii() -> None:
     assert all(spelling.isascii() and not sign.isascii() for sign, spelling in terminal.ASCII.items())
 
 
+def test_every_sign_of_ours_has_a_spelling() -> None:
+    """No sign in our own words reaches an ASCII terminal as a code point; pictures have frames of their own."""
+    source = Path(terminal.__file__).parents[1]
+    signs = {sign for path in source.rglob("*.py") for sign in path.read_text("utf-8") if not sign.isascii()}
+    assert {sign for sign in signs if unicodedata.name(sign)[:3] != "BOX"} <= terminal.ASCII.keys()
+
+
 def curves(ends: list[float]) -> Figure:
     """Return a picture of a line from zero to each height, and of a level at 1."""
     lines = [Mark("line", "series", [1.0, 2.0], [0.0, end], legend=f"to {end}") for end in ends]

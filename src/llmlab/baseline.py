@@ -33,6 +33,19 @@ HOW = (
     "unigram, bigram, Kneser–Ney."
 )
 
+WHY_OF_A_PEER = (
+    "{name} is a peer of New-LLM: it reads the same windows, is trained by the same rule, and what it remembers has "
+    "another form. How well does it predict the next word, and what is its perplexity worth beside plain counting?"
+)
+HOW_OF_A_PEER = (
+    "Lines are cut into windows of fixed length, each read from the start with nothing remembered. {what} The same "
+    "windows are scored by counting: unigram, bigram, Kneser–Ney."
+)
+WHAT_A_PEER_IS = {
+    "tiny-gpt2": "A decoder of the GPT-2 kind looks back at every earlier word of the window by attention.",
+    "gru": "Gated recurrent layers hand one vector per layer on from word to word.",
+}
+
 
 def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
     """Train a language model of each seed and report what it reached beside what counting reaches.
@@ -60,7 +73,7 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
         try:
             runs.append(train_seed(each[settings.model], task, seed, step_of(len(runs))))
         except Diverged as diverged:
-            return Result.diverged(settings.experiment, settings.document(), WHY, HOW, diverged.update)
+            return Result.diverged(settings.experiment, settings.document(), *_asked(settings), diverged.update)
         if runs[-1].stopped:
             break
     if not settings.peers or runs[-1].stopped:
@@ -89,8 +102,7 @@ def reported(settings: BaselineSettings, task: Task, runs: Sequence[Trained], pe
     return Result(
         settings.experiment,
         settings.document(),
-        WHY,
-        HOW,
+        *_asked(settings),
         status=status,
         metrics=outcome.metrics(runs) | (peer_tables.metrics(peers) if peers else {}),
         summary=[*told, *(peer_tables.summary(peers) if peers else [])],
@@ -99,6 +111,13 @@ def reported(settings: BaselineSettings, task: Task, runs: Sequence[Trained], pe
         findings=findings.of_baseline(settings, runs),
         samples={name: rounded(values) for name, values in samples.items()},
     )
+
+
+def _asked(settings: BaselineSettings) -> tuple[str, str]:
+    """Return why and how, of the model that is asked about; with its peers beside it that is New-LLM."""
+    if settings.peers or settings.model == "new-llm":
+        return WHY, HOW
+    return WHY_OF_A_PEER.format(name=tables.named(settings)), HOW_OF_A_PEER.format(what=WHAT_A_PEER_IS[settings.model])
 
 
 def _finished(runs: Sequence[Trained]) -> Sequence[Trained]:

@@ -42,7 +42,7 @@ def checks(log_dir: Path | None = None) -> Iterator[Check]:
     yield _disk()
     yield _log(log_dir)
     yield _throttling()
-    for extra, package in (("docs", "mkdocs"), ("test", "hypothesis")):
+    for extra, package in (("data", "datasets"), ("peers", "transformers"), ("docs", "mkdocs"), ("test", "hypothesis")):
         there = importlib.util.find_spec(package) is not None
         advice = "" if there else f"only needed for llmlab[{extra}]"
         yield Check(f"extra '{extra}'", "ok" if there else "missing", installed(package), advice)

@@ -60,7 +60,7 @@ def explained(error: Exception) -> tuple[str, int]:
         return f"{error.filename or 'standard output'}: {error.strerror}", WriteError.exit_code
     told = f"{type(error).__name__}: {error}"
     if "memory" in told.lower():
-        return f"{told}; not enough memory, so try a smaller --dim, --seeds or text", 1
+        return f"{told}; not enough memory, so try smaller sizes, a smaller batch, fewer seeds or a shorter text", 1
     return f"internal error, {told} (--debug shows where)", 1
 
 

@@ -11,7 +11,8 @@ import typer
 
 from llmlab import settings as declared
 from llmlab.cli.execute import execute
-from llmlab.cli.options import chosen, signature
+from llmlab.cli.options import chosen, signature, typed
+from llmlab.errors import SettingError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,23 @@ def command(name: str, chapter: Chapter) -> Callable[..., Any]:
 
     def run(ctx: typer.Context, **values: Any) -> int:
         if ctx.invoked_subcommand is not None:
+            _check_nothing_before(ctx, name, values)
             return 0
         return execute(name, chapter.module, chosen(ctx, values, chapter.settings))
 
     return signature(run, chapter.settings)
+
+
+def _check_nothing_before(ctx: typer.Context, name: str, values: dict[str, Any]) -> None:
+    """Refuse options between a command and its verb, where the verb would not read them.
+
+    Raises:
+        SettingError: there is one.
+    """
+    early = next((option for option in values if typed(ctx, option)), None)
+    if early is not None:
+        verb = ctx.invoked_subcommand
+        raise SettingError(
+            f"{declared.flag(early)}: it stands before {verb}, which does not see it; write "
+            f"llmlab {name} {verb} CHECKPOINT, and its options after that"
+        )

@@ -13,13 +13,13 @@ from llmlab.cli.log import AsJson, write_json
 from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.result import Cell, Column, Table
-from llmlab.text.corpus import SYNTHETIC, load_corpus
+from llmlab.text.corpus import DIALECT, SYNTHETIC, load_corpus
 from llmlab.text.holdings import Holding, holding
 from llmlab.text.named import NAMED
 
 app = typer.Typer(help="The corpora: what is here, what is missing, how to get it.")
 
-BUILT_IN = Holding(SYNTHETIC, "built in", None, (None, None), "")
+BUILT_IN = {name: Holding(name, "built in", None, (None, None), "") for name in (SYNTHETIC, DIALECT)}
 CAPTION = (
     "A path works as a corpus too: a text file, a folder with train.txt and valid.txt, or a .jsonl of chat messages. "
     "Lines in the datasets cache count blank ones."
@@ -36,7 +36,7 @@ def top(context: typer.Context) -> None:
 @app.command("status")
 def data_status(as_json: AsJson = False) -> None:
     """List the corpora: here or not, where, how large, and how to get them."""
-    show([BUILT_IN, *map(holding, NAMED)], as_json)
+    show([*BUILT_IN.values(), *map(holding, NAMED)], as_json)
 
 
 @app.command("fetch")
@@ -45,10 +45,10 @@ def data_fetch(
     as_json: AsJson = False,
 ) -> None:
     """Fetch a corpus into the cache of the datasets library, and check it (needs the data extra)."""
-    if name not in (SYNTHETIC, *NAMED):
-        raise SettingError(f"data fetch {name!r}: the names are {', '.join((SYNTHETIC, *NAMED))}")
-    if name == SYNTHETIC:
-        show([BUILT_IN], as_json)
+    if name not in (*BUILT_IN, *NAMED):
+        raise SettingError(f"data fetch {name!r}: the names are {', '.join((*BUILT_IN, *NAMED))}")
+    if name in BUILT_IN:
+        show([BUILT_IN[name]], as_json)
         return
     corpus = load_corpus(name, progress=sys.stderr is not None and sys.stderr.isatty())
     found = holding(name)

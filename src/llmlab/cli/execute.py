@@ -4,6 +4,7 @@ Covers signals, the import of torch, progress, the exit code, and who speaks whe
 Leaves out which commands there are (``chapter``) and how options are read (``options``).
 """
 
+import dataclasses
 import gc
 import importlib
 import os
@@ -49,7 +50,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
     if options.log:
         logbook.check_writable()
     progress = Progress(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"))
-    command = f"{chosen.command_line(name, private=True)}{'' if 'resume' in chosen.given else ' --resume auto'}"
+    command = _to_go_on(name, chosen)
     result, seconds = _supervised(module, chosen, progress, command)
     record, page = _record(result, seconds, options, chosen.command_line(name)), None
     failure: WriteError | None = None
@@ -98,7 +99,10 @@ def _supervised(module: str, chosen: Chosen, progress: Progress, command: str = 
     except Stopped as stopped:
         if progress.saves and progress.planned:
             raise _interruption(progress, command) from None
-        raise Stopped(f"{stopped}{progress.where()}; nothing was written", stopped.signal_number) from None
+        out = getattr(chosen.settings, "out", None)
+        begun = out is not None and progress.planned and out.is_dir()  # what keeps a model but cannot go on with it
+        left = f"what is in {out} is unfinished" if begun else "nothing was written"
+        raise Stopped(f"{stopped}{progress.where()}; {left}", stopped.signal_number) from None
     finally:
         progress.close()
 
@@ -106,7 +110,19 @@ def _supervised(module: str, chosen: Chosen, progress: Progress, command: str = 
 def _interruption(progress: Progress, command: str) -> Stopped:
     """Return the stop that an interrupted run was, with the line that goes on from there."""
     number = progress.stopped_by or signal.SIGINT
-    return Stopped(f"stopped{progress.where()}; a checkpoint was saved, go on with: {command}", number)
+    saved = "; go on from the last checkpoint with" if progress.at_once else "; a checkpoint was saved, go on with"
+    return Stopped(f"stopped{progress.where()}{saved}: {command}", number)
+
+
+def _to_go_on(name: str, chosen: Chosen) -> str:
+    """Return the command that goes on where this run is when it is stopped."""
+    if "resume" not in chosen.given:
+        return f"{chosen.command_line(name, private=True)} --resume auto"
+    place = Path(chosen.settings.resume)  # type: ignore[attr-defined]
+    if place.is_file():  # which is where this run began; it is the folder that knows where it ends
+        settings = dataclasses.replace(chosen.settings, resume=str(place.parent))  # type: ignore[call-arg]
+        chosen = dataclasses.replace(chosen, settings=settings)
+    return chosen.command_line(name, private=True)
 
 
 def _record(result: Result, seconds: float, options: RunOptions, command: str) -> Record:

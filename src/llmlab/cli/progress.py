@@ -22,6 +22,7 @@ class Progress:
         self.hidden, self.begun, self.next_line = hidden, 0.0, 0.0
         self.at, self.first, self.planned, self.line_open = 0, 0, 0, False
         self.stopped_by: int | None = None
+        self.at_once = False  # a second signal did not wait for the end of the update
 
     def step(self, update: int, planned: int, told: str = "") -> None:
         """Take note of an update, and tell about it now and then.
@@ -53,6 +54,7 @@ class Progress:
     def stop(self, number: int, _: types.FrameType | None) -> None:
         """Handle a signal."""
         again, self.stopped_by = self.stopped_by is not None, number
+        self.at_once = again and self.saves
         if again or not (self.saves and self.planned):
             raise _stopped(number)
 

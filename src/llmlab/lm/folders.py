@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import llmlab
-from llmlab.errors import CheckpointError, SettingError
+from llmlab.errors import CheckpointError, SettingError, WriteError
 from llmlab.settings import LanguageSettings
 from llmlab.text.windows import WindowedText
 from llmlab.train.checkpoint import CheckpointFolder, read
@@ -86,13 +86,24 @@ def run_folder(settings: LanguageSettings, ours: dict[str, Any], name: str) -> C
         name: what tells the run from its neighbours, for example ``baseline-pocket``.
 
     Raises:
-        SettingError: the folder asked for holds checkpoints and nobody said to resume.
+        SettingError: the folder asked for holds checkpoints and nobody said to resume, or one file is to be resumed
+            by several seeds.
         CheckpointError: there is nothing to resume at the path given.
+        WriteError: what was asked for is not a folder.
     """
     own = f"seed{ours['seed']}" if settings.seeds > 1 else "."
     if settings.resume not in ("", "auto"):
-        return CheckpointFolder(_folder_of(Path(settings.resume)) / own)
+        place = Path(settings.resume)
+        if settings.seeds > 1 and place.is_file():
+            raise SettingError(f"--resume: {place} is of one seed, --seeds trains several; give auto or their folder")
+        held = _folder_of(place)
+        seeds = range(settings.seed, settings.seed + settings.seeds)
+        if settings.seeds > 1 and not any((held / f"seed{seed}").is_dir() for seed in seeds):
+            raise CheckpointError(f"--resume: {place} has no folder of any of the seeds; give auto or their folder")
+        return CheckpointFolder(held / own)
     if settings.out is not None:
+        if settings.out.exists() and not settings.out.is_dir():
+            raise WriteError(f"--out: {settings.out} is not a folder; choose another")
         folder = CheckpointFolder(settings.out / own)
         if not settings.resume and folder.folder.exists() and folder.has_checkpoints():
             raise SettingError(f"--out: {settings.out} holds checkpoints; add --resume auto, or choose another folder")
@@ -120,7 +131,7 @@ def to_resume(
     else:
         found = folder.latest(notes.append) if folder.folder.is_dir() else None
         if found is None:
-            if settings.resume == "auto":
+            if settings.resume == "auto" or settings.seeds > 1:  # a seed that was not begun, beside others that were
                 return None
             raise CheckpointError(f"--resume: no checkpoint in {path}; give a folder that a run wrote, or leave it out")
         state, path = found

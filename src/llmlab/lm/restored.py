@@ -74,7 +74,9 @@ def _state(path: Path) -> dict[str, Any]:
     folder = CheckpointFolder(path)
     found = folder.best() or next(iter(folder.latest(lambda _: None) or ()), None)
     if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: no checkpoint in this folder; give one that llmlab baseline wrote")
+        inner = sorted(path.glob("*/best.ckpt"))  # of several seeds, models or depths
+        way = f"give one of its folders, such as {inner[0].parent}" if inner else "give one that llmlab baseline wrote"
+        raise CheckpointError(f"{path}: no checkpoint in this folder; {way}")
     return found
 
 

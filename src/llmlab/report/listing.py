@@ -28,12 +28,18 @@ def entries_table(records: list[Record]) -> Table:
                 record.result.status,
                 _number(record.result.settings.get("seeds")),
                 _number(record.result.metrics.get("loss", record.result.metrics.get("val_loss"))),
-                record.command.removeprefix(f"llmlab {record.result.experiment}").strip(),
+                _words(record),
             ]
             for record in records
         ],
         f"{'1 entry' if len(records) == 1 else f'{len(records):,} entries'}. llmlab log show ID shows one.",
     )
+
+
+def _words(record: Record) -> str:
+    """Return a command without what the column of experiments says already."""
+    command = record.command.removeprefix("llmlab ").removeprefix("baseline ")
+    return command.removeprefix(record.result.experiment).strip()
 
 
 def _number(value: Scalar) -> Cell:

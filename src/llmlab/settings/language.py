@@ -40,6 +40,7 @@ class LanguageSettings(Settings):
         presets={"pocket": "synthetic", "seed": "wikitext-2"},
     )
     offline: bool = option(False, "Never use the network.", panel="Text", recorded=False)
+    seeds: int = option(1, "How many seeds; the tables then show intervals.", panel="Seeds", low=1, high=100)
     vocabulary: int = option(
         None, "Words with a number, four marks among them.", panel="Text", low=5, high=50_000, presets={"seed": 1000}
     )
@@ -150,10 +151,14 @@ class LanguageSettings(Settings):
     )
 
     def __post_init__(self) -> None:
+        asked = self.weight_decay
         super().__post_init__()
         _check_clip(self.clip)
-        if self.seeds > 100:
-            raise SettingError(f"--seeds: {self.seeds} runs one after another would take for ever; at most 100")
+        if self.optimizer != "adamw":  # no other rule decays weights; the preset's decay then says nothing
+            if asked:
+                raise SettingError(f"--weight-decay: {asked:g}, but {self.optimizer} has none; add --optimizer adamw")
+            object.__setattr__(self, "weight_decay", 0.0)
+        _check_resumed_in_place(self.out, self.resume)
 
     def check_size(self, layers: int) -> None:
         """Refuse a model that would not train on a machine that this study is made for."""
@@ -209,6 +214,15 @@ class BaselineSettings(LanguageSettings):
         object.__setattr__(self, "layers_given", self.layers is not None)
         super().__post_init__()
         self.check_size(self.layers)
+
+
+def _check_resumed_in_place(out: Path | None, resume: str) -> None:
+    """Refuse two places for the checkpoints of one run: it goes on in the folder that it was in."""
+    if out is None or resume in ("", "auto"):
+        return
+    there, place = Path(resume).absolute(), out.absolute()
+    if place not in (there, there.parent):
+        raise SettingError(f"--out: a run goes on in the folder it is in, and --resume says {resume}; drop --out")
 
 
 def _check_clip(clip: str) -> None:

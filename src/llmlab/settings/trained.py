@@ -32,11 +32,12 @@ class TrainedSettings(Settings):
         argument=True,
         recorded=False,
     )
+    seeds: int = option(1, "How many seeds; the tables then show intervals.", panel="Seeds", low=1, high=100)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.seeds > self.most_seeds:
-            why = "nothing is drawn by chance here" if self.most_seeds == 1 else "each seed is a text of its own"
+            why = "nothing is drawn by chance here" if self.most_seeds == 1 else "each seed is a run of its own"
             raise SettingError(f"--seeds: {self.seeds}, but {why}; at most {self.most_seeds}")
 
 
@@ -66,7 +67,15 @@ class JudgedSettings(TrainedSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(JudgedSettings):
+class ExactSettings(JudgedSettings):
+    """What the commands have in which nothing is drawn by chance; seeds are there because every command has them."""
+
+    seed: int = option(0, "Changes nothing: nothing is drawn by chance here.", panel="Seeds", low=0, high=2**48)
+    seeds: int = option(1, "Only 1: nothing is drawn by chance here.", panel="Seeds", low=1, high=100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(ExactSettings):
     """Options of ``baseline evaluate``."""
 
     experiment: ClassVar[str] = "evaluate"
@@ -98,7 +107,7 @@ class GenerateSettings(TrainedSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeSettings(JudgedSettings):
+class QuantizeSettings(ExactSettings):
     """Options of ``baseline quantize``."""
 
     experiment: ClassVar[str] = "quantize"
