@@ -195,7 +195,7 @@ def test_several_seeds_give_means_with_intervals(compared: BaselineSettings):
 def test_what_to_resume_must_hold_the_models(compared: BaselineSettings, tmp_path: Path):
     """One checkpoint for three models is refused, and so is a folder without theirs."""
     with pytest.raises(SettingError, match=r"--resume: .* of one model"):
-        alone(replace(compared, resume=str(tmp_path / "tale.txt")), "gru", WORDS)
+        alone(replace(compared, out=None, resume=str(tmp_path / "tale.txt")), "gru", WORDS)
     with pytest.raises(CheckpointError, match=r"--resume: .* no folder named"):
         alone(replace(compared, resume=str(tmp_path)), "gru", WORDS)
     (tmp_path / "gru").mkdir()

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 import llmlab
 from llmlab.cli import chapter, data, log
 from llmlab.cli.log import AsJson, LogDir, write_json
+from llmlab.cli.progress import ignore_signals
 from llmlab.errors import LlmlabError, Stopped, WriteError
 from llmlab.report import terminal
 
@@ -37,6 +38,7 @@ class OneLineErrors(TyperGroup):
         except SystemExit as stop:  # only Rich and Typer raise it here, with 1 for a reader that has gone away
             code = 0 if stop.code == 1 else stop.code
         except Stopped as stopped:
+            ignore_signals()
             terminal.say(f"llmlab: {stopped}")
             code = stopped.exit_code
         except Exception as error:

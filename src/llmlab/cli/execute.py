@@ -19,7 +19,7 @@ from pathlib import Path
 
 from llmlab.cli.log import write_json
 from llmlab.cli.options import Chosen
-from llmlab.cli.progress import Progress
+from llmlab.cli.progress import STOPPING, Progress
 from llmlab.errors import Stopped, WriteError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
@@ -29,7 +29,6 @@ from llmlab.settings import RunOptions
 from llmlab.train.team import Team
 
 DIVERGED = 6
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def execute(name: str, module: str, chosen: Chosen) -> int:

@@ -13,6 +13,8 @@ import types
 from llmlab.errors import Stopped
 from llmlab.report import terminal
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Progress:
     """Tells people on standard error how far a long run is; says nothing of one that takes a second."""
@@ -56,6 +58,7 @@ class Progress:
         again, self.stopped_by = self.stopped_by is not None, number
         self.at_once = again and self.saves
         if again or not (self.saves and self.planned):
+            ignore_signals()
             raise _stopped(number)
 
     def where(self) -> str:
@@ -67,6 +70,12 @@ class Progress:
         if self.line_open:
             width = max(20, terminal.console().width - 1)
             sys.stderr.write("\r" + " " * width + "\r")
+
+
+def ignore_signals() -> None:
+    """Hear no further signal: the process is ending, and would only end less tidily."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stopped(number: int) -> Stopped:
