@@ -197,9 +197,9 @@ def test_what_to_resume_must_hold_the_models(compared: BaselineSettings, tmp_pat
     with pytest.raises(SettingError, match=r"--resume: .* of one model"):
         alone(replace(compared, out=None, resume=str(tmp_path / "tale.txt")), "gru", WORDS)
     with pytest.raises(CheckpointError, match=r"--resume: .* no folder named"):
-        alone(replace(compared, resume=str(tmp_path)), "gru", WORDS)
+        alone(replace(compared, out=None, resume=str(tmp_path)), "gru", WORDS)
     (tmp_path / "gru").mkdir()
-    own = alone(replace(compared, resume=str(tmp_path)), "gru", WORDS)
+    own = alone(replace(compared, out=None, resume=str(tmp_path)), "gru", WORDS)
     assert (own.out, own.resume) == (tmp_path / "gru", "auto")
 
 
