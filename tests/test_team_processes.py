@@ -72,10 +72,11 @@ def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[by
 
 
 def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, str]]:
-    """Start two processes, send the second a signal once the first has saved; return code and words of each."""
+    """Start two processes, send the second a signal once both are under way; return code and words of each."""
     port = free_port()
     both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]
-    while not list(folder.glob("out/update-*")):
+    # a sum takes both: the first saves its third update only after the second has made two
+    while not any(int(path.stem.removeprefix("update-")) > 2 for path in folder.glob("out/update-*.ckpt")):
         assert both[0].poll() is None, both[0].communicate()
         time.sleep(0.02)
     both[1].send_signal(end)

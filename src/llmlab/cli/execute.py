@@ -48,7 +48,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
     logbook = Logbook.at(options.log_dir)
     if options.log:
         logbook.check_writable()
-    progress = Progress(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"))
+    progress = Progress(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"), together=team.size > 1)
     command = _to_go_on(name, chosen)
     result, seconds = _supervised(module, chosen, progress, command)
     record, page = _record(result, seconds, options, chosen.command_line(name)), None
@@ -72,7 +72,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
 
 def _beside(team: Team, module: str, chosen: Chosen) -> int:
     """Run a process of a team that is not the first: it shows and logs nothing but its own failures."""
-    progress = Progress(hidden=True, saves=hasattr(chosen.settings, "resume"))
+    progress = Progress(hidden=True, saves=hasattr(chosen.settings, "resume"), together=True)
     try:
         result, _ = _supervised(module, chosen, progress)
     except Stopped as stopped:

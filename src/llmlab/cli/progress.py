@@ -19,8 +19,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Progress:
     """Tells people on standard error how far a long run is; says nothing of one that takes a second."""
 
-    def __init__(self, *, hidden: bool, saves: bool = False) -> None:
-        self.saves = saves
+    def __init__(self, *, hidden: bool, saves: bool = False, together: bool = False) -> None:
+        self.saves, self.together = saves, together
         self.hidden, self.begun, self.next_line = hidden, 0.0, 0.0
         self.at, self.first, self.planned, self.line_open = 0, 0, 0, False
         self.stopped_by: int | None = None
@@ -57,7 +57,8 @@ class Progress:
         """Handle a signal."""
         again, self.stopped_by = self.stopped_by is not None, number
         self.at_once = again and self.saves
-        if again or not (self.saves and self.planned):
+        # one of several processes never goes alone, however early: the others would wait for it
+        if again or not (self.saves and (self.planned or self.together)):
             ignore_signals()
             raise _stopped(number)
 
