@@ -5,9 +5,10 @@ undocumented exit code ever appears, that no half-written file stays, and that w
 """
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,21 @@ def environment(folder: Path, **changes: str | None) -> dict[str, str]:
         **changes,
     }
     return {name: value for name, value in wanted.items() if value is not None}
+
+
+def as_in_a_terminal(ignored: int | None = None) -> None:
+    """Let signals act in a new process even where these tests run in the background, which ignores some."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """A command sets what signals do; in the tests' own process that is put back, or its children would ignore them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def watch(done: Done, args: list[str] | tuple[str, ...]) -> Done:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conftest import LLMLAB, Done, environment, watch
+from conftest import LLMLAB, Done, as_in_a_terminal, environment, watch
 from llmlab.baseline import run
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lm.restored import restored
@@ -257,14 +257,13 @@ def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -
 
 def started(folder: Path, *args: str) -> "subprocess.Popen[bytes]":
     """Start a small baseline run in a folder."""
-    # a run in the background of a shell would ignore Ctrl-C, and so would its children
     return subprocess.Popen(
         [*LLMLAB, "baseline", *SMALL, *args],
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGHUP)],
+        preexec_fn=as_in_a_terminal,
     )
 
 

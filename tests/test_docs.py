@@ -4,7 +4,6 @@ import importlib.util
 import inspect
 import re
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,14 +69,11 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _process_as_it_was() -> Iterator[None]:
-    """A command sets what SIGTERM and SIGHUP do, and torch's threads; in the tests' own process that is put back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+def _threads_as_they_were() -> Iterator[None]:
+    """A command sets torch's threads; in the tests' own process that is put back."""
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -11,18 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LLMLAB, Done, environment, watch
+from conftest import LLMLAB, Done, as_in_a_terminal, environment, watch
 from llmlab.report.logbook import Logbook
 from strategies_report import specimen
 
 Run = Callable[..., Done]
 LONG = ("phase1", "--epochs", "1000000", "--dim", "2")
-
-
-def as_in_a_terminal(ignored: int | None = None) -> None:
-    """Let signals act in a new process even where these tests run in the background, which ignores some."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
 
 
 def begun(folder: Path, *args: str, ignored: int | None = None) -> subprocess.Popen[bytes]:

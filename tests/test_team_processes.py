@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LLMLAB, Done, environment
+from conftest import LLMLAB, Done, as_in_a_terminal, environment
 from llmlab.errors import UnreachableError
 from llmlab.train.checkpoint import CheckpointFolder
 from llmlab.train.team import TOLD_BY_TORCHRUN
@@ -68,6 +68,7 @@ def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[by
         env=environment(folder, **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=as_in_a_terminal,
     )
 
 
@@ -75,12 +76,16 @@ def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, s
     """Start two processes, send the second a signal once both are under way; return code and words of each."""
     port = free_port()
     both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]
-    # a sum takes both: the first saves its third update only after the second has made two
-    while not any(int(path.stem.removeprefix("update-")) > 2 for path in folder.glob("out/update-*.ckpt")):
-        assert both[0].poll() is None, both[0].communicate()
-        time.sleep(0.02)
-    both[1].send_signal(end)
-    words = [process.communicate(timeout=120) for process in both]
+    try:
+        # a sum takes both: the first saves its third update only after the second has made two
+        while not any(int(path.stem.removeprefix("update-")) > 2 for path in folder.glob("out/update-*.ckpt")):
+            assert both[0].poll() is None, both[0].communicate()
+            time.sleep(0.02)
+        both[1].send_signal(end)
+        words = [process.communicate(timeout=120) for process in both]
+    finally:
+        for process in both:
+            process.kill()  # what has not ended by itself would train on
     return [(process.returncode, out.decode(), err.decode()) for process, (out, err) in zip(both, words, strict=True)]
 
 
