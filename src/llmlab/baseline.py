@@ -20,7 +20,7 @@ from llmlab.lm.training import Trained, train_seed
 from llmlab.measure.score import perplexity
 from llmlab.report.result import Result, Status, counted, rounded
 from llmlab.settings import BaselineSettings
-from llmlab.train.fit import Diverged, OnStep
+from llmlab.train.fit import Diverged, OnStep, one_of_several
 
 WHY = (
     "New-LLM reads word by word and remembers nothing but one context vector, which it rewrites at every word. "
@@ -65,13 +65,14 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
     task = prepare_task(settings)
     each = {name: alone(settings, name, len(task.text.vocabulary)) for name in _models(settings)}
 
-    def step_of(number: int, name: str = "") -> OnStep | None:
-        return _of_several(on_step, number, settings.seeds * len(each), name)
+    def step_of(number: int, name: str) -> OnStep | None:
+        total = settings.seeds * len(each)
+        return on_step if total == 1 else one_of_several(on_step, number, total, f"run {number + 1} of {total}, {name}")
 
     runs: list[Trained] = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         try:
-            runs.append(train_seed(each[settings.model], task, seed, step_of(len(runs))))
+            runs.append(train_seed(each[settings.model], task, seed, step_of(len(runs), tables.named(settings))))
         except Diverged as diverged:
             return Result.diverged(settings.experiment, settings.document(), *_asked(settings), diverged.update)
         if runs[-1].stopped:
@@ -126,18 +127,6 @@ def _finished(runs: Sequence[Trained]) -> Sequence[Trained]:
 
 def _models(settings: BaselineSettings) -> list[str]:
     return list(MODELS) if settings.peers else [settings.model]
-
-
-def _of_several(on_step: OnStep | None, before: int, runs: int, name: str = "") -> OnStep | None:
-    """Return ``on_step`` for one of several runs, counted as one long run."""
-    if on_step is None or runs == 1:
-        return on_step
-    which = f"run {before + 1} of {runs}, " + (f"{name}, " if name else "")
-
-    def step(update: int, planned: int, told: str = "") -> None:
-        on_step(before * planned + update, runs * planned, which + told)
-
-    return step
 
 
 def _summary(settings: BaselineSettings, task: Task, runs: Sequence[Trained]) -> list[str]:

@@ -12,6 +12,7 @@ But: the token embedding is learned here from little text.  What if it comes tra
 
 from llmlab.lm import depth_figures, depth_findings, depth_tables, tables
 from llmlab.lm.depth import Arm, DepthSweep, paired, sweep, told_seconds
+from llmlab.lm.outcome import of_text
 from llmlab.lm.task import prepare_task
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Figure, Result, Scalar, Status, Table, counted, rounded
@@ -115,20 +116,11 @@ def _all_diverged(settings: LayersSettings, found: DepthSweep) -> Result:
 
 
 def _metrics(found: DepthSweep) -> dict[str, Scalar]:
-    task = found.task
     measured: dict[str, Scalar] = {
         "precision": found.finished[0].runs[0].precision,
-        "train_windows": len(task.text.train),
-        "val_windows": len(task.text.valid),
-        "train_targets": task.train_targets,
-        "val_targets": task.valid_targets,
-        "majority_accuracy": task.references["majority"].accuracy,
-        "unigram_ppl": task.references["unigram"].ppl,
-        "kneser_ney_ppl": task.references["kneser_ney_3"].ppl,
         "common_epochs": depth_tables.common_epochs(found),
+        **of_text(found.task),
     }
-    ppls = depth_tables.reference_ppls(found)
-    measured |= {"bigram_ppl": ppls["bigram"]} | ({"bayes_ppl": ppls["Bayes floor"]} if "Bayes floor" in ppls else {})
     for arm in found.arms:
         measured |= _metrics_of(arm, found)
     return measured

@@ -53,13 +53,13 @@ def metrics(runs: Sequence[Trained]) -> dict[str, Scalar]:
         if name in ("epochs", "best_epoch") and told[""].is_integer():
             told[""] = int(told[""])
         found |= {name + suffix: value for suffix, value in told.items()}
-    return found | of_text(task, run.score)
+    return found | of_text(task)
 
 
-def of_text(task: Task, score: Score) -> dict[str, Scalar]:
-    """Return what a text is and what counting reaches on it; the score says how many targets are ``<unk>``."""
+def of_text(task: Task) -> dict[str, Scalar]:
+    """Return what a text is and what counting reaches on it."""
     found: dict[str, Scalar] = {
-        "unk_share": score.unknown_share,
+        "unk_share": task.unknown_share,
         "train_windows": len(task.text.train),
         "val_windows": len(task.text.valid),
         "train_targets": task.train_targets,

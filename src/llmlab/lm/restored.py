@@ -3,7 +3,7 @@
 Leaves out what is then done with it: ``trained``.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,7 @@ class Restored:
         data = data or self.settings.data
         if data.startswith("path: "):
             raise SettingError(f"--data: the model was trained on {data!r}; say where that is, or name another text")
-        values = {field.name: getattr(self.settings, field.name) for field in fields(self.settings)}
-        return prepare_task(BaselineSettings(**values | {"data": data, "offline": offline}), self.vocabulary)
+        return prepare_task(replace(self.settings, data=data, offline=offline), self.vocabulary)
 
 
 def restored(path: Path, *, precision: str = "fp32") -> Restored:

@@ -13,7 +13,7 @@ from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import load_corpus
 from llmlab.text.grammar import Grammar, context_recovered
 from llmlab.text.windows import WindowedText, prepare
-from llmlab.text.words import WordVocabulary
+from llmlab.text.words import UNK, WordVocabulary
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Task:
         return context_recovered(self.bigram_loss, loss, self.bayes_loss)
 
     @cached_property
+    def unknown_share(self) -> float:
+        """How many of the scored validation targets are ``<unk>``."""
+        return int((self.text.valid[:, 1:] == UNK).sum()) / self.valid_targets
+
+    @cached_property
     def train_targets(self) -> int:
         """How many targets an epoch scores."""
         return int((self.text.train[:, 1:] != 0).sum())
@@ -62,7 +67,7 @@ def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None =
     Raises:
         TextError: the text cannot be used.
         UnreachableError: it is not here.
-        SettingError: the batch is larger than the text.
+        SettingError: the synthetic language needs more words or longer windows.
     """
     corpus = load_corpus(settings.data, offline=settings.offline)
     if settings.data == "synthetic":
@@ -76,11 +81,6 @@ def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None =
         cache=None if settings.data == "synthetic" else cache_folder(),
         say=notes.append,
     )
-    if settings.batch > len(text.train):
-        raise SettingError(
-            f"--batch: {settings.batch:,} windows, but the text has only {len(text.train):,} for training; "
-            "lower it, or give a longer text"
-        )
     counted = references(text.train, text.train_lines, text.valid, len(text.vocabulary))
     if settings.data != "synthetic":
         return Task(text, counted, notes=notes)
@@ -91,6 +91,19 @@ def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None =
     bayes = grammar.log_probabilities(text.valid, text.vocabulary)[scored]
     bigram = grammar.bigram_log_probabilities(text.valid, text.vocabulary)[scored]
     return Task(text, counted, -float(bayes.mean()), -float(bigram.mean()), notes)
+
+
+def check_batch(batch: int, text: WindowedText) -> None:
+    """Refuse to train on more windows at once than there are.
+
+    Raises:
+        SettingError: says how many there are.
+    """
+    if batch > len(text.train):
+        raise SettingError(
+            f"--batch: {batch:,} windows, but the text has only {len(text.train):,} for training; "
+            "lower it, or give a longer text"
+        )
 
 
 def _check_synthetic(settings: LanguageSettings, vocabulary: WordVocabulary | None) -> None:

@@ -12,10 +12,10 @@ import torch
 
 from llmlab.errors import Stopped, UnreachableError
 from llmlab.lm.folders import identity, run_folder, to_resume
-from llmlab.lm.task import Task
+from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score
 from llmlab.model.gru import GRUSize
-from llmlab.model.language import LanguageModel, SweptNewLLM
+from llmlab.model.language import LanguageModel, SweptNewLLM, parameter_count
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.peers import peer
 from llmlab.model.tiny_gpt2 import GPT2Size
@@ -24,6 +24,9 @@ from llmlab.train.epochs import Training, evaluate
 from llmlab.train.fit import OnStep
 from llmlab.train.recipe import Recipe
 from llmlab.train.team import Team
+
+BYTES_KEPT = 12
+"""Of a checkpoint for each parameter: the number itself and Adam's two means."""
 
 WIDE = 256
 """From this hidden width on, products of bf16 are faster than fp32's by more than rounding costs."""
@@ -58,7 +61,7 @@ class Trained:
     @property
     def parameters(self) -> int:
         """Exact number of parameters."""
-        return sum(tensor.numel() for tensor in self.model.parameters.values())
+        return parameter_count(self.model)
 
     @property
     def tokens_per_second(self) -> float:
@@ -156,10 +159,12 @@ def train_seed(
 
     Raises:
         Diverged: a number was not finite; the last good checkpoint stands.
+        SettingError: the batch is larger than the text, or the folder asked for holds another run.
         Stopped: before the first epoch was finished; a checkpoint was written.
         CheckpointError: the checkpoints cannot be used.
         WriteError: there is no room for them.
     """
+    check_batch(settings.batch, task.text)
     device = device_of(settings.device)
     precision = precision_of(settings, device)
     team = Team.joined(device)
@@ -183,7 +188,7 @@ def train_seed(
             training.restore(*found)
             notes += _what_changed(ours, found[0])
         if folder:
-            folder.check_space(12 * sum(tensor.numel() for tensor in model.parameters.values()))
+            folder.check_space(BYTES_KEPT * parameter_count(model))
         stopped = _run(training, on_step)
     return _reached(settings, seed, task, training, precision, stopped, folder.folder if folder else None, notes)
 

@@ -43,6 +43,11 @@ class LanguageModel(Protocol):
         """Return loss and hit of every target, in fp32 and without dropout."""
 
 
+def parameter_count(model: LanguageModel) -> int:
+    """Return the exact number of a model's parameters."""
+    return sum(tensor.numel() for tensor in model.parameters.values())
+
+
 class SweptNewLLM:
     """New-LLM, computed by sweeps whose rooms are kept from batch to batch.
 

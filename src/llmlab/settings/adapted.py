@@ -5,7 +5,7 @@ Leaves out the sizes and the words of the model; they stand in its checkpoint.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from llmlab.errors import SettingError
 from llmlab.settings.declare import again, option
@@ -35,10 +35,6 @@ class AdaptedSettings(JudgedSettings):
     precision: str = option(
         "fp32", "Of the products in training; judging is always fp32.", panel="Machine", choices=("fp32", "bf16")
     )
-
-    def preset_value(self, by_preset: dict[str, Any]) -> Any:
-        """Return an option's value under the preset; an unknown preset is refused in its own turn."""
-        return by_preset.get(self.preset, by_preset["pocket"])
 
 
 @dataclass(frozen=True, kw_only=True)

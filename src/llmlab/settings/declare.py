@@ -1,7 +1,7 @@
 """How an option is declared: one dataclass field with its help, range and choices, checked on construction.
 
 Covers what every experiment has, and the options that say where results go.  Leaves out the experiments' own
-options: ``tiny``, ``language`` and ``trained``.
+options: ``tiny``, ``language``, ``depths``, ``trained`` and ``adapted``.
 """
 
 import math
@@ -40,7 +40,8 @@ def option(
         above: a value that is too small.
         below: a value that is too large.
         choices: the only values.
-        presets: the default by preset, for settings that have one; ``default`` is then not used.
+        presets: the default by preset, for settings that have one: its own, else that of ``seed``.  ``default`` is
+            then not used.
         recorded: false for what says where files are, which no log entry shows.
         argument: true for a word of its own on the command line, without a flag.
         from_stdin: true if ``-`` means standard input.
@@ -97,12 +98,10 @@ class Settings:
         for declared in fields(self):
             by_preset = declared.metadata["presets"]
             if by_preset and getattr(self, declared.name) is None:
-                object.__setattr__(self, declared.name, self.preset_value(by_preset))
+                # an unknown preset is refused in its own turn; one that says nothing here leaves it to the seed's
+                chosen = by_preset.get(vars(self).get("preset"), by_preset["seed"])
+                object.__setattr__(self, declared.name, chosen)
             _check(declared, getattr(self, declared.name))
-
-    def preset_value(self, by_preset: dict[str, Any]) -> Any:
-        """Return what an option is where nothing is given, from its values by preset."""
-        raise NotImplementedError("only settings with a preset have such options")
 
     def document(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, in the order they are declared."""
@@ -110,7 +109,7 @@ class Settings:
         return {name: value for name, value in asdict(self).items() if name not in hidden}
 
     def spelled(self, name: str) -> str:
-        """Return an option's value as the published command gives it; ``<…>`` where the reader has to fill it in."""
+        """Return an option's value as the published command gives it; a word in capitals is the reader's to fill in."""
         return str(getattr(self, name))
 
 

@@ -153,7 +153,7 @@ class LanguageSettings(Settings):
     def __post_init__(self) -> None:
         asked = self.weight_decay
         super().__post_init__()
-        _check_clip(self.clip)
+        object.__setattr__(self, "clip", _clip(self.clip))
         if self.optimizer != "adamw":  # no other rule decays weights; the preset's decay then says nothing
             if asked:
                 raise SettingError(f"--weight-decay: {asked:g}, but {self.optimizer} has none; add --optimizer adamw")
@@ -168,10 +168,6 @@ class LanguageSettings(Settings):
             raise SettingError(
                 f"--hidden, --layers: a model of {numbers:.2g} parameters; at most {MAX_PARAMETERS:.2g}, so lower one"
             )
-
-    def preset_value(self, by_preset: dict[str, Any]) -> Any:
-        """Return an option's value: the preset's own, else the seed's."""
-        return by_preset.get(self.preset, by_preset["seed"])
 
     def document(self) -> dict[str, Any]:
         """Return the settings as plain JSON values; of a path only its last name."""
@@ -225,12 +221,18 @@ def _check_resumed_in_place(out: Path | None, resume: str) -> None:
         raise SettingError(f"--out: a run goes on in the folder it is in, and --resume says {resume}; drop --out")
 
 
-def _check_clip(clip: str) -> None:
+def _clip(clip: str) -> str:
+    """Return how a clip is written, one way for each number: 1 is 1.0.
+
+    Raises:
+        SettingError: it is no number above 0 and no word that stands for one.
+    """
     if clip in ("seed", "none"):
-        return
+        return clip
     try:
-        good = 0 < float(clip) < float("inf")
+        longest = float(clip)
     except ValueError:
-        good = False
-    if not good:
+        longest = 0.0
+    if not 0 < longest < float("inf"):
         raise SettingError(f"--clip: {clip!r} is not a number above 0, nor none, nor seed")
+    return str(longest)

@@ -21,6 +21,24 @@ class OnStep(Protocol):
         """Take note of an update (from 1), of how many are planned, and of a few words on how it goes."""
 
 
+def one_of_several(on_step: OnStep | None, before: int, runs: int, label: str) -> OnStep | None:
+    """Return ``on_step`` for one of several runs of equal length, counted as one long run.
+
+    Args:
+        on_step: of the long run.
+        before: how many runs are done.
+        runs: how many there are.
+        label: which one this is, for people.
+    """
+    if on_step is None:
+        return None
+
+    def step(update: int, planned: int, told: str = "") -> None:
+        on_step(before * planned + update, runs * planned, f"{label}, {told}")
+
+    return step
+
+
 class Diverged(Exception):  # noqa: N818 - a fact about the run, not a mistake of the caller
     """The loss, or the length of a parameter after the last update, is no longer a finite number."""
 

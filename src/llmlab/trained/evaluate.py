@@ -13,11 +13,12 @@ from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import Task
 from llmlab.lm.training import TRAIN_SAMPLE
 from llmlab.measure.score import Score, perplexity
+from llmlab.model.language import parameter_count
 from llmlab.report.result import Cell, Column, Result, Scalar, Table, counted, rounded
 from llmlab.settings import EvaluateSettings
 from llmlab.train.epochs import ROWS_AT_ONCE, evaluate
 from llmlab.train.fit import OnStep
-from llmlab.trained.opening import check_finite, count, judged_on, the_model
+from llmlab.trained.opening import check_finite, the_model
 
 WHY = (
     "A checkpoint is a file of numbers. What is the model in it worth: does it still reach what its run wrote down, "
@@ -41,7 +42,7 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
         LlmlabError: checkpoint or text cannot be used.
     """
     found = restored(settings.checkpoint)
-    task = judged_on(found, settings)
+    task = found.task(settings.data, offline=settings.offline)
     own = task.text.digest == found.text
     sample = task.text.train[:TRAIN_SAMPLE]
     step = _Steps(on_step, len(task.text.valid), len(sample) if own else 0)
@@ -52,8 +53,8 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
     headline = outcome.of_score(task, score)
     if own:
         headline["train_loss_no_dropout"] = evaluate(found.model, sample, settings.batch, step.next).loss
-    metrics: dict[str, Scalar] = {"parameters": count(found), "epochs": len(found.history), **headline}
-    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | outcome.of_text(task, score)
+    metrics: dict[str, Scalar] = {"parameters": parameter_count(found.model), "epochs": len(found.history), **headline}
+    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | outcome.of_text(task)
     name, shown = tables.named(found.settings), [the_model(found), tables.text_read(task)]
     shown.append(tables.meaning(task, score, name, _which(found, own)))
     written = written_down(found, score) if own and found.history else None
@@ -114,9 +115,9 @@ def _which(found: Restored, own: bool) -> str:
 def _summary(found: Restored, task: Task, score: Score, own: bool) -> list[str]:
     counting = task.references["kneser_ney_3"]
     told = [
-        f"{tables.named(found.settings)} with {count(found):,} parameters has a validation perplexity of "
-        f"{score.ppl:.2f} per token on {task.name}; counting with Kneser–Ney reaches {counting.ppl:.2f}, a bigram "
-        f"{task.references['bigram'].ppl:.2f}, token frequencies {task.references['unigram'].ppl:.2f}.",
+        f"{tables.named(found.settings)} with {parameter_count(found.model):,} parameters has a validation "
+        f"perplexity of {score.ppl:.2f} per token on {task.name}; counting with Kneser–Ney reaches {counting.ppl:.2f}, "
+        f"a bigram {task.references['bigram'].ppl:.2f}, token frequencies {task.references['unigram'].ppl:.2f}.",
         f"Accuracy {score.accuracy:.1%}, without the targets that are <unk> {score.accuracy_known:.1%}; always naming "
         f"the commonest token has {task.references['majority'].accuracy:.1%}.",
     ]

@@ -9,13 +9,11 @@ the outcome stands in ``model.expanded``.  Leaves out keeping the larger model.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 
 from llmlab.errors import SettingError
 from llmlab.lm.restored import Restored, restored
-from llmlab.lm.tables import named
-from llmlab.lm.task import Task
+from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.model.expanded import expanded
@@ -25,10 +23,10 @@ from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import ExpandSettings
 from llmlab.settings.language import MAX_PARAMETERS
 from llmlab.train.epochs import evaluate
-from llmlab.train.fit import Diverged, OnStep
+from llmlab.train.fit import Diverged, OnStep, one_of_several
 from llmlab.trained import expand_shown as shown
-from llmlab.trained.expanding import SAMPLE, Arm, Growth, counted_on, growth, trained_arm
-from llmlab.trained.opening import judged_on
+from llmlab.trained.expanding import SAMPLE, Arm, Growth, growth, trained_arm
+from llmlab.trained.opening import new_llm_of
 
 WHY = (
     "The memory of a trained model can be made longer by adding numbers to its context vector. Does the model keep "
@@ -62,18 +60,17 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
         Stopped: ``on_step`` stopped the run.
     """
     base = restored(settings.checkpoint)
-    model = new_llm(base, settings.checkpoint)
+    model = new_llm_of(base, settings.checkpoint, "expand")
     context = settings.context or 2 * model.size.context
     check_context(model, context)
-    task = judged_on(base, settings)
-    if settings.batch > len(task.text.train):
-        raise SettingError(f"--batch: {settings.batch:,} windows, but the text has only {len(task.text.train):,}")
+    task = base.task(settings.data, offline=settings.offline)
+    check_batch(settings.batch, task.text)
     score = evaluate(SweptNewLLM(model), task.text.valid, settings.batch)
     names = settings.arms.split(",")
     arms: list[Arm] = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         for name in names:
-            step = counted_on(on_step, len(arms), settings.seeds * len(names), f"{name}, seed {seed}")
+            step = one_of_several(on_step, len(arms), settings.seeds * len(names), f"{name}, seed {seed}")
             try:
                 arms.append(trained_arm(settings, name, seed, task, base, model, context, step))
             except Diverged as diverged:
@@ -81,17 +78,6 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
                 return Result.diverged(settings.experiment, settings.document(), WHY, HOW, update)
     grown = growth(model, expanded(model, context), task.text.valid[:SAMPLE])
     return reported(settings, base, model, task, score, grown, arms)
-
-
-def new_llm(base: Restored, path: Path) -> ContextVectorLM:
-    """Return the New-LLM of a checkpoint.
-
-    Raises:
-        SettingError: it holds another model.
-    """
-    if not isinstance(base.model, SweptNewLLM):
-        raise SettingError(f"{path}: a {named(base.settings)}; expand is for New-LLM, whose context can grow")
-    return base.model.model
 
 
 def check_context(model: ContextVectorLM, context: int) -> None:

@@ -168,14 +168,3 @@ def _read(model: ContextVectorLM, windows: Tensor) -> Sweep:
     sweep = Sweep(model.size, batch, time, torch.float32, str(windows.device), learns=False)
     sweep.judge(model.parameters, windows[:, :-1], windows[:, 1:])
     return sweep
-
-
-def counted_on(on_step: OnStep | None, before: int, arms: int, arm: str) -> OnStep | None:
-    """Return ``on_step`` for one of several arms, counted as one long run."""
-    if on_step is None:
-        return None
-
-    def step(update: int, planned: int, told: str = "") -> None:
-        on_step(before * planned + update, arms * planned, f"{arm}, {told}")
-
-    return step

@@ -10,16 +10,16 @@ of the old one, and completions.  Leaves out everything that would make the dial
 from collections.abc import Sequence
 from statistics import fmean
 
-from llmlab.errors import SettingError
 from llmlab.lm.restored import Restored, restored
+from llmlab.lm.task import check_batch
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
+from llmlab.model.language import parameter_count
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import FinetuneSettings
 from llmlab.train.epochs import evaluate
-from llmlab.train.fit import Diverged, OnStep
+from llmlab.train.fit import Diverged, OnStep, one_of_several
 from llmlab.trained import finetune_shown as shown
-from llmlab.trained.expanding import counted_on
 from llmlab.trained.finetuning import Dialogue, Tuned, completions, dialogue, new_folder, original_text, tuned
 
 WHY = (
@@ -56,15 +56,14 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     if settings.out is not None:
         new_folder(settings.out)  # refused before the text is read
     text = dialogue(settings, base)
-    if settings.batch > len(text.text.train):
-        raise SettingError(f"--batch: {settings.batch:,} windows, but the text has only {len(text.text.train):,}")
+    check_batch(settings.batch, text.text)
     notes: list[str] = []
     original = original_text(settings, base, notes)
     arms: list[Tuned] = []
     updates = settings.epochs * -(-len(text.text.train) // settings.batch)
     for seed in range(settings.seed, settings.seed + settings.seeds):
         for name in ARMS:
-            step = counted_on(on_step, len(arms), settings.seeds * len(ARMS), f"{name}, seed {seed}")
+            step = one_of_several(on_step, len(arms), settings.seeds * len(ARMS), f"{name}, seed {seed}")
             try:
                 arms.append(tuned(settings, name, seed, base, text, original, step))
             except Diverged as diverged:
@@ -119,7 +118,7 @@ def metrics(
     """Return the headline numbers: of what is trained the mean over seeds with its interval."""
     zero_shot = by_name["pretrained"][0].start
     found: dict[str, Scalar] = {
-        "parameters": sum(tensor.numel() for tensor in base.model.parameters.values()),
+        "parameters": parameter_count(base.model),
         "zero_shot_ppl": zero_shot.ppl,
         "unk_share": zero_shot.unknown_share,
         "unk_share_lines": text.unknown,

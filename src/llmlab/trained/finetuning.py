@@ -15,10 +15,10 @@ from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.lm.folders import identity
 from llmlab.lm.restored import Restored
 from llmlab.lm.task import Task
-from llmlab.lm.training import build
+from llmlab.lm.training import BYTES_KEPT, build
 from llmlab.measure.ngram import Reference, references
 from llmlab.measure.score import Score
-from llmlab.model.language import LanguageModel, SweptNewLLM
+from llmlab.model.language import LanguageModel, SweptNewLLM, parameter_count
 from llmlab.model.reader import Reader
 from llmlab.settings import FinetuneSettings
 from llmlab.text.cache import cache_folder
@@ -109,11 +109,10 @@ def floor(text: WindowedText) -> float | None:
 
 def original_text(settings: FinetuneSettings, base: Restored, notes: list[str]) -> Task | None:
     """Return the text that the model was trained on; where it is not here, nothing, and a note that says why."""
-    alone = replace(base, settings=replace(base.settings, batch=1))
     try:
         if not settings.original and base.settings.data.startswith("path: "):
             raise SettingError(f"it was trained on {base.settings.data!r}; --original says where that is")
-        return alone.task(settings.original, offline=settings.offline)
+        return base.task(settings.original, offline=settings.offline)
     except LlmlabError as error:
         notes.append(f"What the model forgot was not measured: {error}.")
         return None
@@ -166,7 +165,7 @@ def tuned(
     )
     with folder.locked() if folder else contextlib.nullcontext():
         if folder:
-            folder.check_space(12 * sum(tensor.numel() for tensor in model.parameters.values()))
+            folder.check_space(BYTES_KEPT * parameter_count(model))
         training.run(on_step)
     for key, tensor in training.best.items():
         model.parameters[key].copy_(tensor)

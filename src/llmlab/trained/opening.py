@@ -3,18 +3,15 @@
 Leaves out files: ``lm.restored``.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.tables import named
-from llmlab.lm.task import Task
 from llmlab.measure.score import Score
-from llmlab.model.language import SweptNewLLM
+from llmlab.model.language import SweptNewLLM, parameter_count
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Cell, Column, Table
-from llmlab.settings.trained import JudgedSettings
 
 
 def opened_new_llm(path: Path, verb: str) -> tuple[Restored, ContextVectorLM]:
@@ -25,21 +22,20 @@ def opened_new_llm(path: Path, verb: str) -> tuple[Restored, ContextVectorLM]:
         SettingError: it holds another model.
     """
     found = restored(path)
-    if not isinstance(found.model, SweptNewLLM):
-        raise SettingError(f"{path}: a {named(found.settings)}; {verb} is for New-LLM")
-    parameters = {name: tensor.cpu() for name, tensor in found.model.parameters.items()}
-    return found, ContextVectorLM(found.model.model.size, parameters)
+    model = new_llm_of(found, path, verb)
+    parameters = {name: tensor.cpu() for name, tensor in model.parameters.items()}
+    return found, ContextVectorLM(model.size, parameters)
 
 
-def judged_on(found: Restored, settings: JudgedSettings) -> Task:
-    """Return the text to judge a model on, over the model's own words.
+def new_llm_of(found: Restored, path: Path, verb: str) -> ContextVectorLM:
+    """Return the New-LLM of a checkpoint where it is, with its dropout.
 
     Raises:
-        LlmlabError: it cannot be used, or is not here.
+        SettingError: it holds another model.
     """
-    # how many windows the model was trained on at once says nothing about the text that it is judged on
-    alone = replace(found, settings=replace(found.settings, batch=1))
-    return alone.task(settings.data, offline=settings.offline)
+    if not isinstance(found.model, SweptNewLLM):
+        raise SettingError(f"{path}: a {named(found.settings)}; {verb} is for New-LLM")
+    return found.model.model
 
 
 def check_finite(score: Score, path: Path) -> None:
@@ -52,17 +48,12 @@ def check_finite(score: Score, path: Path) -> None:
         raise CheckpointError(f"{path}: the model's losses are not finite; give another checkpoint")
 
 
-def count(found: Restored) -> int:
-    """Return the exact number of a model's parameters."""
-    return sum(tensor.numel() for tensor in found.model.parameters.values())
-
-
 def the_model(found: Restored) -> Table:
     """Return what a checkpoint holds."""
     settings = found.settings
     told: dict[str, Cell] = {
         "model": named(settings),
-        "parameters": f"{count(found):,}",
+        "parameters": f"{parameter_count(found.model):,}",
         "layers": str(settings.layers),
         "embedding, hidden, context": f"{settings.embedding}, {settings.hidden}, {settings.context}",
         "words with a number": f"{len(found.vocabulary):,}",

@@ -18,7 +18,7 @@ from llmlab.train.epochs import ROWS_AT_ONCE
 from llmlab.train.fit import OnStep
 from llmlab.trained import narrowing_shown as shown
 from llmlab.trained.narrowing import BATCHES, ROUNDS, Arm, Narrowed, Times, arm, context_errors, times
-from llmlab.trained.opening import check_finite, judged_on, opened_new_llm, the_model
+from llmlab.trained.opening import check_finite, opened_new_llm, the_model
 
 WHY = (
     "A weight of fp32 takes four bytes. In eight bits it takes one, and is off by at most half a step of its scale. "
@@ -48,7 +48,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     """
     check_free(settings.save)
     found, exact = opened_new_llm(settings.checkpoint, "quantize")
-    task = judged_on(found, settings)
+    task = found.task(settings.data, offline=settings.offline)
     windows, step = task.text.valid, _Steps(on_step, len(task.text.valid))
     arms: dict[str, Arm] = {}
     for scheme in SCHEMES:
