@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from conftest import Done
 from llmlab.errors import SettingError
-from llmlab.lm import depth, depth_findings, depth_tables
+from llmlab.lm import depth_findings, depth_tables
 from llmlab.lm.depth import Arm, DepthRun, DepthSweep, paired
 from llmlab.lm.task import Task, prepare_task
 from llmlab.model.new_llm import Size
+from llmlab.report.result import time_span
 from llmlab.settings import BaselineSettings, LanguageSettings, LayersSettings, flag
 
 
@@ -72,10 +73,10 @@ def test_only_takes_depths_of_the_sweep():
         LayersSettings(layers="")
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (119, "119 s"), (720, "12 min"), (37 * 3600, "37 h")])
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (119, "119 s"), (720, "12 min"), (37 * 3600, "37.0 h")])
 def test_a_span_of_time_has_the_unit_that_fits(seconds: float, words: str):
     """Seconds, then minutes, then hours."""
-    assert depth.told_seconds(seconds) == words
+    assert time_span(seconds) == words
 
 
 WORSE = {1: [20.0, 20.2, 20.1], 5: [20.5, 20.8, 20.6], 6: [21.5, 21.8, 21.7]}

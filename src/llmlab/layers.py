@@ -11,11 +11,11 @@ But: the token embedding is learned here from little text.  What if it comes tra
 """
 
 from llmlab.lm import depth_figures, depth_findings, depth_tables, tables
-from llmlab.lm.depth import Arm, DepthSweep, paired, sweep, told_seconds
+from llmlab.lm.depth import Arm, DepthSweep, paired, sweep
 from llmlab.lm.outcome import of_text
 from llmlab.lm.task import prepare_task
 from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Figure, Result, Scalar, Status, Table, counted, rounded
+from llmlab.report.result import Figure, Result, Scalar, Status, Table, counted, rounded, time_span
 from llmlab.settings import LayersSettings
 from llmlab.train.fit import OnStep
 
@@ -163,7 +163,7 @@ def _summary(settings: LayersSettings, found: DepthSweep) -> list[str]:
     if found.stopped:
         left = [arm.label for arm in found.arms if not arm.runs and not arm.trouble]
         told.append(
-            f"Unfinished: as measured at the start, the whole sweep takes about {told_seconds(found.seconds)} on this "
+            f"Unfinished: as measured at the start, the whole sweep takes about {time_span(found.seconds)} on this "
             "machine" + (f"; not begun: {', '.join(left)}." if left else ".")
         )
     before = sum(not run.anew for arm in found.arms for run in arm.runs)

@@ -20,7 +20,7 @@ LONGEST_INPUT = 64_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """What was typed: the settings, the run's options, and which of the settings were given."""
+    """What was typed: the settings, the run's options, and which of both were given."""
 
     settings: Settings
     options: RunOptions
@@ -40,13 +40,13 @@ class Chosen:
             if not (private or field.metadata["recorded"]):
                 words += [field.name.upper()] if field.metadata["argument"] else []
                 continue
-            value = str(getattr(self.settings, field.name)) if private else self.settings.spelled(field.name)
-            source = " < TEXT" if field.metadata["from_stdin"] and value == "-" else source
-            if field.type is bool:
-                words.append(flag(field.name) if getattr(self.settings, field.name) else f"--no-{field.name}")
-                continue
-            word = shell_word(value)
-            words.append(word if field.metadata["argument"] else f"{flag(field.name)} {word}")
+            spelled = str(getattr(self.settings, field.name)) if private else self.settings.spelled(field.name)
+            source = " < TEXT" if field.metadata["from_stdin"] and spelled == "-" else source
+            words.append(_typed_again(field, getattr(self.settings, field.name), spelled))
+        if private:
+            own = (field for field in dataclasses.fields(RunOptions) if field.name in self.given)
+            each = ((field, getattr(self.options, field.name)) for field in own)
+            words += [_typed_again(field, value, str(value)) for field, value in each]
         return " ".join(words) + source
 
 
@@ -82,7 +82,8 @@ def chosen(ctx: typer.Context, values: dict[str, Any], settings: type[Settings])
     for field in own:
         if field.metadata["from_stdin"] and taken[field.name] == "-":
             taken[field.name] = _standard_input(field.name)
-    given = [field.name for field in own if typed(ctx, field.name) or field.metadata["argument"]]
+    both = [*own, *dataclasses.fields(RunOptions)]
+    given = [field.name for field in both if typed(ctx, field.name) or field.metadata["argument"]]
     return Chosen(settings(**taken), options, given)
 
 
@@ -90,6 +91,14 @@ def typed(ctx: typer.Context, parameter: str) -> bool:
     """Return whether a parameter was given on the command line."""
     source = ctx.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def _typed_again(field: dataclasses.Field[Any], value: Any, spelled: str) -> str:
+    """Return an option or argument as a shell takes it."""
+    if field.type is bool:
+        return flag(field.name) if value else f"--no-{field.name}"
+    word = shell_word(spelled)
+    return word if field.metadata["argument"] else f"{flag(field.name)} {word}"
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -12,6 +12,7 @@ import types
 
 from llmlab.errors import Stopped
 from llmlab.report import terminal
+from llmlab.report.result import time_span
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,9 +43,9 @@ class Progress:
         if self.hidden or now < self.next_line:
             return
         self.next_line = now + (0.2 if live else 10.0)
-        done = max(1, update - self.first)
-        left = _in_words((now - self.begun) / done * (planned - update))
-        text = f"update {update:,} of {planned:,}, {told + ', ' if told else ''}about {left} left"
+        done = update - self.first
+        left = f"about {time_span((now - self.begun) / done * (planned - update))} left" if done else ""
+        text = ", ".join(part for part in (f"update {update:,} of {planned:,}", told, left) if part)
         if live:
             width = max(20, terminal.console().width - 1)
             sys.stderr.write(f"\r{text[:width]:<{width}}")
@@ -82,10 +83,3 @@ def ignore_signals() -> None:
 def _stopped(number: int) -> Stopped:
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     return Stopped(f"stopped by {name}", number)
-
-
-def _in_words(seconds: float) -> str:
-    """Return a span of time in the unit that fits it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -21,10 +21,12 @@ from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, build, device_of, precision_of, recipe_of, size_of, train_seed
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
+from llmlab.report.result import time_span
 from llmlab.settings import BaselineSettings, LayersSettings
 from llmlab.train.checkpoint import CheckpointFolder
-from llmlab.train.epochs import Training, evaluate
+from llmlab.train.epochs import Training
 from llmlab.train.fit import Diverged, OnStep
+from llmlab.train.judging import evaluate
 
 PROBE_ROWS = 64
 """The cost of an update is measured on a part of this many windows: a whole batch may take a minute."""
@@ -227,13 +229,6 @@ def expected_seconds(settings: BaselineSettings, task: Task) -> float:
     return settings.epochs * (len(text.train) * learned + len(text.valid) * judged)
 
 
-def told_seconds(seconds: float) -> str:
-    """Return a span of time in the unit that fits it: ``90 s``, ``12 min``, ``37 h``."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
-
-
 class _MeasuredError(Exception):
     """Ends a probe.  Not ``Stopped``: a signal that arrives meanwhile must get through."""
 
@@ -243,7 +238,7 @@ class _Counter:
 
     def __init__(self, on_step: OnStep | None, before: int, runs: int, label: str, seconds: float) -> None:
         self.on_step, self.before, self.runs, self.label = on_step, before, runs, label
-        self.whole = f"the sweep takes about {told_seconds(seconds)} on this machine; " if before == 0 else ""
+        self.whole = f"the sweep takes about {time_span(seconds)} on this machine; " if before == 0 else ""
         self.called = False
         self.stop: BaseException | None = None  # what ended the run, so that it can be raised again
 

@@ -145,6 +145,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def time_span(seconds: float) -> str:
+    """Return a span of time in the unit that fits it: ``90 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def rounded(values: Iterable[float], digits: int = 6) -> list[float]:
     """Return floats cut to significant digits, so that a record stays small enough to read."""
     return [float(f"{value:.{digits}g}") for value in values]
