@@ -16,8 +16,9 @@ from llmlab.model.chance import shuffled
 from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.train.checkpoint import CheckpointFolder, packed, read
-from llmlab.train.epochs import Progress, Training, evaluate
+from llmlab.train.epochs import Progress, Training
 from llmlab.train.fit import Diverged
+from llmlab.train.judging import Judging, evaluate
 from llmlab.train.recipe import Recipe, square_root_rate
 
 SIZE = Size(vocabulary=12, embedding=4, hidden=6, context=4, layers=2)
@@ -216,11 +217,12 @@ def test_a_checkpoint_of_one_place_can_be_taken_up_in_another(tmp_path: Path) ->
     assert same(final(late), final(fresh))
 
 
-def test_a_batch_in_parts_is_the_same_update(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_in_parts_is_the_same_update() -> None:
     """Working a batch off in parts gives the loss and gradients of the whole, up to rounding."""
     whole = training()._gradients(TRAIN[:BATCH], 0)
-    monkeypatch.setattr("llmlab.train.epochs.ROWS_AT_ONCE", 2)
-    parts = training()._gradients(TRAIN[:BATCH], 0)
+    in_parts = training()
+    in_parts.judging = Judging(rows_at_once=2)
+    parts = in_parts._gradients(TRAIN[:BATCH], 0)
     assert whole[0] == pytest.approx(parts[0], rel=1e-6)
     assert whole[2] == parts[2]
     for name, gradient in whole[1].items():

@@ -22,8 +22,8 @@ from llmlab.text.corpus import load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.windows import prepare
 from llmlab.text.words import EOS, MARKS, WordVocabulary
-from llmlab.train.epochs import evaluate
 from llmlab.train.fit import Diverged
+from llmlab.train.judging import evaluate
 from llmlab.trained import finetune
 from llmlab.trained.finetune_shown import findings, head_start, judged
 from llmlab.trained.finetuning import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, prompts, tuned

@@ -7,12 +7,10 @@ of a barrier.  Real processes: ``test_team_processes``.
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -22,10 +20,10 @@ from hypothesis import strategies as st
 from llmlab.errors import SettingError, Stopped, UnreachableError
 from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.train import epochs
 from llmlab.train.checkpoint import CheckpointFolder
-from llmlab.train.epochs import Training, evaluate
+from llmlab.train.epochs import Training
 from llmlab.train.fit import Diverged
+from llmlab.train.judging import ROWS_AT_ONCE, Judging, evaluate
 from llmlab.train.recipe import Recipe
 from llmlab.train.team import ALONE, TOLD_BY_TORCHRUN, Team
 
@@ -81,8 +79,10 @@ def windows(count: int, length: int = 6, seed: int = 0) -> torch.Tensor:
     return torch.where(torch.arange(length) < lengths, drawn, 0)
 
 
-def training(team: Team = ALONE, rows: int = 13, folder: Path | None = None, **recipe: Any) -> Training:
-    """Return a small run, a member's part of it, with dropout."""
+def training(
+    team: Team = ALONE, rows: int = 13, folder: Path | None = None, parts: int = ROWS_AT_ONCE, **recipe: Any
+) -> Training:
+    """Return a small run, a member's part of it, with dropout; ``parts`` is how many rows are worked off at once."""
     model = SweptNewLLM(ContextVectorLM.initial(SIZE, 0, dropout=0.3, start="scaled"))
     return Training(
         model,
@@ -91,6 +91,7 @@ def training(team: Team = ALONE, rows: int = 13, folder: Path | None = None, **r
         Recipe(**{"epochs": 2, "batch": 5, "lr": 0.01, **recipe}),
         CheckpointFolder(folder) if folder and team.leads else None,
         team=team,
+        judging=Judging(rows_at_once=parts),
     )
 
 
@@ -99,13 +100,6 @@ def trained(team: Team, **wanted: Any) -> Training:
     run = training(team, **wanted)
     run.run()
     return run
-
-
-@contextmanager
-def parts_of(rows: int) -> Iterator[None]:
-    """Work large batches off in smaller parts than usual."""
-    with mock.patch.object(epochs, "ROWS_AT_ONCE", rows):
-        yield
 
 
 def without_seconds(run: Training) -> list[list[float]]:
@@ -139,8 +133,7 @@ def test_rows_are_shared_without_gap_or_overlap(count: int, size: int):
 def test_a_team_trains_what_one_process_trains(size: int, rows: int, batch: int, parts: int, rule: str):
     """Losses of training and validation agree to 1e-5, whatever the batch, also where some have no row of it."""
     recipe = {"rows": rows, "batch": batch, "optimizer": rule, "weight_decay": 0.01}
-    with parts_of(parts):
-        team = by_all(size, lambda member: trained(member, **recipe))
+    team = by_all(size, lambda member: trained(member, parts=parts, **recipe))
     alone = trained(ALONE, **recipe)
     for member in team:
         assert_same_course(member, alone)
@@ -163,10 +156,10 @@ def test_a_team_judges_as_one_process_does(size: int, count: int):
     """The score of windows, their order and their batches kept, is that of one process; also of fewer than members."""
     held, model = windows(count), ContextVectorLM.initial(SIZE, 0, start="scaled")
     alone = evaluate(SweptNewLLM(model), held, batch=4)
-    with parts_of(4):
-        for found in by_all(size, lambda member: evaluate(SweptNewLLM(model), held, 4, team=member)):
-            for name, value in vars(alone).items():
-                assert getattr(found, name) == pytest.approx(value, rel=1e-6), name
+    few = Judging(rows_at_once=4)
+    for found in by_all(size, lambda member: evaluate(SweptNewLLM(model), held, 4, team=member, judging=few)):
+        for name, value in vars(alone).items():
+            assert getattr(found, name) == pytest.approx(value, rel=1e-6), name
 
 
 @settings(max_examples=15)
@@ -209,14 +202,13 @@ def test_a_stop_during_validation_is_heard_at_its_next_part():
             if team.rank == 1 and told == "validating":
                 raise KeyboardInterrupt
 
-        run = training(team)
+        run = training(team, parts=3)
         with pytest.raises(Stopped) as stop:
             run.run(on_step)
         assert stop.value.exit_code == 130
         return run
 
-    with parts_of(3):
-        runs = by_all(3, stopped)
+    runs = by_all(3, stopped)
     assert [(run.progress.updates, len(run.progress.history)) for run in runs] == [(3, 0)] * 3
 
 

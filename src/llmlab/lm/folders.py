@@ -7,23 +7,41 @@ run.  Leaves out files: ``train.checkpoint``.
 import hashlib
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 import llmlab
 from llmlab.errors import CheckpointError, SettingError, WriteError
-from llmlab.settings import LanguageSettings
-from llmlab.text.windows import WindowedText
+from llmlab.settings import ContextSettings, LanguageSettings
 from llmlab.train.checkpoint import CheckpointFolder, read
 
 RUNS = Path("runs")
-NOT_COMPARED = {"preset", "data", "seeds", "patience", "precision", "device", "peers"}
-"""Settings that may differ between a run and its continuation; the text is compared by its content."""
+NOT_COMPARED = {
+    *("preset", "data", "pretrained", "seeds", "patience", "precision", "device"),
+    *("peers", "arms", "grow", "ablate", "noises", "depths"),
+}
+"""Settings that may differ between a run and its continuation: of a comparison which runs there are; and text and
+embedding are compared by their content."""
 
 
-def identity(settings: dict[str, Any], seed: int, text: WindowedText, precision: str) -> dict[str, Any]:
+class Text(Protocol):
+    """A text that is known by a name and a hash."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it."""
+
+
+def identity(
+    settings: dict[str, Any], seed: int, text: Text, precision: str, words: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what a checkpoint says of itself, as plain values.
 
     Args:
@@ -31,13 +49,14 @@ def identity(settings: dict[str, Any], seed: int, text: WindowedText, precision:
         seed: of this run.
         text: what it reads.
         precision: of its products.
+        words: of its vocabulary, where the checkpoint is to be read without the text.
     """
     return {
         "settings": settings,
         "seed": seed,
         "text": text.digest,
         "text_name": text.name,
-        "vocabulary": list(text.vocabulary.words),
+        "vocabulary": list(words),
         "precision": precision,
         "threads": torch.get_num_threads(),
         "llmlab": llmlab.__version__,
@@ -75,7 +94,7 @@ def _compared(identity: dict[str, Any]) -> dict[str, Any]:
     return kept | {"seed": identity["seed"], "text": identity["text"], "vocabulary words": vocabulary}
 
 
-def run_folder(settings: LanguageSettings, ours: dict[str, Any], name: str) -> CheckpointFolder:
+def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any], name: str) -> CheckpointFolder:
     """Return the folder of a run: the one asked for, the last one of the same run, or a new one under ``runs``.
 
     With several seeds, each has its own folder in the one asked for.
@@ -116,7 +135,7 @@ def run_folder(settings: LanguageSettings, ours: dict[str, Any], name: str) -> C
 
 
 def to_resume(
-    folder: CheckpointFolder, settings: LanguageSettings, ours: dict[str, Any], notes: list[str]
+    folder: CheckpointFolder, settings: LanguageSettings | ContextSettings, ours: dict[str, Any], notes: list[str]
 ) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
     """Return the last state of a folder and its best one, if this run resumes and there is one.
 

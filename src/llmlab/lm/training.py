@@ -20,8 +20,9 @@ from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.peers import peer
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
-from llmlab.train.epochs import Training, evaluate
+from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
+from llmlab.train.judging import evaluate
 from llmlab.train.recipe import Recipe
 from llmlab.train.team import Team
 
@@ -169,7 +170,8 @@ def train_seed(
     precision = precision_of(settings, device)
     team = Team.joined(device)
     model = build(settings, len(task.text.vocabulary), seed, precision)
-    ours = identity(settings.document(), seed, task.text, precision) | {"processes": team.size}
+    ours = identity(settings.document(), seed, task.text, precision, task.text.vocabulary.words)
+    ours["processes"] = team.size
     folder = run_folder(settings, ours, name or f"{settings.experiment}-{settings.preset}") if team.leads else None
     training = Training(
         model,

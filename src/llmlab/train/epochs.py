@@ -18,17 +18,15 @@ import torch
 from torch import Tensor
 
 from llmlab.errors import Stopped
-from llmlab.measure.score import Score, score
+from llmlab.measure.score import Score
 from llmlab.model.chance import shuffled
 from llmlab.model.language import LanguageModel, Place
 from llmlab.train.checkpoint import CheckpointFolder
 from llmlab.train.fit import Diverged, OnStep
+from llmlab.train.judging import WINDOWS, Judging, evaluate
 from llmlab.train.optimizer import optimizer_named
 from llmlab.train.recipe import LEAST_GAIN, Recipe
-from llmlab.train.team import ALONE, Team, judged
-
-ROWS_AT_ONCE = 256
-"""A larger batch is worked off in parts of this many rows, so that memory does not grow with it."""
+from llmlab.train.team import ALONE, Team
 
 SAVE_SECONDS = 600.0
 
@@ -53,7 +51,7 @@ class Training:
 
     Args:
         model: changed in place.
-        train: (N, L) windows of token numbers, 0 the padding.
+        train: (N, L) windows of token numbers.
         valid: (M, L) windows.
         recipe: how.
         folder: where checkpoints go; ``None`` keeps none.
@@ -61,6 +59,7 @@ class Training:
         save_seconds: a checkpoint is written at the end of an epoch, and when this much time has passed.
         team: the processes that train this run together; only the first one has a folder.
         mask_gradients: changes the gradients of an update in place, before they are shortened: to hold parts still.
+        judging: which targets count, and how many rows are worked off at once.
     """
 
     def __init__(
@@ -74,11 +73,12 @@ class Training:
         save_seconds: float = SAVE_SECONDS,
         team: Team = ALONE,
         mask_gradients: Callable[[dict[str, Tensor]], None] | None = None,
+        judging: Judging = WINDOWS,
     ) -> None:
         self.model, self.train, self.valid, self.recipe = model, train, valid, recipe
         self.folder, self.identity, self.save_seconds = folder, identity or {}, save_seconds
         self.mask_gradients = mask_gradients
-        self.team = team
+        self.team, self.judging = team, judging
         self.optimizer = optimizer_named(recipe.optimizer, recipe.lr, recipe.weight_decay)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}  # the parameters of the best epoch
@@ -200,11 +200,11 @@ class Training:
     def _gradients(self, batch: Tensor, update: int) -> tuple[float, dict[str, Tensor], int]:
         """Return the mean loss of a batch, its gradients, and its number of targets; all over the whole team."""
         inputs, targets = batch[:, :-1], batch[:, 1:]
-        count = int((targets != 0).sum())
+        count = int((targets != self.judging.padding).sum())
         total, gradients = 0.0, dict[str, Tensor]()
         mine = self.team.rows(len(batch))
-        for first in range(mine.start, mine.stop, ROWS_AT_ONCE):
-            rows = slice(first, min(first + ROWS_AT_ONCE, mine.stop))
+        for first in range(mine.start, mine.stop, self.judging.rows_at_once):
+            rows = slice(first, min(first + self.judging.rows_at_once, mine.stop))
             place = Place(self.recipe.seed, update, first)
             loss, part = self.model.gradients(inputs[rows], targets[rows], count=count, place=place)
             total += float(loss)
@@ -226,7 +226,7 @@ class Training:
 
     def _end_epoch(self, step: Callable[[str], None]) -> None:
         """Judge the validation windows, write down the epoch, and save."""
-        found = evaluate(self.model, self.valid, self.recipe.batch, lambda: step("validating"), self.team)
+        found = evaluate(self.model, self.valid, self.recipe.batch, lambda: step("validating"), self.team, self.judging)
         progress, running = self.progress, self.progress.running
         if not math.isfinite(found.loss):
             raise Diverged(progress.updates, torch.tensor([row["train_loss"] for row in progress.history]))
@@ -268,33 +268,7 @@ class Training:
     def _told(self, seconds: float) -> str:
         """Return a few words on how it goes, after so many seconds of this process."""
         running, recipe = self.progress.running, self.recipe
-        loss = running["loss_targets"] / running["targets"]
+        loss = running["loss_targets"] / max(running["targets"], 1)  # a small batch may have none
         epoch = len(self.progress.history) + 1
         word = "round" if recipe.round_updates else "epoch"
         return f"{word} {epoch} of {recipe.epochs}, loss {loss:.3f}, {self._read / seconds:,.0f} tokens/s"
-
-
-def evaluate(
-    model: LanguageModel,
-    windows: Tensor,
-    batch: int,
-    between: Callable[[], None] | None = None,
-    team: Team = ALONE,
-) -> Score:
-    """Return how a model does on windows, (N, L).
-
-    Args:
-        model: judges.
-        windows: in the order in which the batch mean counts them.
-        batch: how many windows one batch of the batch mean has.
-        between: called after each part.
-        team: shares the rows of every part; each process gets the whole score.
-    """
-    losses, hits = [], []
-    for first in range(0, len(windows), ROWS_AT_ONCE):
-        part = judged(model, windows[first : first + ROWS_AT_ONCE], team)
-        losses.append(part.losses)
-        hits.append(part.hits)
-        if between:
-            between()
-    return score(torch.cat(losses), torch.cat(hits), windows[:, 1:], batch=batch)

@@ -37,8 +37,6 @@ from llmlab.errors import SettingError, Stopped, UnreachableError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmlab.model.language import LanguageModel
-    from llmlab.model.sweep import Judged
 
 TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -228,29 +226,6 @@ class Team:
 
 
 ALONE = Team()
-
-
-def judged(model: "LanguageModel", windows: "Tensor", team: Team) -> "Judged":
-    """Return what a model says of every target of windows (N, L), each process of a team having read some of them.
-
-    Raises:
-        Stopped: a process was asked to stop; raised in all of them alike.
-        UnreachableError: a process has gone.
-    """
-    inputs, targets, mine = windows[:, :-1], windows[:, 1:], team.rows(len(windows))
-    if team.size == 1:
-        return model.judge(inputs, targets)
-    import torch
-
-    from llmlab.model.sweep import Judged
-
-    losses, hits = torch.zeros(2, *targets.shape, device=team.device).unbind()  # zero where others read
-    if mine:
-        rows = slice(mine.start, mine.stop)
-        own = model.judge(inputs[rows], targets[rows])
-        losses[rows], hits[rows] = own.losses, own.hits.float()
-    team.add([losses, hits])
-    return Judged(losses.cpu(), hits.cpu() > 0)
 
 
 def _lost(team: Team, error: Exception) -> UnreachableError:

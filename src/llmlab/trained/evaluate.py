@@ -16,8 +16,8 @@ from llmlab.measure.score import Score, perplexity
 from llmlab.model.language import parameter_count
 from llmlab.report.result import Cell, Column, Result, Scalar, Table, counted, rounded
 from llmlab.settings import EvaluateSettings
-from llmlab.train.epochs import ROWS_AT_ONCE, evaluate
 from llmlab.train.fit import OnStep
+from llmlab.train.judging import ROWS_AT_ONCE, evaluate
 from llmlab.trained.opening import check_finite, the_model
 
 WHY = (

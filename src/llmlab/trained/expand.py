@@ -22,8 +22,8 @@ from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import ExpandSettings
 from llmlab.settings.language import MAX_PARAMETERS
-from llmlab.train.epochs import evaluate
 from llmlab.train.fit import Diverged, OnStep, one_of_several
+from llmlab.train.judging import evaluate
 from llmlab.trained import expand_shown as shown
 from llmlab.trained.expanding import SAMPLE, Arm, Growth, growth, trained_arm
 from llmlab.trained.opening import new_llm_of

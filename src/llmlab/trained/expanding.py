@@ -18,8 +18,9 @@ from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.sweep import Sweep
 from llmlab.settings import ExpandSettings
-from llmlab.train.epochs import Training, evaluate
+from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
+from llmlab.train.judging import evaluate
 from llmlab.train.recipe import Recipe
 
 SAMPLE = 256

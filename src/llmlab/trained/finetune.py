@@ -17,8 +17,8 @@ from llmlab.measure.stats import mean_interval
 from llmlab.model.language import parameter_count
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import FinetuneSettings
-from llmlab.train.epochs import evaluate
 from llmlab.train.fit import Diverged, OnStep, one_of_several
+from llmlab.train.judging import evaluate
 from llmlab.trained import finetune_shown as shown
 from llmlab.trained.finetuning import Dialogue, Tuned, completions, dialogue, new_folder, original_text, tuned
 

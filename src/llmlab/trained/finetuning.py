@@ -27,8 +27,9 @@ from llmlab.text.grammar import Grammar
 from llmlab.text.windows import WindowedText, prepare
 from llmlab.text.words import EOS, UNK, WordVocabulary, encoded
 from llmlab.train.checkpoint import CheckpointFolder
-from llmlab.train.epochs import Training, evaluate
+from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
+from llmlab.train.judging import evaluate
 from llmlab.train.recipe import Recipe
 
 PROMPTS = ("hello how are you", "what is your name", "tell me about yourself")
@@ -197,7 +198,8 @@ def whose(settings: FinetuneSettings, seed: int, base: Restored, text: WindowedT
     names = ("epochs", "batch", "lr", "schedule", "optimizer", "weight_decay", "clip", "patience")
     under = replace(base.settings, data=settings.data, seed=seed, seeds=1, **{name: as_trained[name] for name in names})
     before = {"text": base.text, "text_name": base.settings.data}
-    return identity(under.document(), seed, text, settings.precision) | {"fine_tuned_from": before}
+    ours = identity(under.document(), seed, text, settings.precision, text.vocabulary.words)
+    return ours | {"fine_tuned_from": before}
 
 
 def prompts(base: Restored, text: Dialogue) -> list[str]:

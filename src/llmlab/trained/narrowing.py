@@ -21,7 +21,7 @@ from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.quantized import QuantizedLM
 from llmlab.model.sweep import Sweep
 from llmlab.train.checkpoint import packed
-from llmlab.train.epochs import evaluate
+from llmlab.train.judging import evaluate
 
 ROUNDS = 15
 STEPS = 32

@@ -14,8 +14,8 @@ from llmlab.disk import replace_file
 from llmlab.errors import SettingError, WriteError
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import QuantizeSettings
-from llmlab.train.epochs import ROWS_AT_ONCE
 from llmlab.train.fit import OnStep
+from llmlab.train.judging import ROWS_AT_ONCE
 from llmlab.trained import narrowing_shown as shown
 from llmlab.trained.narrowing import BATCHES, ROUNDS, Arm, Narrowed, Times, arm, context_errors, times
 from llmlab.trained.opening import check_finite, opened_new_llm, the_model
