@@ -1,6 +1,7 @@
-"""A stand-in for the Hugging Face hub on this machine: one small dataset, or one way to fail.
+"""A stand-in for the Hugging Face hub on this machine: one small dataset or model, or one way to fail.
 
-It answers what the ``datasets`` library asks of the real one, so that the real code is tested without a network.
+It answers what the ``datasets`` and ``huggingface_hub`` libraries ask of the real one, so that the real code is
+tested without a network.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlparse
 import pyarrow
 import pyarrow.parquet
 
+from llmlab.text.hub import Model
 from llmlab.text.named import Named
 
 
@@ -39,9 +41,10 @@ def repository(corpus: Named, column: str, train: list[Any], valid: list[Any]) -
 
 
 @contextlib.contextmanager
-def serving(corpus: Named, files: dict[str, bytes], failure: int = 0) -> Iterator[tuple[str, list[str]]]:
+def serving(corpus: Named | Model, files: dict[str, bytes], failure: int = 0) -> Iterator[tuple[str, list[str]]]:
     """Serve a repository, or answer everything with a status code; yield the address and what is asked."""
     asked: list[str] = []
+    kind, prefix = ("datasets", "/datasets") if isinstance(corpus, Named) else ("models", "")
     stop = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -65,8 +68,8 @@ def serving(corpus: Named, files: dict[str, bytes], failure: int = 0) -> Iterato
                 self.serve(unquote(urlparse(self.path).path), body)
 
         def serve(self, path: str, body: bytes) -> None:
-            resolve = f"/datasets/{corpus.repository}/resolve/{corpus.revision}/"
-            api = f"/api/datasets/{corpus.repository}"
+            resolve = f"{prefix}/{corpus.repository}/resolve/{corpus.revision}/"
+            api = f"/api/{kind}/{corpus.repository}"
             if path.startswith(resolve) and path.removeprefix(resolve) in files:
                 found = files[path.removeprefix(resolve)]
                 tag = f'"{hashlib.sha256(found).hexdigest()}"'

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Done
+from llmlab.text.hub import MODELS
 from llmlab.text.named import NAMED
+from stand_in_model import model_files, write_files
 
 Run = Callable[..., Done]
 NAMES = ["synthetic", "dialect", *NAMED]
@@ -24,13 +26,27 @@ def test_status_lists_every_corpus_with_its_way(run_llmlab: Run) -> None:
     """With nothing here each named corpus has the command that fetches it; looking writes nothing."""
     done = run_llmlab("data", "status", "--json")
     assert (done.code, done.err) == (0, "")
-    assert set(done.document) == {"schema", "corpora"}
+    assert set(done.document) == {"schema", "corpora", "models"}
     assert done.document["schema"] == "llmlab.data/1"
     corpora = done.document["corpora"]
     assert [corpus["name"] for corpus in corpora] == NAMES
     assert [corpus["here"] for corpus in corpora] == [True, True, False, False, False]
     assert all(f"llmlab data fetch {corpus['name']}" in corpus["get"] for corpus in corpora[2:])
+    (model,) = done.document["models"]
+    way = "llmlab data fetch gpt2 (about 550 MB)"
+    assert model == {"name": "gpt2", "here": False, "where": None, "bytes": None, "get": way}
     assert list(done.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", [None, "config.json", "model.safetensors"])
+def test_status_shows_a_model_that_is_here(run_llmlab: Run, tmp_path: Path, lost: str | None) -> None:
+    """A model under ``LLMLAB_DATA`` counts with its size; where a file is missing the way to get it stands there."""
+    files = {name: content for name, content in model_files("gpt2").items() if name != lost}
+    write_files(tmp_path / "data/gpt2", files)
+    done = run_llmlab("data", "status", "--json", LLMLAB_DATA="data")
+    (model,) = done.document["models"]
+    assert (model["here"], model["where"], model["get"] is None) == (True, "LLMLAB_DATA", lost is None)
+    assert model["bytes"] == sum(map(len, files.values()))
 
 
 def test_status_shows_what_a_given_folder_has(run_llmlab: Run, tmp_path: Path) -> None:
@@ -67,14 +83,14 @@ def test_the_table_fits_a_narrow_terminal(run_llmlab: Run) -> None:
     done = run_llmlab("data", "status", COLUMNS="40")
     assert (done.code, done.err) == (0, "")
     assert max(len(line) for line in done.out.splitlines()) <= 40
-    assert all(name in done.out for name in NAMES)
+    assert all(name in done.out for name in [*NAMES, *MODELS])
 
 
 def test_status_imports_no_heavy_library(run_llmlab: Run) -> None:
     """Neither torch nor the data libraries are imported to look at folders."""
     done = run_llmlab("data", "status", PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
-    assert imported & {"torch", "datasets", "pyarrow", "huggingface_hub", "numpy"} == set()
+    assert imported & {"torch", "datasets", "pyarrow", "huggingface_hub", "numpy", "tokenizers", "safetensors"} == set()
     assert "llmlab.text.holdings" in imported
 
 
@@ -86,6 +102,22 @@ def test_fetching_offline_is_refused(run_llmlab: Run, name: str) -> None:
     assert "offline" in done.err
     assert "--data FOLDER" in done.err
     assert list(done.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("changes", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": "hub"}])
+def test_fetching_a_model_without_a_hub_is_refused(run_llmlab: Run, changes: dict[str, str]) -> None:
+    """Forbidden or not there: exit 5 and the ways out."""
+    done = run_llmlab("data", "fetch", "gpt2", **changes)
+    assert (done.code, done.out) == (5, "")
+    assert "--pretrained FOLDER" in done.err
+
+
+def test_fetching_another_model_in_its_place_is_refused(run_llmlab: Run, tmp_path: Path) -> None:
+    """What lies under the model's name is read and checked; it is not GPT-2."""
+    write_files(tmp_path / "data/gpt2", model_files("gpt2"))
+    done = run_llmlab("data", "fetch", "gpt2", LLMLAB_DATA="data")
+    assert (done.code, done.out) == (5, "")
+    assert "instead of (50257, 768)" in done.err
 
 
 def test_fetching_from_a_hub_that_is_not_there_is_refused(run_llmlab: Run) -> None:
@@ -116,4 +148,4 @@ def test_another_name_is_refused(run_llmlab: Run, name: str) -> None:
     """A name that is none is a wrong argument, told with the names there are."""
     done = run_llmlab("data", "fetch", name)
     assert (done.code, done.out) == (2, "")
-    assert all(known in done.err for known in NAMED)
+    assert all(known in done.err for known in [*NAMED, *MODELS])

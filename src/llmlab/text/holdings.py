@@ -1,6 +1,6 @@
-"""What is here of each named corpus, found by looking at folders only: no library, no network.
+"""What is here of each named corpus and model, found by looking at folders only: no library, no network.
 
-Leaves out reading them: ``named``.
+Leaves out reading them: ``named`` and ``pretrained``.
 """
 
 import json
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmlab.text import hub
+from llmlab.text.architecture import CONFIG, INDEX
 from llmlab.text.named import DATA, NAMED, Named, arrow_files, cached, given
 
 
@@ -19,6 +21,16 @@ class Holding:
     where: str
     size: int | None
     rows: tuple[int | None, int | None]
+    way: str
+
+
+@dataclass(frozen=True)
+class ModelHolding:
+    """A model's files as they lie here: ``where`` is empty if what is needed of them does not."""
+
+    name: str
+    where: str
+    size: int | None
     way: str
 
 
@@ -35,6 +47,20 @@ def holding(name: str) -> Holding:
         return Holding(name, "", None, (None, None), way)
     files = [path for split in corpus.splits for path in arrow_files(corpus, folder, split)]
     return Holding(name, "datasets cache", size_of(iter(files)), recorded_rows(corpus, folder), "")
+
+
+def model_holding(name: str) -> ModelHolding:
+    """Return what is here of a named model, by looking at folders only."""
+    model = hub.MODELS[name]
+    way = f"llmlab data fetch {name} (about {model.megabytes} MB)"
+    folder = hub.given(model)
+    where = DATA if folder is not None else "hub cache"
+    folder = folder or hub.cached(model, weights=True)
+    if folder is None:
+        return ModelHolding(name, "", None, way)
+    files = [folder / each for each in (CONFIG, hub.TOKENIZER, hub.TOKENIZER_CONFIG, INDEX)]
+    whole = all(path.is_file() for path in files[:2]) and hub.has_embedding(folder)
+    return ModelHolding(name, where, size_of(iter([*files, *folder.glob("*.safetensors")])), "" if whole else way)
 
 
 def size_of(paths: Iterator[Path]) -> int:

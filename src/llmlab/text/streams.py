@@ -1,0 +1,218 @@
+"""A corpus as two streams of token numbers: documents one after another, to train on and held out.
+
+A stream begins with the token that ends a document, and every document is followed by it.  Both streams are cut at
+exactly the number of tokens that is asked for; what is held out does not depend on how much is trained on.  Encoded
+streams are kept in the user's cache.  Leaves out what a document is, ``documents``, and tokenizers, ``pretrained``.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmlab.errors import TextError
+from llmlab.text import cache as disk
+from llmlab.text.corpus import Corpus
+from llmlab.text.documents import documents, undone
+from llmlab.text.pretrained import Pretrained
+from llmlab.text.windows import content_hash
+from llmlab.text.words import EOS, UNK, WordVocabulary
+
+VERSION = 1
+"""Of what is kept and how it is computed; a change of either needs a new number."""
+
+
+@dataclass(frozen=True)
+class Coder:
+    """How text becomes token numbers: those of a document without marks at its ends.
+
+    ``vocabulary`` is how many numbers there are; ``digest`` names all of this in a hash.
+    """
+
+    encode: Callable[[str], list[int]]
+    vocabulary: int
+    unknown: int | None
+    end: int
+    digest: str
+
+
+def word_coder(vocabulary: WordVocabulary) -> Coder:
+    """Return how text becomes the numbers of whole words."""
+
+    def encode(text: str) -> list[int]:
+        return vocabulary.encode(text)[1:-1]
+
+    return Coder(encode, len(vocabulary), UNK, EOS, vocabulary.sha256)
+
+
+def subword_coder(pretrained: Pretrained) -> Coder:
+    """Return how text becomes the numbers of a pretrained tokenizer.
+
+    WikiText's ``<unk>`` becomes the token for unknown words, the blank before it included, and the joins of its
+    tokenisation are undone.
+    """
+
+    def encode(text: str) -> list[int]:
+        found: list[int] = []
+        for number, piece in enumerate(re.split(r"\s?<unk>", undone(text))):
+            if number and pretrained.unknown is not None:
+                found.append(pretrained.unknown)
+            if piece:
+                found += pretrained.tokenizer.encode(piece, add_special_tokens=False).ids
+        return found
+
+    return Coder(encode, pretrained.vocabulary, pretrained.unknown, pretrained.end, pretrained.digest)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Token numbers of documents one after another.
+
+    ``tokens`` is (n,) int64 and begins with the token that ends a document, so that every further one is a target;
+    ``starts`` is (documents,) int64, where each document's first token stands.
+    """
+
+    tokens: Tensor
+    starts: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class StreamText:
+    """A corpus ready for a model that reads one token after another.
+
+    ``digest`` is a SHA-256 over the lines of the corpus, the tokenizer and where the streams are cut; ``source`` says
+    in words where the text came from, and ``notes`` where it is shorter than was asked for.
+    """
+
+    name: str
+    train: Stream
+    valid: Stream
+    vocabulary: int
+    unknown: int | None
+    end: int
+    digest: str
+    source: str
+    notes: list[str]
+
+    def scored(self, stream: Stream) -> Tensor:
+        """Return which targets count, those that are not unknown: (n,) -> (n - 1,) bool."""
+        targets = stream.tokens[1:]
+        return torch.ones_like(targets, dtype=torch.bool) if self.unknown is None else targets != self.unknown
+
+
+def stream_text(
+    corpus: Corpus,
+    coder: Coder,
+    *,
+    tokens: int,
+    valid_tokens: int,
+    fewest: int = 2,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> StreamText:
+    """Return a corpus as two streams of ``tokens`` and ``valid_tokens`` tokens, or of all where there are fewer.
+
+    With a folder as ``cache`` the outcome is kept there; one that is damaged is told of in one line through ``say``
+    and made again, and one that cannot be written is done without.
+
+    Raises:
+        TextError: a stream has fewer than ``fewest`` tokens, or held-out documents stand in the training text.
+    """
+    digest = hashlib.sha256(
+        f"{content_hash(corpus)} {coder.digest} {coder.unknown} {coder.end} {tokens} {valid_tokens}".encode()
+    ).hexdigest()
+    key = hashlib.sha256(f"{digest} {VERSION} {sys.byteorder}".encode()).hexdigest()
+    path = cache / f"{key}.tokens" if cache is not None else None
+    streams = look_up(path, key, coder.vocabulary, say) if path is not None else None
+    if streams is None:
+        train, valid = documents(corpus)
+        streams = stream(train, coder, tokens), stream(valid, coder, valid_tokens)
+        if path is not None:
+            store(path, key, streams)
+    for use, found in zip(("train on", "validate with"), streams, strict=True):
+        if len(found.tokens) < max(2, fewest):
+            raise TextError(
+                f"{corpus.name}: {len(found.tokens):,} tokens to {use}, and {max(2, fewest):,} are the least; "
+                "give a longer text"
+            )
+    text = StreamText(corpus.name, *streams, coder.vocabulary, coder.unknown, coder.end, digest, corpus.source, [])
+    notes = [*shortfall(text.train, "train", tokens), *shortfall(text.valid, "validate", valid_tokens)]
+    return replace(text, notes=notes)
+
+
+def stream(texts: Iterable[str], coder: Coder, most: int) -> Stream:
+    """Return documents in their order as one stream of at most so many tokens; only those needed are encoded."""
+    found, starts = [coder.end], []
+    for text in texts:
+        if len(found) >= most:
+            break
+        numbers = coder.encode(text)
+        if numbers:
+            starts.append(len(found))
+            found += [*numbers, coder.end]
+    return Stream(torch.tensor(found[:most], dtype=torch.int64), torch.tensor(starts, dtype=torch.int64))
+
+
+def shortfall(found: Stream, use: str, asked: int) -> list[str]:
+    """Return in one line that there is less text than was asked for; nothing if there is enough."""
+    count = len(found.tokens)
+    if count >= asked:
+        return []
+    return [f"To {use} there are {count:,} tokens, fewer than the {asked:,} asked for: all are used."]
+
+
+def look_up(path: Path, key: str, vocabulary: int, say: Callable[[str], None]) -> tuple[Stream, Stream] | None:
+    """Return what is kept under a key, or nothing; ``say`` tells of what is damaged."""
+    try:
+        payload = disk.kept(path)
+        return None if payload is None else unpack(payload, key, vocabulary)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
+        say(f"warning: {path} could not be used ({error}); it is made again")
+        return None
+
+
+def store(path: Path, key: str, streams: tuple[Stream, Stream]) -> None:
+    """Keep streams; without a word if that is not possible, for nothing is lost but seconds of the next run."""
+    try:
+        disk.keep(path, pack(streams, key))
+    except OSError:
+        return
+
+
+def pack(streams: tuple[Stream, Stream], key: str) -> bytes:
+    """Return streams as bytes: the length of a head, the head in JSON, and whole numbers one after the other."""
+    parts = [part for found in streams for part in (found.tokens, found.starts)]
+    head: dict[str, Any] = {"key": key, "sizes": [len(part) for part in parts]}
+    numbers = torch.cat(parts).to(torch.int32)
+    told = json.dumps(head).encode("ascii")
+    told += b" " * (-len(told) % 8)  # the numbers begin where a machine can read them at once
+    room = bytearray(len(numbers) * numbers.element_size())
+    torch.frombuffer(room, dtype=torch.int32).copy_(numbers)  # Tensor.numpy() would need NumPy
+    return len(told).to_bytes(8, "little") + told + room
+
+
+def unpack(payload: bytes, key: str, vocabulary: int) -> tuple[Stream, Stream]:
+    """Return the streams of ``pack``.
+
+    Raises:
+        ValueError, KeyError, TypeError, RuntimeError: these are not the bytes of streams under this key.
+    """
+    start = 8 + int.from_bytes(payload[:8], "little")
+    head = json.loads(payload[8:start])
+    if head["key"] != key:
+        raise ValueError("it belongs to another text")
+    numbers = torch.frombuffer(bytearray(payload[start:]), dtype=torch.int32).long()
+    train, train_starts, valid, valid_starts = (part.clone() for part in torch.split(numbers, head["sizes"]))
+    for found, starts in ((train, train_starts), (valid, valid_starts)):
+        if not 0 <= int(found.min()) <= int(found.max()) < vocabulary:
+            raise ValueError("its numbers are not those of its tokenizer")
+        if len(starts) and not 0 < int(starts.min()) <= int(starts.max()) < len(found):
+            raise ValueError("its documents begin outside of it")
+    return Stream(train, train_starts), Stream(valid, valid_starts)

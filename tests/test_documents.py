@@ -1,0 +1,116 @@
+"""A corpus as documents: cut where articles begin, whole, and never held out and trained on at once."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.errors import TextError
+from llmlab.text.corpus import Corpus, load_corpus
+from llmlab.text.documents import LONG, documents, is_title, undone
+
+GIVEN = os.environ.get("LLMLAB_DATA", "")
+TEXT = "this is a line of some fifteen words or more so that it begins an article of ours"
+
+
+def article(title: str, *lines: str) -> list[str]:
+    """Return the lines of an article."""
+    return [f"= {title} =", f"{title} {TEXT}", "= = A part = =", *lines, f"{title} ends"]
+
+
+def test_a_text_of_articles_is_cut_at_its_titles() -> None:
+    """Smaller headings, formulas and tables that look like headings belong to the article around them."""
+    first = article("One", "Key : Pld", "= Played , W =", "= 7 / 2 ) <unk> the ( J =", "= Goals ; A =", "= and =", TEXT)
+    corpus = Corpus("x", [*first, *article("Two ( song )")], article("Three"))
+    train, valid = documents(corpus)
+    assert train == ["\n".join(first), "\n".join(article("Two ( song )"))]
+    assert valid == ["\n".join(article("Three"))]
+
+
+def test_what_may_be_the_rest_of_an_article_is_not_held_out() -> None:
+    """Where a file was split amid an article, what is held out begins with the next one."""
+    train, valid = documents(Corpus("x", article("One"), ["the rest of it", "= = Notes = =", *article("Two")]))
+    assert (train, valid) == (["\n".join(article("One"))], ["\n".join(article("Two"))])
+    assert documents(Corpus("x", article("One"), ["no title at all"]))[1] == ["no title at all"]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8))
+def test_articles_put_together_are_the_text(sizes: list[int]) -> None:
+    """No line is lost, doubled or moved, and there are as many documents as titles."""
+    lines = [line for number, size in enumerate(sizes) for line in article(f"No {number}", *["more"] * size)]
+    train, _ = documents(Corpus("x", lines, ["something else"]))
+    assert len(train) == len(sizes)
+    assert "\n".join(train).split("\n") == lines
+
+
+@given(st.lists(st.text("ab =", min_size=1, max_size=9), max_size=9), st.lists(st.text("cd", min_size=1), max_size=9))
+def test_of_any_other_text_each_line_is_a_document(train: list[str], valid: list[str]) -> None:
+    """Lines stay as they are and in their order."""
+    assert documents(Corpus("x", ["first", *train], ["other", *valid])) == (["first", *train], ["other", *valid])
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("= 2013 – 14 York City F.C. season =", True),
+        ("= New York State Route 164 =", True),
+        ("= A =", True),
+        ("= = A = =", False),
+        ("= A", False),
+        ("A =", False),
+        ("= =", False),
+        ("=  =", False),
+        ("=", False),
+        ("", False),
+        ("= Ties , L =", False),
+        ("= <unk> points , <unk> =", True),
+    ],
+)
+def test_a_title_has_one_equals_sign_on_each_side(line: str, expected: bool) -> None:
+    """Anything else is text or a smaller heading."""
+    assert is_title(line) == expected
+
+
+def test_the_joins_of_wikitext_are_undone() -> None:
+    """Hyphens, commas and points between words and in numbers; nothing else is touched."""
+    assert undone("17th @-@ place , 1 @,@ 000 @.@ 5 @-@ a") == "17th-place , 1,000.5-a"
+    assert undone("a @ b @-@") == "a @ b @-@"
+
+
+def words(count: int, first: int = 0) -> str:
+    """Return a document of so many words."""
+    return " ".join(f"w{number}" for number in range(first, first + count))
+
+
+def test_a_held_out_document_that_is_trained_on_is_refused() -> None:
+    """Told with how many there are, the first one's beginning, and a way out; blanks do not hide it."""
+    both = [words(LONG, 7), words(2 * LONG)]
+    corpus = Corpus("mine", [words(50, 9), *both], [words(60, 60), *(both[1].replace(" ", "  "), both[0])])
+    with pytest.raises(TextError, match=r"mine: 2 of 3 held-out .* begins 'w0 w1 w2 .*; take them out"):
+        documents(corpus)
+
+
+def test_short_documents_may_repeat_but_not_most_of_them() -> None:
+    """A greeting in both is no leak; a held-out text that is a copy of short lines is."""
+    train = [words(LONG - 1), words(3), *(words(9, first) for first in range(20, 30))]
+    documents(Corpus("x", train, [words(LONG - 1), words(3), words(8), words(7)]))
+    with pytest.raises(TextError, match="3 of 4 held-out"):
+        documents(Corpus("x", train, [words(LONG - 1), words(3), words(9, 20), words(7)]))
+    with pytest.raises(TextError, match="12 of 12 held-out"):
+        documents(Corpus("x", train, train))
+
+
+@pytest.mark.parametrize("name", ["synthetic", "dialect"])
+def test_the_built_in_language_is_held_apart(name: str) -> None:
+    """Every line is a document, and few repeat."""
+    corpus = load_corpus(name)
+    assert documents(corpus) == (corpus.train, corpus.valid)
+
+
+@pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")
+def test_wikitext_has_its_articles() -> None:
+    """600 articles and one reference that looks like one; 60 held out; none in both."""
+    train, valid = documents(load_corpus("wikitext-2", offline=True))
+    assert (len(train), len(valid)) == (601, 60)
+    assert train[0].startswith("= 2013 – 14 York City F.C. season =\nThe 2013")

@@ -1,0 +1,229 @@
+"""A corpus as two streams: every token in its place, cut exactly, scored right, and the same from the cache."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmlab.errors import TextError
+from llmlab.text import cache as disk
+from llmlab.text.corpus import Corpus, load_corpus
+from llmlab.text.grammar import Grammar
+from llmlab.text.pretrained import Pretrained, load_pretrained
+from llmlab.text.streams import Coder, StreamText, pack, stream_text, subword_coder, unpack, word_coder
+from llmlab.text.words import EOS, UNK, WordVocabulary
+from stand_in_model import WORDS, gpt_tokenizer, model_files, write_files
+
+GIVEN = os.environ.get("LLMLAB_DATA", "")
+CHANCE = random.Random(0)
+LINES = [" ".join(CHANCE.choices(WORDS, k=CHANCE.randint(1, 12))) for _ in range(40)]
+CORPUS = Corpus("words", LINES[:30], LINES[30:])
+VOCABULARY = WordVocabulary.of_lines(LINES[:20], 60)
+CODER = word_coder(VOCABULARY)
+small_lines = st.lists(st.lists(st.sampled_from("abcdefg"), max_size=6).map(" ".join), min_size=1, max_size=8)
+
+
+def streams(corpus: Corpus = CORPUS, coder: Coder = CODER, **options: Any) -> StreamText:
+    """Return streams of 90 and 40 tokens, unless options say something else."""
+    return stream_text(corpus, coder, **{"tokens": 90, "valid_tokens": 40, **options})
+
+
+def same(a: StreamText, b: StreamText) -> bool:
+    """Return whether two texts are equal in everything."""
+    pairs = [(a.train, b.train), (a.valid, b.valid)]
+    tensors = [(getattr(x, name), getattr(y, name)) for x, y in pairs for name in ("tokens", "starts")]
+    rest = (a.name, a.vocabulary, a.unknown, a.digest, a.notes) == (b.name, b.vocabulary, b.unknown, b.digest, b.notes)
+    return rest and all(torch.equal(x, y) and x.dtype == y.dtype == torch.int64 for x, y in tensors)
+
+
+def spec(lines: list[str], coder: Coder, most: int) -> tuple[list[int], list[int]]:
+    """Return a stream token by token, as the docstring says it."""
+    tokens, starts = [coder.end], []
+    for line in lines:
+        for place, token in enumerate(coder.encode(line)):
+            starts += [len(tokens)] if place == 0 else []
+            tokens.append(token)
+        tokens += [coder.end] if coder.encode(line) else []
+    return tokens[:most], [start for start in starts if start < most]
+
+
+@given(small_lines, st.integers(2, 60), st.integers(2, 60))
+def test_a_stream_is_its_documents_with_an_end_after_each(lines: list[str], most: int, fewer: int) -> None:
+    """Cut at exactly what is asked for, or all there is; a shorter one is the beginning of a longer one."""
+    coder = word_coder(WordVocabulary.of_lines(["a b c d"], 7))
+    corpus = Corpus("x", ["a", *lines], ["g g g"])
+    text = streams(corpus, coder, tokens=most)
+    tokens, starts = spec(corpus.train, coder, most)
+    assert (text.train.tokens.tolist(), text.train.starts.tolist()) == (tokens, starts)
+    other = streams(corpus, coder, tokens=fewer)
+    shared = min(len(tokens), len(other.train.tokens))
+    assert torch.equal(other.train.tokens[:shared], text.train.tokens[:shared])
+    assert torch.equal(other.valid.tokens, text.valid.tokens)
+    assert text.scored(text.train).tolist() == [token != UNK for token in tokens[1:]]
+
+
+def test_the_built_in_language_has_no_unknown_word() -> None:
+    """Its stream is whole words, and <eos> is a target like any other."""
+    coder = word_coder(Grammar.standard().vocabulary())
+    text = stream_text(load_corpus("synthetic"), coder, tokens=3_000, valid_tokens=1_000)
+    assert (len(text.train.tokens), len(text.valid.tokens)) == (3_000, 1_000)
+    assert text.scored(text.valid).all()
+    assert (text.unknown, text.end) == (UNK, EOS)
+    assert (text.train.tokens[text.train.starts - 1] == EOS).all()
+
+
+def test_a_text_that_is_too_short_says_so() -> None:
+    """Where there are fewer tokens than were asked for, a note has both numbers; otherwise there is none."""
+    assert streams().notes == []
+    found = streams(tokens=100_000)
+    (note,) = found.notes
+    assert note.startswith(f"To train there are {len(found.train.tokens):,} tokens, fewer than the 100,000")
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    """Return a stand-in for a BERT."""
+    return load_pretrained(write_files(tmp_path_factory.mktemp("model") / "bert", model_files()))
+
+
+@pytest.fixture(scope="module")
+def gpt(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    """Return a stand-in for GPT-2's tokenizer."""
+    folder = write_files(tmp_path_factory.mktemp("model") / "gpt", {"tokenizer.json": gpt_tokenizer().encode()})
+    return load_pretrained(folder, weights=False)
+
+
+def test_unknown_words_of_wikitext_are_one_token_and_do_not_count(bert: Pretrained, gpt: Pretrained) -> None:
+    """``<unk>`` is the tokenizer's own unknown token, not letters; in byte-level text it takes its blank along."""
+    for model in (bert, gpt):
+        coder = subword_coder(model)
+        plain, unknown = coder.encode("bale bali"), coder.encode("bale <unk> bali")
+        assert unknown.count(model.unknown) == 1  # type: ignore[arg-type]
+        assert [number for number in unknown if number != model.unknown] == plain
+        assert coder.encode("<unk>") == [model.unknown]
+    text = stream_text(Corpus("x", ["bale <unk> bali"], ["bale"]), subword_coder(bert), tokens=9, valid_tokens=9)
+    assert text.scored(text.train).tolist() == [True, False, True, True]
+
+
+def test_the_joins_are_undone_before_encoding(bert: Pretrained) -> None:
+    """A number is read as it was printed."""
+    coder = subword_coder(bert)
+    assert coder.encode("1 @,@ 2 @.@ 5") == coder.encode("1,2.5")
+
+
+def test_a_mark_in_a_text_ends_no_document(bert: Pretrained, gpt: Pretrained) -> None:
+    """Whoever writes a special token into a text writes letters."""
+    assert bert.end not in subword_coder(bert).encode("bale [SEP] bale")
+    assert gpt.end not in subword_coder(gpt).encode("bale <|endoftext|> bale")
+
+
+@given(st.text(max_size=60))
+def test_any_text_becomes_numbers_in_range(bert: Pretrained, gpt: Pretrained, text: str) -> None:
+    """No character leads out of the vocabulary or ends a document."""
+    for model in (bert, gpt):
+        numbers = subword_coder(model).encode(text)
+        assert all(0 <= number < model.vocabulary for number in numbers)
+        assert model is gpt or model.end not in numbers
+
+
+@pytest.mark.parametrize(
+    ("corpus", "options", "told"),
+    [
+        (Corpus("x", [""], ["a"]), {}, "1 tokens to train on, and 2 are the least"),
+        (Corpus("x", ["a"], [""]), {}, "1 tokens to validate with, and 2 are the least"),
+        (Corpus("x", [], ["a"]), {}, "train on"),
+        (Corpus("x", ["a b c"], ["b"]), {"fewest": 9}, "5 tokens to train on, and 9 are the least; give a longer text"),
+        (CORPUS, {"fewest": 50}, "40 tokens to validate with, and 50 are the least"),
+        (Corpus("x", ["a b " * 30], ["a b " * 30]), {}, "1 of 1 held-out documents stand in the training text too"),
+    ],
+)
+def test_a_text_that_is_too_short_or_overlaps_is_refused(corpus: Corpus, options: dict[str, int], told: str) -> None:
+    """Fewer tokens than a batch or than the input tokens, or what is held out is trained on: exit 3 in a line."""
+    with pytest.raises(TextError, match=told):
+        streams(corpus, **options)
+
+
+def test_the_cache_gives_the_same_text_and_every_condition_has_its_own(tmp_path: Path) -> None:
+    """The second time nothing is encoded; another corpus, cut, vocabulary or mark has another file and digest."""
+    first = streams(cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    stamp = path.stat().st_mtime_ns
+    never = Coder(lambda text: pytest.fail("encoded again"), CODER.vocabulary, CODER.unknown, CODER.end, CODER.digest)
+    assert same(streams(coder=never, cache=tmp_path, say=pytest.fail), first)
+    assert path.stat().st_mtime_ns == stamp
+    others = [streams(tokens=91, cache=tmp_path), streams(valid_tokens=39, cache=tmp_path)]
+    others += [streams(coder=word_coder(WordVocabulary.of_lines(LINES, 50)), cache=tmp_path)]
+    others += [streams(Corpus("words", LINES[:29], LINES[30:]), cache=tmp_path)]
+    others += [streams(coder=Coder(CODER.encode, 60, None, EOS, CODER.digest), cache=tmp_path)]
+    assert len(list(tmp_path.iterdir())) == len({first.digest, *(other.digest for other in others)}) == 6
+
+
+def test_a_damaged_cache_file_is_told_of_and_made_again(tmp_path: Path) -> None:
+    """Cut anywhere, any bit turned over, or another file: one warning, the right streams, a sound file."""
+    expected = streams(cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    good = path.read_bytes()
+    bad = [good[:length] for length in (0, 1, 14, 20, 47, 60, len(good) - 1)] + [good + b"\0", b"x" * 999]
+    for _ in range(30):
+        flipped = bytearray(good)
+        flipped[CHANCE.randrange(len(good))] ^= 1 << CHANCE.randrange(8)
+        bad.append(bytes(flipped))
+    for content in bad:
+        path.write_bytes(content)
+        told: list[str] = []
+        assert same(streams(cache=tmp_path, say=told.append), expected)
+        assert len(told) == 1
+        assert str(path) in told[0]
+        assert path.read_bytes() == good
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=60) | st.text('0123456789{}[]:",keysiz', max_size=40).map(lambda text: b"\2" + text.encode()))
+def test_a_payload_that_is_sealed_but_senseless_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, payload: bytes
+) -> None:
+    """Even under a right checksum, other bytes end in a warning and never in a crash."""
+    folder = tmp_path_factory.mktemp("cache")
+    expected = streams(cache=folder)
+    (path,) = folder.iterdir()
+    disk.keep(path, payload)
+    told: list[str] = []
+    assert same(streams(cache=folder, say=told.append), expected)
+    assert len(told) == 1
+
+
+def test_what_is_kept_is_checked_against_its_tokenizer() -> None:
+    """Numbers beyond the vocabulary, starts outside, or another key are refused."""
+    text = streams()
+    payload = pack((text.train, text.valid), "key")
+    unpack(payload, "key", 60)
+    for key, vocabulary in (("other", 60), ("key", 5)):
+        with pytest.raises(ValueError, match=r"another text|not those of its tokenizer"):
+            unpack(payload, key, vocabulary)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    """A folder that is a file: the text is the same."""
+    (tmp_path / "file").write_text("mine", "utf-8")
+    assert same(streams(cache=tmp_path / "file"), streams())
+
+
+@pytest.mark.skipif(
+    not GIVEN or not (Path(GIVEN) / "minilm-embeddings").is_dir() or not (Path(GIVEN) / "wikitext-2").is_dir(),
+    reason="LLMLAB_DATA lacks MiniLM or WikiText-2",
+)
+def test_wikitext_in_the_tokens_of_minilm(tmp_path: Path) -> None:
+    """250,000 tokens of 72 articles, 50,000 of 19 held out, and the same from the cache."""
+    model = load_pretrained(str(Path(GIVEN) / "minilm-embeddings"))
+    corpus = load_corpus("wikitext-2", offline=True)
+    for _ in range(2):
+        text = stream_text(corpus, subword_coder(model), tokens=250_000, valid_tokens=50_000, cache=tmp_path)
+        assert (len(text.train.tokens), len(text.valid.tokens)) == (250_000, 50_000)
+        assert (len(text.train.starts), len(text.valid.starts)) == (72, 19)
+        assert text.scored(text.train).float().mean() == pytest.approx(0.972, abs=0.001)
+        assert int(text.train.tokens.max()) < model.vocabulary
