@@ -1,0 +1,213 @@
+"""Chapters 5 and 6 at the seed's sizes: fixed contexts and training on them, against doing both token by token.
+
+Two blocks of 6 layers, 768 wide, and a head over 50,257 words tied to a frozen embedding; random numbers, as speed does
+not depend on them.  Four questions:
+
+- Stage 1: how much faster is ``fixed_contexts`` than the token-by-token pass, and how far is it from it?
+- Stage 2: how much faster are gradients of positions at once than autograd through the plain loop?
+- Do tokens per second depend on the length of the text?
+- How much memory does the frozen arm need at its peak, from contexts to updates and validation?
+
+All ways are timed in turns within this process; the peak is that of a process of its own.  Run it alone on the machine:
+``python benchmarks/fixed_contexts.py``, or with parts of it and sizes behind it (``--help``).  It exits with 1 if a bar
+is missed; the bar on bf16 is for processors that multiply it (AVX-512 BF16, AMX, ARM from v8.6).
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab.lm.training import fast_bf16
+from llmlab.model.context_token import BlockSize, initial, scores_by_token
+from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM
+from llmlab.model.fixed_contexts import FixedContexts, embedded, fixed_contexts, sequential
+from llmlab.model.language import Place
+from llmlab.train.epochs import Training
+from llmlab.train.judging import Judging
+from llmlab.train.recipe import Recipe
+
+PARTS = ("stage1", "stage2", "length", "memory")
+STAGE_1, FAR = 10.0, 1e-4
+STAGE_2 = {"fp32": 15.0, "bf16": 45.0}
+LENGTHS, EVEN = (20_000, 500_000), 0.10
+PEAK = 2.5e9
+PLAIN_TOKENS = 24
+"""Tokens of the plain loop that are timed in one turn."""
+
+Row = tuple[str, str, str, bool]
+"""What was measured, its value, its bar, and whether it is met."""
+
+
+class Bench:
+    """Blocks, an embedding and a text of some sizes."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.size = BlockSize(args.width, args.width, args.layers)
+        self.batch, self.turns = args.batch, args.turns
+        chance = torch.Generator().manual_seed(0)
+        self.frozen = initial(self.size.context_shapes(), 0)
+        self.frozen["embedding"] = torch.randn(args.vocabulary, args.width, generator=chance).mul_(0.14)  # as GPT-2's
+        self.ids = torch.randint(args.vocabulary, (args.tokens,), generator=chance)
+
+    def contexts(self, n: int, out: Tensor | None = None) -> FixedContexts:
+        """Return the contexts of the first n tokens, again and again the same if the text is shorter."""
+        read = embedded(self.frozen["embedding"], self.ids, self.size.inputs)
+        return fixed_contexts(self.size, self.frozen, lambda at: read(at % len(self.ids)), n, out=out)
+
+    def model(self, contexts: Tensor, precision: str, starts: tuple[int, ...] = (0,)) -> FixedContextLM:
+        """Return the frozen, tied model over the first tokens."""
+        ids = self.ids[: len(contexts)]
+        return FixedContextLM.initial(self.size, self.frozen, ids, contexts, 0, starts=starts, precision=precision)
+
+    def stage1(self) -> list[Row]:
+        """Time the plain pass and segments side by side in turns, and compare all that both computed."""
+        n, plain, fast = len(self.ids), list[float](), list[float]()
+        some = min(n, 2000)
+        read = embedded(self.frozen["embedding"], self.ids, self.size.inputs)
+        for _ in range(self.turns):
+            seconds, expected = timed(lambda: sequential(self.size, self.frozen, read, some))
+            plain.append(some / seconds)
+            found = self.contexts(n)
+            fast.append(n / found.seconds)
+        far = float((found.contexts[:some] - expected).abs().max())
+        ratio = median(fast) / median(plain)
+        return [
+            ("stage 1, plain pass", f"{median(plain):,.0f} tokens/s", "", True),
+            ("stage 1, side by side", f"{median(fast):,.0f} tokens/s", "", True),
+            ("  how many times faster", f"{ratio:.1f}", f">= {STAGE_1:.0f}", ratio >= STAGE_1),
+            ("  warm-up, tokens", f"{found.warm_up}", "", True),
+            (f"  largest error of {some:,} tokens", f"{far:.1e}", f"<= {FAR:.0e}", far <= FAR),
+            (f"  as measured by itself on {found.checked}", f"{found.max_error:.1e}", f"<= {FAR:.0e}", not found.plain),
+        ]
+
+    def stage2(self) -> list[Row]:
+        """Time gradients by the plain loop and by batches of positions in turns."""
+        contexts = self.contexts(max(self.batch + 1, PLAIN_TOKENS + 1)).contexts
+        models = {precision: self.model(contexts, precision) for precision in STAGE_2}
+        ways: dict[str, tuple[int, Callable[[], object]]] = {
+            "plain loop": (PLAIN_TOKENS, lambda: self.loop(models["fp32"]))
+        }
+        for precision, model in models.items():
+            rows = model.windows()[: self.batch]
+            ways[precision] = (
+                self.batch,
+                lambda model=model, rows=rows: model.gradients(  # type: ignore[misc]
+                    rows[:, :1], rows[:, 1:], count=len(rows), place=Place(0, 0)
+                ),
+            )
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for turn in range(self.turns + 1):
+            for name, (tokens, way) in ways.items():
+                seconds, _ = timed(way)
+                if turn:  # the first turn chooses kernels
+                    rates[name].append(tokens / seconds)
+        found = [("stage 2, plain loop, autograd", f"{median(rates['plain loop']):,.1f} tokens/s", "", True)]
+        for precision, bar in STAGE_2.items():
+            ratio = median(rates[precision]) / median(rates["plain loop"])
+            met = ratio >= bar or (precision == "bf16" and not fast_bf16())
+            found += [
+                (f"stage 2, {self.batch} at once, {precision}", f"{median(rates[precision]):,.0f} tokens/s", "", True),
+                ("  how many times faster", f"{ratio:.1f}", f">= {bar:.0f}", met),
+            ]
+        return found
+
+    def loop(self, model: FixedContextLM) -> list[Tensor]:
+        """Return the gradients of some tokens by autograd through the plain loop."""
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in model.parameters.items()}
+        scores = scores_by_token(self.size, self.frozen, leaves, self.ids[:PLAIN_TOKENS])
+        losses = [
+            F.cross_entropy(score, target) for score, target in zip(scores, self.ids[1 : PLAIN_TOKENS + 1], strict=True)
+        ]
+        return list(torch.autograd.grad(torch.stack(losses).mean(), list(leaves.values())))
+
+    def length(self) -> list[Row]:
+        """Time stage 1 over a short and a long text in turns, as often as makes both equally long."""
+        short, long = LENGTHS
+        rates: dict[int, list[float]] = {short: [], long: []}
+        room = torch.empty(long, self.size.context)
+        for _ in range(max(1, self.turns // 3)):
+            for n in (short, long, short):
+                rates[n].append(n / self.contexts(n, room[:n]).seconds)
+        first, last = (median(rates[n]) for n in LENGTHS)
+        even = abs(first / last - 1)
+        return [
+            (f"stage 1 over {short:,} tokens", f"{first:,.0f} tokens/s", "", True),
+            (f"stage 1 over {long:,} tokens", f"{last:,.0f} tokens/s", "", True),
+            ("  how far apart", f"{even:.0%}", f"<= {EVEN:.0%}", even <= EVEN),
+        ]
+
+    def memory(self) -> list[Row]:
+        """Run contexts of the whole text, two updates and a validation, and return this process's peak."""
+        n = len(self.ids)
+        contexts, cut = torch.empty(n, self.size.context), int(0.9 * n)
+        for part in (contexts[:cut], contexts[cut:]):
+            # a tenth of each has the same peak: contexts are written in place
+            self.contexts(len(part) // 10, part[: len(part) // 10])
+        contexts[len(contexts) // 10 :].zero_()
+        model = self.model(contexts, "bf16" if fast_bf16() else "fp32", (0, cut))
+        rows = model.windows(0)[: 2 * self.batch]
+        recipe = Recipe(1, self.batch, 1e-3, clip="1.0")
+        valid = model.windows(1)[:1024]
+        Training(model, rows, valid, recipe, judging=Judging(NOT_SCORED, NOT_SCORED, self.batch)).run()
+        # ru_maxrss counts KiB here, and bytes on macOS
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return [(f"peak memory, {n:,} tokens, frozen", f"{peak / 1e9:.2f} GB", f"<= {PEAK / 1e9} GB", peak <= PEAK)]
+
+
+def timed(way: Callable[[], object]) -> tuple[float, object]:
+    """Return how long something took, in seconds, and what it returned."""
+    start = time.perf_counter()
+    found = way()
+    return time.perf_counter() - start, found
+
+
+def arguments() -> argparse.Namespace:
+    """Read sizes and parts from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all if none is named")
+    for name, default in {
+        "width": 768,
+        "layers": 6,
+        "vocabulary": 50_257,
+        "tokens": 250_000,
+        "batch": 512,
+        "turns": 3,
+    }.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print what was measured, ratios and bars; return 1 if a bar is missed."""
+    parts, rows = args.parts or PARTS, list[Row]()
+    if parts == ["memory"]:
+        rows = Bench(args).memory()
+    else:
+        bench = Bench(args)
+        print(f"{bench.size.layers} + {bench.size.layers} layers, {args.width} wide, {torch.get_num_threads()} threads")
+        for part in parts:
+            if part == "memory":  # in a process of its own: a peak does not fall
+                sizes = [word for name in ("width", "layers", "vocabulary", "tokens", "batch")
+                         for word in (f"--{name}", str(getattr(args, name)))]  # fmt: skip
+                return max(report(rows), subprocess.run([sys.executable, __file__, "memory", *sizes]).returncode)
+            rows += getattr(bench, part)()
+    return report(rows)
+
+
+def report(rows: list[Row]) -> int:
+    """Print rows; return 1 if a bar is missed."""
+    for what, value, bar, met in rows:
+        print(f"{what:<42} {value:>16} {bar:>10} {'' if not bar else 'ok' if met else 'MISSED'}".rstrip(), flush=True)
+    return 0 if all(met for *_, met in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(arguments()))

@@ -1,0 +1,319 @@
+"""Stage 1: the context after every token of a long text, as the token-by-token pass gives it, at the rate of products.
+
+Token by token, each step multiplies one row by every matrix, and waits for memory.  But a ContextBlock forgets: what it
+held before matters less with every token it reads.  So the text is cut into segments that run side by side:
+
+1. every segment runs from an empty context, as if nothing came before it (the first one truly has nothing before it);
+2. each then starts again where its predecessor ended, and writes over its first contexts, until what it writes was
+   there already, to within a fifth of the tolerance.  The number of tokens that this takes is the warm-up.
+
+If a tenth of the text is not enough for that, the block does not forget, and the plain pass is made.  The distance to
+the plain pass is measured on the first tokens in every case, and the first seam lies among them.
+
+Roundings set a limit that no way of computing passes.  A narrow block of one layer forgets over hundreds of tokens and
+on the way stretches differences up to a thousandfold: two plain passes, one of whose inputs is changed in the last bit,
+are up to 5e-4 apart.  Six layers, 768 wide, forget within thirty tokens and stretch nothing.
+
+Covers the plain pass, the segments, and what was measured on the way.  Leaves out what the contexts are for.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab.model.context_token import EPS, BlockSize, context_outputs, normalised
+
+Inputs = Callable[[Tensor], Tensor]
+"""From positions in a text, (B,), to what is read there, (B, M d): normalised embeddings of the last M tokens."""
+
+SHORTEST = 128
+"""Tokens of the shortest segments; a text of less than two of them gets the plain pass."""
+
+ROWS_AT_ONCE = 2048
+"""Tokens' halves of the products are formed for about so many positions at a time."""
+
+JOINED_AT_ONCE = 2
+"""So many tokens of each segment, or an eighth of those before, are run again before it is asked what that changed."""
+
+LONGEST = 0.1
+"""Share of the text after which a warm-up is given up."""
+
+MARGIN = 0.2
+"""Contexts agree when they do to this share of the tolerance: later tokens may stretch what is left."""
+
+QUIET = 0.1
+"""They must have agreed for this share of the warm-up, as a block that forgets slowly stretches before it shrinks."""
+
+
+@dataclass(frozen=True, eq=False)
+class FixedContexts:
+    """The contexts of a text and how they were found.
+
+    ``contexts`` are (n, c), after each token.  ``seam_error`` is the largest difference that was left when a warm-up
+    was over, ``max_error`` the largest one to the plain pass over the first ``checked`` tokens.
+    """
+
+    contexts: Tensor
+    warm_up: int
+    seam_error: float
+    max_error: float
+    checked: int
+    segments: int
+    plain: bool
+    seconds: float
+
+
+def embedded(embedding: Tensor, ids: Tensor, inputs: int = 1, starts: tuple[int, ...] = (0,)) -> Inputs:
+    """Return what a ContextBlock reads: plain LayerNorms of the last M tokens' rows, zeros before a stream's start.
+
+    Args:
+        embedding: (V, d).
+        ids: (n,) token numbers, of one stream after the other.
+        inputs: M.
+        starts: where each stream starts.
+    """
+
+    def read(positions: Tensor) -> Tensor:
+        if inputs == 1:
+            return normalised(embedding[ids[positions]])
+        last, there = last_tokens(positions, inputs, starts)
+        return (normalised(embedding[ids[last]]) * there[..., None]).flatten(1)
+
+    return read
+
+
+def last_tokens(positions: Tensor, inputs: int, starts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return the positions of the last M tokens, oldest first, and whether each is there, (B, M) both."""
+    last = positions[:, None] - torch.arange(inputs - 1, -1, -1, device=positions.device)
+    begins = torch.tensor(starts, device=positions.device)
+    first = begins[torch.searchsorted(begins, positions.contiguous(), right=True) - 1]
+    there = last >= first[:, None]
+    return last.where(there, 0), there
+
+
+def sequential(
+    size: BlockSize,
+    parameters: dict[str, Tensor],
+    inputs: Inputs,
+    n: int,
+    start: Tensor | None = None,
+    *,
+    out: Tensor | None = None,
+    between: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Return the context after each of n tokens, (n, c), by the plain pass.
+
+    Args:
+        size: the sizes.
+        parameters: of the ContextBlock.
+        inputs: what is read.
+        n: number of tokens.
+        start: the context before the first, (c,); zeros if ``None``.
+        out: (n, c), to write to.
+        between: called now and then with the number of tokens that are done.
+    """
+    device = next(iter(parameters.values())).device
+    contexts = torch.empty(n, size.context, device=device) if out is None else out
+    context = torch.zeros(1, size.context, device=device) if start is None else start[None]
+    with torch.no_grad():
+        for positions in torch.split(torch.arange(n, device=device), ROWS_AT_ONCE):
+            for position, x in zip(positions.tolist(), inputs(positions), strict=True):
+                context = context_outputs(size, parameters, context, x[None])[-1]
+                contexts[position] = context[0]
+            if between and len(positions):
+                between(int(positions[-1]) + 1)
+    return contexts
+
+
+def fixed_contexts(
+    size: BlockSize,
+    parameters: dict[str, Tensor],
+    inputs: Inputs,
+    n: int,
+    *,
+    start: Tensor | None = None,
+    segments: int = 64,
+    tolerance: float = 1e-4,
+    check: int | None = None,
+    out: Tensor | None = None,
+    between: Callable[[int], None] | None = None,
+) -> FixedContexts:
+    """Return the context after each of n tokens, to a tolerance.
+
+    Args:
+        size: the sizes.
+        parameters: of the ContextBlock.
+        inputs: what is read.
+        n: number of tokens.
+        start: the context before the first, (c,); zeros if ``None``.
+        segments: at most so many run side by side.
+        tolerance: largest difference to the plain pass, of any number of any context.
+        check: how many of the first tokens are compared with the plain pass; ``None`` for one in 500, 32 at least,
+            and twice the warm-up behind the first seam.
+        out: (n, c), to write to.
+        between: called now and then with the number of tokens that are done; it begins again with the plain pass.
+    """
+    began = time.perf_counter()
+    device = next(iter(parameters.values())).device
+    contexts = torch.empty(n, size.context, device=device) if out is None else out
+    checked = min(n, max(32, n // 500) if check is None else check)
+    cut = Cut.of(n, min(segments, n // SHORTEST), checked)
+    with torch.no_grad():
+        start = torch.zeros(size.context, device=device) if start is None else start
+        if cut.segments > 1:
+            steps = _Steps(size, parameters, inputs, n, between)
+            steps.run(cut, start, contexts)
+            warm_up, seam_error = steps.join(cut, contexts, tolerance * MARGIN)
+            if seam_error <= tolerance * MARGIN:
+                if check is None:
+                    checked = min(n, max(checked, cut.first + 2 * warm_up))
+                expected = sequential(size, parameters, inputs, checked, start)
+                max_error = float((contexts[:checked] - expected).abs().max()) if checked else 0.0
+                if max_error <= tolerance:
+                    seconds = time.perf_counter() - began
+                    return FixedContexts(
+                        contexts, warm_up, seam_error, max_error, checked, cut.segments, False, seconds
+                    )
+        sequential(size, parameters, inputs, n, start, out=contexts, between=between)
+    return FixedContexts(contexts, 0, 0.0, 0.0, n, 1, True, time.perf_counter() - began)
+
+
+class Cut(NamedTuple):
+    """A text of n tokens in segments: a short one, then segments of equal length, the last cut off at n."""
+
+    n: int
+    segments: int
+    length: int
+    first: int
+
+    @classmethod
+    def of(cls, n: int, segments: int, checked: int) -> "Cut":
+        """Return a cut whose first seam lies in the middle of the tokens that will be checked."""
+        if segments < 2:
+            return cls(n, 1, max(n, 1), n)
+        first = min(max(1, checked // 2), n // segments)
+        length = -(-(n - first) // (segments - 1))
+        return cls(n, 1 + -(-(n - first) // length), length, first)
+
+    def seams(self, device: torch.device) -> Tensor:
+        """Return where every segment but the first starts, (segments - 1,)."""
+        return torch.arange(self.first, self.n, self.length, device=device)
+
+
+class _Steps:
+    """A ContextBlock that reads one token of every segment at each step.
+
+    Each matrix is in two parts: what it makes of the contexts, step by step, and of the tokens, for many positions at
+    once.
+    """
+
+    def __init__(
+        self,
+        size: BlockSize,
+        parameters: dict[str, Tensor],
+        inputs: Inputs,
+        n: int,
+        between: Callable[[int], None] | None,
+    ) -> None:
+        self.size, self.inputs, self.n, self.between = size, inputs, n, between
+        self.device = next(iter(parameters.values())).device
+        self.layers = [
+            _Layer.of(size, parameters, layer, width)
+            for layer, width in enumerate([size.context, *size.context_widths()[:-1]])
+        ]
+
+    def run(self, cut: Cut, start: Tensor, contexts: Tensor) -> None:
+        """Run every segment and write all contexts; the first one has a start, and ends with the others."""
+        seams, idle = cut.seams(self.device), cut.length - cut.first
+        context = self._advance(seams, range(idle), start.new_zeros(len(seams), self.size.context), contexts)
+        starts = torch.cat([seams[:1] - cut.length, seams])
+        self._advance(starts, range(idle, cut.length), torch.cat([start[None], context]), contexts)
+
+    def join(self, cut: Cut, contexts: Tensor, least: float) -> tuple[int, float]:
+        """Run each segment again from where its predecessor ended, until that changes next to nothing.
+
+        Where that takes more than the segment, its successor is written over too.
+
+        Returns:
+            The number of tokens that it took the slowest, and the largest change of any at its end.
+        """
+        starts, step, left = cut.seams(self.device), 0, 0.0
+        context, loud = contexts[starts - 1], torch.zeros_like(starts)  # when each last changed anything
+        while len(starts) and step < LONGEST * self.n:
+            steps = range(step, step + max(JOINED_AT_ONCE, step // 8))
+            positions = (starts[:, None] + torch.tensor(steps, device=self.device)).clamp(max=self.n - 1)
+            before = contexts[positions]
+            context = self._advance(starts, steps, context, contexts)
+            change, step = (contexts[positions] - before).abs().amax((1, 2)), steps.stop
+            loud = loud.where(change <= least, step)
+            agreed = step - loud >= QUIET * step
+            left = max(left, float(change.where(agreed, 0.0).max()))
+            on = ~agreed & (starts + step < self.n)
+            starts, context, loud = starts[on], context[on], loud[on]
+        return step, float("inf") if len(starts) else left
+
+    def _advance(self, starts: Tensor, steps: range, context: Tensor, contexts: Tensor) -> Tensor:
+        """Read the tokens at some steps from each start, write the contexts after them, and return the last, (rows, c).
+
+        Nothing is written beyond the text.
+        """
+        at_once = max(1, ROWS_AT_ONCE // len(starts))
+        for first in range(steps.start, steps.stop, at_once):
+            some = torch.arange(first, min(first + at_once, steps.stop), device=self.device)
+            positions = starts + some[:, None]  # (steps, rows)
+            x = self.inputs(positions.flatten().clamp(max=self.n - 1))
+            made = [layer.of_tokens(x, len(some)) for layer in self.layers]
+            found = []
+            for own in zip(*made, strict=True):
+                for layer, of_tokens in zip(self.layers, own, strict=True):
+                    context = layer(of_tokens, context)
+                found.append(context)
+            inside = positions < self.n
+            contexts[positions[inside]] = torch.stack(found)[inside]
+            if self.between:
+                self.between(min(self.n, len(starts) * (first + len(some))))
+        return context
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """One context layer with its matrix in two parts, (c, w) and (M d, w); the second is ``None`` if it reads none."""
+
+    context: Tensor
+    tokens: Tensor | None
+    bias: Tensor
+    projection: tuple[Tensor, Tensor] | None
+    norm: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, size: BlockSize, parameters: dict[str, Tensor], layer: int, width: int) -> "_Layer":
+        """Return a layer that reads a context of some width."""
+        name = f"context{layer}"
+        weight, projection = parameters[f"{name}.weight"].T, f"{name}.projection"
+        return cls(
+            weight[:width].contiguous(),
+            weight[width:] if size.reads_tokens(layer) else None,
+            parameters[f"{name}.bias"],
+            (parameters[f"{projection}.weight"], parameters[f"{projection}.bias"])
+            if f"{projection}.weight" in parameters
+            else None,
+            (parameters[f"{name}.norm.gain"], parameters[f"{name}.norm.bias"]),
+        )
+
+    def of_tokens(self, x: Tensor, steps: int) -> list[Tensor]:
+        """Return what this layer's product makes of the tokens at each step, (rows, w) each, bias included."""
+        if self.tokens is None:
+            return [self.bias] * steps
+        made = torch.addmm(self.bias, x, self.tokens)
+        return list(made.view(steps, -1, len(self.bias)).unbind())
+
+    def __call__(self, of_tokens: Tensor, context: Tensor) -> Tensor:
+        """Return the layer's output, (rows, w)."""
+        change = torch.addmm(of_tokens, context, self.context).relu_()
+        kept = context if self.projection is None else F.linear(context, *self.projection)
+        return F.layer_norm(change.add_(kept), self.bias.shape, *self.norm, EPS)

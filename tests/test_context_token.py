@@ -1,0 +1,211 @@
+"""ContextBlock and TokenBlock: the seed's counts, the equations written out, and what may not depend on what."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from llmlab.model.context_token import (
+    EPS,
+    BlockSize,
+    context_outputs,
+    initial,
+    normalised,
+    rounded,
+    scores_by_token,
+    token_output,
+)
+from llmlab.model.context_token import given as given_to
+
+SEED = BlockSize()
+
+
+@st.composite
+def sizes(draw: st.DrawFn) -> BlockSize:
+    """Draw any kind of block, small."""
+    return BlockSize(
+        embedding=draw(st.integers(2, 6)),
+        context=draw(st.integers(2, 6)),
+        layers=draw(st.integers(1, 4)),
+        inputs=draw(st.integers(1, 3)),
+        token_in=draw(st.sampled_from(["every", "first"])),
+        widths=draw(st.sampled_from(["constant", "decreasing"])),
+        layerwise=draw(st.booleans()),
+    )
+
+
+def stirred(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+    """Return parameters, LayerNorms too, that are nowhere near their start."""
+    chance = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(shape, generator=chance).mul_(0.5).add_(float(name.endswith("gain")))
+        for name, shape in shapes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "context", "token"),
+    [
+        (SEED, 7_091_712, 7_091_712),
+        (replace(SEED, layers=3), 3_545_856, 3_545_856),
+        (replace(SEED, layerwise=False), 7_091_712, 7_091_712),
+        (replace(SEED, token_in="first", widths="decreasing"), 15_394_304, 8_566_272),  # noqa: S106 - a place
+        # of 6 layers, 5 lose 768 columns
+        (replace(SEED, token_in="first"), 7_091_712 - 5 * 768 * 768, 7_091_712),  # noqa: S106 - a place
+        # layers 2 to 6 of the decreasing block get 768 more columns each
+        (replace(SEED, widths="decreasing"), 15_394_304 + 768 * (1280 + 1152 + 1024 + 896 + 768), 8_566_272),
+        # the second token: 768 more columns in every context layer, and in the first token layer
+        (replace(SEED, inputs=2), 7_091_712 + 6 * 768 * 768, 7_091_712 + 768 * 768),
+    ],
+)
+def test_counts(size: BlockSize, context: int, token: int):
+    """The numbers of parameters are the seed's, and those that follow from it."""
+    assert (size.context_parameters(), size.token_parameters()) == (context, token)
+
+
+def test_the_seeds_whole_models():
+    """Embedding, its LayerNorm, both blocks, and a head of its own: what the seed documents quote."""
+    embedding, norm, head = 50_257 * 768, 2 * 768, 50_257 * 769
+    tied = embedding + norm + SEED.context_parameters() + SEED.token_parameters()
+    assert (tied, tied + head) == (52_782_336, 91_429_969)
+    assert norm + SEED.token_parameters() == 7_093_248
+    three = replace(SEED, layers=3)
+    assert tied - SEED.context_parameters() - SEED.token_parameters() + 2 * three.context_parameters() + head == (
+        84_338_257
+    )
+
+
+@given(size=sizes(), seed=st.integers(0, 2**32))
+def test_widths_end_where_they_must(size: BlockSize, seed: int):
+    """The last context is as wide as the context, the last y as the embedding, and nothing grows on the way down."""
+    contexts, tokens = size.context_widths(), size.token_widths()
+    assert (contexts[-1], tokens[-1]) == (size.context, size.embedding)
+    assert contexts == sorted(contexts, reverse=True)
+    assert tokens == sorted(tokens, reverse=True)
+    assert len(contexts) == len(tokens) == len(size.given_widths()) == size.layers
+    parameters = initial(size.context_shapes() | size.token_shapes(), seed)
+    assert sum(map(Tensor.numel, parameters.values())) == size.context_parameters() + size.token_parameters()
+
+
+def by_hand(vector: list[float], gain: list[float], bias: list[float]) -> list[float]:
+    """Return a LayerNorm of one vector."""
+    mean = math.fsum(vector) / len(vector)
+    variance = math.fsum((number - mean) ** 2 for number in vector) / len(vector)
+    return [(n - mean) / math.sqrt(variance + EPS) * g + b for n, g, b in zip(vector, gain, bias, strict=True)]
+
+
+def linear(parameters: dict[str, Tensor], name: str, vector: list[float]) -> list[float]:
+    """Return a matrix times one vector, and the bias."""
+    rows = zip(parameters[f"{name}weight"].tolist(), parameters[f"{name}bias"].tolist(), strict=True)
+    return [math.fsum(w * v for w, v in zip(row, vector, strict=True)) + bias for row, bias in rows]
+
+
+def layer(parameters: dict[str, Tensor], name: str, read: list[float], residual: list[float]) -> list[float]:
+    """Return one layer of either block, number by number."""
+    if f"{name}.projection.weight" in parameters:
+        residual = linear(parameters, f"{name}.projection.", residual)
+    change = (max(0.0, number) for number in linear(parameters, f"{name}.", read))
+    norm = [parameters[f"{name}.norm.{part}"].tolist() for part in ("gain", "bias")]
+    return by_hand([r + c for r, c in zip(residual, change, strict=True)], *norm)
+
+
+@given(size=sizes(), seed=st.integers(0, 2**32))
+def test_the_blocks_are_their_equations(size: BlockSize, seed: int):
+    """Every layer of both blocks, for one row, is what plain arithmetic on lists makes of the equations."""
+    parameters = stirred(size.context_shapes() | size.token_shapes(), seed)
+    chance = torch.Generator().manual_seed(seed)
+    context, x = (torch.randn(3, width, generator=chance) for width in (size.context, size.read))
+    outputs = context_outputs(size, parameters, context, x)
+    y = token_output(size, parameters, given_to(size, outputs), x)
+
+    row, tokens = context[1].tolist(), x[1].tolist()
+    expected: list[list[float]] = []
+    for number in range(size.layers):
+        reads = row + (tokens if number == 0 or size.token_in == "every" else [])  # noqa: S105 - a place
+        row = layer(parameters, f"context{number}", reads, row)
+        expected.append(row)
+    for ours, theirs in zip(outputs, expected, strict=True):
+        assert ours[1].tolist() == pytest.approx(theirs, abs=1e-3)
+    row = tokens
+    for number in range(size.layers):
+        residual = row[-size.embedding :] if size.widths == "constant" else row
+        seen = outputs[number if size.layerwise else -1][1].tolist()
+        row = layer(parameters, f"token{number}", seen + row, residual)
+    assert y[1].tolist() == pytest.approx(row, abs=1e-3)
+
+
+@given(size=sizes(), seed=st.integers(0, 2**32), layers=st.integers(0, 4))
+def test_the_first_layers_alone(size: BlockSize, seed: int, layers: int):
+    """To run only some layers changes nothing in them."""
+    parameters = initial(size.context_shapes(), seed)
+    context, x = torch.ones(2, size.context), torch.ones(2, size.read)
+    some = context_outputs(size, parameters, context, x, layers=layers)
+    whole = context_outputs(size, parameters, context, x)
+    assert len(some) == min(layers, size.layers)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(some, whole, strict=False))
+
+
+def test_rounded_beforehand_or_on_the_way():
+    """Parameters cast once give what those cast in each product give, to the bit; LayerNorms and sums stay fp32."""
+    size = BlockSize(8, 8, 2, widths="decreasing")
+    parameters = initial(size.context_shapes() | size.token_shapes(), 0)
+    context, x = torch.randn(5, 8), torch.randn(5, 8)
+    cast = rounded(parameters, torch.bfloat16)
+    ours = context_outputs(size, cast, context, x, torch.bfloat16)
+    theirs = context_outputs(size, parameters, context, x, torch.bfloat16)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert {output.dtype for output in ours} == {torch.float32}
+    exact = context_outputs(size, parameters, context, x)
+    assert torch.allclose(ours[-1], exact[-1], atol=0.1)
+    assert not torch.equal(ours[-1], exact[-1])
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_start_depends_on_names_not_on_neighbours(seed: int):
+    """A parameter starts alike whatever else is drawn; two layers never start alike."""
+    two, three = BlockSize(4, 4, 2), BlockSize(4, 4, 3)
+    small, large = initial(two.context_shapes(), seed), initial(three.context_shapes() | three.token_shapes(), seed)
+    assert all(torch.equal(tensor, large[name]) for name, tensor in small.items())
+    assert not torch.equal(large["context0.weight"], large["context1.weight"])
+    assert not torch.equal(large["context0.weight"], large["token0.weight"])
+
+
+def test_the_start_is_the_seeds():
+    """Weights spread by 0.1, biases by 0.01, LayerNorms change nothing."""
+    parameters = initial(BlockSize(64, 64, 2, token_in="first", widths="decreasing").context_shapes(), 0)  # noqa: S106
+    for name, tensor in parameters.items():
+        if "norm" in name:
+            assert torch.equal(tensor, torch.full_like(tensor, float(name.endswith("gain"))))
+        else:
+            assert float(tensor.std()) == pytest.approx(0.1 if tensor.dim() == 2 else 0.01, rel=0.2)
+
+
+@given(size=sizes(), when=st.sampled_from(["after", "before"]), data=st.data())
+def test_no_score_knows_a_later_token(size: BlockSize, when: str, data: st.DataObject):
+    """Another token at a position changes the scores from there on, and none before."""
+    frozen = initial(size.context_shapes(), 1) | {"embedding": torch.randn(7, size.embedding)}
+    norm = {"norm.gain": torch.ones(size.embedding), "norm.bias": torch.zeros(size.embedding)}
+    parameters = initial(size.token_shapes(), 1) | norm
+    ids = torch.tensor(data.draw(st.lists(st.integers(0, 6), min_size=2, max_size=8)))
+    at = data.draw(st.integers(0, len(ids) - 1))
+    other = ids.clone()
+    other[at] = (other[at] + 1) % 7
+    ours, theirs = (list(scores_by_token(size, frozen, parameters, read, when=when)) for read in (ids, other))
+    assert all(torch.equal(a, b) for a, b in zip(ours[:at], theirs[:at], strict=True))
+
+
+def test_before_or_after_its_token():
+    """Before, two texts that differ in one token only differ in what that token says of itself, not in its context."""
+    size = BlockSize(8, 8, 2)
+    frozen = initial(size.context_shapes(), 0) | {"embedding": torch.randn(5, 8)}
+    norm = {"norm.gain": torch.ones(8), "norm.bias": torch.zeros(8)}
+    parameters = initial(size.token_shapes(), 0) | norm
+    ids = torch.tensor([1, 2, 3])
+    first = next(scores_by_token(size, frozen, parameters, ids, when="before"))
+    y = token_output(size, parameters, [torch.zeros(1, 8)] * 2, normalised(frozen["embedding"][[1]]))
+    assert torch.allclose(first, (y @ frozen["embedding"].T)[0], atol=1e-5)
+    assert not torch.allclose(first, next(scores_by_token(size, frozen, parameters, ids)), atol=1e-3)

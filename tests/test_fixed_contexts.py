@@ -1,0 +1,228 @@
+"""Stage 1 against the plain pass: segments side by side give the same contexts, and say how far they are from them."""
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from llmlab.model import fixed_contexts as stage
+from llmlab.model.context_token import BlockSize, context_outputs, initial
+from llmlab.model.fixed_contexts import Cut, embedded, fixed_contexts, last_tokens, sequential
+
+VOCABULARY = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A block, a text, and the context before it."""
+
+    size: BlockSize
+    parameters: dict[str, Tensor]
+    embedding: Tensor
+    ids: Tensor
+    start: Tensor | None
+
+    @property
+    def inputs(self) -> stage.Inputs:
+        """What the block reads."""
+        return embedded(self.embedding, self.ids, self.size.inputs)
+
+    def plain(self, ids: Tensor | None = None) -> Tensor:
+        """Return the contexts by a loop with nothing in it but the equation."""
+        ids = self.ids if ids is None else ids
+        context = torch.zeros(1, self.size.context) if self.start is None else self.start[None]
+        found = []
+        for at in range(len(ids)):
+            last = [self.embedding[ids[i]] if i >= 0 else None for i in range(at - self.size.inputs + 1, at + 1)]
+            rows = [
+                torch.zeros(self.size.embedding)
+                if row is None
+                else (row - row.mean()) / (row.var(unbiased=False) + 1e-5) ** 0.5
+                for row in last
+            ]
+            context = context_outputs(self.size, self.parameters, context, torch.cat(rows)[None])[-1]
+            found.append(context[0])
+        return torch.stack(found)
+
+
+def case(size: BlockSize, seed: int, n: int, *, start: bool = False, strength: float = 1.0) -> Case:
+    """Return a case by a seed; a block whose weights are a few times stronger than at the start does not forget."""
+    chance = torch.Generator().manual_seed(seed)
+    parameters = initial(size.context_shapes(), seed)
+    for name, tensor in parameters.items():
+        if "norm" not in name:
+            tensor.mul_(strength)
+    return Case(
+        size,
+        parameters,
+        torch.randn(VOCABULARY, size.embedding, generator=chance),
+        torch.randint(VOCABULARY, (n,), generator=chance),
+        torch.randn(size.context, generator=chance) if start else None,
+    )
+
+
+@st.composite
+def sizes(draw: st.DrawFn) -> BlockSize:
+    """Draw blocks that forget: the narrower ones over a few hundred tokens."""
+    return BlockSize(
+        embedding=draw(st.integers(8, 24)),
+        context=draw(st.integers(8, 24)),
+        layers=draw(st.integers(2, 4)),
+        inputs=draw(st.integers(1, 2)),
+        token_in=draw(st.sampled_from(["every", "first"])),
+        widths=draw(st.sampled_from(["constant", "decreasing"])),
+    )
+
+
+@given(size=sizes(), seed=st.integers(0, 2**32), n=st.integers(0, 40), start=st.booleans())
+def test_the_plain_pass_is_the_plain_loop(size: BlockSize, seed: int, n: int, start: bool):
+    """Rows of the embedding, their LayerNorm and the block, one token after the other."""
+    drawn = case(size, seed, n + 1, start=start)
+    ours = sequential(drawn.size, drawn.parameters, drawn.inputs, n, drawn.start)
+    assert torch.allclose(ours, drawn.plain()[:n], atol=1e-2)
+    assert torch.allclose(ours[:5], drawn.plain()[:n][:5], atol=1e-4)
+
+
+@settings(max_examples=20)
+@given(
+    size=sizes(),
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 900),
+    start=st.booleans(),
+    segments=st.integers(1, 10),
+)
+def test_segments_give_the_plain_pass(size: BlockSize, seed: int, n: int, start: bool, segments: int):
+    """Whatever the block, the text's length and the number of segments; and what is said of the error is true.
+
+    Narrow blocks stretch roundings a thousandfold and more.  So the limit is the tolerance, or 30 times what the plain
+    pass itself does when its inputs move in their last bit.
+    """
+    drawn = case(size, seed, n, start=start)
+
+    def plain(chance: int | None = None) -> Tensor:
+        noise = torch.Generator().manual_seed(chance or 0)
+
+        def moved(positions: Tensor) -> Tensor:
+            x = drawn.inputs(positions)
+            return x if chance is None else x * (1 + 2.0**-24 * torch.randn(x.shape, generator=noise))
+
+        return sequential(size, drawn.parameters, moved, n, drawn.start)
+
+    found = fixed_contexts(size, drawn.parameters, drawn.inputs, n, start=drawn.start, segments=segments)
+    expected = plain()
+    distance = (found.contexts - expected).abs().amax(1)
+    assert float(distance.max()) <= 1e-4 or float(distance.max()) <= max(
+        30 * float((plain(chance) - expected).abs().max()) for chance in range(4)
+    )
+    assert found.max_error == float(distance[: found.checked].max()) <= 1e-4
+    if found.plain:
+        assert (found.warm_up, found.segments, found.checked, found.max_error) == (0, 1, n, 0.0)
+    else:
+        assert found.seam_error <= 1e-4 * stage.MARGIN
+
+
+@pytest.mark.parametrize("layers", [4, 6])
+def test_a_wide_block_is_exact_to_the_tolerance(layers: int):
+    """A block 128 wide forgets soon: every context of a long text is within 1e-4 of the plain pass, seams included."""
+    wide = case(BlockSize(128, 128, layers), layers, 4000)
+    found = fixed_contexts(wide.size, wide.parameters, wide.inputs, 4000)
+    assert not found.plain
+    assert found.segments > 30
+    assert found.warm_up < 200
+    plain = sequential(wide.size, wide.parameters, wide.inputs, 4000)
+    assert float((found.contexts - plain).abs().max()) <= 1e-4
+
+
+def test_a_seam_lies_among_what_is_checked():
+    """A warm-up that is given up too soon is found out by the comparison with the plain pass, and that pass is made."""
+    narrow = case(BlockSize(12, 12, 1), 0, 3000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "MARGIN", 1e9)  # whatever is left at a seam will do
+        loose = fixed_contexts(narrow.size, narrow.parameters, narrow.inputs, 3000)
+        blind = fixed_contexts(narrow.size, narrow.parameters, narrow.inputs, 3000, check=0)
+    assert loose.plain
+    assert not blind.plain
+    assert float((blind.contexts - loose.contexts).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_a_block_that_does_not_forget_gets_the_plain_pass(start: bool):
+    """Its contexts are those of the plain pass to the bit, and that is said."""
+    wild = case(BlockSize(24, 24, 1), 1, 1500, start=start, strength=20.0)
+    for name in wild.parameters:
+        if name.endswith("norm.gain"):
+            wild.parameters[name].mul_(4)
+    found = fixed_contexts(wild.size, wild.parameters, wild.inputs, 1500, start=wild.start)
+    assert found.plain
+    assert torch.equal(found.contexts, sequential(wild.size, wild.parameters, wild.inputs, 1500, wild.start))
+
+
+def test_numbers_that_are_none_reach_the_plain_pass():
+    """A block with a NaN is not called forgetful."""
+    broken = case(BlockSize(8, 8, 2), 0, 1000)
+    broken.parameters["context1.weight"][0, 0] = torch.nan
+    found = fixed_contexts(broken.size, broken.parameters, broken.inputs, 1000)
+    assert found.plain
+    assert found.contexts.isnan().all()
+
+
+def test_contexts_are_written_where_they_are_wanted():
+    """``out`` is filled, and is what is returned."""
+    wide = case(BlockSize(64, 64, 4), 0, 2000)
+    room = torch.full((2500, 64), 7.0)
+    found = fixed_contexts(wide.size, wide.parameters, wide.inputs, 2000, out=room[:2000])
+    assert found.contexts.data_ptr() == room.data_ptr()
+    assert torch.equal(found.contexts, fixed_contexts(wide.size, wide.parameters, wide.inputs, 2000).contexts)
+    assert bool((room[2000:] == 7.0).all())
+
+
+def test_parameters_that_learn_are_only_read():
+    """No history is kept of parameters that ask for gradients."""
+    wide = case(BlockSize(64, 64, 2), 0, 600)
+    for tensor in wide.parameters.values():
+        tensor.requires_grad_()
+    assert not fixed_contexts(wide.size, wide.parameters, wide.inputs, 600).contexts.requires_grad
+
+
+@given(n=st.integers(0, 5000), segments=st.integers(0, 80), checked=st.integers(0, 200))
+def test_a_cut_covers_the_text_once(n: int, segments: int, checked: int):
+    """Segments are as many as is said, none is empty, and there is nothing between them."""
+    cut = Cut.of(n, min(segments, n // 128), checked)
+    seams = [0, *cut.seams(torch.device("cpu")).tolist(), n]
+    assert len(seams) == cut.segments + 1
+    assert all(first < last for first, last in itertools.pairwise(seams)) or n == 0
+    assert all(last - first <= cut.length for first, last in itertools.pairwise(seams))
+    if cut.segments > 1:
+        assert cut.first <= max(1, checked // 2)
+        assert cut.length > cut.first or cut.length == n // segments
+
+
+@given(inputs=st.integers(1, 4), cut=st.integers(1, 9))
+def test_the_last_tokens_of_each_stream(inputs: int, cut: int):
+    """Nothing is read across the start of a stream."""
+    positions = torch.arange(10)
+    last, there = last_tokens(positions, inputs, (0, cut))
+    for position in range(10):
+        start = cut if position >= cut else 0
+        wanted = [p if p >= start else None for p in range(position - inputs + 1, position + 1)]
+        found = [p if real else None for p, real in zip(last[position].tolist(), there[position].tolist(), strict=True)]
+        assert found == wanted
+
+
+@pytest.mark.parametrize("strength", [1.0, 20.0])
+def test_a_watcher_hears_how_far_it_is_and_may_stop_it(strength: float):
+    """Numbers of tokens within the text, up to its end; what it raises ends the work."""
+    wide, heard = case(BlockSize(24, 24, 3), 0, 5000, strength=strength), list[int]()
+    found = fixed_contexts(wide.size, wide.parameters, wide.inputs, 5000, between=heard.append)
+    assert max(heard) == 5000 or not found.plain
+    assert all(0 < done <= 5000 for done in heard)
+
+    def enough(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fixed_contexts(wide.size, wide.parameters, wide.inputs, 5000, between=enough)
