@@ -11,7 +11,7 @@ so one ``Level`` serves them all.  Leaves out where windows come from: ``text.wo
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
@@ -190,6 +190,46 @@ def references(
         "bigram": scored("bigram", [one, two], valid_windows),
         "kneser_ney_3": scored("Kneser-Ney, order 3", three, valid_windows),
     }
+
+
+def stream_references(
+    train: Tensor, train_starts: Tensor, valid: Tensor, size: int, unknown: int | None = None
+) -> dict[str, Reference]:
+    """Return what the baselines reach on one long row of tokens, each target seen with all that stands before it.
+
+    Args:
+        train: (n,) token numbers; each document ends with a mark, and so does what stands before the first one.
+        train_starts: where each document's first token stands.
+        valid: (m,) likewise; all tokens but the first are targets.
+        size: V.
+        unknown: the token that is never scored, though it is seen as context.
+    """
+    cuts = [*train_starts.tolist(), len(train)]
+    documents = [train[first - 1 : last].tolist() for first, last in pairwise(cuts)]
+    inputs, targets = train[:-1], train[1:]
+    scored = targets != unknown if unknown is not None else torch.ones_like(targets, dtype=torch.bool)
+    one = unigram(targets[scored], size)
+    two = bigram(inputs[scored], targets[scored], size)
+    asked = valid[1:] != unknown if unknown is not None else torch.ones_like(valid[1:], dtype=torch.bool)
+    before, right = valid[:-1], valid[1:][asked]
+    pairs = torch.cat([valid[:1], valid[:-2]]) * size + before  # two tokens back; before the first there is none
+    three = kneser_ney(documents, size)
+    return {
+        "majority": _reference("always the most frequent", None, torch.bincount(targets[scored]).argmax() == right),
+        "unigram": _counted("unigram", one, torch.zeros_like(right), right),
+        "bigram": _counted("bigram", two, before[asked], right),
+        "kneser_ney_3": _counted("Kneser-Ney, order 3", three[-1], pairs[asked], right),
+    }
+
+
+def _counted(name: str, level: Level, context: Tensor, targets: Tensor) -> Reference:
+    return _reference(name, -level.probability(context, targets).log(), level.best(context) == targets)
+
+
+def _reference(name: str, losses: Tensor | None, right: Tensor) -> Reference:
+    loss = math.inf if losses is None else float(losses.mean())
+    accuracy = float(right.double().mean())
+    return Reference(name, loss, math.exp(loss), accuracy, accuracy)
 
 
 def majority(token: Tensor, windows: Tensor) -> Reference:

@@ -1,0 +1,206 @@
+"""How many parameters every model of the study has, trained and frozen apart.
+
+Counted from the shapes that the models themselves declare, under the settings with which the chapters build them; no
+model is built but the tiny one.  Leaves out the memory that they take.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmlab.lm.peers import sized
+from llmlab.lm.training import peer_size_of, size_of
+from llmlab.model.context_token import BlockSize
+from llmlab.model.gru import GRUSize
+from llmlab.model.new_llm import Size
+from llmlab.model.tiny_gpt2 import GPT2Size
+from llmlab.model.toy import TinyModel
+from llmlab.report.result import Column, Table
+from llmlab.settings import BaselineSettings, LayersSettings, Phase1Settings, Phase12Settings, TwoStageSettings
+from llmlab.text.grammar import Grammar
+from llmlab.text.vocabulary import Vocabulary
+from llmlab.tiny.training import TRAINED
+
+GPT2_VOCABULARY = 50_257
+MINILM_VOCABULARY, MINILM_WIDTH = 30_522, 384
+
+CAPTIONS = {
+    "1 and 2": "For the text hello. Trained is what the optimiser may change.",
+    "3 and 4": "The pocket models know the words of the synthetic language, the others 1,000 words. The peers are "
+    "sized like New-LLM. A residual stack has the same parameters as a plain one.",
+    "5 and 6": "Trained in phase 2, the training on fixed contexts; phase 1 trains the context block and nothing else. "
+    "A tied head is the embedding again. The seed's log leaves the LayerNorm on the embedding, 1,536, out of what it "
+    "trained untied: 45,739,345, and 42,193,489 with 3 + 3 layers. --json has the parts of every model.",
+}
+"""What is to be known of the counts, by chapters."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The parameters of one model by part, and the parts that stay as they are."""
+
+    chapters: str
+    name: str
+    parts: dict[str, int]
+    frozen: frozenset[str] = frozenset()
+
+    @property
+    def total(self) -> int:
+        """All parameters."""
+        return sum(self.parts.values())
+
+    @property
+    def trainable(self) -> int:
+        """Those that are trained."""
+        return sum(count for part, count in self.parts.items() if part not in self.frozen)
+
+
+def models() -> list[Counted]:
+    """Return every model of the study, in the order of the chapters."""
+    return [*_tiny(), *_recurrent(), *_on_fixed_contexts()]
+
+
+def document(counted: list[Counted]) -> dict[str, Any]:
+    """Return the counts as strict JSON values."""
+    return {
+        "schema": "llmlab.params/1",
+        "models": [
+            {
+                "name": each.name,
+                "chapters": each.chapters,
+                "total": each.total,
+                "trainable": each.trainable,
+                "frozen": each.total - each.trainable,
+                "parts": each.parts,
+                "frozen_parts": sorted(each.frozen),
+            }
+            for each in counted
+        ],
+    }
+
+
+def tables(counted: list[Counted]) -> list[Table]:
+    """Return the counts as tables, one for every two chapters."""
+    columns = [Column("model", "text"), *(Column(name, "integer") for name in ("total", "trained", "frozen"))]
+    return [
+        Table(
+            f"chapters {chapters}",
+            f"Parameters, chapters {chapters}",
+            columns,
+            [
+                [each.name, each.total, each.trainable, each.total - each.trainable]
+                for each in counted
+                if each.chapters == chapters
+            ],
+            caption,
+        )
+        for chapters, caption in CAPTIONS.items()
+    ]
+
+
+def _tiny() -> Iterator[Counted]:
+    """Count the models of chapters 1 and 2."""
+    for settings, freezes in ((Phase1Settings(), ("embedding",)), (Phase12Settings(), tuple(TRAINED))):
+        model = TinyModel.initial(len(Vocabulary.of(settings.text)), settings.dim, [0])
+        parts = {name: parameter.numel() for name, parameter in model.parameters().items()}
+        for freeze in freezes:
+            name = f"tiny, d = {settings.dim}, frozen: {freeze}"
+            yield Counted("1 and 2", name, parts, frozenset(parts) - TRAINED[freeze])
+
+
+def _recurrent() -> Iterator[Counted]:
+    """Count New-LLM, its depths, its longer context, and its peers: chapters 3 and 4."""
+    chapters, words = "3 and 4", len(Grammar.standard().vocabulary())
+
+    def of(settings: BaselineSettings) -> tuple[BaselineSettings, int]:
+        return settings, words if settings.data == "synthetic" else settings.vocabulary
+
+    for preset in ("seed", "advanced", "pocket"):
+        settings = BaselineSettings(preset=preset)
+        yield Counted(chapters, f"New-LLM, {preset}", _new_llm(size_of(*of(settings))))
+    for preset in ("seed", "pocket"):
+        sweep = LayersSettings(preset=preset)
+        for depth in sweep.depths:
+            settings = sweep.of_one(depth, sweep.stack)
+            yield Counted(chapters, f"New-LLM, {preset}, depth {depth}", _new_llm(size_of(*of(settings))))
+    for depth in (1, 4, 6):
+        size = size_of(*of(BaselineSettings(preset="seed", layers=depth, context=512)))
+        yield Counted(chapters, f"New-LLM, seed, depth {depth}, context 512", _new_llm(size))
+    for preset in ("seed", "pocket"):
+        settings, vocabulary = of(BaselineSettings(preset=preset))
+        gpt2, gru = (peer_size_of(sized(settings, peer, vocabulary), vocabulary) for peer in ("tiny-gpt2", "gru"))
+        yield Counted(chapters, f"tiny GPT-2, {preset}", _peer(gpt2))
+        yield Counted(chapters, f"GRU, {preset}", _peer(gru))
+    yield Counted(chapters, "tiny GPT-2, as its author coded it", _peer(GPT2Size(layers=6)))
+
+
+def _new_llm(size: Size) -> dict[str, int]:
+    """Return New-LLM's parameters by part: the layers of the stack are one."""
+    parts: dict[str, int] = {}
+    for name, shape in size.shapes().items():
+        part = name.split(".")[0].rstrip("0123456789").replace("layer", "stack")
+        parts[part] = parts.get(part, 0) + math.prod(shape)
+    return parts
+
+
+def _peer(size: GPT2Size | GRUSize) -> dict[str, int]:
+    """Return a peer's parameters by part: what turns words into numbers and back, and the rest."""
+    if isinstance(size, GPT2Size):
+        words = {"embedding": size.vocabulary * size.width, "positions": size.positions * size.width}
+        return words | {"blocks": size.parameters() - sum(words.values())}
+    words = {"embedding": size.vocabulary * size.embedding, "output": size.vocabulary * (size.hidden + 1)}
+    return words | {"recurrence": size.parameters() - sum(words.values())}
+
+
+def _on_fixed_contexts() -> Iterator[Counted]:
+    """Count the models of chapters 5 and 6: the freeze grid at three sizes, then depth and widths at the seed's."""
+    seed, pocket = (_size_of(TwoStageSettings(preset=preset)) for preset in ("seed", "pocket"))
+    yield from _grid("GPT-2 size", GPT2_VOCABULARY, seed)
+    yield from _grid("MiniLM size", MINILM_VOCABULARY, replace(seed, embedding=MINILM_WIDTH, context=MINILM_WIDTH))
+    yield from _grid("pocket", len(Grammar.standard().vocabulary()), pocket)
+    for layers in (1, 2, 3):
+        yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, layers=layers))
+    yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, layers=3), tied=False)
+    for token_in, widths in (("every", "decreasing"), ("first", "constant"), ("first", "decreasing")):
+        size = replace(seed, token_in=token_in, widths=widths)
+        yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, size, corner=f", {token_in}, {widths}")
+
+
+def _size_of(settings: TwoStageSettings) -> BlockSize:
+    """Return the sizes of both blocks under the settings, with an embedding of the settings' width."""
+    return BlockSize(
+        embedding=settings.width,
+        context=settings.context,
+        layers=settings.layers,
+        inputs=settings.inputs,
+        token_in=settings.wiring,
+        widths=settings.widths,
+    )
+
+
+def _grid(name: str, vocabulary: int, size: BlockSize) -> Iterator[Counted]:
+    """Count the four arms of the freeze grid at one size."""
+    for tied in (True, False):
+        for trained in (False, True):
+            yield _on_contexts(name, vocabulary, size, tied=tied, trained=trained)
+
+
+def _on_contexts(
+    name: str, vocabulary: int, size: BlockSize, *, tied: bool = True, trained: bool = False, corner: str = ""
+) -> Counted:
+    """Count a token block on fixed contexts, its embedding tied to the head or not, trained or frozen.
+
+    ``corner`` says how its widths and its reading differ from the seed's.
+    """
+    parts = {
+        "embedding": vocabulary * size.embedding,
+        "context_block": size.context_parameters(),
+        "norm": 2 * size.embedding,
+        "token_block": size.token_parameters(),
+    }
+    if not tied:
+        parts["head"] = vocabulary * (size.embedding + 1)
+    arm = f"{'tied' if tied else 'untied'}, {'trained' if trained else 'frozen'}"
+    frozen = frozenset({"context_block"} if trained else {"context_block", "embedding"})
+    return Counted("5 and 6", f"{name} {size.layers} + {size.layers}, {arm}{corner}", parts, frozen)

@@ -1,0 +1,266 @@
+"""Phase 1 against a loop that keeps to the specification word by word, with the library's autograd and Adam."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab.errors import Stopped
+from llmlab.measure.spectrum import effective_rank
+from llmlab.model.chance import generator
+from llmlab.model.context_token import BlockSize, context_outputs, initial
+from llmlab.model.fixed_contexts import Inputs, embedded, fixed_contexts, sequential
+from llmlab.train.fit import Diverged
+from llmlab.train.fixed_point import FixedPointRecipe, FixedPointTrained, diversity, fixed_point
+from strategies import SEEDS
+
+SMALL = BlockSize(embedding=5, context=6, layers=2)
+
+
+def double(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameters in float64, so that the order of sums does not matter."""
+    return {name: parameter.double() for name, parameter in parameters.items()}
+
+
+def text(n: int, size: BlockSize = SMALL, seed: int = 0, words: int = 11) -> Inputs:
+    """Return what is read of a random text, in float64."""
+    chance = torch.Generator().manual_seed(seed)
+    embedding = torch.randn(words, size.embedding, generator=chance, dtype=torch.float64)
+    return embedded(embedding, torch.randint(words, (n,), generator=chance), size.inputs)
+
+
+def passed(size: BlockSize, parameters: dict[str, Tensor], inputs: Inputs, n: int) -> Tensor:
+    """Return the token-by-token pass from a zero context, in float64."""
+    context, contexts = torch.zeros(1, size.context, dtype=torch.float64), []
+    for x in inputs(torch.arange(n)).split(1):
+        context = context_outputs(size, parameters, context, x, torch.float64)[-1]
+        contexts.append(context)
+    return torch.cat(contexts)
+
+
+def trained(n: int, size: BlockSize = SMALL, seed: int = 0, **recipe: Any) -> tuple[FixedPointTrained, Inputs]:
+    """Train a small block in float64."""
+    parameters, inputs = double(initial(size.context_shapes(), seed)), text(n, size)
+    start = passed(size, parameters, inputs, n)
+    done = fixed_point(size, parameters, inputs, n, FixedPointRecipe(**recipe), start=start, dtype=torch.float64)
+    return done, inputs
+
+
+def block(parameters: dict[str, Tensor], context: Tensor, x: Tensor, layers: int) -> Tensor:
+    """The specification's ContextBlock, its constant widths written out."""
+    for k in range(layers):
+        p = {name: parameters[f"context{k}.{name}"] for name in ("weight", "bias", "norm.gain", "norm.bias")}
+        change = (torch.cat([context, x], 1) @ p["weight"].T + p["bias"]).relu()
+        context = F.layer_norm(context + change, context.shape[1:], p["norm.gain"], p["norm.bias"])
+    return context
+
+
+def by_the_specification(
+    parameters: dict[str, Tensor], contexts: Tensor, x: Tensor, recipe: FixedPointRecipe, layers: int
+) -> tuple[dict[str, Tensor], Tensor, list[list[float]]]:
+    """Phase 1 with whole (n, c) tensors, batches in order, ``backward``, and ``torch.optim.Adam``."""
+    weights = {name: parameter.clone().requires_grad_() for name, parameter in parameters.items()}
+    optimizer = torch.optim.Adam(weights.values(), lr=recipe.lr, foreach=False)
+    previous, rows = contexts.clone(), []
+    for iteration in range(2, recipe.iterations + 1):
+        inputs = torch.cat([previous[-1:], previous[:-1]])
+        starts = range(0, len(x), recipe.batch)
+        drawn = []
+        for number, first in enumerate(starts):
+            chance = generator("context noise", recipe.seed, iteration, number)
+            drawn.append(torch.randn(inputs[first : first + recipe.batch].shape, generator=chance))
+        inputs = inputs + recipe.noise * torch.cat(drawn).double()
+        optimizer.zero_grad()
+        new, fixed, spread = [], 0.0, 0.0
+        for first in starts:
+            rows_now = slice(first, first + recipe.batch)
+            out = block(weights, inputs[rows_now], x[rows_now], layers)
+            distance = ((out - previous[rows_now]) ** 2).mean()
+            apart = -torch.norm(out - out.mean(dim=0, keepdim=True)) / out.shape[0]
+            ((1 - recipe.weight) * distance + recipe.weight * apart).div(len(starts)).backward()
+            new.append(out.detach())
+            fixed, spread = fixed + float(distance.detach()), spread + float(apart.detach())
+        torch.nn.utils.clip_grad_norm_(weights.values(), recipe.clip)
+        optimizer.step()
+        output = torch.cat(new)
+        rate = float((((output - previous) ** 2).mean(1) < recipe.near).double().mean())
+        rows.append([iteration, fixed / len(starts), spread / len(starts), rate])
+        previous = output
+        if iteration >= 3 and rate >= recipe.enough:
+            break
+    return {name: weight.detach() for name, weight in weights.items()}, previous, rows
+
+
+@settings(max_examples=25)
+@given(
+    seed=SEEDS,
+    n=st.integers(2, 40),
+    batch=st.integers(1, 50),
+    layers=st.integers(1, 3),
+    noise=st.sampled_from([0.0, 0.1]),
+    weight=st.sampled_from([0.0, 0.5, 1.0]),
+    clip=st.sampled_from([0.01, 1.0, 100.0]),
+    near=st.sampled_from([0.03, 0.5]),
+)
+def test_training_is_the_specifications_loop(
+    seed: int, n: int, batch: int, layers: int, noise: float, weight: float, clip: float, near: float
+):
+    """One buffer, batches from the back and our Adam end where the plain loop ends: weights, contexts and rows."""
+    size = BlockSize(5, 6, layers)
+    parameters, inputs = double(initial(size.context_shapes(), seed)), text(n, size, seed)
+    start = passed(size, parameters, inputs, n)
+    recipe = FixedPointRecipe(5, noise=noise, weight=weight, clip=clip, near=near, batch=batch, seed=seed % 97)
+    x = inputs(torch.arange(n))
+    weights, contexts, rows = by_the_specification(parameters, start, x, recipe, layers)
+
+    done = fixed_point(size, parameters, inputs, n, recipe, start=start.clone(), dtype=torch.float64)
+
+    names = ("iteration", "fixed_point_loss", "diversity", "converged_fraction")
+    for row, expected in zip(done.rows, rows, strict=True):
+        assert [row[name] for name in names] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    torch.testing.assert_close(done.contexts, contexts, rtol=1e-5, atol=1e-6)
+    for name, expected_weight in weights.items():
+        torch.testing.assert_close(done.parameters[name], expected_weight, rtol=1e-5, atol=1e-6)
+
+
+def test_the_block_that_was_given_stays_as_it_was():
+    """A copy is trained; the caller's untrained block can still be measured."""
+    parameters = initial(SMALL.context_shapes(), 0)
+    before = {name: parameter.clone() for name, parameter in parameters.items()}
+    inputs = embedded(torch.randn(9, 5, generator=generator("words")), torch.arange(300) % 9)
+    done = fixed_point(SMALL, parameters, inputs, 300, FixedPointRecipe(3))
+    assert all(torch.equal(parameters[name], before[name]) for name in before)
+    assert any(not torch.equal(done.parameters[name], before[name]) for name in before)
+    assert done.contexts.shape == (300, 6)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 100, 1_000])
+def test_contexts_of_the_first_learning_iteration_do_not_depend_on_the_batch(batch: int):
+    """Every position reads the context that its predecessor had before the iteration, also across batches."""
+    size, n = SMALL, 100
+    parameters, inputs = double(initial(size.context_shapes(), 3)), text(n)
+    start = passed(size, parameters, inputs, n)
+    expected = block(parameters, start.roll(1, 0), inputs(torch.arange(n)), size.layers)
+    recipe = FixedPointRecipe(2, noise=0.0, batch=batch)
+    done = fixed_point(size, parameters, inputs, n, recipe, start=start.clone(), dtype=torch.float64)
+    torch.testing.assert_close(done.contexts, expected)
+    torch.testing.assert_close(done.contexts[1:], start[1:])  # the pass is a fixed point already, but for the first
+    assert not torch.allclose(done.contexts[0], start[0])
+
+
+def test_without_a_start_the_first_iteration_is_the_pass_through_the_text():
+    """Iteration 1 is Stage 1's pass, in float32; nothing is learned in it."""
+    parameters = initial(SMALL.context_shapes(), 1)
+    inputs = embedded(torch.randn(9, 5, generator=generator("words")), torch.randint(9, (400,)))
+    done = fixed_point(SMALL, parameters, inputs, 400, FixedPointRecipe(1))
+    assert (done.rows, done.stopped_early) == ([], False)
+    assert all(torch.equal(done.parameters[name], parameters[name]) for name in parameters)
+    torch.testing.assert_close(done.contexts, sequential(SMALL, parameters, inputs, 400), rtol=0, atol=1e-4)
+
+
+def test_the_second_iteration_finds_nothing_moved_and_yet_does_not_stop():
+    """From the block's own pass all positions have converged at once; the rule waits for the third iteration."""
+    done, _ = trained(50, iterations=10, noise=0.0, near=1e9)
+    assert [row["converged_fraction"] for row in done.rows] == [1.0, 1.0]
+    assert done.stopped_early
+    done, _ = trained(50, iterations=6, noise=0.0, near=0.0)
+    assert (len(done.rows), done.stopped_early) == (5, False)
+
+
+def test_noise_depends_on_seed_iteration_and_batch_and_on_nothing_else():
+    """The same recipe ends in the same bits; another seed does not, unless there is no noise."""
+    one, again, other = (trained(60, iterations=4, batch=16, seed=0, **extra)[0] for extra in ({}, {}, {"noise": 0.2}))
+    assert torch.equal(one.contexts, again.contexts)
+    assert not torch.equal(one.contexts, other.contexts)
+    parameters, inputs = double(initial(SMALL.context_shapes(), 0)), text(60)
+    start = passed(SMALL, parameters, inputs, 60)
+
+    def ends(noise: float, seed: int) -> Tensor:
+        recipe = FixedPointRecipe(3, noise=noise, seed=seed)
+        return fixed_point(SMALL, parameters, inputs, 60, recipe, start=start.clone(), dtype=torch.float64).contexts
+
+    assert torch.equal(ends(0.0, 1), ends(0.0, 2))
+    assert not torch.equal(ends(0.1, 1), ends(0.1, 2))
+
+
+@given(SEEDS, st.integers(1, 50), st.integers(1, 8))
+def test_diversity_is_bounded_by_the_batch_and_the_width(seed: int, m: int, c: int):
+    """Contexts out of a LayerNorm have length sqrt(c), so their spread is -sqrt(c / m) at most; of one it is 0."""
+    contexts = F.layer_norm(torch.randn(m, c, generator=torch.Generator().manual_seed(seed)), (c,))
+    found = float(diversity(contexts))
+    assert -math.sqrt(c / m) - 1e-6 <= found <= 0
+    assert float(diversity(contexts[:1])) == 0
+
+
+def test_diversity_asks_for_spread_and_not_for_directions():
+    """Two opposite points, half of the contexts at each, have all the diversity there is, and one direction."""
+    point = F.layer_norm(torch.randn(1, 8, generator=generator("point")), (8,), eps=0.0)
+    contexts = torch.cat([point, -point]).repeat(50, 1)
+    assert float(diversity(contexts)) == pytest.approx(-math.sqrt(8 / 100))
+    assert effective_rank(contexts, centred=False) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_weight_decides_between_spread_and_standing_still():
+    """Diversity alone ends with contexts further apart than they began, and than without any diversity."""
+    size = BlockSize(16, 16, 2)
+    spread, still = (trained(400, size, iterations=30, weight=w, enough=2.0, lr=0.01)[0] for w in (1.0, 0.0))
+    assert spread.rows[-1]["diversity"] < spread.rows[0]["diversity"]
+    assert spread.rows[-1]["diversity"] < still.rows[-1]["diversity"]
+
+
+def test_progress_is_told_by_batches_and_can_stop_the_training():
+    """Every batch of every iteration is one step of what is planned; whoever raises in it stops the run."""
+    steps: list[tuple[int, int, str]] = []
+    parameters, inputs = initial(SMALL.context_shapes(), 0), embedded(torch.eye(5), torch.arange(20) % 5)
+    recipe = FixedPointRecipe(4, batch=6, enough=2.0)
+    fixed_point(SMALL, parameters, inputs, 20, recipe, lambda *step: steps.append(step))
+    assert [step[:2] for step in steps] == [(done, 12) for done in range(1, 13)]
+    assert steps[-1][2].startswith("iteration 4 of 4, ")
+
+    def stop(update: int, planned: int, told: str = "") -> None:
+        raise Stopped("stopped", 2)
+
+    with pytest.raises(Stopped):
+        fixed_point(SMALL, parameters, inputs, 20, recipe, stop)
+
+
+def test_numbers_that_are_not_finite_are_told_with_their_update():
+    """A block that has run away is no trained block."""
+    parameters, inputs = initial(SMALL.context_shapes(), 0), embedded(torch.eye(5), torch.arange(20) % 5)
+    with pytest.raises(Diverged) as raised:
+        fixed_point(SMALL, parameters, inputs, 20, FixedPointRecipe(6, lr=math.inf, enough=2.0))
+    assert raised.value.update == 2
+
+
+def test_rounded_products_train_nearly_the_same_block():
+    """With bf16 products the losses agree to their three digits; parameters and contexts stay float32."""
+    size, n = BlockSize(32, 32, 3), 500
+    parameters = initial(size.context_shapes(), 0)
+    inputs = embedded(torch.randn(50, 32, generator=generator("words")), torch.randint(50, (n,)))
+    start = fixed_contexts(size, parameters, inputs, n).contexts
+    recipe = FixedPointRecipe(4, batch=200)
+    fine, coarse = (
+        fixed_point(size, parameters, inputs, n, recipe, start=start.clone(), dtype=dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert coarse.contexts.dtype == coarse.parameters["context0.weight"].dtype == torch.float32
+    for one, other in zip(fine.rows, coarse.rows, strict=True):
+        assert one["fixed_point_loss"] == pytest.approx(other["fixed_point_loss"], rel=0.05, abs=1e-3)
+        assert one["diversity"] == pytest.approx(other["diversity"], rel=0.02)
+
+
+@pytest.mark.parametrize("token_in", ["every", "first"])
+@pytest.mark.parametrize("widths", ["constant", "decreasing"])
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_every_kind_of_block_can_be_trained(token_in: str, widths: str, inputs: int):
+    """All widths, ways of reading and numbers of input tokens give contexts of the block's width."""
+    size = BlockSize(4, 6, 3, inputs, token_in, widths)
+    done, _ = trained(50, size, iterations=3, batch=20)
+    assert done.contexts.shape == (50, 6)
+    assert done.parameters.keys() == size.context_shapes().keys()
+    assert all(math.isfinite(value) for row in done.rows for value in row.values())

@@ -1,0 +1,122 @@
+"""``llmlab params``: the counts of the seed documents' claims and of models that are built, and how they are shown."""
+
+from collections.abc import Callable
+
+import pytest
+
+from conftest import Done
+from llmlab import params
+from llmlab.lm.peers import sized
+from llmlab.lm.training import build, size_of
+from llmlab.model.context_token import BlockSize, initial
+from llmlab.model.language import parameter_count
+from llmlab.model.new_llm import ContextVectorLM
+from llmlab.settings import BaselineSettings, TwoStageSettings
+from strategies_report import strict_json
+
+Run = Callable[..., Done]
+
+COUNTED = {each.name: each for each in params.models()}
+CLAIMED = {
+    # name: total, trained; claims P1-5, BL-2, BL-22, BL-28, LY-15, EX-2, EF-13, EF-14, WT-1
+    "tiny, d = 8, frozen: embedding": (68, 36),
+    "New-LLM, seed": (2_739_432, 2_739_432),
+    "New-LLM, advanced": (4_840_936, 4_840_936),
+    "New-LLM, seed, depth 1": (1_426_152, 1_426_152),
+    "New-LLM, seed, depth 4": (2_214_120, 2_214_120),
+    "New-LLM, seed, depth 5": (2_476_776, 2_476_776),
+    "New-LLM, seed, depth 7": (3_002_088, 3_002_088),
+    "New-LLM, seed, depth 1, context 512": (1_951_720, 1_951_720),
+    "New-LLM, seed, depth 4, context 512": (2_739_688, 2_739_688),
+    "New-LLM, seed, depth 6, context 512": (3_265_000, 3_265_000),
+    "tiny GPT-2, seed": (2_642_176, 2_642_176),
+    "tiny GPT-2, as its author coded it": (5_011_456, 5_011_456),
+    "GPT-2 size 6 + 6, tied, frozen": (52_782_336, 7_093_248),
+    "GPT-2 size 6 + 6, tied, trained": (52_782_336, 45_690_624),
+    # the seed's log has 1,536 fewer, the LayerNorm on the embedding
+    "GPT-2 size 6 + 6, untied, frozen": (91_429_969, 45_739_345 + 1_536),
+    "GPT-2 size 3 + 3, untied, frozen": (84_338_257, 42_193_489 + 1_536),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_the_counts_are_those_of_the_specification(name: str) -> None:
+    """Every count that a claim of the seed documents hangs on is exact."""
+    assert (COUNTED[name].total, COUNTED[name].trainable) == CLAIMED[name]
+
+
+def test_the_parts_are_those_of_the_specification() -> None:
+    """The parts of the seed's two large models, one by one."""
+    assert COUNTED["New-LLM, seed"].parts == {
+        "embedding": 256_000,
+        "stack": 6 * 262_656,
+        "output": 513_000,
+        "gates": 3 * 131_328,
+        "norm": 512,
+    }
+    assert COUNTED["GPT-2 size 6 + 6, untied, frozen"].parts == {
+        "embedding": 38_597_376,
+        "context_block": 7_091_712,
+        "norm": 1_536,
+        "token_block": 7_091_712,
+        "head": 38_647_633,
+    }
+    decreasing = COUNTED["GPT-2 size 6 + 6, tied, frozen, first, decreasing"].parts
+    assert (decreasing["context_block"], decreasing["token_block"]) == (15_394_304, 8_566_272)
+
+
+def test_the_counts_are_those_of_models_that_are_built() -> None:
+    """New-LLM, the GRU and a pair of blocks, built under the same settings, have as many numbers."""
+    settings, two_stage = BaselineSettings(), TwoStageSettings()
+    pocket = COUNTED["pocket 2 + 2, tied, frozen"].parts
+    vocabulary = pocket["embedding"] // two_stage.width
+    model = ContextVectorLM.initial(size_of(settings, vocabulary), 0)
+    assert parameter_count(model) == COUNTED["New-LLM, pocket"].total
+    gru = sized(settings, "gru", vocabulary)
+    assert parameter_count(build(gru, vocabulary, 0, "fp32")) == COUNTED["GRU, pocket"].total
+    size = BlockSize(two_stage.width, two_stage.context, two_stage.layers)
+    blocks = initial(size.context_shapes() | size.token_shapes(), 0)
+    assert sum(tensor.numel() for tensor in blocks.values()) == pocket["context_block"] + pocket["token_block"]
+
+
+def test_every_model_has_a_name_of_its_own_and_parts_that_add_up() -> None:
+    """No name stands twice; trained and frozen parts are all parts, and at least one part is trained."""
+    assert len(COUNTED) == len(params.models())
+    for each in COUNTED.values():
+        assert each.frozen <= set(each.parts)
+        assert 0 < each.trainable <= each.total == sum(each.parts.values())
+        assert min(each.parts.values()) > 0
+
+
+def test_the_document_has_the_contracts_keys(run_llmlab: Run) -> None:
+    """``--json`` is one document of the contract's schema, with what is frozen beside what is trained."""
+    done = run_llmlab("params", "--json")
+    assert (done.code, done.err) == (0, "")
+    document = strict_json(done.out)
+    assert set(document) == {"schema", "models"}
+    assert document["schema"] == "llmlab.params/1"
+    assert [model["name"] for model in document["models"]] == list(COUNTED)
+    for model in document["models"]:
+        assert set(model) >= {"name", "total", "trainable", "parts"}
+        assert model["total"] == sum(model["parts"].values())
+        assert model["frozen"] == sum(model["parts"][part] for part in model["frozen_parts"])
+        assert model["total"] == model["trainable"] + model["frozen"]
+    assert list(done.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_the_tables_fit_the_terminal_and_cut_no_digit(run_llmlab: Run, columns: str) -> None:
+    """Every line fits, and every count of every model is there in full."""
+    done = run_llmlab("params", COLUMNS=columns)
+    assert (done.code, done.err) == (0, "")
+    assert max(len(line) for line in done.out.splitlines()) <= int(columns)
+    words = set(done.out.split())
+    for each in COUNTED.values():
+        assert {f"{count:,}" for count in (each.total, each.trainable, each.total - each.trainable)} <= words
+
+
+def test_nothing_but_shapes_is_needed(run_llmlab: Run) -> None:
+    """Counting imports neither the peers' library nor the texts'."""
+    done = run_llmlab("params", "--json", PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
+    assert imported & {"transformers", "datasets", "matplotlib", "torch._dynamo"} == set()
