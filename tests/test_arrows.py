@@ -23,6 +23,9 @@ ALLOWED: dict[str, set[str]] = {
     "phase1_2": {"tiny", *CHAPTER},
     "baseline": {"lm", *CHAPTER},
     "layers": {"lm", *CHAPTER},
+    "embedding_freeze": {"contexts", *CHAPTER},
+    "two_stage": {"contexts", *CHAPTER},
+    "contexts": {"contexts", "lm.folders", "lm.training", "disk", *CHAPTER},
     "trained": {"trained", "lm", "disk", *CHAPTER},
     "tiny": {"tiny", *CHAPTER},
     "lm": {"lm", "", *CHAPTER},
@@ -37,12 +40,14 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"report", "disk", "errors"},
     "compare": {"measure.stats", "report.record", "report.result"},
     "doctor": {"environment", "errors", "report"},
+    "params": {"lm", "model", "report.result", "settings", "text", "tiny"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 LOADERS = {"train.checkpoint", "text.windows", "text.cache"}
 TORCH = {
-    *("phase1", "phase1_2", "tiny", "lm", "train", "model", "trained", "doctor"),
+    *("phase1", "phase1_2", "tiny", "lm", "contexts", "train", "model", "trained", "doctor"),
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
+    *("text.matrix", "text.belonging", "text.pretrained", "text.streams"),
     *("measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum", "measure.generation"),
 }
 

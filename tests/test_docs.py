@@ -43,17 +43,23 @@ NOT_RUN = {
     "llmlab data fetch": "needs the network; test_data_command has a stand-in for it",
     "llmlab baseline --preset seed": "needs WikiText-2, and far too long",
     "llmlab layers --preset seed": "needs WikiText-2, and far too long",
+    "llmlab embedding-freeze --preset seed": "needs UltraChat and GPT-2, and far too long",
+    "llmlab embedding-freeze --pretrained": "needs a model folder; test_pretrained and test_contexts have stand-ins",
+    "llmlab two-stage --preset seed": "needs UltraChat and GPT-2, and far too long",
+    "llmlab two-stage --pretrained": "needs a model folder; test_pretrained and test_contexts have stand-ins",
 }
 TOO_LONG = {
     "llmlab layers": "takes minutes; the same with fewer depths is run",
     "llmlab baseline --resume auto": "is the run without the option, with nothing to go on from",
     "llmlab baseline --peers": "takes minutes; test_peers has small ones",
     "llmlab baseline --seeds 3": "takes minutes; test_baseline has small ones",
+    "llmlab embedding-freeze": "takes minutes; the same with fewer arms is run",
+    "llmlab two-stage": "takes minutes; the same with fewer ablations is run",
 }
 SMALL = "baseline --layers 1 --embedding 8 --hidden 8 --context 8 --batch 500 --epochs 1 --no-log --quiet --out"
 """A model that is trained in a second, for commands that only have to run."""
 NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.(?P<decimals>\d+))?(?:e[-+]?\d+)?(?=\W|$)")
-TRAINED = ("llmlab baseline", "llmlab layers")
+TRAINED = ("llmlab baseline", "llmlab layers", "llmlab embedding-freeze", "llmlab two-stage")
 """Commands whose numbers differ a little from processor to processor: a training makes much of the last bits."""
 APART = {0: 2.0, 1: 2.0, 2: 0.5, 3: 0.1}
 """By decimals, how far such numbers may be apart beside 5 %; by 0.03 with more decimals."""

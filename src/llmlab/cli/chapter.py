@@ -89,6 +89,18 @@ CHAPTERS = {
         "Depth sweep: how deep must the stack be?",
         "llmlab layers --layers 1,2 --seeds 3",
     ),
+    "embedding-freeze": Chapter(
+        declared.EmbeddingFreezeSettings,
+        "llmlab.embedding_freeze",
+        "Pretrained embeddings: frozen against trained, on the same text.",
+        "llmlab embedding-freeze --arms frozen,trained --grow none",
+    ),
+    "two-stage": Chapter(
+        declared.TwoStageSettings,
+        "llmlab.two_stage",
+        "Fixed contexts first, then the token block on top of them.",
+        "llmlab two-stage --ablate noise --seeds 3",
+    ),
 }
 
 

@@ -8,6 +8,7 @@ slow import.
 """
 
 from llmlab.settings.adapted import AdaptedSettings, ExpandSettings, FinetuneSettings
+from llmlab.settings.contexts import MADE, ContextSettings, EmbeddingFreezeSettings, TwoStageSettings
 from llmlab.settings.declare import RunOptions, Settings, flag, option
 from llmlab.settings.depths import LayersSettings
 from llmlab.settings.language import BaselineSettings, LanguageSettings
@@ -16,9 +17,12 @@ from llmlab.settings.trained import EvaluateSettings, GenerateSettings, Quantize
 
 __all__ = [
     "LONGEST_TEXT_KEPT",
+    "MADE",
     "MAX_CHARACTERS",
     "AdaptedSettings",
     "BaselineSettings",
+    "ContextSettings",
+    "EmbeddingFreezeSettings",
     "EvaluateSettings",
     "ExpandSettings",
     "FinetuneSettings",
@@ -31,6 +35,7 @@ __all__ = [
     "RunOptions",
     "Settings",
     "TinySettings",
+    "TwoStageSettings",
     "flag",
     "option",
 ]

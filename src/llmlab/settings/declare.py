@@ -69,11 +69,11 @@ def again(settings: type, name: str, text: str = "", **presets: Any) -> Any:
         settings: the class that declares it.
         name: of the option.
         text: for the help, if it has to say something else here.
-        presets: the default by preset.
+        presets: the default by preset; without any, the default stays.
     """
     (declared,) = (found for found in fields(settings) if found.name == name)
     changed = {"presets": presets, "help": text or declared.metadata["help"]}
-    return field(default=None, metadata={**declared.metadata, **changed})
+    return field(default=None if presets else declared.default, metadata={**declared.metadata, **changed})
 
 
 def flag(name: str) -> str:

@@ -158,7 +158,7 @@ class LanguageSettings(Settings):
             if asked:
                 raise SettingError(f"--weight-decay: {asked:g}, but {self.optimizer} has none; add --optimizer adamw")
             object.__setattr__(self, "weight_decay", 0.0)
-        _check_resumed_in_place(self.out, self.resume)
+        check_resumed_in_place(self.out, self.resume)
 
     def check_size(self, layers: int) -> None:
         """Refuse a model that would not train on a machine that this study is made for."""
@@ -212,7 +212,7 @@ class BaselineSettings(LanguageSettings):
         self.check_size(self.layers)
 
 
-def _check_resumed_in_place(out: Path | None, resume: str) -> None:
+def check_resumed_in_place(out: Path | None, resume: str) -> None:
     """Refuse two places for the checkpoints of one run: it goes on in the folder that it was in."""
     if out is None or resume in ("", "auto"):
         return

@@ -1,0 +1,134 @@
+"""What is compared: arms, each a context block, a token block on its contexts, and what of it is trained.
+
+Covers the arms of chapter 5 and the ablations of chapter 6 as data.  Leaves out running them: ``running``.
+"""
+
+from dataclasses import dataclass, replace
+
+from llmlab.report.result import counted
+from llmlab.settings import ContextSettings, EmbeddingFreezeSettings, TwoStageSettings
+
+
+@dataclass(frozen=True)
+class Design:
+    """A context block and how it is trained; equal designs have equal contexts.
+
+    ``vectors`` says which embedding it reads: ``pretrained`` or ``random``.  ``wiring``, ``widths`` as in the settings.
+    """
+
+    layers: int
+    wiring: str
+    widths: str
+    trained: bool
+    noise: float
+    vectors: str
+    tokens: int
+
+    @property
+    def name(self) -> str:
+        """What its file is called."""
+        made = f"noise{self.noise:g}" if self.trained else "untrained"
+        return f"{self.vectors}-L{self.layers}-{self.wiring}-{self.widths}-{made}-{self.tokens}"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing to train: ``name`` ends its metrics and its folder, ``label`` stands in tables."""
+
+    name: str
+    label: str
+    design: Design
+    reading: str = "after"
+    tied: bool = True
+    learns_embedding: bool = False
+
+
+FREEZE_LABELS = {
+    "frozen": "frozen, tied",
+    "trained": "trained, tied",
+    "frozen-untied": "frozen, untied",
+    "trained-untied": "trained, untied",
+    "random-frozen": "random, frozen",
+    "random-trained": "random, trained",
+}
+
+WIRINGS = (("every", "constant"), ("every", "decreasing"), ("first", "constant"), ("first", "decreasing"))
+READING_LABELS = {"after": "after, by layer", "final": "after, last layer", "before": "before", "none": "no context"}
+
+
+def design_of(settings: ContextSettings, tokens: int = 0, vectors: str = "pretrained") -> Design:
+    """Return the context block that the settings name, for so many tokens (default: theirs)."""
+    return Design(
+        layers=settings.layers,
+        wiring=settings.wiring,
+        widths=settings.widths,
+        trained=settings.block == "trained",
+        noise=settings.noise,
+        vectors=vectors,
+        tokens=tokens or settings.tokens,
+    )
+
+
+def freeze_arms(settings: EmbeddingFreezeSettings) -> list[Arm]:
+    """Return the arms of chapter 5: the grid, then frozen and trained at the other numbers of tokens."""
+    arms = []
+    for name in settings.arm_names:
+        vectors = "random" if name.startswith("random") else "pretrained"
+        arms.append(
+            Arm(
+                name,
+                FREEZE_LABELS[name],
+                design_of(settings, vectors=vectors),
+                settings.reading,
+                tied=not name.endswith("untied"),
+                learns_embedding="trained" in name,
+            )
+        )
+    first = {arm.name: arm for arm in arms}
+    for tokens in settings.sizes:
+        if tokens != settings.tokens:
+            arms += [grown(first[name], tokens) for name in ("frozen", "trained")]
+    return arms
+
+
+def grown(arm: Arm, tokens: int) -> Arm:
+    """Return an arm on another number of tokens."""
+    name, label = f"{arm.name}-{tokens}", f"{arm.label}, {tokens:,}"
+    return replace(arm, name=name, label=label, design=replace(arm.design, tokens=tokens))
+
+
+def stage_arms(settings: TwoStageSettings) -> dict[str, list[Arm]]:
+    """Return the arms of chapter 6 by ablation; each has the settings' own arm among them, and it comes first alone.
+
+    Ablations share arms: an arm is trained once.
+    """
+    own = Arm("main", "as set", design_of(settings, vectors=settings.vectors), settings.reading)
+    found = {"main": [own]}
+    for name in settings.ablations:
+        found[name] = _ablated(name, own, settings)
+    return found
+
+
+def _ablated(name: str, own: Arm, settings: TwoStageSettings) -> list[Arm]:
+    """Return one ablation: the main arm with each value of what is changed, itself where the value is its own."""
+    base = own.design
+    if name == "block":
+        values = [("trained block", replace(base, trained=True)), ("untrained block", replace(base, trained=False))]
+    elif name == "noise":
+        values = [(f"noise {noise:g}", replace(base, noise=noise, trained=True)) for noise in settings.swept_noises]
+    elif name == "layers":
+        values = [(f"{counted(layers, 'layer')}", replace(base, layers=layers)) for layers in settings.swept_depths]
+    elif name == "wiring":
+        values = [(f"{each}, {widths}", replace(base, wiring=each, widths=widths)) for each, widths in WIRINGS]
+    else:
+        return [_renamed(own, _slug(label), label, base, reading) for reading, label in READING_LABELS.items()]
+    return [_renamed(own, _slug(label), label, design, own.reading) for label, design in values]
+
+
+def _renamed(own: Arm, name: str, label: str, design: Design, reading: str) -> Arm:
+    same = (design, reading) == (own.design, own.reading)
+    return replace(own, name="main" if same else name, label=label, design=design, reading=reading)
+
+
+def _slug(label: str) -> str:
+    return label.replace(",", "").replace(" ", "-")

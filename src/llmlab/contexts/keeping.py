@@ -1,0 +1,91 @@
+"""Where the runs of a comparison are kept: one folder, in it one for each arm and seed, and the trained context blocks.
+
+Covers which folder, what may go on in it, and blocks that need not be trained again.  Leaves out files:
+``train.checkpoint``, and whether a checkpoint is this run's: ``lm.folders``.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmlab.contexts.arms import Arm, Design
+from llmlab.contexts.stage1 import Contexts, Learned, contexts_of
+from llmlab.contexts.task import ContextTask
+from llmlab.disk import replace_file
+from llmlab.errors import CheckpointError, SettingError, WriteError
+from llmlab.lm.folders import check_same_run, identity, run_folder
+from llmlab.settings import ContextSettings
+from llmlab.train.checkpoint import packed, read
+from llmlab.train.fit import OnStep
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of a comparison; ``ours`` is what its checkpoints say of it, beside what is each one's own."""
+
+    folder: Path
+    resumes: bool
+    ours: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: ContextSettings, task: ContextTask) -> "Home":
+        """Return the folder asked for, the last one of the same comparison, or a new one under ``runs``.
+
+        Raises:
+            SettingError: the folder asked for holds checkpoints and nobody said to resume.
+            CheckpointError: there is nothing to resume at the path given.
+            WriteError: what was asked for is not a folder.
+        """
+        ours = identity(settings.document() | {"schedule": "constant"}, settings.seed, task, "")
+        place = Path(settings.resume)
+        if settings.resume not in ("", "auto") and not _holds(place):
+            raise CheckpointError(
+                f"--resume: {place} holds no runs of a comparison; give auto, or the folder that does"
+            )
+        folder = run_folder(replace(settings, seeds=1), ours, f"{settings.experiment}-{settings.preset}").folder
+        if settings.out is not None and not settings.resume and _holds(folder):
+            raise SettingError(f"--out: {folder} holds checkpoints; add --resume auto, or choose another folder")
+        return cls(folder, bool(settings.resume), ours)
+
+    def settings_of(self, settings: ContextSettings, arm: Arm, seed: int) -> ContextSettings:
+        """Return the settings of one run: its folder in this one, to go on in if the comparison goes on."""
+        own = self.folder / f"{arm.name}-seed{seed}"
+        return replace(settings, seed=seed, seeds=1, out=own, resume="auto" if self.resumes else "")
+
+    def contexts(
+        self, settings: ContextSettings, task: ContextTask, design: Design, seed: int, on_pass: OnStep
+    ) -> Contexts:
+        """Return the contexts of a design, its block trained here or found here.
+
+        Raises:
+            WriteError: the trained block could not be written.
+        """
+        path = self.folder / f"block-{design.name}-seed{seed}.ckpt"
+        ours = self.ours | {"settings": self.ours["settings"] | vars(design), "seed": seed, "text": task.digest}
+        learned = _kept(path, ours) if self.resumes and design.trained else None
+        found = contexts_of(settings, task, design, seed, on_pass, learned)
+        if found.learned and learned is None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                replace_file(path, packed(ours | {"block": found.learned.block, "rows": found.learned.rows}))
+            except OSError as error:
+                raise WriteError(f"{path}: {error.strerror}; choose another folder with --out") from error
+        return found
+
+
+def _kept(path: Path, ours: dict[str, Any]) -> Learned | None:
+    """Return a block that an earlier run trained; one that cannot be read is trained again.
+
+    Raises:
+        CheckpointError: it is another run's.
+    """
+    try:
+        state = read(path)
+    except CheckpointError:
+        return None
+    check_same_run(ours, state, path)
+    return Learned(state["block"], state["rows"])
+
+
+def _holds(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*-seed*"))

@@ -1,0 +1,57 @@
+"""A pretrained embedding made in the run: the offline stand-in for one that read much more text than we have.
+
+It is trained the long way, as the tied embedding of a model of these chapters, on many times more lines of the
+synthetic language, drawn by another seed than any line that is read later.  Leaves out embeddings from files:
+``text.pretrained``.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from llmlab.contexts.arms import Arm, design_of
+from llmlab.contexts.stage1 import contexts_of
+from llmlab.contexts.task import Material, task_of
+from llmlab.contexts.token_block import built, training_of
+from llmlab.model.chance import generator
+from llmlab.settings import ContextSettings
+from llmlab.text.corpus import SYNTHETIC, Corpus, load_corpus
+from llmlab.text.grammar import Grammar
+from llmlab.text.matrix import checksum
+from llmlab.text.streams import word_coder
+from llmlab.train.fit import OnStep
+
+LINES, SEED = 40_000, 3
+"""What it is made from: some 640,000 tokens.  The language's own splits have the seeds 1 and 2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakingSettings(ContextSettings):
+    """How the embedding is made, whatever is then done with it."""
+
+    experiment: ClassVar[str] = "made"
+
+
+def made(width: int, on_step: OnStep | None = None) -> Material:
+    """Return the synthetic language with an embedding, (V, width), that was trained on much more of it.
+
+    Args:
+        width: numbers per token.
+        on_step: called now and then; may raise to stop.
+    """
+    corpus, words = load_corpus(SYNTHETIC), Grammar.standard().vocabulary()
+    coder = word_coder(words)
+    settings = MakingSettings(
+        width=width, tokens=10**7, layers=1, block="untrained", epochs=2, batch=1_024, lr=1e-2, patience=100
+    )
+    start = torch.randn(len(words), width, generator=generator("made embedding", SEED)) / width**0.5
+    more = Corpus(SYNTHETIC, Grammar.standard().lines(LINES, SEED), corpus.valid)
+    task = task_of(Material(more, coder, start, "made", "", words), settings.tokens, settings.val_tokens)
+    arm = Arm("made", "made", design_of(settings), learns_embedding=True)
+    model = built(settings, task, arm, contexts_of(settings, task, arm.design, SEED), SEED)
+    training = training_of(settings, task, model, SEED)
+    training.run(on_step)
+    embedding = training.best["embedding"]
+    told = f"The embedding was made in this run, from {len(task.text.train.tokens):,} tokens of the same language."
+    return Material(corpus, coder, embedding, f"made ({LINES:,} lines)", checksum(embedding), words, [told])

@@ -1,0 +1,181 @@
+"""Stage 1: a context block, trained to a fixed point or not, and the fixed contexts it makes of both texts.
+
+Covers the block of a design and seed, its training, its contexts, and what of them is measured.  Leaves out what they
+are used for: ``token_block``.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llmlab.contexts.arms import Design
+from llmlab.contexts.task import ContextTask
+from llmlab.lm.training import fast_bf16
+from llmlab.measure.spectrum import effective_rank
+from llmlab.model.context_token import BlockSize, initial
+from llmlab.model.fixed_contexts import Inputs, embedded, fixed_contexts
+from llmlab.model.language import PRECISIONS
+from llmlab.settings import ContextSettings
+from llmlab.train.fit import OnStep
+from llmlab.train.fixed_point import FixedPointRecipe, fixed_point
+
+WIDE = 256
+"""From this context width on, products of bf16 are faster than fp32's by more than rounding costs."""
+
+FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
+"""At least so many contexts are checked, and more while tokens times parameters stay below this."""
+
+RANKED = 10_000
+"""So many contexts the effective rank of an untrained block is taken of: as many as are drawn of any others."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is kept of the contexts of a design and seed when they themselves are let go.
+
+    ``ranks`` are effective ranks as shares of the width: of ``train`` and ``valid``, and of ``untrained``, the same
+    block before it was trained.  ``rows`` are the passes of its training, ``converged`` the share of the last.
+    """
+
+    design: Design
+    seed: int
+    size: BlockSize
+    warm_up: int
+    seam_error: float
+    max_error: float
+    checked: int
+    plain: bool
+    tokens_per_second: float
+    ranks: dict[str, float]
+    rows: list[dict[str, float]]
+    converged: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A trained context block and the passes of its training; plain enough to be kept in a checkpoint."""
+
+    block: dict[str, Tensor]
+    rows: list[dict[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Contexts:
+    """The fixed contexts of a design and seed: (n + m, c), after each token of the training text, then the other."""
+
+    size: BlockSize
+    block: dict[str, Tensor]
+    embedding: Tensor  # that the block reads
+    after: Tensor
+    measured: Measured
+    learned: Learned | None
+
+
+def precision_of(settings: ContextSettings, device: str) -> str:
+    """Return ``bf16`` where it was asked for, or where it is faster: wide blocks on a machine made for it."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16" if settings.context >= WIDE and (device == "cuda" or fast_bf16()) else "fp32"
+
+
+def size_of(settings: ContextSettings, design: Design, embedding: Tensor) -> BlockSize:
+    """Return the sizes of both blocks of a design; which contexts the token block reads is the arm's to say."""
+    return BlockSize(
+        embedding=embedding.shape[1],
+        context=settings.context,
+        layers=design.layers,
+        inputs=settings.inputs,
+        token_in=design.wiring,
+        widths=design.widths,
+    )
+
+
+def contexts_of(
+    settings: ContextSettings,
+    task: ContextTask,
+    design: Design,
+    seed: int,
+    on_pass: OnStep | None = None,
+    learned: Learned | None = None,
+) -> Contexts:
+    """Train the context block of a design, and compute its contexts.
+
+    Args:
+        settings: widths, tolerance, and how the block is trained.
+        task: text and embedding.
+        design: which block.
+        seed: of its start and its noise.
+        on_pass: called after each pass of the training; may raise to stop it.
+        learned: the trained block, if an earlier run left it.
+    """
+    begun = time.perf_counter()
+    embedding = task.vectors(design.vectors, seed)
+    size = size_of(settings, design, embedding)
+    text, valid = task.text.train.tokens, task.text.valid.tokens
+    reads, valid_reads = (embedded(embedding, tokens, size.inputs) for tokens in (text, valid))
+    block = initial(size.context_shapes(), seed)
+    few = min(len(text), RANKED)
+    fresh = fixed_contexts(size, block, reads, few, tolerance=settings.tolerance).contexts
+    ranks = {"untrained": effective_rank(fresh, centred=False) / size.context}
+    if design.trained:
+        learned = learned or learn(settings, design, size, block, reads, len(text), seed, on_pass)
+        block = learned.block
+    room = torch.empty(len(text) + len(valid), size.context)
+    found, held_out = (
+        fixed_contexts(size, block, read, len(own), tolerance=settings.tolerance, check=checked(size, own), out=own)
+        for read, own in ((reads, room[: len(text)]), (valid_reads, room[len(text) :]))
+    )
+    ranks["train"], ranks["valid"] = (
+        effective_rank(each.contexts, centred=False) / size.context for each in (found, held_out)
+    )
+    rows = learned.rows if learned else []
+    measured = Measured(
+        design=design,
+        seed=seed,
+        size=size,
+        warm_up=found.warm_up,
+        seam_error=max(found.seam_error, held_out.seam_error),
+        max_error=max(found.max_error, held_out.max_error),
+        checked=found.checked + held_out.checked,
+        plain=found.plain,
+        tokens_per_second=len(text) / max(found.seconds, 1e-9),
+        ranks=ranks,
+        rows=rows,
+        converged=rows[-1]["converged_fraction"] if rows else None,
+        seconds=time.perf_counter() - begun,
+    )
+    return Contexts(size, block, embedding, room, measured, learned)
+
+
+def checked(size: BlockSize, contexts: Tensor) -> int:
+    """Return how many of the contexts to compare with the token-by-token pass: many where a token costs little.
+
+    A narrow block forgets slowly, and is the one to watch.
+    """
+    return min(len(contexts), max(FEWEST_CHECKED, len(contexts) // 500, WORK_CHECKED // size.context_parameters()))
+
+
+def learn(
+    settings: ContextSettings,
+    design: Design,
+    size: BlockSize,
+    block: dict[str, Tensor],
+    reads: Inputs,
+    count: int,
+    seed: int,
+    on_pass: OnStep | None,
+) -> Learned:
+    """Train a block on ``count`` positions, by the rule of seed document 004."""
+    recipe = FixedPointRecipe(
+        iterations=settings.iterations,
+        lr=settings.block_lr,
+        noise=design.noise,
+        weight=settings.diversity,
+        seed=seed,
+    )
+    dtype = PRECISIONS[precision_of(settings, "cpu")]
+    trained = fixed_point(size, block, reads, count, recipe, on_pass, dtype=dtype)
+    return Learned(trained.parameters, trained.rows)

@@ -1,0 +1,318 @@
+"""From contexts and arms to the tables that chapters 5 and 6 share.
+
+Leaves out pictures, verdicts, and every question of layout.
+"""
+
+from collections.abc import Callable, Sequence
+
+from llmlab.contexts.arms import Design
+from llmlab.contexts.running import ArmRuns, Comparison, paired
+from llmlab.contexts.stage1 import Measured
+from llmlab.contexts.task import ContextTask
+from llmlab.measure.score import perplexity
+from llmlab.measure.stats import mean_interval
+from llmlab.report.result import Cell, Column, Table, counted
+
+REFERENCES = {
+    "majority": "always the commonest token",
+    "unigram": "unigram",
+    "bigram": "bigram",
+    "kneser_ney_3": "Kneser–Ney 3-gram",
+}
+LOSS, TRAIN = "val_loss_token", "train_loss_at_best"
+
+
+def text_read(task: ContextTask) -> Table:
+    """Return what the text is: tokens, documents, and how many targets are scored."""
+    rows: list[list[Cell]] = []
+    for name, stream in (("train", task.text.train), ("validation", task.text.valid)):
+        scored = task.text.scored(stream)
+        kinds = int(stream.tokens.bincount().count_nonzero())
+        rows.append(
+            [name, len(stream.tokens), len(stream.starts), int(scored.sum()), 1 - float(scored.double().mean()), kinds]
+        )
+    vocabulary, width = task.embedding.shape
+    return Table(
+        "text",
+        f"The text: {task.text.name}",
+        [
+            Column("split", "text"),
+            Column("tokens", "integer"),
+            Column("documents", "integer"),
+            Column("targets", "integer"),
+            Column("not scored", "share"),
+            Column("kinds of token", "integer"),
+        ],
+        rows,
+        f"Tokens of {task.embedding_name}: {vocabulary:,} with {width} numbers each. A document ends with a token of "
+        "its own. Validation documents are held out whole, and the same whatever the number of training tokens. Not "
+        "scored: targets that stand for an unknown word.",
+    )
+
+
+def meaning(found: Comparison, names: Sequence[str]) -> Table:
+    """Return arms between what counting reaches on the same targets and, where it is known, the floor."""
+    task, rows = found.task, list[list[Cell]]()
+    for key, title in REFERENCES.items():
+        reference = task.references[key]
+        shown = [None, None] if key == "majority" else [reference.ppl, reference.loss]
+        rows.append([title, *shown, reference.accuracy])
+    for arm in (found.arms[name] for name in names if found.arms[name].runs):
+        loss = arm.mean(LOSS)[""]
+        rows.append([arm.arm.label, perplexity(loss), loss, arm.mean("val_accuracy")[""]])
+    if task.bayes_loss is not None:
+        rows.append(["Bayes (floor)", perplexity(task.bayes_loss), task.bayes_loss, None])
+    targets = int(task.text.scored(task.text.valid).sum())
+    return Table(
+        "meaning",
+        "What the number means",
+        [Column("what predicts", "text"), Column("PPL", digits=2), Column("loss"), Column("accuracy", "share")],
+        rows,
+        f"All on the same {targets:,} validation targets, counting on the same {len(task.text.train.tokens):,} "
+        "training tokens. PPL of an arm: exp of its mean loss over seeds, each seed at its best epoch, chosen on this "
+        "text.",
+    )
+
+
+def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
+    """Return what each arm reached, with what of it was trained."""
+    rows: list[list[Cell]] = []
+    for arm in shown:
+        if not arm.runs:
+            rows.append([arm.arm.label, None, None, None, 0, None, None, None, None, None, arm.state])
+            continue
+        run, ppl = arm.runs[0], arm.mean("val_ppl")
+        rows.append(
+            [
+                arm.arm.label,
+                run.trainable,
+                run.total,
+                run.trainable / run.tokens,
+                len(arm.runs),
+                ppl[""],
+                ppl.get("_low"),
+                ppl.get("_high"),
+                arm.mean("val_accuracy")[""],
+                arm.mean("best_epoch")[""],
+                arm.state,
+            ]
+        )
+    return Table(
+        name,
+        title,
+        [
+            Column("arm", "text"),
+            Column("trained", "integer"),
+            Column("total", "integer"),
+            Column("trained per token", digits=2),
+            Column("n", "integer"),
+            Column("val PPL", digits=2),
+            Column("95 % low", digits=2),
+            Column("95 % high", digits=2),
+            Column("accuracy", "share"),
+            Column("best epoch", digits=1),
+            Column("state", "text"),
+        ],
+        rows,
+        "Trained counts what learns beside the contexts: embedding or not, its LayerNorm, token block, head; total has "
+        "the context block too, and a frozen embedding. Per token: trained parameters for each training token. PPL of "
+        "each run's best epoch on the validation text, which also chose it; mean over n seeds with the interval of the "
+        "mean (Student's t).",
+    )
+
+
+def differences(pairs: Sequence[tuple[str, ArmRuns, ArmRuns]], name: str = "pairs") -> Table:
+    """Return differences of the loss seed by seed, and the ratio of perplexities that they are."""
+    rows: list[list[Cell]] = []
+    for label, first, second in pairs:
+        told = paired(LOSS, first, second)
+        if told:
+            ends = told.get("_low"), told.get("_high")
+            rows.append([label, int(told["n"]), told[""], *ends, perplexity(told[""]) - 1])
+    return Table(
+        name,
+        "Differences, seed by seed",
+        [
+            Column("from, to", "text"),
+            Column("n", "integer"),
+            Column("loss changes by"),
+            Column("95 % low"),
+            Column("95 % high"),
+            Column("PPL changes by", "share"),
+        ],
+        rows,
+        "Validation loss of the second minus that of the first, with equal seeds; below 0 the second is better. The "
+        "change of PPL is the exponential of the mean difference.",
+    )
+
+
+def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Table:
+    """Return frozen beside trained at each number of training tokens."""
+    rows: list[list[Cell]] = []
+    for tokens, frozen, trained in sizes:
+        change = paired(LOSS, trained, frozen)
+        ends = [perplexity(change[end]) - 1 if end in change else None for end in ("", "_low", "_high")]
+        means = [arm.mean("val_ppl")[""] for arm in (frozen, trained)]
+        rows.append([tokens, int(change.get("n", 0)), *means, *ends, trained.runs[0].trainable / tokens])
+    return Table(
+        "growth",
+        "By number of tokens",
+        [
+            Column("tokens", "integer"),
+            Column("n", "integer"),
+            Column("PPL, frozen", digits=2),
+            Column("PPL, trained", digits=2),
+            Column("freezing changes PPL by", "share"),
+            Column("95 % low", "share"),
+            Column("95 % high", "share"),
+            Column("parameters per token, trained", digits=2),
+        ],
+        rows,
+        "The same held-out documents at every size; the first tokens of the same text. Below 0 % freezing is better.",
+    )
+
+
+def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found: Comparison, caption: str) -> Table:
+    """Return arms that differ in one thing: what they reach, against the main arm, and the rank of their contexts."""
+    main, rows = found.arms["main"], list[list[Cell]]()
+    for arm in shown:
+        measured = found.contexts.get(arm.arm.design, [])
+        ranks = [_mean([one.ranks[name] for one in measured]) for name in ("train", "valid", "untrained")]
+        if not arm.runs:
+            rows.append([arm.arm.label, 0, None, None, None, None, *ranks, arm.state])
+            continue
+        own = arm.arm.name == main.arm.name
+        change = {} if own else paired(LOSS, main, arm)
+        ppl, state = arm.mean("val_ppl")[""], "as set" if own else arm.state
+        rows.append([arm.arm.label, len(arm.runs), ppl, *map(change.get, ("", "_low", "_high")), *ranks, state])
+    return Table(
+        name,
+        title,
+        [
+            Column(column, "text"),
+            Column("n", "integer"),
+            Column("val PPL", digits=2),
+            Column("loss changes by"),
+            Column("95 % low"),
+            Column("95 % high"),
+            Column("rank, train", "share"),
+            Column("rank, val", "share"),
+            Column("rank, untrained", "share"),
+            Column("state", "text"),
+        ],
+        rows,
+        f"{caption} Loss changes by: against the arm as set, seed by seed. Rank: effective rank of the contexts, as a "
+        "share of their width.",
+    )
+
+
+def fit(shown: Sequence[ArmRuns]) -> Table:
+    """Return train and validation loss at the best and at the last epoch: who overfits, and when?"""
+    rows: list[list[Cell]] = []
+    for arm in shown:
+        if arm.runs:
+            names = (TRAIN, LOSS, "gap", "train_loss_last", "val_loss_last", "gap_last")
+            rows.append([arm.arm.label, *(arm.mean(name)[""] for name in names)])
+    return Table(
+        "fit",
+        "Train and validation loss",
+        [
+            Column("arm", "text"),
+            Column("train, best"),
+            Column("val, best"),
+            Column("gap, best"),
+            Column("train, last"),
+            Column("val, last"),
+            Column("gap, last"),
+        ],
+        rows,
+        "Best: at each run's best epoch; last: at its last. Train loss is the mean over the epoch while weights "
+        "change, so it lags behind; a gap that grows from best to last is overfitting.",
+    )
+
+
+def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
+    """Return what Stage 1 measured of each design: how far training brought it, and how exact its contexts are."""
+    rows: list[list[Cell]] = []
+    for design, measured in found.contexts.items():
+        first = measured[0]
+        rows.append(
+            [
+                label(design),
+                first.size.context_parameters(),
+                len(measured),
+                _mean([one.converged for one in measured if one.converged is not None]),
+                *(_mean([one.ranks[name] for one in measured]) for name in ("train", "valid", "untrained")),
+                first.warm_up,
+                max(one.max_error for one in measured),
+                _mean([one.tokens_per_second for one in measured]),
+            ]
+        )
+    return Table(
+        "contexts",
+        "Stage 1: the contexts",
+        [
+            Column("context block", "text"),
+            Column("parameters", "integer"),
+            Column("n", "integer"),
+            Column("converged", "share"),
+            Column("rank, train", "share"),
+            Column("rank, val", "share"),
+            Column("rank, untrained", "share"),
+            Column("warm-up", "integer"),
+            Column("max error", digits=8),
+            Column("tokens/s", digits=0),
+        ],
+        rows,
+        "Converged: share of positions whose context moved by less than 0.03 (mean square) in the last pass of the "
+        "block's training. Rank: effective rank of the contexts, as a share of their width (singular values, not "
+        "centred, at most 10,000 positions); untrained is the same block before its training. Max error: largest "
+        "difference of any number of a checked context from the token-by-token pass.",
+    )
+
+
+def passes(one: Measured) -> Table:
+    """Return the passes of a context block's training."""
+    rows: list[list[Cell]] = [
+        [int(row["iteration"]), row["fixed_point_loss"], row["diversity"], row["converged_fraction"]]
+        for row in one.rows
+    ]
+    return Table(
+        "passes",
+        "Training the context block",
+        [
+            Column("pass", "integer"),
+            Column("fixed-point loss"),
+            Column("diversity loss"),
+            Column("converged", "share"),
+        ],
+        rows,
+        "The first pass learns nothing: it is the token-by-token one. So the second finds nearly every context where "
+        f"it was, and the share measures how the block recovers from its own first update. Seed {one.seed}.",
+    )
+
+
+def epochs(shown: Sequence[ArmRuns]) -> Table:
+    """Return the validation PPL of every arm epoch by epoch, means over seeds."""
+    most = max(len(run.losses) for arm in shown for run in arm.runs)
+    rows: list[list[Cell]] = []
+    for epoch in range(most):
+        cells: list[Cell] = [epoch + 1]
+        for arm in shown:
+            reached = [run.losses[epoch] for run in arm.runs if len(run.losses) > epoch]
+            whole = len(reached) == len(arm.runs) > 0
+            cells.append(perplexity(mean_interval(reached)[""]) if whole else None)
+        rows.append(cells)
+    labels = [arm.arm.label for arm in shown]
+    return Table(
+        "epochs",
+        "Validation PPL by epoch",
+        [Column("epoch", "integer"), *(Column(label, digits=1) for label in labels)],
+        rows,
+        "Exp of the mean loss over seeds, as long as all of them were training; patience ends a run. "
+        f"{counted(len(shown), 'arm')}.",
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return mean_interval(values)[""] if values else None

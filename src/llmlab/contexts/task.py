@@ -1,0 +1,128 @@
+"""What the models of chapters 5 and 6 read: two streams of tokens, an embedding, and what counting reaches.
+
+Leaves out where an embedding comes from: ``loading``.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from llmlab.errors import TextError
+from llmlab.measure.ngram import Reference, stream_references
+from llmlab.model.chance import generator
+from llmlab.text.cache import cache_folder
+from llmlab.text.corpus import SYNTHETIC, Corpus
+from llmlab.text.grammar import Grammar, context_recovered
+from llmlab.text.streams import Coder, Stream, StreamText, stream_text
+from llmlab.text.words import BOS, PAD, WordVocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A corpus, how its text becomes numbers, and the embedding of these; ``words`` if the numbers are whole words.
+
+    ``embedding`` is (V, d) fp32, ``name`` and ``digest`` what it is called and known by.
+    """
+
+    corpus: Corpus
+    coder: Coder
+    embedding: Tensor
+    name: str
+    digest: str
+    words: WordVocabulary | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class ContextTask:
+    """A text of so many tokens, with the embedding that it is read by.
+
+    ``bayes_loss`` is the loss of the best reader on the validation targets, where it is known.
+    """
+
+    text: StreamText
+    embedding: Tensor
+    embedding_name: str
+    digest: str  # of text and embedding together
+    references: dict[str, Reference]
+    bayes_loss: float | None
+    notes: list[str]
+
+    @property
+    def name(self) -> str:
+        """What the text is called."""
+        return self.text.name
+
+    def vectors(self, kind: str, seed: int) -> Tensor:
+        """Return the embedding to read by, (V, d): the ``pretrained`` one, or one that is ``random`` by the seed.
+
+        The random one has normal numbers of the same mean square, so that only what the rows know is lost.
+        """
+        if kind == "pretrained":
+            return self.embedding
+        drawn = torch.randn(self.embedding.shape, generator=generator("random embedding", seed))
+        return drawn * self.embedding.square().mean().sqrt()
+
+    def context_recovered(self, loss: float) -> float | None:
+        """Return how far a loss is from the counted bigram's (0) to the floor (1); ``None`` without a floor."""
+        if self.bayes_loss is None:
+            return None
+        return context_recovered(self.references["bigram"].loss, loss, self.bayes_loss)
+
+    @cached_property
+    def valid_targets(self) -> int:
+        """How many validation targets are scored."""
+        return int(self.text.scored(self.text.valid).sum())
+
+
+def task_of(material: Material, tokens: int, valid_tokens: int) -> ContextTask:
+    """Return a corpus cut to so many tokens, with what counting reaches on it.
+
+    Raises:
+        TextError: the text is too short, all of its words are unknown, or held-out documents stand in the training
+            text.
+    """
+    said: list[str] = []
+    text = stream_text(
+        material.corpus,
+        material.coder,
+        tokens=tokens,
+        valid_tokens=valid_tokens,
+        cache=None if material.words else cache_folder(),
+        say=said.append,
+    )
+    for use, stream in (("train on", text.train), ("validate with", text.valid)):
+        if not text.scored(stream).any():
+            raise TextError(
+                f"{text.name}: of all tokens to {use} the tokenizer of {material.name} knows none; give a text in its "
+                "language, or another --pretrained"
+            )
+    counted = stream_references(text.train.tokens, text.train.starts, text.valid.tokens, text.vocabulary, text.unknown)
+    known = material.corpus.name == SYNTHETIC and material.words is not None
+    return ContextTask(
+        text,
+        material.embedding,
+        material.name,
+        f"{text.digest} {material.digest}",
+        counted,
+        bayes_loss(text.valid, material.words) if known and material.words else None,
+        [*material.notes, *text.notes, *said],
+    )
+
+
+def bayes_loss(stream: Stream, words: WordVocabulary) -> float:
+    """Return the mean loss of the best reader of the synthetic language on a stream of its lines.
+
+    The last line may be cut.
+    """
+    grammar = Grammar.standard()
+    windows = torch.full((len(stream.starts), grammar.most + 2), PAD)
+    windows[:, 0] = BOS
+    cuts = [*stream.starts.tolist(), len(stream.tokens)]
+    for row, (first, last) in enumerate(pairwise(cuts)):
+        windows[row, 1 : 1 + last - first] = stream.tokens[first:last]
+    total = -grammar.log_probabilities(windows, words).sum()
+    return float(total) / (len(stream.tokens) - 1)

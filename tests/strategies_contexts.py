@@ -1,0 +1,111 @@
+"""What the tests of chapters 5 and 6 share: comparisons that take a moment, made by hand, or stopped on the way."""
+
+import functools
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from llmlab.contexts.arms import Arm, design_of
+from llmlab.contexts.loading import of_chance
+from llmlab.contexts.running import ArmRuns, Comparison
+from llmlab.contexts.stage1 import Measured, size_of
+from llmlab.contexts.task import ContextTask, task_of
+from llmlab.contexts.token_block import ArmRun
+from llmlab.errors import Stopped
+from llmlab.report.result import Result
+from llmlab.settings import ContextSettings
+from stand_in_model import WORDS, model_files, write_files
+
+SMALL: dict[str, Any] = {"tokens": 300, "val_tokens": 120, "width": 8, "context": 8, "layers": 1, "batch": 64}
+SMALL |= {"epochs": 2, "seeds": 2, "iterations": 3}
+"""Two runs of each arm, ten updates each, with blocks of one layer."""
+
+losses = st.lists(st.floats(0.1, 9), min_size=1, max_size=6)
+"""Losses of one arm, seed by seed."""
+
+differences = st.lists(st.floats(-3, 3), min_size=1, max_size=6)
+"""Differences of two arms, seed by seed."""
+
+
+class Stop:
+    """Counts updates, remembers what was told, and stops a run at an update of those of all runs together."""
+
+    def __init__(self, at: float = math.inf) -> None:
+        self.at, self.updates, self.planned, self.told = at, list[int](), set[int](), list[str]()
+
+    def __call__(self, update: int, planned: int, told: str = "") -> None:
+        """Take note of a step."""
+        if not (told.endswith("validating") or "context block" in told):
+            self.updates.append(update)
+        self.planned.add(planned)
+        self.told.append(told)
+        if update >= self.at:
+            raise Stopped("stopped by SIGTERM", 15)
+
+
+def rows(result: Result, name: str) -> dict[Any, dict[str, Any]]:
+    """Return a table as cells by column name, by its first column."""
+    table = next(table for table in result.tables if table.name == name)
+    names = [column.name for column in table.columns]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in table.rows}
+
+
+def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics that do not depend on how fast the machine is."""
+    return {name: value for name, value in metrics.items() if "per_second" not in name}
+
+
+@functools.cache
+def small_task(tokens: int = 300) -> ContextTask:
+    """Return the task that comparisons made by hand pretend to have read."""
+    return task_of(of_chance(4), tokens, 120)
+
+
+def arm_runs(arm: Arm, values: dict[int, dict[str, float]]) -> ArmRuns:
+    """Return an arm with a finished run for each seed, of which only the given numbers are known."""
+    made = [
+        ArmRun(seed, numbers, [1.0], [1.0], arm.design.tokens, 10, 20, 0.0, "fp32", 1.0)
+        for seed, numbers in values.items()
+    ]
+    return ArmRuns(arm, made)
+
+
+def compared_by_hand(settings: ContextSettings, arms: Sequence[ArmRuns], ranks: dict[str, Any] | None = None) -> Any:
+    """Return a comparison of arms with runs made by hand; ``ranks`` are by arm: seeds with (trained, untrained)."""
+    contexts: dict[Any, list[Measured]] = {}
+    for arm in arms:
+        told = (ranks or {}).get(arm.arm.name, {run.seed: (0.5, 0.4) for run in arm.runs})
+        if told:
+            contexts[arm.arm.design] = [measured(settings, arm.arm, seed, *each) for seed, each in told.items()]
+    task = small_task()
+    found = Comparison(settings, {settings.tokens: task}, {arm.arm.name: arm for arm in arms}, contexts)
+    assert found.task is task
+    return found
+
+
+def measured(settings: ContextSettings, arm: Arm, seed: int, trained: float, untrained: float) -> Measured:
+    """Return what Stage 1 could have measured, with these effective ranks."""
+    size = size_of(settings, arm.design, small_task().embedding)
+    ranks = {"train": trained, "valid": trained, "untrained": untrained}
+    passes = [{"iteration": n, "fixed_point_loss": 0.1, "diversity": -0.1, "converged_fraction": 1.0} for n in (2, 3)]
+    return Measured(arm.design, seed, size, 8, 1e-6, 1e-6, 32, False, 1e4, ranks, passes, 1.0, 0.1)
+
+
+def arm_named(settings: ContextSettings, name: str, label: str = "", **changes: Any) -> Arm:
+    """Return an arm whose block is the settings' own."""
+    return Arm(name, label or name, design_of(settings), **changes)
+
+
+def write_model_and_text(folder: Path) -> dict[str, str]:
+    """Write a stand-in model and a text of its words; return the options that name them."""
+    chance = random.Random(0)
+    lines = [" ".join(chance.choices(WORDS, k=12)) for _ in range(80)]
+    text = folder / "text"
+    text.mkdir()
+    (text / "train.txt").write_text("\n".join(lines[:60]) + "\n")
+    (text / "valid.txt").write_text("\n".join(lines[60:]) + "\n")
+    return {"data": str(text), "pretrained": write_files(folder / "model", model_files())}
