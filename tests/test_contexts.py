@@ -345,10 +345,11 @@ def joined(found: list[list[int]], cut: int = 0) -> tuple[Tensor, Tensor]:
     return torch.tensor(tokens), torch.tensor([start for start in starts if start < len(tokens)])
 
 
-def slow_levels(text: list[list[int]]) -> list[Counter[tuple[int, ...]]]:
+def slow_levels(text: list[list[int]], never: int | None) -> list[Counter[tuple[int, ...]]]:
     """Return the counts of Kneser-Ney by order: of trigrams how often, of shorter ones after how many words."""
-    threes = Counter(tuple(row[end - 2 : end + 1]) for row in text for end in range(2, len(row)))
-    pairs = {tuple(row[end - 1 : end + 1]) for row in text for end in range(1, len(row))}
+    ends = [(row, end) for row in text for end in range(1, len(row)) if row[end] != never]
+    threes = Counter(tuple(row[end - 2 : end + 1]) for row, end in ends if end > 1)
+    pairs = {tuple(row[end - 1 : end + 1]) for row, end in ends}
     return [Counter(gram[1:] for gram in pairs), Counter(gram[1:] for gram in threes), threes]
 
 
@@ -371,7 +372,7 @@ def slow_references(
     """Return loss and, for every scored target, all probabilities, by loops over dictionaries."""
     targets = [token for token in train[1:] if token != unknown]
     pairs = Counter((a, b) for a, b in pairwise(train) if b != unknown)
-    levels = slow_levels([train[first - 1 : last] for first, last in pairwise([*starts, len(train)])])
+    levels = slow_levels([train[first - 1 : last] for first, last in pairwise([*starts, len(train)])], unknown)
 
     def one(token: int) -> float:
         return (targets.count(token) + 1) / (len(targets) + SIZE)

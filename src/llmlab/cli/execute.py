@@ -96,7 +96,7 @@ def _supervised(module: str, chosen: Chosen, progress: Progress, command: str = 
         start = time.perf_counter()
         return chapter.run(chosen.settings, progress.step), time.perf_counter() - start
     except Stopped as stopped:
-        if progress.saves and progress.planned:
+        if progress.saves and progress.at:
             raise _interruption(progress, command) from None
         out = getattr(chosen.settings, "out", None)
         begun = out is not None and progress.planned and out.is_dir()  # what keeps a model but cannot go on with it

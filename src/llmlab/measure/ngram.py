@@ -124,7 +124,9 @@ def bigram(inputs: Tensor, targets: Tensor, size: int) -> Level:
     return level(keys, counts, BIGRAM_SHARE * counts.double(), size, below=unigram(targets, size))
 
 
-def kneser_ney(lines: Sequence[Sequence[int]], size: int, order: int = ORDER, *, refined: bool = False) -> list[Level]:
+def kneser_ney(
+    lines: Sequence[Sequence[int]], size: int, order: int = ORDER, *, refined: bool = False, never: int | None = None
+) -> list[Level]:
     """Return the levels of interpolated Kneser-Ney: with no, one, … ``order`` - 1 words of context.
 
     The highest level counts how often an n-gram stands in the lines, the lower ones after how many different
@@ -137,18 +139,20 @@ def kneser_ney(lines: Sequence[Sequence[int]], size: int, order: int = ORDER, *,
         order: the longest n-gram, 1 or more.
         refined: three discounts per level instead of one, and the lower levels count n-grams that begin a line
             as often as they stand, because no word ever stands before them.
+        never: a token that is never to be foretold: n-grams that end in it do not count.
     """
     tokens = torch.tensor(list(chain.from_iterable(lines)), dtype=torch.int64)
     lengths = torch.tensor([len(line) for line in lines], dtype=torch.int64)
     starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
     place = torch.arange(len(tokens)) - starts  # of each token in its own line
+    foretold = torch.ones_like(tokens, dtype=torch.bool) if never is None else tokens != never
 
     def grams(n: int) -> Tensor:
         """Return the number of every n-gram that ends in a target."""
         key = tokens
         for back in range(1, n):
             key = key + tokens.roll(back) * size**back
-        return key[place >= max(n - 1, 1)]
+        return key[foretold & (place >= max(n - 1, 1))]
 
     levels: list[Level] = []
     for n in range(1, order + 1):
@@ -213,7 +217,7 @@ def stream_references(
     asked = valid[1:] != unknown if unknown is not None else torch.ones_like(valid[1:], dtype=torch.bool)
     before, right = valid[:-1], valid[1:][asked]
     pairs = torch.cat([valid[:1], valid[:-2]]) * size + before  # two tokens back; before the first there is none
-    three = kneser_ney(documents, size)
+    three = kneser_ney(documents, size, never=unknown)
     return {
         "majority": _reference("always the most frequent", None, torch.bincount(targets[scored]).argmax() == right),
         "unigram": _counted("unigram", one, torch.zeros_like(right), right),

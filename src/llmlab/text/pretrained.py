@@ -73,7 +73,7 @@ def load_pretrained(name: str, *, offline: bool = False, weights: bool = True, p
 def missing(name: str) -> TextError | UnreachableError:
     """Return the failure of a name that is neither a folder nor a model whose revision is known."""
     ways = f"give a model folder, {', '.join(MODELS)}, or owner/name@ and the 40 digits of a commit"
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@.*)?", name):
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@.*)?", name) and not Path(name).exists():
         return UnreachableError(f"--pretrained {name}: no such folder, and no commit of a model on the hub; {ways}")
     return TextError(f"{name!r}: there is no such folder; {ways}")
 
