@@ -34,6 +34,7 @@ HOW = (
 
 PAIRS = (
     ("trained", "frozen"),
+    ("trained-untied", "frozen-untied"),
     ("frozen-untied", "frozen"),
     ("trained-untied", "trained"),
     ("random-frozen", "frozen"),
