@@ -254,7 +254,7 @@ def test_the_made_embedding_is_the_same_in_every_run(material: Material, monkeyp
     again = made.made(8)
 
     assert torch.equal(again.embedding, material.embedding)
-    assert (again.digest, again.name) == (material.digest, "made (60 lines)")
+    assert (again.digest, again.name) == (material.digest, "made in the run")
     with pytest.raises(Stopped):
         made.made(8, Stop(at=1))
 
@@ -479,7 +479,7 @@ def test_a_direction_does_not_depend_on_the_unit(values: list[float], unit: floa
 
 @given(differences, st.floats(-0.9, 2).filter(lambda claimed: abs(claimed) > 1e-3))
 def test_a_claimed_change_is_judged_by_where_its_interval_lies(values: list[float], claimed: float) -> None:
-    """Inside: supported; beside it with the right sign: refined; with the wrong one: refuted; around 0: open."""
+    """Inside: supported; beside it by a factor of two at most: refined; elsewhere: refuted; around 0: open."""
     told = told_of(values)
     verdict = by_ratio(told, claimed)
     if len(values) < 3:
@@ -488,10 +488,11 @@ def test_a_claimed_change_is_judged_by_where_its_interval_lies(values: list[floa
     low, high = math.expm1(min(told["_low"], 600)), math.expm1(min(told["_high"], 600))
     assume(min(abs(low - claimed), abs(high - claimed), abs(low), abs(high)) > 1e-9)
     assert (verdict == "supported") == (low <= claimed <= high)
+    share = told[""] / math.log1p(claimed)
     if verdict == "refined":
-        assert (better if claimed < 0 else worse)(told) == "supported"
+        assert 0.5 <= share <= 2
     if verdict == "refuted":
-        assert (better if claimed < 0 else worse)(told) == "refuted"
+        assert not 0.5 <= share <= 2
     if verdict == "inconclusive":
         assert low < 0 < high
 

@@ -262,13 +262,13 @@ def by_hand(losses: dict[str, list[float]], growth: dict[int, tuple[float, float
 
 @given(st.lists(st.floats(0.05, 1), min_size=3, max_size=3), st.booleans())
 def test_the_direction_of_freezing_decides_its_claims(gains: list[float], frozen_wins: bool) -> None:
-    """Equal gains in every seed decide; the claimed 72 % is refined by a smaller gain and refuted by a loss."""
+    """Equal gains in every seed decide; the claimed 72 % is refined by half of it in nats and refuted by less."""
     gain = sum(gains) / 3
     sign = 1 if frozen_wins else -1
     told = by_hand({"frozen": [3.0] * 3, "trained": [3 + sign * gain] * 3, "random-frozen": [3 + gain] * 3})
 
     assert told["EF-1"] == told["EF-25"] == ("supported" if frozen_wins else "refuted")
-    assert told["EF-11"] == ("refined" if frozen_wins else "refuted")
+    assert told["EF-11"] == ("refined" if frozen_wins and gain > -math.log(1 - 0.719) / 2 else "refuted")
     assert told["EF-18"] == "supported"
     assert "WT-2" not in told
     assert "EF-20" not in told

@@ -126,11 +126,11 @@ def test_arms_are_shared_and_trained_once(whole: tuple[Result, Path]) -> None:
 
 
 def test_the_summary_says_what_stage_1_measured(whole: tuple[Result, Path]) -> None:
-    """Its rate, how many contexts were checked, the error, and that nothing moved; verdicts of two seeds are open."""
+    """Its rate, how it was done, and that nothing moved; verdicts of two seeds are open."""
     result = whole[0]
 
     assert "mean of n = 2" in result.summary[0]
-    assert "420 checked ones" in result.summary[1]
+    assert "contexts a second, token by token; " in result.summary[1]
     assert "Stage 2 moved them by 0." in result.summary[1]
     assert "single changes change the PPL by" in result.summary[2]
     assert {finding.verdict for finding in result.findings} == {"inconclusive"}
@@ -226,7 +226,7 @@ def test_a_lost_main_arm_leaves_the_ablations(monkeypatch: pytest.MonkeyPatch) -
     assert rows(result, "reading")["after, by layer"]["val PPL"] is None
     assert rows(result, "reading")["before"]["loss changes by"] is None
     assert rows(result, "reading")["before"]["val PPL"] is not None
-    assert any(sentence.startswith("as set: seed 0 diverged at update 3") for sentence in result.summary)
+    assert any(sentence.startswith("two-stage: seed 0 diverged at update 3") for sentence in result.summary)
 
 
 def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> N
     result = two_stage.run(replace(ALL, ablate="block"))
     alone = two_stage.run(replace(ONE, seed=1, seeds=1))
 
-    assert list(rows(result, "contexts")) == ["untrained block", "as set"]
+    assert list(rows(result, "contexts")) == ["untrained block", "two-stage"]
     for name in ("effective_rank", "converged_fraction", "stage1_max_error"):
         assert result.metrics[name] == alone.metrics[name]
 
@@ -303,7 +303,7 @@ def test_the_worth_of_the_block_and_of_the_reading_is_a_direction(gap: float, be
 
 
 def test_noise_is_judged_by_epochs_gap_accuracy_and_loss() -> None:
-    """Each of the four claims has its own number; a gap that is smaller, but not twelve times, is refined."""
+    """Each of the four claims has its own number; a gap that is smaller by far less than twelve times refutes."""
     told = by_hand(
         {"noise 0": 3.0, "noise 0.1": 3.2},
         best_epoch={"noise 0": 3.0, "noise 0.1": 5.0},
@@ -312,7 +312,7 @@ def test_noise_is_judged_by_epochs_gap_accuracy_and_loss() -> None:
     )
     assert {claim: each.verdict for claim, each in told.items()} == {
         "NZ-1": "supported",
-        "NZ-2": "refined",
+        "NZ-2": "refuted",
         "NZ-3": "refuted",
         "NZ-4": "supported",
     }
@@ -484,7 +484,7 @@ def test_random_vectors_need_a_tokenizer_only(run_llmlab: Run, tmp_path: Path) -
     done = run_llmlab("two-stage", *options(**given, vectors="random", width=6), "--json", "--no-log")
 
     assert done.code == 0, done.err
-    assert "with 6 numbers each" in done.document["tables"][0]["caption"]
+    assert "of 6 numbers" in done.document["tables"][0]["caption"]
     refused = run_llmlab("two-stage", *options(**given), "--no-log")
     assert (refused.code, refused.out) == (3, "")
 

@@ -29,7 +29,7 @@ CAPTIONS = {
     "1 and 2": "For the text hello. Trained is what the optimiser may change.",
     "3 and 4": "The pocket models know the words of the synthetic language, the others 1,000 words. The peers are "
     "sized like New-LLM. A residual stack has the same parameters as a plain one.",
-    "5 and 6": "Trained in phase 2, the training on fixed contexts; phase 1 trains the context block and nothing else. "
+    "5 and 6": "Trained in Stage 2, the training on fixed contexts; Stage 1 trains the context block and nothing else. "
     "A tied head is the embedding again. The seed's log leaves the LayerNorm on the embedding, 1,536, out of what it "
     "trained untied: 45,739,345, and 42,193,489 with 3 + 3 layers. --json has the parts of every model.",
 }

@@ -18,6 +18,7 @@ from llmlab.contexts import figures, outcome, stage_findings, tables
 from llmlab.contexts.arms import Arm, stage_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
+from llmlab.contexts.stage1 import Measured
 from llmlab.report.result import Figure, Result, Table
 from llmlab.settings import TwoStageSettings
 from llmlab.train.fit import OnStep
@@ -142,11 +143,18 @@ def _summary(settings: TwoStageSettings, found: Comparison, by_name: dict[str, l
             f"{references['kneser_ney_3'].ppl:.2f}."
         )
     told.append(
-        f"Stage 1 made {measured.tokens_per_second:,.0f} contexts a second, none of {measured.checked:,} checked ones "
-        f"further than {measured.max_error:.1e} from the token-by-token pass; Stage 2 moved them by "
-        f"{max(run.drift for arm in found.finished for run in arm.runs):g}."
+        f"Stage 1 made {measured.tokens_per_second:,.0f} contexts a second, {_exactness(measured)}; Stage 2 moved them "
+        f"by {max(run.drift for arm in found.finished for run in arm.runs):g}."
     )
     if main.runs:
         others = [arm for arms in by_name.values() for arm in arms if arm.arm.name != "main" and arm.runs]
         told += [said] if (said := outcome.spread(main, others)) else []
     return [*told, *outcome.notes(found)]
+
+
+def _exactness(measured: Measured) -> str:
+    if measured.plain:
+        return "token by token"
+    return (
+        f"none of {measured.checked:,} checked ones further than {measured.max_error:.1e} from the token-by-token pass"
+    )

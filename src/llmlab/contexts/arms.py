@@ -102,7 +102,7 @@ def stage_arms(settings: TwoStageSettings) -> dict[str, list[Arm]]:
 
     Ablations share arms: an arm is trained once.
     """
-    own = Arm("main", "as set", design_of(settings, vectors=settings.vectors), settings.reading)
+    own = Arm("main", "two-stage", design_of(settings, vectors=settings.vectors), settings.reading)
     found = {"main": [own]}
     for name in settings.ablations:
         found[name] = _ablated(name, own, settings)

@@ -4,12 +4,23 @@ Directions are judged from differences seed by seed, and only where at least thr
 the claims themselves: ``freeze_findings`` and ``stage_findings``.
 """
 
+import math
+
 from llmlab.contexts.running import ArmRuns, Comparison, paired
 from llmlab.contexts.tables import LOSS
 from llmlab.measure.score import perplexity
 from llmlab.report.result import Verdict
 
 LEAST_SEEDS = 3
+WORDS = {
+    LOSS: "PPL",
+    "gap": "validation minus train loss at the best epoch",
+    "gap_last": "validation minus train loss at the last epoch",
+    "best_epoch": "best epoch",
+    "val_accuracy": "accuracy",
+}
+"""What differences are of, as a reader calls it."""
+
 OPPOSITE: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "inconclusive": "inconclusive"}
 
 
@@ -30,8 +41,8 @@ def worse(told: dict[str, float]) -> Verdict:
 def by_ratio(told: dict[str, float], claimed: float) -> Verdict:
     """Return what a difference of losses says of a claimed change of perplexity, for example -0.719.
 
-    ``supported`` if the interval of the change holds the claimed one, ``refined`` if the sign is right and the size is
-    not, ``refuted`` if the sign is wrong.
+    ``supported`` if the interval of the change holds the claimed one, ``refined`` if the difference of losses is
+    between half and twice the claimed one, ``refuted`` if it is not, and ``inconclusive`` if chance could have made it.
     """
     if told.get("n", 0) < LEAST_SEEDS:
         return "inconclusive"
@@ -40,23 +51,24 @@ def by_ratio(told: dict[str, float], claimed: float) -> Verdict:
         return "supported"
     if low <= 0 <= high:
         return "inconclusive"
-    return "refined" if (high < 0) == (claimed < 0) else "refuted"
+    share = told[""] / math.log1p(claimed)
+    return "refined" if 0.5 <= share <= 2 else "refuted"
 
 
 def change(first: ArmRuns, second: ArmRuns, name: str = LOSS) -> str:
     """Return a difference seed by seed in words: of losses the change of perplexity that it is."""
     told = paired(name, first, second)
-    label = f"{first.arm.label} → {second.arm.label}"
+    return f"{first.arm.label} → {second.arm.label}: {changed(told, name)}"
+
+
+def changed(told: dict[str, float], name: str = LOSS) -> str:
+    """Return a difference that ``paired`` found in words."""
     if not told:
-        return f"{label}: no seed finished in both"
-    if name == LOSS:
-        ends = [f"{perplexity(told[end]) - 1:+.1%}" for end in ("", "_low", "_high") if end in told]
-        what = f"PPL {ends[0]}"
-    else:
-        ends = [f"{told[end]:+.3f}" for end in ("", "_low", "_high") if end in told]
-        what = f"{name.replace('_', ' ')} {ends[0]}"
+        return "no seed finished in both"
+    there = [end for end in ("", "_low", "_high") if end in told]
+    ends = [f"{perplexity(told[end]) - 1:+.1%}" if name == LOSS else f"{told[end]:+.3f}" for end in there]
     interval = f" (95 % interval {ends[1]} to {ends[2]})" if len(ends) > 1 else ""
-    return f"{label}: {what}{interval}, n = {int(told['n'])}"
+    return f"{WORDS[name]} {ends[0]}{interval}, n = {int(told['n'])}"
 
 
 def on(found: Comparison) -> str:

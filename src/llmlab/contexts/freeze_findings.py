@@ -4,7 +4,7 @@ Each function looks at numbers and returns a verdict with its evidence; no verdi
 counts are arithmetic, and hold or fail whatever was run.  Leaves out the claims on times and on the document's own log.
 """
 
-from llmlab.contexts.findings import better, by_ratio, change, on
+from llmlab.contexts.findings import better, by_ratio, change, changed, on
 from llmlab.contexts.running import ArmRuns, Comparison, paired
 from llmlab.contexts.tables import LOSS
 from llmlab.model.context_token import BlockSize
@@ -148,5 +148,6 @@ def _below_a_million(found: Comparison, growth: Growth) -> Finding:
         verdict = "refuted"
     elif set(verdicts.values()) == {"supported"}:
         verdict = "supported"
-    told = "; ".join(f"{tokens:,} tokens: {change(trained, frozen)}" for tokens, frozen, trained in growth)
-    return Finding("EF-20", CLAIMS["EF-20"], verdict, f"{told}; text {found.task.text.name}")
+    each = [f"{tokens:,} tokens: {changed(paired(LOSS, trained, frozen))}" for tokens, frozen, trained in growth]
+    told = f"freezing instead of training, {'; '.join(each)}; text {found.task.text.name}"
+    return Finding("EF-20", CLAIMS["EF-20"], verdict, told)

@@ -9,7 +9,7 @@ from llmlab.contexts.running import ArmRuns, Comparison, paired
 from llmlab.contexts.tables import LOSS
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Result, Scalar, rounded
+from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import ContextSettings
 
 MEASURED = (
@@ -136,9 +136,13 @@ def notes(found: Comparison) -> list[str]:
         left = [arm.arm.label for arm in found.arms.values() if not arm.runs and not arm.trouble]
         told.append("Unfinished" + (f"; not begun: {', '.join(left)}." if left else "."))
     own = [note for arm in found.arms.values() for run in arm.runs for note in run.notes]
-    plain = [one for each in found.contexts.values() for one in each if one.plain]
+    every = [one for each in found.contexts.values() for one in each]
+    plain = sum(one.plain for one in every)
     if plain:
-        told.append("A context block did not forget its past, so its contexts were computed token by token.")
+        told.append(
+            f"Of {counted(len(every), 'context block')} {plain} ran token by token: the text is too short to be cut "
+            "into segments, or the block forgets too slowly."
+        )
     texts = [note for task in found.tasks.values() for note in task.notes]
     return [*told, *dict.fromkeys([*texts, *own])]
 

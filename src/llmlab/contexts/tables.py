@@ -19,6 +19,9 @@ REFERENCES = {
     "bigram": "bigram",
     "kneser_ney_3": "Kneser–Ney 3-gram",
 }
+RANKS = {"train": "train", "valid": "val", "untrained": "untrained"}
+"""Effective ranks by their name, and how a column calls them."""
+
 LOSS, TRAIN = "val_loss_token", "train_loss_at_best"
 
 
@@ -44,9 +47,9 @@ def text_read(task: ContextTask) -> Table:
             Column("kinds of token", "integer"),
         ],
         rows,
-        f"Tokens of {task.embedding_name}: {vocabulary:,} with {width} numbers each. A document ends with a token of "
-        "its own. Validation documents are held out whole, and the same whatever the number of training tokens. Not "
-        "scored: targets that stand for an unknown word.",
+        f"{vocabulary:,} tokens have an embedding ({task.embedding_name}) of {width} numbers. A document ends with a "
+        "token of its own. Validation documents are held out whole, and the same whatever the number of training "
+        "tokens. Not scored: targets that stand for an unknown word.",
     )
 
 
@@ -175,9 +178,10 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Table:
 def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found: Comparison, caption: str) -> Table:
     """Return arms that differ in one thing: what they reach, against the main arm, and the rank of their contexts."""
     main, rows = found.arms["main"], list[list[Cell]]()
+    ranked = len({arm.arm.design for arm in shown}) > 1  # arms on the same contexts have the same ranks
     for arm in shown:
-        measured = found.contexts.get(arm.arm.design, [])
-        ranks = [_mean([one.ranks[name] for one in measured]) for name in ("train", "valid", "untrained")]
+        measured = found.contexts.get(arm.arm.design, []) if ranked else []
+        ranks = [_mean([one.ranks[name] for one in measured]) for name in RANKS] if ranked else []
         if not arm.runs:
             rows.append([arm.arm.label, 0, None, None, None, None, *ranks, arm.state])
             continue
@@ -195,14 +199,12 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
             Column("loss changes by"),
             Column("95 % low"),
             Column("95 % high"),
-            Column("rank, train", "share"),
-            Column("rank, val", "share"),
-            Column("rank, untrained", "share"),
+            *([Column(f"rank, {name}", "share") for name in RANKS.values()] if ranked else []),
             Column("state", "text"),
         ],
         rows,
-        f"{caption} Loss changes by: against the arm as set, seed by seed. Rank: effective rank of the contexts, as a "
-        "share of their width.",
+        f"{caption} Loss changes by: against the row as set, seed by seed."
+        + (" Rank: effective rank of the contexts, as a share of their width." if ranked else ""),
     )
 
 
@@ -242,9 +244,9 @@ def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
                 first.size.context_parameters(),
                 len(measured),
                 _mean([one.converged for one in measured if one.converged is not None]),
-                *(_mean([one.ranks[name] for one in measured]) for name in ("train", "valid", "untrained")),
-                first.warm_up,
-                max(one.max_error for one in measured),
+                *(_mean([one.ranks[name] for one in measured]) for name in RANKS),
+                None if first.plain else first.warm_up,
+                max((one.max_error for one in measured if not one.plain), default=None),
                 _mean([one.tokens_per_second for one in measured]),
             ]
         )
@@ -256,9 +258,7 @@ def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
             Column("parameters", "integer"),
             Column("n", "integer"),
             Column("converged", "share"),
-            Column("rank, train", "share"),
-            Column("rank, val", "share"),
-            Column("rank, untrained", "share"),
+            *(Column(f"rank, {name}", "share") for name in RANKS.values()),
             Column("warm-up", "integer"),
             Column("max error", digits=8),
             Column("tokens/s", digits=0),
@@ -267,7 +267,8 @@ def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
         "Converged: share of positions whose context moved by less than 0.03 (mean square) in the last pass of the "
         "block's training. Rank: effective rank of the contexts, as a share of their width (singular values, not "
         "centred, at most 10,000 positions); untrained is the same block before its training. Max error: largest "
-        "difference of any number of a checked context from the token-by-token pass.",
+        "difference of any number of a checked context from the token-by-token pass. Without a warm-up and an error: "
+        "computed token by token, for the block forgets too slowly or the text is too short to be cut.",
     )
 
 

@@ -112,8 +112,8 @@ class ContextSettings(Settings):
     )
     epochs: int = again(LanguageSettings, "epochs", "Most passes over the tokens.", pocket=10, seed=10)
     batch: int = again(LanguageSettings, "batch", "Tokens per update.", pocket=128, seed=512)
-    lr: float = again(LanguageSettings, "lr", pocket=3e-3, seed=2e-3)
-    patience: int = again(LanguageSettings, "patience", seed=2)
+    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, seed=2e-3)
+    patience: int = again(LanguageSettings, "patience", pocket=2, seed=2)
     precision: str = again(LanguageSettings, "precision")
     device: str = again(LanguageSettings, "device")
     out: Path | None = again(  # noqa: RUF009 - again() is field() with words
@@ -197,8 +197,8 @@ class TwoStageSettings(ContextSettings):
 
     experiment: ClassVar[str] = "two-stage"
 
-    tokens: int = again(ContextSettings, "tokens", pocket=8_000, seed=251_208)
-    epochs: int = again(ContextSettings, "epochs", pocket=8, seed=10)
+    epochs: int = again(ContextSettings, "epochs", pocket=6, seed=10)
+    lr: float = again(ContextSettings, "lr", pocket=8e-3, seed=2e-3)
     vectors: str = option(
         "pretrained",
         "The embedding: the pretrained one, or (of its tokenizer only) random of --width.",

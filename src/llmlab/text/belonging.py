@@ -23,6 +23,9 @@ SPARE_ROWS, SPARE_SHARE = 128, 0.02
 """How many rows a matrix may have more than its tokenizer knows tokens, the larger of the two: machines like round
 numbers, and no published model of the architectures known here has more to spare."""
 
+BLANKS = "\u0120\u2581"
+"""How byte-level and piece tokenizers write the blank before a word."""
+
 FEWEST_TWINS = 100
 STANDARD_ERRORS = 5.0
 """By how many standard errors twins must be more alike than pairs by chance; the models at hand have over a hundred,
@@ -44,7 +47,7 @@ def check_kind(tokenizer: Any, config: dict[str, Any], where: Path) -> None:
     _, kinds = architecture(config)
     found = type(tokenizer.model).__name__
     if found == "BPE":
-        found = BYTES if tokenizer.token_to_id("Ġ") is not None else PIECES
+        found = BYTES if tokenizer.token_to_id(BLANKS[0]) is not None else PIECES
     if kinds is not None and found not in kinds and not config.get("tokenizer_class"):
         raise TextError(
             f"{where}: this is {found}, and {config['model_type']} has {' or '.join(sorted(kinds))}; "
@@ -98,7 +101,7 @@ def twins(tokenizer: Any) -> Tensor:
     """
     words: dict[str, list[int]] = {}
     for token, number in sorted(tokenizer.get_vocab(with_added_tokens=False).items(), key=lambda each: each[1]):
-        word = token.lstrip("Ġ▁").removeprefix("##").lower()
+        word = token.lstrip(BLANKS).removeprefix("##").lower()
         if len(word) >= 3 and word.isalpha():
             words.setdefault(word, []).append(number)
     same = [(numbers[0], numbers[1]) for numbers in words.values() if len(numbers) > 1]
