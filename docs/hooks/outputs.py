@@ -47,6 +47,9 @@ BLOCK = re.compile(
 )
 
 
+PLAIN = ("params",)
+"""Commands that only print: they have no record."""
+
 TRAINED = "llmlab baseline"
 """The command whose model the word CHECKPOINT means."""
 
@@ -57,7 +60,7 @@ def ran(command: str) -> tuple[str, Path]:
     folder = Path(tempfile.mkdtemp(prefix="llmlab-pages-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     words = [trained() if word == "CHECKPOINT" else word for word in shlex.split(command)[1:]]
-    if "--help" not in words:
+    if experiment(command) and "--help" not in words:
         words += ["--no-log", "--threads", "1"]  # small models only wait for each other
     with contextlib.chdir(folder):
         told = CliRunner().invoke(
@@ -66,6 +69,11 @@ def ran(command: str) -> tuple[str, Path]:
     if told.exit_code != 0:
         raise RuntimeError(f"{command}: exit code {told.exit_code}: {told.stderr}")
     return told.stdout, folder
+
+
+def experiment(command: str) -> bool:
+    """Return whether a command is an experiment, whose output is made of a record."""
+    return command.split()[1] not in PLAIN
 
 
 def trained() -> str:
@@ -83,7 +91,7 @@ def record(command: str) -> Record:
 @cache
 def printed(command: str) -> str:
     """Return what a command prints, at 80 columns, as it would into a file."""
-    if "--help" in command:
+    if "--help" in command or not experiment(command):
         text = ran(command)[0]
     else:
         console = Console(markup=False, highlight=False, emoji=False, width=80, file=io.StringIO())

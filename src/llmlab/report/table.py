@@ -96,7 +96,6 @@ def _grid(table: Table) -> tuple[RichTable, int]:
     """Return the table and the least width at which no number and no token is cut."""
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     needed = -1
-    deep = max(1 if is_text(column) else len(column.name.split(" ")) for column in table.columns)
     for index, column in enumerate(table.columns):
         cells = [printable(cell(row[index], column)) for row in table.rows]
         folds = column.kind == "text"
@@ -105,7 +104,7 @@ def _grid(table: Table) -> tuple[RichTable, int]:
         least = max(cell_len(text) for text in [*title, *words])
         lines = [" ".join(title)] if is_text(column) else title
         grid.add_column(
-            Text("\n".join([*[""] * (deep - len(lines)), *lines])),
+            Text("\n".join(lines)),
             justify="left" if is_text(column) else "right",
             no_wrap=not folds,
             min_width=least,
