@@ -296,7 +296,7 @@ def test_the_worth_of_the_block_and_of_the_reading_is_a_direction(gap: float, be
     """EF-23 and CS-1 follow their own pair of arms, and no other claim is told."""
     sign = -1 if better else 1
     block = by_hand({"untrained block": 3.0, "trained block": 3.0 + sign * gap})
-    reading = by_hand({"after, by layer": 3.0, "before": 3.0 + sign * gap})
+    reading = by_hand({"after, last layer": 3.0, "before": 3.0 + sign * gap})
 
     assert {claim: each.verdict for claim, each in block.items()} == {"EF-23": "supported" if better else "refuted"}
     assert {claim: each.verdict for claim, each in reading.items()} == {"CS-1": "supported" if better else "refuted"}

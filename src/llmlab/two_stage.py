@@ -50,7 +50,7 @@ TITLES = {
         "context",
         "After: the context holds the last token, each token layer reads its own context layer, or all read the last. "
         "Before: all read the context without the last token. No context: zeros in its place, so that the token block "
-        "can learn no more than which token follows which.",
+        "can learn no more than what follows the tokens it reads.",
     ),
 }
 """By ablation: title of its table, heading of its first column, and what differs."""

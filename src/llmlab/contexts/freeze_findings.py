@@ -4,11 +4,11 @@ Each function looks at numbers and returns a verdict with its evidence; no verdi
 counts are arithmetic, and hold or fail whatever was run.  Leaves out the claims on times and on the document's own log.
 """
 
-from llmlab.contexts.findings import better, by_ratio, change, changed, on
+from llmlab.contexts.findings import LEAST_SEEDS, better, by_ratio, change, changed, on
 from llmlab.contexts.running import ArmRuns, Comparison, paired
 from llmlab.contexts.tables import LOSS
 from llmlab.model.context_token import BlockSize
-from llmlab.report.result import Finding, Verdict
+from llmlab.report.result import Finding, Verdict, counted
 
 CLAIMS = {
     "EF-1": "Freezing the pretrained embedding generalises better than training it further.",
@@ -43,7 +43,9 @@ def of(found: Comparison, growth: Growth) -> list[Finding]:
     if {"frozen", "trained"} <= have.keys():
         told += _freezing(found, have["trained"], have["frozen"])
     if {"frozen", "random-frozen"} <= have.keys():
-        told.append(_by_loss("EF-18", have["random-frozen"], have["frozen"], found))
+        told.append(
+            _by_loss("EF-18", have["random-frozen"], have["frozen"], found, " (input, head and contexts at once)")
+        )
     if {"frozen", "frozen-untied"} <= have.keys():
         told.append(_by_loss("WT-2", have["frozen-untied"], have["frozen"], found))
     if len(growth) > 1:
@@ -99,9 +101,9 @@ def _freezing(found: Comparison, trained: ArmRuns, frozen: ArmRuns) -> list[Find
     ]
 
 
-def _by_loss(claim: str, worse_one: ArmRuns, better_one: ArmRuns, found: Comparison) -> Finding:
+def _by_loss(claim: str, worse_one: ArmRuns, better_one: ArmRuns, found: Comparison, what: str = "") -> Finding:
     told = paired(LOSS, worse_one, better_one)
-    return Finding(claim, CLAIMS[claim], better(told), f"{change(worse_one, better_one)}, {on(found)}")
+    return Finding(claim, CLAIMS[claim], better(told), f"{change(worse_one, better_one)}{what}, {on(found)}")
 
 
 def _contexts(found: Comparison) -> list[Finding]:
@@ -112,15 +114,17 @@ def _contexts(found: Comparison) -> list[Finding]:
     one = measured[0]
     told: list[Finding] = []
     if len(one.rows) > 1:
-        second, last = one.rows[0]["converged_fraction"], one.rows[-1]["converged_fraction"]
-        verdict: Verdict = "refuted" if second >= UNTOUCHED else "inconclusive"
+        second, last = (min(each.rows[place]["converged_fraction"] for each in measured) for place in (0, -1))
+        decided = second >= UNTOUCHED and len(measured) >= LEAST_SEEDS
         told.append(
             Finding(
                 "EF-5",
                 CLAIMS["EF-5"],
-                verdict,
-                f"before its first update the block already has {second:.1%} of the contexts where they were, at the "
-                f"end {last:.1%}: the share cannot tell learning from not learning, {on(found)}",
+                "refuted" if decided else "inconclusive",
+                f"before its first update the block has {second:.1%} of the contexts where they were, at the end "
+                f"{last:.1%} (the lowest of {counted(len(measured), 'seed')})"
+                + (": the share cannot tell learning from not learning" if second >= UNTOUCHED else "")
+                + f", {on(found)}",
             )
         )
     lower = all(each.ranks["train"] <= each.ranks["untrained"] + 0.01 for each in measured)

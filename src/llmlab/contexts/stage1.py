@@ -129,7 +129,7 @@ def contexts_of(
         for read, own in ((reads, room[: len(text)]), (valid_reads, room[len(text) :]))
     )
     ranks["train"], ranks["valid"] = (
-        effective_rank(each.contexts, centred=False) / size.context for each in (found, held_out)
+        effective_rank(each.contexts[:RANKED], centred=False) / size.context for each in (found, held_out)
     )
     rows = learned.rows if learned else []
     measured = Measured(

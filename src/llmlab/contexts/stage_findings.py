@@ -34,6 +34,9 @@ CLAIMED_WIRING, CLAIMED_GAP = -0.377, 1 / 12 - 1
 
 NOISE = "noise 0.1"
 
+ENOUGH = 0.01
+"""In nats: a context that costs at most so much is enough."""
+
 ByName = dict[str, list[ArmRuns]]
 
 
@@ -146,8 +149,12 @@ def _wiring_alone(found: Comparison, first: Sequence[ArmRuns], arms: dict[str, A
 
 
 def _reading(found: Comparison, arms: dict[str, ArmRuns]) -> list[Finding]:
-    """CS-1: the context before the token against the one that holds it."""
-    if not {"after, by layer", "before"} <= arms.keys():
+    """CS-1: the context before the token against the one that holds it, both the last layer's for all layers."""
+    if not {"after, last layer", "before"} <= arms.keys():
         return []
-    after, before = arms["after, by layer"], arms["before"]
-    return [_finding("CS-1", better(paired(LOSS, after, before)), change(after, before), found)]
+    after, before = arms["after, last layer"], arms["before"]
+    told = paired(LOSS, after, before)
+    verdict: Verdict = "inconclusive"
+    if told.get("n", 0) >= LEAST_SEEDS:
+        verdict = "supported" if told["_high"] < ENOUGH else "refuted" if told["_low"] > ENOUGH else "inconclusive"
+    return [_finding("CS-1", verdict, f"{change(after, before)}; enough is at most {ENOUGH:g} nats more", found)]

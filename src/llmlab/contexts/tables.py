@@ -118,9 +118,9 @@ def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
         ],
         rows,
         "Trained counts what learns beside the contexts: embedding or not, its LayerNorm, token block, head; total has "
-        "the context block too, and a frozen embedding. Per token: trained parameters for each training token. PPL of "
-        "each run's best epoch on the validation text, which also chose it; mean over n seeds with the interval of the "
-        "mean (Student's t).",
+        "the context block too, and the embedding once, though beside a trained one the contexts' own stays as it was. "
+        "Per token: trained parameters for each training token. PPL of each run's best epoch on the validation text, "
+        "which also chose it; mean over n seeds with the interval of the mean (Student's t).",
     )
 
 
@@ -203,7 +203,7 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
             Column("state", "text"),
         ],
         rows,
-        f"{caption} Loss changes by: against the row as set, seed by seed."
+        f"{caption} Loss changes by: against the model as set, seed by seed."
         + (" Rank: effective rank of the contexts, as a share of their width." if ranked else ""),
     )
 
@@ -266,7 +266,7 @@ def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
         rows,
         "Converged: share of positions whose context moved by less than 0.03 (mean square) in the last pass of the "
         "block's training. Rank: effective rank of the contexts, as a share of their width (singular values, not "
-        "centred, at most 10,000 positions); untrained is the same block before its training. Max error: largest "
+        "centred, of the first 10,000 positions); untrained is the same block before its training. Max error: largest "
         "difference of any number of a checked context from the token-by-token pass. Without a warm-up and an error: "
         "computed token by token, for the block forgets too slowly or the text is too short to be cut.",
     )
@@ -288,8 +288,8 @@ def passes(one: Measured) -> Table:
             Column("converged", "share"),
         ],
         rows,
-        "The first pass learns nothing: it is the token-by-token one. So the second finds nearly every context where "
-        f"it was, and the share measures how the block recovers from its own first update. Seed {one.seed}.",
+        "The first pass learns nothing: it is the token-by-token one. The second moves contexts by the noise alone; "
+        f"from the third on, the share measures how the block recovers from its own updates. Seed {one.seed}.",
     )
 
 

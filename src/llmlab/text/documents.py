@@ -17,7 +17,7 @@ TITLE = re.compile(r"= (?![=\s])(.+)(?<![=\s]) =")
 FEWEST_WORDS_OF_TEXT = 15
 """A title is followed by a smaller heading, or by a line of so many words."""
 
-LONG = 32
+LONG = 16
 """Words from which on a document that occurs twice is no coincidence."""
 
 
@@ -96,7 +96,7 @@ def undone(text: str) -> str:
 def check_apart(name: str, train: Iterable[str], valid: list[str]) -> None:
     """Check that what is held out does not stand in the training text.
 
-    A document of 32 words or more may never stand in both.  Shorter ones repeat by chance, as greetings do and lines
+    A document of 16 words or more may never stand in both.  Shorter ones repeat by chance, as greetings do and lines
     of the synthetic language; they are refused where more than half of what is held out is in the training text.
 
     Raises:
