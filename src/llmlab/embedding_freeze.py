@@ -12,7 +12,7 @@ are worth by themselves.
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
 
-from llmlab.contexts import figures, freeze_findings, outcome, tables
+from llmlab.contexts import figures, freeze_findings, outcome, stage1_tables, tables
 from llmlab.contexts.arms import freeze_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
@@ -71,8 +71,8 @@ def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Res
         tables.fit(grid),
         *([tables.growth(growth)] if len(growth) > 1 else []),
         tables.epochs([arm for arm in grid if arm.runs]),
-        tables.contexts(found, lambda design: f"{design.vectors}, {design.tokens:,} tokens"),
-        tables.passes(found.first_contexts),
+        stage1_tables.contexts(found, lambda design: f"{design.vectors}, {design.tokens:,} tokens"),
+        stage1_tables.passes(found.first_contexts),
     ]
     pictures: list[Figure] = [
         figures.curves([arm for arm in grid if arm.runs], found.task),

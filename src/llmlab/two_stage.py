@@ -14,7 +14,7 @@ But: does what was said here of a small text hold for a large one?  The log's en
 
 from collections.abc import Sequence
 
-from llmlab.contexts import figures, outcome, stage_findings, tables
+from llmlab.contexts import figures, outcome, stage1_tables, stage_findings, tables
 from llmlab.contexts.arms import Arm, stage_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
@@ -91,8 +91,8 @@ def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
         *[_ablation(name, arms, found) for name, arms in by_name.items()],
         tables.fit(found.finished),
         *([tables.epochs(main)] if main else []),
-        tables.contexts(found, found.label_of),
-        tables.passes(found.first_contexts),
+        stage1_tables.contexts(found, found.label_of),
+        stage1_tables.passes(found.first_contexts),
     ]
     return Result(
         settings.experiment,

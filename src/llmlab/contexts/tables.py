@@ -1,13 +1,12 @@
-"""From contexts and arms to the tables that chapters 5 and 6 share.
+"""From arms to the tables that chapters 5 and 6 share.
 
-Leaves out pictures, verdicts, and every question of layout.
+Leaves out what Stage 1 measured, ``stage1_tables``, pictures, verdicts, and every question of layout.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from llmlab.contexts.arms import Design
 from llmlab.contexts.running import ArmRuns, Comparison, paired
-from llmlab.contexts.stage1 import Measured
+from llmlab.contexts.stage1_tables import mean_ranks, rank_columns
 from llmlab.contexts.task import ContextTask
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
@@ -19,9 +18,6 @@ REFERENCES = {
     "bigram": "bigram",
     "kneser_ney_3": "Kneser–Ney 3-gram",
 }
-RANKS = {"train": "train", "valid": "val", "untrained": "untrained"}
-"""Effective ranks by their name, and how a column calls them."""
-
 LOSS, TRAIN = "val_loss_token", "train_loss_at_best"
 
 
@@ -181,7 +177,7 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
     ranked = len({arm.arm.design for arm in shown}) > 1  # arms on the same contexts have the same ranks
     for arm in shown:
         measured = found.contexts.get(arm.arm.design, []) if ranked else []
-        ranks = [_mean([one.ranks[name] for one in measured]) for name in RANKS] if ranked else []
+        ranks = mean_ranks(measured) if ranked else []
         if not arm.runs:
             rows.append([arm.arm.label, 0, None, None, None, None, *ranks, arm.state])
             continue
@@ -199,7 +195,7 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
             Column("loss changes by"),
             Column("95 % low"),
             Column("95 % high"),
-            *([Column(f"rank, {name}", "share") for name in RANKS.values()] if ranked else []),
+            *(rank_columns() if ranked else []),
             Column("state", "text"),
         ],
         rows,
@@ -233,66 +229,6 @@ def fit(shown: Sequence[ArmRuns]) -> Table:
     )
 
 
-def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
-    """Return what Stage 1 measured of each design: how far training brought it, and how exact its contexts are."""
-    rows: list[list[Cell]] = []
-    for design, measured in found.contexts.items():
-        first = measured[0]
-        rows.append(
-            [
-                label(design),
-                first.size.context_parameters(),
-                len(measured),
-                _mean([one.converged for one in measured if one.converged is not None]),
-                *(_mean([one.ranks[name] for one in measured]) for name in RANKS),
-                None if first.plain else first.warm_up,
-                max((one.max_error for one in measured if not one.plain), default=None),
-                _mean([one.tokens_per_second for one in measured]),
-            ]
-        )
-    return Table(
-        "contexts",
-        "Stage 1: the contexts",
-        [
-            Column("context block", "text"),
-            Column("parameters", "integer"),
-            Column("n", "integer"),
-            Column("converged", "share"),
-            *(Column(f"rank, {name}", "share") for name in RANKS.values()),
-            Column("warm-up", "integer"),
-            Column("max error", digits=8),
-            Column("tokens/s", digits=0),
-        ],
-        rows,
-        "Converged: share of positions whose context moved by less than 0.03 (mean square) in the last pass of the "
-        "block's training. Rank: effective rank of the contexts, as a share of their width (singular values, not "
-        "centred, of the first 10,000 positions); untrained is the same block before its training. Max error: largest "
-        "difference of any number of a checked context from the token-by-token pass. Without a warm-up and an error: "
-        "computed token by token, for the block forgets too slowly or the text is too short to be cut.",
-    )
-
-
-def passes(one: Measured) -> Table:
-    """Return the passes of a context block's training."""
-    rows: list[list[Cell]] = [
-        [int(row["iteration"]), row["fixed_point_loss"], row["diversity"], row["converged_fraction"]]
-        for row in one.rows
-    ]
-    return Table(
-        "passes",
-        "Training the context block",
-        [
-            Column("pass", "integer"),
-            Column("fixed-point loss"),
-            Column("diversity loss"),
-            Column("converged", "share"),
-        ],
-        rows,
-        "The first pass learns nothing: it is the token-by-token one. The second moves contexts by the noise alone; "
-        f"from the third on, the share measures how the block recovers from its own updates. Seed {one.seed}.",
-    )
-
-
 def epochs(shown: Sequence[ArmRuns]) -> Table:
     """Return the validation PPL of every arm epoch by epoch, means over seeds."""
     most = max(len(run.losses) for arm in shown for run in arm.runs)
@@ -313,7 +249,3 @@ def epochs(shown: Sequence[ArmRuns]) -> Table:
         "Exp of the mean loss over seeds, as long as all of them were training; patience ends a run. "
         f"{counted(len(shown), 'arm')}.",
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return mean_interval(values)[""] if values else None
