@@ -78,6 +78,17 @@ def _signals_as_they_were() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch work with one thread: small matrices are slower on two."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def watch(done: Done, args: list[str] | tuple[str, ...]) -> Done:
     """Assert what must hold however a run ended, and hand it on."""
     shown = f"llmlab {' '.join(map(repr, args))}\nrc {done.code}\n{done.err[-2000:]}"

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmlab.contexts import figures, made, outcome, stage1, tables, token_block
+from llmlab.contexts import figures, keeping, made, outcome, stage1, tables, token_block
 from llmlab.contexts.arms import Arm, Design, freeze_arms, stage_arms
 from llmlab.contexts.findings import better, by_ratio, change, worse
 from llmlab.contexts.loading import loaded, of_chance
@@ -59,13 +59,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Matrices this small are slower on two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -636,8 +630,8 @@ def test_a_trained_block_is_not_trained_again(material: Material, monkeypatch: p
     arms = freeze_arms(asked)
     first = compared(asked, material, arms)
     trained: list[int] = []
-    real = stage1.learn
-    monkeypatch.setattr(stage1, "learn", lambda *told: trained.append(told[-2]) or real(*told))
+    real = keeping.learn
+    monkeypatch.setattr(keeping, "learn", lambda *told: trained.append(told[-2]) or real(*told))
     again = compared(replace(asked, resume="auto"), material, arms)
     assert (numbers(again), trained) == (numbers(first), [])
 
@@ -645,6 +639,24 @@ def test_a_trained_block_is_not_trained_again(material: Material, monkeypatch: p
     block.write_bytes(block.read_bytes()[:-1])
     assert numbers(compared(replace(asked, resume="a"), material, arms)) == numbers(first)
     assert trained == [1]
+
+
+def test_a_stop_while_contexts_are_computed_keeps_the_trained_block(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 1 can be stopped between tokens, and the block that was trained before it is not trained again."""
+    asked = replace(FREEZE, arms="frozen", seeds=1, out=Path("a"))
+    arms = freeze_arms(asked)
+
+    def stop(update: int, planned: int, told: str = "") -> None:
+        if told.endswith("tokens read") and list(Path("a").glob("block-*.ckpt")):
+            raise Stopped("stopped by SIGTERM", 15)
+
+    with pytest.raises(Stopped):
+        compared(asked, material, arms, stop)
+    monkeypatch.setattr(keeping, "learn", pytest.fail)
+    again = compared(replace(asked, resume="auto"), material, arms)
+    assert [len(arm.runs) for arm in again.arms.values()] == [1]
 
 
 @pytest.mark.parametrize("lost", ["best.ckpt", "update-*.ckpt"])
@@ -753,14 +765,14 @@ def test_a_block_that_diverges_takes_only_its_own_arms_with_it(
 ) -> None:
     """The arms on it say in which pass; those on other contexts are trained."""
     asked = replace(FREEZE, arms="frozen,trained,random-frozen", seeds=1)
-    real = stage1.learn
+    real = keeping.learn
 
-    def fragile(own: Any, design: Design, *rest: Any) -> Any:
+    def fragile(own: Any, task: Any, design: Design, *rest: Any) -> Any:
         if design.vectors == "random":
             raise Diverged(1, torch.zeros(0))
-        return real(own, design, *rest)
+        return real(own, task, design, *rest)
 
-    monkeypatch.setattr(stage1, "learn", fragile)
+    monkeypatch.setattr(keeping, "learn", fragile)
     found = compared(asked, material, freeze_arms(asked))
 
     assert found.arms["random-frozen"].trouble == ["seed 0: the context block diverged in pass 2"]

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from llmlab.model import fixed_contexts as stage
 from llmlab.model.context_token import BlockSize, context_outputs, initial
-from llmlab.model.fixed_contexts import Cut, embedded, fixed_contexts, last_tokens, sequential
+from llmlab.model.fixed_contexts import Cut, fixed_contexts, sequential
+from llmlab.model.inputs import embedded, last_tokens
 
 VOCABULARY = 50
 

@@ -14,7 +14,8 @@ from llmlab.errors import Stopped
 from llmlab.measure.spectrum import effective_rank
 from llmlab.model.chance import generator
 from llmlab.model.context_token import BlockSize, context_outputs, initial
-from llmlab.model.fixed_contexts import Inputs, embedded, fixed_contexts, sequential
+from llmlab.model.fixed_contexts import fixed_contexts, sequential
+from llmlab.model.inputs import Inputs, embedded
 from llmlab.train.fit import Diverged
 from llmlab.train.fixed_point import FixedPointRecipe, FixedPointTrained, diversity, fixed_point
 from strategies import SEEDS
@@ -214,12 +215,12 @@ def test_the_weight_decides_between_spread_and_standing_still():
 
 
 def test_progress_is_told_by_batches_and_can_stop_the_training():
-    """Every batch of every iteration is one step of what is planned; whoever raises in it stops the run."""
+    """After the first pass every batch of every iteration is one step of what is planned; whoever raises stops it."""
     steps: list[tuple[int, int, str]] = []
     parameters, inputs = initial(SMALL.context_shapes(), 0), embedded(torch.eye(5), torch.arange(20) % 5)
     recipe = FixedPointRecipe(4, batch=6, enough=2.0)
     fixed_point(SMALL, parameters, inputs, 20, recipe, lambda *step: steps.append(step))
-    assert [step[:2] for step in steps] == [(done, 12) for done in range(1, 13)]
+    assert [step[:2] for step in steps] == [(done, 12) for done in range(13)]
     assert steps[-1][2].startswith("iteration 4 of 4, ")
 
     def stop(update: int, planned: int, told: str = "") -> None:

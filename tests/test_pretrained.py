@@ -342,7 +342,7 @@ def test_the_tokenizer_alone_needs_no_weights(tmp_path: Path) -> None:
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
     """Documents must end with a token."""
-    text = bert_tokenizer().replace("[SEP]", "[XXX]")
+    text = bert_tokenizer().replace("[SEP]", "[ODD]")
     with pytest.raises(TextError, match="names a token that ends a text"):
         loaded(tmp_path / "only", {"tokenizer.json": text.encode()}, weights=False)
 
@@ -481,7 +481,7 @@ def test_a_full_disk_is_a_failure_to_write(monkeypatch: pytest.MonkeyPatch) -> N
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hub, "knock", full)
+    monkeypatch.setattr("llmlab.text.named.knock", full)
     with pytest.raises(WriteError, match="No space left"):
         load_pretrained("small")
 

@@ -5,7 +5,7 @@ import math
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from conftest import LLMLAB, Done, as_in_a_terminal, environment, watch
 from llmlab import two_stage
-from llmlab.contexts import made, running, stage1, stage_findings
+from llmlab.contexts import keeping, made, running, stage_findings
 from llmlab.contexts.arms import stage_arms
 from llmlab.contexts.running import ArmRuns
 from llmlab.errors import SettingError, Stopped
@@ -39,13 +39,7 @@ ONE = replace(ALL, ablate="none")
 UPDATES = 10
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Matrices this small are slower on two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
@@ -231,14 +225,14 @@ def test_a_lost_main_arm_leaves_the_ablations(monkeypatch: pytest.MonkeyPatch) -
 
 def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where its block diverged in the first seed, and another design was measured before it."""
-    real = stage1.learn
+    real = keeping.learn
 
-    def fragile(own: Any, design: Any, size: Any, block: Any, reads: Any, count: int, seed: int, on_pass: Any) -> Any:
+    def fragile(own: Any, task: Any, design: Any, seed: int, on_pass: Any) -> Any:
         if seed == 0:
             raise Diverged(1, torch.zeros(0))
-        return real(own, design, size, block, reads, count, seed, on_pass)
+        return real(own, task, design, seed, on_pass)
 
-    monkeypatch.setattr(stage1, "learn", fragile)
+    monkeypatch.setattr(keeping, "learn", fragile)
     result = two_stage.run(replace(ALL, ablate="block"))
     alone = two_stage.run(replace(ONE, seed=1, seeds=1))
 
@@ -249,14 +243,14 @@ def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that diverges in one seed is missing there, and shifts no other seed's rank."""
-    real = stage1.learn
+    real = keeping.learn
 
-    def fragile(own: Any, design: Any, size: Any, block: Any, reads: Any, count: int, seed: int, on_pass: Any) -> Any:
+    def fragile(own: Any, task: Any, design: Any, seed: int, on_pass: Any) -> Any:
         if design.wiring == "first" and seed == 0:
             raise Diverged(1, torch.zeros(0))
-        return real(own, design, size, block, reads, count, seed, on_pass)
+        return real(own, task, design, seed, on_pass)
 
-    monkeypatch.setattr(stage1, "learn", fragile)
+    monkeypatch.setattr(keeping, "learn", fragile)
     result = two_stage.run(replace(ALL, ablate="wiring", layers=2))
     told = {finding.claim: finding for finding in result.findings}
 

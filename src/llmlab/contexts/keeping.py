@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.contexts.arms import Arm, Design
-from llmlab.contexts.stage1 import Contexts, Learned, contexts_of
+from llmlab.contexts.stage1 import Contexts, Learned, contexts_of, learn
 from llmlab.contexts.task import ContextTask
 from llmlab.disk import replace_file
 from llmlab.errors import CheckpointError, SettingError, WriteError
@@ -60,17 +60,25 @@ class Home:
         Raises:
             WriteError: the trained block could not be written.
         """
+        learned = self._learned(settings, task, design, seed, on_pass) if design.trained else None
+        return contexts_of(settings, task, design, seed, on_pass, learned)
+
+    def _learned(
+        self, settings: ContextSettings, task: ContextTask, design: Design, seed: int, on_pass: OnStep
+    ) -> Learned:
+        """Return a trained block, and keep it as soon as it is there."""
         path = self.folder / f"block-{design.name}-seed{seed}.ckpt"
         ours = self.ours | {"settings": self.ours["settings"] | vars(design), "seed": seed, "text": task.digest}
-        learned = _kept(path, ours) if self.resumes and design.trained else None
-        found = contexts_of(settings, task, design, seed, on_pass, learned)
-        if found.learned and learned is None:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                replace_file(path, packed(ours | {"block": found.learned.block, "rows": found.learned.rows}))
-            except OSError as error:
-                raise WriteError(f"{path}: {error.strerror}; choose another folder with --out") from error
-        return found
+        found = _kept(path, ours) if self.resumes else None
+        if found:
+            return found
+        learned = learn(settings, task, design, seed, on_pass)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(path, packed(ours | vars(learned)))
+        except OSError as error:
+            raise WriteError(f"{path}: {error.strerror}; choose another folder with --out") from error
+        return learned
 
 
 def _kept(path: Path, ours: dict[str, Any]) -> Learned | None:

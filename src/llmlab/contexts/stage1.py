@@ -5,6 +5,7 @@ are used for: ``token_block``.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,8 @@ from llmlab.contexts.task import ContextTask
 from llmlab.lm.training import fast_bf16
 from llmlab.measure.spectrum import effective_rank
 from llmlab.model.context_token import BlockSize, initial
-from llmlab.model.fixed_contexts import Inputs, embedded, fixed_contexts
+from llmlab.model.fixed_contexts import fixed_contexts
+from llmlab.model.inputs import embedded
 from llmlab.model.language import PRECISIONS
 from llmlab.settings import ContextSettings
 from llmlab.train.fit import OnStep
@@ -71,7 +73,6 @@ class Contexts:
     embedding: Tensor  # that the block reads
     after: Tensor
     measured: Measured
-    learned: Learned | None
 
 
 def precision_of(settings: ContextSettings, device: str) -> str:
@@ -108,24 +109,33 @@ def contexts_of(
         task: text and embedding.
         design: which block.
         seed: of its start and its noise.
-        on_pass: called after each pass of the training; may raise to stop it.
-        learned: the trained block, if an earlier run left it.
+        on_pass: called now and then; may raise to stop it.
+        learned: the trained block, where that is done already.
     """
-    begun = time.perf_counter()
+    begun, between = time.perf_counter(), _between(on_pass)
     embedding = task.vectors(design.vectors, seed)
     size = size_of(settings, design, embedding)
     text, valid = task.text.train.tokens, task.text.valid.tokens
     reads, valid_reads = (embedded(embedding, tokens, size.inputs) for tokens in (text, valid))
     block = initial(size.context_shapes(), seed)
     few = min(len(text), RANKED)
-    fresh = fixed_contexts(size, block, reads, few, tolerance=settings.tolerance).contexts
+    fresh = fixed_contexts(size, block, reads, few, tolerance=settings.tolerance, between=between).contexts
     ranks = {"untrained": effective_rank(fresh, centred=False) / size.context}
     if design.trained:
-        learned = learned or learn(settings, design, size, block, reads, len(text), seed, on_pass)
+        learned = learned or learn(settings, task, design, seed, on_pass)
         block = learned.block
     room = torch.empty(len(text) + len(valid), size.context)
     found, held_out = (
-        fixed_contexts(size, block, read, len(own), tolerance=settings.tolerance, check=checked(size, own), out=own)
+        fixed_contexts(
+            size,
+            block,
+            read,
+            len(own),
+            tolerance=settings.tolerance,
+            check=checked(size, own),
+            out=own,
+            between=between,
+        )
         for read, own in ((reads, room[: len(text)]), (valid_reads, room[len(text) :]))
     )
     ranks["train"], ranks["valid"] = (
@@ -147,7 +157,7 @@ def contexts_of(
         converged=rows[-1]["converged_fraction"] if rows else None,
         seconds=time.perf_counter() - begun,
     )
-    return Contexts(size, block, embedding, room, measured, learned)
+    return Contexts(size, block, embedding, room, measured)
 
 
 def checked(size: BlockSize, contexts: Tensor) -> int:
@@ -159,16 +169,22 @@ def checked(size: BlockSize, contexts: Tensor) -> int:
 
 
 def learn(
-    settings: ContextSettings,
-    design: Design,
-    size: BlockSize,
-    block: dict[str, Tensor],
-    reads: Inputs,
-    count: int,
-    seed: int,
-    on_pass: OnStep | None,
+    settings: ContextSettings, task: ContextTask, design: Design, seed: int, on_pass: OnStep | None = None
 ) -> Learned:
-    """Train a block on ``count`` positions, by the rule of seed document 004."""
+    """Train the context block of a design on the training text, by the rule of seed document 004.
+
+    Args:
+        settings: widths, and how the block is trained.
+        task: text and embedding.
+        design: which block.
+        seed: of its start and its noise.
+        on_pass: called now and then; may raise to stop it.
+
+    Raises:
+        Diverged: a loss or a gradient is not finite.
+    """
+    embedding, text = task.vectors(design.vectors, seed), task.text.train.tokens
+    size = size_of(settings, design, embedding)
     recipe = FixedPointRecipe(
         iterations=settings.iterations,
         lr=settings.block_lr,
@@ -176,6 +192,14 @@ def learn(
         weight=settings.diversity,
         seed=seed,
     )
+    block, reads = initial(size.context_shapes(), seed), embedded(embedding, text, size.inputs)
     dtype = PRECISIONS[precision_of(settings, "cpu")]
-    trained = fixed_point(size, block, reads, count, recipe, on_pass, dtype=dtype)
+    trained = fixed_point(size, block, reads, len(text), recipe, on_pass, dtype=dtype)
     return Learned(trained.parameters, trained.rows)
+
+
+def _between(on_pass: OnStep | None) -> Callable[[int], None] | None:
+    """Return what a pass over a text calls now and then, so that it can be stopped."""
+    if on_pass is None:
+        return None
+    return lambda done: on_pass(0, 1, f"{done:,} tokens read")

@@ -27,8 +27,8 @@ from llmlab.model.context_token import (
     normalised,
     token_output,
 )
-from llmlab.model.fixed_contexts import embedded, last_tokens
 from llmlab.model.head import head_judge, head_loss
+from llmlab.model.inputs import embedded, last_tokens
 from llmlab.model.language import PRECISIONS, Place
 from llmlab.model.sweep import Judged
 

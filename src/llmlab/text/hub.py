@@ -122,7 +122,7 @@ def download(model: Model, weights: bool, progress: bool) -> None:
     hub.logging.set_verbosity_error()
     (hub.utils.enable_progress_bars if progress else hub.utils.disable_progress_bars)()
     try:
-        knock(model, hub)
+        named.knock(hub, f"{model.repository}/resolve/{model.revision}/{TOKENIZER}")
         fetch(model, weights, hub)
     except TextError as error:
         raise unreachable(model, str(error)) from error
@@ -131,19 +131,6 @@ def download(model: Model, weights: bool, progress: bool) -> None:
             raise WriteError(f"{hub_cache()}: {error.strerror}") from error
         told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise unreachable(model, f"it is not here and could not be fetched ({told})") from error
-
-
-def knock(model: Model, hub: Any) -> None:
-    """Ask the hub for one small file, once: the library would try for minutes before it says that nobody answers.
-
-    Raises:
-        Exception: whatever says that the hub is not reachable.
-    """
-    endpoint = importlib.import_module("huggingface_hub.constants").ENDPOINT
-    url = f"{endpoint}/{model.repository}/resolve/{model.revision}/{TOKENIZER}"
-    answer = hub.get_session().head(url, timeout=named.SECONDS)
-    if answer.status_code >= 400:
-        raise ConnectionError(f"{endpoint} answers {answer.status_code}")
 
 
 def fetch(model: Model, weights: bool, hub: Any) -> None:

@@ -208,7 +208,7 @@ def download(corpus: Named, progress: bool) -> None:
         ) from error
     quieten(datasets, hub, progress)
     try:
-        knock(corpus, hub)
+        knock(hub, f"datasets/{corpus.repository}/resolve/{corpus.revision}/README.md")
         datasets.load_dataset(
             corpus.repository,
             None if corpus.config == "default" else corpus.config,
@@ -223,15 +223,18 @@ def download(corpus: Named, progress: bool) -> None:
         raise unreachable(corpus, f"it is not here and could not be fetched ({told})") from error
 
 
-def knock(corpus: Named, hub: Any) -> None:
+def knock(hub: Any, path: str) -> None:
     """Ask the hub for one small file, once: the library would try for minutes before it says that nobody answers.
+
+    Args:
+        hub: the library.
+        path: of the file on the hub.
 
     Raises:
         Exception: whatever says that the hub is not reachable.
     """
     endpoint = importlib.import_module("huggingface_hub.constants").ENDPOINT
-    url = f"{endpoint}/datasets/{corpus.repository}/resolve/{corpus.revision}/README.md"
-    answer = hub.get_session().head(url, timeout=SECONDS)
+    answer = hub.get_session().head(f"{endpoint}/{path}", timeout=SECONDS)
     if answer.status_code >= 400:
         raise ConnectionError(f"{endpoint} answers {answer.status_code}")
 

@@ -33,7 +33,8 @@ from torch import Tensor
 
 from llmlab.model.chance import generator
 from llmlab.model.context_token import BlockSize, context_outputs
-from llmlab.model.fixed_contexts import Inputs, fixed_contexts
+from llmlab.model.fixed_contexts import fixed_contexts
+from llmlab.model.inputs import Inputs
 from llmlab.train.fit import Diverged, OnStep
 from llmlab.train.optimizer import Adam
 
@@ -95,7 +96,7 @@ def fixed_point(
         inputs: what is read.
         n: number of tokens.
         recipe: how.
-        on_step: called after each batch.
+        on_step: called after each batch, and now and then in iteration 1.
         start: (n, c), the contexts of iteration 1; written over.  ``None``: the pass through the text.
         dtype: of the products; all else is float32.
 
@@ -103,8 +104,11 @@ def fixed_point(
         Diverged: a loss or a gradient is not finite.
     """
     trained = {name: parameter.clone() for name, parameter in parameters.items()}
-    contexts = fixed_contexts(size, trained, inputs, n).contexts if start is None else start
-    sweep = _Sweep(size, inputs, contexts, recipe, dtype)
+    if start is None:
+        planned = (recipe.iterations - 1) * -(-n // recipe.batch)
+        between = (lambda done: on_step(0, planned, f"iteration 1, {done:,} tokens read")) if on_step else None
+        start = fixed_contexts(size, trained, inputs, n, between=between).contexts
+    sweep = _Sweep(size, inputs, start, recipe, dtype)
     optimizer, rows, stopped = Adam(recipe.lr), list[dict[str, float]](), False
     for iteration in range(2, recipe.iterations + 1):
         began, rate = time.monotonic(), rows[-1]["converged_fraction"] if rows else 0.0
@@ -127,7 +131,7 @@ def fixed_point(
         stopped = iteration >= FIRST_THAT_MAY_STOP and found["converged_fraction"] >= recipe.enough
         if stopped:
             break
-    return FixedPointTrained(trained, contexts, rows, stopped)
+    return FixedPointTrained(trained, start, rows, stopped)
 
 
 class _Sweep:
