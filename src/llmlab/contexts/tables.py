@@ -175,21 +175,25 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
     """Return arms that differ in one thing: what they reach, against the main arm, and the rank of their contexts."""
     main, rows = found.arms["main"], list[list[Cell]]()
     ranked = len({arm.arm.design for arm in shown}) > 1  # arms on the same contexts have the same ranks
+    sized = len({arm.runs[0].trainable for arm in shown if arm.runs}) > 1  # not every arm trains as many parameters
     for arm in shown:
         measured = found.contexts.get(arm.arm.design, []) if ranked else []
         ranks = mean_ranks(measured) if ranked else []
         if not arm.runs:
-            rows.append([arm.arm.label, 0, None, None, None, None, *ranks, arm.state])
+            rows.append([arm.arm.label, *([None] if sized else []), 0, None, None, None, None, *ranks, arm.state])
             continue
+        trained = [arm.runs[0].trainable] if sized else []
         own = arm.arm.name == main.arm.name
         change = {} if own else paired(LOSS, main, arm)
         ppl, state = arm.mean("val_ppl")[""], "as set" if own else arm.state
-        rows.append([arm.arm.label, len(arm.runs), ppl, *map(change.get, ("", "_low", "_high")), *ranks, state])
+        changes = map(change.get, ("", "_low", "_high"))
+        rows.append([arm.arm.label, *trained, len(arm.runs), ppl, *changes, *ranks, state])
     return Table(
         name,
         title,
         [
             Column(column, "text"),
+            *([Column("trained", "integer")] if sized else []),
             Column("n", "integer"),
             Column("val PPL", digits=2),
             Column("loss changes by"),
@@ -199,7 +203,9 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
             Column("state", "text"),
         ],
         rows,
-        f"{caption} Loss changes by: against the model as set, seed by seed."
+        caption
+        + (" Trained: parameters of the token block." if sized else "")
+        + " Loss changes by: against the model as set, seed by seed."
         + (" Rank: effective rank of the contexts, as a share of their width." if ranked else ""),
     )
 

@@ -38,6 +38,11 @@ def mark(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def token_at(tokenizer: Any, number: object) -> str | None:
+    """Return the token with a number, ``None`` if there is none or what a configuration says is no token's number."""
+    return tokenizer.id_to_token(number) if isinstance(number, int) and 0 <= number < 2**32 else None
+
+
 def check_kind(tokenizer: Any, config: dict[str, Any], where: Path) -> None:
     """Check that an architecture has this kind of tokenizer, unless its configuration names one itself.
 
@@ -86,7 +91,7 @@ def check_marks(tokenizer: Any, settings: dict[str, Any], config: dict[str, Any]
         for number in numbers:
             if number >= 0 and number not in special:
                 raise TextError(
-                    f"{where}: token {number} is {tokenizer.id_to_token(number)!r}, and config.json says that it is "
+                    f"{where}: token {number} is {token_at(tokenizer, number)!r}, and config.json says that it is "
                     f"the {each} token; it belongs to another model"
                 )
         if name is not None and numbers and tokenizer.token_to_id(name) not in numbers:

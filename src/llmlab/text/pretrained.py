@@ -6,6 +6,7 @@ as token numbers: ``streams``.
 """
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from llmlab.errors import TextError, UnreachableError
-from llmlab.text.architecture import embedding_file, read_config, read_json
-from llmlab.text.belonging import check_kind, check_marks, check_size, check_twins, mark
+from llmlab.text.architecture import CONFIG, embedding_file, read_config, read_json
+from llmlab.text.belonging import check_kind, check_marks, check_size, check_twins, mark, token_at
 from llmlab.text.files import read_bytes
 from llmlab.text.hub import MODELS, TOKENIZER, TOKENIZER_CONFIG, Model, locate, model_on_hub
 from llmlab.text.matrix import library, read_matrix, row_faults
@@ -113,6 +114,11 @@ def read_folder(folder: Path, weights: bool) -> Pretrained:
     if not weights:
         end, unknown, notes = special_numbers(tokenizer, settings, {}, folder)
         return Pretrained(called(folder), tokenizer, None, size, running.hexdigest(), unknown, end, notes)
+    if not os.path.lexists(folder / CONFIG):
+        raise TextError(
+            f"{folder}: a tokenizer, but no {CONFIG}, so no embedding to read; "
+            "llmlab two-stage --vectors random needs none"
+        )
     config, path, where = read_config(folder), embedding_file(folder), folder / TOKENIZER
     check_kind(tokenizer, config, where)
     matrix, stored = read_matrix(path, config)
@@ -172,7 +178,7 @@ def special_numbers(
     known = [tokenizer.token_to_id(name) for name in ends if name]
     known += [config.get(key) for key in ("eos_token_id", "sep_token_id")]
     known += [tokenizer.token_to_id(name) for name in ENDS]
-    end = next((number for number in known if isinstance(number, int) and tokenizer.id_to_token(number)), None)
+    end = next((number for number in known if token_at(tokenizer, number)), None)
     if end is None:
         raise TextError(f"{folder}: neither {TOKENIZER_CONFIG} nor {TOKENIZER} names a token that ends a text")
     names = (mark(settings.get("unk_token")), getattr(tokenizer.model, "unk_token", None))
