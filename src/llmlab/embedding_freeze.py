@@ -122,7 +122,7 @@ def _summary(
     counts = sorted({len(found.arms[name].runs) for name in settings.arm_names if found.arms[name].runs})
     of = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts else "0"
     reached = ", ".join(
-        f"{found.arms[name].arm.label} {found.arms[name].mean('val_ppl')['']:.2f}"
+        f"{found.arms[name].arm.label} {found.arms[name].ppl['']:.2f}"
         for name in settings.arm_names
         if found.arms[name].runs
     )

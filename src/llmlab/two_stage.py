@@ -138,7 +138,7 @@ def _summary(settings: TwoStageSettings, found: Comparison, by_name: dict[str, l
     references = found.task.references
     if main.runs:
         told.append(
-            f"Validation PPL {main.mean('val_ppl')['']:.2f} on {len(found.task.text.train.tokens):,} tokens, mean of "
+            f"Validation PPL {main.ppl['']:.2f} on {len(found.task.text.train.tokens):,} tokens, mean of "
             f"n = {len(main.runs)}; a bigram has {references['bigram'].ppl:.2f}, Kneser–Ney "
             f"{references['kneser_ney_3'].ppl:.2f}."
         )

@@ -5,8 +5,7 @@ Leaves out every question of ink.
 
 from collections.abc import Sequence
 
-from llmlab.contexts.running import ArmRuns
-from llmlab.contexts.tables import LOSS
+from llmlab.contexts.running import LOSS, ArmRuns
 from llmlab.contexts.task import ContextTask
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Figure, Mark, Role, rounded

@@ -6,8 +6,7 @@ the claims themselves: ``freeze_findings`` and ``stage_findings``.
 
 import math
 
-from llmlab.contexts.running import ArmRuns, Comparison, paired
-from llmlab.contexts.tables import LOSS
+from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired
 from llmlab.measure.score import perplexity
 from llmlab.report.result import Verdict
 

@@ -5,8 +5,7 @@ Leaves out tables, pictures and verdicts.
 
 from collections.abc import Sequence
 
-from llmlab.contexts.running import ArmRuns, Comparison, paired
-from llmlab.contexts.tables import LOSS
+from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result, Scalar, counted, rounded

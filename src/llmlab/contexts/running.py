@@ -14,9 +14,13 @@ from llmlab.contexts.stage1 import Measured
 from llmlab.contexts.task import ContextTask, Material, task_of
 from llmlab.contexts.token_block import ArmRun, train_arm
 from llmlab.errors import SettingError, Stopped
+from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.settings import ContextSettings
 from llmlab.train.fit import Diverged, OnStep
+
+LOSS = "val_loss_token"
+"""The number of a run that arms are compared by."""
 
 
 @dataclass
@@ -39,6 +43,12 @@ class ArmRuns:
     def mean(self, name: str) -> dict[str, float]:
         """Return its mean over seeds, with the interval as ``mean_interval`` has it."""
         return mean_interval(self.values(name))
+
+    @property
+    def ppl(self) -> dict[str, float]:
+        """The perplexity over seeds and its interval: exp of those of the loss, so never below 1."""
+        told = self.mean(LOSS)
+        return {end: perplexity(told[end]) for end in ("", "_low", "_high") if end in told}
 
 
 @dataclass

@@ -7,8 +7,7 @@ claims on times, and on which settings the documents' code had.
 from collections.abc import Sequence
 
 from llmlab.contexts.findings import LEAST_SEEDS, better, by_ratio, change, on, worse
-from llmlab.contexts.running import ArmRuns, Comparison, paired
-from llmlab.contexts.tables import LOSS
+from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Finding, Verdict
 

@@ -5,7 +5,7 @@ Leaves out what Stage 1 measured, ``stage1_tables``, pictures, verdicts, and eve
 
 from collections.abc import Sequence
 
-from llmlab.contexts.running import ArmRuns, Comparison, paired
+from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired
 from llmlab.contexts.stage1_tables import mean_ranks, rank_columns
 from llmlab.contexts.task import ContextTask
 from llmlab.measure.score import perplexity
@@ -18,7 +18,7 @@ REFERENCES = {
     "bigram": "bigram",
     "kneser_ney_3": "Kneser–Ney 3-gram",
 }
-LOSS, TRAIN = "val_loss_token", "train_loss_at_best"
+TRAIN = "train_loss_at_best"
 
 
 def text_read(task: ContextTask) -> Table:
@@ -57,8 +57,7 @@ def meaning(found: Comparison, names: Sequence[str]) -> Table:
         shown = [None, None] if key == "majority" else [reference.ppl, reference.loss]
         rows.append([title, *shown, reference.accuracy])
     for arm in (found.arms[name] for name in names if found.arms[name].runs):
-        loss = arm.mean(LOSS)[""]
-        rows.append([arm.arm.label, perplexity(loss), loss, arm.mean("val_accuracy")[""]])
+        rows.append([arm.arm.label, arm.ppl[""], arm.mean(LOSS)[""], arm.mean("val_accuracy")[""]])
     if task.bayes_loss is not None:
         rows.append(["Bayes (floor)", perplexity(task.bayes_loss), task.bayes_loss, None])
     targets = int(task.text.scored(task.text.valid).sum())
@@ -80,7 +79,7 @@ def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
         if not arm.runs:
             rows.append([arm.arm.label, None, None, None, 0, None, None, None, None, None, arm.state])
             continue
-        run, ppl = arm.runs[0], arm.mean("val_ppl")
+        run, ppl = arm.runs[0], arm.ppl
         rows.append(
             [
                 arm.arm.label,
@@ -115,8 +114,8 @@ def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
         rows,
         "Trained counts what learns beside the contexts: embedding or not, its LayerNorm, token block, head; total has "
         "the context block too, and the embedding once, though beside a trained one the contexts' own stays as it was. "
-        "Per token: trained parameters for each training token. PPL of each run's best epoch on the validation text, "
-        "which also chose it; mean over n seeds with the interval of the mean (Student's t).",
+        "Per token: trained parameters for each training token. PPL: exp of the mean loss of n seeds and of its "
+        "interval (Student's t), each seed at its best epoch on the validation text, which also chose it.",
     )
 
 
@@ -151,7 +150,7 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Table:
     for tokens, frozen, trained in sizes:
         change = paired(LOSS, trained, frozen)
         ends = [perplexity(change[end]) - 1 if end in change else None for end in ("", "_low", "_high")]
-        means = [arm.mean("val_ppl")[""] for arm in (frozen, trained)]
+        means = [arm.ppl[""] for arm in (frozen, trained)]
         rows.append([tokens, int(change.get("n", 0)), *means, *ends, trained.runs[0].trainable / tokens])
     return Table(
         "growth",
@@ -185,7 +184,7 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
         trained = [arm.runs[0].trainable] if sized else []
         own = arm.arm.name == main.arm.name
         change = {} if own else paired(LOSS, main, arm)
-        ppl, state = arm.mean("val_ppl")[""], "as set" if own else arm.state
+        ppl, state = arm.ppl[""], "as set" if own else arm.state
         changes = map(change.get, ("", "_low", "_high"))
         rows.append([arm.arm.label, *trained, len(arm.runs), ppl, *changes, *ranks, state])
     return Table(
