@@ -64,7 +64,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         settings.document(),
         WHY,
         HOW,
-        metrics=_metrics(trained, samples, differences[0]),
+        metrics={**_metrics(trained, samples, differences[0]), **outcome.turning(trained, focus)},
         summary=[*_summary(settings, trained, focus, samples), *left_out],
         tables=[
             *_tables(settings, trained, focus),

@@ -1,6 +1,6 @@
 """The program ``llmlab``: its commands put together, and every failure as one line.
 
-Leaves out what the commands do: ``chapter``, ``data``, ``log`` and ``params``.
+Leaves out what the commands do: ``chapter``, ``claims``, ``data``, ``log`` and ``params``.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import llmlab
-from llmlab.cli import chapter, data, log, params
+from llmlab.cli import chapter, claims, data, log, params
 from llmlab.cli.log import AsJson, LogDir, write_json
 from llmlab.cli.progress import ignore_signals
 from llmlab.errors import LlmlabError, Stopped, WriteError
@@ -88,6 +88,7 @@ for _name, _chapter in chapter.CHAPTERS.items():
     else:
         app.command(_name, **_told)(chapter.command(_name, _chapter))
 app.command("params")(params.params)
+app.command("claims")(claims.claims)
 
 
 @app.callback(invoke_without_command=True)

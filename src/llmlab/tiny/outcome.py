@@ -60,6 +60,20 @@ def movement_per_seed(run: TinyRun, focus: int) -> dict[str, Tensor]:
     return found
 
 
+def turning(run: TinyRun, focus: int) -> dict[str, float]:
+    """Return how the embedding of ``focus`` lies to the output row of the token that follows it, as metrics.
+
+    The cosine before and after, and the share of seeds in which it rose.
+    """
+    wanted = next(iter(run.pairs.followers(focus)))
+    before, after = (
+        torch.cosine_similarity(model.embedding[:, focus], model.weight[:, wanted], dim=-1)
+        for model in (run.before, run.after)
+    )
+    found = {"cosine_before": before, "cosine_after": after, "cosine_rose_fraction": after > before}
+    return {name: number for metric, values in found.items() for name, number in interval(metric, values).items()}
+
+
 def next_other_token(pairs: Pairs, focus: int) -> int | None:
     """Return the token that follows ``focus`` most often and is not ``focus`` itself, if there is one."""
     return next((token for token in pairs.followers(focus) if token != focus), None)

@@ -1,0 +1,216 @@
+"""The page of the claims, made at build time from the ledger and the records of the log.
+
+A page that holds ``<!-- claims: en -->`` (or ``ja``) gets the counts by verdict and document, then every claim under
+its chapter, each with an anchor (``#p1-1``), its verdict, its evidence, a link to the entry, and the command.
+
+Records may hold somebody's words.  Everything from a row or a record passes through ``shown``, which escapes it.
+Leaves out the judging, ``llmlab.claims``, and the filter, ``docs/javascripts/claims.js``, without which all is there.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from html import escape
+from itertools import groupby
+from pathlib import Path
+
+from mkdocs.exceptions import PluginError
+from mkdocs.utils import get_relative_url
+
+from llmlab.claims.ledger import Claim, Document, read, worded
+from llmlab.claims.verdicts import JUDGEMENTS, Judged, judged
+from llmlab.report.escape import md_text, printable
+from llmlab.report.language import language
+from llmlab.report.logbook import Logbook
+
+PLACE = re.compile(r"<!-- claims: (en|ja) -->")
+WORDS = {
+    "en": {
+        "phase1": "1 · Only the output layer",
+        "phase1-2": "2 · How embeddings move",
+        "baseline": "3 · Baseline",
+        "layers": "4 · Layers",
+        "embedding-freeze": "5 · Embedding freeze",
+        "two-stage": "6 · Two stages",
+        "all": "all",
+        "verdict": "Verdict",
+        "chapter": "Chapter",
+        "words": "Words",
+        "count": "{shown} of {all} claims",
+        "entry": "entry",
+        "also": "also: {list}",
+        "more": "figures, what is known, how it is checked",
+        "figures": "figures",
+        "known": "known",
+        "kind": "kind",
+        "seed": "document",
+        "how": "checked by",
+        "finding": "what the run itself finds",
+        "records": "metrics of the run",
+        "sums": "sums",
+        "opinion": "nothing: an opinion",
+    },
+    "ja": {
+        "phase1": "1 · 出力層だけ",
+        "phase1-2": "2 · 埋め込みの動き",
+        "baseline": "3 · ベースライン",
+        "layers": "4 · 層の数",
+        "embedding-freeze": "5 · 埋め込みの凍結",
+        "two-stage": "6 · 二段階",
+        "all": "すべて",
+        "verdict": "判定",
+        "chapter": "章",
+        "words": "語句",
+        "count": "{all} 件のうち {shown} 件の主張",
+        "entry": "記録",
+        "also": "ほか: {list}",
+        "more": "数値、わかっていること、確かめ方",
+        "figures": "数値",
+        "known": "わかっていること",
+        "kind": "種類",
+        "seed": "文書",
+        "how": "確かめ方",
+        "finding": "実行そのものの判定",
+        "records": "実行の指標",
+        "sums": "検算",
+        "opinion": "なし（意見）",
+        "supported": "支持",
+        "refuted": "反証",
+        "refined": "限定つき",
+        "inconclusive": "判定不能",
+        "not yet run": "未実行",
+        "measured": "測定",
+        "arithmetic": "計算",
+        "estimate": "見積もり",
+        "planned": "計画",
+        "fact": "事実",
+    },
+}
+"""The page's own words; an English word that is missing is shown as it is."""
+
+
+def on_page_markdown(markdown: str, page, config, **_) -> str:
+    """Return the page with the ledger in place of its mark."""
+    place = PLACE.search(markdown)
+    if place is None:
+        return markdown
+    documents, log = read(), Path(config["docs_dir"]) / "log"
+    found = records(log)
+    rows = [judged(claim, found) for document in documents for claim in document.claims]
+    ledger = rendered(documents, rows, place[1], get_relative_url("log/", page.url))
+    return markdown.replace(place[0], ledger)
+
+
+def records(log: Path) -> list:
+    """Return the records of the site's log.
+
+    Raises:
+        PluginError: one cannot be read; the build stops and names it.
+    """
+    found = list(Logbook(log, log.parent.parent).read())
+    for folder, record in found:
+        if isinstance(record, ValueError):
+            raise PluginError(f"{folder.name}: {record}")
+    return [record for _, record in found]
+
+
+def rendered(documents: list[Document], rows: list[Judged], lang: str, log: str) -> str:
+    """Return counts, filter and claims as Markdown; ``log`` is the way to the entries."""
+    parts = [*summary(documents, rows, lang), "", *filters(rows, lang), ""]
+    order = list(WORDS["en"])
+    by_chapter = sorted(rows, key=lambda row: order.index(row.claim.chapter))
+    for chapter, group in groupby(by_chapter, key=lambda row: row.claim.chapter):
+        blocks = "".join(block(row, lang, log) for row in group)
+        parts += [f"## {said(chapter, lang)}", "", f'<div class="claims">{blocks}</div>', ""]
+    return "\n".join(parts)
+
+
+def said(word: str, lang: str) -> str:
+    """Return a word of ours in a language."""
+    return WORDS[lang].get(word, word)
+
+
+def shown(text: str) -> str:
+    """Return text that HTML shows as it is."""
+    return escape(printable(text))
+
+
+def summary(documents: list[Document], rows: list[Judged], lang: str) -> Iterator[str]:
+    """Yield the table of counts, one row per verdict and one column per document, and what the documents are."""
+    found = Counter((row.claim.seed, row.said.verdict) for row in rows)
+    numbers = [document.seed.split("_")[0] for document in documents]
+    yield "| " + " | ".join([said("verdict", lang), *numbers, said("all", lang)]) + " |"
+    yield "| :--- |" + " ---: |" * (len(documents) + 1)
+    for verdict in JUDGEMENTS:
+        counts = [found[document.seed, verdict] for document in documents]
+        yield f"| {said(verdict, lang)} | {' | '.join(map(str, [*counts, sum(counts)]))} |"
+    totals = [len(document.claims) for document in documents]
+    yield f"| **{said('all', lang)}** | {' | '.join(f'**{total}**' for total in [*totals, sum(totals)])} |"
+    yield ""
+    for number, document in zip(numbers, documents, strict=True):
+        yield f"- **{number}** {md_text(worded(document, 'about', lang))}"
+
+
+def filters(rows: list[Judged], lang: str) -> Iterator[str]:
+    """Yield the filter, hidden until its script is there."""
+    chapters = dict.fromkeys(row.claim.chapter for row in rows)
+    yield f'<div class="claims-filter" data-count="{shown(said("count", lang))}" hidden>'
+    for name, values in (("verdict", JUDGEMENTS), ("chapter", chapters)):
+        options = "".join(f'<option value="{value}">{shown(said(value, lang))}</option>' for value in values)
+        first = f'<option value="">{shown(said("all", lang))}</option>'
+        yield f'<label>{shown(said(name, lang))} <select name="{name}">{first}{options}</select></label>'
+    yield f'<label>{shown(said("words", lang))} <input type="search" name="words"></label>'
+    yield '<p role="status"></p>'
+    yield "</div>"
+
+
+def block(row: Judged, lang: str, log: str) -> str:
+    """Return one claim: what it says, the verdict, the evidence, and the rest folded."""
+    claim, verdict = row.claim, row.said.verdict
+    anchor, kind = claim.id.lower(), verdict.replace(" ", "-")
+    evidence = shown(language(lang).say(worded(row.said, "evidence", lang)))
+    if row.said.record:
+        evidence += f' (<a href="{log}{row.said.record}.html">{shown(said("entry", lang))}</a>)'
+    also = ", ".join(f"{count} {shown(said(judgement, lang))}" for judgement, count in row.also().items())
+    if also:
+        evidence += " · " + said("also", lang).format(list=also)
+    return (
+        f'<div class="claim" data-verdict="{verdict}" data-chapter="{claim.chapter}">'
+        f'<h3 id="{anchor}"><a href="#{anchor}">{claim.id}</a> '
+        f'<span class="verdict {kind}">{shown(said(verdict, lang))}</span></h3>'
+        f"<p>{shown(worded(claim, 'claim', lang))}</p>"
+        f'<p class="evidence">{evidence}</p>'
+        f"<p><code>{shown(claim.command)}</code></p>"
+        f"<details><summary>{shown(said('more', lang))}</summary><dl>{''.join(more(row, lang, log))}</dl></details>"
+        "</div>"
+    )
+
+
+def more(row: Judged, lang: str, log: str) -> Iterator[str]:
+    """Yield what is folded away, as terms and their descriptions."""
+    claim = row.claim
+    others = ", ".join(
+        f'{shown(said(other.verdict, lang))}: <a href="{log}{other.record}.html">{other.record}</a>'
+        for other in row.others
+    )
+    told = {
+        "figures": shown(claim.figures),
+        "known": "" if claim.check == "opinion" else shown(worded(claim, "known", lang)),
+        "kind": shown(said(claim.kind, lang)),
+        "how": "<br>".join([shown(said(claim.check, lang)), *checks(claim, lang)]),
+        "also": others,
+        "seed": f"<code>{shown(claim.seed)}</code>",
+    }
+    for name, text in told.items():
+        if text:
+            yield f"<dt>{shown(said(name, lang).split(':')[0])}</dt><dd>{text}</dd>"
+
+
+def checks(claim: Claim, lang: str) -> Iterator[str]:
+    """Yield the expressions that give the verdict."""
+    if claim.records:
+        for verdict in ("supported", "refined", "refuted"):
+            if expression := getattr(claim.records, verdict):
+                yield f"{shown(said(verdict, lang))}: <code>{shown(expression)}</code>"
+    for one in claim.sums:
+        yield f"<code>{shown(one.value or one.holds)}</code>" + (f" ({shown(one.source)})" if one.source else "")

@@ -1,0 +1,166 @@
+"""The rows of the ledger: claims of the seed documents as data, read from ``ledger/*.toml`` and checked.
+
+A file is one seed document, ``seed``, ``about`` and ``about_ja``, and its rows, ``[[claim]]``.  What a row may hold
+stands in the classes below, field by field; a field that no class knows is refused.  Text in Japanese stands beside
+the English under the same name with ``_ja``, and where there is none the English is shown.
+
+Leaves out what a row comes to: ``verdicts``.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from llmlab.errors import TextError
+from llmlab.report.result import Scalar
+
+FOLDER = Path(__file__).with_name("ledger")
+Chapter = Literal["phase1", "phase1-2", "baseline", "layers", "embedding-freeze", "two-stage"]
+Kind = Literal["measured", "arithmetic", "estimate", "opinion", "planned", "fact"]
+Check = Literal["finding", "records", "sums", "opinion"]
+Text = Annotated[str, Field(min_length=1)]
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class FindingCheck:
+    """A claim that runs judge themselves.
+
+    ``prefer`` lists settings to match, best first: the first that any record matches decides which records count.
+    """
+
+    prefer: tuple[dict[str, Scalar], ...] = ({},)
+
+
+@dataclass(frozen=True, config=STRICT)
+class RecordsCheck:
+    """A claim that is judged by the metrics of a run: the first of three expressions that holds gives the verdict.
+
+    ``where`` names settings to match.  ``evidence`` is filled with the metrics by ``str.format``.
+    """
+
+    experiment: Text
+    evidence: Text
+    where: dict[str, Scalar] = Field(default_factory=dict)
+    supported: str = ""
+    refined: str = ""
+    refuted: str = ""
+    evidence_ja: str = ""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sum:
+    """A number of a document that is computed again: ``is`` should be ``says``, within ``within``.
+
+    Or a statement, ``holds``, instead of the three.  ``format`` is how the number is shown, by default with the
+    decimals that ``within`` gives it; ``source`` is where inputs come from that are in neither seed nor code.
+    """
+
+    what: Text
+    what_ja: str = ""
+    says: float | None = None
+    value: Annotated[str, Field(alias="is")] = ""
+    within: float | None = None
+    holds: str = ""
+    source: str = ""
+    format: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a row that is neither a number nor a statement, or both.
+
+        Raises:
+            ValueError: so it is.
+        """
+        number = (self.says is not None, bool(self.value), self.within is not None)
+        if number != ((False,) * 3 if self.holds else (True,) * 3):
+            raise ValueError(f"the sum {self.what!r} needs says, is and within, or else holds alone")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Claim:
+    """One row: what a document says, in our words, its ``figures``, what is ``known`` of it, and how it is checked.
+
+    ``command`` is what makes the evidence.  An opinion's ``known`` says what would have to be shown.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*-[A-Z0-9]+$")]
+    chapter: Chapter
+    kind: Kind
+    claim: Text
+    claim_ja: Text
+    command: Annotated[str, Field(pattern=r"^llmlab ")]
+    check: Check
+    figures: str = ""
+    known: str = ""
+    known_ja: str = ""
+    finding: FindingCheck = Field(default_factory=FindingCheck)
+    records: RecordsCheck | None = None
+    sums: tuple[Sum, ...] = ()
+    seed: str = ""
+    """The document's file name, which stands once at the head of the file."""
+
+    def __post_init__(self) -> None:
+        """Refuse a row whose check has nothing to check.
+
+        Raises:
+            ValueError: so it is.
+        """
+        if (self.check == "records") != (self.records is not None) or (self.check == "sums") != bool(self.sums):
+            raise ValueError(f'check = "{self.check}" does not go with the tables that follow')
+        if self.check == "opinion" and not self.known:
+            raise ValueError("an opinion needs known: what would have to be shown")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Document:
+    """One seed document: the name of its file, what it is about, and its claims in the order of the file."""
+
+    seed: Text
+    about: Text
+    about_ja: Text
+    claims: tuple[Claim, ...]
+
+
+def read(folder: Path = FOLDER) -> list[Document]:
+    """Return all documents, in the order of their numbers.
+
+    Raises:
+        TextError: a file or a row cannot be used; the message names file and id.
+    """
+    documents = sorted((_document(path) for path in folder.glob("*.toml")), key=lambda document: document.seed)
+    seen: set[str] = set()
+    for claim in (claim for document in documents for claim in document.claims):
+        if claim.id in seen:
+            raise TextError(f"the ledger: {claim.id} stands in it twice")
+        seen.add(claim.id)
+    return documents
+
+
+def worded(row: Any, field: str, lang: str) -> str:
+    """Return a text field of a row in a language, or in English where there is no other."""
+    return str(getattr(row, f"{field}_{lang}", "") or getattr(row, field))
+
+
+def _document(path: Path) -> Document:
+    """Return one file's document, each claim with the seed it belongs to."""
+    try:
+        head = tomllib.loads(path.read_text("utf-8"))
+        rows = [{**row, "seed": head.get("seed", "")} for row in head.pop("claim", [])]
+        return TypeAdapter(Document).validate_python({**head, "claims": rows})
+    except tomllib.TOMLDecodeError as error:
+        raise TextError(f"{path.name}: {error}") from error
+    except ValidationError as error:
+        raise TextError(f"{path.name}: {_complaint(error, rows)}") from error
+
+
+def _complaint(error: ValidationError, rows: list[dict[str, Any]]) -> str:
+    """Return the first complaint as one line, with the row's id in place of its number."""
+    first = error.errors()[0]
+    where = list(first["loc"])
+    if where[0] == "claims" and len(where) > 1:
+        row = int(where[1])
+        where[:2] = [rows[row].get("id", f"row {row + 1}")]
+    return f"{'.'.join(map(str, where))}: {first['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,188 @@
+"""Verdicts: the rows of the ledger judged by the records of the log, or by sums.
+
+Only complete runs count.  Where several speak of a claim, those count first that match the first of the settings that
+the row prefers and any record has; among them those that decided come before those that could not, then those of more
+seeds, then the newer ones.  The others are kept beside the verdict.
+
+Leaves out where records come from, and how a verdict is shown.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from llmlab.claims.evaluate import Missing, filled, names, value
+from llmlab.claims.ledger import Claim, RecordsCheck, Sum, worded
+from llmlab.report.record import Record
+from llmlab.report.result import Scalar, Verdict
+
+Judgement = Literal[Verdict, "not yet run"]
+JUDGEMENTS: tuple[Judgement, ...] = (*get_args(Verdict), "not yet run")
+SCHEMA = "llmlab.claims/1"
+WORDS = {
+    "en": {
+        "as said": "{what}: {found}, as said",
+        "not": "{what}: {found}, not {said}",
+        "holds": "{what}: holds",
+        "fails": "{what}: does not hold",
+        "opinion": "An opinion, which no number here decides. ",
+        "not yet run": "No complete run in the log speaks of it yet.",
+        "; ": "; ",
+    },
+    "ja": {
+        "as said": "{what}: {found}（文書のとおり）",
+        "not": "{what}: {found}（文書では {said}）",
+        "holds": "{what}: 成り立つ",
+        "fails": "{what}: 成り立たない",
+        "opinion": "意見であり、ここの数値では決められない。",
+        "not yet run": "これについて述べる完了した実行は、まだログにない。",
+        "; ": "。",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one record, or a computation (``record`` is then empty), says of a claim."""
+
+    verdict: Judgement
+    evidence: str
+    evidence_ja: str = ""
+    record: str = ""
+    """The name of the record's folder in the log."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with what is said of it, and what ``others`` say that stand behind."""
+
+    claim: Claim
+    said: Said
+    others: tuple[Said, ...] = ()
+
+    def also(self) -> dict[Judgement, int]:
+        """Return how many of the others say what."""
+        counted = Counter(other.verdict for other in self.others)
+        return {judgement: counted[judgement] for judgement in JUDGEMENTS if counted[judgement]}
+
+    def document(self) -> dict[str, Any]:
+        """Return the row as strict JSON values."""
+        return {
+            **{name: getattr(self.claim, name) for name in ("id", "seed", "chapter", "kind", "claim", "figures")},
+            "verdict": self.said.verdict,
+            "evidence": self.said.evidence,
+            "known": self.claim.known,
+            "check": self.claim.check,
+            "command": self.claim.command,
+            "record": self.said.record or None,
+            "others": [{"verdict": other.verdict, "record": other.record} for other in self.others],
+            **{f"{name}_ja": worded(row, name, "ja")
+               for row, name in ((self.claim, "claim"), (self.claim, "known"), (self.said, "evidence"))},
+        }  # fmt: skip
+
+
+def judged(claim: Claim, records: Iterable[Record]) -> Judged:
+    """Return a claim with its verdict.
+
+    Raises:
+        ValueError: an expression of the row cannot be evaluated; the message names the row.
+    """
+    try:
+        if claim.check == "sums":
+            return Judged(claim, _sums(claim))
+        if claim.check == "opinion":
+            return Judged(claim, _opinion(claim))
+        newest_first = sorted(records, key=lambda record: (record.created, record.id), reverse=True)
+        complete = [record for record in newest_first if record.result.status == "complete"]
+        found = list((_metrics if claim.records else _findings)(claim, complete))
+    except ValueError as error:
+        raise ValueError(f"{claim.id}: {error}") from error
+    wishes = [wish for wish in claim.finding.prefer if any(_matches(record, wish) for record, _ in found)]
+
+    def rank(pair: tuple[Record, Said]) -> tuple[bool, bool, int]:
+        record, said = pair
+        return (bool(wishes) and not _matches(record, wishes[0]), said.verdict == "inconclusive", -_seeds(record))
+
+    ordered = [said for _, said in sorted(found, key=rank)]  # a stable sort: the newer ones stay first
+    said = ordered or [Said("not yet run", *(words["not yet run"] for words in WORDS.values()))]
+    return Judged(claim, said[0], tuple(said[1:]))
+
+
+def _findings(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said]]:
+    """Yield what runs themselves say of a claim."""
+    for record in records:
+        for finding in record.result.findings:
+            if finding.claim == claim.id:
+                yield record, Said(finding.verdict, finding.evidence, record=record.name)
+
+
+def _metrics(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said]]:
+    """Yield what the metrics of runs say of a claim; a run that did not measure them says nothing."""
+    check = cast(RecordsCheck, claim.records)
+    for record in records:
+        if record.result.experiment == check.experiment and _matches(record, check.where):
+            with suppress(Missing):
+                yield record, _by_metrics(check, record)
+
+
+def _by_metrics(check: RecordsCheck, record: Record) -> Said:
+    known = names(record.result)
+    expressions: dict[Judgement, str] = {
+        "supported": check.supported,
+        "refined": check.refined,
+        "refuted": check.refuted,
+    }
+    holds = [verdict for verdict, expression in expressions.items() if expression and value(expression, known)]
+    english, japanese = (filled(worded(check, "evidence", lang), known) for lang in WORDS)
+    return Said(holds[0] if holds else "inconclusive", english, japanese, record.name)
+
+
+def _sums(claim: Claim) -> Said:
+    """Return what computing again says of a claim."""
+    each = [_computed(one) for one in claim.sums]
+    right = sum(agrees for agrees, _ in each)
+    verdict: Verdict = "supported" if right == len(each) else "refined" if right else "refuted"
+    english, japanese = (
+        words["; "].join(
+            words[agrees].format(what=worded(one, "what", lang), found=found, said=said)
+            for one, (_, (agrees, found, said)) in zip(claim.sums, each, strict=True)
+        )
+        for lang, words in WORDS.items()
+    )
+    return Said(verdict, english, japanese)
+
+
+def _computed(one: Sum) -> tuple[bool, tuple[str, str, str]]:
+    """Return whether a sum agrees with its document, and (which words to use, what was found, what was said)."""
+    if one.says is None or one.within is None:
+        holds = bool(value(one.holds))
+        return holds, ("holds" if holds else "fails", "", "")
+    found = value(one.value)
+    if isinstance(found, str) or found is None:
+        raise ValueError(f"{one.value}: not a number")
+    agrees = abs(found - one.says) <= one.within * (1 + 1e-9)
+    return agrees, ("as said" if agrees else "not", _shown(found, one), _shown(one.says, one))
+
+
+def _shown(number: float, one: Sum) -> str:
+    """Return a number with the decimals that the document gave it."""
+    decimals = max(0, math.ceil(-math.log10(2 * (one.within or 0.5)) - 1e-9))
+    return format(number, one.format or f",.{decimals}f")
+
+
+def _opinion(claim: Claim) -> Said:
+    english, japanese = (words["opinion"] + worded(claim, "known", lang) for lang, words in WORDS.items())
+    return Said("inconclusive", english, japanese)
+
+
+def _matches(record: Record, wish: dict[str, Scalar]) -> bool:
+    settings = record.result.settings
+    return all(name in settings and settings[name] == wanted for name, wanted in wish.items())
+
+
+def _seeds(record: Record) -> int:
+    seeds = record.result.settings.get("seeds", 1)
+    return seeds if isinstance(seeds, int) else 1

@@ -1,0 +1,104 @@
+"""``llmlab claims``: the ledger in a terminal and as JSON, from any log, at once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conftest import Done
+from llmlab.report.logbook import Logbook
+from llmlab.report.result import Finding
+from strategies_report import specimen
+
+FIELDS = {"id", "seed", "claim", "kind", "verdict", "evidence", "command"}
+
+
+def put(folder: Path, *findings: Finding) -> str:
+    """Put a run with findings into a new log, and return its name."""
+    record = specimen()
+    record = replace(record, result=replace(record.result, findings=list(findings)))
+    return Logbook.at(folder / "llmlab-log").put(record)[0].name
+
+
+def test_the_document_has_what_the_contract_names(run_llmlab: Callable[..., Done]) -> None:
+    """Without any log every claim is there; sums have verdicts, the rest waits for runs."""
+    document = run_llmlab("claims", "--json").document
+    claims = document["claims"]
+
+    assert document["schema"] == "llmlab.claims/1"
+    assert len({claim["id"] for claim in claims}) == len(claims) > 20
+    assert all(claim.keys() >= FIELDS and claim["evidence"] for claim in claims)
+    assert {claim["verdict"] for claim in claims if claim["check"] in ("finding", "records")} == {"not yet run"}
+    assert {claim["entry"] for claim in claims} == {None}
+
+
+def test_a_run_in_the_log_gives_the_verdict_and_its_page(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+    """The evidence is the record's, and the entry's path leads to its page."""
+    name = put(tmp_path, Finding("P1-1", "?", "refuted", "because 1 is not 2"))
+    (claim,) = run_llmlab("claims", "--id", "P1-1", "--json").document["claims"]
+    shown = run_llmlab("claims", "--id", "P1-1").out
+
+    assert (claim["verdict"], claim["evidence"], claim["record"]) == ("refuted", "because 1 is not 2", name)
+    assert (tmp_path / claim["entry"]).is_file()
+    for words in ("refuted", "because 1 is not 2", claim["command"], claim["figures"].split(",")[0]):
+        assert words in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "kept"),
+    [
+        (("--chapter", "phase1"), lambda claim: claim["chapter"] == "phase1"),
+        (("--verdict", "refined"), lambda claim: claim["verdict"] == "refined"),
+        (("--seed", "000"), lambda claim: claim["seed"].startswith("000")),
+        (("--seed", "000", "--chapter", "phase1"), lambda claim: claim["chapter"] == "phase1"),
+    ],
+)
+def test_options_choose_rows(run_llmlab: Callable[..., Done], args: tuple[str, ...], kept: Callable[..., bool]) -> None:
+    """Each option keeps the rows that it names and no other."""
+    everything = run_llmlab("claims", "--json").document["claims"]
+
+    assert run_llmlab("claims", *args, "--json").document["claims"] == [claim for claim in everything if kept(claim)]
+
+
+def test_a_verdict_that_no_claim_has_gives_an_empty_list(run_llmlab: Callable[..., Done]) -> None:
+    """To ask for nothing is not a mistake, whether one claim is named or not."""
+    args = ("claims", "--id", "P1-1", "--verdict", "refuted")
+
+    assert run_llmlab(*args, "--json").document["claims"] == []
+    assert "0 claims" in run_llmlab(*args).out
+
+
+@pytest.mark.parametrize(
+    "args", [("--id", "P1-0"), ("--chapter", "phase9"), ("--verdict", "maybe"), ("--seed", "999")], ids=" ".join
+)
+def test_a_name_that_is_not_there_is_refused(run_llmlab: Callable[..., Done], args: tuple[str, ...]) -> None:
+    """Exit code 2, with the option and what there is."""
+    done = run_llmlab("claims", *args)
+
+    assert done.code == 2
+    assert args[0] in done.err
+    assert "claim" in done.err or "ledger has" in done.err
+
+
+@pytest.mark.parametrize("words", [(), ("--id", "P12-4")], ids=["table", "in full"])
+def test_forty_columns_are_enough(run_llmlab: Callable[..., Done], words: tuple[str, ...]) -> None:
+    """No line is wider than the terminal, and no id, verdict or digit is cut."""
+    done = run_llmlab("claims", *words, COLUMNS="40")
+    claims = run_llmlab("claims", *words, "--json").document["claims"]
+
+    assert max(map(len, done.out.splitlines())) <= 40
+    assert all(claim["id"] in done.out and claim["verdict"] in " ".join(done.out.split()) for claim in claims)
+    assert "…" not in done.out
+
+
+def test_a_damaged_entry_hides_no_other(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+    """One entry that cannot be read is warned of, and the rest is judged."""
+    put(tmp_path, Finding("P1-1", "?", "supported", "seen"))
+    broken = put(tmp_path, Finding("P1-2", "?", "supported", "seen"))
+    (tmp_path / "llmlab-log" / "docs" / "log" / "posts" / broken / "record.json").write_text("{", "utf-8")
+    done = run_llmlab("claims", "--json")
+    verdicts = {claim["id"]: claim["verdict"] for claim in done.document["claims"]}
+
+    assert broken in done.err
+    assert (verdicts["P1-1"], verdicts["P1-2"]) == ("supported", "not yet run")

@@ -1,0 +1,82 @@
+"""The page of the claims: every row with its anchor, in both languages, and no word of a record acts on it."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from llmlab.claims.ledger import read
+from llmlab.claims.verdicts import JUDGEMENTS, Judged, Said
+from strategies import texts
+from test_site import danger
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = read()
+CLAIMS = [claim for document in DOCUMENTS for claim in document.claims]
+
+
+def _hook() -> ModuleType:
+    """Import ``docs/hooks/claims.py``, which MkDocs loads by its path."""
+    spec = importlib.util.spec_from_file_location("llmlab_docs_claims", ROOT / "docs" / "hooks" / "claims.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+hook = _hook()
+
+
+def page(evidence: str, lang: str = "en") -> str:
+    """Return the page with each claim judged by a run that said something."""
+    rows = [
+        Judged(claim, Said(JUDGEMENTS[number % 5], evidence, record="2026-01-01-phase1-00000000"))
+        for number, claim in enumerate(CLAIMS)
+    ]
+    made: Any = hook.rendered(DOCUMENTS, rows, lang, "log/")
+    return str(made)
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_every_claim_stands_under_its_anchor(lang: str) -> None:
+    """Each id is there once, with its sentence, verdict, command and a link to the entry; the counts add up."""
+    made = page("seen", lang)
+    anchors = re.findall(r'<h3 id="([^"]+)"', made)
+
+    assert sorted(anchors) == sorted(claim.id.lower() for claim in CLAIMS)
+    assert made.count('href="log/2026-01-01-phase1-00000000.html"') == len(CLAIMS)
+    for claim in CLAIMS:
+        assert hook.shown(claim.claim_ja if lang == "ja" else claim.claim) in made
+        assert f"<code>{hook.shown(claim.command)}</code>" in made
+    last = next(line for line in reversed(made.splitlines()) if line.startswith("| **"))
+    counted = [int(number) for number in re.findall(r"\*\*(\d+)\*\*", last)]
+    assert sum(counted[:-1]) == counted[-1] == len(CLAIMS)
+
+
+def test_both_languages_have_the_same_words() -> None:
+    """What has an English word has a Japanese one, and every verdict, kind and check is among them."""
+    english, japanese = hook.WORDS["en"], hook.WORDS["ja"]
+    used = {*JUDGEMENTS, *(claim.kind for claim in CLAIMS), *(claim.check for claim in CLAIMS)}
+
+    assert english.keys() | used <= japanese.keys()
+
+
+@given(texts)
+def test_no_word_of_a_record_acts(words: str) -> None:
+    """Evidence is shown as it was written, and adds no element and no attribute."""
+    plain, said = danger(page("seen")), danger(page(words))
+
+    assert said.found == plain.found
+    assert page(words).count("<") == page("seen").count("<")
+
+
+def test_a_page_without_the_mark_is_left_alone() -> None:
+    """The hook touches only the page that asks for the ledger."""
+    assert hook.on_page_markdown("# Other\n", page=None, config={}) == "# Other\n"
