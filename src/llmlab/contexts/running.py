@@ -46,8 +46,8 @@ class ArmRuns:
 
     @property
     def ppl(self) -> dict[str, float]:
-        """The perplexity over seeds and its interval: exp of those of the loss, so never below 1."""
-        told = self.mean(LOSS)
+        """The perplexity over seeds and its interval: exp of those of the loss, never below 1; empty without runs."""
+        told = self.mean(LOSS) if self.runs else {}
         return {end: perplexity(told[end]) for end in ("", "_low", "_high") if end in told}
 
 

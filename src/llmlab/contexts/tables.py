@@ -171,37 +171,33 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Table:
 
 
 def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found: Comparison, caption: str) -> Table:
-    """Return arms that differ in one thing: what they reach, against the main arm, and the rank of their contexts."""
-    main, rows = found.arms["main"], list[list[Cell]]()
-    ranked = len({arm.arm.design for arm in shown}) > 1  # arms on the same contexts have the same ranks
-    sized = len({arm.runs[0].trainable for arm in shown if arm.runs}) > 1  # not every arm trains as many parameters
-    for arm in shown:
-        measured = found.contexts.get(arm.arm.design, []) if ranked else []
-        ranks = mean_ranks(measured) if ranked else []
-        if not arm.runs:
-            rows.append([arm.arm.label, *([None] if sized else []), 0, None, None, None, None, *ranks, arm.state])
-            continue
-        trained = [arm.runs[0].trainable] if sized else []
-        own = arm.arm.name == main.arm.name
-        change = {} if own else paired(LOSS, main, arm)
-        ppl, state = arm.ppl[""], "as set" if own else arm.state
-        changes = map(change.get, ("", "_low", "_high"))
-        rows.append([arm.arm.label, *trained, len(arm.runs), ppl, *changes, *ranks, state])
+    """Return arms that differ in one thing: what they reach, against the main arm, and the rank of their contexts.
+
+    What is the same for all arms has no column: the number of trained parameters, the contexts, and that all is done.
+    """
+    main = found.arms["main"]
+    changes = [{} if arm.arm.name == main.arm.name else paired(LOSS, main, arm) for arm in shown]
+    trained = [arm.runs[0].trainable if arm.runs else None for arm in shown]
+    sized, ranked = (len(set(kinds)) > 1 for kinds in (trained, [arm.arm.design for arm in shown]))
+    columns: list[tuple[Column, Sequence[Cell]]] = [
+        (Column(column, "text"), [arm.arm.label for arm in shown]),
+        *([(Column("trained", "integer"), trained)] if sized else []),
+        (Column("n", "integer"), [len(arm.runs) for arm in shown]),
+        (Column("val PPL", digits=2), [arm.ppl.get("") for arm in shown]),
+        (Column("loss changes by"), [change.get("") for change in changes]),
+        (Column("95 % low"), [change.get("_low") for change in changes]),
+        (Column("95 % high"), [change.get("_high") for change in changes]),
+    ]
+    if ranked:
+        ranks = [mean_ranks(found.contexts.get(arm.arm.design, [])) for arm in shown]
+        columns += zip(rank_columns(), zip(*ranks, strict=True), strict=True)
+    if any(arm.state != "done" for arm in shown):
+        columns.append((Column("state", "text"), [arm.state for arm in shown]))
     return Table(
         name,
         title,
-        [
-            Column(column, "text"),
-            *([Column("trained", "integer")] if sized else []),
-            Column("n", "integer"),
-            Column("val PPL", digits=2),
-            Column("loss changes by"),
-            Column("95 % low"),
-            Column("95 % high"),
-            *(rank_columns() if ranked else []),
-            Column("state", "text"),
-        ],
-        rows,
+        [heading for heading, _ in columns],
+        [list(row) for row in zip(*(cells for _, cells in columns), strict=True)],
         caption
         + (" Trained: parameters of the token block." if sized else "")
         + " Loss changes by: against the model as set, seed by seed."
