@@ -1,6 +1,7 @@
 """A walk through the built site in a real browser.  Skipped where there is no Chromium or no playwright."""
 
 import functools
+import gzip
 import http.server
 import shutil
 import threading
@@ -8,15 +9,46 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from test_site import build, copy_of_the_site, put_entries
+from llmlab import compare
+from llmlab.report.logbook import Logbook
+from llmlab.report.record import Record
+from test_site import ROOT, build_both, copy_of_the_site, once, put_entries
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 WORDS = ["hello", "<img src=x onerror=alert(1)> and_a_very_long_word_" + "x" * 120]
+
+MOST_BYTES, MOST_SHIFT = 300_000, 0.1
+SHIFTS = """new PerformanceObserver(list => {
+  for (const one of list.getEntries()) if (!one.hadRecentInput) window.shifted = (window.shifted || 0) + one.value;
+}).observe({ type: "layout-shift", buffered: true })"""
+"""Sums up how far what is seen moves by itself while a page loads."""
+
+KINDS = [
+    "index.html",
+    "start/raspberry-pi.html",
+    "study/index.html",
+    "study/tour.html",
+    "study/phase1-2.html",
+    "glossary.html",
+    "claims.html",
+    "log/index.html",
+    "log/chapters.html",
+    "log/verdicts.html",
+    "log/compare.html",
+    "log/category/phase1-2.html",
+    "log/2026-11-22-phase1-2-b4f5d44c.html",
+    "reference/cli.html",
+    "reference/measure.html",
+    "contributing.html",
+    "404.html",
+]
+"""A page of each kind."""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
@@ -38,9 +70,10 @@ class Walk:
     complaints: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
 
-    def page(self, *, width: int = 1280, scheme: str = "light") -> Any:
+    def page(self, *, width: int = 1280, scheme: str = "light", **options: Any) -> Any:
         """Open a fresh page under watch."""
-        page = self.browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+        screen = {"width": width, "height": 900}
+        page = self.browser.new_context(viewport=screen, color_scheme=scheme, **options).new_page()
         page.on("console", lambda m: self.complaints.append(f"{page.url}: {m.text}") if m.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
         page.on("request", lambda request: self._asked(request.url))
@@ -49,6 +82,11 @@ class Walk:
     def _asked(self, url: str) -> None:
         if not url.startswith((self.base, "data:", self.site.as_uri())):
             self.strangers.append(url)
+
+    def bytes_of(self, url: str) -> int:
+        """Return how many bytes a web server that compresses sends for a file of the site."""
+        path = self.site / unquote(urlsplit(url).path).lstrip("/")
+        return len(gzip.compress(path.read_bytes())) if path.is_file() else 0
 
     def addresses(self) -> list[str]:
         """Return the address of every page of the site."""
@@ -59,9 +97,13 @@ class Walk:
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     """The site with two entries in its log, served on this machine only, and a browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    folder = copy_of_the_site(tmp_path_factory.mktemp("walk"))
-    put_entries(folder, WORDS)
-    site = build(folder / "mkdocs.yml", folder / "built")
+
+    def make(folder: Path) -> None:
+        copy_of_the_site(folder)
+        put_entries(folder, WORDS)
+        build_both(folder, folder / "built")
+
+    site = once(tmp_path_factory, "walk", make) / "built"
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -74,17 +116,180 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
-def test_every_page_opens_quietly_and_fits(walk: Walk, width: int, scheme: str) -> None:
-    """No page has an error in its console, asks another host for anything, or scrolls sideways."""
-    page = walk.page(width=width, scheme=scheme)
-    too_wide = []
-    for address in walk.addresses():
-        page.goto(address)
-        page.wait_for_load_state("networkidle")
-        if page.evaluate("document.scrollingElement.scrollWidth > innerWidth"):
-            too_wide.append(address)
+def test_every_page_opens_quietly_fits_stays_still_and_is_light(walk: Walk, width: int, scheme: str) -> None:
+    """No page has an error in its console, asks another host, scrolls sideways, moves while it loads, or weighs much.
 
-    assert (walk.complaints, walk.strangers, too_wide) == ([], [], [])
+    Its weight is that of the page, the style sheets, the scripts and the pictures it asks for, compressed as a web
+    server sends them.  The search's worker and index are apart: they are fetched behind the page.
+    """
+    page = walk.page(width=width, scheme=scheme)
+    page.add_init_script(SHIFTS)
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    faults = []
+    for address in walk.addresses():
+        asked.clear()
+        page.goto(address)
+        if page.evaluate("document.scrollingElement.scrollWidth > innerWidth"):
+            faults.append((address, "too wide"))
+        if (shifted := page.evaluate("window.shifted || 0")) >= MOST_SHIFT:
+            faults.append((address, f"moves by {shifted:.2f}"))
+        sent = sum(walk.bytes_of(url) for url in asked if "/search" not in url)
+        if sent > MOST_BYTES:
+            faults.append((address, f"weighs {sent:,} bytes"))
+
+    assert (walk.complaints, walk.strangers, faults) == ([], [], [])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_kind_of_page_has_a_serious_accessibility_fault(walk: Walk, scheme: str) -> None:
+    """axe-core finds nothing serious or critical, neither wide in the light nor on a telephone in the dark."""
+    axe = pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed")
+    page = walk.page(width=1280 if scheme == "light" else 400, scheme=scheme, bypass_csp=True)
+    found = []
+    for kind in KINDS:
+        page.goto(walk.base + kind)
+        if kind == "log/compare.html":
+            choose(page, 0, 1)
+        page.evaluate(axe.AXE_SCRIPT)
+        run = "axe.run(document, { resultTypes: ['violations'] })"
+        violations = page.evaluate(f"async () => (await {run}).violations")
+        for one in violations:
+            if one["impact"] in {"serious", "critical"}:
+                found.append((kind, one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300]))
+
+    assert found == []
+
+
+REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")]
+  .filter(one => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({ visibilityProperty: true })
+    && !one.closest(".md-search__output, [hidden]")
+    && !(one.type === "radio" || one.type === "checkbox" && one.matches(".md-toggle")))
+  .map((one, at) => { one.dataset.stop = at; return one.outerHTML.slice(0, 120); })"""
+FOCUSED = """() => {
+  const one = document.activeElement;
+  if (!one || one === document.body) return null;
+  const seen = [one, one.nextElementSibling].filter(Boolean).some(part => {
+    const style = getComputedStyle(part);
+    return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  });
+  const told = `${one.className} ${one.outerHTML}`.slice(0, 150);
+  return [one.dataset.stop ?? null, seen || one.matches(".md-search__input"), told];
+}"""
+
+
+@pytest.mark.parametrize(
+    "kind", ["study/phase1-2.html", "claims.html", "log/compare.html", "log/2026-11-22-phase1-2-b4f5d44c.html"]
+)
+def test_the_keyboard_reaches_everything_and_is_seen(walk: Walk, kind: str) -> None:
+    """From the skip link on, the Tab key comes to every link, button and field, and one sees where it is."""
+    page = walk.page()
+    page.goto(walk.base + kind)
+    page.wait_for_load_state("load")
+    wanted = dict(enumerate(page.evaluate(REACHABLE)))
+    reached, unseen = [], []
+    for _ in range(len(wanted) + 50):
+        page.keyboard.press("Tab")
+        focus = page.evaluate(FOCUSED)
+        if focus is None:
+            break
+        reached.append(focus[2])
+        wanted.pop(int(focus[0]), None) if focus[0] else None
+        if not focus[1]:
+            unseen.append(focus[2])
+
+    assert "md-skip" in reached[0]
+    assert any("md-option" in one for one in reached)
+    assert any("md-search__input" in one for one in reached)
+    assert (list(wanted.values()), unseen) == ([], [])
+
+
+def choose(page: Any, *rows: int) -> None:
+    """Choose entries in the comparison."""
+    for row in rows:
+        page.locator(".log-table tbody input").nth(row).check()
+
+
+def column(page: Any, number: int) -> list[str]:
+    """Return what the seen rows of the comparison have in a column."""
+    return page.eval_on_selector_all(
+        ".log-table tbody tr",
+        f"rows => rows.filter(row => !row.hidden).map(row => row.cells[{number}].textContent)",
+    )
+
+
+def test_the_comparison_sorts_and_filters(walk: Walk) -> None:
+    """A heading sorts by its column, one way and the other; a filter leaves the entries that fit, and counts them."""
+    page = walk.page()
+    page.goto(walk.base + "log/compare.html")
+    page.click("th[data-sort=perplexity] button")
+    numbers = [float(text.replace(",", "")) for text in column(page, 6) if text != "–"]
+    page.click("th[data-sort=perplexity] button")
+    back = [float(text.replace(",", "")) for text in column(page, 6) if text != "–"]
+
+    assert len(numbers) > 2
+    assert numbers == sorted(numbers)
+    assert back == sorted(numbers, reverse=True)
+
+    page.select_option("#log-experiment", "phase1")
+    assert set(column(page, 3)) == {"phase1"}
+    page.select_option("#log-setting", "dim")
+    page.select_option("#log-value", "2")
+    assert len(column(page, 3)) == 1
+    assert page.inner_text("#log-count").startswith("1 of ")
+    page.select_option("#log-metric", "loss_floor")
+    assert column(page, 8) == ["0.3466"]
+    assert walk.complaints == []
+
+
+def test_two_entries_are_compared_as_log_compare_does(walk: Walk) -> None:
+    """The page marks the settings, and shows the metrics and differences, that ``llmlab log compare`` finds."""
+    entries = {
+        record.id: record
+        for _, record in Logbook.at(ROOT).read()
+        if isinstance(record, Record) and record.result.experiment.startswith("phase1")
+    }
+    a, b = list(entries.values())[1:3]
+    page = walk.page()
+    page.goto(f"{walk.base}log/compare.html#{a.id}+{b.id}")
+    wanted = compare.document(a, b)
+    cells = "all => all.map(one => [...one.tBodies[0].rows].map(row => [...row.cells].map(c => c.textContent)))"
+    settings, metrics = page.eval_on_selector_all(".log-side", cells)
+
+    assert {row[0] for row in settings if row[3]} == set(wanted["settings"])
+    assert [row[0] for row in metrics] == list(wanted["metrics"])
+    for name, *numbers in metrics:
+        told = [float(number.replace(",", "")) for number in numbers]
+        assert told == pytest.approx(list(wanted["metrics"][name].values()), abs=6e-5, rel=0.05)
+    assert f"llmlab log compare {a.id} {b.id}" in page.inner_text("#log-pair")
+    assert walk.complaints == []
+
+
+def test_choosing_a_third_entry_lets_go_of_the_first(walk: Walk) -> None:
+    """At most two are chosen; the address says which, so that a comparison can be passed on; both can be let go."""
+    page = walk.page(width=400)
+    page.goto(walk.base + "log/compare.html")
+    choose(page, 0, 1, 2)
+    boxes = page.locator(".log-table tbody input")
+
+    assert [boxes.nth(row).is_checked() for row in range(3)] == [False, True, True]
+    assert page.url.count("+") == 1
+    assert not page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
+    page.click("#log-bar button")
+    assert page.evaluate("document.activeElement.id") == "log-pair"
+    page.click("#log-pair button")
+    assert not page.is_visible("#log-pair")
+
+
+def test_the_site_reads_without_scripts(walk: Walk) -> None:
+    """With JavaScript off the comparison is a table with links and no dead control, and of each figure one is seen."""
+    page = walk.browser.new_context(java_script_enabled=False).new_page()
+    page.goto(walk.base + "log/compare.html")
+
+    assert page.locator(".log-table tbody a:visible").count() == len(list((walk.site / "log").glob("2026-*.html")))
+    assert page.locator(".log-comparison :is(select, input, button):visible").count() == 0
+    page.goto(walk.base + "log/2026-11-22-phase1-2-b4f5d44c.html")
+    assert page.locator("article img:visible").count() * 2 == page.locator("article img").count() > 0
 
 
 def test_the_search_finds_rotation(walk: Walk) -> None:
@@ -99,10 +304,11 @@ def test_the_search_finds_rotation(walk: Walk) -> None:
     assert walk.complaints == []
 
 
-def test_the_toggle_swaps_the_figures(walk: Walk) -> None:
+@pytest.mark.parametrize("address", ["study/phase1-2.html", "log/2026-11-22-phase1-2-b4f5d44c.html"])
+def test_the_toggle_swaps_the_figures(walk: Walk, address: str) -> None:
     """In the light the light picture is seen, in the dark the dark one, and never both."""
     page = walk.page(scheme="light")
-    page.goto(walk.base + "study/phase1-2.html")
+    page.goto(walk.base + address)
 
     def seen() -> set[str]:
         images = page.eval_on_selector_all(
@@ -120,13 +326,12 @@ def test_the_toggle_swaps_the_figures(walk: Walk) -> None:
 def test_a_script_that_came_through_is_still_refused(walk: Walk) -> None:
     """Behind the escaping stands the policy: a script inside an article does not run."""
     post = next((walk.site / "log").glob("2026-*.html"))
-    forged = post.with_name("forged.html")
     script = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
-    forged.write_text(post.read_text("utf-8").replace("</article>", script + "</article>"), "utf-8")
+    forged = post.read_text("utf-8").replace("</article>", script + "</article>")
     page = walk.browser.new_page()
+    page.route("**/forged.html", lambda route: route.fulfill(body=forged, content_type="text/html"))
     page.goto(f"{walk.base}log/forged.html")
     page.wait_for_load_state("networkidle")
-    forged.unlink()
 
     assert "taken" not in page.title()
 
@@ -150,3 +355,88 @@ def test_a_copy_on_a_disk_opens_by_double_click(walk: Walk) -> None:
     assert page.eval_on_selector("article img", "image => image.complete && image.naturalWidth > 0")
     page.click("article a[href='phase1-2.html']")
     assert page.url == (walk.site / "study" / "phase1-2.html").as_uri()
+    assert walk.complaints == []
+
+
+def test_claims_are_filtered_by_verdict_chapter_and_words(walk: Walk) -> None:
+    """The filter leaves the claims that fit, counts them, hides empty chapters, and can be set by the address."""
+    page = walk.page()
+    page.goto(walk.base + "claims.html?words=stations")
+    ids = "all => all.filter(claim => claim.offsetParent !== null).map(claim => claim.querySelector('h3').id)"
+
+    def seen() -> list[str]:
+        return page.eval_on_selector_all(".claim", ids)
+
+    assert seen() == ["p12-9"]
+    page.fill(".claims-filter input", "")
+    everything = seen()
+    page.select_option(".claims-filter [name=verdict]", "refined")
+    page.select_option(".claims-filter [name=chapter]", "phase1-2")
+
+    fitting = page.locator("[data-verdict=refined][data-chapter=phase1-2] h3")
+
+    assert "p12-4" in seen()  # its sums need no log
+    assert seen() == fitting.evaluate_all("all => all.map(title => title.id)")
+    assert page.inner_text(".claims-filter [role=status]") == f"{len(seen())} of {len(everything)} claims"
+    assert page.eval_on_selector_all("article h2", "all => all.filter(one => one.offsetParent).length") == 1
+    assert walk.complaints == []
+
+
+def test_claims_can_be_read_without_scripts(walk: Walk) -> None:
+    """With JavaScript off every claim and every verdict is there, and no filter that would do nothing."""
+    page = walk.browser.new_context(java_script_enabled=False).new_page()
+    page.goto(walk.base + "claims.html#p12-4")
+
+    assert page.locator(".claim").count() == page.locator(".claim .verdict:visible").count() > 20
+    assert not page.locator(".claims-filter").is_visible()
+    page.click(".claim:has(#p12-4) summary")
+    assert page.locator(".claim:has(#p12-4) dl").is_visible()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "404.html"])
+def test_the_switcher_leads_to_the_same_page_and_back(walk: Walk, kind: str) -> None:
+    """From each kind of page one click leads to its twin in the other language, and one more back."""
+    page = walk.page()
+    page.goto(walk.base + kind)
+    for code, address in (("ja", f"ja/{kind}"), ("en", kind)):
+        page.hover(".md-select")
+        page.click(f".md-select__link[hreflang={code}]")
+        page.wait_for_url(walk.base + address)
+        assert page.evaluate("document.documentElement.lang") == code
+
+
+def test_the_switcher_works_on_a_disk(walk: Walk) -> None:
+    """Opened as files, both sites lead to each other as well."""
+    page = walk.page()
+    page.goto((walk.site / "start" / "laptop.html").as_uri())
+    page.hover(".md-select")
+    page.click(".md-select__link[hreflang=ja]")
+
+    assert page.url == (walk.site / "ja" / "start" / "laptop.html").as_uri()
+
+
+def test_the_japanese_search_finds_japanese(walk: Walk) -> None:
+    """Who types the word for embedding is led to a page that has it."""
+    page = walk.page()
+    page.goto(walk.base + "ja/index.html")
+    page.fill("input.md-search__input", "\u57cb\u3081\u8fbc\u307f")
+    page.wait_for_selector(".md-search-result__item a")
+
+    assert page.eval_on_selector(".md-search-result__item a", "link => link.href").startswith(walk.base + "ja/")
+    assert walk.complaints == []
+
+
+def test_a_japanese_transcript_is_aligned(walk: Walk) -> None:
+    """In a transcript a Latin letter, a rule and a dot are half as wide as a Japanese character."""
+    page = walk.page()
+    page.goto(walk.base + "ja/start/laptop.html")
+    widths = page.evaluate("""() => {
+      const code = document.querySelector("article pre > code"), span = document.createElement("span");
+      code.append(span);
+      return ["\u6f22", "aa", "\u2500\u2500", "\u2502\u2502"].map(text => {
+        span.textContent = text.repeat(20);
+        return span.getBoundingClientRect().width;
+      });
+    }""")
+
+    assert max(widths) - min(widths) < 0.02 * max(widths)

@@ -8,10 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape as html_escape
 from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from xml.etree.ElementTree import parse
 
 import pytest
 
@@ -21,6 +25,8 @@ from llmlab.report.site import write_small_site
 from strategies_report import specimen
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ("mkdocs.yml", "mkdocs.ja.yml")
+JAPANESE = sorted((ROOT / "docs" / "ja").rglob("*.md"))
 RUNNING = {"script", "iframe", "frame", "object", "embed", "applet", "style", "base", "form", "input", "button"}
 ADDRESSES = {"href", "src", "srcset", "action", "formaction", "data", "poster", "background", "xlink:href", "ping"}
 PAYLOADS = [
@@ -95,10 +101,39 @@ def build(config: Path, site: Path) -> Path:
     return site
 
 
+def build_both(folder: Path, site: Path) -> Path:
+    """Build the English site and the Japanese one inside it, and return the folder."""
+    for config, below in zip(CONFIGS, (".", "ja"), strict=True):
+        build(folder / config, site / below)
+    return site
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that one test process makes; the others, where there are several, wait for it."""
+    top = factory.getbasetemp()
+    top = top.parent if os.environ.get("PYTEST_XDIST_WORKER") else top
+    folder, done = top / name, top / f"{name}.done"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not done.exists():
+            time.sleep(0.1)
+        assert done.read_text("utf-8") == "made", f"{name} could not be made; see the other failures"
+        return folder
+    how = "failed"
+    try:
+        make(folder)
+        how = "made"
+    finally:
+        done.write_text(how, "utf-8")
+    return folder
+
+
 def copy_of_the_site(folder: Path) -> Path:
-    """Copy what the site is made of, without the log's entries, and return the folder."""
-    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("posts", "__pycache__"))
-    shutil.copy(ROOT / "mkdocs.yml", folder)
+    """Copy what the site is made of, with the log's entries, which pages link to, and return the folder."""
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    for config in CONFIGS:
+        shutil.copy(ROOT / config, folder)
     (folder / "src").symlink_to(ROOT / "src")
     return folder
 
@@ -177,7 +212,82 @@ def test_the_alarm_rings(document: str) -> None:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's site as it stands."""
-    return build(ROOT / "mkdocs.yml", tmp_path_factory.mktemp("site"))
+    return once(tmp_path_factory, "site", lambda folder: build_both(ROOT, folder))
+
+
+class Anchors(html.parser.HTMLParser):
+    """Keeps what a page can be linked to at, and what it links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.links: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element's id, and where it leads."""
+        for name, value in attrs:
+            if name == "id" or (tag == "a" and name == "name"):
+                self.targets.add(value or "")
+            elif name in {"href", "src"}:
+                self.links.add(value or "")
+
+
+def anchors(page: Path) -> Anchors:
+    """Return what a page can be linked to at, and what it links to."""
+    found = Anchors()
+    found.feed(page.read_text("utf-8"))
+    return found
+
+
+def broken(site: Path) -> list[tuple[str, str]]:
+    """Return the links within a site that lead nowhere, or to an anchor that is not there, with their pages."""
+    found = {page.relative_to(site).as_posix(): anchors(page) for page in site.rglob("*.html")}
+    lost = []
+    for name, page in found.items():
+        for link in page.links:
+            address, fragment = urldefrag(urljoin(f"http://x/{name}", link))
+            if not address.startswith("http://x/"):
+                continue
+            target = unquote(urlsplit(address).path).lstrip("/") or "index.html"
+            there = target in found or (site / target).is_file()
+            anchored = target not in found or not fragment or unquote(fragment) in found[target].targets
+            twin = target.startswith("ja/") and not (site / "ja").is_dir()  # the Japanese site is built apart
+            if name != "404.html" and not twin and not (there and anchored):
+                lost.append((name, link))
+    return sorted(lost)
+
+
+def test_no_link_and_no_anchor_of_the_site_is_broken(site: Path) -> None:
+    """Each link, picture, script and style within the site is there, and so is each place in a page that is linked."""
+    assert broken(site) == []
+
+
+def test_broken_links_would_be_found(tmp_path: Path) -> None:
+    """What looks for broken links finds a missing page, a missing anchor and a missing picture, and nothing else."""
+    (tmp_path / "log").mkdir()
+    (tmp_path / "index.html").write_text('<h1 id="a b">x</h1><a href="log/x.html#no">x</a><img src="no.svg">', "utf-8")
+    good = '<p id="yes"><a href="#yes">x</a><a href="../index.html#a%20b">x</a><a href="https://example.org">x</a>'
+    (tmp_path / "log" / "x.html").write_text(f'{good}<a href="no.html">x</a>', "utf-8")
+
+    assert broken(tmp_path) == [("index.html", "log/x.html#no"), ("index.html", "no.svg"), ("log/x.html", "no.html")]
+
+
+def test_the_feed_leads_to_the_entries(site: Path) -> None:
+    """Every entry of the feed links to a page of the site; there are as many as in the log, or fifty."""
+    atom = "{http://www.w3.org/2005/Atom}"
+    feed = parse(site / "log" / "feed.xml")  # noqa: S314 - our own document
+    links = [one.get("href", "") for one in feed.iterfind(f"{atom}entry/{atom}link")]
+
+    assert len(links) == min(50, len(list((ROOT / "docs" / "log" / "posts").glob("*/record.json"))))
+    assert all((site / "log" / link).is_file() for link in links)
+
+
+def test_every_entry_is_in_the_comparison_and_in_the_index_by_chapter(site: Path) -> None:
+    """Both pages link each entry of the log once."""
+    entries = {folder.name for folder in (ROOT / "docs" / "log" / "posts").iterdir()}
+    for page in ("compare", "chapters"):
+        links = anchors(site / "log" / f"{page}.html").links
+        assert {name for name in entries if f"{name}.html" in links} == entries
 
 
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
@@ -245,19 +355,19 @@ def test_the_search_index_finds_the_chapters(site: Path) -> None:
     assert {"study/phase1.html", "study/phase1-2.html", "reference/model.html", "glossary.html"} <= addresses
 
 
-@pytest.fixture(scope="session", params=["project", "small"])
+@pytest.fixture(scope="session", params=["project", "small", "japanese"])
 def twins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same site twice: with entries of harmless words, and with entries of hostile ones."""
-    built = []
-    for name, words in (("harmless", ["hello"] * len(PAYLOADS)), ("hostile", PAYLOADS)):
-        folder = tmp_path_factory.mktemp(name)
-        if request.param == "project":
-            copy_of_the_site(folder)
-        else:
-            write_small_site(folder)
-        put_entries(folder, words)
-        built.append(build(folder / "mkdocs.yml", folder / "built"))
-    return built[0], built[1]
+
+    def twin(name: str, words: list[str]) -> Path:
+        def make(folder: Path) -> None:
+            (write_small_site if request.param == "small" else copy_of_the_site)(folder)
+            put_entries(folder, words)
+            build(folder / CONFIGS[request.param == "japanese"], folder / "built")
+
+        return once(tmp_path_factory, f"{request.param}-{name}", make) / "built"
+
+    return twin("harmless", ["hello"] * len(PAYLOADS)), twin("hostile", PAYLOADS)
 
 
 def test_no_word_of_a_user_acts_on_the_site(twins: tuple[Path, Path]) -> None:
@@ -289,3 +399,29 @@ def test_no_title_of_an_entry_can_be_stolen(twins: tuple[Path, Path]) -> None:
     )  # fmt: skip
 
     assert harmless == hostile
+
+
+def test_both_sites_have_the_same_pages(site: Path) -> None:
+    """Every page has its twin in the other language, at the same address, and links to it."""
+    everything = {str(page.relative_to(site)) for page in site.rglob("*.html")}
+    japanese = {name for name in everything if name.startswith("ja/")}
+
+    assert {f"ja/{name}" for name in everything - japanese} == japanese
+    for name in everything - japanese - {"404.html"}:
+        up = "../" * name.count("/") or "./"
+        assert f'href="{up}ja/{name}" hreflang="ja"' in (site / name).read_text("utf-8")
+        assert f'href="{up}../{name}" hreflang="en"' in (site / "ja" / name).read_text("utf-8")
+
+
+def test_a_page_of_the_japanese_site_is_japanese_or_says_that_it_is_not(site: Path) -> None:
+    """The site's language is Japanese; what is not translated is marked as English, and nothing else is."""
+    translated = {page.relative_to(ROOT / "docs" / "ja").with_suffix(".html") for page in JAPANESE}
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").with_suffix(".html")
+        if name.parts[0] != "ja" and "posts" not in name.parts:
+            text = (site / "ja" / name).read_text("utf-8")
+            assert '<html lang="ja"' in text
+            assert ('<div lang="en">' in text) == (name not in translated)
+    posts = [page.read_text("utf-8") for page in (site / "ja" / "log").glob("2026-*.html")]
+    assert posts
+    assert all("<h2 id=" in post and "再現" in post for post in posts)

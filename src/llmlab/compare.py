@@ -169,14 +169,18 @@ def _differing(a: Record, b: Record) -> list[tuple[str, Any, Any]]:
     return [(key, left.get(key), right.get(key)) for key in left | right if left.get(key) != right.get(key)]
 
 
+def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics by which two entries are compared: numbers, without what only qualifies another one."""
+    return {
+        name: value
+        for name, value in metrics.items()
+        if isinstance(value, (int, float)) and not name.endswith(SUFFIXES)
+    }
+
+
 def _shared_numbers(left: dict[str, Any], right: dict[str, Any]) -> list[tuple[str, float, float]]:
-    return [
-        (name, left[name], right[name])
-        for name in left
-        if not name.endswith(SUFFIXES)
-        and isinstance(left[name], (int, float))
-        and isinstance(right.get(name), (int, float))
-    ]
+    others = numbers(right)
+    return [(name, value, others[name]) for name, value in numbers(left).items() if name in others]
 
 
 def _paired(a: Record, b: Record) -> dict[str, dict[str, float]]:

@@ -1,0 +1,153 @@
+"""The comparison page: a table of all entries, and the data that its script sorts, filters and compares two by.
+
+Covers HTML that is whole without the script, and JSON small enough for a thousand entries: every name and text stands
+in it once.  Which metrics two entries are compared by is ``llmlab.compare``'s word; the script only subtracts.
+Leaves out differences seed by seed, for which the page names the command.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import Any
+
+from llmlab.compare import numbers
+from llmlab.pages.words import words as own_words
+from llmlab.report import entry
+from llmlab.report.escape import printable
+from llmlab.report.format import NOTHING, number
+from llmlab.report.language import Language, language
+from llmlab.report.record import Record
+
+DIGITS = 9
+"""Significant digits of a metric in the data: a difference of two is right to more than it shows."""
+
+COLUMNS = ("date", "experiment", "seeds", "loss", "perplexity", "verdicts")
+WITHOUT_SCRIPT = (
+    "<noscript><style>.log-controls, .log-table .log-choose { display: none !important }</style></noscript>"
+)
+
+
+def block(records: list[Record], address: Callable[[Record], str], code: str = "en") -> str:
+    """Return the whole comparison as HTML.
+
+    Args:
+        records: the entries, in the order in which they are to stand.
+        address: gives the link to an entry's page.
+        code: of the page's language.
+    """
+    words, said = own_words(code), language(code)
+    if not records:
+        return f"<p>{_text(words['empty'])}</p>"
+    return "\n".join(
+        [
+            f'<div class="log-comparison" id="log-comparison">{WITHOUT_SCRIPT}',
+            *_controls(words, len(records)),
+            '<section class="log-pair" id="log-pair" tabindex="-1" aria-labelledby="log-pair-title" hidden></section>',
+            f'<table class="log-table" role="table" aria-label="{_text(words["table"])}">',
+            *_head(words),
+            '<tbody role="rowgroup">',
+            *(_row(record, address(record), words, said) for record in records),
+            "</tbody></table>",
+            '<p class="log-bar" id="log-bar" hidden></p>',
+            f'<script type="application/json" id="log-data">{script_json(data(records, words))}</script>',
+            "</div>",
+        ]
+    )
+
+
+def data(records: list[Record], words: dict[str, str]) -> dict[str, Any]:
+    """Return what the script needs, in the order of the table's rows, every name and text in it only once.
+
+    ``entries`` hold the entry's id, its experiment, and two pairs of a number, which list of ``names`` it is, and the
+    values: of settings the numbers of their ``texts``, of metrics the metrics.
+    """
+    names: dict[tuple[str, ...], int] = {}
+    texts: dict[str, int] = {}
+    rows = []
+    for record in records:
+        settings = {name: shown(value) for name, value in record.result.settings.items()}
+        metrics = {name: _short(value) for name, value in numbers(record.result.metrics).items()}
+        rows.append(
+            [
+                record.id,
+                record.result.experiment,
+                names.setdefault(tuple(map(printable, settings)), len(names)),
+                [texts.setdefault(value, len(texts)) for value in settings.values()],
+                names.setdefault(tuple(map(printable, metrics)), len(names)),
+                list(metrics.values()),
+            ]
+        )
+    return {"words": words, "names": [list(found) for found in names], "texts": list(texts), "entries": rows}
+
+
+def script_json(document: Any) -> str:
+    """Return JSON that can stand in an HTML script element: nothing in it opens or closes anything."""
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def shown(value: object) -> str:
+    """Return a setting as the entry's table of conditions has it, but words without their quotation marks."""
+    return printable(value if isinstance(value, str) else str(value))
+
+
+def _controls(words: dict[str, str], count: int) -> Iterator[str]:
+    yield f'<div class="log-controls" role="group" aria-label="{_text(words["controls"])}">'
+    for name, first in (("experiment", "all"), ("setting", "any"), ("value", "any"), ("metric", "none")):
+        option = f'<option value="">{_text(words[first])}</option>'
+        yield f'<label>{_text(words[name])} <select id="log-{name}">{option}</select></label>'
+    told = words["shown"].format(shown=count, all=count)
+    yield f'<p class="log-count" id="log-count" role="status">{_text(told)}</p>'
+    yield "</div>"
+
+
+def _head(words: dict[str, str]) -> Iterator[str]:
+    yield '<thead role="rowgroup"><tr role="row">'
+    yield f'<th role="columnheader" class="log-choose">{_text(words["choose"])}</th>'
+    for name in ("entry", *COLUMNS):
+        newest = ' aria-sort="descending"' if name == "date" else ""
+        yield f'<th role="columnheader" scope="col" data-sort="{name}"{newest}>{_text(words[name])}</th>'
+    yield '<th role="columnheader" scope="col" data-sort="metric" hidden></th></tr></thead>'
+
+
+def _row(record: Record, link: str, words: dict[str, str], said: Language) -> str:
+    title = _text(entry.title(record, said)[: -len("2026-11-22 03:18")].rstrip(",、 "))
+    chosen = f'<input type="checkbox" aria-label="{_text(words["choose"])} {_text(record.id)}">'
+    cells = [f'<td role="cell" class="log-choose">{chosen}</td>']
+    cells.append(f'<th role="rowheader" scope="row"><a href="{_text(link)}">{title}</a></th>')
+    cells += [_cell(words[name], value) for name, value in zip(COLUMNS, _values(record, said), strict=True)]
+    return f'<tr role="row">{"".join(cells)}<td role="cell" hidden></td></tr>'
+
+
+def _values(record: Record, said: Language) -> list[str | float | None]:
+    """Return what stands in the columns; ``None`` where there is no number."""
+    settings, metrics = record.result.settings, numbers(record.result.metrics)
+    seeds = settings.get("seeds")
+    verdicts = Counter(finding.verdict for finding in record.result.findings)
+    return [
+        record.created[:16].replace("T", " "),
+        record.result.experiment,
+        seeds if isinstance(seeds, int) else None,
+        metrics.get("loss", metrics.get("val_loss")),
+        metrics.get("val_ppl"),
+        ", ".join(f"{count} {said.say(verdict)}" for verdict, count in verdicts.most_common()),
+    ]
+
+
+def _cell(label: str, value: str | float | None) -> str:
+    start = f'<td role="cell" data-label="{_text(label)}"'
+    if isinstance(value, str):
+        return f"{start}>{_text(value or NOTHING)}</td>"
+    if value is None:
+        return f'{start} data-value="">{NOTHING}</td>'
+    told = f"{value:,}" if isinstance(value, int) else number(value)
+    return f'{start} data-value="{_short(value)}">{told}</td>'
+
+
+def _short(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
