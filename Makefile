@@ -2,7 +2,7 @@
 BIN := $(if $(wildcard .venv/bin/python),.venv/bin/,)
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: setup test lint docs outputs serve
+.PHONY: setup test lint docs site outputs serve
 
 setup: ## a virtual environment with everything; the CPU build of torch first, for the usual one is huge on ARM
 	python3 -m venv .venv
@@ -17,11 +17,12 @@ lint: ## style and types
 	$(BIN)ruff format --check .
 	$(BIN)mypy
 
-docs: ## the site, into the folder site; any warning is an error
+docs site: ## the site, into the folder site, and the Japanese one into site/ja; any warning is an error
 	$(BIN)mkdocs build --strict
+	$(BIN)mkdocs build --strict -f mkdocs.ja.yml
 
 outputs: ## run the commands whose output and pictures stand in the pages, and put the fresh ones in
 	$(BIN)python docs/hooks/outputs.py
 
-serve: ## the site at http://127.0.0.1:8000, rebuilt as you write
+serve: ## the site at http://127.0.0.1:8000, rebuilt as you write (the Japanese one: mkdocs serve -f mkdocs.ja.yml)
 	$(BIN)mkdocs serve --strict

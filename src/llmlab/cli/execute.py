@@ -17,6 +17,7 @@ import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
+from llmlab.cli.language import spoken
 from llmlab.cli.log import write_json
 from llmlab.cli.options import Chosen
 from llmlab.cli.progress import STOPPING, Progress
@@ -144,12 +145,13 @@ def _show(record: Record, page: Path | None, options: RunOptions) -> None:
     if options.json:
         write_json({**record.document(), "entry": entry})
         return
+    language = spoken(options.lang)
     if not options.quiet:
         from llmlab.report.table import report
 
-        terminal.show(*report(record, terminal.console()))
+        terminal.show(*report(record, terminal.console(), language))
     if entry:
-        terminal.write(entry + "\n" if options.quiet else f"\nEntry: {entry}\n")
+        terminal.write(entry + "\n" if options.quiet else f"\n{language.say('Entry: ')}{entry}\n")
 
 
 def _import_with_torch(module: str, threads: int) -> types.ModuleType:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmlab.cli.language import Lang, spoken
 from llmlab.errors import TextError, UnreachableError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
@@ -36,6 +37,7 @@ def top(context: typer.Context) -> None:
 def log_list(
     log_dir: LogDir = None,
     experiment: Annotated[str, typer.Option(help="Only this experiment.")] = "",
+    lang: Lang = "en",
     as_json: AsJson = False,
 ) -> None:
     """List the entries, oldest first."""
@@ -52,11 +54,11 @@ def log_list(
     if as_json:
         write_json(entries_document(records))
     else:
-        terminal.show(table_view(entries_table(records), terminal.console()))
+        terminal.show(table_view(spoken(lang).table(entries_table(records)), terminal.console()))
 
 
 @app.command("show")
-def log_show(entry: EntryId, log_dir: LogDir = None, as_json: AsJson = False) -> None:
+def log_show(entry: EntryId, log_dir: LogDir = None, lang: Lang = "en", as_json: AsJson = False) -> None:
     """Show one entry as its run showed it."""
     from llmlab.report.table import circumstances, report
 
@@ -64,11 +66,11 @@ def log_show(entry: EntryId, log_dir: LogDir = None, as_json: AsJson = False) ->
     if as_json:
         write_json(record.document())
     else:
-        terminal.show(circumstances(record), *report(record, terminal.console()))
+        terminal.show(circumstances(record), *report(record, terminal.console(), spoken(lang)))
 
 
 @app.command("compare")
-def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, as_json: AsJson = False) -> None:
+def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, lang: Lang = "en", as_json: AsJson = False) -> None:
     """Compare two entries: settings that differ, metrics, and differences paired by seed."""
     from llmlab import compare
     from llmlab.report.table import table_view
@@ -78,7 +80,8 @@ def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, as_json: AsJson 
     if as_json:
         write_json(compare.document(left, right))
     else:
-        terminal.show(*(table_view(table, terminal.console()) for table in compare.tables(left, right)))
+        tables = map(spoken(lang).table, compare.tables(left, right))
+        terminal.show(*(table_view(table, terminal.console()) for table in tables))
 
 
 @app.command("render")

@@ -116,7 +116,11 @@ def _annotation(field: dataclasses.Field[Any]) -> Any:
     spellings = [f"{name}/--no-{field.name}"] if both else [name]
     by_preset = ", ".join(f"{preset} {value}" for preset, value in data["presets"].items())
     shown = by_preset or field.default not in ("", None)
-    return Annotated[field.type, typer.Option(*spellings, help=text, rich_help_panel=data["panel"], show_default=shown)]
+    variable = data["variable"] or None
+    option = typer.Option(
+        *spellings, help=text, rich_help_panel=data["panel"], show_default=shown, envvar=variable, show_envvar=True
+    )
+    return Annotated[field.type, option]
 
 
 def _range_in_words(low: float | None, above: float | None, high: float | None, below: float | None) -> str:

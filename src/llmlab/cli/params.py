@@ -3,11 +3,12 @@
 Leaves out the counting: ``llmlab.params``.
 """
 
+from llmlab.cli.language import Lang, spoken
 from llmlab.cli.log import AsJson, write_json
 from llmlab.report import terminal
 
 
-def params(as_json: AsJson = False) -> None:
+def params(lang: Lang = "en", as_json: AsJson = False) -> None:
     """Exact parameter counts of every model in the study."""
     from llmlab import params as counts
     from llmlab.report.table import table_view
@@ -16,4 +17,5 @@ def params(as_json: AsJson = False) -> None:
     if as_json:
         write_json(counts.document(counted))
     else:
-        terminal.show(*(table_view(table, terminal.console()) for table in counts.tables(counted)))
+        tables = map(spoken(lang).table, counts.tables(counted))
+        terminal.show(*(table_view(table, terminal.console()) for table in tables))

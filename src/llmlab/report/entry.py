@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from llmlab.report.escape import md_block, md_fence, md_line, md_text
 from llmlab.report.figure import THEMES, svg
 from llmlab.report.format import cell, is_text
+from llmlab.report.language import ENGLISH, Language
 from llmlab.report.record import Record
 from llmlab.report.result import Column, Figure, Table
 
@@ -44,24 +45,29 @@ class NotesLost(ValueError):  # noqa: N818 - says what would happen, and does no
     """A page's notes markers are damaged, so its notes cannot be told from the rest."""
 
 
-def files(record: Record, old_page: str | None = None) -> dict[str, str]:
+def files(record: Record, old_page: str | None = None, language: Language = ENGLISH) -> dict[str, str]:
     """Return every file of an entry by name, the record itself among them.
 
     Args:
         record: the truth.
         old_page: the page that stands there, whose notes are kept.
+        language: of the page and the pictures.
 
     Raises:
         NotesLost: the old page has no pair of notes markers.
     """
-    pictures = {_picture(figure, theme): svg(figure, theme) for figure in record.result.figures for theme in THEMES}
-    return {"record.json": record.json(), PAGE: page(record, old_page), **pictures}
+    drawn = {
+        _picture(figure, theme): svg(figure, theme, language) for figure in record.result.figures for theme in THEMES
+    }
+    return {"record.json": record.json(), PAGE: page(record, old_page, language), **drawn}
 
 
-def page(record: Record, old_page: str | None = None) -> str:
+def page(record: Record, old_page: str | None = None, language: Language = ENGLISH) -> str:
     """Return the entry as Markdown; see ``files``."""
     notes = notes_of(old_page) if old_page is not None else md_block(record.note) or NO_NOTES
-    return "\n".join([*_front_matter(record), *_body(record), NOTES_BEGIN, "", notes, "", NOTES_END, ""])
+    notes = language.say(notes) if notes == NO_NOTES else notes
+    head = "\n".join([*_front_matter(record, language), *_body(language.record(record), language)])
+    return "\n".join([head, NOTES_BEGIN, "", notes, "", NOTES_END, ""])
 
 
 def notes_of(page: str) -> str:
@@ -77,7 +83,7 @@ def notes_of(page: str) -> str:
     return page[start:end].strip("\n")
 
 
-def title(record: Record) -> str:
+def title(record: Record, language: Language = ENGLISH) -> str:
     """Return the entry's title, made only of names and numbers of ours: it appears unescaped in menus."""
     settings, result = record.result.settings, record.result
     dim = f", dim {settings['dim']}" if isinstance(settings.get("dim"), int) else ""
@@ -85,22 +91,23 @@ def title(record: Record) -> str:
     depth = f", depth {layers}" if DEPTHS.fullmatch(layers) else ""
     seeds = settings.get("seeds")
     count = "" if not isinstance(seeds, int) else ", 1 seed" if seeds == 1 else f", {seeds} seeds"
-    arms = "".join(words for (name, value), words in ARMS.items() if settings.get(name) == value)
+    arms = [words for (name, value), words in ARMS.items() if settings.get(name) == value]
     status = "" if result.status == "complete" else f" ({result.status})"
     refuted = [finding.claim for finding in result.findings if finding.verdict == "refuted"]
-    negative = f", refutes {' and '.join(refuted)}" if refuted else ""
+    negative = f", refutes {language.say(' and ').join(refuted)}" if refuted else ""
     when = f"{record.created[:10]} {record.created[11:16]}"
-    return f"{result.experiment}{dim}{arms}{depth}{count}{negative}{status}, {when}"
+    told = "".join(map(language.say, [dim, *arms, depth, count, negative, status]))
+    return f"{result.experiment}{told}{language.say(', ')}{when}"
 
 
-def _front_matter(record: Record) -> Iterator[str]:
+def _front_matter(record: Record, language: Language) -> Iterator[str]:
     verdicts = sorted({finding.verdict for finding in record.result.findings})
     fields = {
-        "title": title(record),
+        "title": title(record, language),
         "date": record.created,
         "slug": record.name,
         "categories": [record.result.experiment],
-        "tags": [record.result.status, *verdicts],
+        "tags": [language.say(tag) for tag in (record.result.status, *verdicts)],
     }
     yield "---"
     for name, value in fields.items():
@@ -109,62 +116,73 @@ def _front_matter(record: Record) -> Iterator[str]:
     yield "---"
 
 
-def _body(record: Record) -> Iterator[str]:
-    result = record.result
-    yield f"\n# {md_text(title(record))}\n"
-    yield "\n\n".join(md_line(sentence) for sentence in result.summary)
+def _body(record: Record, language: Language) -> Iterator[str]:
+    """Yield the page's parts; the record's own words are in the language already."""
+    result, say = record.result, language.say
+    yield f"\n# {md_text(title(record, language))}\n"
+    yield "\n\n".join(_line(sentence, language) for sentence in result.summary)
     if record.expectation:
-        yield f"\n**Expected beforehand:**\n\n{md_block(record.expectation)}"
+        yield f"\n**{say('Expected beforehand:')}**\n\n{md_block(record.expectation)}"
     yield "\n<!-- more -->\n"
-    yield f"## Why\n\n{md_text(result.why)}\n"
-    yield f"## How\n\n{md_text(result.how)}\n"
-    yield "## Conditions\n"
-    yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()})
-    yield "\n## Results\n"
-    yield from _results(record)
+    yield f"## {say('Why')}\n\n{_words(result.why, language)}\n"
+    yield f"## {say('How')}\n\n{_words(result.how, language)}\n"
+    yield f"## {say('Conditions')}\n"
+    yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()}, language)
+    yield f"\n## {say('Results')}\n"
+    yield from _results(record, language)
     if result.findings:
-        yield "## Verdicts on claims of the seed documents\n"
-        rows = [[said.claim, said.statement, said.verdict, said.evidence] for said in result.findings]
-        columns = [Column(name, "text") for name in ("id", "claim", "verdict", "evidence")]
-        yield from _grid(columns, [[md_text(text) for text in row] for row in rows])
-    yield f"\n## Reproduce\n\n{md_fence(record.command, 'sh')}\n"
-    yield "## Environment\n"
-    yield from _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"})
-    yield "\n## Notes\n"
+        yield f"## {say('Verdicts on claims of the seed documents')}\n"
+        rows = [[said.claim, said.statement, say(said.verdict), said.evidence] for said in result.findings]
+        columns = [Column(say(name), "text") for name in ("id", "claim", "verdict", "evidence")]
+        yield from _grid(columns, [[_words(text, language) for text in row] for row in rows])
+    yield f"\n## {say('Reproduce')}\n\n{md_fence(record.command, 'sh')}\n"
+    yield f"## {say('Environment')}\n"
+    yield from _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"}, language)
+    yield f"\n## {say('Notes')}\n"
 
 
-def _results(record: Record) -> Iterator[str]:
+def _results(record: Record, language: Language) -> Iterator[str]:
     result = record.result
     for table in result.tables:
         yield f"### {md_text(table.title)}\n"
         yield from _grid(table.columns, [_cells(table, row) for row in range(len(table.rows))])
-        yield f"\n{md_line(table.caption)}\n"
+        yield f"\n{_line(table.caption, language)}\n"
         for figure in result.figures:
             if figure.after == table.name:
-                yield from _pictures(figure)
+                yield from _pictures(figure, language)
     for figure in result.figures:
         if figure.after not in {table.name for table in result.tables}:
-            yield from _pictures(figure)
+            yield from _pictures(figure, language)
+
+
+def _words(text: str, language: Language) -> str:
+    """Return a text of ours as Markdown; where it stayed English on another language's page, that is marked."""
+    return f'<span lang="en">{md_text(text)}</span>' if language.is_foreign(text) else md_text(text)
+
+
+def _line(text: str, language: Language) -> str:
+    """Return the same where it begins a line."""
+    return _words(text, language) if language.is_foreign(text) else md_line(text)
 
 
 def _cells(table: Table, row: int) -> list[str]:
     return [md_text(cell(value, column)) for value, column in zip(table.rows[row], table.columns, strict=True)]
 
 
-def _pictures(figure: Figure) -> Iterator[str]:
+def _pictures(figure: Figure, language: Language) -> Iterator[str]:
     """Yield both pictures of a figure: the theme shows the one that fits (``#only-light``, ``#only-dark``)."""
     yield f"### {md_text(figure.title)}\n"
     for theme in THEMES:
         yield f"![{md_text(figure.caption)}]({_picture(figure, theme)}#only-{theme})"
-    yield f"\n{md_line(figure.caption)}\n"
+    yield f"\n{_line(figure.caption, language)}\n"
 
 
 def _picture(figure: Figure, theme: str) -> str:
     return f"{figure.name}-{theme}.svg"
 
 
-def _pairs(name: str, values: dict[str, object]) -> Iterator[str]:
-    columns = [Column(name, "text"), Column("value", "text")]
+def _pairs(name: str, values: dict[str, object], language: Language) -> Iterator[str]:
+    columns = [Column(language.say(head), "text") for head in (name, "value")]
     yield from _grid(columns, [[md_text(key), md_text(str(value))] for key, value in values.items()])
 
 

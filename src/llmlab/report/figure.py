@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from rich.cells import cell_len
 
 from llmlab.report.escape import printable
+from llmlab.report.language import ENGLISH, Language
 from llmlab.report.result import Figure, Mark
 from llmlab.report.scale import Range, ranges, tick_label, ticks
 
@@ -85,13 +86,15 @@ class Canvas:
         element.text = printable(words)
 
 
-def svg(figure: Figure, theme: str) -> str:
+def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
     """Return a figure as an SVG document.
 
     Args:
         figure: the picture's data; its title and caption become the text alternative.
         theme: ``light`` or ``dark``.
+        language: that it speaks.
     """
+    figure = language.figure(figure)
     width, height = (640, 620) if figure.equal_axes else (640, 400)
     shape = (width - LEFT - RIGHT) / (height - TOP - BOTTOM)
     root = Element(
@@ -103,6 +106,7 @@ def svg(figure: Figure, theme: str) -> str:
             "height": str(height),
             "role": "img",
             "font-family": FONT,
+            **({} if language is ENGLISH else {"lang": language.code}),  # the signs of one script differ by language
         },
     )
     SubElement(root, "title").text = printable(figure.title)

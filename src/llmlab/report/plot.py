@@ -10,9 +10,12 @@ from bisect import bisect_right
 from string import ascii_lowercase
 
 import plotext
+from rich.cells import cell_len
 from rich.text import Text
 
 from llmlab.report.escape import printable
+from llmlab.report.folding import is_wide
+from llmlab.report.language import ENGLISH, Language
 from llmlab.report.result import Figure, Mark
 from llmlab.report.scale import Range, ranges, tick_label, ticks
 
@@ -56,9 +59,12 @@ def plot(figure: Figure, width: int, *, ascii_only: bool = False) -> Text:
         canvas.ruler(axis).lim(*limits).ticks(marks, [tick_label(value) for value in marks])
     for mark in figure.marks:
         _draw(canvas, mark, "." if ascii_only else "braille", xs, columns // DOT_EVERY)
-    canvas.label(printable(figure.x_label))
+    label = printable(figure.x_label)
+    stand_in = "x" * cell_len(label) if is_wide(label) else label  # plotext counts characters, not columns
+    canvas.label(stand_in)
     canvas.legend(False)
     lines = str(canvas.build()).rstrip("\n").split("\n")
+    lines[-1] = lines[-1].replace(stand_in, label)
     for row, ending in letters.items():
         lines[row + 1] += "".join(str(plotext.colorize(letter, COLOUR[mark.role])) for letter, mark in ending)
     drawn = Text.from_ansi("\n".join(lines))
@@ -68,15 +74,15 @@ def plot(figure: Figure, width: int, *, ascii_only: bool = False) -> Text:
     return drawn
 
 
-def legend(figure: Figure) -> str:
+def legend(figure: Figure, language: Language = ENGLISH) -> str:
     """Return one line that says what the signs in the picture are, and what its height is."""
     told = [f"{letter} {mark.legend}" for letter, mark in lettered(figure)]
     for mark in figure.marks:
         if mark.kind == "points" and mark.legend:
-            told.append(f"{'letter' if mark.labels else SIGN[mark.role]} {mark.legend}")
+            told.append(f"{language.say('letter') if mark.labels else SIGN[mark.role]} {mark.legend}")
     if any(mark.kind == "track" for mark in figure.marks):
-        told.append("→letter output row")
-    return printable(", ".join([f"height: {figure.y_label}", *told]))
+        told.append(language.say("→letter output row"))
+    return printable(language.say(", ").join([f"{language.say('height: ')}{figure.y_label}", *told]))
 
 
 def lettered(figure: Figure) -> list[tuple[str, Mark]]:

@@ -7,40 +7,42 @@ Fits forty columns: words fold, numbers do not, and a table that cannot fit is t
 from collections.abc import Iterator
 
 from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from llmlab.report.escape import printable
+from llmlab.report.folding import Words, folded, is_wide, phrases
 from llmlab.report.format import cell, is_text
+from llmlab.report.language import ENGLISH, Language
 from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
-from llmlab.report.result import Figure, Finding, Result, Table
+from llmlab.report.result import Column, Figure, Finding, Result, Table
 
 VERDICT_STYLE = {"supported": "green", "refuted": "red", "refined": "yellow", "inconclusive": "dim"}
 GAP = 2
 """Blank columns between two columns of a table."""
 
 
-def report(record: Record, console: Console) -> Iterator[RenderableType]:
+def report(record: Record, console: Console, language: Language = ENGLISH) -> Iterator[RenderableType]:
     """Yield everything a run shows, in reading order: tables with their pictures, findings, the result in short."""
-    result = record.result
-    yield heading(f"{result.experiment}: {result.why}")
+    result = language.result(record.result)
+    yield Group(heading(f"{result.experiment}: {result.why}"))  # alone, rich would make plain Text of it
     for table in result.tables:
         yield table_view(table, console)
         for figure in result.figures:
             if figure.after == table.name:
-                yield figure_view(figure, console)
+                yield figure_view(figure, console, language)
     for figure in result.figures:
         if figure.after not in {table.name for table in result.tables}:
-            yield figure_view(figure, console)
+            yield figure_view(figure, console, language)
     if result.findings:
-        yield findings_view(result.findings)
-    yield in_short(result, record.expectation)
+        yield findings_view(result.findings, language)
+    yield in_short(result, record.expectation, language)
     if record.note:
-        yield _part("Note", Group(*(Text(printable(line)) for line in record.note.splitlines())), "")
+        yield _part(language.say("Note"), Group(*(Words(printable(line)) for line in record.note.splitlines())), "")
 
 
 def circumstances(record: Record) -> Text:
@@ -51,7 +53,7 @@ def circumstances(record: Record) -> Text:
 
 def heading(text: str) -> Text:
     """Return a line that opens a part."""
-    return Text(printable(text), style="bold")
+    return Words(printable(text), style="bold")
 
 
 def table_view(table: Table, console: Console) -> RenderableType:
@@ -61,34 +63,34 @@ def table_view(table: Table, console: Console) -> RenderableType:
     return _part(table.title, body, table.caption)
 
 
-def figure_view(figure: Figure, console: Console) -> RenderableType:
+def figure_view(figure: Figure, console: Console, language: Language = ENGLISH) -> RenderableType:
     """Return a picture drawn with characters, at most 76 columns wide."""
     drawn = plot(figure, min(console.width, 76), ascii_only=not _unicode(console))
-    return _part(figure.title, Group(drawn, Text(legend(figure))), figure.caption)
+    return _part(figure.title, Group(drawn, Words(legend(figure, language))), figure.caption)
 
 
-def findings_view(findings: list[Finding]) -> RenderableType:
+def findings_view(findings: list[Finding], language: Language = ENGLISH) -> RenderableType:
     """Return what the run says about claims of the seed documents."""
     lines: list[RenderableType] = []
     for finding in findings:
-        verdict = (finding.verdict.upper(), VERDICT_STYLE[finding.verdict])
-        lines.append(Text.assemble((f"{finding.claim} ", "bold"), verdict, f" {printable(finding.statement)}"))
-        lines.append(Padding(Text(printable(finding.evidence), style="dim"), (0, 0, 0, 2)))
-    return _part("Claims of the seed documents", Group(*lines), "")
+        verdict = (language.say(finding.verdict).upper(), VERDICT_STYLE[finding.verdict])
+        lines.append(Words.assemble((f"{finding.claim} ", "bold"), verdict, f" {printable(finding.statement)}"))
+        lines.append(Padding(Words(printable(finding.evidence), style="dim"), (0, 0, 0, 2)))
+    return _part(language.say("Claims of the seed documents"), Group(*lines), "")
 
 
-def in_short(result: Result, expectation: str) -> RenderableType:
+def in_short(result: Result, expectation: str, language: Language = ENGLISH) -> RenderableType:
     """Return the result in a few sentences, beside what was expected."""
-    lines = [Text(printable(sentence)) for sentence in result.summary]
+    lines: list[Text] = [Words(printable(sentence)) for sentence in result.summary]
     if expectation:
-        lines.insert(0, Text.assemble(("You expected: ", "italic"), printable(expectation)))
-    return _part("In short", Group(*lines), "")
+        lines.insert(0, Words.assemble((language.say("You expected: "), "italic"), printable(expectation)))
+    return _part(language.say("In short"), Group(*lines), "")
 
 
 def _part(title: str, body: RenderableType, caption: str) -> RenderableType:
-    parts: list[RenderableType] = [Text(), Text(printable(title), style="bold cyan"), body]
+    parts: list[RenderableType] = [Text(), Words(printable(title), style="bold cyan"), body]
     if caption:
-        parts.append(Text(printable(caption), style="dim"))
+        parts.append(Words(printable(caption), style="dim"))
     return Group(*parts)
 
 
@@ -99,34 +101,41 @@ def _grid(table: Table) -> tuple[RichTable, int]:
     for index, column in enumerate(table.columns):
         cells = [printable(cell(row[index], column)) for row in table.rows]
         folds = column.kind == "text"
-        title = printable(column.name).split(" ")
-        words = [word for text in cells for word in text.split(" ")] if folds else cells
-        least = max(cell_len(text) for text in [*title, *words])
-        lines = [" ".join(title)] if is_text(column) else title
+        name = printable(column.name)
+        words = [phrase.strip() for text in cells for phrase in phrases(text)] if folds else cells
+        least = max(cell_len(text.strip()) for text in [*phrases(name), *words, ""])
         grid.add_column(
-            Text("\n".join(lines)),
+            Words("\n".join(_lines(name, column, least))),
             justify="left" if is_text(column) else "right",
             no_wrap=not folds,
             min_width=least,
         )
         needed += least + GAP
     for row in table.rows:
-        grid.add_row(*(Text(printable(cell(value, column))) for value, column in zip(row, table.columns, strict=True)))
+        grid.add_row(*(Words(printable(cell(value, column))) for value, column in zip(row, table.columns, strict=True)))
     return grid, needed
+
+
+def _lines(name: str, column: Column, least: int) -> list[str]:
+    """Return a column's name as the lines above it: a word of English each, or as many phrases as fit."""
+    if is_wide(name):
+        return [name] if column.kind == "text" else [line.strip() for line in folded(name, least)]
+    return [name] if is_text(column) else name.split(" ")
 
 
 def _blocks(table: Table) -> RenderableType:
     """Return a block of lines per row, headed by its first cells up to the first number."""
     kinds = [is_text(column) for column in table.columns]
     head = max(1, next((index for index, words in enumerate(kinds) if not words), len(kinds)))
-    width = max(len(column.name) for column in table.columns)
+    width = max(cell_len(printable(column.name)) for column in table.columns)
     lines: list[RenderableType] = []
     for row in table.rows:
         cells = [printable(cell(value, column)) for value, column in zip(row, table.columns, strict=True)]
         first = " ".join(cells[:head]) if kinds[0] else f"{printable(table.columns[0].name)} {cells[0]}"
-        lines.append(Text(first, style="bold"))
+        lines.append(Words(first, style="bold"))
         for column, text in zip(table.columns[head:], cells[head:], strict=True):
-            lines.append(Padding(Text(f"{printable(column.name):<{width}} {text:>10}"), (0, 0, 0, 2)))
+            name = set_cell_size(printable(column.name), width)
+            lines.append(Padding(Words(f"{name} {text:>10}"), (0, 0, 0, 2)))
     return Group(*lines)
 
 

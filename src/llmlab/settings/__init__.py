@@ -9,13 +9,14 @@ slow import.
 
 from llmlab.settings.adapted import AdaptedSettings, ExpandSettings, FinetuneSettings
 from llmlab.settings.contexts import MADE, ContextSettings, EmbeddingFreezeSettings, TwoStageSettings
-from llmlab.settings.declare import RunOptions, Settings, flag, option
+from llmlab.settings.declare import LANGUAGE_VARIABLE, RunOptions, Settings, flag, option
 from llmlab.settings.depths import LayersSettings
 from llmlab.settings.language import BaselineSettings, LanguageSettings
 from llmlab.settings.tiny import LONGEST_TEXT_KEPT, MAX_CHARACTERS, Phase1Settings, Phase12Settings, TinySettings
 from llmlab.settings.trained import EvaluateSettings, GenerateSettings, QuantizeSettings
 
 __all__ = [
+    "LANGUAGE_VARIABLE",
     "LONGEST_TEXT_KEPT",
     "MADE",
     "MAX_CHARACTERS",

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 from llmlab.errors import SettingError
 
+LANGUAGE_VARIABLE = "LLMLAB_LANG"
+
 
 def option(
     default: Any,
@@ -26,6 +28,7 @@ def option(
     recorded: bool = True,
     argument: bool = False,
     from_stdin: bool = False,
+    variable: str = "",
 ) -> Any:
     """Declare one option: a dataclass field with its help ``text``, panel, and range or choices.
 
@@ -45,6 +48,7 @@ def option(
         recorded: false for what says where files are, which no log entry shows.
         argument: true for a word of its own on the command line, without a flag.
         from_stdin: true if ``-`` means standard input.
+        variable: of the environment, which gives the default.
     """
     metadata = {
         "help": text,
@@ -58,6 +62,7 @@ def option(
         "recorded": recorded,
         "argument": argument,
         "from_stdin": from_stdin,
+        "variable": variable,
     }
     return field(default=None if presets else default, metadata=metadata)
 
@@ -142,6 +147,9 @@ class RunOptions:
     expect: str = option("", "What you expect, kept in the entry beside the outcome.", panel="Output")
     note: str = option(
         "", "A first note for the entry, shown as plain text; edit its Notes for Markdown.", panel="Output"
+    )
+    lang: str = option(
+        "en", "Language of tables and sentences.", panel="Output", choices=("en", "ja"), variable=LANGUAGE_VARIABLE
     )
     quiet: bool = option(False, "Print nothing but the entry's path.", panel="Output")
     threads: int = option(0, "Threads for torch; 0 leaves it to torch.", panel="Output", low=0, high=1_024)

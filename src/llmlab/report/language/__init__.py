@@ -1,0 +1,204 @@
+"""What a run says, in another language than the one it was written in.
+
+Records hold English sentences with numbers in them, and stay as they are.  A catalogue, a folder of TOML files beside
+this one, maps English to the other language, whole texts or patterns with holes:
+
+    "loss" = "…"
+    "{n} parameter{s}, trained on {t}, after {w}" = "…{w}…{n}…{t}…"
+
+A hole whose name begins with ``n`` holds a number, with ``w`` a word that stays as it is (a token, a name), with ``x``
+any words that stay, with ``t`` words that have to be in the catalogue themselves, and with ``l`` a list of such words
+with a number each; ``{s}`` is the English plural and goes away.  What a catalogue
+does not have is tried sentence by sentence, and else stays English as a whole: no sentence is half translated.
+
+Leaves out help, errors and progress, which are English, and the JSON document, which is nobody's language.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from llmlab.report.folding import is_wide
+from llmlab.report.record import Record
+from llmlab.report.result import Column, Figure, Finding, Mark, Result, Table
+
+HOLE = re.compile(r"\{(?P<name>[lntwx]\d*|s)\}")
+NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
+FORMS = {"n": NUMBER, "w": r"\S+?"}
+LISTED = re.compile(rf"(?P<name>.+?)(?: has)?(?P<colon>:?) (?P<number>{NUMBER}%?)(?:, |$)")
+SENTENCE = re.compile(r"(?<=[.!?]) +(?=[^a-z ])")
+WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]* [^A-Za-z]*[A-Za-z]{2,}")
+LONGEST = 2_000
+"""A longer text is nobody's sentence of ours."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """An English sentence with holes, and its translation with the same ones."""
+
+    english: str
+    other: str
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """What stands between the holes: a text without them is not meant, which is quick to see."""
+        return HOLE.split(self.english)[::2]
+
+    @cached_property
+    def form(self) -> re.Pattern[str]:
+        """The sentence as a regular expression with a group per hole."""
+        names = HOLE.findall(self.english)
+        groups = ["s?" if name == "s" else f"(?P<{name}>{FORMS.get(name[0], '.+?')})" for name in names]
+        pairs = zip(self.pieces, [*groups, ""], strict=True)
+        return re.compile("".join(re.escape(piece) + group for piece, group in pairs), re.DOTALL)
+
+    def filled(self, held: dict[str, str | None]) -> str:
+        """Return the translation with its holes filled."""
+        return HOLE.sub(lambda hole: str(held.get(hole["name"], "")), self.other)
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language and what it says for English words and sentences; English itself has an empty catalogue."""
+
+    code: str
+    catalogue: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def patterns(self) -> list[Pattern]:
+        """The texts with holes, in the order of the catalogue: the first that fits is taken."""
+        return [Pattern(english, other) for english, other in self.catalogue.items() if HOLE.search(english)]
+
+    @cached_property
+    def _said(self) -> dict[str, str | None]:
+        return {}
+
+    def say(self, text: str) -> str:
+        """Return a text of ours in this language, or as it is where the catalogue does not have it."""
+        return self.translation(text) or text
+
+    def translation(self, text: str) -> str | None:
+        """Return a text of ours in this language, or nothing."""
+        if not self.catalogue or len(text) > LONGEST:
+            return None
+        if text not in self._said:
+            self._said[text] = self.catalogue.get(text) or self._by_pattern(text) or self._by_sentence(text)
+        return self._said[text]
+
+    def _by_pattern(self, text: str) -> str | None:
+        for pattern in self.patterns:
+            if all(piece in text for piece in pattern.pieces) and (match := pattern.form.fullmatch(text)):
+                held = match.groupdict()
+                told = {name: self._held(name[0], words) for name, words in held.items()}
+                if all(told.values()):
+                    return pattern.filled(told)
+        return None
+
+    def _held(self, kind: str, words: str) -> str | None:
+        """Return what stands in a hole, or nothing where it cannot be said."""
+        if kind == "l":
+            items = [
+                (self.translation(item["name"]), f"{item['colon']} {item['number']}") for item in LISTED.finditer(words)
+            ]
+            whole = not LISTED.sub("", words) and all(name for name, _ in items)
+            return self.say(", ").join(f"{name}{number}" for name, number in items) if whole else None
+        return self.translation(words) if kind == "t" else words
+
+    def _by_sentence(self, text: str) -> str | None:
+        sentences = SENTENCE.split(text.strip())
+        told = [self.translation(sentence) for sentence in sentences] if len(sentences) > 1 else []
+        return "".join(map(str, told)) if told and all(told) else None
+
+    def is_foreign(self, text: str) -> bool:
+        """Return whether a text that this language has to show is an English one: words, and all of them Latin."""
+        return self.code != "en" and not is_wide(text) and bool(WORDS.search(text))
+
+    def record(self, record: Record) -> Record:
+        """Return a record with everything that a person reads of it in this language."""
+        return replace(record, result=self.result(record.result)) if self.catalogue else record
+
+    def result(self, result: Result) -> Result:
+        """Return a result likewise; its numbers, names and verdicts are no language's and stay."""
+        return replace(
+            result,
+            why=self.say(result.why),
+            how=self.say(result.how),
+            summary=[self.say(sentence) for sentence in result.summary],
+            tables=[self.table(table) for table in result.tables],
+            figures=[self.figure(figure) for figure in result.figures],
+            findings=[self.finding(finding) for finding in result.findings],
+        )
+
+    def table(self, table: Table) -> Table:
+        """Return a table likewise; a token is the reader's own word and stays."""
+        kinds = [column.kind for column in table.columns]
+        rows = [
+            [self.say(cell) if isinstance(cell, str) and kind == "text" else cell for cell, kind in each]
+            for each in (zip(row, kinds, strict=True) for row in table.rows)
+        ]
+        columns = [Column(self.say(column.name), column.kind, column.digits) for column in table.columns]
+        return replace(table, title=self.say(table.title), columns=columns, rows=rows, caption=self.say(table.caption))
+
+    def figure(self, figure: Figure) -> Figure:
+        """Return a figure likewise; labels inside it are tokens and stay."""
+        return replace(
+            figure,
+            title=self.say(figure.title),
+            caption=self.say(figure.caption),
+            x_label=self.say(figure.x_label),
+            y_label=self.say(figure.y_label),
+            marks=[self.mark(mark) for mark in figure.marks],
+        )
+
+    def mark(self, mark: Mark) -> Mark:
+        """Return a mark with its line in the legend likewise."""
+        return replace(mark, legend=self.say(mark.legend))
+
+    def finding(self, finding: Finding) -> Finding:
+        """Return a finding with its sentences likewise."""
+        return replace(finding, statement=self.say(finding.statement), evidence=self.say(finding.evidence))
+
+
+ENGLISH = Language("en")
+CODES = ("en", "ja")
+
+
+@cache
+def language(code: str) -> Language:
+    """Return a language by its code.
+
+    The sentences of the claims come from the ledger's own rows, which hold them in both languages.
+
+    Raises:
+        KeyError: there is no such language.
+    """
+    if code not in CODES:
+        raise KeyError(code)
+    if code == "en":
+        return ENGLISH
+    package = files("llmlab")
+    catalogue = dict(_both(package / "claims" / "ledger", code))
+    for toml in _tomls(package / "report" / "language" / code):
+        catalogue |= toml
+    return Language(code, catalogue)
+
+
+def _both(folder: Traversable, code: str) -> Iterator[tuple[str, str]]:
+    """Yield from the rows of a ledger every text that stands beside its translation: ``claim`` and ``claim_ja``."""
+    for toml in _tomls(folder):
+        for row in toml.get("claim", []):
+            for name in row:
+                if f"{name}_{code}" in row:
+                    yield row[name], row[f"{name}_{code}"]
+
+
+def _tomls(folder: Traversable) -> Iterator[dict[str, Any]]:
+    if folder.is_dir():
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".toml"):
+                yield tomllib.loads(file.read_text("utf-8"))

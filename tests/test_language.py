@@ -1,0 +1,303 @@
+"""Japanese beside English: what is said in it, that no number gets lost on the way, and that it fits and aligns."""
+
+import io
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from conftest import Done
+from llmlab.errors import SettingError
+from llmlab.params import models, tables
+from llmlab.report import entry
+from llmlab.report.escape import md_fence
+from llmlab.report.folding import folded, is_wide, phrases
+from llmlab.report.format import cell
+from llmlab.report.language import ENGLISH, HOLE, NUMBER, language
+from llmlab.report.record import Record
+from llmlab.report.result import Figure, Result, Table
+from llmlab.report.table import report, table_view
+from strategies_report import HOSTILE, records, specimen
+
+ROOT = Path(__file__).resolve().parents[1]
+POSTS = ROOT / "docs" / "log" / "posts"
+GOLDEN = ROOT / "tests" / "golden"
+JAPANESE = language("ja")
+PAGES = sorted((ROOT / "docs" / "ja").rglob("*.md"))
+WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]* [^A-Za-z]*[A-Za-z]{2,}")
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+COVERED = {"evidence": 0.9, "summary": 0.9, "caption": 0.9, "statement": 0.8}
+"""Least share of what the kept records say that the catalogue has; 1 for all that is not here.
+
+Runs that are logged later may say something new, and a claim's sentence comes from the ledger.
+"""
+
+
+def kept() -> list[Record]:
+    """Return every record of the log, and those of the golden runs."""
+    files = [*sorted(POSTS.glob("*/record.json")), *sorted(GOLDEN.glob("*/record.json"))]
+    return [Record.from_json(file.read_text("utf-8")) for file in files]
+
+
+def of_figure(figure: Figure) -> Iterator[tuple[str, str]]:
+    """Yield everything that a figure says, by kind."""
+    yield from (("title", figure.title), ("caption", figure.caption))
+    yield from (("axis", label) for label in (figure.x_label, figure.y_label))
+    yield from (("legend", mark.legend) for mark in figure.marks)
+
+
+def of_table(table: Table) -> Iterator[tuple[str, str]]:
+    """Yield everything that a table says, by kind; tokens are nobody's sentence."""
+    yield from (("title", table.title), ("caption", table.caption))
+    for index, column in enumerate(table.columns):
+        yield "column", column.name
+        yield from (("cell", str(row[index])) for row in table.rows if column.kind == "text")
+
+
+def of_result(result: Result) -> Iterator[tuple[str, str]]:
+    """Yield everything that a result says, by kind."""
+    yield from (("why", result.why), ("how", result.how))
+    yield from (("summary", sentence) for sentence in result.summary)
+    for table in result.tables:
+        yield from of_table(table)
+    for figure in result.figures:
+        yield from of_figure(figure)
+    for finding in result.findings:
+        yield from (("verdict", finding.verdict), ("statement", finding.statement), ("evidence", finding.evidence))
+
+
+def said() -> dict[str, set[str]]:
+    """Return everything in words that the kept records and the counts say, by kind."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in kept():
+        for kind, text in of_result(record.result):
+            found[kind].add(text)
+    for table in tables(models()):
+        for kind, text in of_table(table):
+            found[kind].add(text)
+    return {kind: {text for text in texts if WORDS.search(text)} for kind, texts in found.items()}
+
+
+SAID = said()
+
+
+@pytest.mark.parametrize("kind", sorted(SAID))
+def test_what_the_records_say_is_said_in_japanese(kind: str) -> None:
+    """Of each kind of text the catalogue has all, or at least the share that is held; what is missing is listed."""
+    missing = sorted(text for text in SAID[kind] if JAPANESE.translation(text) is None)
+
+    assert len(missing) <= (1 - COVERED.get(kind, 1.0)) * len(SAID[kind]), "\n".join(missing)
+
+
+def test_no_number_is_lost_or_changed() -> None:
+    """A translated sentence has every number of the English one, as it stands there."""
+    number = re.compile(rf"(?<![\w.]){NUMBER}")
+    lost = {}
+    for text in set().union(*(SAID[kind] for kind in ("summary", "caption", "evidence"))):
+        told = JAPANESE.translation(text)
+        left = set(number.findall(told or text))
+        gone = {found for found in number.findall(text) if found not in left and found not in (told or text)}
+        lost |= {text: gone} if gone else {}
+
+    assert lost == {}
+
+
+@pytest.mark.parametrize("english", [english for english in JAPANESE.catalogue if HOLE.search(english)])
+def test_a_pattern_keeps_every_hole(english: str) -> None:
+    """What a pattern catches it gives back, and it gives back nothing that it did not catch."""
+    caught, given_back = (set(HOLE.findall(text)) - {"s"} for text in (english, JAPANESE.catalogue[english]))
+
+    assert caught == given_back
+
+
+def test_english_is_the_record_itself() -> None:
+    """In English nothing is translated: every record reads as it is."""
+    for record in kept():
+        assert ENGLISH.record(record) == record
+
+
+def test_only_words_are_translated() -> None:
+    """Names, numbers, settings, coordinates, tokens and verdicts of a record are the same in every language."""
+    for record in kept():
+        told = JAPANESE.record(record)
+        assert replace(told, result=record.result) == record
+        assert (told.result.metrics, told.result.settings) == (record.result.metrics, record.result.settings)
+        for there, here in zip(record.result.figures, told.result.figures, strict=True):
+            assert [replace(mark, legend="") for mark in there.marks] == [replace(m, legend="") for m in here.marks]
+        assert [f.verdict for f in told.result.findings] == [f.verdict for f in record.result.findings]
+
+
+def shown(record: Record, width: int) -> str:
+    """Return what a run shows in Japanese, in a pipe of a given width."""
+    console = Console(markup=False, highlight=False, emoji=False, width=width, file=io.StringIO())
+    for part in report(record, console, JAPANESE):
+        console.print(part)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("record", kept(), ids=lambda record: record.name)
+def test_every_run_fits_in_japanese(record: Record, width: int) -> None:
+    """At forty and at eighty columns every line fits, and every number of every table stands whole."""
+    out = shown(record, width)
+    wanted = [
+        cell(value, column)
+        for table in record.result.tables
+        for row in table.rows
+        for value, column in zip(row, table.columns, strict=True)
+        if isinstance(value, (int, float))
+    ]
+    there = out.split()
+
+    assert max(cell_len(line.rstrip()) for line in out.splitlines()) <= width
+    assert {text for text in wanted if there.count(text) < wanted.count(text)} == set()
+
+
+@given(records)
+def test_any_words_fit_in_japanese(record: Record) -> None:
+    """Whatever words a record holds, in Japanese no line is too long at forty columns either."""
+    assert max(cell_len(line.rstrip()) for line in shown(record, 40).splitlines()) <= 40
+
+
+def test_the_columns_of_a_japanese_table_stand_under_each_other() -> None:
+    """Each number of a table ends in the column of the screen in which its heading ends."""
+    table = JAPANESE.table(next(table for table in kept()[-1].result.tables if table.name == "loss"))
+    console = Console(markup=False, highlight=False, emoji=False, width=80, file=io.StringIO())
+    console.print(table_view(table, console))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    rows = [line for line in lines if re.search(r"\d\.\d{4}$", line)]
+
+    assert len(rows) == len(table.rows)
+    assert len({cell_len(line) for line in rows}) == 1
+    assert len({cell_len(line.rsplit(maxsplit=1)[0].rstrip()) for line in rows}) == 1
+
+
+@given(st.text(alphabet="漢字かなカナー、。（）12.5, abPL", max_size=60), st.integers(12, 60))
+def test_folding_loses_nothing_and_cuts_no_number(text: str, width: int) -> None:
+    """The lines of a text are the text, none begins with a closing mark, and a number stands on one line."""
+    lines = folded(text, width)
+
+    assert "".join(lines) == "".join(phrases(text)) == text
+    assert not any(line[0] in "、。）ー" for line in lines[1:] if lines[0])
+    assert not any(a[-1:].isdigit() and b[:1].isdigit() for a, b in pairwise(lines))
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
+def test_words_of_a_user_pass_through_a_translation_untouched(text: str) -> None:
+    """A hostile token in a sentence is in its translation as it was, and stays escaped on the page."""
+    record = specimen(text)
+    page = entry.page(record, language=JAPANESE).replace(md_fence(record.command, "sh"), "")
+
+    assert "<script" not in page
+    assert "\x1b" not in page
+
+
+def test_a_sentence_is_translated_whole_or_not_at_all() -> None:
+    """Where one sentence of a text is not known, all of it stays English, and an entry marks it as such."""
+    half = "Means over seeds. Nobody ever wrote this."
+    record = replace(specimen(), result=replace(specimen().result, summary=[half]))
+
+    assert JAPANESE.say(half) == half
+    assert JAPANESE.is_foreign(half)
+    assert f'<span lang="en">{half}</span>' in entry.page(record, language=JAPANESE)
+    assert f'<span lang="en">{half}</span>' not in entry.page(record)
+
+
+@pytest.mark.parametrize("record", kept(), ids=lambda record: record.name)
+def test_an_entry_in_japanese_keeps_the_notes(record: Record) -> None:
+    """The Japanese page is made from the record alone, except for the notes, which are carried over as they are."""
+    notes = "My own *words*, in whatever language: メモ。"
+    english = entry.page(record).replace(entry.notes_of(entry.page(record)), notes)
+    page = entry.page(record, english, JAPANESE)
+
+    assert entry.notes_of(page) == notes
+    assert is_wide(entry.title(record, JAPANESE))
+    assert "## 結果" in page
+    assert record.command in page
+
+
+def test_lang_changes_what_is_read_and_nothing_else(run_llmlab: Callable[..., Done]) -> None:
+    """The tables are Japanese; the document, the record and the page of the log are the same as without the option."""
+    short = ("phase1", "--epochs", "3")
+    seen = run_llmlab(*short, "--lang", "ja")
+    by_variable = run_llmlab(*short, "--no-log", LLMLAB_LANG="ja")
+    plain, told = (run_llmlab(*short, "--no-log", "--json", *more).document for more in ((), ("--lang", "ja")))
+
+    assert "まとめ" in seen.out
+    assert "In short" not in seen.out
+    assert "まとめ" in by_variable.out
+    assert plain["tables"] == told["tables"]
+    (folder,) = seen.entries
+    assert "## Results" in (folder / "entry.md").read_text("utf-8")
+    assert Record.from_json((folder / "record.json").read_text("utf-8")).command == "llmlab phase1 --epochs 3"
+
+
+@pytest.mark.parametrize("args", [("params",), ("log", "list")])
+def test_other_commands_speak_japanese_too(run_llmlab: Callable[..., Done], args: tuple[str, ...]) -> None:
+    """Counts and the list of the log are shown in Japanese on demand."""
+    assert is_wide(run_llmlab(*args, "--lang", "ja").out)
+    assert not is_wide(run_llmlab(*args).out)
+
+
+@pytest.mark.parametrize("variables", [{}, {"LLMLAB_LANG": "fr"}])
+def test_an_unknown_language_is_refused(run_llmlab: Callable[..., Done], variables: dict[str, str]) -> None:
+    """A language that there is not is a wrong option, from wherever it comes."""
+    args = ("phase1",) if variables else ("phase1", "--lang", "fr")
+    done = run_llmlab(*args, **variables)
+
+    assert done.code == SettingError.exit_code
+    assert "--lang: 'fr' is not one of en, ja" in done.err
+
+
+def test_a_terminal_without_japanese_gets_english(run_llmlab: Callable[..., Done]) -> None:
+    """Where the output cannot show the signs, it is English, and one line says why."""
+    done = run_llmlab("params", "--lang", "ja", PYTHONIOENCODING="ascii")
+
+    assert done.out.startswith("\nParameters")
+    assert "--lang ja" in done.err
+
+
+def _headings(text: str) -> list[str]:
+    return re.findall(r"^(#+) ", FENCE.sub("", text), re.MULTILINE)
+
+
+def _commands(text: str) -> set[str]:
+    lines = {line.strip() for _, kind, body in FENCE.findall(text) if kind != "text" for line in body.splitlines()}
+    return {line for line in lines if not line.startswith("mkdocs")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_translated_page_has_the_build_of_the_english_one(page: Path) -> None:
+    """It has the same headings in the same order (their anchors depend on it), the same commands and the same marks."""
+    english = ROOT / "docs" / page.relative_to(ROOT / "docs" / "ja")
+    here, there = page.read_text("utf-8"), english.read_text("utf-8")
+    marks = [re.sub(r"claims: \w+", "claims", mark) for mark in re.findall(r"<!-- .*? -->", here)]
+
+    assert is_wide(here)
+    assert _headings(here) == _headings(there)
+    assert _commands(here) == _commands(there)
+    assert marks == [re.sub(r"claims: \w+", "claims", mark) for mark in re.findall(r"<!-- .*? -->", there)]
+
+
+def test_the_menu_is_japanese() -> None:
+    """Every title of the site's menu, and every switch, is in the catalogue."""
+    config = yaml.load((ROOT / "mkdocs.yml").read_text("utf-8").replace("!ENV", ""), yaml.SafeLoader)
+
+    def titles(nav: object) -> Iterator[str]:
+        for item in nav if isinstance(nav, list) else []:
+            if isinstance(item, dict):
+                yield from item
+                yield from (title for below in item.values() for title in titles(below))
+
+    wanted = [*titles(config["nav"]), *(palette["toggle"]["name"] for palette in config["theme"]["palette"])]
+
+    assert [title for title in wanted if JAPANESE.translation(title) is None] == []
