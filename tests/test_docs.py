@@ -5,6 +5,7 @@ import inspect
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -48,16 +49,32 @@ NOT_RUN = {
     "llmlab two-stage --preset seed": "needs UltraChat and GPT-2, and far too long",
     "llmlab two-stage --pretrained": "needs a model folder; test_pretrained and test_contexts have stand-ins",
 }
-TOO_LONG = {
-    "llmlab layers": "takes minutes; the same with fewer depths is run",
-    "llmlab baseline --resume auto": "is the run without the option, with nothing to go on from",
-    "llmlab baseline --peers": "takes minutes; test_peers has small ones",
-    "llmlab baseline --seeds 3": "takes minutes; test_baseline has small ones",
-    "llmlab embedding-freeze": "takes minutes; the same with fewer arms is run",
-    "llmlab two-stage": "takes minutes; the same with fewer ablations is run",
-}
-SMALL = "baseline --layers 1 --embedding 8 --hidden 8 --context 8 --batch 500 --epochs 1 --no-log --quiet --out"
+TOO_LONG = {"llmlab baseline --peers": "takes minutes, most of them for the cost of a token; test_peers has small ones"}
+SMALL = "--embedding 8 --hidden 8 --context 8 --batch 500 --epochs 1"
 """A model that is trained in a second, for commands that only have to run."""
+SHRUNKEN = {
+    "llmlab layers": f"{SMALL} --seeds 1",
+    "llmlab baseline --epochs 1 --device cpu": SMALL,
+    "llmlab baseline --epochs 1 --device auto": SMALL,
+    "llmlab baseline --epochs 2": SMALL,
+    "llmlab baseline --resume auto": SMALL,
+    "llmlab baseline --seeds 3": SMALL,
+    "llmlab embedding-freeze": "--tokens 400 --val-tokens 400 --grow 200 --epochs 1 --seeds 1",
+    "llmlab two-stage": "--tokens 400 --val-tokens 400 --epochs 1 --seeds 1 --iterations 2",
+}
+"""Commands that take long, and what is put behind them here: the same way through the code with a smaller model."""
+ELSEWHERE = {
+    "python3 -m venv": "makes an environment, which the tests run in",
+    ". .venv/bin/activate": "as above",
+    "pip install": "needs the network; extras and versions are checked below",
+    "pytest": "runs these tests",
+    "make": "runs these tests, or what the lines beside it run; the targets are checked below",
+    "mkdocs build --strict": "test_site builds the site",
+    "torchrun": "test_team_processes trains with several processes",
+    "ls runs": "lists a folder",
+}
+"""Lines in shell blocks that are no command of llmlab, and where they are tried."""
+INLINE = re.compile(r"`(llmlab [^`…<]+)`")
 NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.(?P<decimals>\d+))?(?:e[-+]?\d+)?(?=\W|$)")
 TRAINED = ("llmlab baseline", "llmlab layers", "llmlab embedding-freeze", "llmlab two-stage")
 """Commands whose numbers differ a little from processor to processor: a training makes much of the last bits."""
@@ -66,12 +83,16 @@ APART = {0: 2.0, 1: 2.0, 2: 0.5, 3: 0.1}
 PLOT = re.compile("[\u2800-\u28ff│┌┐└┘├┤┬┴]|^─+$")
 
 
+def lines() -> list[str]:
+    """Return every different line in the shell blocks of the pages, in order, without the folder of a program."""
+    blocks = (block[2] for page in PAGES for block in SHELL_BLOCK.finditer(page.read_text("utf-8")))
+    found = (line.strip().removeprefix("$ ") for block in blocks for line in re.split(r"\n|&&", block))
+    return list(dict.fromkeys(re.sub(r"^[\w./-]+/(?=\w)", "", line) for line in found if line))
+
+
 def commands() -> list[str]:
     """Return every different ``llmlab`` command line in the shell blocks of the pages, in order."""
-    blocks = (block[2] for page in PAGES for block in SHELL_BLOCK.finditer(page.read_text("utf-8")))
-    lines = (line.strip().removeprefix("$ ") for block in blocks for line in re.split(r"\n|&&", block))
-    spelled = (re.sub(r"^(\S*/)?llmlab(?= |$)", "llmlab", line) for line in lines)
-    return list(dict.fromkeys(line for line in spelled if line.split(" ")[0] == "llmlab"))
+    return [line for line in lines() if line.split(" ")[0] == "llmlab"]
 
 
 @pytest.fixture(autouse=True)
@@ -86,14 +107,16 @@ def _threads_as_they_were() -> Iterator[None]:
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder of checkpoints of a very small model."""
     folder = str(tmp_path_factory.mktemp("trained") / "run")
-    done = CliRunner().invoke(app, [*SMALL.split(), folder])
+    words = f"baseline --layers 1 {SMALL} --no-log --quiet --out".split()
+    done = CliRunner().invoke(app, [*words, folder])
     assert done.exit_code == 0, done.stderr
     return folder
 
 
 def shown_in_a_page(command: str) -> bool:
-    """Return whether a page holds this command's output, so that another test runs it."""
-    return any(command == shown for _, shown, _, _ in _blocks("output"))
+    """Return whether a page holds this command's output, so that another test runs it; a guess changes no output."""
+    without_guess = re.sub(r' --expect "[^"]*"', "", command)
+    return any(without_guess == shown for _, shown, _, _ in _blocks("output"))
 
 
 @pytest.mark.parametrize("command", commands())
@@ -107,6 +130,9 @@ def test_every_command_in_the_pages_runs(
         pytest.skip(skipped[0] if skipped else TOO_LONG[" ".join(words)])
     if command.startswith(TRAINED) and shown_in_a_page(command):
         pytest.skip("its output stands in a page, and is compared below")
+    if command in SHRUNKEN:
+        words += SHRUNKEN[command].split()
+        monkeypatch.setattr("llmlab.contexts.made.LINES", 60)
     monkeypatch.chdir(tmp_path)
     words = words[: next((n for n, word in enumerate(words) if word in ("|", ">", "<")), len(words))]
     if "CHECKPOINT" in words:
@@ -122,6 +148,34 @@ def test_every_command_in_the_pages_runs(
     done = CliRunner().invoke(app, words[1:], input="hello")
 
     assert done.exit_code == 0, done.stderr
+
+
+def test_every_other_line_in_a_shell_block_is_tried_elsewhere() -> None:
+    """Lines that are no command of llmlab are of kinds that other tests try, and name extras and targets that exist."""
+    others = [line for line in lines() if line not in commands()]
+    made = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    pinned = (ROOT / "constraints.txt").read_text("utf-8").split()
+
+    assert [line for line in others if not line.startswith(tuple(ELSEWHERE))] == []
+    assert [kind for kind in ELSEWHERE if not any(line.startswith(kind) for line in others)] == []
+    for line in others:
+        assert set(re.findall(r"^make (\w+)", line)) <= set(made)
+        assert set(re.findall(r"\.\[(\w+)\]", line)) <= extras.keys()
+        assert set(re.findall(r"\S+==\S+", line)) <= set(pinned)
+
+
+def test_every_command_in_the_text_is_understood() -> None:
+    """Commands of llmlab within sentences, and those that are not run here, name commands and options that exist."""
+    inline = {found for page in PAGES for found in INLINE.findall(page.read_text("utf-8"))}
+    wrong = {}
+    for command in sorted(inline | {line for line in commands() if line.startswith(tuple(NOT_RUN))}):
+        done = CliRunner().invoke(app, [*shlex.split(command, comments=True)[1:], "--help"])
+        if done.exit_code != 0:
+            wrong[command] = done.stderr
+
+    assert inline
+    assert wrong == {}
 
 
 def _blocks(kind: str) -> list[tuple[Path, str, str | None, str]]:
@@ -187,8 +241,8 @@ def _pictures_differ(page: Path, command: str, name: str, body: str) -> str:
     """Return how a picture and its caption differ from a fresh run, by more than one unit of its 640."""
     trained = command.startswith(TRAINED)
     told = [alike(body.strip(), outputs.body(page, "figure", command, name).strip(), trained=trained)]
-    for file, picture in outputs.pictures(command, name).items():
-        told.append(alike((outputs.FIGURES / file).read_text("utf-8"), picture, 12.0 if trained else 1.0))
+    for file, picture in outputs.pictures(command, name, outputs.code_of(page)).items():
+        told.append(alike((outputs.figures_of(page) / file).read_text("utf-8"), picture, 12.0 if trained else 1.0))
     return "\n".join(difference for difference in told if difference)
 
 
@@ -206,10 +260,8 @@ def test_a_changed_word_or_number_in_a_transcript_is_noticed() -> None:
 
 
 def test_no_picture_lies_about_unused() -> None:
-    """Each SVG among the study's figures is shown by a page."""
-    shown = "".join(page.read_text("utf-8") for page in PAGES)
-
-    assert [file.name for file in outputs.FIGURES.glob("*.svg") if f"/{file.name}#" not in shown] == []
+    """Each SVG among the study's figures is shown by a page of its language."""
+    assert outputs.unused() == []
 
 
 @pytest.mark.parametrize("experiment", CHAPTERS)

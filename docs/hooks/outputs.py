@@ -13,6 +13,8 @@ Commands run in this process, each in an empty folder of its own, at 80 columns 
 print depends on when or where.  Times do: leave the parts out that show them.  The word CHECKPOINT stands for the
 last checkpoint that TRAINED left.
 
+A page under ``docs/ja`` has the same comments, with the same English titles in them, and gets what ``--lang ja`` shows.
+
 ``tests/test_docs.py`` runs them all again and compares.  Not a MkDocs hook: the build itself runs no experiment.
 """
 
@@ -34,12 +36,13 @@ from typer.testing import CliRunner
 from llmlab.cli import app
 from llmlab.report.escape import md_text
 from llmlab.report.figure import THEMES, svg
+from llmlab.report.language import CODES, Language, language
 from llmlab.report.record import Record
 from llmlab.report.result import Figure
 from llmlab.report.table import report
 
 DOCS = Path(__file__).resolve().parents[1]
-FIGURES = DOCS / "study" / "figures"
+FIGURES = Path("study", "figures")
 BLOCK = re.compile(
     r"^(?P<indent> *)<!-- (?P<kind>output|figure): (?P<command>[^|\n]+?)(?: \| (?P<parts>[^\n]+?))? -->\n"
     r"(?P<body>.*?)^ *<!-- end (?P=kind) -->$",
@@ -47,7 +50,7 @@ BLOCK = re.compile(
 )
 
 
-PLAIN = ("params",)
+PLAIN = ("params", "claims")
 """Commands that only print: they have no record."""
 
 TRAINED = "llmlab baseline"
@@ -88,21 +91,33 @@ def record(command: str) -> Record:
     return Record.from_json(ran(f"{command} --json")[0])
 
 
+def code_of(page: Path) -> str:
+    """Return the language of a page: that of its folder."""
+    return "ja" if page.is_relative_to(DOCS / "ja") else "en"
+
+
+def figures_of(page: Path) -> Path:
+    """Return the folder of the pictures of a page's language."""
+    return (DOCS if code_of(page) == "en" else DOCS / code_of(page)) / FIGURES
+
+
 @cache
-def printed(command: str) -> str:
+def printed(command: str, code: str = "en") -> str:
     """Return what a command prints, at 80 columns, as it would into a file."""
-    if "--help" in command or not experiment(command):
+    if "--help" in command:
         text = ran(command)[0]
+    elif not experiment(command):
+        text = ran(command if code == "en" else f"{command} --lang {code}")[0]
     else:
         console = Console(markup=False, highlight=False, emoji=False, width=80, file=io.StringIO())
-        for part in report(record(command), console):
+        for part in report(record(command), console, language(code)):
             console.print(part)
         text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
-def selected(text: str, titles: str | None) -> str:
-    """Return only the parts of a command's output whose titles are given, in that order.
+def selected(text: str, titles: str | None, said: Language) -> str:
+    """Return only the parts of a command's output whose titles are given, in English, in that order.
 
     Raises:
         KeyError: there is no part of that title.
@@ -110,7 +125,7 @@ def selected(text: str, titles: str | None) -> str:
     if titles is None:
         return text
     parts = {part.split("\n", 1)[0]: part for part in text.split("\n\n")}
-    return "\n\n".join(parts[title] for title in titles.split("; "))
+    return "\n\n".join(parts[said.say(title)] for title in titles.split("; "))
 
 
 def figures(command: str) -> dict[str, Figure]:
@@ -118,19 +133,20 @@ def figures(command: str) -> dict[str, Figure]:
     return {figure.name: figure for figure in record(command).result.figures}
 
 
-def pictures(command: str, name: str) -> dict[str, str]:
+def pictures(command: str, name: str, code: str = "en") -> dict[str, str]:
     """Return the two SVG files of one figure, by file name."""
     stem = re.sub(r"[^a-z0-9]+", "-", f"{command.removeprefix('llmlab ')} {name}")
-    return {f"{stem}-{theme}.svg": svg(figures(command)[name], theme) for theme in THEMES}
+    return {f"{stem}-{theme}.svg": svg(figures(command)[name], theme, language(code)) for theme in THEMES}
 
 
 def body(page: Path, kind: str, command: str, parts: str | None) -> str:
     """Return what belongs between the two comments of one block."""
+    code = code_of(page)
     if kind == "output":
-        return f"```text\n{selected(printed(command), parts)}\n```\n"
+        return f"```text\n{selected(printed(command, code), parts, language(code))}\n```\n"
     if parts is None:
         raise ValueError(f"{page.name}: a figure needs its name: <!-- figure: {command} | map -->")
-    folder, figure = os.path.relpath(FIGURES, page.parent), figures(command)[parts]
+    folder, figure = os.path.relpath(figures_of(page), page.parent), language(code).figure(figures(command)[parts])
     links = [
         f"![{md_text(figure.caption)}]({folder}/{name}#only-{theme})"
         for name, theme in zip(pictures(command, parts), THEMES, strict=True)
@@ -157,20 +173,24 @@ def pages() -> list[Path]:
     return [page for page in written if BLOCK.search(page.read_text("utf-8"))]
 
 
+def unused() -> list[Path]:
+    """Return the pictures that no page of their language shows."""
+    shown = {code: "".join(page.read_text("utf-8") for page in pages() if code_of(page) == code) for code in CODES}
+    return [old for old in DOCS.rglob(f"{FIGURES}/*.svg") if f"/{old.name}#" not in shown[code_of(old)]]
+
+
 def main(chosen: list[str]) -> None:
     """Make every block and picture anew, or those of some pages."""
-    FIGURES.mkdir(exist_ok=True)
     of_interest = [page for page in pages() if not chosen or page in {Path(name).resolve() for name in chosen}]
     for page in of_interest:
         page.write_text(fresh(page), "utf-8", newline="\n")
         for block in BLOCK.finditer(page.read_text("utf-8")):
             if block["kind"] == "figure":
-                for name, picture in pictures(block["command"], block["parts"]).items():
-                    (FIGURES / name).write_text(picture, "utf-8", newline="\n")
-    shown = "".join(page.read_text("utf-8") for page in pages())
-    for old in FIGURES.glob("*.svg"):
-        if f"/{old.name}#" not in shown:
-            old.unlink()
+                figures_of(page).mkdir(parents=True, exist_ok=True)
+                for name, picture in pictures(block["command"], block["parts"], code_of(page)).items():
+                    (figures_of(page) / name).write_text(picture, "utf-8", newline="\n")
+    for old in unused():
+        old.unlink()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""The code in the pages is the code that runs: each marker finds its name, and a name that is gone stops the build."""
+
+import ast
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from mkdocs.exceptions import PluginError
+
+import llmlab.measure.entropy
+import llmlab.model.toy
+import llmlab.train.optimizer
+from llmlab.cli.chapter import CHAPTERS
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+STUDY = sorted((DOCS / "study").glob("*.md"))
+
+
+def _sources() -> ModuleType:
+    """Import ``docs/hooks/sources.py``, which MkDocs loads by its path."""
+    spec = importlib.util.spec_from_file_location("llmlab_docs_sources", DOCS / "hooks" / "sources.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+sources = _sources()
+
+
+def shown(markdown: str, page: str = "study/phase1.md") -> str:
+    """Return a page as the hook hands it on."""
+    config = SimpleNamespace(config_file_path=str(ROOT / "mkdocs.yml"), docs_dir=str(DOCS))
+    where = SimpleNamespace(file=SimpleNamespace(src_uri=page))
+    return str(sources.on_page_markdown(markdown, page=where, config=config, files=None))
+
+
+@pytest.mark.parametrize("page", STUDY, ids=lambda page: page.stem)
+def test_every_marker_in_a_page_finds_its_code(page: Path) -> None:
+    """Nothing that begins like a marker is left over, and what it became is Python."""
+    text = page.read_text("utf-8")
+    became = shown(text, f"study/{page.name}")
+
+    assert "<!-- code:" not in became
+    assert became.count("```python") == text.count("```python") + text.count("<!-- code:")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_chapter_shows_its_code(chapter: str) -> None:
+    """Each chapter has the code of the moment beside its formulas, taken from the source."""
+    assert sources.MARKER.search((DOCS / "study" / f"{chapter}.md").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("module", [llmlab.measure.entropy, llmlab.model.toy, llmlab.train.optimizer])
+def test_shown_source_is_the_source_without_its_docstring(module: ModuleType) -> None:
+    """For each function and class, both parse to the same program, but for the docstring; the lines are the same."""
+    for name, thing in vars(module).items():
+        if not (inspect.isfunction(thing) or inspect.isclass(thing)) or thing.__module__ != module.__name__:
+            continue
+        whole = ast.parse(inspect.getsource(thing)).body[0]
+        assert isinstance(whole, ast.FunctionDef | ast.ClassDef)
+        if ast.get_docstring(whole) is not None:
+            del whole.body[0]
+        found = sources.source(ROOT / "src", module.__name__, name)
+
+        assert ast.dump(ast.parse(found).body[0]) == ast.dump(whole)
+        assert set(found.split("\n")) <= set(inspect.getsource(thing).split("\n"))
+
+
+def test_a_marker_becomes_a_block_with_a_link_to_the_reference() -> None:
+    """The code stands in a fence, under it its name, which leads to where the reference speaks of it."""
+    became = shown("    <!-- code: llmlab.model.toy:TinyModel.probabilities -->", "study/deeper/page.md")
+    name = "llmlab.model.toy.TinyModel.probabilities"
+
+    assert became.split("\n") == [
+        "    ```python",
+        "    def probabilities(self) -> Tensor:",
+        "        return self.logits().softmax(-1)",
+        "    ```",
+        "",
+        f"    *[`{name}`](../../reference/model.md#{name})*",
+    ]
+
+
+def test_statements_can_be_shown_alone_or_from_one_to_another() -> None:
+    """A beginning picks a statement; two pick all from the first to the last."""
+    place = (ROOT / "src", "llmlab.train.optimizer", "Adam.update")
+
+    assert sources.source(*place, "b1, b2").startswith("b1, b2 = ")
+    assert sources.source(*place, "if self") == (
+        "if self.weight_decay:\n    parameter.mul_(1 - self.lr * self.weight_decay)"
+    )
+    assert sources.source(*place, "self.updates", "b1, b2").count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "llmlab.model.toy:TinyModel.gone",
+        "llmlab.model.toy:Gone",
+        "llmlab.gone:TinyModel",
+        "llmlab.model.toy:TinyModel.loss | gone",
+        "llmlab.train.optimizer:Adam.update | parameter.",
+    ],
+)
+def test_a_name_that_is_gone_stops_the_build(marker: str) -> None:
+    """A name, a module or a statement that is not there, or there twice, is an error that names page and marker."""
+    with pytest.raises(PluginError, match=r"study/phase1\.md: <!-- code: llmlab"):
+        shown(f"<!-- code: {marker} -->")
+
+
+def test_entries_of_the_log_are_left_alone() -> None:
+    """What looks like a marker in an entry is somebody's text, and stays."""
+    text = "<!-- code: llmlab.model.toy:TinyModel.logits -->"
+
+    assert shown(text, "log/posts/2026-11-22-phase1-00000000/entry.md") == text
+    assert shown(text, "log/index.md") == text
