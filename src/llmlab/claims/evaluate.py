@@ -17,7 +17,7 @@ from llmlab.report.result import Result, Scalar
 
 
 class Missing(LookupError):  # noqa: N818 - no failure: the run does not have the number, and another may
-    """An expression asks for a number that is not there."""
+    """An expression asks for a number that is not there, or that is no number."""
 
 
 def hours(start: str, end: str) -> float:
@@ -47,7 +47,7 @@ def value(expression: str, known: dict[str, Scalar] | None = None) -> Scalar:
     """Return the value of an expression.
 
     Raises:
-        Missing: it names a number that is not there.
+        Missing: it names a number that is not there, or that is none.
         ValueError: it cannot be read, or has no finite value.
     """
     try:
@@ -55,6 +55,8 @@ def value(expression: str, known: dict[str, Scalar] | None = None) -> Scalar:
     except NameNotDefined as error:
         raise Missing(error.name) from error
     except (InvalidExpression, SyntaxError, TypeError, ValueError, ArithmeticError) as error:
+        if known and isinstance(error, TypeError):  # words where a run should have a number
+            raise Missing(expression) from error
         raise ValueError(f"{expression}: {error}") from error
     if isinstance(found, float) and not math.isfinite(found):
         raise ValueError(f"{expression}: no finite value")
@@ -65,9 +67,9 @@ def filled(template: str, known: dict[str, Scalar]) -> str:
     """Return a sentence with a run's numbers in it.
 
     Raises:
-        Missing: it names a number that is not there.
+        Missing: it names a number that is not there, or that is none.
     """
     try:
         return template.format(**known)
-    except KeyError as error:
-        raise Missing(error.args[0]) from error
+    except (KeyError, ValueError) as error:
+        raise Missing(template) from error

@@ -38,7 +38,7 @@ def claims(
     logbook = Logbook.at(log_dir)
     records = _records(logbook)
     everything = [judged(claim, records) for document in read() for claim in document.claims]
-    rows = _chosen(everything, {"--chapter": chapter, "--verdict": verdict, "--id": claim_id, "--seed": seed})
+    rows = _chosen(everything, {"--chapter": chapter, "--verdict": verdict, "--id": claim_id.upper(), "--seed": seed})
     if as_json:
         document = [{**row.document(), "entry": _page(logbook, row)} for row in rows]
         write_json({"schema": SCHEMA, "claims": document})
@@ -101,13 +101,13 @@ def _table(rows: "list[Judged]", lang: str) -> "Table":
     from llmlab.report.result import Column, Table, counted
 
     found = Counter(row.said.verdict for row in rows)
-    told = ", ".join(f"{found[judgement]} {judgement}" for judgement in JUDGEMENTS if found[judgement])
+    told = ", ".join(f"{judgement} {found[judgement]}" for judgement in JUDGEMENTS if found[judgement])
     return Table(
         "claims",
         "Claims of the seed documents",
         [Column("id", "token"), Column("verdict", "text"), Column("claim", "text")],
         [[row.claim.id, row.said.verdict, worded(row.claim, "claim", lang)] for row in rows],
-        f"{counted(len(rows), 'claim')}: {told or 'none'}. llmlab claims --id ID shows one in full.",
+        f"{counted(len(rows), 'claim')}: {told or 'none'}. All of one: llmlab claims --id ID.",
     )
 
 
@@ -128,8 +128,8 @@ def _in_full(row: "Judged", entry: str | None, lang: str) -> "Table":
         "known": "" if claim.check == "opinion" else worded(claim, "known", lang),
         "kind": f"{claim.kind}, checked by {claim.check}",
         "sums": "; ".join((one.value or one.holds) + (f" ({one.source})" if one.source else "") for one in claim.sums),
-        "chapter": claim.chapter,
-        "seed": claim.seed,
+        "chapter": f"llmlab {claim.chapter}",
+        "seed document": claim.seed,
     }
     columns = [Column("what", "text"), Column("", "text")]
     return Table(claim.id, claim.id, columns, [[name, text] for name, text in told.items() if text])

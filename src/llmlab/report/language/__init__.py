@@ -8,8 +8,9 @@ this one, maps English to the other language, whole texts or patterns with holes
 
 A hole whose name begins with ``n`` holds a number, with ``w`` a word that stays as it is (a token, a name), with ``x``
 any words that stay, with ``t`` words that have to be in the catalogue themselves, and with ``l`` a list of such words
-with a number each; ``{s}`` is the English plural and goes away.  What a catalogue
-does not have is tried sentence by sentence, and else stays English as a whole: no sentence is half translated.
+with a number each and no semicolon; ``{s}`` is the English plural and goes away.  What a catalogue does
+not have is tried part by part, at full stops and at semicolons, and else stays English as a whole: no part is half
+translated.
 
 Leaves out help, errors and progress, which are English, and the JSON document, which is nobody's language.
 """
@@ -29,12 +30,12 @@ from llmlab.report.result import Column, Figure, Finding, Mark, Result, Table
 
 HOLE = re.compile(r"\{(?P<name>[lntwx]\d*|s)\}")
 NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
-FORMS = {"n": NUMBER, "w": r"\S+?"}
+FORMS = {"n": NUMBER, "w": r"\S+?", "l": "[^;]+?"}
 LISTED = re.compile(rf"(?P<name>.+?)(?: has)?(?P<colon>:?) (?P<number>{NUMBER}%?)(?:, |$)")
 SENTENCE = re.compile(r"(?<=[.!?]) +(?=[^a-z ])")
 WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]* [^A-Za-z]*[A-Za-z]{2,}")
-LONGEST = 2_000
-"""A longer text is nobody's sentence of ours."""
+LONGEST, MOST_PARTS, JOINTS = 800, 40, (": ", "; ", " → ")
+"""A text that is longer or has more parts is nobody's sentence of ours, and would take long to look for."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ class Language:
 
     def translation(self, text: str) -> str | None:
         """Return a text of ours in this language, or nothing."""
-        if not self.catalogue or len(text) > LONGEST:
+        if not self.catalogue or len(text) > LONGEST or max(map(text.count, JOINTS)) > MOST_PARTS:
             return None
         if text not in self._said:
-            self._said[text] = self.catalogue.get(text) or self._by_pattern(text) or self._by_sentence(text)
+            self._said[text] = self.catalogue.get(text) or self._by_pattern(text) or self._by_part(text)
         return self._said[text]
 
     def _by_pattern(self, text: str) -> str | None:
@@ -109,10 +110,12 @@ class Language:
             return self.say(", ").join(f"{name}{number}" for name, number in items) if whole else None
         return self.translation(words) if kind == "t" else words
 
-    def _by_sentence(self, text: str) -> str | None:
-        sentences = SENTENCE.split(text.strip())
-        told = [self.translation(sentence) for sentence in sentences] if len(sentences) > 1 else []
-        return "".join(map(str, told)) if told and all(told) else None
+    def _by_part(self, text: str) -> str | None:
+        """Return the translations of a text's sentences, or of what semicolons divide, joined."""
+        for parts, joint in ((SENTENCE.split(text.strip()), ""), (text.split("; "), "；")):
+            if len(parts) > 1 and all(told := [self.translation(part) for part in parts]):
+                return joint.join(map(str, told))
+        return None
 
     def is_foreign(self, text: str) -> bool:
         """Return whether a text that this language has to show is an English one: words, and all of them Latin."""
