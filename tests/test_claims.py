@@ -20,6 +20,7 @@ from llmlab.claims.verdicts import Judged, judged
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS, Chapter
 from llmlab.errors import TextError
+from llmlab.report.logbook import read_record
 from llmlab.report.record import CREATED, Record
 from llmlab.report.result import Finding, Result, Status, Verdict
 
@@ -286,6 +287,30 @@ def test_a_run_under_other_settings_or_without_the_metric_does_not_speak() -> No
 
 
 SUM = '[[claim.sums]]\nwhat = "{what}"\nwhat_ja = "和"\nsays = {says}\nis = "{of}"\nwithin = 0.05\n'
+
+
+POSTS = Path(__file__).resolve().parents[1] / "docs" / "log" / "posts"
+SEED_RUN = read_record(next(POSTS.glob("*-2dfb0bd8")))
+SEED_ROWS = [claim for claim in CLAIMS if claim.records and claim.records.where.get("hidden") == 512]
+
+
+@pytest.mark.parametrize("name", ["data", "vocabulary", "length", "embedding", "hidden", "context", "layers", "batch"])
+def test_a_run_under_other_conditions_than_the_documents_says_nothing_of_its_figures(name: str) -> None:
+    """The seed run decides rows on the document's own numbers; with one condition changed it decides none of them."""
+    other = replace(SEED_RUN.result, settings=SEED_RUN.result.settings | {name: "other"})
+    decided = [judged(claim, [SEED_RUN]).said.verdict for claim in SEED_ROWS]
+
+    assert sum(verdict != "not yet run" for verdict in decided) >= 3
+    for claim in SEED_ROWS:
+        assert judged(claim, [replace(SEED_RUN, result=other)]).said.verdict == "not yet run"
+
+
+def test_words_where_a_run_should_have_numbers_say_nothing() -> None:
+    """A record that somebody wrote by hand stops no verdict but its own."""
+    odd = replace(SEED_RUN.result, metrics=dict.fromkeys(SEED_RUN.result.metrics, "many"))
+
+    for claim in SEED_ROWS:
+        assert judged(claim, [replace(SEED_RUN, result=odd)]).said.verdict == "not yet run"
 
 
 def test_sums_all_some_or_none_of_which_hold() -> None:
