@@ -1,17 +1,16 @@
 """The page of the claims: every row with its anchor, in both languages, and no word of a record acts on it."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 
+import site_hooks
 from llmlab.claims.ledger import read
 from llmlab.claims.verdicts import JUDGEMENTS, Judged, Said
+from llmlab.report.language import language
 from strategies import texts
 from test_site import danger
 
@@ -20,18 +19,7 @@ DOCUMENTS = read()
 CLAIMS = [claim for document in DOCUMENTS for claim in document.claims]
 
 
-def _hook() -> ModuleType:
-    """Import ``docs/hooks/claims.py``, which MkDocs loads by its path."""
-    spec = importlib.util.spec_from_file_location("llmlab_docs_claims", ROOT / "docs" / "hooks" / "claims.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-hook = _hook()
+hook = site_hooks.hook("claims")
 
 
 def page(evidence: str, lang: str = "en") -> str:
@@ -62,10 +50,10 @@ def test_every_claim_stands_under_its_anchor(lang: str) -> None:
 
 def test_both_languages_have_the_same_words() -> None:
     """What has an English word has a Japanese one, and every verdict, kind and check is among them."""
-    english, japanese = hook.WORDS["en"], hook.WORDS["ja"]
-    used = {*JUDGEMENTS, *(claim.kind for claim in CLAIMS), *(claim.check for claim in CLAIMS)}
+    checks = {hook.WORDS.get(claim.check, claim.check) for claim in CLAIMS}
 
-    assert english.keys() | used <= japanese.keys()
+    for text in {*hook.WORDS.values(), *JUDGEMENTS, *(claim.kind for claim in CLAIMS), *checks}:
+        assert language("ja").translation(text) is not None, text
 
 
 @given(texts)

@@ -1,9 +1,7 @@
 """The code in the pages is the code that runs: each marker finds its name, and a name that is gone stops the build."""
 
 import ast
-import importlib.util
 import inspect
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -13,6 +11,7 @@ from mkdocs.exceptions import PluginError
 import llmlab.measure.entropy
 import llmlab.model.toy
 import llmlab.train.optimizer
+import site_hooks
 from llmlab.cli.chapter import CHAPTERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,18 +19,7 @@ DOCS = ROOT / "docs"
 STUDY = sorted((DOCS / "study").glob("*.md"))
 
 
-def _sources() -> ModuleType:
-    """Import ``docs/hooks/sources.py``, which MkDocs loads by its path."""
-    spec = importlib.util.spec_from_file_location("llmlab_docs_sources", DOCS / "hooks" / "sources.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-sources = _sources()
+sources = site_hooks.hook("sources")
 
 
 def shown(markdown: str, page: str = "study/phase1.md") -> str:

@@ -1,20 +1,18 @@
 """The pages cannot rot: every command in them runs, and every output and picture in them is what a run gives today."""
 
-import importlib.util
 import inspect
 import re
 import shlex
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 import typer
 from typer.testing import CliRunner
 
+import site_hooks
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS
 from llmlab.report.logbook import Logbook
@@ -23,18 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 
-def _outputs() -> ModuleType:
-    """Import ``docs/hooks/outputs.py``, which is a script beside the pages and no part of the package."""
-    spec = importlib.util.spec_from_file_location("llmlab_docs_outputs", DOCS / "hooks" / "outputs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-outputs = _outputs()
+outputs = site_hooks.hook("outputs")
 
 PAGES = [ROOT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if "posts" not in page.parts)]
 SHELL_BLOCK = re.compile(r"^( *)```(?:sh|bash|console)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)

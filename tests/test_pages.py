@@ -16,6 +16,7 @@ from llmlab import compare
 from llmlab.pages import chapters, comparison, feed, pictures, words
 from llmlab.report import entry
 from llmlab.report.escape import printable
+from llmlab.report.language import language
 from llmlab.report.record import Record
 from strategies_report import records, specimen, strict_json
 
@@ -108,9 +109,9 @@ def test_the_index_by_chapter_follows_the_study() -> None:
 
 
 def test_every_experiment_has_its_chapter_in_both_languages() -> None:
-    """The words of the pages are complete: the same keys in each language."""
-    assert words.CHAPTERS.keys() == words.CHAPTERS_JA.keys()
-    assert words.WORDS["en"].keys() == words.WORDS["ja"].keys()
+    """The words of the pages are complete: each has its line in the catalogue."""
+    for text in (*words.CHAPTERS.values(), *words.WORDS.values()):
+        assert language("ja").translation(text) is not None, text
 
 
 @given(records)

@@ -1,7 +1,6 @@
 """The built site: it loads nothing from elsewhere, carries its policy, draws formulas, and obeys no word of a user."""
 
 import html.parser
-import importlib.util
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from xml.etree.ElementTree import parse
 
 import pytest
 
+import site_hooks
 from llmlab.report import entry
 from llmlab.report.escape import printable
 from llmlab.report.site import write_small_site
@@ -326,11 +326,7 @@ def test_every_page_carries_its_policy_before_anything_else(site: Path) -> None:
 
 def test_the_policy_allows_no_script_of_an_article() -> None:
     """Scripts of the theme are allowed by their hash, those between the articles' tags are not."""
-    spec = importlib.util.spec_from_file_location("llmlab_docs_security", ROOT / "docs" / "hooks" / "security.py")
-    assert spec is not None
-    assert spec.loader is not None
-    security = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(security)
+    security = site_hooks.hook("security")
     theirs = "<article><script>bad()</script></article><script>bad()</script><article></article>"
 
     assert security.policy(f"<script>a()</script>{theirs}").count("sha256") == 1

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from llmlab.report.listing import entries_table
 from llmlab.report.logbook import Logbook
 from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Mark, Table
+from llmlab.report.result import Column, Figure, Mark, Role, Table
 from llmlab.report.table import report, table_view
 from strategies_report import HOSTILE, numbers, records, specimen, texts
 
@@ -122,6 +123,17 @@ def test_an_ascii_terminal_gets_ascii() -> None:
     out = shown(specimen("漢é→"), 80, "ascii")
     assert out.isascii()
     assert "U+6F22U+00E9->" in out
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_points_of_any_role_are_drawn_and_told(role: Role, ascii_only: bool) -> None:
+    """Points without labels have a sign, whichever role a record gives them."""
+    marks = [Mark("points", role, [0.0, 1.0], [0.0, 1.0], legend="seen")]
+    figure = Figure("f", "Title", "Caption.", "x", "y", marks)
+
+    assert plot(figure, 60, ascii_only=ascii_only).plain.isascii() == ascii_only
+    assert "seen" in legend(figure)
 
 
 def test_a_number_column_keeps_its_place_under_a_long_name() -> None:

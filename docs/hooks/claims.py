@@ -19,74 +19,26 @@ from mkdocs.utils import get_relative_url
 
 from llmlab.claims.ledger import Claim, Document, read, worded
 from llmlab.claims.verdicts import JUDGEMENTS, Judged, judged
+from llmlab.pages.words import CHAPTERS, chapter
 from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
 from llmlab.report.logbook import Logbook
 
 PLACE = re.compile(r"<!-- claims: (en|ja) -->")
 WORDS = {
-    "en": {
-        "phase1": "1 · Only the output layer",
-        "phase1-2": "2 · How embeddings move",
-        "baseline": "3 · Baseline",
-        "layers": "4 · Layers",
-        "embedding-freeze": "5 · Embedding freeze",
-        "two-stage": "6 · Two stages",
-        "all": "all",
-        "verdict": "Verdict",
-        "chapter": "Chapter",
-        "words": "Words",
-        "count": "{shown} of {all} claims",
-        "entry": "entry",
-        "also": "also: {list}",
-        "more": "figures, what is known, how it is checked",
-        "figures": "figures",
-        "known": "known",
-        "kind": "kind",
-        "seed": "document",
-        "how": "checked by",
-        "finding": "what the run itself finds",
-        "records": "metrics of the run",
-        "sums": "sums",
-        "opinion": "nothing: an opinion",
-    },
-    "ja": {
-        "phase1": "1 · 出力層だけ",
-        "phase1-2": "2 · 埋め込みの動き",
-        "baseline": "3 · ベースライン",
-        "layers": "4 · 層の数",
-        "embedding-freeze": "5 · 埋め込みの凍結",
-        "two-stage": "6 · 二段階",
-        "all": "すべて",
-        "verdict": "判定",
-        "chapter": "章",
-        "words": "語句",
-        "count": "{all} 件のうち {shown} 件の主張",
-        "entry": "記録",
-        "also": "ほか: {list}",
-        "more": "数値、わかっていること、確かめ方",
-        "figures": "数値",
-        "known": "わかっていること",
-        "kind": "種類",
-        "seed": "文書",
-        "how": "確かめ方",
-        "finding": "実行そのものの判定",
-        "records": "実行の指標",
-        "sums": "検算",
-        "opinion": "なし（意見）",
-        "supported": "支持",
-        "refuted": "反証",
-        "refined": "限定つき",
-        "inconclusive": "判定不能",
-        "not yet run": "未実行",
-        "measured": "測定",
-        "arithmetic": "計算",
-        "estimate": "見積もり",
-        "planned": "計画",
-        "fact": "事実",
-    },
+    "verdict": "Verdict",
+    "chapter": "Chapter",
+    "words": "Words",
+    "count": "{shown} of {all} claims",
+    "also": "also: {list}",
+    "more": "figures, what is known, how it is checked",
+    "seed": "document",
+    "how": "checked by",
+    "finding": "what the run itself finds",
+    "records": "metrics of the run",
+    "opinion": "nothing: an opinion",
 }
-"""The page's own words; an English word that is missing is shown as it is."""
+"""What the page calls things, where it is not by the ledger's own word."""
 
 
 def on_page_markdown(markdown: str, page, config, **_) -> str:
@@ -117,17 +69,17 @@ def records(log: Path) -> list:
 def rendered(documents: list[Document], rows: list[Judged], lang: str, log: str) -> str:
     """Return counts, filter and claims as Markdown; ``log`` is the way to the entries."""
     parts = [*summary(documents, rows, lang), "", *filters(rows, lang), ""]
-    order = list(WORDS["en"])
+    order = list(CHAPTERS)
     by_chapter = sorted(rows, key=lambda row: order.index(row.claim.chapter))
-    for chapter, group in groupby(by_chapter, key=lambda row: row.claim.chapter):
+    for name, group in groupby(by_chapter, key=lambda row: row.claim.chapter):
         blocks = "".join(block(row, lang, log) for row in group)
-        parts += [f"## {said(chapter, lang)}", "", f'<div class="claims">{blocks}</div>', ""]
+        parts += [f"## {chapter(name, lang)}", "", f'<div class="claims">{blocks}</div>', ""]
     return "\n".join(parts)
 
 
 def said(word: str, lang: str) -> str:
     """Return a word of ours in a language."""
-    return WORDS[lang].get(word, word)
+    return language(lang).say(WORDS.get(word, word))
 
 
 def shown(text: str) -> str:
@@ -196,7 +148,7 @@ def more(row: Judged, lang: str, log: str) -> Iterator[str]:
     told = {
         "figures": shown(claim.figures),
         "known": "" if claim.check == "opinion" else shown(worded(claim, "known", lang)),
-        "kind": shown(said(claim.kind, lang)),
+        "kind": shown(language(lang).say(claim.kind)),
         "how": "<br>".join([shown(said(claim.check, lang)), *checks(claim, lang)]),
         "also": others,
         "seed": f"<code>{shown(claim.seed)}</code>",

@@ -76,9 +76,8 @@ def two_stage(
     widths: str = "constant",
 ) -> int:
     """Return all parameters of a pair of blocks with their embedding; the defaults are the seed's, 52,782,336."""
-    blocks = context_block(layers, context, width, inputs, token_in, widths)
-    blocks += token_block(layers, context, width, inputs, widths)
-    return vocabulary * width + 2 * width + blocks + (0 if tied else head(vocabulary, width))
+    token_side = two_stage_trained(layers, context, width, vocabulary, inputs, tied, frozen=False, widths=widths)
+    return context_block(layers, context, width, inputs, token_in, widths) + token_side
 
 
 def two_stage_trained(

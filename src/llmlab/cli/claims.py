@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli.language import Lang, spoken
-from llmlab.cli.log import AsJson, LogDir, write_json
+from llmlab.cli.log import AsJson, LogDir, readable, write_json
 from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
-from llmlab.report.record import Record
 
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
@@ -36,7 +35,7 @@ def claims(
     from llmlab.report.table import table_view
 
     logbook = Logbook.at(log_dir)
-    records = _records(logbook)
+    records = readable(logbook)
     everything = [judged(claim, records) for document in read() for claim in document.claims]
     rows = _chosen(everything, {"--chapter": chapter, "--verdict": verdict, "--id": claim_id.upper(), "--seed": seed})
     if as_json:
@@ -46,17 +45,6 @@ def claims(
         said = spoken(lang)
         table = _in_full(rows[0], _page(logbook, rows[0]), said.code) if claim_id and rows else _table(rows, said.code)
         terminal.show(table_view(said.table(table), terminal.console()))
-
-
-def _records(logbook: Logbook) -> list[Record]:
-    """Return the records of a log, with a warning for each entry that cannot be read."""
-    records = []
-    for folder, record in logbook.read():
-        if isinstance(record, ValueError):
-            terminal.say(f"warning: {folder.name}: {record}")
-        else:
-            records.append(record)
-    return records
 
 
 def _chosen(everything: "list[Judged]", wishes: dict[str, str]) -> "list[Judged]":

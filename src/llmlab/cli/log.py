@@ -33,6 +33,17 @@ def top(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+def readable(logbook: Logbook) -> list[Record]:
+    """Return the records of a log, with a warning for each entry that cannot be read."""
+    records = []
+    for folder, record in logbook.read():
+        if isinstance(record, ValueError):
+            terminal.say(f"warning: {folder.name}: {record}")
+        else:
+            records.append(record)
+    return records
+
+
 @app.command("list")
 def log_list(
     log_dir: LogDir = None,
@@ -44,12 +55,7 @@ def log_list(
     from llmlab.report.listing import entries_document, entries_table
     from llmlab.report.table import table_view
 
-    records: list[Record] = []
-    for folder, record in Logbook.at(log_dir).read():
-        if isinstance(record, ValueError):
-            terminal.say(f"warning: {folder.name}: {record}")
-        elif not experiment or record.result.experiment == experiment:
-            records.append(record)
+    records = [record for record in readable(Logbook.at(log_dir)) if experiment in ("", record.result.experiment)]
     records.sort(key=lambda record: (record.created, record.id))
     if as_json:
         write_json(entries_document(records))

@@ -8,6 +8,7 @@ terminal has none.
 
 from bisect import bisect_right
 from string import ascii_lowercase
+from typing import get_args
 
 import plotext
 from rich.cells import cell_len
@@ -16,7 +17,7 @@ from rich.text import Text
 from llmlab.report.escape import printable
 from llmlab.report.folding import is_wide
 from llmlab.report.language import ENGLISH, Language
-from llmlab.report.result import Figure, Mark
+from llmlab.report.result import Figure, Mark, Role
 from llmlab.report.scale import Range, ranges, tick_label, ticks
 
 ASPECT = 2.0
@@ -39,8 +40,10 @@ COLOUR = {
     "series": "blue+",
     "floor": "green+",
 }
-SIGN = {"before": "○", "foot": "•", "winner": "•", "other": "·"}
-ASCII = str.maketrans("┌┐└┘─│┤├┬┴┼→•○–", "++++-|+++++>*o-")
+SIGN: dict[str, str] = dict.fromkeys(get_args(Role), "·") | {"before": "○", "after": "•", "foot": "•", "winner": "•"}
+"""What points without labels are drawn as; a record may hold points of any role."""
+
+ASCII = str.maketrans("┌┐└┘─│┤├┬┴┼→•○·–", "++++-|+++++>*o.-")
 
 
 def plot(figure: Figure, width: int, *, ascii_only: bool = False) -> Text:

@@ -1,0 +1,19 @@
+"""The hooks of the site, which MkDocs loads by their path and which are no part of the package."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+HOOKS = Path(__file__).resolve().parents[1] / "docs" / "hooks"
+
+
+def hook(name: str) -> ModuleType:
+    """Import ``docs/hooks/<name>.py``, under a name that no other module has."""
+    spec = importlib.util.spec_from_file_location(f"llmlab_docs_{name}", HOOKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
