@@ -42,8 +42,10 @@ PARTS = ("stage1", "stage2", "length", "memory", "pocket")
 STAGE_1, FAR = 10.0, 1e-4
 STAGE_2 = {"fp32": 15.0, "bf16": 45.0}
 LENGTHS, EVEN = (20_000, 500_000), 0.10
-LENGTH_BATCHES = 8
-"""Batches that a turn of stage 2 takes when lengths are compared."""
+LENGTH_BATCHES = 2
+"""Batches of one timing of stage 2 when lengths are compared: short ones, so that both texts meet the same machine."""
+LENGTH_TURNS = 8
+"""So many times the turns of stage 1 are taken of stage 2, whose timings are short."""
 PEAK = 2.5e9
 POCKET = 180.0
 PLAIN_TOKENS = 24
@@ -140,27 +142,28 @@ class Bench:
         """Time both stages over a short and a long text; a turn gives a ratio, so that a slow minute harms both."""
         long = max(LENGTHS)
         room = torch.empty(long, self.size.context)
-        stage1 = self.far_apart("stage 1", lambda n: n / self.contexts(n, room[:n]).seconds)
+        stage1 = self.far_apart("stage 1", lambda n: n / self.contexts(n, room[:n]).seconds, self.turns)
         room.normal_(generator=torch.Generator().manual_seed(1))  # the rest of stage 2 does not ask what it reads
         self.ids = self.ids.repeat(-(-long // len(self.ids)))
         models = {n: self.model(room[:n], "bf16" if fast_bf16() else "fp32") for n in LENGTHS}
-        return stage1 + self.far_apart("stage 2", lambda n: self.updates(models[n]))
+        chance = torch.Generator().manual_seed(2)
+        return stage1 + self.far_apart("stage 2", lambda n: self.updates(models[n], chance), LENGTH_TURNS * self.turns)
 
-    def far_apart(self, stage: str, rate: Callable[[int], float]) -> list[Row]:
+    def far_apart(self, stage: str, rate: Callable[[int], float], turns: int) -> list[Row]:
         """Return tokens per second over the short and the long text, and by how much they differ."""
         short, long = LENGTHS
         rate(short)  # the first time chooses kernels
-        turns = [(rate(short), rate(long), rate(short)) for _ in range(self.turns)]
-        even = abs(median((before + after) / 2 / between for before, between, after in turns) - 1)
-        rates = {short: median(turn[0] for turn in turns), long: median(turn[1] for turn in turns)}
+        found = [(rate(short), rate(long), rate(short)) for _ in range(turns)]
+        even = abs(median((before + after) / 2 / between for before, between, after in found) - 1)
+        rates = {short: median(turn[0] for turn in found), long: median(turn[1] for turn in found)}
         return [(f"{stage} over {n:,} tokens", f"{rates[n]:,.0f} tokens/s", "", True) for n in LENGTHS] + [
             ("  how far apart", f"{even:.1%}", f"<= {EVEN:.0%}", even <= EVEN)
         ]
 
-    def updates(self, model: FixedContextLM) -> float:
-        """Return tokens per second of the gradients of a few batches, drawn from all of the text."""
+    def updates(self, model: FixedContextLM, chance: torch.Generator) -> float:
+        """Return tokens per second of the gradients of a few batches, drawn anew from all of the text."""
         rows = model.windows()
-        chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))[: LENGTH_BATCHES * self.batch]
+        chosen = torch.randperm(len(rows), generator=chance)[: LENGTH_BATCHES * self.batch]
 
         def some() -> None:
             for at in torch.split(chosen, self.batch):

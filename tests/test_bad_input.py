@@ -195,6 +195,18 @@ def test_a_folder_whose_parent_is_missing_is_named(run_llmlab: Run) -> None:
     assert_refused(run_llmlab("phase1", *SHORT, "--log-dir", "no/such"), 7, "--log-dir", "no")
 
 
+READERS = [("claims",), ("log", "list"), ("log", "show", "ab"), ("log", "render"), ("log", "serve")]
+
+
+@pytest.mark.parametrize("command", READERS, ids=" ".join)
+@pytest.mark.parametrize("folder", ["no-such", "."])
+def test_a_folder_that_holds_no_log_is_not_taken_for_an_empty_one(
+    run_llmlab: Run, command: tuple[str, ...], folder: str
+) -> None:
+    """A mistyped folder, or one of something else, is named; it is neither made nor read as a log without entries."""
+    assert_refused(run_llmlab(*command, "--log-dir", folder), 2, "--log-dir", f"{folder} holds no log")
+
+
 def test_a_removed_working_directory_is_named(shell_llmlab: Run) -> None:
     """In a directory that is gone a command fails in words, not as a bug."""
     for command in ("log list", "phase1 --epochs 2", "doctor"):

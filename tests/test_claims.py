@@ -1,28 +1,23 @@
-"""The ledger: every row can be read and checked, and verdicts follow the rule whatever the log holds."""
+"""The ledger: every row can be read and checked, names what there is, and counts as the models count."""
 
 import ast
 import importlib
 import re
-from dataclasses import replace
-from datetime import datetime, timedelta
-from pathlib import Path
-from random import Random
 
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claims_by_hand import ROW, ledger_of
 from llmlab.claims import counts
 from llmlab.claims.evaluate import FUNCTIONS, Missing, filled, hours, names, value
 from llmlab.claims.ledger import Claim, read, worded
-from llmlab.claims.verdicts import Judged, judged
+from llmlab.claims.verdicts import judged
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS, Chapter
 from llmlab.errors import TextError
-from llmlab.report.logbook import read_record
-from llmlab.report.record import CREATED, Record
-from llmlab.report.result import Finding, Result, Status, Verdict
+from llmlab.report.result import Result
 
 CLAIMS = [claim for document in read() for claim in document.claims]
 IDS = {claim.id: claim for claim in CLAIMS}
@@ -31,53 +26,12 @@ FINDINGS = (
     *("tiny.findings", "lm.findings", "lm.depth_findings", "contexts.freeze_findings", "contexts.stage_findings"),
     *("trained.narrowing_shown", "trained.finetune_shown", "trained.expand_shown"),
 )
-HEAD = 'seed = "9.txt"\nabout = "a"\nabout_ja = "b"\n'
-ROW = """
-[[claim]]
-id = "T-1"
-chapter = "phase1"
-kind = "measured"
-claim = "c"
-claim_ja = "d"
-command = "llmlab phase1"
-check = "finding"
-"""
 
 
 def experiments() -> dict[str, Chapter]:
     """Return every experiment that leaves a record, by its name there."""
     follow_ups = {name: each for chapter in CHAPTERS.values() for name, each in chapter.follow_ups.items()}
     return dict(CHAPTERS) | follow_ups
-
-
-def judge_of(check: str = "finding", text: str = "") -> Claim:
-    """Return a row to be judged, read from TOML as all rows are."""
-    row = ROW.replace('"finding"', f'"{check}"') + text
-    return ledger_of(row)[0]
-
-
-def ledger_of(rows: str) -> tuple[Claim, ...]:
-    """Return the claims of a ledger with one document of these rows."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "some.toml").write_text(HEAD + rows, "utf-8")
-        return read(Path(folder))[0].claims
-
-
-def run(
-    number: int,
-    verdict: Verdict | None = None,
-    *,
-    status: Status = "complete",
-    metrics: dict[str, float | None] | None = None,
-    **settings: str | int,
-) -> Record:
-    """Return the record of a run, the newer the higher its number."""
-    findings = [Finding("T-1", "c", verdict, f"run {number}")] if verdict else []
-    result = Result("phase1", dict(settings), "why", "how", status, dict(metrics or {}), findings=findings)
-    created = (datetime(2026, 1, 1) + timedelta(days=number)).strftime(CREATED)
-    return Record(result, f"{number:08x}", created, "llmlab phase1", 1.0)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -221,138 +175,3 @@ def test_expressions_reach_numbers_and_nothing_else() -> None:
     for text in ("loss.__class__", "open('x')", "1 / 0", "exp(1000)", "1 +", "log(0)"):
         with pytest.raises(ValueError, match=re.escape(text)):
             value(text, known)
-
-
-def best(claim: Claim, records: list[Record]) -> tuple[str, str]:
-    """Return the verdict and which run it comes from."""
-    said = judged(claim, records).said
-    return said.verdict, said.record.rsplit("-", 1)[-1].lstrip("0")
-
-
-def test_of_several_runs_the_one_that_decided_with_most_seeds_and_newest_counts() -> None:
-    """The rule of the page, one step after the other, and the order in which runs are read does not matter."""
-    claim = judge_of()
-    records = [run(1, "supported", seeds=3), run(2, "refuted", seeds=3), run(3, "supported", seeds=1)]
-    records += [run(4, "inconclusive", seeds=9), run(5, "refuted", status="interrupted", seeds=99), run(6)]
-    for seed in range(5):
-        Random(seed).shuffle(records)
-        assert best(claim, records) == ("refuted", "2")
-    row = judged(claim, records)
-
-    assert row.also() == {"supported": 2, "inconclusive": 1}
-    assert best(claim, [run(1, status="diverged")]) == ("not yet run", "")
-
-
-def test_runs_under_preferred_settings_come_first_where_there_are_any() -> None:
-    """A preferred run counts before a decided one, and the preference falls through where nothing matches."""
-    claim = judge_of(text='finding.prefer = [{data = "a"}, {data = "b"}, {}]\n')
-    plain, preferred = run(1, "supported", seeds=9), run(2, "inconclusive", data="b")
-
-    assert best(claim, [plain, preferred]) == ("inconclusive", "2")
-    assert best(claim, [plain]) == ("supported", "1")
-    assert best(claim, [plain, preferred, run(3, "refuted", data="a")]) == ("refuted", "3")
-
-
-METRICS = """
-[claim.records]
-experiment = "phase1"
-where = {seeds = 3}
-supported = "loss < 1"
-refined = "loss < 2"
-refuted = "loss < 3"
-evidence = "loss {loss:.1f} of {setting_seeds}"
-evidence_ja = "損失 {loss:.1f}"
-"""
-
-
-@pytest.mark.parametrize(
-    ("loss", "verdict"),
-    [(0.5, "supported"), (1.5, "refined"), (2.5, "refuted"), (3.5, "inconclusive"), (None, "not yet run")],
-)
-def test_the_first_expression_that_holds_gives_the_verdict(loss: float | None, verdict: str) -> None:
-    """Metrics decide, the evidence is filled from them, and a run without the metric says nothing."""
-    row = judged(judge_of("records", METRICS), [run(1, metrics={"loss": loss}, seeds=3)])
-
-    assert row.said.verdict == verdict
-    if loss is not None:
-        assert worded(row.said, "evidence", "en") == f"loss {loss} of 3"
-        assert worded(row.said, "evidence", "ja") == f"損失 {loss}"
-
-
-def test_a_run_under_other_settings_or_without_the_metric_does_not_speak() -> None:
-    """Newer runs that do not match, or did not measure it, leave the word to an older one."""
-    records = [run(1, metrics={"loss": 0.5}, seeds=3), run(2, metrics={"loss": 2.5}, seeds=4), run(3, seeds=3)]
-
-    assert best(judge_of("records", METRICS), records) == ("supported", "1")
-
-
-SUM = '[[claim.sums]]\nwhat = "{what}"\nwhat_ja = "和"\nsays = {says}\nis = "{of}"\nwithin = 0.05\n'
-
-
-POSTS = Path(__file__).resolve().parents[1] / "docs" / "log" / "posts"
-SEED_RUN = read_record(next(POSTS.glob("*-2dfb0bd8")))
-SEED_ROWS = [claim for claim in CLAIMS if claim.records and claim.records.where.get("hidden") == 512]
-
-
-@pytest.mark.parametrize("name", ["data", "vocabulary", "length", "embedding", "hidden", "context", "layers", "batch"])
-def test_a_run_under_other_conditions_than_the_documents_says_nothing_of_its_figures(name: str) -> None:
-    """The seed run decides rows on the document's own numbers; with one condition changed it decides none of them."""
-    other = replace(SEED_RUN.result, settings=SEED_RUN.result.settings | {name: "other"})
-    decided = [judged(claim, [SEED_RUN]).said.verdict for claim in SEED_ROWS]
-
-    assert sum(verdict != "not yet run" for verdict in decided) >= 3
-    for claim in SEED_ROWS:
-        assert judged(claim, [replace(SEED_RUN, result=other)]).said.verdict == "not yet run"
-
-
-def test_words_where_a_run_should_have_numbers_say_nothing() -> None:
-    """A record that somebody wrote by hand stops no verdict but its own."""
-    odd = replace(SEED_RUN.result, metrics=dict.fromkeys(SEED_RUN.result.metrics, "many"))
-
-    for claim in SEED_ROWS:
-        assert judged(claim, [replace(SEED_RUN, result=odd)]).said.verdict == "not yet run"
-
-
-def test_sums_all_some_or_none_of_which_hold() -> None:
-    """All right is supported, some refined, none refuted; the evidence shows what was found and what was said."""
-    right, wrong = SUM.format(what="a", says=2.0, of="1 + 1"), SUM.format(what="b", says=3.0, of="1 + 1")
-    told = {text: judged(judge_of("sums", text), []).said for text in (right, wrong, right + wrong)}
-
-    assert [said.verdict for said in told.values()] == ["supported", "refuted", "refined"]
-    assert [said.evidence for said in told.values()] == [
-        "a: 2.0, as said",
-        "b: 2.0, not 3.0",
-        "a: 2.0, as said; b: 2.0, not 3.0",
-    ]
-    assert told[wrong].evidence_ja == "和: 2.0（文書では 3.0）"
-    share = right.replace("2.0", "-0.189").replace("1 + 1", "3.150 / 3.884 - 1").replace("0.05", "0.0005")
-    assert judged(judge_of("sums", share), []).said.evidence == "a: -0.189, as said"
-    assert judged(judge_of("sums", share + 'format = ".1%"\n'), []).said.evidence == "a: -18.9%, as said"
-
-
-def test_a_statement_holds_or_does_not() -> None:
-    """A sum may be a comparison instead of a number."""
-    for text, words in (("1 < 2", "holds"), ("2 < 1", "does not hold")):
-        said = judged(judge_of("sums", f'[[claim.sums]]\nwhat = "x"\nholds = "{text}"\n'), []).said
-        assert said.evidence == f"x: {words}"
-
-
-def test_an_opinion_is_never_decided() -> None:
-    """It is inconclusive, and says what would have to be shown."""
-    row = judged(judge_of("opinion", 'known = "Show it."\nknown_ja = "示す。"\n'), [run(1, "supported")])
-
-    assert (row.said.verdict, row.others) == ("inconclusive", ())
-    assert "Show it." in row.said.evidence
-    assert "示す。" in row.said.evidence_ja
-
-
-@given(st.lists(st.tuples(st.sampled_from(["supported", "refuted", "inconclusive", None]), st.integers(1, 3))))
-def test_no_record_is_lost(runs: list[tuple[Verdict | None, int]]) -> None:
-    """Every run that speaks is the one that counts or among the others, once."""
-    records = [run(number, verdict, seeds=seeds) for number, (verdict, seeds) in enumerate(runs)]
-    row = judged(judge_of(), records)
-    heard = sorted(said.record for said in (row.said, *row.others) if said.record)
-
-    assert heard == sorted(record.name for record in records if record.result.findings)
-    assert isinstance(replace(row), Judged)
-    assert row.document()["verdict"] == row.said.verdict

@@ -66,7 +66,7 @@ def test_a_verdict_that_no_claim_has_gives_an_empty_list(run_llmlab: Callable[..
     args = ("claims", "--id", "P1-1", "--verdict", "refuted")
 
     assert run_llmlab(*args, "--json").document["claims"] == []
-    assert "0 claims" in run_llmlab(*args).out
+    assert "No claim is all of that." in run_llmlab(*args).out
 
 
 @pytest.mark.parametrize(

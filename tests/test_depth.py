@@ -130,11 +130,22 @@ def test_harm_without_overfitting_refutes_overfitting(task: Task):
         "LY-10": "supported",
         "LY-15": "refuted",
         "LY-20": "refuted",
-        "LY-21": "refuted",
+        "LY-21": "inconclusive",
     }
     assert "underfitting, not overfitting" in depth_tables.reading(found)
     evidence = {finding.claim: finding.evidence for finding in depth_findings.of_layers(found)}
     assert all("on the synthetic language, 3 seeds" in told for claim, told in evidence.items() if claim != "LY-15")
+
+
+def test_the_best_depth_is_told_only_of_a_sweep_with_all_that_are_claimed(task: Task):
+    """With 4 and 5 layers both run, one layer that beats them refutes; without one of them nothing is told."""
+    whole = WORSE | {4: [20.3, 20.6, 20.5]}
+    found = by_hand(task, dict(sorted(whole.items())), {n: [2.0] * 3 for n in whole})
+    some = by_hand(task, WORSE, {n: [2.0] * 3 for n in WORSE})
+
+    assert verdicts(found)["LY-21"] == "refuted"
+    without = {finding.claim: finding.evidence for finding in depth_findings.of_layers(some)}["LY-21"]
+    assert without.endswith("4 layers, which the claim names, were not run")
 
 
 def test_harm_with_overfitting_supports_it(task: Task):

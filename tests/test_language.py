@@ -268,7 +268,7 @@ def test_an_unknown_language_is_refused(run_llmlab: Callable[..., Done], variabl
     done = run_llmlab(*args, **variables)
 
     assert done.code == SettingError.exit_code
-    assert "--lang: 'fr' is not one of en, ja" in done.err
+    assert "--lang (or LLMLAB_LANG): 'fr' is not one of en, ja" in done.err
 
 
 def test_a_terminal_without_japanese_gets_english(run_llmlab: Callable[..., Done]) -> None:

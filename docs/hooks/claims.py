@@ -9,7 +9,7 @@ Leaves out the judging, ``llmlab.claims``, and the filter, ``docs/javascripts/cl
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.utils import get_relative_url
 
 from llmlab.claims.ledger import Claim, Document, read, worded
-from llmlab.claims.verdicts import JUDGEMENTS, Judged, judged
+from llmlab.claims.verdicts import BASES, JUDGEMENTS, Judged, judged, text_in
 from llmlab.pages.words import CHAPTERS, chapter
 from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
@@ -37,6 +37,8 @@ WORDS = {
     "finding": "what the run itself finds",
     "records": "metrics of the run",
     "opinion": "nothing: an opinion",
+    "by opinion": "opinions",
+    "runs on another text": "on another text",
 }
 """What the page calls things, where it is not by the ledger's own word."""
 
@@ -87,20 +89,32 @@ def shown(text: str) -> str:
     return escape(printable(text))
 
 
+def marked(text: str, lang: str) -> str:
+    """Return text for HTML, marked as English where it is that on a page of another language."""
+    return f'<span lang="en">{shown(text)}</span>' if language(lang).is_foreign(text) else shown(text)
+
+
 def summary(documents: list[Document], rows: list[Judged], lang: str) -> Iterator[str]:
-    """Yield the table of counts, one row per verdict and one column per document, and what the documents are."""
-    found = Counter((row.claim.seed, row.said.verdict) for row in rows)
-    numbers = [document.seed.split("_")[0] for document in documents]
-    yield "| " + " | ".join([said("verdict", lang), *numbers, said("all", lang)]) + " |"
-    yield "| :--- |" + " ---: |" * (len(documents) + 1)
-    for verdict in JUDGEMENTS:
-        counts = [found[document.seed, verdict] for document in documents]
-        yield f"| {said(verdict, lang)} | {' | '.join(map(str, [*counts, sum(counts)]))} |"
-    totals = [len(document.claims) for document in documents]
-    yield f"| **{said('all', lang)}** | {' | '.join(f'**{total}**' for total in [*totals, sum(totals)])} |"
+    """Yield two tables of counts, by what verdicts rest on and by document, and what the documents are."""
+    yield from counts({said(f"by {basis}", lang): basis for basis in BASES}, rows, lambda row: row.basis, lang)
+    yield ""
+    numbers = {document.seed.split("_")[0]: document.seed for document in documents}
+    yield from counts(numbers, rows, lambda row: row.claim.seed, lang)
     yield ""
     for number, document in zip(numbers, documents, strict=True):
         yield f"- **{number}** {md_text(worded(document, 'about', lang))}"
+
+
+def counts(columns: dict[str, str], rows: list[Judged], column: Callable[[Judged], str], lang: str) -> Iterator[str]:
+    """Yield a table of counts, one row per verdict and one column, by its heading, per value of a property."""
+    found = Counter((column(row), row.said.verdict) for row in rows)
+    yield "| " + " | ".join([said("verdict", lang), *columns, said("all", lang)]) + " |"
+    yield "| :--- |" + " ---: |" * (len(columns) + 1)
+    for verdict in JUDGEMENTS:
+        each = [found[value, verdict] for value in columns.values()]
+        yield f"| {said(verdict, lang)} | {' | '.join(map(str, [*each, sum(each)]))} |"
+    totals = [sum(found[value, verdict] for verdict in JUDGEMENTS) for value in columns.values()]
+    yield f"| **{said('all', lang)}** | {' | '.join(f'**{total}**' for total in [*totals, sum(totals)])} |"
 
 
 def filters(rows: list[Judged], lang: str) -> Iterator[str]:
@@ -120,17 +134,19 @@ def block(row: Judged, lang: str, log: str) -> str:
     """Return one claim: what it says, the verdict, the evidence, and the rest folded."""
     claim, verdict = row.claim, row.said.verdict
     anchor, kind = claim.id.lower(), verdict.replace(" ", "-")
-    evidence = shown(language(lang).say(worded(row.said, "evidence", lang)))
+    evidence = marked(text_in(row.said, "evidence", lang), lang)
     if row.said.record:
         evidence += f' (<a href="{log}{row.said.record}.html">{shown(said("entry", lang))}</a>)'
     also = ", ".join(f"{count} {shown(said(judgement, lang))}" for judgement, count in row.also().items())
     if also:
         evidence += " · " + said("also", lang).format(list=also)
+    elsewhere = row.basis == "runs on another text"
+    aside = f' <span class="elsewhere">{shown(said(row.basis, lang))}</span>' if elsewhere else ""
     return (
         f'<div class="claim" data-verdict="{verdict}" data-chapter="{claim.chapter}">'
         f'<h3 id="{anchor}"><a href="#{anchor}">{claim.id}</a> '
-        f'<span class="verdict {kind}">{shown(said(verdict, lang))}</span></h3>'
-        f"<p>{shown(worded(claim, 'claim', lang))}</p>"
+        f'<span class="verdict {kind}">{shown(said(verdict, lang))}</span>{aside}</h3>'
+        f"<p>{marked(worded(claim, 'claim', lang), lang)}</p>"
         f'<p class="evidence">{evidence}</p>'
         f"<p><code>{shown(claim.command)}</code></p>"
         f"<details><summary>{shown(said('more', lang))}</summary><dl>{''.join(more(row, lang, log))}</dl></details>"
@@ -146,8 +162,8 @@ def more(row: Judged, lang: str, log: str) -> Iterator[str]:
         for other in row.others
     )
     told = {
-        "figures": shown(claim.figures),
-        "known": "" if claim.check == "opinion" else shown(worded(claim, "known", lang)),
+        "figures": marked(claim.figures, lang),
+        "known": "" if claim.check == "opinion" else marked(worded(claim, "known", lang), lang),
         "kind": shown(language(lang).say(claim.kind)),
         "how": "<br>".join([shown(said(claim.check, lang)), *checks(claim, lang)]),
         "also": others,
@@ -165,4 +181,4 @@ def checks(claim: Claim, lang: str) -> Iterator[str]:
             if expression := getattr(claim.records, verdict):
                 yield f"{shown(said(verdict, lang))}: <code>{shown(expression)}</code>"
     for one in claim.sums:
-        yield f"<code>{shown(one.value or one.holds)}</code>" + (f" ({shown(one.source)})" if one.source else "")
+        yield f"<code>{shown(one.value or one.holds)}</code>" + (f" ({marked(one.source, lang)})" if one.source else "")

@@ -35,11 +35,12 @@ def spoken(config) -> Language:
 
 
 def on_config(config, **_):
-    """Translate the menu and the names of the switches."""
+    """Translate the menu, the names of the switches, and the title of the link at each heading."""
     say = spoken(config).say
     if config.site_url and spoken(config).code != "en":
         config.site_url += f"{spoken(config).code}/"
     config.nav = told(config.nav, say)
+    config.mdx_configs["toc"]["permalink_title"] = say("Permanent link")
     for palette in config.theme["palette"]:
         palette["toggle"]["name"] = say(palette["toggle"]["name"])
     return config

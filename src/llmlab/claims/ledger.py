@@ -1,6 +1,7 @@
 """The rows of the ledger: claims of the seed documents as data, read from ``ledger/*.toml`` and checked.
 
-A file is one seed document, ``seed``, ``about`` and ``about_ja``, and its rows, ``[[claim]]``.  What a row may hold
+A file is one seed document, ``seed``, ``about`` and ``about_ja``, the ``text`` that it ran on, and its rows,
+``[[claim]]``.  What a row may hold
 stands in the classes below, field by field; a field that no class knows is refused.  Text in Japanese stands beside
 the English under the same name with ``_ja``, and where there is none the English is shown.
 
@@ -83,7 +84,8 @@ class Sum:
 class Claim:
     """One row: what a document says, in our words, its ``figures``, what is ``known`` of it, and how it is checked.
 
-    ``command`` is what makes the evidence.  An opinion's ``known`` says what would have to be shown.
+    ``command`` is what makes the evidence.  An opinion's ``known`` says what would have to be shown.  ``quoted`` says
+    that the sums only compare what the author published with what the author logged.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*-[A-Z0-9]+$")]
@@ -99,8 +101,11 @@ class Claim:
     finding: FindingCheck = Field(default_factory=FindingCheck)
     records: RecordsCheck | None = None
     sums: tuple[Sum, ...] = ()
+    quoted: bool = False
     seed: str = ""
     """The document's file name, which stands once at the head of the file."""
+    text: str = ""
+    """What the document ran on, as the setting ``data`` calls it, likewise; empty where any will do."""
 
     def __post_init__(self) -> None:
         """Refuse a row whose check has nothing to check.
@@ -110,6 +115,8 @@ class Claim:
         """
         if (self.check == "records") != (self.records is not None) or (self.check == "sums") != bool(self.sums):
             raise ValueError(f'check = "{self.check}" does not go with the tables that follow')
+        if self.quoted and self.check != "sums":
+            raise ValueError("quoted is a word about sums")
         if self.check == "opinion" and not self.known:
             raise ValueError("an opinion needs known: what would have to be shown")
 
@@ -122,6 +129,7 @@ class Document:
     about: Text
     about_ja: Text
     claims: tuple[Claim, ...]
+    text: str = ""
 
 
 def read(folder: Path = FOLDER) -> list[Document]:
@@ -148,7 +156,8 @@ def _document(path: Path) -> Document:
     """Return one file's document, each claim with the seed it belongs to."""
     try:
         head = tomllib.loads(path.read_text("utf-8"))
-        rows = [{**row, "seed": head.get("seed", "")} for row in head.pop("claim", [])]
+        shared = {"seed": head.get("seed", ""), "text": head.get("text", "")}
+        rows = [{**shared, **row} for row in head.pop("claim", [])]
         return TypeAdapter(Document).validate_python({**head, "claims": rows})
     except tomllib.TOMLDecodeError as error:
         raise TextError(f"{path.name}: {error}") from error

@@ -4,6 +4,9 @@ Only complete runs count.  Where several speak of a claim, those count first tha
 the row prefers and any record has; among them those that decided come before those that could not, then those of more
 seeds, then the newer ones.  The others are kept beside the verdict.
 
+A document's claims are about the text that it ran on.  A verdict from a run on another text stays what it is, and says
+so (``Judged.basis``), but for what is arithmetic whatever was run.
+
 Leaves out where records come from, and how a verdict is shown.
 """
 
@@ -15,12 +18,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from llmlab.claims.evaluate import Missing, filled, names, value
-from llmlab.claims.ledger import Claim, RecordsCheck, Sum, worded
+from llmlab.claims.ledger import Claim, Kind, RecordsCheck, Sum, worded
+from llmlab.report.language import language
 from llmlab.report.record import Record
 from llmlab.report.result import Scalar, Verdict
 
 Judgement = Literal[Verdict, "not yet run"]
 JUDGEMENTS: tuple[Judgement, ...] = (*get_args(Verdict), "not yet run")
+Basis = Literal["runs", "runs on another text", "sums", "opinion"]
+EXACT: tuple[Kind, ...] = ("arithmetic", "fact")
+"""Kinds of claims that the text of a run has no part in."""
+BASES: tuple[Basis, ...] = get_args(Basis)
 SCHEMA = "llmlab.claims/1"
 WORDS = {
     "en": {
@@ -28,6 +36,7 @@ WORDS = {
         "not": "{what}: {found}, not {said}",
         "holds": "{what}: holds",
         "fails": "{what}: does not hold",
+        "quoted": "{told}; so the document agrees with its author's log, and nothing was run again",
         "opinion": "An opinion, which no number here decides. ",
         "not yet run": "No complete run in the log speaks of it yet.",
         "; ": "; ",
@@ -37,11 +46,15 @@ WORDS = {
         "not": "{what}: {found}（文書では {said}）",
         "holds": "{what}: 成り立つ",
         "fails": "{what}: 成り立たない",
+        "quoted": "{told}。文書と著者のログは一致するが、ここでは再実行していない",
         "opinion": "意見であり、ここの数値では決められない。",
         "not yet run": "これについて述べる完了した実行は、まだログにない。",
         "; ": "。",
     },
 }
+
+Computed = tuple[bool, tuple[str, str, str]]
+"""Whether a sum agrees with its document, and (which words to use, what was found, what was said)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,8 @@ class Said:
     evidence_ja: str = ""
     record: str = ""
     """The name of the record's folder in the log."""
+    text: str = ""
+    """What the run read, where it read a text."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,14 @@ class Judged:
     claim: Claim
     said: Said
     others: tuple[Said, ...] = ()
+
+    @property
+    def basis(self) -> Basis:
+        """What the verdict rests on; for a claim that nothing was run for yet, what it waits for."""
+        if self.claim.check in ("sums", "opinion"):
+            return "sums" if self.claim.check == "sums" else "opinion"
+        elsewhere = self.claim.text and self.said.text and self.said.text != self.claim.text
+        return "runs on another text" if elsewhere and self.claim.kind not in EXACT else "runs"
 
     def also(self) -> dict[Judgement, int]:
         """Return how many of the others say what."""
@@ -73,15 +96,21 @@ class Judged:
         return {
             **{name: getattr(self.claim, name) for name in ("id", "seed", "chapter", "kind", "claim", "figures")},
             "verdict": self.said.verdict,
+            "basis": self.basis,
             "evidence": self.said.evidence,
             "known": self.claim.known,
             "check": self.claim.check,
             "command": self.claim.command,
             "record": self.said.record or None,
             "others": [{"verdict": other.verdict, "record": other.record} for other in self.others],
-            **{f"{name}_ja": worded(row, name, "ja")
+            **{f"{name}_ja": text_in(row, name, "ja")
                for row, name in ((self.claim, "claim"), (self.claim, "known"), (self.said, "evidence"))},
         }  # fmt: skip
+
+
+def text_in(row: Any, field: str, lang: str) -> str:
+    """Return what a row or a run says, in a language as far as it is there: what runs say, by the catalogue."""
+    return language(lang).say(worded(row, field, lang))
 
 
 def judged(claim: Claim, records: Iterable[Record]) -> Judged:
@@ -116,7 +145,7 @@ def _findings(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Sai
     for record in records:
         for finding in record.result.findings:
             if finding.claim == claim.id:
-                yield record, Said(finding.verdict, finding.evidence, record=record.name)
+                yield record, Said(finding.verdict, finding.evidence, record=record.name, text=_text(record))
 
 
 def _metrics(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said]]:
@@ -137,7 +166,7 @@ def _by_metrics(check: RecordsCheck, record: Record) -> Said:
     }
     holds = [verdict for verdict, expression in expressions.items() if expression and value(expression, known)]
     english, japanese = (filled(worded(check, "evidence", lang), known) for lang in WORDS)
-    return Said(holds[0] if holds else "inconclusive", english, japanese, record.name)
+    return Said(holds[0] if holds else "inconclusive", english, japanese, record.name, _text(record))
 
 
 def _sums(claim: Claim) -> Said:
@@ -145,18 +174,22 @@ def _sums(claim: Claim) -> Said:
     each = [_computed(one) for one in claim.sums]
     right = sum(agrees for agrees, _ in each)
     verdict: Verdict = "supported" if right == len(each) else "refined" if right else "refuted"
-    english, japanese = (
-        words["; "].join(
-            words[agrees].format(what=worded(one, "what", lang), found=found, said=said)
-            for one, (_, (agrees, found, said)) in zip(claim.sums, each, strict=True)
-        )
-        for lang, words in WORDS.items()
+    quoted = claim.quoted and verdict == "supported"
+    return Said("refined" if quoted else verdict, *(_in_words(claim, each, lang, quoted) for lang in WORDS))
+
+
+def _in_words(claim: Claim, each: list[Computed], lang: str, quoted: bool) -> str:
+    """Return the evidence that sums are, in a language."""
+    words = WORDS[lang]
+    told = words["; "].join(
+        words[agrees].format(what=worded(one, "what", lang), found=found, said=said)
+        for one, (_, (agrees, found, said)) in zip(claim.sums, each, strict=True)
     )
-    return Said(verdict, english, japanese)
+    return words["quoted"].format(told=told) if quoted else told
 
 
-def _computed(one: Sum) -> tuple[bool, tuple[str, str, str]]:
-    """Return whether a sum agrees with its document, and (which words to use, what was found, what was said)."""
+def _computed(one: Sum) -> Computed:
+    """Return a sum computed again, beside what its document says."""
     if one.says is None or one.within is None:
         holds = bool(value(one.holds))
         return holds, ("holds" if holds else "fails", "", "")
@@ -181,6 +214,10 @@ def _opinion(claim: Claim) -> Said:
 def _matches(record: Record, wish: dict[str, Scalar]) -> bool:
     settings = record.result.settings
     return all(name in settings and settings[name] == wanted for name, wanted in wish.items())
+
+
+def _text(record: Record) -> str:
+    return str(record.result.settings.get("data") or "")
 
 
 def _seeds(record: Record) -> int:

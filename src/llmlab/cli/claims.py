@@ -15,6 +15,8 @@ from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 
+ELSEWHERE = "runs on another text"
+
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
     from llmlab.report.result import Table
@@ -34,7 +36,7 @@ def claims(
     from llmlab.claims.verdicts import SCHEMA, judged
     from llmlab.report.table import table_view
 
-    logbook = Logbook.at(log_dir)
+    logbook = Logbook.kept(log_dir)
     records = readable(logbook)
     everything = [judged(claim, records) for document in read() for claim in document.claims]
     rows = _chosen(everything, {"--chapter": chapter, "--verdict": verdict, "--id": claim_id.upper(), "--seed": seed})
@@ -90,27 +92,35 @@ def _table(rows: "list[Judged]", lang: str) -> "Table":
 
     found = Counter(row.said.verdict for row in rows)
     told = ", ".join(f"{judgement} {found[judgement]}" for judgement in JUDGEMENTS if found[judgement])
+    elsewhere = sum(row.basis == ELSEWHERE for row in rows)
+    caption = [f"{counted(len(rows), 'claim')}: {told}."]
+    caption += [f"{elsewhere} of them by runs on another text than the document's."] if elsewhere else []
+    caption += ["All of one: llmlab claims --id ID."]
     return Table(
         "claims",
         "Claims of the seed documents",
         [Column("id", "token"), Column("verdict", "text"), Column("claim", "text")],
         [[row.claim.id, row.said.verdict, worded(row.claim, "claim", lang)] for row in rows],
-        f"{counted(len(rows), 'claim')}: {told or 'none'}. All of one: llmlab claims --id ID.",
+        " ".join(caption) if rows else "No claim is all of that.",
     )
 
 
 def _in_full(row: "Judged", entry: str | None, lang: str) -> "Table":
     """Return one row as a table of everything that is known of it."""
     from llmlab.claims.ledger import worded
+    from llmlab.claims.verdicts import text_in
+    from llmlab.report.language import language
     from llmlab.report.result import Column, Table
 
-    claim = row.claim
+    claim, say = row.claim, language(lang).say
     told = {
         "claim": worded(claim, "claim", lang),
         "verdict": row.said.verdict,
-        "evidence": worded(row.said, "evidence", lang),
+        "evidence": text_in(row.said, "evidence", lang),
+        "basis": row.basis,
+        "text": f"{row.said.text}, where the document has {claim.text}" if row.basis == ELSEWHERE else "",
         "entry": entry or "",
-        "also": ", ".join(f"{other.verdict} in {other.record}" for other in row.others),
+        "also": ", ".join(f"{say(other.verdict)} ({other.record})" for other in row.others),
         "run": claim.command,
         "figures": claim.figures,
         "known": "" if claim.check == "opinion" else worded(claim, "known", lang),

@@ -25,7 +25,7 @@ from llmlab.errors import Stopped, WriteError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 from llmlab.report.record import CREATED, Record
-from llmlab.report.result import Result
+from llmlab.report.result import Result, Scalar
 from llmlab.settings import RunOptions
 from llmlab.train.team import Team
 
@@ -52,7 +52,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
     progress = Progress(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"), together=team.size > 1)
     command = _to_go_on(name, chosen)
     result, seconds = _supervised(module, chosen, progress, command)
-    record, page = _record(result, seconds, options, chosen.command_line(name)), None
+    record, page = _record(result, seconds, chosen, chosen.command_line(name)), None
     failure: WriteError | None = None
     if options.log:
         try:
@@ -125,16 +125,18 @@ def _to_go_on(name: str, chosen: Chosen) -> str:
     return chosen.command_line(name, private=True)
 
 
-def _record(result: Result, seconds: float, options: RunOptions, command: str) -> Record:
+def _record(result: Result, seconds: float, chosen: Chosen, command: str) -> Record:
     from llmlab.environment import facts  # needs torch's thread count, so torch is there by now
 
+    options = chosen.options
+    pieces: dict[str, Scalar] = {"resumed": "the seconds are those of the last piece"} if "resume" in chosen.given else {}
     return Record(
         result,
         id=secrets.token_hex(4),
         created=datetime.now(UTC).strftime(CREATED),
         command=command,
         seconds=round(seconds, 3),
-        environment=facts(sys.modules["torch"].get_num_threads()),
+        environment=facts(sys.modules["torch"].get_num_threads()) | pieces,
         expectation=_unicode(options.expect),
         note=_unicode(options.note),
     )

@@ -25,7 +25,7 @@ def spoken(code: str) -> Language:
         SettingError: there is no such language.
     """
     if code not in CODES:
-        raise SettingError(f"--lang: {code!r} is not one of {', '.join(CODES)}")
+        raise SettingError(f"--lang (or {LANGUAGE_VARIABLE}): {code!r} is not one of {', '.join(CODES)}")
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if code != "en" and not encoding.lower().startswith("utf"):
         terminal.say(f"warning: --lang {code}: the output knows only {encoding}, so this is English")

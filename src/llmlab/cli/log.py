@@ -55,7 +55,7 @@ def log_list(
     from llmlab.report.listing import entries_document, entries_table
     from llmlab.report.table import table_view
 
-    records = [record for record in readable(Logbook.at(log_dir)) if experiment in ("", record.result.experiment)]
+    records = [record for record in readable(Logbook.kept(log_dir)) if experiment in ("", record.result.experiment)]
     records.sort(key=lambda record: (record.created, record.id))
     if as_json:
         write_json(entries_document(records))
@@ -68,7 +68,7 @@ def log_show(entry: EntryId, log_dir: LogDir = None, lang: Lang = "en", as_json:
     """Show one entry as its run showed it."""
     from llmlab.report.table import circumstances, report
 
-    _, record = Logbook.at(log_dir).find(entry)
+    _, record = Logbook.kept(log_dir).find(entry)
     if as_json:
         write_json(record.document())
     else:
@@ -81,7 +81,7 @@ def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, lang: Lang = "en
     from llmlab import compare
     from llmlab.report.table import table_view
 
-    logbook = Logbook.at(log_dir)
+    logbook = Logbook.kept(log_dir)
     (_, left), (_, right) = logbook.find(a), logbook.find(b)
     if as_json:
         write_json(compare.document(left, right))
@@ -96,7 +96,7 @@ def log_render(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 3 if something would change.")] = False,
 ) -> int:
     """Rebuild all pages and pictures from their records; your notes are kept."""
-    outcomes = list(Logbook.at(log_dir).render(only_check=check))
+    outcomes = list(Logbook.kept(log_dir).render(only_check=check))
     for name, outcome in outcomes:
         if outcome != "same":
             terminal.say(f"{name}: {outcome}")
@@ -111,7 +111,7 @@ def log_serve(
     """Show the log's site in a browser, at http://127.0.0.1:8000 (needs the docs extra)."""
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
         raise UnreachableError("log serve needs MkDocs and Material; install them with: pip install 'llmlab[docs]'")
-    site = Logbook.at(log_dir).site
+    site = Logbook.kept(log_dir).site
     if not (site / "mkdocs.yml").is_file():
         raise TextError("log serve: there is no log yet; run an experiment first, for example llmlab phase1-2")
     mkdocs = [sys.executable, "-m", "mkdocs", "serve", "-f", str(site / "mkdocs.yml"), "-a", f"127.0.0.1:{port}"]

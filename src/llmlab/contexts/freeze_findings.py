@@ -89,15 +89,27 @@ def counts() -> list[Finding]:
 
 def _freezing(found: Comparison, trained: ArmRuns, frozen: ArmRuns) -> list[Finding]:
     """EF-1, EF-11, EF-25: what freezing does to the best loss, and to the gap at the end of training."""
-    told, gap = paired(LOSS, trained, frozen), paired("gap_last", trained, frozen)
+    told = paired(LOSS, trained, frozen)
     ratio = by_ratio(told, CLAIMED_DROP) if told else "inconclusive"
     return [
         _by_loss("EF-1", trained, frozen, found),
         Finding(
             "EF-11", CLAIMS["EF-11"], ratio, f"{change(trained, frozen)}, {on(found)}; the seed compared 1,189 with 334"
         ),
-        Finding("EF-25", CLAIMS["EF-25"], better(gap), f"{change(trained, frozen, 'gap_last')}, {on(found)}"),
+        _steadier(trained, frozen, found),
     ]
+
+
+def _steadier(trained: ArmRuns, frozen: ArmRuns, found: Comparison) -> Finding:
+    """EF-25: less overfitting is a smaller gap at the end, stabler training a smaller spread over seeds."""
+    verdict = better(paired("gap_last", trained, frozen))
+    spread = [arm.mean(LOSS).get("_sd", 0.0) for arm in (trained, frozen)]
+    told = f"{change(trained, frozen, 'gap_last')}, {on(found)}"
+    if verdict != "inconclusive":
+        told += f"; standard deviation of the loss over seeds {spread[0]:.3f} → {spread[1]:.3f}"
+    if verdict == "supported" and spread[1] >= spread[0]:
+        verdict = "refined"
+    return Finding("EF-25", CLAIMS["EF-25"], verdict, told)
 
 
 def _by_loss(claim: str, worse_one: ArmRuns, better_one: ArmRuns, found: Comparison, what: str = "") -> Finding:

@@ -104,11 +104,14 @@ def _optimum(found: DepthSweep) -> list[Finding]:
         return []
     best = min(middle, key=lambda arm: mean_interval(arm.values(PPL))[""])
     told = []
+    verdict: Verdict
     if shallower and deeper:
-        others = [*shallower, *deeper]
-        told.append(_found(found, "LY-21", _beaten(best, others), _differences(best, others)))
+        others, missing = [*shallower, *deeper], {4, 5} - {arm.depth for arm in middle}
+        verdict = "inconclusive" if missing else _beaten(best, others)
+        without = "".join(f"; {depth} layers, which the claim names, were not run" for depth in missing)
+        told.append(_found(found, "LY-21", verdict, _differences(best, others) + without))
     if deeper and found.settings.data == "wikitext-2":
-        verdict: Verdict = "refuted" if _beaten(best, deeper) == "refuted" else "inconclusive"
+        verdict = "refuted" if _beaten(best, deeper) == "refuted" else "inconclusive"
         told.append(_found(found, "LY-28", verdict, _differences(best, deeper)))
     return told
 

@@ -57,6 +57,19 @@ class Logbook:
         site = here if folder else here / "llmlab-log"
         return cls(site / "docs" / "log", site)
 
+    @classmethod
+    def kept(cls, folder: Path | None = None) -> "Logbook":
+        """Return a log to read; in the working directory there need not be one yet.
+
+        Raises:
+            SettingError: the folder is given and holds no log.
+            WriteError: it cannot even be looked at.
+        """
+        log = cls.at(folder)
+        if folder and not log.posts.is_dir():
+            raise SettingError(f"--log-dir: {folder} holds no log: there is no folder {log.posts}")
+        return log
+
     @property
     def posts(self) -> Path:
         """The folder of the entries."""

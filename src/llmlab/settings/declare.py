@@ -120,7 +120,8 @@ class Settings:
 
 def _check(declared: Field[Any], value: Any) -> None:
     low, high, above, below, choices = (declared.metadata[key] for key in ("low", "high", "above", "below", "choices"))
-    name = flag(declared.name)
+    name, variable = flag(declared.name), declared.metadata["variable"]
+    name += f" (or {variable})" if variable else ""
     if choices and value not in choices:
         raise SettingError(f"{name}: {value!r} is not one of {', '.join(choices)}")
     if isinstance(value, float) and not math.isfinite(value):

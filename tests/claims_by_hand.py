@@ -1,0 +1,49 @@
+"""A ledger and runs by hand, for the tests of claims: rows from TOML, as all rows are, and records that judge them."""
+
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from llmlab.claims.ledger import Claim, read
+from llmlab.report.record import CREATED, Record
+from llmlab.report.result import Finding, Result, Status, Verdict
+
+HEAD = 'seed = "9.txt"\nabout = "a"\nabout_ja = "b"\n'
+ROW = """
+[[claim]]
+id = "T-1"
+chapter = "phase1"
+kind = "measured"
+claim = "c"
+claim_ja = "d"
+command = "llmlab phase1"
+check = "finding"
+"""
+
+
+def judge_of(check: str = "finding", text: str = "") -> Claim:
+    """Return a row to be judged, read from TOML as all rows are."""
+    row = ROW.replace('"finding"', f'"{check}"') + text
+    return ledger_of(row)[0]
+
+
+def ledger_of(rows: str) -> tuple[Claim, ...]:
+    """Return the claims of a ledger with one document of these rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "some.toml").write_text(HEAD + rows, "utf-8")
+        return read(Path(folder))[0].claims
+
+
+def run(
+    number: int,
+    verdict: Verdict | None = None,
+    *,
+    status: Status = "complete",
+    metrics: dict[str, float | None] | None = None,
+    **settings: str | int,
+) -> Record:
+    """Return the record of a run, the newer the higher its number."""
+    findings = [Finding("T-1", "c", verdict, f"run {number}")] if verdict else []
+    result = Result("phase1", dict(settings), "why", "how", status, dict(metrics or {}), findings=findings)
+    created = (datetime(2026, 1, 1) + timedelta(days=number)).strftime(CREATED)
+    return Record(result, f"{number:08x}", created, "llmlab phase1", 1.0)
