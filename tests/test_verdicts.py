@@ -1,5 +1,6 @@
 """Verdicts follow the rule whatever the log holds: which run counts, what sums say, and on which text they rest."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -192,3 +193,12 @@ def test_no_record_is_lost(runs: list[tuple[Verdict | None, int]]) -> None:
     assert heard == sorted(record.name for record in records if record.result.findings)
     assert isinstance(replace(row), Judged)
     assert row.document()["verdict"] == row.said.verdict
+
+
+def test_every_verdict_of_the_log_is_told_in_both_languages() -> None:
+    """What runs and sums say is Japanese in the JSON document, too, and not English beside a Japanese name."""
+    records = [read_record(folder) for folder in sorted(POSTS.iterdir())]
+
+    for claim in CLAIMS:
+        document = judged(claim, records).document()
+        assert re.search(r"[ぁ-んァ-ヶ一-龠]", document["evidence_ja"]), (claim.id, document["evidence"])

@@ -161,7 +161,7 @@ def _contexts(found: Comparison) -> list[Finding]:
 
 
 def _below_a_million(found: Comparison, growth: Growth) -> Finding:
-    """EF-20: is freezing better at every number of tokens below a million?"""
+    """EF-20: is freezing better at every number of tokens below a million?  Supported only by a run that goes there."""
     verdicts = {
         tokens: better(paired(LOSS, trained, frozen)) for tokens, frozen, trained in growth if tokens < A_MILLION
     }
@@ -169,7 +169,9 @@ def _below_a_million(found: Comparison, growth: Growth) -> Finding:
     if "refuted" in verdicts.values():
         verdict = "refuted"
     elif set(verdicts.values()) == {"supported"}:
-        verdict = "supported"
+        verdict = "supported" if max(tokens for tokens, *_ in growth) >= A_MILLION else "refined"
     each = [f"{tokens:,} tokens: {changed(paired(LOSS, trained, frozen))}" for tokens, frozen, trained in growth]
     told = f"freezing instead of training, {'; '.join(each)}; text {found.task.text.name}"
+    if verdict == "refined":
+        told += "; nothing was run between there and a million"
     return Finding("EF-20", CLAIMS["EF-20"], verdict, told)
