@@ -1,4 +1,4 @@
-"""What every test may use: three ways to run Hypothesis, and ``llmlab`` as a real process under watch.
+"""What every test may use: three ways to run Hypothesis, ``llmlab`` as a real process under watch, and where to work.
 
 The watch is the point: ``run_llmlab`` checks, in every test that starts a process, that no traceback and no
 undocumented exit code ever appears, that no half-written file stays, and that what is called JSON is JSON.
@@ -11,12 +11,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from strategies_report import strict_json
+
+if TYPE_CHECKING:
+    from browser_walk import Walk
+    from llmlab.contexts.task import Material
 
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -87,6 +91,50 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in the test's own folder, where its runs leave their checkpoints."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def sixty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every embedding that is made in a run be made of sixty lines."""
+    from llmlab.contexts import made
+
+    monkeypatch.setattr(made, "LINES", 60)
+
+
+@pytest.fixture(scope="module")
+def material(one_thread: None) -> "Material":
+    """The synthetic language with an embedding that was made of sixty lines."""
+    from strategies_contexts import small_material
+
+    return small_material()
+
+
+@pytest.fixture
+def no_model_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder with an empty cache of models, and let one small model more have a name."""
+    from llmlab.text import hub
+    from stand_in_hub import SMALL
+
+    caches = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
+    for name in (*caches, "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "LLMLAB_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(hub.MODELS, "small", SMALL)
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Walk"]:
+    """The built site with two entries in its log, served on this machine only, and a browser."""
+    from browser_walk import walking
+
+    yield from walking(tmp_path_factory)
 
 
 def watch(done: Done, args: list[str] | tuple[str, ...]) -> Done:

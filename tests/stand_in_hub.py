@@ -20,6 +20,10 @@ import pyarrow.parquet
 from llmlab.text.hub import Model
 from llmlab.text.named import Named
 
+REVISION = "0123456789abcdef" * 2 + "01234567"
+SMALL = Model("small", "nobody/small", REVISION, 1)
+"""A model that has a name only while ``no_model_here`` is asked for."""
+
 
 def parquet(column: str, values: list[Any]) -> bytes:
     """Return a Parquet file of one column."""

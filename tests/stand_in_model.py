@@ -11,6 +11,8 @@ from safetensors.torch import save
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from llmlab.text.pretrained import Pretrained, load_pretrained
+
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["".join(part) for part in product("bdgk", "aiou", "lmnr", "ei")]
 WIDTH = 16
@@ -18,6 +20,8 @@ BERT = {"model_type": "bert", "hidden_size": WIDTH, "pad_token_id": 0}
 BERT_SETTINGS = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
 GPT = {"model_type": "gpt2", "n_embd": WIDTH, "bos_token_id": 0, "eos_token_id": 0}
 GPT_SETTINGS = {"unk_token": "<|endoftext|>", "eos_token": {"content": "<|endoftext|>"}}
+Files = dict[str, bytes]
+"""The files of a model by their names."""
 
 
 @cache
@@ -92,3 +96,13 @@ def write_files(folder: Path, files: dict[str, bytes]) -> str:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return str(folder)
+
+
+def without(name: str) -> Files:
+    """Return a model that lacks a file."""
+    return {path: content for path, content in model_files().items() if path != name}
+
+
+def loaded(folder: Path, files: Files, **options: Any) -> Pretrained:
+    """Return what a folder with these files gives."""
+    return load_pretrained(write_files(folder, files), **options)

@@ -7,22 +7,41 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
+from llmlab.contexts import made
 from llmlab.contexts.arms import Arm, design_of
 from llmlab.contexts.loading import of_chance
 from llmlab.contexts.running import ArmRuns, Comparison
 from llmlab.contexts.stage1 import Measured, size_of
-from llmlab.contexts.task import ContextTask, task_of
+from llmlab.contexts.task import ContextTask, Material, task_of
 from llmlab.contexts.token_block import ArmRun
 from llmlab.errors import Stopped
 from llmlab.report.result import Result
-from llmlab.settings import ContextSettings
+from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
 from stand_in_model import WORDS, model_files, write_files
 
 SMALL: dict[str, Any] = {"tokens": 300, "val_tokens": 120, "width": 8, "context": 8, "layers": 1, "batch": 64}
 SMALL |= {"epochs": 2, "seeds": 2, "iterations": 3}
 """Two runs of each arm, ten updates each, with blocks of one layer."""
+UPDATES = 10
+GROWN = EmbeddingFreezeSettings(**SMALL, grow="150")
+"""Chapter 5 with them, at two numbers of tokens."""
+FREEZE = EmbeddingFreezeSettings(**SMALL, grow="none")
+"""Chapter 5 with them, at one number of tokens."""
+
+FREEZE_CONTRACT = {
+    *("val_ppl_frozen", "val_ppl_trained", "val_accuracy_frozen", "val_accuracy_trained"),
+    *("trainable_parameters_frozen", "trainable_parameters_trained", "total_parameters"),
+    *("effective_rank", "effective_rank_untrained", "converged_fraction", "train_tokens", "val_tokens"),
+}
+"""Names of metrics that chapter 5 has promised."""
+STAGE_CONTRACT = {
+    *("stage1_tokens_per_second", "stage1_max_error", "stage2_tokens_per_second", "context_drift"),
+    *("val_ppl", "val_accuracy", "train_tokens"),
+}
+"""Names of metrics that chapter 6 has promised."""
 
 losses = st.lists(st.floats(0.1, 9), min_size=1, max_size=6)
 """Losses of one arm, seed by seed."""
@@ -57,6 +76,14 @@ def rows(result: Result, name: str) -> dict[Any, dict[str, Any]]:
 def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the metrics that do not depend on how fast the machine is."""
     return {name: value for name, value in metrics.items() if "per_second" not in name}
+
+
+@functools.cache
+def small_material() -> Material:
+    """Return the synthetic language with an embedding made of sixty lines; its last bits depend on the threads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made, "LINES", 60)
+        return made.made(8)
 
 
 @functools.cache

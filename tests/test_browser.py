@@ -1,27 +1,8 @@
 """A walk through the built site in a real browser.  Skipped where there is no Chromium or no playwright."""
 
-import functools
-import gzip
-import http.server
-import shutil
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
-
 import pytest
 
-from llmlab import compare
-from llmlab.report.logbook import Logbook
-from llmlab.report.record import Record
-from test_site import ROOT, build_both, copy_of_the_site, once, put_entries
-
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-WORDS = ["hello", "<img src=x onerror=alert(1)> and_a_very_long_word_" + "x" * 120]
+from browser_walk import CHROMIUM, Walk, choose
 
 MOST_BYTES, MOST_SHIFT = 300_000, 0.1
 SHIFTS = """new PerformanceObserver(list => {
@@ -51,68 +32,6 @@ KINDS = [
 """A page of each kind."""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files and does not tell."""
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@dataclass
-class Walk:
-    """A browser's page with what it complained of and what it asked for."""
-
-    base: str
-    site: Path
-    browser: Any
-    complaints: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
-
-    def page(self, *, width: int = 1280, scheme: str = "light", **options: Any) -> Any:
-        """Open a fresh page under watch."""
-        screen = {"width": width, "height": 900}
-        page = self.browser.new_context(viewport=screen, color_scheme=scheme, **options).new_page()
-        page.on("console", lambda m: self.complaints.append(f"{page.url}: {m.text}") if m.type == "error" else None)
-        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
-        page.on("request", lambda request: self._asked(request.url))
-        return page
-
-    def _asked(self, url: str) -> None:
-        if not url.startswith((self.base, "data:", self.site.as_uri())):
-            self.strangers.append(url)
-
-    def bytes_of(self, url: str) -> int:
-        """Return how many bytes a web server that compresses sends for a file of the site."""
-        path = self.site / unquote(urlsplit(url).path).lstrip("/")
-        return len(gzip.compress(path.read_bytes())) if path.is_file() else 0
-
-    def addresses(self) -> list[str]:
-        """Return the address of every page of the site."""
-        return [self.base + str(page.relative_to(self.site)) for page in sorted(self.site.rglob("*.html"))]
-
-
-@pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    """The site with two entries in its log, served on this machine only, and a browser."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-    def make(folder: Path) -> None:
-        copy_of_the_site(folder)
-        put_entries(folder, WORDS)
-        build_both(folder, folder / "built")
-
-    site = once(tmp_path_factory, "walk", make) / "built"
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=quiet)
-        yield Walk(f"http://127.0.0.1:{server.server_port}/", site, browser)
-        browser.close()
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
@@ -204,83 +123,6 @@ def test_the_keyboard_reaches_everything_and_is_seen(walk: Walk, kind: str) -> N
     assert (list(wanted.values()), unseen) == ([], [])
 
 
-def choose(page: Any, *rows: int) -> None:
-    """Choose entries in the comparison."""
-    for row in rows:
-        page.locator(".log-table tbody input").nth(row).check()
-
-
-def column(page: Any, number: int) -> list[str]:
-    """Return what the seen rows of the comparison have in a column."""
-    return page.eval_on_selector_all(
-        ".log-table tbody tr",
-        f"rows => rows.filter(row => !row.hidden).map(row => row.cells[{number}].textContent)",
-    )
-
-
-def test_the_comparison_sorts_and_filters(walk: Walk) -> None:
-    """A heading sorts by its column, one way and the other; a filter leaves the entries that fit, and counts them."""
-    page = walk.page()
-    page.goto(walk.base + "log/compare.html")
-    page.click("th[data-sort=perplexity] button")
-    numbers = [float(text.replace(",", "")) for text in column(page, 6) if text != "–"]
-    page.click("th[data-sort=perplexity] button")
-    back = [float(text.replace(",", "")) for text in column(page, 6) if text != "–"]
-
-    assert len(numbers) > 2
-    assert numbers == sorted(numbers)
-    assert back == sorted(numbers, reverse=True)
-
-    page.select_option("#log-experiment", "phase1")
-    assert set(column(page, 3)) == {"phase1"}
-    page.select_option("#log-setting", "dim")
-    page.select_option("#log-value", "2")
-    assert len(column(page, 3)) == 1
-    assert page.inner_text("#log-count").startswith("1 of ")
-    page.select_option("#log-metric", "loss_floor")
-    assert column(page, 8) == ["0.3466"]
-    assert walk.complaints == []
-
-
-def test_two_entries_are_compared_as_log_compare_does(walk: Walk) -> None:
-    """The page marks the settings, and shows the metrics and differences, that ``llmlab log compare`` finds."""
-    entries = {
-        record.id: record
-        for _, record in Logbook.at(ROOT).read()
-        if isinstance(record, Record) and record.result.experiment.startswith("phase1")
-    }
-    a, b = list(entries.values())[1:3]
-    page = walk.page()
-    page.goto(f"{walk.base}log/compare.html#{a.id}+{b.id}")
-    wanted = compare.document(a, b)
-    cells = "all => all.map(one => [...one.tBodies[0].rows].map(row => [...row.cells].map(c => c.textContent)))"
-    settings, metrics = page.eval_on_selector_all(".log-side", cells)
-
-    assert {row[0] for row in settings if row[3]} == set(wanted["settings"])
-    assert [row[0] for row in metrics] == list(wanted["metrics"])
-    for name, *numbers in metrics:
-        told = [float(number.replace(",", "")) for number in numbers]
-        assert told == pytest.approx(list(wanted["metrics"][name].values()), abs=6e-5, rel=0.05)
-    assert f"llmlab log compare {a.id} {b.id}" in page.inner_text("#log-pair")
-    assert walk.complaints == []
-
-
-def test_choosing_a_third_entry_lets_go_of_the_first(walk: Walk) -> None:
-    """At most two are chosen; the address says which, so that a comparison can be passed on; both can be let go."""
-    page = walk.page(width=400)
-    page.goto(walk.base + "log/compare.html")
-    choose(page, 0, 1, 2)
-    boxes = page.locator(".log-table tbody input")
-
-    assert [boxes.nth(row).is_checked() for row in range(3)] == [False, True, True]
-    assert page.url.count("+") == 1
-    assert not page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
-    page.click("#log-bar button")
-    assert page.evaluate("document.activeElement.id") == "log-pair"
-    page.click("#log-pair button")
-    assert not page.is_visible("#log-pair")
-
-
 def test_the_site_reads_without_scripts(walk: Walk) -> None:
     """With JavaScript off the comparison is a table with links and no dead control, and of each figure one is seen."""
     page = walk.browser.new_context(java_script_enabled=False).new_page()
@@ -356,41 +198,6 @@ def test_a_copy_on_a_disk_opens_by_double_click(walk: Walk) -> None:
     page.click("article a[href='phase1-2.html']")
     assert page.url == (walk.site / "study" / "phase1-2.html").as_uri()
     assert walk.complaints == []
-
-
-def test_claims_are_filtered_by_verdict_chapter_and_words(walk: Walk) -> None:
-    """The filter leaves the claims that fit, counts them, hides empty chapters, and can be set by the address."""
-    page = walk.page()
-    page.goto(walk.base + "claims.html?words=stations")
-    ids = "all => all.filter(claim => claim.offsetParent !== null).map(claim => claim.querySelector('h3').id)"
-
-    def seen() -> list[str]:
-        return page.eval_on_selector_all(".claim", ids)
-
-    assert seen() == ["p12-9"]
-    page.fill(".claims-filter input", "")
-    everything = seen()
-    page.select_option(".claims-filter [name=verdict]", "refined")
-    page.select_option(".claims-filter [name=chapter]", "phase1-2")
-
-    fitting = page.locator("[data-verdict=refined][data-chapter=phase1-2] h3")
-
-    assert "p12-4" in seen()  # its sums need no log
-    assert seen() == fitting.evaluate_all("all => all.map(title => title.id)")
-    assert page.inner_text(".claims-filter [role=status]") == f"{len(seen())} of {len(everything)} claims"
-    assert page.eval_on_selector_all("article h2", "all => all.filter(one => one.offsetParent).length") == 1
-    assert walk.complaints == []
-
-
-def test_claims_can_be_read_without_scripts(walk: Walk) -> None:
-    """With JavaScript off every claim and every verdict is there, and no filter that would do nothing."""
-    page = walk.browser.new_context(java_script_enabled=False).new_page()
-    page.goto(walk.base + "claims.html#p12-4")
-
-    assert page.locator(".claim").count() == page.locator(".claim .verdict:visible").count() > 20
-    assert not page.locator(".claims-filter").is_visible()
-    page.click(".claim:has(#p12-4) summary")
-    assert page.locator(".claim:has(#p12-4) dl").is_visible()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "404.html"])

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 
 import site_hooks
+from dangers import danger
 from llmlab.claims.ledger import read
 from llmlab.claims.verdicts import JUDGEMENTS, Judged, Said
 from llmlab.report.language import language
 from strategies import texts
-from test_site import danger
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = read()

@@ -32,9 +32,9 @@ NOT_RUN = {
     "llmlab baseline --preset seed": "needs WikiText-2, and far too long",
     "llmlab layers --preset seed": "needs WikiText-2, and far too long",
     "llmlab embedding-freeze --preset seed": "needs UltraChat and GPT-2, and far too long",
-    "llmlab embedding-freeze --pretrained": "needs a model folder; test_pretrained and test_contexts have stand-ins",
+    "llmlab embedding-freeze --pretrained": "needs a model; test_pretrained and test_context_texts have stand-ins",
     "llmlab two-stage --preset seed": "needs UltraChat and GPT-2, and far too long",
-    "llmlab two-stage --pretrained": "needs a model folder; test_pretrained and test_contexts have stand-ins",
+    "llmlab two-stage --pretrained": "needs a model; test_pretrained and test_context_texts have stand-ins",
 }
 TOO_LONG = {"llmlab baseline --peers": "takes minutes, most of them for the cost of a token; test_peers has small ones"}
 SMALL = "--embedding 8 --hidden 8 --context 8 --batch 500 --epochs 1"

@@ -129,7 +129,9 @@ def _record(result: Result, seconds: float, chosen: Chosen, command: str) -> Rec
     from llmlab.environment import facts  # needs torch's thread count, so torch is there by now
 
     options = chosen.options
-    pieces: dict[str, Scalar] = {"resumed": "the seconds are those of the last piece"} if "resume" in chosen.given else {}
+    pieces: dict[str, Scalar] = (
+        {"resumed": "the seconds are those of the last piece"} if "resume" in chosen.given else {}
+    )
     return Record(
         result,
         id=secrets.token_hex(4),

@@ -1,0 +1,212 @@
+"""Arms as data, and what they are given: equal starts, contexts that stay, a control that knows no words."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.contexts import stage1
+from llmlab.contexts.arms import Arm, Design, freeze_arms, stage_arms
+from llmlab.contexts.running import compared
+from llmlab.contexts.stage1 import Contexts, contexts_of
+from llmlab.contexts.task import Material, task_of
+from llmlab.contexts.token_block import built, precision_of, train_arm, training_of
+from llmlab.model.context_token import BlockSize
+from llmlab.settings import TwoStageSettings
+from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS
+from llmlab.train.judging import evaluate
+from strategies_contexts import FREEZE, SMALL
+
+pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
+
+
+# ---- arms as data -------------------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_what_its_names_say() -> None:
+    """Each of the six arms is frozen or trained, tied or untied, pretrained or from chance, as it is called."""
+    arms = {arm.name: arm for arm in freeze_arms(FREEZE)}
+
+    assert tuple(arms) == FREEZE_ARMS
+    for name, arm in arms.items():
+        assert arm.learns_embedding == ("trained" in name)
+        assert arm.tied == ("untied" not in name)
+        assert arm.design.vectors == ("random" if "random" in name else "pretrained")
+    assert len({arm.label for arm in arms.values()}) == len(arms)
+
+
+@given(st.sets(st.sampled_from([64, 300, 999, 64_000]), min_size=1), st.permutations(FREEZE_ARMS[:4]))
+def test_growth_adds_the_first_two_arms_and_nothing_else(sizes: set[int], names: list[str]) -> None:
+    """At every other number of tokens there is one frozen and one trained arm, in whatever order things were asked."""
+    asked = replace(FREEZE, arms=",".join(names), grow=",".join(map(str, sizes)))
+    arms = freeze_arms(asked)
+    others = [arm for arm in arms if arm.design.tokens != 300]
+
+    assert [arm.name for arm in arms[:4]] == list(FREEZE_ARMS[:4])
+    assert {arm.name for arm in others} == {f"{n}-{size}" for size in sizes - {300} for n in ("frozen", "trained")}
+    for arm in others:
+        own = next(one for one in arms if one.name == arm.name.rpartition("-")[0])
+        assert replace(arm, name=own.name, label=own.label, design=own.design) == own
+
+
+stage_settings = st.builds(
+    lambda **chosen: TwoStageSettings(**SMALL | chosen),
+    layers=st.sampled_from([1, 2, 3]),
+    noise=st.sampled_from([0.0, 0.1, 0.3]),
+    block=st.sampled_from(["trained", "untrained"]),
+    wiring=st.sampled_from(["every", "first"]),
+    widths=st.sampled_from(["constant", "decreasing"]),
+    reading=st.sampled_from(READINGS),
+    vectors=st.sampled_from(["pretrained", "random"]),
+)
+
+
+@given(stage_settings, st.sets(st.sampled_from(ABLATIONS)))
+def test_an_ablation_changes_one_thing_and_shares_the_arm_as_set(asked: TwoStageSettings, names: set[str]) -> None:
+    """Every arm differs from the one as set in what its table is about alone; the equal one is the same arm."""
+    asked = replace(asked, ablate=",".join(names) or "none")
+    found = stage_arms(asked)
+    (own,) = found["main"]
+    may_differ = {
+        "block": {"trained"},
+        "noise": {"noise", "trained"},
+        "layers": {"layers"},
+        "wiring": {"wiring", "widths"},
+        "reading": set(),
+    }
+
+    assert list(found) == ["main", *(name for name in ABLATIONS if name in names)]
+    for name in names:
+        for arm in found[name]:
+            changed = {key for key, value in vars(arm.design).items() if value != vars(own.design)[key]}
+            assert changed <= may_differ[name]
+            assert (arm.reading == own.reading) or name == "reading"
+            assert (arm.name == "main") == (arm.design == own.design and arm.reading == own.reading)
+        assert len({arm.label for arm in found[name]}) == len(found[name])
+
+
+@given(stage_settings)
+def test_equal_names_mean_equal_arms_and_equal_files_equal_blocks(asked: TwoStageSettings) -> None:
+    """Over all ablations an arm's name stands for one thing to train, and a block's file for one trained block."""
+    arms = [arm for each in stage_arms(replace(asked, ablate="all")).values() for arm in each]
+    by_name: dict[str, Arm] = {}
+    by_file: dict[str, Design] = {}
+    for arm in arms:
+        assert by_name.setdefault(arm.name, arm) == replace(arm, label=by_name[arm.name].label)
+        assert "/" not in arm.name + arm.design.name
+        if arm.design.trained:
+            assert by_file.setdefault(arm.design.name, arm.design) == arm.design
+
+
+# ---- equal starts, fixed contexts, the control ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_all_arms_of_a_seed_start_alike(material: Material, seed: int) -> None:
+    """One token block, one order of batches; tied arms on one embedding start at one loss, untied ones at ln V."""
+    task = task_of(material, 300, 120)
+    starts, first, blocks = {}, {}, {}
+    for arm in freeze_arms(FREEZE):
+        contexts = contexts_of(FREEZE, task, arm.design, seed)
+        model = built(FREEZE, task, arm, contexts, seed)
+        training = training_of(FREEZE, task, model, seed)
+        starts[arm.name] = evaluate(model, training.valid, 64, judging=training.judging).loss
+        first[arm.name] = training._gradients(training._batch(0, 0), 0)[0]
+        blocks[arm.name] = {name: each for name, each in model.parameters.items() if name.startswith("token")}
+
+    for told in (starts, first):
+        assert told["frozen"] == told["trained"]
+        assert told["random-frozen"] == told["random-trained"] != told["frozen"]
+    assert starts["frozen-untied"] == starts["trained-untied"] == pytest.approx(math.log(132))
+    assert all(torch.equal(each[name], blocks["frozen"][name]) for each in blocks.values() for name in each)
+
+
+@pytest.mark.parametrize("arm", freeze_arms(FREEZE), ids=lambda arm: arm.name)
+def test_training_moves_no_context_and_what_is_frozen_stays(material: Material, arm: Arm) -> None:
+    """After training every context is what it was, to the bit; so is the embedding unless it is trained."""
+    task = task_of(material, 300, 120)
+    contexts = contexts_of(FREEZE, task, arm.design, 0)
+    before, embedding = contexts.after.clone(), contexts.embedding.clone()
+    run = train_arm(replace(FREEZE, out=Path("arm")), task, arm, contexts, 0)
+
+    assert run.drift == 0.0
+    assert torch.equal(contexts.after, before)
+    assert torch.equal(contexts.embedding, embedding)
+    again = contexts_of(FREEZE, task, arm.design, 0)
+    assert torch.equal(again.after, before)
+
+
+def test_the_counts_are_those_of_the_seed_document() -> None:
+    """Trained and all parameters, context block included: exactly 7,093,248 and 45,690,624 of 52,782,336."""
+    size, embedding = BlockSize(), 50_257 * 768
+    token_side = size.token_parameters() + 2 * 768
+
+    assert token_side == 7_093_248
+    assert token_side + embedding == 45_690_624
+    assert token_side + embedding + size.context_parameters() == 52_782_336
+
+
+def test_an_arm_counts_what_it_trains_and_all_there_is(material: Material) -> None:
+    """Frozen and trained have as many parameters in all, the context block's among them; they differ in what learns."""
+    found = compared(replace(FREEZE, seeds=1), material, freeze_arms(replace(FREEZE, arms="frozen,trained")))
+    frozen, trained = (found.arms[name].runs[0] for name in ("frozen", "trained"))
+    size = BlockSize(embedding=8, context=8, layers=1)
+
+    assert frozen.total == trained.total == 132 * 8 + 16 + size.token_parameters() + size.context_parameters()
+    assert (frozen.trainable, trained.trainable) == (16 + size.token_parameters(), 132 * 8 + frozen.trainable)
+
+
+def test_the_random_control_has_the_length_of_the_pretrained_and_nothing_else(material: Material) -> None:
+    """Drawn by the seed: the same for the same one, another for another, of equal mean square, and no words in it."""
+    task = task_of(material, 300, 120)
+    one, same, other = (task.vectors("random", seed) for seed in (0, 0, 1))
+
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert task.vectors("pretrained", 5) is task.embedding
+    assert float(one.square().mean() / task.embedding.square().mean()) == pytest.approx(1, abs=0.2)
+    assert abs(float(torch.nn.functional.cosine_similarity(one, task.embedding).mean())) < 0.15
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_reading_gives_the_contexts_that_it_names(material: Material, reading: str) -> None:
+    """After: layer by layer; final and before: one for all layers; none: zeros, whatever the contexts were."""
+    asked = replace(FREEZE, layers=2, reading=reading)
+    task, arm = task_of(material, 300, 120), freeze_arms(asked)[0]
+    contexts = contexts_of(asked, task, arm.design, 0)
+    model = built(asked, task, arm, contexts, 0)
+    given_to = model._given(torch.arange(5), torch.float32)
+
+    wanted = {"after": contexts.after[:5], "final": contexts.after[:5], "none": torch.zeros(5, 8)}
+    wanted["before"] = torch.cat([torch.zeros(1, 8), contexts.after[:4]])
+    assert len(given_to) == 2
+    assert torch.equal(given_to[-1], wanted[reading])
+    assert torch.equal(given_to[0], given_to[1]) == (reading != "after")
+
+
+def test_products_are_fp32_unless_asked_for_or_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The precision asked for is the one used; left to the machine, narrow blocks stay in fp32."""
+    monkeypatch.setattr(stage1, "fast_bf16", lambda: True)
+
+    assert precision_of(FREEZE, "cpu") == "fp32"
+    assert precision_of(replace(FREEZE, context=256), "cpu") == "bf16"
+    assert precision_of(replace(FREEZE, context=256, precision="fp32"), "cpu") == "fp32"
+    assert precision_of(replace(FREEZE, precision="bf16"), "cpu") == "bf16"
+
+
+def test_contexts_measure_their_own_error(material: Material) -> None:
+    """What Stage 1 says of itself is true: no context is further from the plain pass than it says."""
+    task = task_of(material, 2_000, 500)
+    design = freeze_arms(replace(FREEZE, tokens=2_000))[0].design
+    found: Contexts = contexts_of(replace(FREEZE, tokens=2_000), task, design, 0)
+    plain = contexts_of(replace(FREEZE, tolerance=1e-12), task, design, 0)
+
+    assert plain.measured.plain
+    assert found.after.shape == (2_500, 8)
+    assert float((found.after - plain.after).abs().max()) <= 1e-3
+    assert 0 < found.measured.ranks["train"] <= 1
+    assert found.measured.checked >= 64

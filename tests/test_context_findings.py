@@ -1,0 +1,174 @@
+"""How arms are compared: pairs seed by seed, verdicts by where an interval lies, tables that say n."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from llmlab.contexts import figures, outcome, tables, token_block
+from llmlab.contexts.findings import better, by_ratio, change, worse
+from llmlab.contexts.loading import of_chance
+from llmlab.contexts.running import ArmRuns, paired
+from llmlab.measure.stats import mean_interval
+from llmlab.text.words import BOS, EOS, PAD
+from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, differences, losses, measured, small_task
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# ---- pairs and verdicts ---------------------------------------------------------------------------------------------
+
+
+def told_of(values: list[float]) -> dict[str, float]:
+    """Return differences as ``paired`` tells them."""
+    return {"n": float(len(values)), **mean_interval(values)}
+
+
+@given(differences)
+def test_a_direction_turns_round_with_its_sign(values: list[float]) -> None:
+    """Better one way is worse the other way, and worse is the opposite of better; nothing is both."""
+    one, back = told_of(values), told_of([-value for value in values])
+    opposite = {"supported": "refuted", "refuted": "supported", "inconclusive": "inconclusive"}
+
+    assert better(one) == worse(back)
+    assert worse(one) == opposite[better(one)]
+    if better(one) == "supported":
+        assert one[""] < 0
+    if len(values) < 3:
+        assert better(one) == "inconclusive"
+    assert better({}) == worse({}) == "inconclusive"
+
+
+@given(st.lists(st.floats(0.01, 3), min_size=3, max_size=6), st.floats(0.1, 10))
+def test_a_direction_does_not_depend_on_the_unit(values: list[float], unit: float) -> None:
+    """Nats or bits: scaled differences have the same verdict; equal differences of one sign always decide."""
+    assert worse(told_of(values)) == worse(told_of([unit * value for value in values]))
+    assert worse(told_of([values[0]] * 3)) == "supported"
+    assert better(told_of([values[0]] * 3)) == "refuted"
+
+
+@given(differences, st.floats(-0.9, 2).filter(lambda claimed: abs(claimed) > 1e-3))
+def test_a_claimed_change_is_judged_by_where_its_interval_lies(values: list[float], claimed: float) -> None:
+    """Inside: supported; beside it by a factor of two at most: refined; elsewhere: refuted; around 0: open."""
+    told = told_of(values)
+    verdict = by_ratio(told, claimed)
+    if len(values) < 3:
+        assert verdict == "inconclusive"
+        return
+    low, high = math.expm1(min(told["_low"], 600)), math.expm1(min(told["_high"], 600))
+    assume(min(abs(low - claimed), abs(high - claimed), abs(low), abs(high)) > 1e-9)
+    assert (verdict == "supported") == (low <= claimed <= high)
+    share = told[""] / math.log1p(claimed)
+    if verdict == "refined":
+        assert 0.5 <= share <= 2
+    if verdict == "refuted":
+        assert not 0.5 <= share <= 2
+    if verdict == "inconclusive":
+        assert low < 0 < high
+
+
+@given(losses, losses, st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5)))
+def test_only_seeds_that_both_finished_are_subtracted(
+    one: list[float], other: list[float], lost: set[int], gone: set[int]
+) -> None:
+    """Whatever runs are missing: the mean is that of the common seeds, and words are found where there is none."""
+    arms = [
+        arm_runs(
+            arm_named(FREEZE, name),
+            {seed: {"val_loss_token": loss} for seed, loss in enumerate(values) if seed not in without},
+        )
+        for name, values, without in (("a", one, lost), ("b", other, gone))
+    ]
+    wanted = [b - a for seed, (a, b) in enumerate(zip(one, other, strict=False)) if seed not in lost | gone]
+    told = paired("val_loss_token", *arms)
+
+    assert told.get("n", 0) == len(wanted)
+    if wanted:
+        assert told[""] == pytest.approx(sum(wanted) / len(wanted))
+        assert f"n = {len(wanted)}" in change(*arms)
+        assert f"{math.expm1(told['']):+.1%}" in outcome.difference(*arms)
+    else:
+        assert "no seed finished in both" in change(*arms)
+        assert outcome.difference(*arms) == ""
+
+
+# ---- how a comparison is told ---------------------------------------------------------------------------------------
+
+
+def by_loss(name: str, *values: float, label: str = "") -> ArmRuns:
+    """Return an arm with these losses, seed by seed, and all other numbers made of them."""
+    same = dict.fromkeys(("val_accuracy", "gap", "gap_last", "best_epoch", "epochs", "updates"), 1.0)
+    of_loss = ("val_loss_token", "train_loss_at_best", "train_loss_last", "val_loss_last")
+    told = {seed: same | dict.fromkeys(of_loss, loss) | {"val_ppl": math.exp(loss)} for seed, loss in enumerate(values)}
+    return arm_runs(arm_named(FREEZE, name, label), told)
+
+
+def test_tables_have_n_means_and_intervals() -> None:
+    """Every arm's row has its n, exp of its mean loss and of the interval; one that has no run says why."""
+    lost = ArmRuns(arm_named(FREEZE, "c"), trouble=["seed 0 diverged at update 3"])
+    told = tables.arms("x", [by_loss("a", 3.0, 3.1, 3.2), by_loss("b", 3.0), lost])
+    cells = [dict(zip([column.name for column in told.columns], row, strict=True)) for row in told.rows]
+    wanted = mean_interval([3.0, 3.1, 3.2])
+
+    assert [row["n"] for row in cells] == [3, 1, 0]
+    assert [cells[0][name] for name in ("val PPL", "95 % low", "95 % high")] == [
+        pytest.approx(math.exp(wanted[end])) for end in ("", "_low", "_high")
+    ]
+    assert cells[1]["95 % low"] is None
+    assert (cells[2]["val PPL"], cells[2]["state"]) == (None, "seed 0 diverged at update 3")
+
+
+def test_samples_have_no_gaps_and_metrics_end_in_their_arm() -> None:
+    """Values by seed only of arms that finished every seed; an arm without a run is null with its reason."""
+    lost = ArmRuns(arm_named(FREEZE, "noise-0.05"), trouble=["seed 0 diverged at update 3"])
+    found = compared_by_hand(FREEZE, [by_loss("main", 1.0, 2.0), by_loss("b-c", 2.0), lost])
+    metrics = outcome.metrics(found)
+
+    assert set(outcome.samples(found)) == {"val_ppl", "val_loss_token", "val_accuracy"}
+    assert metrics["val_loss_token"] == 1.5
+    assert metrics["val_loss_token_b_c"] == 2.0
+    assert metrics["val_ppl_noise_0_05"] is None
+    assert metrics["val_ppl_noise_0_05_reason"] == "seed 0 diverged at update 3"
+    assert metrics["total_parameters"] == 20
+
+
+def test_an_untrained_block_has_no_share_that_converged() -> None:
+    """The contract's name is there all the same, as null with its reason."""
+    found = compared_by_hand(FREEZE, [by_loss("main", 1.0)])
+    for each in found.contexts.values():
+        each[:] = [replace(one, converged=None) for one in each]
+    metrics = outcome.metrics(found)
+
+    assert metrics["converged_fraction"] is None
+    assert "not trained" in str(metrics["converged_fraction_reason"])
+
+
+def test_curves_end_with_their_shortest_seed() -> None:
+    """A mean over seeds is told as long as all of them were training."""
+    arm = by_loss("a", 3.0, 2.0)
+    arm.runs = [replace(run, losses=[3.0, 2.0, 1.0][: 2 + run.seed]) for run in arm.runs]
+
+    assert figures.common(arm, "losses") == [3.0, 2.0]
+    shown = tables.epochs([arm]).rows
+    assert [row[1] for row in shown] == [pytest.approx(math.exp(3)), pytest.approx(math.exp(2)), None]
+
+
+def test_the_spread_needs_two_changes_and_names_the_ends() -> None:
+    """The sentence says the least and the most of the single changes; one alone is no spread."""
+    main, least, most = by_loss("main", 2.0), by_loss("a", 1.9), by_loss("b", 2.2)
+
+    assert outcome.spread(main, [least]) == ""
+    assert "2 single changes change the PPL by -9.5% (a) to +22.1% (b)" in outcome.spread(main, [most, least])
+
+
+def test_what_is_made_by_hand_is_what_is_measured() -> None:
+    """The stand-ins of these tests have the shape of the real thing."""
+    one = measured(FREEZE, arm_named(FREEZE, "a"), 0, 0.5, 0.4)
+
+    assert one.size.context == FREEZE.context
+    assert small_task().text.vocabulary == len(small_task().embedding) == 132
+    assert token_block.SCORES_AT_ONCE > 0
+    assert (PAD, BOS, EOS) == (0, 2, 3)
+    assert of_chance(4).digest == of_chance(8).digest

@@ -1,0 +1,173 @@
+"""What the best reader and what counting reach on a stream: worked out again slowly, and once on paper."""
+
+import math
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from llmlab.contexts.task import Material, bayes_loss, task_of
+from llmlab.measure.ngram import Reference, stream_references
+from llmlab.text.grammar import Grammar
+from llmlab.text.streams import Stream, stream, word_coder
+from llmlab.text.words import PAD
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# ---- the Bayes loss of a stream -------------------------------------------------------------------------------------
+
+
+def line_losses(line: str) -> list[float]:
+    """Return the exact loss of every token of one line and its end, from the grammar itself."""
+    grammar = Grammar.standard()
+    words = grammar.vocabulary()
+    numbers = words.encode(line)
+    window = torch.tensor([numbers + [PAD] * (grammar.most + 2 - len(numbers))])
+    return (-grammar.log_probabilities(window, words)[0, : len(numbers) - 1]).tolist()
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 6), st.integers(0, 50), st.integers(0, 40))
+def test_the_bayes_loss_of_a_stream_is_that_of_its_lines(count: int, seed: int, cut: int) -> None:
+    """Line by line from the grammar, of the last one only what is there, each token counted once."""
+    words = Grammar.standard().vocabulary()
+    lines = Grammar.standard().lines(count, seed)
+    whole = stream(lines, word_coder(words), 10**6)
+    tokens = whole.tokens[: max(2, len(whole.tokens) - cut)]
+    cut_off = Stream(tokens, whole.starts[whole.starts < len(tokens)])
+    wanted = [loss for line in lines for loss in line_losses(line)][: len(tokens) - 1]
+
+    assert bayes_loss(cut_off, words) == pytest.approx(sum(wanted) / len(wanted))
+
+
+def test_the_floor_is_below_what_counting_reaches(material: Material) -> None:
+    """On the same targets no baseline is better than the best reader, and the scale between them ends there."""
+    task = task_of(material, 4_000, 1_000)
+    assert task.bayes_loss is not None
+
+    assert task.bayes_loss < min(task.references[name].loss for name in ("unigram", "bigram", "kneser_ney_3"))
+    assert task.context_recovered(task.bayes_loss) == pytest.approx(1)
+    assert task.context_recovered(task.references["bigram"].loss) == pytest.approx(0)
+    assert task.valid_targets == 999
+
+
+# ---- what counting reaches on a stream ------------------------------------------------------------------------------
+
+SIZE = 5
+documents = st.lists(st.lists(st.integers(1, SIZE - 1), min_size=1, max_size=6), min_size=1, max_size=6)
+
+
+def joined(found: list[list[int]], cut: int = 0) -> tuple[Tensor, Tensor]:
+    """Return documents as a stream in which 0 ends each, some of its last tokens cut off."""
+    tokens, starts = [0], []
+    for document in found:
+        starts.append(len(tokens))
+        tokens += [*document, 0]
+    tokens = tokens[: max(3, len(tokens) - cut)]
+    return torch.tensor(tokens), torch.tensor([start for start in starts if start < len(tokens)])
+
+
+def slow_levels(text: list[list[int]], never: int | None) -> list[Counter[tuple[int, ...]]]:
+    """Return the counts of Kneser-Ney by order: of trigrams how often, of shorter ones after how many words."""
+    ends = [(row, end) for row in text for end in range(1, len(row)) if row[end] != never]
+    threes = Counter(tuple(row[end - 2 : end + 1]) for row, end in ends if end > 1)
+    pairs = {tuple(row[end - 1 : end + 1]) for row, end in ends}
+    return [Counter(gram[1:] for gram in pairs), Counter(gram[1:] for gram in threes), threes]
+
+
+def slow_probability(counts: list[Counter[tuple[int, ...]]], context: tuple[int, ...], token: int) -> float:
+    """Return P(token | context), level by level, from dictionaries."""
+    of_order = counts[len(context)]
+    lower = slow_probability(counts, context[1:], token) if context else 1 / SIZE
+    after = {gram[-1]: count for gram, count in of_order.items() if gram[:-1] == context}
+    if not after:
+        return lower
+    ones, twos = (sum(count == r for count in of_order.values()) for r in (1, 2))
+    discount = ones / (ones + 2 * twos) if ones and twos else 0.5
+    kept = max(after.get(token, 0) - discount, 0)
+    return (kept + discount * len(after) * lower) / sum(after.values())
+
+
+def slow_references(
+    train: list[int], starts: list[int], valid: list[int], unknown: int | None
+) -> dict[str, tuple[float, list[list[float]]]]:
+    """Return loss and, for every scored target, all probabilities, by loops over dictionaries."""
+    targets = [token for token in train[1:] if token != unknown]
+    pairs = Counter((a, b) for a, b in pairwise(train) if b != unknown)
+    levels = slow_levels([train[first - 1 : last] for first, last in pairwise([*starts, len(train)])], unknown)
+
+    def one(token: int) -> float:
+        return (targets.count(token) + 1) / (len(targets) + SIZE)
+
+    def two(before: int, token: int) -> float:
+        total = sum(count for (a, _), count in pairs.items() if a == before)
+        return 0.9 * pairs[before, token] / total + 0.1 * one(token) if total else one(token)
+
+    found: dict[str, list[list[float]]] = {"unigram": [], "bigram": [], "kneser_ney_3": []}
+    right = []
+    for place in range(1, len(valid)):
+        if valid[place] == unknown:
+            continue
+        right.append(valid[place])
+        past = (valid[max(place - 2, 0)], valid[place - 1])
+        found["unigram"].append([one(token) for token in range(SIZE)])
+        found["bigram"].append([two(past[1], token) for token in range(SIZE)])
+        found["kneser_ney_3"].append([slow_probability(levels, past, token) for token in range(SIZE)])
+    return {
+        name: (-math.fsum(math.log(row[y]) for row, y in zip(each, right, strict=True)) / len(right), each)
+        for name, each in found.items()
+    }
+
+
+@settings(max_examples=60)
+@given(documents, documents, st.integers(0, 4), st.sampled_from([None, 1, SIZE - 1]))
+def test_references_on_a_stream_equal_the_dictionaries(
+    train: list[list[int]], valid: list[list[int]], cut: int, unknown: int | None
+) -> None:
+    """Unigram, bigram and Kneser-Ney on a stream are those of loops; every distribution sums to one."""
+    (tokens, starts), (held_out, _) = joined(train, cut), joined(valid)
+    right = [token for token in held_out[1:].tolist() if token != unknown]
+    assume(any(token != unknown for token in tokens[1:].tolist()) and right)
+    found = stream_references(tokens, starts, held_out, SIZE, unknown)
+    slow = slow_references(tokens.tolist(), starts.tolist(), held_out.tolist(), unknown)
+
+    for name, (loss, probabilities) in slow.items():
+        assert found[name].loss == pytest.approx(loss)
+        assert found[name].ppl == pytest.approx(math.exp(loss))
+        assert all(sum(row) == pytest.approx(1) for row in probabilities)
+        best = [[row[y] - max(row[:y] + row[y + 1 :]) for row, y in zip(probabilities, right, strict=True)]]
+        surely, maybe = (sum(gap > edge for gap in best[0]) / len(right) for edge in (1e-9, -1e-9))
+        assert surely - 1e-9 <= (found[name].accuracy or 0) <= maybe + 1e-9
+    shares = [right.count(token) / len(right) for token in range(SIZE) if token != unknown]
+    assert any(found["majority"].accuracy == pytest.approx(share) for share in shares)
+
+
+def test_references_of_an_example_by_hand() -> None:
+    """Three targets after two equal documents: every probability worked out on paper."""
+    found = stream_references(torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.tensor([1, 4]), torch.tensor([0, 1, 3, 0]), 4)
+
+    def loss(*probabilities: float) -> float:
+        return -sum(map(math.log, probabilities)) / 3
+
+    assert found["unigram"].loss == pytest.approx(loss(0.3, 0.1, 0.3))
+    assert found["bigram"].loss == pytest.approx(loss(0.9 + 0.03, 0.01, 0.3))
+    word, never = 0.5 / 3 + 0.5 / 4, 0.5 / 4  # of the lowest level: three words stand after one other each
+    assert found["kneser_ney_3"].loss == pytest.approx(loss(word, 0.25 * 0.5 * never, word))
+    assert isinstance(found["majority"], Reference)
+
+
+def test_a_context_does_not_reach_over_the_end_of_a_document() -> None:
+    """Trigrams are counted inside documents: which one came before changes no count of Kneser-Ney."""
+    one, starts = joined([[1, 2, 3], [2, 1], [3, 3, 1]])
+    other, other_starts = joined([[3, 3, 1], [1, 2, 3], [2, 1]])
+    held_out, _ = joined([[1, 2], [3, 1, 2]])
+    told = [
+        stream_references(tokens, where, held_out, SIZE)["kneser_ney_3"].loss
+        for tokens, where in ((one, starts), (other, other_starts))
+    ]
+    assert told[0] == pytest.approx(told[1])
