@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "environment": {""},
     "disk": set(),
     "report": {"report", "disk", "errors"},
-    "claims": {"claims", "errors", "report.record", "report.result"},
+    "claims": {"claims", "errors", "report.language", "report.record", "report.result"},
     "compare": {"measure.stats", "report.record", "report.result"},
     "pages": {"pages", "compare", "report"},
     "doctor": {"environment", "errors", "report"},
