@@ -19,8 +19,8 @@ Run = Callable[..., Done]
 LONG = ("phase1", "--epochs", "1000000", "--dim", "2")
 
 
-def begun(folder: Path, *args: str, ignored: int | None = None) -> subprocess.Popen[bytes]:
-    """Start a long run and return it when it is training, which its growing processor time shows."""
+def begun(folder: Path, *args: str, ignored: int | None = None, after: float = 0.6) -> subprocess.Popen[bytes]:
+    """Start a long run and return it so many seconds after torch was mapped; by default it is then training."""
     process = subprocess.Popen(
         [*LLMLAB, *args],
         cwd=folder,
@@ -33,7 +33,7 @@ def begun(folder: Path, *args: str, ignored: int | None = None) -> subprocess.Po
     maps = Path(f"/proc/{process.pid}/maps")
     while process.poll() is None and "libtorch_cpu" not in maps.read_text("utf-8"):
         time.sleep(0.02)
-    time.sleep(0.6)
+    time.sleep(after)
     return process
 
 
@@ -54,6 +54,16 @@ def test_a_stopped_run_says_so_and_writes_nothing(tmp_path: Path, number: signal
     assert len(done.err.strip().splitlines()) == 1
     assert "nothing was written" in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.4])
+def test_a_stop_while_torch_is_imported_is_as_clean(tmp_path: Path, after: float) -> None:
+    """Ctrl-C at any moment of the import of torch ends as it does later, and not by an abort of torch's C++."""
+    process = begun(tmp_path, *LONG, after=after)
+    process.send_signal(signal.SIGINT)
+    done = ended(process, tmp_path)
+    assert (done.code, done.out, list(tmp_path.iterdir())) == (130, "", [])
+    assert done.err == "llmlab: stopped by Ctrl-C; nothing was written\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -20,7 +20,7 @@ from pathlib import Path
 from llmlab.cli.language import spoken
 from llmlab.cli.log import write_json
 from llmlab.cli.options import Chosen
-from llmlab.cli.progress import STOPPING, Progress
+from llmlab.cli.progress import STOPPING, Progress, signals_held
 from llmlab.errors import Stopped, WriteError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
@@ -166,7 +166,7 @@ def _import_with_torch(module: str, threads: int) -> types.ModuleType:
     """
     gc.disable()
     try:
-        with warnings.catch_warnings():
+        with signals_held(), warnings.catch_warnings():
             # torch would like numpy; nothing here needs it
             warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
             chapter = importlib.import_module(module)

@@ -2,13 +2,15 @@
 
 A signal stops at once, unless the run keeps checkpoints and has begun: then it waits for the next call of ``step``.
 Between two updates everything fits together, so that is where a checkpoint can be written.  A second signal does
-not wait.
+not wait.  While something is imported no signal stops it (``signals_held``).
 """
 
 import signal
 import sys
 import time
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from llmlab.errors import Stopped
 from llmlab.report import terminal
@@ -72,6 +74,20 @@ class Progress:
         if self.line_open:
             width = max(20, terminal.console().width - 1)
             sys.stderr.write("\r" + " " * width + "\r")
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Hear signals only at the end.
+
+    The import of torch runs Python below C++ that lets no exception through: one that a handler raises there does
+    not stop the process, it aborts it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ignore_signals() -> None:
