@@ -93,11 +93,15 @@ def small_task(tokens: int = 300) -> ContextTask:
 
 
 def arm_runs(arm: Arm, values: dict[int, dict[str, float]]) -> ArmRuns:
-    """Return an arm with a finished run for each seed, of which only the given numbers are known."""
-    made = [
-        ArmRun(seed, numbers, [1.0], [1.0], arm.design.tokens, 10, 20, 0.0, "fp32", 1.0)
-        for seed, numbers in values.items()
-    ]
+    """Return an arm with a finished run for each seed, of which only the given numbers are known.
+
+    Where nothing else is said, its train loss is 1, and its validation loss has risen by the end.
+    """
+    made = []
+    for seed, given in values.items():
+        loss = given.get("val_loss_token", 1.0)
+        numbers = {"val_loss_last": loss + 0.1} | given
+        made.append(ArmRun(seed, numbers, [loss], [1.0], arm.design.tokens, 10, 20, 0.0, "fp32", 1.0))
     return ArmRuns(arm, made)
 
 

@@ -73,7 +73,7 @@ def test_an_ablation_changes_one_thing_and_shares_the_arm_as_set(asked: TwoStage
     (own,) = found["main"]
     may_differ = {
         "block": {"trained"},
-        "noise": {"noise", "trained"},
+        "noise": {"noise", "trained", "stops"},
         "layers": {"layers"},
         "wiring": {"wiring", "widths"},
         "reading": set(),
@@ -87,6 +87,16 @@ def test_an_ablation_changes_one_thing_and_shares_the_arm_as_set(asked: TwoStage
             assert (arm.reading == own.reading) or name == "reading"
             assert (arm.name == "main") == (arm.design == own.design and arm.reading == own.reading)
         assert len({arm.label for arm in found[name]}) == len(found[name])
+    assert not any(arm.design.stops for arm in found.get("noise", []))  # equal passes, whatever the noise
+
+
+def test_one_layer_is_read_once() -> None:
+    """Of a block of one layer "by layer" and "last layer" are one model, whichever of them the settings name."""
+    for reading in READINGS:
+        asked = TwoStageSettings(layers=1, reading=reading, ablate="reading")
+        by_layer, last, before, none = stage_arms(asked)["reading"]
+        assert replace(by_layer, label="") == replace(last, label="")
+        assert len({by_layer.name, before.name, none.name}) == 3
 
 
 @given(stage_settings)

@@ -146,12 +146,14 @@ def test_the_command_refuses_before_torch(run_llmlab: Run, words: list[str], cod
 
 
 def test_gpt2_without_a_network_is_one_line(run_llmlab: Run) -> None:
-    """Offline and not here: exit 5 with the way out; nothing else is read or made in its place."""
-    done = run_llmlab("embedding-freeze", *options(pretrained="gpt2"), "--offline", HF_HOME="nowhere")
+    """Offline and not here: exit 5 with the way out, and nothing else in its place; without a text for it, exit 2."""
+    done = run_llmlab("embedding-freeze", *options(pretrained="gpt2", data="synthetic"), "--offline", HF_HOME="nowhere")
 
     assert (done.code, done.out, done.entries) == (5, "", [])
     assert len(done.err.strip().splitlines()) == 1
     assert "llmlab data fetch gpt2" in done.err or "--pretrained" in done.err
+    alone = run_llmlab("embedding-freeze", *options(pretrained="gpt2"))
+    assert (alone.code, "add --data" in alone.err) == (2, True)
 
 
 def damaged(kind: str) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ def by_hand(losses: dict[str, list[float]], growth: dict[int, tuple[float, float
     arms = {arm.name: arm for arm in freeze_arms(replace(GROWN, grow="none"))}
 
     def with_losses(arm: Any, values: list[float]) -> ArmRuns:
-        return arm_runs(arm, {seed: {"val_loss_token": v, "gap_last": v - 1} for seed, v in enumerate(values)})
+        return arm_runs(arm, {seed: {"val_loss_token": v} for seed, v in enumerate(values)})
 
     found = compared_by_hand(GROWN, [with_losses(arms[name], values) for name, values in losses.items()])
     sizes = []

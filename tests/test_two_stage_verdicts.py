@@ -68,6 +68,39 @@ def test_noise_is_judged_by_epochs_gap_accuracy_and_loss() -> None:
     twelfth = {"noise 0": 3.0, "noise 0.1": 3.0 - math.log(12) - 0.01}
     told = by_hand({"noise 0": 3.0, "noise 0.1": 3.2}, best_epoch={}, val_accuracy={}, gap=twelfth)
     assert told["NZ-2"].verdict == "supported"
+    assert "every run was best" not in told["NZ-1"].evidence
+
+
+def test_runs_that_still_got_better_when_they_ended_do_not_say_when_they_turn() -> None:
+    """Of noise it is then said; that six layers overfit faster is then open."""
+    labels = ("noise 0", "noise 0.1", "3 layers", "6 layers")
+    still = dict.fromkeys(labels, 0.0)
+    told = by_hand(
+        dict.fromkeys(labels, 3.0),
+        dict.fromkeys(labels, 0.5),
+        best_epoch={},
+        gap={},
+        val_accuracy={},
+        gap_last={"3 layers": 0.2, "6 layers": 0.5},
+        val_loss_last=still,
+    )
+    assert told["NZ-1"].evidence.count("every run was best when it ended") == 1
+    assert told["CN-9"].verdict == "inconclusive"
+    assert "no run had overfitted" in told["CN-9"].evidence
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.02, "supported"), (0.001, "refuted"), (-0.02, "refuted")])
+def test_a_training_that_brings_nothing_is_not_needed(gain: float, verdict: str) -> None:
+    """EF-23 is refuted where the gain is surely less than a hundredth of a nat, not only where there is a loss."""
+    spread = {seed: 3.0 + seed / 100 for seed in range(3)}
+    noisy = {seed: loss - gain + (seed - 1) / 4000 for seed, loss in spread.items()}
+    arms = {arm.label: arm for arm in stage_arms(EVERY)["block"]}
+    runs = [
+        arm_runs(replace(arms[label], name=label), {seed: {"val_loss_token": loss} for seed, loss in losses.items()})
+        for label, losses in (("untrained block", spread), ("trained block", noisy))
+    ]
+    (told,) = stage_findings.of(compared_by_hand(EVERY, runs), {"block": runs})
+    assert (told.claim, told.verdict) == ("EF-23", verdict)
 
 
 @pytest.mark.parametrize(

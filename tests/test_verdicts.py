@@ -128,23 +128,26 @@ def test_sums_all_some_or_none_of_which_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "read", "basis"),
+    ("kind", "read", "epochs", "basis"),
     [
-        ("measured", "a", "runs"),
-        ("measured", "b", "runs on another text"),
-        ("opinion", "b", "runs on another text"),
-        ("measured", "", "runs"),
-        ("arithmetic", "b", "runs"),
+        ("measured", "a", 3, "runs"),
+        ("measured", "b", 3, "runs on another text"),
+        ("measured", "b", 1, "runs on another text"),
+        ("measured", "a", 1, "runs under other conditions"),
+        ("opinion", "b", 3, "runs on another text"),
+        ("measured", "", 3, "runs"),
+        ("arithmetic", "b", 1, "runs"),
     ],
 )
-def test_a_verdict_from_another_text_says_so(kind: str, read: str, basis: str) -> None:
-    """A run on another text than the document's is marked, but for arithmetic, and for a run that read none."""
-    claim = replace(judge_of(), kind=kind, text="a")
-    row = judged(claim, [run(1, "supported", data=read)])
+def test_a_verdict_from_other_conditions_says_so(kind: str, read: str, epochs: int, basis: str) -> None:
+    """A run on another text, or of other sizes, is marked, but for arithmetic; what a run does not say is no mark."""
+    claim = replace(judge_of(), kind=kind, conditions={"data": "a", "epochs": 3, "hidden": 512})
+    row = judged(claim, [run(1, "supported", data=read, epochs=epochs)])
+    differs = [f"data {read} (a)"] * (read == "b") + [f"epochs {epochs} (3)"] * (epochs == 1)
 
     assert (row.said.verdict, row.basis) == ("supported", basis)
-    assert row.document()["basis"] == basis
-    assert judged(replace(claim, text=""), [run(1, "supported", data=read)]).basis == "runs"
+    assert (row.document()["basis"], row.document()["differs"]) == (basis, differs)
+    assert judged(replace(claim, conditions={}), [run(1, "supported", data=read)]).basis == "runs"
     assert judged(claim, []).basis == "runs"
 
 

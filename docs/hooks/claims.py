@@ -24,6 +24,7 @@ from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
 from llmlab.report.logbook import Logbook
 
+ELSEWHERE = ("runs under other conditions", "runs on another text")
 PLACE = re.compile(r"<!-- claims: (en|ja) -->")
 WORDS = {
     "verdict": "Verdict",
@@ -38,7 +39,9 @@ WORDS = {
     "records": "metrics of the run",
     "opinion": "nothing: an opinion",
     "by opinion": "opinions",
+    "runs under other conditions": "under other conditions",
     "runs on another text": "on another text",
+    "conditions": "conditions, and the document's",
 }
 """What the page calls things, where it is not by the ledger's own word."""
 
@@ -140,8 +143,7 @@ def block(row: Judged, lang: str, log: str) -> str:
     also = ", ".join(f"{count} {shown(said(judgement, lang))}" for judgement, count in row.also().items())
     if also:
         evidence += " · " + said("also", lang).format(list=also)
-    elsewhere = row.basis == "runs on another text"
-    aside = f' <span class="elsewhere">{shown(said(row.basis, lang))}</span>' if elsewhere else ""
+    aside = f' <span class="elsewhere">{shown(said(row.basis, lang))}</span>' if row.basis in ELSEWHERE else ""
     return (
         f'<div class="claim" data-verdict="{verdict}" data-chapter="{claim.chapter}">'
         f'<h3 id="{anchor}"><a href="#{anchor}">{claim.id}</a> '
@@ -162,7 +164,8 @@ def more(row: Judged, lang: str, log: str) -> Iterator[str]:
         for other in row.others
     )
     told = {
-        "figures": marked(claim.figures, lang),
+        "conditions": shown(", ".join(row.said.differs)) if row.basis in ELSEWHERE else "",
+        "figures": marked(worded(claim, "figures", lang), lang),
         "known": "" if claim.check == "opinion" else marked(worded(claim, "known", lang), lang),
         "kind": shown(language(lang).say(claim.kind)),
         "how": "<br>".join([shown(said(claim.check, lang)), *checks(claim, lang)]),
@@ -181,4 +184,5 @@ def checks(claim: Claim, lang: str) -> Iterator[str]:
             if expression := getattr(claim.records, verdict):
                 yield f"{shown(said(verdict, lang))}: <code>{shown(expression)}</code>"
     for one in claim.sums:
-        yield f"<code>{shown(one.value or one.holds)}</code>" + (f" ({marked(one.source, lang)})" if one.source else "")
+        source = worded(one, "source", lang)
+        yield f"<code>{shown(one.value or one.holds)}</code>" + (f" ({marked(source, lang)})" if source else "")

@@ -58,7 +58,7 @@ def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Res
         LlmlabError: text, embedding or checkpoints cannot be used, or nothing can be written.
         Stopped: ``on_step`` stopped it before its first run was finished.
     """
-    found = compared(settings, loaded(settings), freeze_arms(settings), on_step)
+    found = compared(settings, loaded(settings, on_step), freeze_arms(settings), on_step)
     if not found.finished:
         return outcome.all_diverged(settings, found, WHY, HOW)
     grid = [found.arms[name] for name in settings.arm_names]

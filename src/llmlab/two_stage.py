@@ -37,7 +37,11 @@ HOW = (
 
 TITLES = {
     "block": ("Is the context block worth training?", "context block", "The same block, its training skipped."),
-    "noise": ("Noise while the context block is trained", "noise", "Standard deviation of the noise, at equal passes."),
+    "noise": (
+        "Noise while the context block is trained",
+        "noise",
+        "Standard deviation of the noise, at equal passes: every block makes all of them.",
+    ),
     "layers": ("Layers of both blocks", "layers", "As many token layers as context layers."),
     "wiring": (
         "Where the token enters, and how wide the layers are",
@@ -76,7 +80,7 @@ def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
     ablations = stage_arms(settings)
     found = compared(
         settings,
-        loaded(settings, vectors=settings.vectors),
+        loaded(settings, on_step, vectors=settings.vectors),
         [arm for each in ablations.values() for arm in each],
         on_step,
     )

@@ -1,9 +1,9 @@
 """The rows of the ledger: claims of the seed documents as data, read from ``ledger/*.toml`` and checked.
 
-A file is one seed document, ``seed``, ``about`` and ``about_ja``, the ``text`` that it ran on, and its rows,
-``[[claim]]``.  What a row may hold
-stands in the classes below, field by field; a field that no class knows is refused.  Text in Japanese stands beside
-the English under the same name with ``_ja``, and where there is none the English is shown.
+A file is one seed document, ``seed``, ``about`` and ``about_ja``, the ``conditions`` that it ran under, and its rows,
+``[[claim]]``.  What a row may hold stands in the classes below, field by field; a field that no class knows is refused.
+Text in Japanese stands beside the English under the same name with ``_ja``, and where there is none the English is
+shown.
 
 Leaves out what a row comes to: ``verdicts``.
 """
@@ -67,6 +67,7 @@ class Sum:
     within: float | None = None
     holds: str = ""
     source: str = ""
+    source_ja: str = ""
     format: str = ""
 
     def __post_init__(self) -> None:
@@ -96,6 +97,7 @@ class Claim:
     command: Annotated[str, Field(pattern=r"^llmlab ")]
     check: Check
     figures: str = ""
+    figures_ja: str = ""
     known: str = ""
     known_ja: str = ""
     finding: FindingCheck = Field(default_factory=FindingCheck)
@@ -104,8 +106,8 @@ class Claim:
     quoted: bool = False
     seed: str = ""
     """The document's file name, which stands once at the head of the file."""
-    text: str = ""
-    """What the document ran on, as the setting ``data`` calls it, likewise; empty where any will do."""
+    conditions: dict[str, Scalar] = Field(default_factory=dict)
+    """Settings that the document's own runs had, likewise: what it says, it says of them."""
 
     def __post_init__(self) -> None:
         """Refuse a row whose check has nothing to check.
@@ -129,7 +131,7 @@ class Document:
     about: Text
     about_ja: Text
     claims: tuple[Claim, ...]
-    text: str = ""
+    conditions: dict[str, Scalar] = Field(default_factory=dict)
 
 
 def read(folder: Path = FOLDER) -> list[Document]:
@@ -156,7 +158,7 @@ def _document(path: Path) -> Document:
     """Return one file's document, each claim with the seed it belongs to."""
     try:
         head = tomllib.loads(path.read_text("utf-8"))
-        shared = {"seed": head.get("seed", ""), "text": head.get("text", "")}
+        shared = {"seed": head.get("seed", ""), "conditions": head.get("conditions", {})}
         rows = [{**shared, **row} for row in head.pop("claim", [])]
         return TypeAdapter(Document).validate_python({**head, "claims": rows})
     except tomllib.TOMLDecodeError as error:

@@ -4,8 +4,8 @@ Only complete runs count.  Where several speak of a claim, those count first tha
 the row prefers and any record has; among them those that decided come before those that could not, then those of more
 seeds, then the newer ones.  The others are kept beside the verdict.
 
-A document's claims are about the text that it ran on.  A verdict from a run on another text stays what it is, and says
-so (``Judged.basis``), but for what is arithmetic whatever was run.
+A document's claims are about the text, sizes and training that it had.  A verdict from a run on another text, or under
+other conditions, stays what it is, and says so (``Judged.basis``), but for what is arithmetic whatever was run.
 
 Leaves out where records come from, and how a verdict is shown.
 """
@@ -25,9 +25,11 @@ from llmlab.report.result import Scalar, Verdict
 
 Judgement = Literal[Verdict, "not yet run"]
 JUDGEMENTS: tuple[Judgement, ...] = (*get_args(Verdict), "not yet run")
-Basis = Literal["runs", "runs on another text", "sums", "opinion"]
+Basis = Literal["runs", "runs under other conditions", "runs on another text", "sums", "opinion"]
 EXACT: tuple[Kind, ...] = ("arithmetic", "fact")
-"""Kinds of claims that the text of a run has no part in."""
+"""Kinds of claims that the conditions of a run have no part in."""
+TEXT = "data"
+"""The setting that says what a run read."""
 BASES: tuple[Basis, ...] = get_args(Basis)
 SCHEMA = "llmlab.claims/1"
 WORDS = {
@@ -66,8 +68,8 @@ class Said:
     evidence_ja: str = ""
     record: str = ""
     """The name of the record's folder in the log."""
-    text: str = ""
-    """What the run read, where it read a text."""
+    differs: tuple[str, ...] = ()
+    """The conditions of the claim's document that the run did not have: name, its own value, the document's."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ class Judged:
         """What the verdict rests on; for a claim that nothing was run for yet, what it waits for."""
         if self.claim.check in ("sums", "opinion"):
             return "sums" if self.claim.check == "sums" else "opinion"
-        elsewhere = self.claim.text and self.said.text and self.said.text != self.claim.text
-        return "runs on another text" if elsewhere and self.claim.kind not in EXACT else "runs"
+        if not self.said.differs or self.claim.kind in EXACT:
+            return "runs"
+        text = any(each.startswith(f"{TEXT} ") for each in self.said.differs)
+        return "runs on another text" if text else "runs under other conditions"
 
     def also(self) -> dict[Judgement, int]:
         """Return how many of the others say what."""
@@ -97,14 +101,15 @@ class Judged:
             **{name: getattr(self.claim, name) for name in ("id", "seed", "chapter", "kind", "claim", "figures")},
             "verdict": self.said.verdict,
             "basis": self.basis,
+            "differs": list(self.said.differs),
             "evidence": self.said.evidence,
             "known": self.claim.known,
             "check": self.claim.check,
             "command": self.claim.command,
             "record": self.said.record or None,
             "others": [{"verdict": other.verdict, "record": other.record} for other in self.others],
-            **{f"{name}_ja": text_in(row, name, "ja")
-               for row, name in ((self.claim, "claim"), (self.claim, "known"), (self.said, "evidence"))},
+            **{f"{name}_ja": text_in(self.claim, name, "ja") for name in ("claim", "figures", "known")},
+            "evidence_ja": text_in(self.said, "evidence", "ja"),
         }  # fmt: skip
 
 
@@ -136,7 +141,7 @@ def judged(claim: Claim, records: Iterable[Record]) -> Judged:
         return (bool(wishes) and not _matches(record, wishes[0]), said.verdict == "inconclusive", -_seeds(record))
 
     ordered = [said for _, said in sorted(found, key=rank)]  # a stable sort: the newer ones stay first
-    said = ordered or [Said("not yet run", *(words["not yet run"] for words in WORDS.values()))]
+    said = ordered or [Said("not yet run", WORDS["en"]["not yet run"], WORDS["ja"]["not yet run"])]
     return Judged(claim, said[0], tuple(said[1:]))
 
 
@@ -145,7 +150,8 @@ def _findings(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Sai
     for record in records:
         for finding in record.result.findings:
             if finding.claim == claim.id:
-                yield record, Said(finding.verdict, finding.evidence, record=record.name, text=_text(record))
+                differs = _differing(claim, record)
+                yield record, Said(finding.verdict, finding.evidence, record=record.name, differs=differs)
 
 
 def _metrics(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said]]:
@@ -154,10 +160,10 @@ def _metrics(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said
     for record in records:
         if record.result.experiment == check.experiment and _matches(record, check.where):
             with suppress(Missing):
-                yield record, _by_metrics(check, record)
+                yield record, _by_metrics(claim, check, record)
 
 
-def _by_metrics(check: RecordsCheck, record: Record) -> Said:
+def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:
     known = names(record.result)
     expressions: dict[Judgement, str] = {
         "supported": check.supported,
@@ -166,7 +172,8 @@ def _by_metrics(check: RecordsCheck, record: Record) -> Said:
     }
     holds = [verdict for verdict, expression in expressions.items() if expression and value(expression, known)]
     english, japanese = (filled(worded(check, "evidence", lang), known) for lang in WORDS)
-    return Said(holds[0] if holds else "inconclusive", english, japanese, record.name, _text(record))
+    verdict = holds[0] if holds else "inconclusive"
+    return Said(verdict, english, japanese, record.name, _differing(claim, record))
 
 
 def _sums(claim: Claim) -> Said:
@@ -175,7 +182,8 @@ def _sums(claim: Claim) -> Said:
     right = sum(agrees for agrees, _ in each)
     verdict: Verdict = "supported" if right == len(each) else "refined" if right else "refuted"
     quoted = claim.quoted and verdict == "supported"
-    return Said("refined" if quoted else verdict, *(_in_words(claim, each, lang, quoted) for lang in WORDS))
+    english, japanese = (_in_words(claim, each, lang, quoted) for lang in WORDS)
+    return Said("refined" if quoted else verdict, english, japanese)
 
 
 def _in_words(claim: Claim, each: list[Computed], lang: str, quoted: bool) -> str:
@@ -216,8 +224,14 @@ def _matches(record: Record, wish: dict[str, Scalar]) -> bool:
     return all(name in settings and settings[name] == wanted for name, wanted in wish.items())
 
 
-def _text(record: Record) -> str:
-    return str(record.result.settings.get("data") or "")
+def _differing(claim: Claim, record: Record) -> tuple[str, ...]:
+    """Return the conditions that a run had otherwise; what it does not say, or says as nothing, is no condition."""
+    settings = record.result.settings
+    return tuple(
+        f"{name} {settings[name]} ({wanted})"
+        for name, wanted in claim.conditions.items()
+        if settings.get(name) and settings[name] != wanted
+    )
 
 
 def _seeds(record: Record) -> int:

@@ -15,7 +15,7 @@ from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 
-ELSEWHERE = "runs on another text"
+ELSEWHERE = ("runs under other conditions", "runs on another text")
 
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
@@ -92,9 +92,9 @@ def _table(rows: "list[Judged]", lang: str) -> "Table":
 
     found = Counter(row.said.verdict for row in rows)
     told = ", ".join(f"{judgement} {found[judgement]}" for judgement in JUDGEMENTS if found[judgement])
-    elsewhere = sum(row.basis == ELSEWHERE for row in rows)
+    elsewhere = sum(row.basis in ELSEWHERE for row in rows)
     caption = [f"{counted(len(rows), 'claim')}: {told}."]
-    caption += [f"{elsewhere} of them by runs on another text than the document's."] if elsewhere else []
+    caption += [f"{elsewhere} of them by runs under other conditions than the document's."] if elsewhere else []
     caption += ["All of one: llmlab claims --id ID."]
     return Table(
         "claims",
@@ -118,14 +118,17 @@ def _in_full(row: "Judged", entry: str | None, lang: str) -> "Table":
         "verdict": row.said.verdict,
         "evidence": text_in(row.said, "evidence", lang),
         "basis": row.basis,
-        "text": f"{row.said.text}, where the document has {claim.text}" if row.basis == ELSEWHERE else "",
+        "conditions": ", ".join(row.said.differs) if row.basis in ELSEWHERE else "",
         "entry": entry or "",
         "also": ", ".join(f"{say(other.verdict)} ({other.record})" for other in row.others),
         "run": claim.command,
-        "figures": claim.figures,
+        "figures": worded(claim, "figures", lang),
         "known": "" if claim.check == "opinion" else worded(claim, "known", lang),
         "kind": f"{claim.kind}, checked by {claim.check}",
-        "sums": "; ".join((one.value or one.holds) + (f" ({one.source})" if one.source else "") for one in claim.sums),
+        "sums": "; ".join(
+            (one.value or one.holds) + (f" ({told})" if (told := worded(one, "source", lang)) else "")
+            for one in claim.sums
+        ),
         "chapter": f"llmlab {claim.chapter}",
         "seed document": claim.seed,
     }

@@ -14,6 +14,7 @@ class Design:
     """A context block and how it is trained; equal designs have equal contexts.
 
     ``vectors`` says which embedding it reads: ``pretrained`` or ``random``.  ``wiring``, ``widths`` as in the settings.
+    ``stops``: its training is over as soon as nearly every context stays where it is; otherwise it makes every pass.
     """
 
     layers: int
@@ -23,11 +24,12 @@ class Design:
     noise: float
     vectors: str
     tokens: int
+    stops: bool = True
 
     @property
     def name(self) -> str:
         """What its file is called."""
-        made = f"noise{self.noise:g}" if self.trained else "untrained"
+        made = f"noise{self.noise:g}{'' if self.stops else '-every-pass'}" if self.trained else "untrained"
         return f"{self.vectors}-L{self.layers}-{self.wiring}-{self.widths}-{made}-{self.tokens}"
 
 
@@ -110,19 +112,36 @@ def stage_arms(settings: TwoStageSettings) -> dict[str, list[Arm]]:
 
 
 def _ablated(name: str, own: Arm, settings: TwoStageSettings) -> list[Arm]:
-    """Return one ablation: the main arm with each value of what is changed, itself where the value is its own."""
+    """Return one ablation: the main arm with each value of what is changed, itself where the value is its own.
+
+    Without noise contexts soon stay where they are, so noise would also decide how long a block is trained: there every
+    block makes every pass.
+    """
     base = own.design
     if name == "block":
         values = [("trained block", replace(base, trained=True)), ("untrained block", replace(base, trained=False))]
     elif name == "noise":
-        values = [(f"noise {noise:g}", replace(base, noise=noise, trained=True)) for noise in settings.swept_noises]
+        even = replace(base, trained=True, stops=False)
+        values = [(f"noise {noise:g}", replace(even, noise=noise)) for noise in settings.swept_noises]
     elif name == "layers":
         values = [(f"{counted(layers, 'layer')}", replace(base, layers=layers)) for layers in settings.swept_depths]
     elif name == "wiring":
         values = [(f"{each}, {widths}", replace(base, wiring=each, widths=widths)) for each, widths in WIRINGS]
     else:
-        return [_renamed(own, _slug(label), label, base, reading) for reading, label in READING_LABELS.items()]
+        read = {reading: _one_for_all(reading, own) for reading in READING_LABELS}
+        return [
+            _renamed(own, _slug(READING_LABELS[read[reading]]), label, base, read[reading])
+            for reading, label in READING_LABELS.items()
+        ]
     return [_renamed(own, _slug(label), label, design, own.reading) for label, design in values]
+
+
+def _one_for_all(reading: str, own: Arm) -> str:
+    """Return a reading, or the one that is the same for a block whose only layer is its last."""
+    alike = ("after", "final")
+    if own.design.layers > 1 or reading not in alike:
+        return reading
+    return own.reading if own.reading in alike else alike[0]
 
 
 def _renamed(own: Arm, name: str, label: str, design: Design, reading: str) -> Arm:

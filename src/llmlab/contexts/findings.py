@@ -15,6 +15,7 @@ WORDS = {
     LOSS: "PPL",
     "gap": "validation minus train loss at the best epoch",
     "gap_last": "validation minus train loss at the last epoch",
+    "gap_equal": "validation minus train loss after the last epoch that both made",
     "best_epoch": "best epoch",
     "val_accuracy": "accuracy",
 }

@@ -5,7 +5,7 @@ counts are arithmetic, and hold or fail whatever was run.  Leaves out the claims
 """
 
 from llmlab.contexts.findings import LEAST_SEEDS, better, by_ratio, change, changed, on
-from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired
+from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired, paired_gap
 from llmlab.model.context_token import BlockSize
 from llmlab.report.result import Finding, Verdict, counted
 
@@ -101,10 +101,11 @@ def _freezing(found: Comparison, trained: ArmRuns, frozen: ArmRuns) -> list[Find
 
 
 def _steadier(trained: ArmRuns, frozen: ArmRuns, found: Comparison) -> Finding:
-    """EF-25: less overfitting is a smaller gap at the end, stabler training a smaller spread over seeds."""
-    verdict = better(paired("gap_last", trained, frozen))
+    """EF-25: less overfitting is a smaller gap after equal updates, stabler training a smaller spread over seeds."""
+    gap = paired_gap(trained, frozen)
+    verdict = better(gap)
     spread = [arm.mean(LOSS).get("_sd", 0.0) for arm in (trained, frozen)]
-    told = f"{change(trained, frozen, 'gap_last')}, {on(found)}"
+    told = f"{trained.arm.label} → {frozen.arm.label}: {changed(gap, 'gap_equal')}, {on(found)}"
     if verdict != "inconclusive":
         told += f"; standard deviation of the loss over seeds {spread[0]:.3f} → {spread[1]:.3f}"
     if verdict == "supported" and spread[1] >= spread[0]:

@@ -45,6 +45,7 @@ class Home:
         folder = run_folder(replace(settings, seeds=1), ours, f"{settings.experiment}-{settings.preset}").folder
         if settings.out is not None and not settings.resume and _holds(folder):
             raise SettingError(f"--out: {folder} holds checkpoints; add --resume auto, or choose another folder")
+        _check_can_be_made(folder)
         return cls(folder, bool(settings.resume), ours)
 
     def settings_of(self, settings: ContextSettings, arm: Arm, seed: int) -> ContextSettings:
@@ -79,6 +80,21 @@ class Home:
         except OSError as error:
             raise WriteError(f"{path}: {error.strerror}; choose another folder with --out") from error
         return learned
+
+
+def _check_can_be_made(folder: Path) -> None:
+    """Make sure of a folder before a block is trained for it, and leave nothing behind.
+
+    Raises:
+        WriteError: it is not there and cannot be made.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in made:
+            each.rmdir()
+    except OSError as error:
+        raise WriteError(f"{folder}: {error.strerror}; choose another folder with --out") from error
 
 
 def _kept(path: Path, ours: dict[str, Any]) -> Learned | None:

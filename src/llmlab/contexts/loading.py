@@ -15,13 +15,15 @@ from llmlab.text.corpus import SYNTHETIC, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.pretrained import load_pretrained
 from llmlab.text.streams import subword_coder, word_coder
+from llmlab.train.fit import OnStep
 
 
-def loaded(settings: ContextSettings, *, vectors: str = "pretrained") -> Material:
+def loaded(settings: ContextSettings, on_step: OnStep | None = None, *, vectors: str = "pretrained") -> Material:
     """Return corpus and embedding.
 
     Args:
         settings: which.
+        on_step: called now and then while an embedding is made; may raise to stop.
         vectors: ``random`` leaves the pretrained matrix unread: only its tokenizer is needed.
 
     Raises:
@@ -30,7 +32,7 @@ def loaded(settings: ContextSettings, *, vectors: str = "pretrained") -> Materia
         WriteError: what was fetched could not be written.
     """
     if settings.pretrained == MADE:
-        return made(settings.width) if vectors == "pretrained" else of_chance(settings.width)
+        return made(settings.width, _making(on_step)) if vectors == "pretrained" else of_chance(settings.width)
     corpus = load_corpus(settings.data, offline=settings.offline)
     found = load_pretrained(settings.pretrained, offline=settings.offline, weights=vectors == "pretrained")
     coder = subword_coder(found)
@@ -41,6 +43,13 @@ def loaded(settings: ContextSettings, *, vectors: str = "pretrained") -> Materia
     start = drawn(found.vocabulary, settings.width)
     name = f"random, for the tokens of {found.name}"
     return Material(corpus, coder, start, name, found.digest, notes=found.notes)
+
+
+def _making(on_step: OnStep | None) -> OnStep | None:
+    """Return what the making of an embedding calls: its updates are not those of the run."""
+    if on_step is None:
+        return None
+    return lambda update, planned, told="": on_step(0, 1, f"making the embedding, {update:,} of {planned:,}")
 
 
 def of_chance(width: int) -> Material:

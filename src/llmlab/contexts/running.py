@@ -95,7 +95,25 @@ def paired(name: str, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
     """
     one = {run.seed: run.numbers[name] for run in first.runs}
     other = {run.seed: run.numbers[name] for run in second.runs}
-    differences = [other[seed] - one[seed] for seed in one if seed in other]
+    return _told([other[seed] - one[seed] for seed in one if seed in other])
+
+
+def paired_gap(first: ArmRuns, second: ArmRuns) -> dict[str, float]:
+    """Return likewise how much larger the gap between validation and train loss is after equal updates.
+
+    That is after the last epoch that both runs of a seed made: patience may end one of them earlier.
+    """
+    other = {run.seed: run for run in second.runs}
+    differences = []
+    for run in (run for run in first.runs if run.seed in other):
+        both = run, other[run.seed]
+        epoch = min(len(each.losses) for each in both) - 1
+        one, two = (each.losses[epoch] - each.train_losses[epoch] for each in both)
+        differences.append(two - one)
+    return _told(differences)
+
+
+def _told(differences: Sequence[float]) -> dict[str, float]:
     return {"n": len(differences), **mean_interval(differences)} if differences else {}
 
 

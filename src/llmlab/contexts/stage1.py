@@ -4,6 +4,7 @@ Covers the block of a design and seed, its training, its contexts, and what of t
 are used for: ``token_block``.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
 """At least so many contexts are checked, and more while tokens times parameters stay below this."""
 
 RANKED = 10_000
-"""So many contexts the effective rank of an untrained block is taken of: as many as are drawn of any others."""
+"""So many contexts, the first ones, the effective rank is taken of."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ def learn(
         lr=settings.block_lr,
         noise=design.noise,
         weight=settings.diversity,
+        enough=FixedPointRecipe.enough if design.stops else math.inf,
         seed=seed,
     )
     block, reads = initial(size.context_shapes(), seed), embedded(embedding, text, size.inputs)

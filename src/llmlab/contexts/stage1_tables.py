@@ -25,6 +25,7 @@ def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
                 label(design),
                 first.size.context_parameters(),
                 len(measured),
+                _mean([one.rows[-1]["iteration"] for one in measured if one.rows]),
                 _mean([one.converged for one in measured if one.converged is not None]),
                 *mean_ranks(measured),
                 None if first.plain else first.warm_up,
@@ -39,6 +40,7 @@ def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
             Column("context block", "text"),
             Column("parameters", "integer"),
             Column("n", "integer"),
+            Column("passes", digits=1),
             Column("converged", "share"),
             *rank_columns(),
             Column("warm-up", "integer"),
@@ -46,11 +48,13 @@ def contexts(found: Comparison, label: Callable[[Design], str]) -> Table:
             Column("tokens/s", digits=0),
         ],
         rows,
-        "Converged: share of positions whose context moved by less than 0.03 (mean square) in the last pass of the "
-        "block's training. Rank: effective rank of the contexts, as a share of their width (singular values, not "
-        "centred, of the first 10,000 positions); untrained is the same block before its training. Max error: largest "
-        "difference of any number of a checked context from the token-by-token pass. Without a warm-up and an error: "
-        "computed token by token, for the block forgets too slowly or the text is too short to be cut.",
+        "Passes: of the block's training, which ends when 95 % of the contexts stay where they are, or at the most "
+        "passes allowed; the blocks that are compared by noise make all of them. Converged: share of positions whose "
+        "context moved by less than 0.03 (mean square) in the last pass. Rank: effective rank of the contexts, as a "
+        "share of their width (singular values, not centred, of the first 10,000 positions); untrained is the same "
+        "block before its training. Max error: largest difference of any number of a checked context from the "
+        "token-by-token pass. Without a warm-up and an error: computed token by token, for the block forgets too "
+        "slowly or the text is too short to be cut.",
     )
 
 

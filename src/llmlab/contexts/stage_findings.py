@@ -34,7 +34,7 @@ CLAIMED_WIRING, CLAIMED_GAP = -0.377, 1 / 12 - 1
 NOISE = "noise 0.1"
 
 ENOUGH = 0.01
-"""In nats: a context that costs at most so much is enough."""
+"""In nats: a context that costs at most so much is enough, and a training that brings at most so much is none."""
 
 ByName = dict[str, list[ArmRuns]]
 
@@ -61,11 +61,14 @@ def _finding(claim: str, verdict: Verdict, evidence: str, found: Comparison) -> 
 
 
 def _block(found: Comparison, arms: dict[str, ArmRuns]) -> list[Finding]:
-    """EF-23: is the trained block better than the untrained one?"""
+    """EF-23: is the trained block better than the untrained one, by more than nothing, which is ``ENOUGH``?"""
     if not {"trained block", "untrained block"} <= arms.keys():
         return []
     one, other = arms["untrained block"], arms["trained block"]
-    return [_finding("EF-23", better(paired(LOSS, one, other)), change(one, other), found)]
+    told = paired(LOSS, one, other)
+    nothing = told.get("n", 0) >= LEAST_SEEDS and told["_low"] > -ENOUGH
+    verdict: Verdict = "refuted" if nothing else better(told)
+    return [_finding("EF-23", verdict, f"{change(one, other)}; less than {ENOUGH:g} nats is nothing", found)]
 
 
 def _noise(found: Comparison, arms: dict[str, ArmRuns]) -> list[Finding]:
@@ -73,9 +76,10 @@ def _noise(found: Comparison, arms: dict[str, ArmRuns]) -> list[Finding]:
     if not {"noise 0", NOISE} <= arms.keys():
         return []
     one, other = arms["noise 0"], arms[NOISE]
+    cut = "" if any(_turned(arm) for arm in (one, other)) else "; every run was best when it ended"
     return [
-        _finding("NZ-1", worse(paired("best_epoch", one, other)), change(one, other, "best_epoch"), found),
-        _finding("NZ-2", by_ratio(paired("gap", one, other), CLAIMED_GAP), change(one, other, "gap"), found),
+        _finding("NZ-1", worse(paired("best_epoch", one, other)), change(one, other, "best_epoch") + cut, found),
+        _finding("NZ-2", by_ratio(paired("gap", one, other), CLAIMED_GAP), change(one, other, "gap") + cut, found),
         _finding("NZ-3", worse(paired("val_accuracy", one, other)), change(one, other, "val_accuracy"), found),
         _finding("NZ-4", worse(paired(LOSS, one, other)), change(one, other), found),
     ]
@@ -98,9 +102,23 @@ def _layers(found: Comparison, arms: dict[str, ArmRuns]) -> list[Finding]:
         told += [
             _ranks("CN-5", found, three, six),
             _finding("CN-6", worse(paired(LOSS, three, six)), change(three, six), found),
-            _finding("CN-9", worse(paired("gap_last", three, six)), change(three, six, "gap_last"), found),
+            _overfitting(found, three, six),
         ]
     return told
+
+
+def _overfitting(found: Comparison, three: ArmRuns, six: ArmRuns) -> Finding:
+    """CN-9: a gap that is larger at the end, of runs whose validation loss rises by then: else none overfits yet."""
+    told = change(three, six, "gap_last")
+    if not _turned(six):
+        told += "; but with six layers no run had overfitted when it ended"
+        return _finding("CN-9", "inconclusive", told, found)
+    return _finding("CN-9", worse(paired("gap_last", three, six)), told, found)
+
+
+def _turned(arm: ArmRuns) -> bool:
+    """Return whether any run's validation loss rose again before it ended."""
+    return any(run.numbers["val_loss_last"] > run.numbers[LOSS] for run in arm.runs)
 
 
 def _ranks(claim: str, found: Comparison, higher: ArmRuns, lower: ArmRuns) -> Finding:

@@ -77,7 +77,7 @@ def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
     rows: list[list[Cell]] = []
     for arm in shown:
         if not arm.runs:
-            rows.append([arm.arm.label, None, None, None, 0, None, None, None, None, None, arm.state])
+            rows.append([arm.arm.label, None, None, None, 0, *[None] * 6, arm.state])
             continue
         run, ppl = arm.runs[0], arm.ppl
         rows.append(
@@ -92,6 +92,7 @@ def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
                 ppl.get("_high"),
                 arm.mean("val_accuracy")[""],
                 arm.mean("best_epoch")[""],
+                arm.mean("updates")[""],
                 arm.state,
             ]
         )
@@ -109,13 +110,15 @@ def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
             Column("95 % high", digits=2),
             Column("accuracy", "share"),
             Column("best epoch", digits=1),
+            Column("updates", digits=0),
             Column("state", "text"),
         ],
         rows,
         "Trained counts what learns beside the contexts: embedding or not, its LayerNorm, token block, head; total has "
         "the context block too, and the embedding once, though beside a trained one the contexts' own stays as it was. "
         "Per token: trained parameters for each training token. PPL: exp of the mean loss of n seeds and of its "
-        "interval (Student's t), each seed at its best epoch on the validation text, which also chose it.",
+        "interval (Student's t), each seed at its best epoch on the validation text, which also chose it. Updates: all "
+        "arms may make as many; patience ends a run that no longer gets better.",
     )
 
 

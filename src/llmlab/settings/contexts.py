@@ -126,6 +126,7 @@ class ContextSettings(Settings):
     )
 
     def __post_init__(self) -> None:
+        asked = self.data
         super().__post_init__()
         if self.pretrained == MADE and self.data != "synthetic":
             raise SettingError(
@@ -133,6 +134,10 @@ class ContextSettings(Settings):
             )
         if not self.pretrained:
             raise SettingError("--pretrained: empty; give made, gpt2, or a model folder")
+        if self.pretrained != MADE and self.data == "synthetic" and not asked:
+            raise SettingError(
+                "--pretrained: such an embedding is of real text, and the preset reads the made-up language; add --data"
+            )
         check_resumed_in_place(self.out, self.resume)
 
     def document(self) -> dict[str, Any]:
