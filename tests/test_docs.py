@@ -30,6 +30,7 @@ NOT_RUN = {
     "llmlab --install-completion": "changes the reader's shell",
     "llmlab data fetch": "needs the network; test_data_command has a stand-in for it",
     "llmlab baseline --preset seed": "needs WikiText-2, and far too long",
+    "llmlab baseline --preset modern": "needs WikiText-2, and an hour",
     "llmlab layers --preset seed": "needs WikiText-2, and far too long",
     "llmlab embedding-freeze --preset seed": "needs UltraChat and GPT-2, and far too long",
     "llmlab embedding-freeze --pretrained": "needs a model; test_pretrained and test_context_texts have stand-ins",

@@ -28,7 +28,7 @@ class LanguageSettings(Settings):
     preset: str = option(
         "pocket",
         "Text, sizes and training together: pocket (offline, minutes), seed (the seed document's conditions), advanced "
-        "(its larger model), modern (a better recipe at the seed's size).",
+        "(its larger model), modern (a better recipe at the seed's number of parameters).",
         panel="Preset",
         choices=("pocket", "seed", "advanced", "modern"),
     )
@@ -190,9 +190,11 @@ class BaselineSettings(LanguageSettings):
     experiment: ClassVar[str] = "baseline"
 
     embedding: int = again(LanguageSettings, "embedding", pocket=64, seed=256)
-    hidden: int = again(LanguageSettings, "hidden", pocket=128, seed=512)
-    context: int = again(LanguageSettings, "context", pocket=64, seed=256, advanced=512)
-    epochs: int = again(LanguageSettings, "epochs", pocket=10, seed=50, modern=3)
+    hidden: int = again(LanguageSettings, "hidden", pocket=128, seed=512, modern=640)
+    context: int = again(LanguageSettings, "context", pocket=64, seed=256, advanced=512, modern=480)
+    dropout: float = again(LanguageSettings, "dropout", pocket=0.0, seed=0.1)
+    epochs: int = again(LanguageSettings, "epochs", pocket=10, seed=50, modern=18)
+    weight_decay: float = again(LanguageSettings, "weight_decay", seed=0.0, modern=0.4)
     model: str = option("new-llm", "Which model; the peers are sized like it.", choices=("new-llm", "tiny-gpt2", "gru"))
     peers: bool = option(False, "Train all three models on the same batches, and compare them.", panel="Model")
     layers: int = option(
@@ -200,7 +202,7 @@ class BaselineSettings(LanguageSettings):
         "Hidden layers of New-LLM's stack; given with --model tiny-gpt2 or gru, that model's own.",
         low=1,
         high=64,
-        presets={"pocket": 2, "seed": 6, "advanced": 12},
+        presets={"pocket": 2, "seed": 6, "advanced": 12, "modern": 2},
     )
 
     layers_given: ClassVar[bool] = False
