@@ -58,7 +58,7 @@ class Stop:
 
     def __call__(self, update: int, planned: int, told: str = "") -> None:
         """Take note of a step."""
-        if not (told.endswith("validating") or "context block" in told):
+        if not (told.endswith("validating") or "context block" in told or told.startswith("making")):
             self.updates.append(update)
         self.planned.add(planned)
         self.told.append(told)
