@@ -157,6 +157,13 @@ def test_the_search_index_finds_the_chapters(site: Path) -> None:
     assert {"study/phase1.html", "study/phase1-2.html", "reference/model.html", "glossary.html"} <= addresses
 
 
+def test_no_page_is_long_for_a_small_machine(site: Path) -> None:
+    """A page is at most 300 kB of HTML before it is compressed: a Pi has to take it apart after that."""
+    weights = {str(page.relative_to(site)): page.stat().st_size for page in site.rglob("*.html")}
+
+    assert {name: weight for name, weight in weights.items() if weight > 300_000} == {}
+
+
 def test_both_sites_have_the_same_pages(site: Path) -> None:
     """Every page has its twin in the other language, at the same address, and links to it."""
     everything = {str(page.relative_to(site)) for page in site.rglob("*.html")}

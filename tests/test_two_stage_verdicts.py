@@ -121,15 +121,20 @@ def test_one_layer_is_best_if_every_other_depth_is_worse(losses: tuple[float, ..
 
 
 def test_wiring_is_taken_apart_from_width() -> None:
-    """The two designs of the document are one verdict, the token's place at equal widths another."""
+    """The two designs of the document are one verdict, the token's place at equal widths another.
+
+    Of the latter a rank that is higher at one of the widths only, or by less than half of what is claimed, is a limit.
+    """
     labels = ("every, constant", "every, decreasing", "first, constant", "first, decreasing")
     losses = dict(zip(labels, (3.0, 3.1, 3.2, 3.3), strict=True))
-    both, one = (
-        by_hand(losses, dict(zip(labels, ranks, strict=True))) for ranks in ((0.8, 0.8, 0.6, 0.6), (0.8, 0.6, 0.6, 0.8))
+    both, one, little = (
+        by_hand(losses, dict(zip(labels, ranks, strict=True)))
+        for ranks in ((0.8, 0.8, 0.2, 0.2), (0.8, 0.2, 0.2, 0.8), (0.8, 0.8, 0.75, 0.75))
     )
     two = by_hand({label: losses[label] for label in labels[:2]})
 
     assert (both["TS-1"].verdict, both["TS-2"].verdict, both["TS-3"].verdict) == ("supported", "refined", "supported")
-    assert one["TS-3"].verdict == "refined"
+    assert (one["TS-3"].verdict, little["TS-3"].verdict) == ("refined", "refined")
+    assert "67.7% between its designs" in little["TS-3"].evidence
     assert two == {}
     assert set(both) <= set(stage_findings.CLAIMS)

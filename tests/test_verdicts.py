@@ -146,6 +146,7 @@ def test_a_verdict_from_other_conditions_says_so(kind: str, read: str, epochs: i
     differs = [f"data {read} (a)"] * (read == "b") + [f"epochs {epochs} (3)"] * (epochs == 1)
 
     assert (row.said.verdict, row.basis) == ("supported", basis)
+    assert row.elsewhere == (", ".join(differs) if basis != "runs" else "")
     assert (row.document()["basis"], row.document()["differs"]) == (basis, differs)
     assert judged(replace(claim, conditions={}), [run(1, "supported", data=read)]).basis == "runs"
     assert judged(claim, []).basis == "runs"
@@ -165,9 +166,28 @@ def test_what_an_author_logged_is_no_support_for_what_the_author_wrote() -> None
 
 def test_the_ledger_rests_on_each_of_the_bases() -> None:
     """Rows of each kind of check are there, and those of sums and opinions are told apart whatever the log holds."""
-    bases = {claim.check: judged(claim, []).basis for claim in CLAIMS}
+    bases = {(claim.check, judged(claim, []).basis) for claim in CLAIMS}
+    runs = {("finding", "runs"), ("records", "runs")}
 
-    assert bases == {"finding": "runs", "records": "runs", "sums": "sums", "opinion": "opinion"}
+    assert bases == runs | {("sums", "sums"), ("sums", "quoted figures"), ("opinion", "opinion")}
+
+
+def test_a_sum_of_a_figure_from_somewhere_else_says_so() -> None:
+    """One source among several sums is enough; the verdict is that of the sums."""
+    one = SUM.format(what="a", says=2.0, of="1 + 1")
+    rows = [judged(judge_of("sums", text), []) for text in (one, one + one + 'source = "a log"\n')]
+
+    assert [row.basis for row in rows] == ["sums", "quoted figures"]
+    assert {row.said.verdict for row in rows} == {"supported"}
+
+
+def test_what_no_document_says_is_told_apart() -> None:
+    """Statements of llmlab's own stand in the ledger, and are not counted as a document's."""
+    ours = [claim for claim in CLAIMS if claim.ours]
+
+    assert {claim.id.split("-")[0] for claim in ours} == {"BL", "X", "EF", "LY"}
+    assert all(judged(claim, []).document()["ours"] for claim in ours)
+    assert {claim.id for claim in ours} >= {claim.id for claim in CLAIMS if claim.id.startswith("X-")}
 
 
 def test_a_statement_holds_or_does_not() -> None:

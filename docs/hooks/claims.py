@@ -24,7 +24,6 @@ from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
 from llmlab.report.logbook import Logbook
 
-ELSEWHERE = ("runs under other conditions", "runs on another text")
 PLACE = re.compile(r"<!-- claims: (en|ja) -->")
 WORDS = {
     "verdict": "Verdict",
@@ -42,10 +41,12 @@ WORDS = {
     "by runs under other conditions": "other conditions",
     "by runs on another text": "another text",
     "by sums": "sums",
+    "by quoted figures": "quoted figures",
     "by opinion": "opinions",
     "runs under other conditions": "under other conditions",
     "runs on another text": "on another text",
     "conditions": "conditions, and the document's",
+    "beside": "Beside this document, a statement of llmlab's own.",
 }
 """What the page calls things, where it is not by the ledger's own word."""
 
@@ -106,7 +107,8 @@ def summary(documents: list[Document], rows: list[Judged], lang: str) -> Iterato
     yield from counts({said(f"by {basis}", lang): basis for basis in BASES}, rows, lambda row: row.basis, lang)
     yield ""
     numbers = {document.seed.split("_")[0]: document.seed for document in documents}
-    yield from counts(numbers, rows, lambda row: row.claim.seed, lang)
+    ours = "llmlab"
+    yield from counts({**numbers, ours: ours}, rows, lambda row: ours if row.claim.ours else row.claim.seed, lang)
     yield ""
     for number, document in zip(numbers, documents, strict=True):
         yield f"- **{number}** {md_text(worded(document, 'about', lang))}"
@@ -147,7 +149,7 @@ def block(row: Judged, lang: str, log: str) -> str:
     also = ", ".join(f"{count} {shown(said(judgement, lang))}" for judgement, count in row.also().items())
     if also:
         evidence += " · " + said("also", lang).format(list=also)
-    aside = f' <span class="elsewhere">{shown(said(row.basis, lang))}</span>' if row.basis in ELSEWHERE else ""
+    aside = f' <span class="elsewhere">{shown(said(row.basis, lang))}</span>' if row.elsewhere else ""
     return (
         f'<div class="claim" data-verdict="{verdict}" data-chapter="{claim.chapter}">'
         f'<h3 id="{anchor}"><a href="#{anchor}">{claim.id}</a> '
@@ -168,13 +170,13 @@ def more(row: Judged, lang: str, log: str) -> Iterator[str]:
         for other in row.others
     )
     told = {
-        "conditions": shown(", ".join(row.said.differs)) if row.basis in ELSEWHERE else "",
+        "conditions": shown(row.elsewhere),
         "figures": marked(worded(claim, "figures", lang), lang),
         "known": "" if claim.check == "opinion" else marked(worded(claim, "known", lang), lang),
         "kind": shown(language(lang).say(claim.kind)),
         "how": "<br>".join([shown(said(claim.check, lang)), *checks(claim, lang)]),
         "also": others,
-        "seed": f"<code>{shown(claim.seed)}</code>",
+        "seed": f"<code>{shown(claim.seed)}</code>" + (f" {shown(said('beside', lang))}" if claim.ours else ""),
     }
     for name, text in told.items():
         if text:

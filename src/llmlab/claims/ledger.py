@@ -86,7 +86,8 @@ class Claim:
     """One row: what a document says, in our words, its ``figures``, what is ``known`` of it, and how it is checked.
 
     ``command`` is what makes the evidence.  An opinion's ``known`` says what would have to be shown.  ``quoted`` says
-    that the sums only compare what the author published with what the author logged.
+    that the sums only compare what the author published with what the author logged.  ``ours`` says that no document
+    makes the claim: it is llmlab's own, stands beside one, and is judged alike.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*-[A-Z0-9]+$")]
@@ -104,6 +105,7 @@ class Claim:
     records: RecordsCheck | None = None
     sums: tuple[Sum, ...] = ()
     quoted: bool = False
+    ours: bool = False
     seed: str = ""
     """The document's file name, which stands once at the head of the file."""
     conditions: dict[str, Scalar] = Field(default_factory=dict)

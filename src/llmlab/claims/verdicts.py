@@ -5,7 +5,8 @@ the row prefers and any record has; among them those that decided come before th
 seeds, then the newer ones.  The others are kept beside the verdict.
 
 A document's claims are about the text, sizes and training that it had.  A verdict from a run on another text, or under
-other conditions, stays what it is, and says so (``Judged.basis``), but for what is arithmetic whatever was run.
+other conditions, stays what it is, and says so (``Judged.basis``), but for what is arithmetic whatever was run.  One
+from sums of quoted inputs, which are neither in the document nor measured or computed here, says so too.
 
 Leaves out where records come from, and how a verdict is shown.
 """
@@ -25,7 +26,8 @@ from llmlab.report.result import Scalar, Verdict
 
 Judgement = Literal[Verdict, "not yet run"]
 JUDGEMENTS: tuple[Judgement, ...] = (*get_args(Verdict), "not yet run")
-Basis = Literal["runs", "runs under other conditions", "runs on another text", "sums", "opinion"]
+Basis = Literal["runs", "runs under other conditions", "runs on another text", "sums", "quoted figures", "opinion"]
+ELSEWHERE: tuple[Basis, ...] = ("runs under other conditions", "runs on another text")
 EXACT: tuple[Kind, ...] = ("arithmetic", "fact")
 """Kinds of claims that the conditions of a run have no part in."""
 TEXT = "data"
@@ -83,12 +85,19 @@ class Judged:
     @property
     def basis(self) -> Basis:
         """What the verdict rests on; for a claim that nothing was run for yet, what it waits for."""
-        if self.claim.check in ("sums", "opinion"):
-            return "sums" if self.claim.check == "sums" else "opinion"
+        if self.claim.check == "opinion":
+            return "opinion"
+        if self.claim.check == "sums":
+            return "quoted figures" if any(one.source for one in self.claim.sums) else "sums"
         if not self.said.differs or self.claim.kind in EXACT:
             return "runs"
         text = any(each.startswith(f"{TEXT} ") for each in self.said.differs)
         return "runs on another text" if text else "runs under other conditions"
+
+    @property
+    def elsewhere(self) -> str:
+        """In what the runs differed from the document's, where that is a limit of the verdict; otherwise empty."""
+        return ", ".join(self.said.differs) if self.basis in ELSEWHERE else ""
 
     def also(self) -> dict[Judgement, int]:
         """Return how many of the others say what."""
@@ -99,6 +108,7 @@ class Judged:
         """Return the row as strict JSON values."""
         return {
             **{name: getattr(self.claim, name) for name in ("id", "seed", "chapter", "kind", "claim", "figures")},
+            "ours": self.claim.ours,
             "verdict": self.said.verdict,
             "basis": self.basis,
             "differs": list(self.said.differs),

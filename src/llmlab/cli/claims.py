@@ -15,8 +15,6 @@ from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 
-ELSEWHERE = ("runs under other conditions", "runs on another text")
-
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
     from llmlab.report.result import Table
@@ -92,8 +90,9 @@ def _table(rows: "list[Judged]", lang: str) -> "Table":
 
     found = Counter(row.said.verdict for row in rows)
     told = ", ".join(f"{judgement} {found[judgement]}" for judgement in JUDGEMENTS if found[judgement])
-    elsewhere = sum(row.basis in ELSEWHERE for row in rows)
+    elsewhere, ours = sum(bool(row.elsewhere) for row in rows), sum(row.claim.ours for row in rows)
     caption = [f"{counted(len(rows), 'claim')}: {told}."]
+    caption += [f"{ours} of them are statements of llmlab's own."] if ours else []
     caption += [f"{elsewhere} of them by runs under other conditions than the document's."] if elsewhere else []
     caption += ["All of one: llmlab claims --id ID."]
     return Table(
@@ -118,7 +117,7 @@ def _in_full(row: "Judged", entry: str | None, lang: str) -> "Table":
         "verdict": row.said.verdict,
         "evidence": text_in(row.said, "evidence", lang),
         "basis": row.basis,
-        "conditions": ", ".join(row.said.differs) if row.basis in ELSEWHERE else "",
+        "conditions": row.elsewhere,
         "entry": entry or "",
         "also": ", ".join(f"{say(other.verdict)} ({other.record})" for other in row.others),
         "run": claim.command,
@@ -131,6 +130,7 @@ def _in_full(row: "Judged", entry: str | None, lang: str) -> "Table":
         ),
         "chapter": f"llmlab {claim.chapter}",
         "seed document": claim.seed,
+        "ours": "Beside this document, a statement of llmlab's own." if claim.ours else "",
     }
     columns = [Column("what", "text"), Column("", "text")]
     return Table(claim.id, claim.id, columns, [[name, text] for name, text in told.items() if text])
