@@ -2,7 +2,8 @@
 
 A number is drawn from (purpose, seed, update, …) and not from a stream that remembers, so there is no state of
 chance to save: whoever resumes at update 1,000 draws what update 1,000 always drew.  For the same reason two
-machines that share a batch agree on what dropout leaves of it without a word between them.
+machines that share a batch agree on what dropout leaves of it without a word between them, if they draw on the same
+kind of device: a card draws its own numbers, for it would wait for the processor's.
 """
 
 import hashlib
@@ -14,11 +15,11 @@ BLOCK = 32
 """Dropout is drawn for this many rows of a batch at once, so that a part of a batch can be drawn alone."""
 
 
-def generator(purpose: str, *numbers: int) -> torch.Generator:
-    """Return a fresh generator that depends on its purpose and some numbers, and on nothing else."""
+def generator(purpose: str, *numbers: int, device: str = "cpu") -> torch.Generator:
+    """Return a fresh generator that depends on its purpose, some numbers and its device, and on nothing else."""
     name = " ".join([purpose, *map(str, numbers)])
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
 def shuffled(seed: int, epoch: int, count: int) -> Tensor:
@@ -27,7 +28,14 @@ def shuffled(seed: int, epoch: int, count: int) -> Tensor:
 
 
 def kept(
-    probability: float, shape: tuple[int, int, int], rows: range, *, seed: int, update: int, dtype: torch.dtype
+    probability: float,
+    shape: tuple[int, int, int],
+    rows: range,
+    *,
+    seed: int,
+    update: int,
+    dtype: torch.dtype,
+    device: str = "cpu",
 ) -> Tensor | None:
     """Return what dropout leaves at one update: 0 or 1 in (L, T, rows, H); ``None`` if it drops nothing.
 
@@ -38,6 +46,7 @@ def kept(
         seed: of the run.
         update: the number of the update.
         dtype: of the result.
+        device: where it is drawn.
     """
     threshold = _threshold(probability)
     if threshold == 0:
@@ -47,8 +56,8 @@ def kept(
     for block in range(rows.start // BLOCK, -(-rows.stop // BLOCK)):
         count = layers * time * BLOCK * hidden
         # sixteen random bits each, four from one draw: dropout would otherwise take a fifth of the time
-        draws = torch.empty(-(-count // 4), dtype=torch.int64)
-        draws.random_(-(2**63), None, generator=generator("dropout", seed, update, block))
+        draws = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
+        draws.random_(-(2**63), None, generator=generator("dropout", seed, update, block, device=device))
         bits = draws.view(torch.int16)[:count].view(layers, time, BLOCK, hidden)
         first, last = max(rows.start - block * BLOCK, 0), min(rows.stop - block * BLOCK, BLOCK)
         parts.append((bits[:, :, first:last] >= threshold - 2**15).to(dtype))

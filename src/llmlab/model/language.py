@@ -12,9 +12,11 @@ from torch import Tensor
 
 from llmlab.model.chance import kept, scale
 from llmlab.model.new_llm import ContextVectorLM
+from llmlab.model.replayed import ReplayedSweep
 from llmlab.model.sweep import Judged, Sweep
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SWEEPS: dict[str, type[Sweep]] = {"cpu": Sweep, "cuda": ReplayedSweep}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def parameter_count(model: LanguageModel) -> int:
 
 
 class SweptNewLLM:
-    """New-LLM, computed by sweeps whose rooms are kept from batch to batch.
+    """New-LLM, computed by sweeps whose rooms are kept from batch to batch; on a card they are replayed.
 
     Args:
         model: the parameters and the dropout.
@@ -69,13 +71,13 @@ class SweptNewLLM:
         size, dropout = self.model.size, self.model.dropout
         rows = range(place.first_row, place.first_row + len(inputs))
         shape = (size.layers, inputs.shape[1], size.hidden)
-        keep = kept(dropout, shape, rows, seed=place.seed, update=place.update, dtype=self.dtype)
+        keep = kept(dropout, shape, rows, seed=place.seed, update=place.update, dtype=self.dtype, device=self.device)
         return self._sweep(inputs, learns=True).gradients(
             self.parameters,
             inputs.to(self.device),
             targets.to(self.device),
             count=count,
-            keep=None if keep is None else keep.to(self.device),
+            keep=keep,
             scale=scale(dropout),
         )
 
@@ -89,5 +91,6 @@ class SweptNewLLM:
         batch, time = inputs.shape
         dtype = self.dtype if learns else torch.float32
         if (batch, time, learns) not in self.sweeps:
-            self.sweeps[batch, time, learns] = Sweep(self.model.size, batch, time, dtype, self.device, learns=learns)
+            kind = SWEEPS[torch.device(self.device).type]
+            self.sweeps[batch, time, learns] = kind(self.model.size, batch, time, dtype, self.device, learns=learns)
         return self.sweeps[batch, time, learns]

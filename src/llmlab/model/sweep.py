@@ -209,7 +209,7 @@ class Sweep:
         slopes = torch.cat([write, before * forget * (1 - forget), self.change * write * (1 - write)], dim=2)
         slopes_at = slopes.view(self.time, self.batch, 3, width).unbind()
         inside = self.contexts[1:].abs() < CLAMP
-        clamped = not bool(inside.all())
+        clamped = self._may_be_clamped(inside)
         back = self.stack.steps_back(weights)
         gate_weight, first = weights["gates.weight"], weights["layer0.weight"][:, self.size.embedding :].contiguous()
         gain, forgets, parts = weights["norm.gain"], forget.unbind(), self._parts()
@@ -232,6 +232,10 @@ class Sweep:
                 gradient = mixed.mul_(forgets[t])
             reached = torch.mm(back(t, hidden), first).float()
             gradient = reached if gradient is None else gradient.add_(reached)
+
+    def _may_be_clamped(self, inside: Tensor) -> bool:
+        """Return whether any context stands at the clamp; nearly always none does, which spares a product."""
+        return not bool(inside.all())
 
     def _weight_gradients(self, weights: dict[str, Tensor], tokens: Tensor, inputs: Tensor) -> dict[str, Tensor]:
         """Return the gradients of all but the output layer, each one product over all positions."""
