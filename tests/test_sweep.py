@@ -276,12 +276,21 @@ def test_the_last_context_is_that_of_the_plain_loop(case: Case):
     """Where a window ends is where the next one may begin, within the clamp."""
     sweep = case.sweep()
     sweep.judge(case.parameters, case.inputs, case.targets, case.context)
-    model = ContextVectorLM(case.size, case.parameters)
-    context = model.first_context(len(case.inputs)) if case.context is None else case.context
+    exact = last_context(case)
+    far = (sweep.last_context - exact).abs() / (1 + exact.abs())
+    if float(far.max()) > 1e-4:  # as of gradients, there are cases where no fp32 can be that near
+        moved = (last_context(replace(case, parameters=in_the_last_bits(case.parameters, seed))) for seed in range(8))
+        assert float(far.max()) <= 10 * max(float((other - exact).abs().max()) for other in moved)
+    assert float(sweep.last_context.abs().max()) <= CLAMP
+
+
+def last_context(case: Case) -> Tensor:
+    """Return the context after the windows by the plain loop, in float64."""
+    model = ContextVectorLM(case.size, {name: tensor.double() for name, tensor in case.parameters.items()})
+    context = model.first_context(len(case.inputs)) if case.context is None else case.context.double()
     for tokens in case.inputs.T:
         _, context = model.step(tokens, context)
-    assert torch.allclose(sweep.last_context, context, rtol=1e-4, atol=1e-4)
-    assert float(sweep.last_context.abs().max()) <= CLAMP
+    return context
 
 
 @pytest.mark.parametrize("stack", ["plain", "residual"])
