@@ -146,7 +146,7 @@ def block(row: Judged, lang: str, log: str) -> str:
     evidence = marked(text_in(row.said, "evidence", lang), lang)
     if row.said.record:
         evidence += f' (<a href="{log}{row.said.record}.html">{shown(said("entry", lang))}</a>)'
-    also = ", ".join(f"{count} {shown(said(judgement, lang))}" for judgement, count in row.also().items())
+    also = said(", ", lang).join(shown(said(f"{count} {judgement}", lang)) for judgement, count in row.also().items())
     if also:
         evidence += " · " + said("also", lang).format(list=also)
     aside = f' <span class="elsewhere">{shown(said(row.basis, lang))}</span>' if row.elsewhere else ""
@@ -165,7 +165,7 @@ def block(row: Judged, lang: str, log: str) -> str:
 def more(row: Judged, lang: str, log: str) -> Iterator[str]:
     """Yield what is folded away, as terms and their descriptions."""
     claim = row.claim
-    others = ", ".join(
+    others = said(", ", lang).join(
         f'{shown(said(other.verdict, lang))}: <a href="{log}{other.record}.html">{other.record}</a>'
         for other in row.others
     )

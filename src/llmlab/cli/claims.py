@@ -119,7 +119,7 @@ def _in_full(row: "Judged", entry: str | None, lang: str) -> "Table":
         "basis": row.basis,
         "conditions": row.elsewhere,
         "entry": entry or "",
-        "also": ", ".join(f"{say(other.verdict)} ({other.record})" for other in row.others),
+        "also": say(", ").join(f"{say(other.verdict)} ({other.record})" for other in row.others),
         "run": claim.command,
         "figures": worded(claim, "figures", lang),
         "known": "" if claim.check == "opinion" else worded(claim, "known", lang),

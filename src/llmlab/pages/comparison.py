@@ -131,7 +131,7 @@ def _values(record: Record, said: Language) -> list[str | float | None]:
         seeds if isinstance(seeds, int) else None,
         metrics.get("loss", metrics.get("val_loss")),
         metrics.get("val_ppl"),
-        ", ".join(f"{count} {said.say(verdict)}" for verdict, count in verdicts.most_common()),
+        said.say(", ").join(said.say(f"{count} {verdict}") for verdict, count in verdicts.most_common()),
     ]
 
 
