@@ -1,7 +1,8 @@
 """A CUDA card's graphs on the CPU: what torch is told to do is recorded, and done again with the same tensors.
 
 A replay runs no Python of the work, and reads and writes where the recording did; so a copy that is missing, a number
-that was looked at, and a tensor that moved show as they would on a card.  Streams are only there to be named.
+that was looked at, and a tensor that moved show as they would on a card.  Not everything does: what is recorded is also
+done, copies between devices are not refused, memory is not taken back, and streams are only there to be named.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ class Graph(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
+        self.replays = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Do what torch is told, and keep it."""
@@ -34,6 +36,7 @@ class Graph(TorchDispatchMode):
 
     def replay(self) -> None:
         """Do every call again, its results where they were."""
+        self.replays += 1
         for func, args, kwargs, result in self.calls:
             again = func(*args, **kwargs)
             for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
@@ -49,7 +52,7 @@ class Stream:
 
 
 @contextlib.contextmanager
-def graph(recording: Graph) -> Iterator[None]:
+def graph(recording: Graph, stream: Stream) -> Iterator[None]:
     """Record what is done inside."""
     with recording:
         yield

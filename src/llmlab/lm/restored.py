@@ -81,7 +81,8 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _settings(document: dict[str, Any]) -> BaselineSettings:
     known = {field.name for field in fields(BaselineSettings) if field.metadata["recorded"]}
-    settings = BaselineSettings(**{name: value for name, value in document.items() if name in known | {"data"}})
+    here = {name: value for name, value in document.items() if name in known | {"data"}} | {"device": "auto"}
+    settings = BaselineSettings(**here)  # where it was trained is not where it is read
     if settings.data not in CORPORA and not settings.data.startswith("path: "):
         raise ValueError(f"unknown text {settings.data!r}")
     return settings

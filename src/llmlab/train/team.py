@@ -99,7 +99,7 @@ class Team:
             if device == "cuda":
                 cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
             if not distributed.is_initialized():
-                distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+                distributed.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
                 atexit.register(distributed.destroy_process_group)
         except (RuntimeError, ValueError) as error:
             raise _lost(team, error) from error

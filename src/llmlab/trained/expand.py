@@ -17,7 +17,6 @@ from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.model.expanded import expanded
-from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import ExpandSettings
@@ -65,7 +64,7 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     check_context(model, context)
     task = base.task(settings.data, offline=settings.offline)
     check_batch(settings.batch, task.text)
-    score = evaluate(SweptNewLLM(model), task.text.valid, settings.batch)
+    score = evaluate(base.model, task.text.valid, settings.batch)
     names = settings.arms.split(",")
     arms: list[Arm] = []
     for seed in range(settings.seed, settings.seed + settings.seeds):

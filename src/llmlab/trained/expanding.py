@@ -6,7 +6,6 @@ Covers training all of them with the same updates.  Leaves out what is said abou
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from llmlab.lm.restored import Restored
@@ -159,13 +158,14 @@ def growth(model: ContextVectorLM, larger: ContextVectorLM, windows: Tensor) -> 
     mean, variance = first.mean(1), first.var(1, correction=0)
     exact = (variance / (share * variance + share * (1 - share) * mean.square())).sqrt()
     deviations = grown.normed[..., :old].std(-1, correction=0) / base.normed.std(-1, correction=0)  # (T, B)
-    read = windows[:, :-1].T != 0
+    read = windows[:, :-1].T.to(deviations.device) != 0
     return Growth(share**-0.5, float(exact.mean()), float(deviations[0].mean()), float(deviations[read].mean()))
 
 
 def _read(model: ContextVectorLM, windows: Tensor) -> Sweep:
     """Return a sweep that has read windows, with everything that it found on the way."""
+    device = model.parameters["embedding"].device
     batch, time = len(windows), windows.shape[1] - 1
-    sweep = Sweep(model.size, batch, time, torch.float32, str(windows.device), learns=False)
+    sweep, windows = Sweep(model.size, batch, time, device=str(device), learns=False), windows.to(device)
     sweep.judge(model.parameters, windows[:, :-1], windows[:, 1:])
     return sweep
