@@ -158,7 +158,7 @@ def test_what_an_author_logged_is_no_support_for_what_the_author_wrote() -> None
     said = judged(judge_of("sums", "quoted = true\n" + right), []).said
 
     assert said.verdict == "refined"
-    assert said.evidence.startswith("a: 2.0, as said; so the document agrees with its author's log")
+    assert said.evidence.startswith("a: 2.0, as said; these are quoted figures")
     assert judged(judge_of("sums", "quoted = true\n" + wrong), []).said.verdict == "refuted"
     with pytest.raises(TextError, match="quoted is a word about sums"):
         judge_of(text="quoted = true\n")
@@ -185,7 +185,7 @@ def test_what_no_document_says_is_told_apart() -> None:
     """Statements of llmlab's own stand in the ledger, and are not counted as a document's."""
     ours = [claim for claim in CLAIMS if claim.ours]
 
-    assert {claim.id.split("-")[0] for claim in ours} == {"BL", "X", "EF", "LY"}
+    assert {claim.id.split("-")[0] for claim in ours} == {"BL", "X", "EF", "LY", "NZ"}
     assert all(judged(claim, []).document()["ours"] for claim in ours)
     assert {claim.id for claim in ours} >= {claim.id for claim in CLAIMS if claim.id.startswith("X-")}
 

@@ -46,6 +46,7 @@ WORDS = {
     "runs under other conditions": "under other conditions",
     "runs on another text": "on another text",
     "conditions": "conditions, and the document's",
+    "basis": "basis",
     "beside": "Beside this document, a statement of llmlab's own.",
 }
 """What the page calls things, where it is not by the ledger's own word."""
@@ -130,8 +131,8 @@ def filters(rows: list[Judged], lang: str) -> Iterator[str]:
     """Yield the filter, hidden until its script is there."""
     chapters = dict.fromkeys(row.claim.chapter for row in rows)
     yield f'<div class="claims-filter" data-count="{shown(said("count", lang))}" hidden>'
-    for name, values in (("verdict", JUDGEMENTS), ("chapter", chapters)):
-        options = "".join(f'<option value="{value}">{shown(said(value, lang))}</option>' for value in values)
+    for name, values, called in (("verdict", JUDGEMENTS, said), ("chapter", chapters, chapter)):
+        options = "".join(f'<option value="{value}">{shown(called(value, lang))}</option>' for value in values)
         first = f'<option value="">{shown(said("all", lang))}</option>'
         yield f'<label>{shown(said(name, lang))} <select name="{name}">{first}{options}</select></label>'
     yield f'<label>{shown(said("words", lang))} <input type="search" name="words"></label>'
@@ -173,6 +174,7 @@ def more(row: Judged, lang: str, log: str) -> Iterator[str]:
         "conditions": shown(row.elsewhere),
         "figures": marked(worded(claim, "figures", lang), lang),
         "known": "" if claim.check == "opinion" else marked(worded(claim, "known", lang), lang),
+        "basis": shown(said(f"by {row.basis}", lang)) if row.said.verdict != "not yet run" else "",
         "kind": shown(language(lang).say(claim.kind)),
         "how": "<br>".join([shown(said(claim.check, lang)), *checks(claim, lang)]),
         "also": others,
