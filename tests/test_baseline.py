@@ -16,7 +16,7 @@ from llmlab.baseline import run
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lm.restored import restored
 from llmlab.settings import BaselineSettings
-from llmlab.train.checkpoint import read
+from llmlab.train.checkpoint import packed, read
 
 Run = Callable[..., Done]
 SMALL = ("--embedding", "4", "--hidden", "8", "--context", "4", "--layers", "1", "--epochs", "2", "--batch", "256")
@@ -288,6 +288,16 @@ def test_a_checkpoint_gives_the_model_back(tmp_path: Path) -> None:
     assert len(back.history) == 2
     assert len(back.vocabulary) == 132
     assert back.task().valid_targets == result.metrics["val_targets"]
+
+
+def test_a_checkpoint_from_a_card_opens_without_one() -> None:
+    """Where a model was trained is no condition of reading it."""
+    run(BaselineSettings(**TINY, out=Path("a")))
+    best = read(Path("a/best.ckpt"))
+    best["settings"]["device"] = "cuda"
+    Path("card.ckpt").write_bytes(packed(best))
+
+    assert restored(Path("card.ckpt")).model.parameters["embedding"].device.type == restored(Path("a")).model.device
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])

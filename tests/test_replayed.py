@@ -74,7 +74,7 @@ def test_a_whole_run_ends_in_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> N
 def test_it_judges_like_the_sweep(case: Case) -> None:
     """Loss and hit of every target are the same, with a context to start from and without."""
     shape = case.inputs.shape
-    ours, theirs = ReplayedSweep(case.size, *shape, device="cpu", learns=False), Sweep(case.size, *shape, learns=False)
+    ours, theirs = ReplayedSweep(case.size, *shape, learns=False), Sweep(case.size, *shape, learns=False)
     for each in (case, others(case, 1), replace(case, context=None)):
         found, wanted = (
             sweep.judge(each.parameters, each.inputs, each.targets, each.context) for sweep in (ours, theirs)

@@ -15,7 +15,7 @@ def test_a_card_has_the_gradients_of_the_processor(stack: str) -> None:
     size = Size(vocabulary=50, embedding=16, hidden=32, context=16, layers=3, stack=stack)
     model = ContextVectorLM.initial(size, 0, start="scaled")
     there = {name: tensor.cuda() for name, tensor in model.parameters.items()}
-    ours, theirs = ReplayedSweep(size, 8, 12), Sweep(size, 8, 12)
+    ours, theirs = ReplayedSweep(size, 8, 12, device="cuda"), Sweep(size, 8, 12)
     for seed in range(3):
         inputs, targets = torch.randint(1, 50, (2, 8, 12), generator=torch.Generator().manual_seed(seed))
         loss, gradients = ours.gradients(there, inputs.cuda(), targets.cuda(), count=96)

@@ -86,8 +86,8 @@ class Claim:
     """One row: what a document says, in our words, its ``figures``, what is ``known`` of it, and how it is checked.
 
     ``command`` is what makes the evidence.  An opinion's ``known`` says what would have to be shown.  ``quoted`` says
-    that the sums only compare what the author published with what the author logged.  ``ours`` says that no document
-    makes the claim: it is llmlab's own, stands beside one, and is judged alike.
+    that the sums only set quoted figures beside each other, so that they support nothing.  ``ours`` says that no
+    document makes the claim: it is llmlab's own, stands beside one, and is judged alike.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*-[A-Z0-9]+$")]

@@ -10,11 +10,11 @@ between them is a few large kernels, whose number of rows changes from batch to 
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from llmlab.model.new_llm import Size
 from llmlab.model.sweep import Sweep
 
 Given = dict[str, Tensor]
@@ -57,18 +57,10 @@ class Recording:
 class ReplayedSweep(Sweep):
     """A ``Sweep`` on a card, whose ways forward and back are recorded at their first call and replayed from then on."""
 
-    def __init__(
-        self,
-        size: Size,
-        batch: int,
-        time: int,
-        dtype: torch.dtype = torch.float32,
-        device: str = "cuda",
-        *,
-        learns: bool = True,
-    ) -> None:
-        super().__init__(size, batch, time, dtype, device, learns=learns)
-        self.recordings: dict[Key, Recording] = {}
+    @cached_property
+    def recordings(self) -> dict[Key, Recording]:
+        """What was recorded, by which way it is and what besides the tensors' numbers it depends on."""
+        return {}
 
     def _forward(
         self, weights: dict[str, Tensor], inputs: Tensor, keep: Tensor | None, scale: float, context: Tensor | None

@@ -158,7 +158,7 @@ def growth(model: ContextVectorLM, larger: ContextVectorLM, windows: Tensor) -> 
     mean, variance = first.mean(1), first.var(1, correction=0)
     exact = (variance / (share * variance + share * (1 - share) * mean.square())).sqrt()
     deviations = grown.normed[..., :old].std(-1, correction=0) / base.normed.std(-1, correction=0)  # (T, B)
-    read = windows[:, :-1].T.to(deviations.device) != 0
+    read = windows[:, :-1].T != 0
     return Growth(share**-0.5, float(exact.mean()), float(deviations[0].mean()), float(deviations[read].mean()))
 
 
