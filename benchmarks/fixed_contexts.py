@@ -28,12 +28,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.lm.training import fast_bf16
 from llmlab.model.context_token import BlockSize, initial, scores_by_token
 from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.model.fixed_contexts import FixedContexts, fixed_contexts, sequential
 from llmlab.model.inputs import embedded
 from llmlab.model.language import Place
+from llmlab.train.device import fast_bf16
 from llmlab.train.epochs import Training
 from llmlab.train.judging import Judging
 from llmlab.train.recipe import Recipe

@@ -9,12 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.contexts import stage1
 from llmlab.contexts.arms import Arm, Design, freeze_arms, stage_arms
 from llmlab.contexts.running import compared
 from llmlab.contexts.stage1 import Contexts, contexts_of
 from llmlab.contexts.task import Material, task_of
-from llmlab.contexts.token_block import built, precision_of, train_arm, training_of
+from llmlab.contexts.token_block import built, train_arm, training_of
 from llmlab.model.context_token import BlockSize
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS
@@ -196,16 +195,6 @@ def test_a_reading_gives_the_contexts_that_it_names(material: Material, reading:
     assert len(given_to) == 2
     assert torch.equal(given_to[-1], wanted[reading])
     assert torch.equal(given_to[0], given_to[1]) == (reading != "after")
-
-
-def test_products_are_fp32_unless_asked_for_or_wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The precision asked for is the one used; left to the machine, narrow blocks stay in fp32."""
-    monkeypatch.setattr(stage1, "fast_bf16", lambda: True)
-
-    assert precision_of(FREEZE, "cpu") == "fp32"
-    assert precision_of(replace(FREEZE, context=256), "cpu") == "bf16"
-    assert precision_of(replace(FREEZE, context=256, precision="fp32"), "cpu") == "fp32"
-    assert precision_of(replace(FREEZE, precision="bf16"), "cpu") == "bf16"
 
 
 def test_contexts_measure_their_own_error(material: Material) -> None:

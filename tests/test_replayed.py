@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "stand_in")
 def stand_in() -> Iterator[None]:
     """The CPU as a card; for a whole module, as hypothesis draws many cases in one test."""
     with pytest.MonkeyPatch.context() as patch:
-        stand_in_card.put_in(patch)
+        stand_in_card.put_in_graphs(patch)
         yield
 
 

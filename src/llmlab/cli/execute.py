@@ -138,10 +138,18 @@ def _record(result: Result, seconds: float, chosen: Chosen, command: str) -> Rec
         created=datetime.now(UTC).strftime(CREATED),
         command=command,
         seconds=round(seconds, 3),
-        environment=facts(sys.modules["torch"].get_num_threads()) | pieces,
+        environment=facts(sys.modules["torch"].get_num_threads()) | _card() | pieces,
         expectation=_unicode(options.expect),
         note=_unicode(options.note),
     )
+
+
+def _card() -> dict[str, Scalar]:
+    """Return which card the run computed on, and the most memory it held there; nothing if it used none."""
+    cuda = sys.modules["torch"].cuda
+    if not cuda.is_initialized():
+        return {}
+    return {"card": cuda.get_device_name(), "card_peak_memory_mb": round(cuda.max_memory_allocated() / 2**20)}
 
 
 def _show(record: Record, page: Path | None, options: RunOptions) -> None:

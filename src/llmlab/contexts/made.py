@@ -43,7 +43,15 @@ def made(width: int, on_step: OnStep | None = None) -> Material:
     corpus, words = load_corpus(SYNTHETIC), Grammar.standard().vocabulary()
     coder = word_coder(words)
     settings = MakingSettings(
-        width=width, tokens=10**7, layers=1, block="untrained", epochs=2, batch=1_024, lr=1e-2, patience=100
+        width=width,
+        tokens=10**7,
+        layers=1,
+        block="untrained",
+        epochs=2,
+        batch=1_024,
+        lr=1e-2,
+        patience=100,
+        device="cpu",  # as small as it is, and the same wherever it is then read
     )
     start = torch.randn(len(words), width, generator=generator("made embedding", SEED)) / width**0.5
     # lines of its own to validate with: nothing of what is judged on later has a say

@@ -14,18 +14,15 @@ from torch import Tensor
 
 from llmlab.contexts.arms import Design
 from llmlab.contexts.task import ContextTask
-from llmlab.lm.training import fast_bf16
 from llmlab.measure.spectrum import effective_rank
 from llmlab.model.context_token import BlockSize, initial
 from llmlab.model.fixed_contexts import fixed_contexts
 from llmlab.model.inputs import embedded
 from llmlab.model.language import PRECISIONS
 from llmlab.settings import ContextSettings
+from llmlab.train.device import chosen_precision, device_of
 from llmlab.train.fit import OnStep
 from llmlab.train.fixed_point import FixedPointRecipe, fixed_point
-
-WIDE = 256
-"""From this context width on, products of bf16 are faster than fp32's by more than rounding costs."""
 
 FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
 """At least so many contexts are checked, and more while tokens times parameters stay below this."""
@@ -76,13 +73,6 @@ class Contexts:
     measured: Measured
 
 
-def precision_of(settings: ContextSettings, device: str) -> str:
-    """Return ``bf16`` where it was asked for, or where it is faster: wide blocks on a machine made for it."""
-    if settings.precision != "auto":
-        return settings.precision
-    return "bf16" if settings.context >= WIDE and (device == "cuda" or fast_bf16()) else "fp32"
-
-
 def size_of(settings: ContextSettings, design: Design, embedding: Tensor) -> BlockSize:
     """Return the sizes of both blocks of a design; which contexts the token block reads is the arm's to say."""
     return BlockSize(
@@ -113,19 +103,19 @@ def contexts_of(
         on_pass: called now and then; may raise to stop it.
         learned: the trained block, where that is done already.
     """
-    begun, between = time.perf_counter(), _between(on_pass)
-    embedding = task.vectors(design.vectors, seed)
+    begun, between, device = time.perf_counter(), _between(on_pass), device_of(settings.device)
+    embedding = task.vectors(design.vectors, seed).to(device)
     size = size_of(settings, design, embedding)
-    text, valid = task.text.train.tokens, task.text.valid.tokens
+    text, valid = (part.tokens.to(device) for part in (task.text.train, task.text.valid))
     reads, valid_reads = (embedded(embedding, tokens, size.inputs) for tokens in (text, valid))
-    block = initial(size.context_shapes(), seed)
+    block = _on(device, initial(size.context_shapes(), seed))
     few = min(len(text), RANKED)
     fresh = fixed_contexts(size, block, reads, few, tolerance=settings.tolerance, between=between).contexts
     ranks = {"untrained": effective_rank(fresh, centred=False) / size.context}
     if design.trained:
         learned = learned or learn(settings, task, design, seed, on_pass)
-        block = learned.block
-    room = torch.empty(len(text) + len(valid), size.context)
+        block = _on(device, learned.block)
+    room = torch.empty(len(text) + len(valid), size.context, device=device)
     found, held_out = (
         fixed_contexts(
             size,
@@ -184,7 +174,8 @@ def learn(
     Raises:
         Diverged: a loss or a gradient is not finite.
     """
-    embedding, text = task.vectors(design.vectors, seed), task.text.train.tokens
+    device = device_of(settings.device)
+    embedding, text = task.vectors(design.vectors, seed).to(device), task.text.train.tokens.to(device)
     size = size_of(settings, design, embedding)
     recipe = FixedPointRecipe(
         iterations=settings.iterations,
@@ -194,10 +185,14 @@ def learn(
         enough=FixedPointRecipe.enough if design.stops else math.inf,
         seed=seed,
     )
-    block, reads = initial(size.context_shapes(), seed), embedded(embedding, text, size.inputs)
-    dtype = PRECISIONS[precision_of(settings, "cpu")]
+    block, reads = _on(device, initial(size.context_shapes(), seed)), embedded(embedding, text, size.inputs)
+    dtype = PRECISIONS[chosen_precision(settings.precision, device, settings.context)]
     trained = fixed_point(size, block, reads, len(text), recipe, on_pass, dtype=dtype)
     return Learned(trained.parameters, trained.rows)
+
+
+def _on(device: str, block: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in block.items()}
 
 
 def _between(on_pass: OnStep | None) -> Callable[[int], None] | None:

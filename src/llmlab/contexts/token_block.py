@@ -10,15 +10,16 @@ from typing import Any
 import torch
 
 from llmlab.contexts.arms import Arm
-from llmlab.contexts.stage1 import Contexts, precision_of
+from llmlab.contexts.stage1 import Contexts
 from llmlab.contexts.task import ContextTask
 from llmlab.lm.folders import identity, run_folder, to_resume
-from llmlab.lm.training import BYTES_KEPT, device_of
+from llmlab.lm.training import BYTES_KEPT
 from llmlab.measure.score import perplexity
 from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.model.language import parameter_count
 from llmlab.settings import ContextSettings
 from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.train.device import chosen_precision, device_of
 from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
 from llmlab.train.judging import Judging
@@ -56,19 +57,19 @@ class ArmRun:
 def built(settings: ContextSettings, task: ContextTask, arm: Arm, contexts: Contexts, seed: int) -> FixedContextLM:
     """Return a fresh model of an arm on fixed contexts, which it shares with the other arms."""
     size = replace(contexts.size, layerwise=arm.reading == "after")
-    device = device_of(settings.device)
-    after = contexts.after if arm.reading != "none" else torch.zeros(1, size.context).expand_as(contexts.after)
+    after = contexts.after
+    device = after.device
     return FixedContextLM.initial(
         size,
-        {name: tensor.to(device) for name, tensor in (contexts.block | {"embedding": contexts.embedding}).items()},
+        contexts.block | {"embedding": contexts.embedding},
         torch.cat([task.text.train.tokens, task.text.valid.tokens]).to(device),
-        after.to(device),
+        after if arm.reading != "none" else after.new_zeros(1, size.context).expand_as(after),
         seed,
         tied=arm.tied,
         trains_embedding=arm.learns_embedding,
         starts=(0, len(task.text.train.tokens)),
         when="before" if arm.reading in ("before", "none") else "after",
-        precision=precision_of(settings, device),
+        precision=chosen_precision(settings.precision, device.type, settings.context),
     )
 
 
@@ -96,7 +97,7 @@ def train_arm(
         CheckpointError: the checkpoints cannot be used.
         WriteError: there is no room for them.
     """
-    precision = precision_of(settings, device_of(settings.device))
+    precision = chosen_precision(settings.precision, device_of(settings.device), settings.context)
     ours = identity(of_arm(settings, arm), seed, task, precision)
     folder = run_folder(settings, ours, settings.experiment)
     model = built(settings, task, arm, contexts, seed)

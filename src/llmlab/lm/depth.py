@@ -18,15 +18,17 @@ from statistics import median
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lm.outcome import per_seed
 from llmlab.lm.task import Task
-from llmlab.lm.training import Trained, build, device_of, precision_of, recipe_of, size_of, train_seed
+from llmlab.lm.training import Trained, build, precision_of, recipe_of, size_of, train_seed
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import time_span
 from llmlab.settings import BaselineSettings, LayersSettings
 from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.train.device import device_of
 from llmlab.train.epochs import Training
 from llmlab.train.fit import Diverged, OnStep
 from llmlab.train.judging import evaluate
+from llmlab.train.team import Team
 
 PROBE_ROWS = 64
 """The cost of an update is measured on a part of this many windows: a whole batch may take a minute."""
@@ -210,6 +212,7 @@ def kept(trained: Trained, *, anew: bool = True) -> DepthRun:
 def expected_seconds(settings: BaselineSettings, task: Task) -> float:
     """Return what one run will take on this machine, from a few updates of a throw-away model on few windows."""
     device = device_of(settings.device)
+    Team.joined(device)  # with several cards, each process is on its own from now on
     model = build(settings, len(task.text.vocabulary), settings.seed, precision_of(settings, device))
     rows = min(PROBE_ROWS, settings.batch)
     text, recipe = task.text, replace(recipe_of(settings, settings.seed), batch=rows, epochs=PROBE_UPDATES)
@@ -222,6 +225,7 @@ def expected_seconds(settings: BaselineSettings, task: Task) -> float:
 
     with contextlib.suppress(_MeasuredError, Diverged):
         probe.run(step)
+    evaluate(model, text.valid[:rows], rows)  # what is done once, such as a card's recording, is no part of the price
     begun = time.perf_counter()
     evaluate(model, text.valid[:rows], rows)
     judged = (time.perf_counter() - begun) / len(text.valid[:rows])

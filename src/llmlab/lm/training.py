@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from llmlab.errors import Stopped, UnreachableError
+from llmlab.errors import Stopped
 from llmlab.lm.folders import identity, run_folder, to_resume
 from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score
@@ -20,6 +18,7 @@ from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.peers import peer
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
+from llmlab.train.device import chosen_precision, device_of
 from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
 from llmlab.train.judging import evaluate
@@ -28,9 +27,6 @@ from llmlab.train.team import Team
 
 BYTES_KEPT = 12
 """Of a checkpoint for each parameter: the number itself and Adam's two means."""
-
-WIDE = 256
-"""From this hidden width on, products of bf16 are faster than fp32's by more than rounding costs."""
 
 TRAIN_SAMPLE = 2_048
 """So many training windows are judged without dropout at the end, to compare like with like."""
@@ -113,37 +109,14 @@ def recipe_of(settings: BaselineSettings, seed: int) -> Recipe:
     )
 
 
-def device_of(wanted: str) -> str:
-    """Return ``cpu`` or ``cuda``.
-
-    Raises:
-        UnreachableError: CUDA was asked for and is not there.
-    """
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise UnreachableError("--device cuda: this torch sees no CUDA card; leave it at auto, or see llmlab doctor")
-    return "cuda" if there and wanted != "cpu" else "cpu"
-
-
 def precision_of(settings: BaselineSettings, device: str) -> str:
-    """Return ``bf16`` where it was asked for, or where it is faster: a wide model on a machine made for it.
+    """Return the precision of a model's products, see ``train.device``; a GRU's are fp32 on a card.
 
-    A small model is fp32 everywhere, so that it ends in the same numbers on every machine, up to rounding.
+    There its recurrence is cuDNN's, which autocast would have in fp16.
     """
-    if settings.precision != "auto":
-        return settings.precision
-    wide = settings.hidden >= WIDE
-    return "bf16" if wide and (device == "cuda" or fast_bf16()) else "fp32"
-
-
-def fast_bf16() -> bool:
-    """Return whether this processor has instructions for products of bf16 (AVX-512 BF16, AMX; ARM from v8.6)."""
-    try:
-        told = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
-    except OSError:
-        return False
-    flags = {word for line in told.splitlines() if line.startswith(("flags", "Features")) for word in line.split()}
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    if settings.model == "gru" and device == "cuda":
+        return "fp32"
+    return chosen_precision(settings.precision, device, settings.hidden)
 
 
 def train_seed(
@@ -184,6 +157,8 @@ def train_seed(
         team=team,
     )
     notes = [f"Trained by {team.size} processes, each on its rows of every batch."] if team.size > 1 else []
+    if settings.precision not in ("auto", precision):
+        notes.append(f"Products are {precision}: a card's GRU has no {settings.precision}.")
     with folder.locked() if folder else nullcontext():
         found = team.share(to_resume(folder, settings, ours, notes) if folder else None)
         if found:
@@ -225,6 +200,9 @@ def _reached(
         else evaluate(model, task.text.valid, settings.batch, team=team)
     )
     sample = task.text.train[:TRAIN_SAMPLE]
+    train_score = None if stopped else evaluate(model, sample, settings.batch, team=team)
+    if isinstance(model, SweptNewLLM):
+        model.sweeps.clear()  # the rooms of its batches: the next seed makes its own
     return Trained(
         settings=settings,
         seed=seed,
@@ -233,7 +211,7 @@ def _reached(
         history=progress.history,
         best_epoch=progress.best_epoch or len(progress.history),
         score=score,
-        train_score=None if stopped else evaluate(model, sample, settings.batch, team=team),
+        train_score=train_score,
         updates=progress.updates,
         seconds=progress.seconds,
         precision=precision,

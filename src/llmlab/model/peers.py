@@ -8,6 +8,7 @@ Covers both peers in one class; what they are stands in ``tiny_gpt2`` and ``gru`
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ from llmlab.model.sweep import Judged
 from llmlab.model.tiny_gpt2 import GPT2Size
 
 PADDING = 0
+
+FP32 = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
+"""Inside, a card's GRU computes in the numbers that it is said to; by itself cuDNN would round products to ten bits."""
 
 
 class Peer:
@@ -47,7 +51,7 @@ class Peer:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``LanguageModel``."""
         self.module.train()
-        with torch.enable_grad(), dropout_of(place, self.device):
+        with torch.enable_grad(), dropout_of(place, self.device), FP32():
             with torch.autocast(self.device, torch.bfloat16, enabled=self.rounds):
                 scores = self.scores(inputs.to(self.device))
             wanted = targets.to(self.device).flatten()
@@ -59,7 +63,7 @@ class Peer:
     def judge(self, inputs: Tensor, targets: Tensor) -> Judged:
         """See ``LanguageModel``."""
         self.module.eval()
-        with torch.no_grad():
+        with torch.no_grad(), FP32():
             scores = self.scores(inputs.to(self.device)).flatten(0, 1)
             chosen = targets.to(self.device).flatten()
             losses = F.cross_entropy(scores, chosen, reduction="none")

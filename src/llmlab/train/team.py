@@ -84,7 +84,7 @@ class Team:
             device: ``cpu`` (sums by Gloo) or ``cuda`` (by NCCL, on the card of the process's ``LOCAL_RANK``).
 
         Raises:
-            SettingError: the environment makes no sense.
+            SettingError: the environment makes no sense, or there are more processes than cards.
             UnreachableError: the others cannot be reached.
         """
         team = cls.announced()
@@ -97,7 +97,7 @@ class Team:
             if not distributed.is_available():
                 raise RuntimeError("this torch was built without torch.distributed")
             if device == "cuda":
-                cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+                cuda.set_device(_card_of_its_own(cuda.device_count()))
             if not distributed.is_initialized():
                 distributed.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
                 atexit.register(distributed.destroy_process_group)
@@ -226,6 +226,17 @@ class Team:
 
 
 ALONE = Team()
+
+
+def _card_of_its_own(count: int) -> int:
+    """Return which of a machine's cards is this process's; two on one card would wait for each other forever."""
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    if number >= count:
+        raise SettingError(
+            f"process {number + 1} of this machine has no card of its own: PyTorch sees {count}; "
+            f"start {count} with --nproc-per-node {count}, or add --device cpu"
+        )
+    return number
 
 
 def _lost(team: Team, error: Exception) -> UnreachableError:

@@ -1,0 +1,58 @@
+"""Where a model is trained, and in which numbers: the processor or a CUDA card, fp32 or bf16.
+
+Leaves out which of several cards: that is ``team``'s, a process has one.
+"""
+
+from pathlib import Path
+
+import torch
+
+from llmlab.errors import UnreachableError
+
+WIDE = 256
+"""From this width on, products of bf16 are faster than fp32's by more than rounding costs."""
+
+
+def device_of(wanted: str) -> str:
+    """Return ``cpu`` or ``cuda``.
+
+    Args:
+        wanted: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        UnreachableError: CUDA was asked for and is not there.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise UnreachableError("--device cuda: this torch sees no CUDA card; leave it at auto, or see llmlab doctor")
+    return "cuda" if there and wanted != "cpu" else "cpu"
+
+
+def chosen_precision(wanted: str, device: str, width: int) -> str:
+    """Return ``bf16`` where it was asked for, or where it is faster: a wide model on a machine made for it.
+
+    A small model is fp32 everywhere, so that it ends in the same numbers on every machine, up to rounding.
+
+    Args:
+        wanted: ``auto``, ``fp32`` or ``bf16``.
+        device: ``cpu`` or ``cuda``.
+        width: of the model's products.
+    """
+    if wanted != "auto":
+        return wanted
+    return "bf16" if width >= WIDE and fast_bf16(device) else "fp32"
+
+
+def fast_bf16(device: str = "cpu") -> bool:
+    """Return whether a device has instructions for products of bf16.
+
+    Processors: AVX-512 BF16, AMX; ARM from v8.6.  Cards: from Ampere on; older ones work it out in fp32.
+    """
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        told = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = {word for line in told.splitlines() if line.startswith(("flags", "Features")) for word in line.split()}
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
