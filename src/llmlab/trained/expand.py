@@ -13,6 +13,7 @@ from statistics import fmean
 
 from llmlab.errors import SettingError
 from llmlab.lm.restored import Restored, restored
+from llmlab.lm.tables import text_read
 from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
@@ -25,7 +26,7 @@ from llmlab.train.fit import Diverged, OnStep, one_of_several
 from llmlab.train.judging import evaluate
 from llmlab.trained import expand_shown as shown
 from llmlab.trained.expanding import SAMPLE, Arm, Growth, growth, trained_arm
-from llmlab.trained.opening import new_llm_of
+from llmlab.trained.opening import new_llm_of, the_model
 
 WHY = (
     "The memory of a trained model can be made longer by adding numbers to its context vector. Does the model keep "
@@ -113,6 +114,8 @@ def reported(
         metrics=metrics(model, score, grown, by_name),
         summary=summary(settings, base, model, task, score, grown, by_name),
         tables=[
+            the_model(base),
+            text_read(task),
             shown.compared(model, score, by_name),
             shown.growth_of_old(grown),
             *shown.new_numbers(model, by_name),

@@ -21,6 +21,7 @@ from llmlab.train.fit import Diverged, OnStep, one_of_several
 from llmlab.train.judging import evaluate
 from llmlab.trained import finetune_shown as shown
 from llmlab.trained.finetuning import Dialogue, Tuned, completions, dialogue, new_folder, original_text, tuned
+from llmlab.trained.opening import the_model
 
 WHY = (
     "A model that has read one text is trained further on another. Is that a better start than a fresh model, and what "
@@ -95,6 +96,7 @@ def reported(
         metrics=metrics(base, text, before, by_name, samples),
         summary=[*summary(settings, base, text, before, by_name), *notes, *text.notes],
         tables=[
+            the_model(base),
             shown.compared(text, by_name),
             shown.by_epoch(by_name),
             *shown.forgotten(base, before, by_name),
