@@ -5,8 +5,9 @@
 work, and reads and writes where the recording did, so a copy that is missing, a number that was looked at, and a tensor
 that moved show as they would on a card.
 
-Not everything shows: what is recorded is also done, memory is not taken back, streams are only there to be named, a
-module's C++ (cuDNN's GRU) is the CPU's, and so is every number, dropout's too, to the bit.
+Not everything shows: what is recorded is also done, memory is not taken back, streams are only there to be named,
+``autocast`` rounds nothing, a number without dimensions may come from the CPU even where it is an index, a module's C++
+(cuDNN's GRU) is the CPU's, and so is every number, dropout's too, to the bit.
 """
 
 import contextlib
@@ -30,7 +31,11 @@ MARKED: dict[int, weakref.ref[Tensor]] = {}  # by id; an attribute would be save
 
 
 class Card(TorchFunctionMode):
-    """While it is in, tensors may be on ``cuda``: they are the CPU's, marked."""
+    """While it is in, tensors may be on ``cuda``: they are the CPU's, marked.  ``done`` counts what it computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Do what torch is told on the CPU, unless a card would refuse, and mark what would be the card's."""
@@ -47,16 +52,18 @@ class Card(TorchFunctionMode):
         wanted = kwargs.get("device")
         if wanted is not None:
             there, kwargs = torch.device(wanted).type == "cuda", kwargs | {"device": HERE}
+        refuse_generator(kwargs.get("generator"), there)
         result = func(*args, **kwargs)
         if func == Tensor.data.__set__:
             mark(args[0], on_card(args[1]))
+        self.done += there
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 mark(leaf, there)
         return result
 
 
-CROSSES = {Tensor.copy_, Tensor.data.__set__, torch._has_compatible_shallow_copy_type}
+CROSSES = {Tensor.copy_, Tensor.__setitem__, Tensor.data.__set__, torch._has_compatible_shallow_copy_type}
 """What may be asked of tensors of both places."""
 
 KEEPS_ITS_PLACE = {Tensor.copy_, Tensor.__getitem__, Tensor.__setitem__}
@@ -101,12 +108,22 @@ def refuse(func: Any, args: Any, tensors: list[Tensor]) -> None:
         raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
     if (func == Tensor.__getitem__ and on_card(args[0])) or func in CROSSES:
         return
-    if func == Tensor.__setitem__:  # any index, and a value that has no dimensions or is of the same place
-        tensors = [each for each in (args[0], args[2]) if isinstance(each, Tensor)]
     numbers_travel = func not in (torch.cat, torch.stack)  # those without dimensions, and only towards a card
     here = [each for each in tensors if not on_card(each) and (each.dim() or not numbers_travel)]
     if here and any(map(on_card, tensors)):
         raise RuntimeError(f"{func}: expected all tensors to be on the same device, found cpu and cuda:0")
+
+
+class Generator(torch.Generator):
+    """The CPU's numbers, drawn in a place."""
+
+    there = False
+
+
+def refuse_generator(chance: torch.Generator | None, there: bool) -> None:
+    """Raise what torch raises of a generator that does not draw where its numbers are wanted."""
+    if chance is not None and getattr(chance, "there", False) != there:
+        raise RuntimeError(f"Expected a '{THERE if there else HERE}' device type for generator")
 
 
 class Graph(TorchDispatchMode):
@@ -158,11 +175,18 @@ def put_in_graphs(patch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def put_in(patch: pytest.MonkeyPatch) -> Iterator[None]:
+def put_in(patch: pytest.MonkeyPatch) -> Iterator[Card]:
     """Let torch see one card, whose tensors meet no others."""
     put_in_graphs(patch)
     plain = chance.generator
-    patch.setattr(chance, "generator", lambda *what, device="cpu": plain(*what))
+
+    def generator(*what: Any, device: str = "cpu") -> torch.Generator:
+        drawn = Generator()
+        drawn.set_state(plain(*what).get_state())
+        drawn.there = device == "cuda"
+        return drawn
+
+    patch.setattr(chance, "generator", generator)
     for name, thing in {
         "is_available": lambda: True,
         "device_count": lambda: 1,
@@ -175,5 +199,5 @@ def put_in(patch: pytest.MonkeyPatch) -> Iterator[None]:
         "manual_seed": lambda seed: None,
     }.items():
         patch.setattr(torch.cuda, name, thing)
-    with Card():
-        yield
+    with Card() as card:
+        yield card

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ import torch
 import stand_in_card
 from llmlab import baseline, embedding_freeze, layers, two_stage
 from llmlab.cli import execute
-from llmlab.contexts import made
+from llmlab.contexts.arms import design_of
+from llmlab.contexts.stage1 import contexts_of, learn
 from llmlab.errors import SettingError
 from llmlab.lm.task import prepare_task
 from llmlab.lm.training import Trained, precision_of, train_seed
+from llmlab.model import chance
 from llmlab.report.result import Result
 from llmlab.settings import (
     BaselineSettings,
@@ -30,7 +33,7 @@ from llmlab.settings import (
 )
 from llmlab.train.team import Team
 from llmlab.trained import evaluate, expand, finetune, generate, quantize
-from strategies_contexts import SMALL
+from strategies_contexts import SMALL, small_task
 from strategies_trained import saved, state_of
 
 TINY: dict[str, Any] = {
@@ -44,15 +47,19 @@ TINY: dict[str, Any] = {
 }
 SWEEP = {name: value for name, value in TINY.items() if name != "layers"}
 TIMES = ("second", "latency", "equal_time")
+MANY = 100
+"""Calls that a card does at least when it trains or judges: far more than putting parameters there takes."""
+ON_THE_PROCESSOR = ("generate", "quantize")
+"""What is done token by token, for which a card is too slow to be asked."""
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
 
 @contextmanager
-def a_card() -> Iterator[None]:
+def a_card() -> Iterator[stand_in_card.Card]:
     """One card, for as long as something is done on it."""
-    with pytest.MonkeyPatch.context() as patch, stand_in_card.put_in(patch):
-        yield
+    with pytest.MonkeyPatch.context() as patch, stand_in_card.put_in(patch) as card:
+        yield card
 
 
 def of_baseline(**options: Any) -> Callable[[str], Result]:
@@ -90,13 +97,13 @@ def without_times(result: Result) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_a_training_on_a_card_is_the_one_on_the_processor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_on_a_card_is_the_one_on_the_processor(name: str, sixty_lines: None) -> None:
     """Where PyTorch sees a card, ``auto`` takes it, and no tensor of the one place meets one of the other."""
-    monkeypatch.setattr(made, "LINES", 60)
     here = TRAININGS[name]("cpu")
-    with a_card():
+    with a_card() as card:
         there = TRAININGS[name]("auto")
 
+    assert card.done > MANY
     assert there.status == "complete"
     assert without_times(there) == without_times(here)
 
@@ -106,16 +113,16 @@ def test_what_is_done_with_a_model_is_the_same_on_a_card(name: str, tmp_path: Pa
     """A checkpoint of the processor is taken up by a card."""
     path = saved(tmp_path / "best.ckpt", state_of())
     here = VERBS[name](path)
-    with a_card():
+    with a_card() as card:
         there = VERBS[name](path)
 
+    assert card.done == 0 if name in ON_THE_PROCESSOR else card.done > MANY
     assert there.status == "complete"
     assert without_times(there) == without_times(here)
 
 
-def test_the_processor_is_left_alone_by_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processor_is_left_alone_by_a_card(sixty_lines: None) -> None:
     """``--device cpu`` puts nothing on a card that is there, the embedding that is made first included."""
-    monkeypatch.setattr(made, "LINES", 60)
     with a_card():
         before = dict(stand_in_card.MARKED)
         embedding_freeze.run(EmbeddingFreezeSettings(**SMALL | {"seeds": 1}, grow="none", device="cpu"))
@@ -142,6 +149,24 @@ def test_the_stand_in_refuses_what_a_card_refuses() -> None:
         allowed = [there + here.sum(), there[here.long() - 1], there.clone().copy_(here), here.to(there), there * 2]
         assert {result.device for result in allowed} == {stand_in_card.THERE}
         assert (there.cpu() + here).tolist() == [2, 2, 2]
+
+
+def test_both_stages_compute_on_the_card(sixty_lines: None) -> None:
+    """The block is trained, and the contexts are made, where the token block will read them."""
+    settings = EmbeddingFreezeSettings(**SMALL)
+    with a_card():
+        task = small_task()
+        design = design_of(settings)
+        learned = learn(settings, task, design, 0)
+        contexts = contexts_of(settings, task, design, 0, learned=learned)
+
+        assert {tensor.device for tensor in [*learned.block.values(), contexts.after]} == {stand_in_card.THERE}
+
+
+def test_a_generator_draws_where_its_numbers_are_wanted() -> None:
+    """Torch refuses one of another place."""
+    with a_card(), pytest.raises(RuntimeError, match="device type for generator"):
+        torch.empty(3, device="cuda").random_(generator=chance.generator("x"))
 
 
 def test_a_finished_seed_gives_its_rooms_back() -> None:
@@ -177,6 +202,34 @@ def test_an_entry_names_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds without the name of what they were measured on say nothing."""
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Test")
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5 * 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 5 * 2**20)
+    chosen: Any = SimpleNamespace(options=SimpleNamespace(expect="", note=""), given=())
+    result = Result("baseline", {}, "", "")
+    told = execute._record(result, 1.0, chosen, "llmlab baseline").environment
 
-    assert execute._card() == {"card": "NVIDIA Test", "card_peak_memory_mb": 5}
+    assert told | {"card": "NVIDIA Test", "card_peak_memory_mb": 5} == told
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert "card" not in execute._record(result, 1.0, chosen, "llmlab baseline").environment
+
+
+def test_finetuning_keeps_a_grus_precision_and_gives_rooms_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What training does on a card, training on does too."""
+    baseline.run(BaselineSettings(**TINY, model="gru", out=tmp_path / "gru", device="cpu"))
+    base, gru = saved(tmp_path / "best.ckpt", state_of()), tmp_path / "gru"
+    models: list[Any] = []
+    plain = finetune.tuned
+
+    def tuned(*args: Any) -> Any:
+        found = plain(*args)
+        models.append(found.model)
+        return found
+
+    monkeypatch.setattr(finetune, "tuned", tuned)
+    with a_card():
+        finetune.run(FinetuneSettings(checkpoint=gru, epochs=1, precision="bf16"))
+        finetune.run(FinetuneSettings(checkpoint=base, epochs=1))
+
+    assert [(model.device, model.rounds) for model in models[:2]] == [("cuda", False)] * 2
+    assert [model.sweeps for model in models[2:]] == [{}, {}]

@@ -33,7 +33,7 @@ def free_port() -> int:
 
 SHORT = [
     *("baseline", "--batch", "256", "--epochs", "2", "--schedule", "constant"),
-    *("--lr", "1e-4", "--dropout", "0.1", "--precision", "fp32", "--json"),
+    *("--lr", "1e-4", "--dropout", "0.1", "--precision", "fp32", "--device", "cpu", "--json"),
 ]
 
 

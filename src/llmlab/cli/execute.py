@@ -145,11 +145,11 @@ def _record(result: Result, seconds: float, chosen: Chosen, command: str) -> Rec
 
 
 def _card() -> dict[str, Scalar]:
-    """Return which card the run computed on, and the most memory it held there; nothing if it used none."""
+    """Return which card this process computed on, and the most memory held there; nothing if it used none."""
     cuda = sys.modules["torch"].cuda
     if not cuda.is_initialized():
         return {}
-    return {"card": cuda.get_device_name(), "card_peak_memory_mb": round(cuda.max_memory_allocated() / 2**20)}
+    return {"card": cuda.get_device_name(), "card_peak_memory_mb": round(cuda.max_memory_reserved() / 2**20)}
 
 
 def _show(record: Record, page: Path | None, options: RunOptions) -> None:

@@ -63,8 +63,8 @@ def made(width: int, on_step: OnStep | None = None) -> Material:
     training = training_of(settings, task, model, SEED)
     training.run(on_step)
     embedding = training.best["embedding"]
-    # known by how it is made: its last bits depend on the number of threads, and a run may go on with another
-    recipe = f"{LINES} {SEED} {settings.document()} {words.sha256}"
+    # known by how it is made, not where: its last bits depend on the machine, and a run may go on with another
+    recipe = f"{LINES} {SEED} {settings.document() | {'device': 'auto'}} {words.sha256}"
     digest = hashlib.sha256(recipe.encode()).hexdigest()
     told = f"The embedding was made in this run, from {len(task.text.train.tokens):,} tokens of the same language."
     return Material(corpus, coder, embedding, "made in the run", digest, words, [told])

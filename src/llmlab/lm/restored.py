@@ -46,19 +46,20 @@ class Restored:
         return prepare_task(replace(self.settings, data=data, offline=offline), self.vocabulary)
 
 
-def restored(path: Path, *, precision: str = "fp32") -> Restored:
+def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Restored:
     """Return the model of a checkpoint, or of the best checkpoint of a folder.
 
     Args:
         path: a file, or a folder that a run wrote.
         precision: of the products, if it is trained further.
+        device: where it is to compute, wherever it was trained.
 
     Raises:
         CheckpointError: there is none, or it is no checkpoint of a language model.
     """
     state = _state(path)
     try:
-        settings = _settings(state["settings"])
+        settings = replace(_settings(state["settings"]), device=device)
         vocabulary = WordVocabulary(tuple(state["vocabulary"]))
         model = build(settings, len(vocabulary), state["seed"], precision)
         _take_over(model, whole(state))
@@ -81,8 +82,8 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _settings(document: dict[str, Any]) -> BaselineSettings:
     known = {field.name for field in fields(BaselineSettings) if field.metadata["recorded"]}
-    here = {name: value for name, value in document.items() if name in known | {"data"}} | {"device": "auto"}
-    settings = BaselineSettings(**here)  # where it was trained is not where it is read
+    here = {name: value for name, value in document.items() if name in known | {"data"}}
+    settings = BaselineSettings(**here)
     if settings.data not in CORPORA and not settings.data.startswith("path: "):
         raise ValueError(f"unknown text {settings.data!r}")
     return settings

@@ -13,7 +13,7 @@ from llmlab.lm.folders import identity, run_folder, to_resume
 from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score
 from llmlab.model.gru import GRUSize
-from llmlab.model.language import LanguageModel, SweptNewLLM, parameter_count
+from llmlab.model.language import LanguageModel, SweptNewLLM, give_back_rooms, parameter_count
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.peers import peer
 from llmlab.model.tiny_gpt2 import GPT2Size
@@ -201,8 +201,7 @@ def _reached(
     )
     sample = task.text.train[:TRAIN_SAMPLE]
     train_score = None if stopped else evaluate(model, sample, settings.batch, team=team)
-    if isinstance(model, SweptNewLLM):
-        model.sweeps.clear()  # the rooms of its batches: the next seed makes its own
+    give_back_rooms(model)
     return Trained(
         settings=settings,
         seed=seed,

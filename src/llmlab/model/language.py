@@ -94,3 +94,9 @@ class SweptNewLLM:
             kind = SWEEPS[torch.device(self.device).type]
             self.sweeps[batch, time, learns] = kind(self.model.size, batch, time, dtype, self.device, learns=learns)
         return self.sweeps[batch, time, learns]
+
+
+def give_back_rooms(model: LanguageModel) -> None:
+    """Let go of the memory in which a model computed its batches; if it is asked again, it takes new."""
+    if isinstance(model, SweptNewLLM):
+        model.sweeps.clear()

@@ -15,10 +15,10 @@ from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.lm.folders import identity
 from llmlab.lm.restored import Restored
 from llmlab.lm.task import Task
-from llmlab.lm.training import BYTES_KEPT, build
+from llmlab.lm.training import BYTES_KEPT, build, precision_of
 from llmlab.measure.ngram import Reference, references
 from llmlab.measure.score import Score
-from llmlab.model.language import LanguageModel, SweptNewLLM, parameter_count
+from llmlab.model.language import LanguageModel, SweptNewLLM, give_back_rooms, parameter_count
 from llmlab.model.reader import Reader
 from llmlab.settings import FinetuneSettings
 from llmlab.text.cache import cache_folder
@@ -27,6 +27,7 @@ from llmlab.text.grammar import Grammar
 from llmlab.text.windows import WindowedText, prepare
 from llmlab.text.words import EOS, UNK, WordVocabulary, encoded
 from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.train.device import device_of
 from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
 from llmlab.train.judging import evaluate
@@ -154,7 +155,8 @@ def tuned(
         WriteError: a checkpoint could not be written.
     """
     windows = text.text
-    model = build(base.settings, len(base.vocabulary), seed, settings.precision)
+    precision = precision_of(replace(base.settings, precision=settings.precision), device_of(base.settings.device))
+    model = build(base.settings, len(base.vocabulary), seed, precision)
     if name == "pretrained":
         for key, tensor in model.parameters.items():
             tensor.copy_(base.model.parameters[key])
@@ -172,6 +174,7 @@ def tuned(
         model.parameters[key].copy_(tensor)
     progress = training.progress
     left = None if original is None else evaluate(model, original.text.valid, settings.batch).loss
+    give_back_rooms(model)
     return Tuned(name, seed, model, start, Score(**progress.best_score), progress.history, progress.best_epoch, left)
 
 

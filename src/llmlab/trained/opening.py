@@ -15,16 +15,15 @@ from llmlab.report.result import Cell, Column, Table
 
 
 def opened_new_llm(path: Path, verb: str) -> tuple[Restored, ContextVectorLM]:
-    """Return the New-LLM of a checkpoint, its numbers on the CPU.
+    """Return the New-LLM of a checkpoint, to compute on the CPU.
 
     Raises:
         CheckpointError: there is no usable checkpoint.
         SettingError: it holds another model.
     """
-    found = restored(path)
+    found = restored(path, device="cpu")
     model = new_llm_of(found, path, verb)
-    parameters = {name: tensor.cpu() for name, tensor in model.parameters.items()}
-    return found, ContextVectorLM(model.size, parameters)
+    return found, ContextVectorLM(model.size, model.parameters)
 
 
 def new_llm_of(found: Restored, path: Path, verb: str) -> ContextVectorLM:
