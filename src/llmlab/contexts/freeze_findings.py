@@ -4,6 +4,8 @@ Each function looks at numbers and returns a verdict with its evidence; no verdi
 counts are arithmetic, and hold or fail whatever was run.  Leaves out the claims on times and on the document's own log.
 """
 
+from statistics import fmean
+
 from llmlab.contexts.findings import LEAST_SEEDS, better, by_ratio, change, changed, on
 from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired, paired_gap
 from llmlab.model.context_token import BlockSize
@@ -130,9 +132,8 @@ def _contexts(found: Comparison) -> list[Finding]:
     measured = [one for one in found.own_contexts if one.rows]
     if not measured:
         return []
-    one = measured[0]
     told: list[Finding] = []
-    if len(one.rows) > 1:
+    if len(measured[0].rows) > 1:
         second, last = (min(each.rows[place]["converged_fraction"] for each in measured) for place in (0, -1))
         decided = second >= UNTOUCHED and len(measured) >= LEAST_SEEDS
         told.append(
@@ -148,7 +149,7 @@ def _contexts(found: Comparison) -> list[Finding]:
         )
     lower = all(each.ranks["train"] <= each.ranks["untrained"] + 0.01 for each in measured)
     higher = all(each.ranks["train"] > each.ranks["untrained"] + 0.01 for each in measured)
-    ranks = one.ranks
+    ranks = {part: fmean(each.ranks[part] for each in measured) for part in ("train", "valid", "untrained")}
     told.append(
         Finding(
             "EF-6",

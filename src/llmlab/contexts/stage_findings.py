@@ -171,7 +171,8 @@ def _wiring_alone(found: Comparison, first: Sequence[ArmRuns], arms: dict[str, A
         verdict = "inconclusive"
     if verdict == "supported" and any(-told[""] < CLAIMED_RANK / 2 for told, _ in each):
         verdict = "refined"
-    told = "; ".join([*(evidence for _, evidence in each), f"the document has {CLAIMED_RANK:.1%} between its designs"])
+    claimed = f"the document has {100 * CLAIMED_RANK:.1f} points between its designs"
+    told = "; ".join([*(evidence for _, evidence in each), claimed])
     return _finding("TS-3", verdict, told, found)
 
 

@@ -50,6 +50,7 @@ def of_baseline(settings: BaselineSettings, runs: Sequence[Trained]) -> list[Fin
 def _exact(run: Trained) -> list[Finding]:
     text, unknown = run.task.text, run.score.unknown_share
     windows, sizes = (len(text.train), len(text.valid)), (len(text.vocabulary), run.settings.length)
+    untold = ", which the document does not say" if unknown else ""
     return [
         _found("BL-2", run.parameters == 2_739_432, f"exactly {run.parameters:,}"),
         _found("BL-3", windows == (51_026, 5_272), f"{windows[0]:,} and {windows[1]:,}"),
@@ -57,8 +58,8 @@ def _exact(run: Trained) -> list[Finding]:
             "BL-4",
             CLAIMS["BL-4"],
             "refuted" if sizes != (1000, 64) else "refined" if unknown else "supported",
-            f"{unknown:.2%} of the validation targets are <unk>, which the document does not say; {sizes[1] - 1} "
-            "positions of a window are predicted",
+            f"{sizes[0]:,} words with a number, and windows of {sizes[1]}, of which {sizes[1] - 1} positions are "
+            f"predicted; {unknown:.2%} of the validation targets are <unk>{untold}",
         ),
     ]
 
