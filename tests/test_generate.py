@@ -177,7 +177,7 @@ def test_every_token_is_announced(checkpoint: Path) -> None:
 def test_other_models_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer has no context vector to write from, and its file is named."""
     other = SimpleNamespace(model=object(), settings=SimpleNamespace(model="gru"))
-    monkeypatch.setattr(opening, "restored", lambda path: other)
+    monkeypatch.setattr(opening, "restored", lambda path, device: other)
     with pytest.raises(SettingError, match=r"m\.ckpt: a GRU; generate is for New-LLM"):
         generate.run(settings(checkpoint))
 

@@ -135,6 +135,6 @@ def test_wiring_is_taken_apart_from_width() -> None:
 
     assert (both["TS-1"].verdict, both["TS-2"].verdict, both["TS-3"].verdict) == ("supported", "refined", "supported")
     assert (one["TS-3"].verdict, little["TS-3"].verdict) == ("refined", "refined")
-    assert "67.7% between its designs" in little["TS-3"].evidence
+    assert "67.7 points between its designs" in little["TS-3"].evidence
     assert two == {}
     assert set(both) <= set(stage_findings.CLAIMS)
