@@ -135,7 +135,7 @@ class LanguageSettings(Settings):
     )
     precision: str = option(
         "auto",
-        "Of the products in training; auto is bf16 where the processor has it.",
+        "Of the products in training; auto is bf16 for wide models where the machine is fast at it.",
         panel="Machine",
         choices=("auto", "fp32", "bf16"),
     )
