@@ -3,23 +3,23 @@
 import json
 import math
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import LLMLAB, Done, as_in_a_terminal, environment, watch
+from conftest import Done, watch
 from llmlab.baseline import run
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lm.restored import restored
 from llmlab.settings import BaselineSettings
 from llmlab.train.checkpoint import packed, read
+from processes import started, updates_saved, wait_for_updates
 
 Run = Callable[..., Done]
 SMALL = ("--embedding", "4", "--hidden", "8", "--context", "4", "--layers", "1", "--epochs", "2", "--batch", "256")
+COMMAND = ("baseline", *SMALL)
 TINY = {"embedding": 4, "hidden": 8, "context": 4, "layers": 1, "epochs": 2, "batch": 256}
 CONTRACT = {
     *("parameters", "epochs", "best_epoch", "train_loss", "val_loss", "val_ppl", "val_ppl_batch_mean", "val_accuracy"),
@@ -225,8 +225,8 @@ def test_a_rate_that_is_too_high_diverges_with_exit_6(run_llmlab: Run) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     """Stopped by a signal, the run saves a checkpoint, prints the line that resumes it, and the line works."""
-    process = started(tmp_path, "--epochs", "2000", "--json")
-    wait_for_checkpoint(tmp_path)
+    process = started(tmp_path, *COMMAND, "--epochs", "2000", "--json")
+    wait_for_updates(tmp_path, 0, process)
     process.send_signal(number)
     out, err = (stream.decode() for stream in process.communicate(timeout=60))
     done = watch(Done(process.returncode, out, err, tmp_path), ["--json"])
@@ -240,44 +240,19 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
 def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -> None:
     """Killed with SIGKILL at six moments and resumed each time, the run ends in the same numbers: difference 0.0."""
     options = ("--epochs", "12", "--save-minutes", "1e-9", "--json", "--no-log")
-    process = started(tmp_path, *options, "--out", "straight")
+    process = started(tmp_path, *COMMAND, *options, "--out", "straight")
     straight = json.loads(process.communicate(timeout=120)[0])
     for kill in range(6):
-        process = started(tmp_path, *options, "--out", "cut", "--resume", "auto")
-        wait_for_checkpoint(tmp_path / "cut", above=newest_update(tmp_path / "cut") + 3 + 7 * kill)
+        process = started(tmp_path, *COMMAND, *options, "--out", "cut", "--resume", "auto")
+        wait_for_updates(tmp_path / "cut", updates_saved(tmp_path / "cut") + 3 + 7 * kill, process)
         process.kill()
         process.communicate(timeout=60)
-    process = started(tmp_path, *options, "--out", "cut", "--resume", "auto")
+    process = started(tmp_path, *COMMAND, *options, "--out", "cut", "--resume", "auto")
     cut = json.loads(process.communicate(timeout=120)[0])
     assert without_times(cut["metrics"]) == without_times(straight["metrics"])
     ends = [read(max(folder.glob("update-*.ckpt"))) for folder in (tmp_path / "straight", tmp_path / "cut")]
     assert max(float((ends[0]["model"][name] - ends[1]["model"][name]).abs().max()) for name in ends[0]["model"]) == 0.0
     assert not list(tmp_path.rglob(".tmp-*"))
-
-
-def started(folder: Path, *args: str) -> "subprocess.Popen[bytes]":
-    """Start a small baseline run in a folder."""
-    return subprocess.Popen(
-        [*LLMLAB, "baseline", *SMALL, *args],
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=as_in_a_terminal,
-    )
-
-
-def newest_update(folder: Path) -> int:
-    """Return the number of the newest checkpoint under a folder, 0 without one."""
-    return max((int(path.stem.removeprefix("update-")) for path in folder.rglob("update-*.ckpt")), default=0)
-
-
-def wait_for_checkpoint(folder: Path, above: int = 0) -> None:
-    """Wait until a run has saved beyond an update."""
-    until = time.monotonic() + 60
-    while newest_update(folder) <= above:
-        assert time.monotonic() < until, "no checkpoint came"
-        time.sleep(0.01)
 
 
 def test_a_checkpoint_gives_the_model_back(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import LLMLAB, Done, as_in_a_terminal, environment, watch
+from conftest import Done, watch
 from llmlab.errors import SettingError
 from llmlab.settings import TwoStageSettings, flag
 from llmlab.settings.contexts import ABLATIONS
 from llmlab.train.checkpoint import read
+from processes import started, wait_for_updates
 from strategies_contexts import SMALL, without_times, write_model_and_text
 from strategies_contexts import STAGE_CONTRACT as CONTRACT
 
@@ -72,38 +71,10 @@ def options(**changes: Any) -> list[str]:
     return [word for name, value in asked.items() for word in (flag(name), str(value))]
 
 
-def started(folder: Path, *args: str) -> "subprocess.Popen[bytes]":
-    """Start a run in a folder."""
-    return subprocess.Popen(
-        [*LLMLAB, "two-stage", *args],
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=as_in_a_terminal,
-    )
-
-
-def updates_saved(folder: Path) -> int:
-    """Return how many updates the newest checkpoints of all runs in a folder have made together."""
-    newest: dict[Path, int] = {}
-    for path in folder.rglob("update-*.ckpt"):
-        newest[path.parent] = max(newest.get(path.parent, 0), int(path.stem.removeprefix("update-")))
-    return sum(newest.values())
-
-
-def wait_for_updates(folder: Path, above: int, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until runs have saved beyond an update."""
-    until = time.monotonic() + 90
-    while updates_saved(folder) <= above and process.poll() is None:
-        assert time.monotonic() < until, "no checkpoint came"
-        time.sleep(0.01)
-
-
 def test_killed_on_the_way_a_comparison_ends_like_a_straight_one(tmp_path: Path) -> None:
     """Killed with SIGKILL in its first and in a later arm, and resumed: the same numbers, and nothing half-written."""
     given = {**write_model_and_text(tmp_path), "epochs": 30, "patience": 1000, "save_minutes": 1e-9, "ablate": "block"}
-    words = [*options(**given), "--json", "--no-log"]
+    words = ["two-stage", *options(**given), "--json", "--no-log"]
     out, err = started(tmp_path, *words, "--out", "straight").communicate(timeout=120)
     straight = json.loads(out or err)
     for saved in (20, 200):
@@ -124,7 +95,7 @@ def test_killed_on_the_way_a_comparison_ends_like_a_straight_one(tmp_path: Path)
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     """Stopped by a signal in its second arm: one document that says interrupted, and the line that goes on."""
     given = {**write_model_and_text(tmp_path), "epochs": 60, "patience": 1000, "save_minutes": 1e-9, "ablate": "block"}
-    process = started(tmp_path, *options(**given), "--json")
+    process = started(tmp_path, "two-stage", *options(**given), "--json")
     wait_for_updates(tmp_path / "runs", 60 * 5 + 5, process)
     process.send_signal(signal.SIGTERM)
     out, err = (stream.decode() for stream in process.communicate(timeout=60))
