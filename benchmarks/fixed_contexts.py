@@ -229,19 +229,19 @@ def arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Print what was measured, ratios and bars; return 1 if a bar is missed."""
-    parts, rows = args.parts or PARTS, list[Row]()
-    if parts == ["memory"]:
-        rows = Bench(args).memory()
-    else:
-        bench = Bench(args)
-        print(f"{bench.size.layers} + {bench.size.layers} layers, {args.width} wide, {torch.get_num_threads()} threads")
-        for part in parts:
-            if part == "memory":  # in a process of its own: a peak does not fall
-                sizes = [word for name in ("width", "layers", "vocabulary", "tokens", "batch")
-                         for word in (f"--{name}", str(getattr(args, name)))]  # fmt: skip
-                return max(report(rows), subprocess.run([sys.executable, __file__, "memory", *sizes]).returncode)
-            rows += pocket() if part == "pocket" else getattr(bench, part)()
-    return report(rows)
+    bench = Bench(args)
+    if args.parts == ["memory"]:
+        return report(bench.memory())
+    print(f"{bench.size.layers} + {bench.size.layers} layers, {args.width} wide, {torch.get_num_threads()} threads")
+    missed = 0
+    for part in args.parts or PARTS:
+        if part == "memory":  # in a process of its own: a peak does not fall
+            sizes = [word for name in ("width", "layers", "vocabulary", "tokens", "batch")
+                     for word in (f"--{name}", str(getattr(args, name)))]  # fmt: skip
+            missed |= subprocess.run([sys.executable, __file__, "memory", *sizes]).returncode
+        else:
+            missed |= report(pocket() if part == "pocket" else getattr(bench, part)())
+    return missed
 
 
 def report(rows: list[Row]) -> int:

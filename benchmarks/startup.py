@@ -28,8 +28,8 @@ def seconds(command: list[str], folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Time all commands in turns and print medians and ratios."""
+def main() -> int:
+    """Time all commands in turns and print medians and ratios; return 1 if a bar is missed."""
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(ROUNDS + 1):
@@ -39,11 +39,14 @@ def main() -> None:
                     times[name].append(taken)
     floor = median(times["import torch"])
     print(f"{'command':<44} {'median s':>9} {'ratio':>6} {'bar':>6}")
+    ratios_met = list[bool]()
     for name, (_, bar) in COMMANDS.items():
         ratio = median(times[name]) / floor
-        verdict = "" if bar is None else "ok" if ratio <= bar else "ABOVE"
+        ratios_met.append(bar is None or ratio <= bar)
+        verdict = "" if bar is None else "ok" if ratios_met[-1] else "MISSED"
         print(f"{name:<44} {median(times[name]):>9.3f} {ratio:>6.2f} {bar or '':>6} {verdict}")
+    return 0 if all(ratios_met) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

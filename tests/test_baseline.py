@@ -13,8 +13,11 @@ from conftest import Done, watch
 from llmlab.baseline import run
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lm.restored import restored
+from llmlab.lm.task import Task
+from llmlab.lm.training import Trained, train_seed
 from llmlab.settings import BaselineSettings
 from llmlab.train.checkpoint import packed, read
+from llmlab.train.fit import Diverged
 from processes import started, updates_saved, wait_for_updates
 
 Run = Callable[..., Done]
@@ -61,6 +64,22 @@ def test_seeds_give_intervals(tmp_path: Path) -> None:
     assert len(set(result.samples["val_ppl"])) == 2
     assert "over_seeds" in {table.name for table in result.tables}
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three seeds the second diverges: two are reported, in the same numbers as ever, and a sentence says so."""
+
+    def train(settings: BaselineSettings, task: Task, seed: int, *args: Any) -> Trained:
+        if seed == 1:
+            raise Diverged(7)
+        return train_seed(settings, task, seed, *args)
+
+    whole = run(BaselineSettings(**TINY, seeds=3, out=Path("whole")))
+    monkeypatch.setattr("llmlab.baseline.train_seed", train)
+    result = run(BaselineSettings(**TINY, seeds=3, out=Path("lost")))
+    assert result.status == "complete"
+    assert result.samples["val_ppl"] == whole.samples["val_ppl"][::2]
+    assert "Seed 1 diverged at update 7; it is in none of these numbers." in result.summary
 
 
 def test_the_same_seed_gives_the_same_result_and_another_folder(tmp_path: Path) -> None:

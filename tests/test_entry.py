@@ -16,9 +16,10 @@ from hypothesis import given
 
 from llmlab.report import entry
 from llmlab.report.escape import LONGEST_NOTE, md_block, md_fence, printable
-from llmlab.report.figure import THEMES, svg
+from llmlab.report.figure import INK, THEMES, svg
+from llmlab.report.plot import COLOUR
 from llmlab.report.record import Record
-from llmlab.report.result import Result
+from llmlab.report.result import ARMS, Result
 from strategies_report import HOSTILE, records, specimen, texts
 
 EXTENSIONS = ["tables", "admonition", "toc", "pymdownx.superfences", "pymdownx.details"]
@@ -208,3 +209,24 @@ def test_an_empty_result_makes_a_page(status: str) -> None:
     seen = shown(body(replace(specimen(), result=result)))
     assert seen.elements["h1"] == 1
     assert ("diverged" in seen.words) == (status == "diverged") or "diverged at update 3" in seen.words
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_no_two_arms_look_alike_and_all_stand_out(theme: str) -> None:
+    """Each arm has its own colour, on paper and in the terminal, at least 3:1 against the ground (WCAG 1.4.11)."""
+    inks = [INK[theme][arm] for arm in ARMS]
+    assert len(set(inks)) == len({COLOUR[arm] for arm in ARMS}) == len(ARMS)
+    assert min(contrast(ink, INK[theme]["ground"]) for ink in inks) >= 3
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, as WCAG 2.2 defines it."""
+    lights = sorted(relative_luminance(colour) for colour in (one, other))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def relative_luminance(colour: str) -> float:
+    """Return how light a colour ``#rrggbb`` is, from 0 to 1."""
+    parts = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

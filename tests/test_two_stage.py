@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from llmlab import two_stage
 from llmlab.contexts import keeping, made, running
@@ -187,7 +186,7 @@ def test_a_lost_main_arm_leaves_the_ablations(monkeypatch: pytest.MonkeyPatch) -
 
     def fragile(own: Any, task: Any, arm: Any, *rest: Any) -> Any:
         if arm.name == "main":
-            raise Diverged(3, torch.zeros(0))
+            raise Diverged(3)
         return real(own, task, arm, *rest)
 
     monkeypatch.setattr(running, "train_arm", fragile)
@@ -208,7 +207,7 @@ def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> N
 
     def fragile(own: Any, task: Any, design: Any, seed: int, on_pass: Any) -> Any:
         if seed == 0:
-            raise Diverged(1, torch.zeros(0))
+            raise Diverged(1)
         return real(own, task, design, seed, on_pass)
 
     monkeypatch.setattr(keeping, "learn", fragile)
@@ -226,7 +225,7 @@ def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.M
 
     def fragile(own: Any, task: Any, design: Any, seed: int, on_pass: Any) -> Any:
         if design.wiring == "first" and seed == 0:
-            raise Diverged(1, torch.zeros(0))
+            raise Diverged(1)
         return real(own, task, design, seed, on_pass)
 
     monkeypatch.setattr(keeping, "learn", fragile)

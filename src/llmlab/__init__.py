@@ -7,7 +7,7 @@
 5. ``embedding_freeze``  pretrained embeddings, frozen against trained
 6. ``two_stage``         fixed contexts C*, then the token block
 
-Chapters 1 and 2 are here; the others are being written.  Each chapter module has one function,
+Each chapter module has one function,
 ``run(settings, on_step=None) -> Result``, and one command of the same name: ``llmlab phase1-2``.
 
 This file imports nothing, so that ``import llmlab`` costs nothing.

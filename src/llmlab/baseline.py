@@ -11,7 +11,7 @@ asked, also a transformer and a GRU of the same size on the same batches.
 But: how deep must the stack be?  That is chapter 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llmlab.lm import figures, findings, outcome, peer_tables, tables
 from llmlab.lm.peers import MODELS, Peers, alone, train_peers
@@ -69,28 +69,43 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
         total = settings.seeds * len(each)
         return on_step if total == 1 else one_of_several(on_step, number, total, f"run {number + 1} of {total}, {name}")
 
-    runs: list[Trained] = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
+    runs, diverged_at = list[Trained](), dict[int, int]()
+    for number in range(settings.seeds):
+        seed = settings.seed + number
         try:
-            runs.append(train_seed(each[settings.model], task, seed, step_of(len(runs), tables.named(settings))))
+            runs.append(train_seed(each[settings.model], task, seed, step_of(number, tables.named(settings))))
         except Diverged as diverged:
-            return Result.diverged(settings.experiment, settings.document(), *_asked(settings), diverged.update)
+            diverged_at[seed] = diverged.update
+            continue
         if runs[-1].stopped:
             break
-    if not settings.peers or runs[-1].stopped:
-        return reported(settings, task, runs)
-    return reported(settings, task, runs, train_peers(settings, task, runs, step_of))
+    if not runs:
+        first = next(iter(diverged_at.values()))
+        return Result.diverged(settings.experiment, settings.document(), *_asked(settings), first)
+    peers = train_peers(settings, task, runs, step_of) if settings.peers and not runs[-1].stopped else None
+    return reported(settings, task, runs, peers, diverged_at)
 
 
-def reported(settings: BaselineSettings, task: Task, runs: Sequence[Trained], peers: Peers | None = None) -> Result:
+def reported(
+    settings: BaselineSettings,
+    task: Task,
+    runs: Sequence[Trained],
+    peers: Peers | None = None,
+    diverged_at: Mapping[int, int] | None = None,
+) -> Result:
     """Return the result of runs that are made, and of their peers'.
 
-    A run that was stopped is reported only if none was finished: half a run and a whole one have no mean.
+    A run that was stopped is reported only if none was finished: half a run and a whole one have no mean.  Seeds that
+    diverged, by the update they did it at, are named and are in no number.
     """
     stopped = runs[-1].stopped or (peers is not None and peers.stopped)
     status: Status = "interrupted" if stopped else "complete"
     told, runs = _summary(settings, task, runs), _finished(runs)
     samples = outcome.per_seed(runs)
+    lost = [
+        f"Seed {seed} diverged at update {update}; it is in none of these numbers."
+        for seed, update in (diverged_at or {}).items()
+    ]
     shown = [
         tables.text_read(task),
         tables.meaning(task, runs[0].score, tables.named(settings)),
@@ -106,7 +121,7 @@ def reported(settings: BaselineSettings, task: Task, runs: Sequence[Trained], pe
         *_asked(settings),
         status=status,
         metrics=outcome.metrics(runs) | (peer_tables.metrics(peers) if peers else {}),
-        summary=[*told, *(peer_tables.summary(peers) if peers else [])],
+        summary=[*told, *lost, *(peer_tables.summary(peers) if peers else [])],
         tables=shown,
         figures=[*pictures, *(peer_tables.figures(peers) if peers else [])],
         findings=findings.of_baseline(settings, runs),

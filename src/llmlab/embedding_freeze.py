@@ -5,7 +5,7 @@ the same tokens, the same validation text and the same updates: what does freezi
 
     c_i = block(c_(i-1), LN(E[x_i]))      the contexts, fixed before        {E frozen, E trained} x
     y_i = tokens(LN(E[x_i]), c_i)         the token block, trained           {score = E y (tied), score = W y + b}
-                                                                             and E from chance, as the control
+                                                                             and a random E, as the control
 
 Covers the grid with seeds and intervals, train and validation curves, the growth of the text, and what the contexts
 are worth by themselves.

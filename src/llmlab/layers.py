@@ -109,7 +109,7 @@ def _all_diverged(settings: LayersSettings, found: DepthSweep) -> Result:
         metrics={name: value for arm in found.arms for name, value in _metrics_of(arm, found).items()},
         summary=[
             f"Every run diverged ({'; '.join(reasons)}): a loss or a parameter was no longer a finite number.",
-            "Nothing was learned that could be reported; a smaller learning rate is the usual way out.",
+            "There is no number to report; a smaller learning rate is the usual way out.",
         ],
         tables=[tables.text_read(found.task), depth_tables.depths(found)],
     )

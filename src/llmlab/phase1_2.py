@@ -5,7 +5,7 @@ together?  And what in the picture decides the next token?
 
     score[x, k] = E[x] . W[k] + b[k],   E, W and b trained   (or one of them frozen)
 
-Covers movement of embeddings and output rows, all distances, every score taken apart, three checks that go
+Covers movement of embeddings and output rows, all distances, every score taken apart, four questions that go
 beyond the seed document (does rotation change the function? the training? what moves a token that has no
 gradient? from which dimension on does freezing limit?), and the spread over seeds.
 But: one token of context is all this model sees.  Chapter 3 gives it a memory.

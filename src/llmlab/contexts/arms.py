@@ -100,7 +100,9 @@ def grown(arm: Arm, tokens: int) -> Arm:
 
 
 def stage_arms(settings: TwoStageSettings) -> dict[str, list[Arm]]:
-    """Return the arms of chapter 6 by ablation; each has the settings' own arm among them, and it comes first alone.
+    """Return the arms of chapter 6 by ablation; ``main`` holds the settings' own arm.
+
+    An ablation has that arm too wherever one of its values is the settings', but for noise: its blocks make every pass.
 
     Ablations share arms: an arm is trained once.
     """

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from llmlab.contexts.running import LOSS, ArmRuns
 from llmlab.contexts.task import ContextTask
 from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Figure, Mark, Role, rounded
-
-LINES: tuple[Role, ...] = ("series", "winner", "floor", "before", "foot", "after", "path")
+from llmlab.report.result import ARMS, Figure, Mark, Role, rounded
 
 
 def curves(shown: Sequence[ArmRuns], task: ContextTask) -> Figure:
@@ -18,11 +16,11 @@ def curves(shown: Sequence[ArmRuns], task: ContextTask) -> Figure:
     marks, told = list[Mark](), list[str]()
     for number, arm in enumerate(shown):
         means = common(arm, "losses")
-        marks.append(_curve(means, LINES[number % len(LINES)], arm.arm.label))
+        marks.append(_curve(means, ARMS[number % len(ARMS)], arm.arm.label))
         told.append(f"{arm.arm.label} {min(means):.3f}")
     marks.append(Mark("level", "other", [], [task.references["bigram"].loss], legend="bigram"))
     if task.bayes_loss is not None:
-        marks.append(Mark("level", "other", [], [task.bayes_loss], legend="Bayes floor"))
+        marks.append(Mark("level", "floor", [], [task.bayes_loss], legend="Bayes floor"))
     return Figure(
         "curves",
         "Validation loss by epoch",
@@ -41,7 +39,7 @@ def train_and_validation(shown: Sequence[ArmRuns]) -> Figure:
     for number, arm in enumerate(shown):
         for place, (name, what) in enumerate((("losses", "validation"), ("train_losses", "train"))):
             means = common(arm, name)
-            marks.append(_curve(means, LINES[(2 * number + place) % len(LINES)], f"{arm.arm.label}: {what}"))
+            marks.append(_curve(means, ARMS[(2 * number + place) % len(ARMS)], f"{arm.arm.label}: {what}"))
             told.append(f"{arm.arm.label}, {what} {means[-1]:.3f}")
     return Figure(
         "fit",
@@ -60,7 +58,7 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Figure:
     xs = [float(tokens) for tokens, _, _ in sizes]
     marks: list[Mark] = []
     for number, name in enumerate(("frozen", "trained")):
-        marks += _line(xs, [(frozen, trained)[number] for _, frozen, trained in sizes], LINES[number], name)
+        marks += _line(xs, [(frozen, trained)[number] for _, frozen, trained in sizes], ARMS[number], name)
     first, last = sizes[0], sizes[-1]
     ends = [[f"{arm.mean(LOSS)['']:.3f}" for arm in (row[1], row[2])] for row in (first, last)]
     return Figure(

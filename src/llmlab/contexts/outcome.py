@@ -158,6 +158,6 @@ def all_diverged(settings: ContextSettings, found: Comparison, why: str, how: st
         metrics={name: value for key, arm in found.arms.items() for name, value in of_arm(key, arm).items()},
         summary=[
             f"Every run diverged ({'; '.join(reasons)}): a loss or a gradient was no longer a finite number.",
-            "Nothing was learned that could be reported; a smaller learning rate is the usual way out.",
+            "There is no number to report; a smaller learning rate is the usual way out.",
         ],
     )

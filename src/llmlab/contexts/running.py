@@ -16,6 +16,7 @@ from llmlab.contexts.token_block import ArmRun, train_arm
 from llmlab.errors import SettingError, Stopped
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
+from llmlab.report.result import counted
 from llmlab.settings import ContextSettings
 from llmlab.train.fit import Diverged, OnStep
 
@@ -155,8 +156,17 @@ def compared(
                 if not found.finished:
                     raise
                 found.stopped = True
+                _name_seeds_left(found)
                 return found
     return found
+
+
+def _name_seeds_left(found: Comparison) -> None:
+    """Say of each arm that has finished some of its seeds, and met no trouble, how many those are."""
+    wanted = found.settings.seeds
+    for arm in found.finished:
+        if len(arm.runs) < wanted and not arm.trouble:
+            arm.trouble.append(f"{len(arm.runs)} of {counted(wanted, 'seed')}")
 
 
 def _train_design(found: Comparison, design: Design, seed: int, home: Home, counter: "Counter") -> None:

@@ -28,7 +28,7 @@ FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
 """At least so many contexts are checked, and more while tokens times parameters stay below this."""
 
 RANKED = 10_000
-"""So many contexts, the first ones, the effective rank is taken of."""
+"""The effective rank is computed of this many contexts, the first ones."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def contexts_of(
     on_pass: OnStep | None = None,
     learned: Learned | None = None,
 ) -> Contexts:
-    """Train the context block of a design, and compute its contexts.
+    """Compute the contexts of a design, training its block first if the design says so and no trained one is given.
 
     Args:
         settings: widths, tolerance, and how the block is trained.

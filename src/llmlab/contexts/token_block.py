@@ -26,7 +26,7 @@ from llmlab.train.judging import Judging
 from llmlab.train.recipe import Recipe
 
 SCORES_AT_ONCE, FEWEST_ROWS, MOST_ROWS = 2**25, 256, 4_096
-"""A batch is worked off in parts of so many rows that they have about so many scores."""
+"""A batch is read in parts whose number of rows keeps about so many scores in memory."""
 
 CLIP = "1.0"
 """The longest gradient, as in the seed documents' code."""

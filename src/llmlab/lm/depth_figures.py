@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from llmlab.lm.depth import Arm, DepthSweep
 from llmlab.lm.depth_tables import reference_losses, reference_ppls
 from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Figure, Mark, Role, rounded
-
-LINES: tuple[Role, ...] = ("series", "winner", "floor", "before", "foot", "after", "path")
+from llmlab.report.result import ARMS, Figure, Mark, Role, rounded
 
 
 def curves(found: DepthSweep) -> Figure:
@@ -19,7 +17,7 @@ def curves(found: DepthSweep) -> Figure:
     for number, arm in enumerate(found.main):
         count = min(len(run.losses) for run in arm.runs)
         means = [mean_interval([run.losses[epoch] for run in arm.runs])[""] for epoch in range(count)]
-        role = LINES[number % len(LINES)]
+        role = ARMS[number % len(ARMS)]
         marks.append(Mark("line", role, [epoch + 1.0 for epoch in range(count)], rounded(means), legend=arm.label))
         told.append(f"{arm.label} {means[-1]:.3f}")
     bigram = reference_losses(found)["bigram"]

@@ -12,6 +12,7 @@ from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Cell, Column, Table, counted
 from llmlab.settings import BaselineSettings
+from llmlab.text.words import PAD
 
 SEED_VALIDATION = (
     *(3.8836, 3.8053, 3.7398, 3.6814, 3.6028, 3.5286, 3.4811, 3.4435, 3.4111, 3.3845, 3.3532, 3.3201, 3.2928, 3.2739),
@@ -35,7 +36,7 @@ def text_read(task: Task) -> Table:
     rows: list[list[Cell]] = []
     for name, windows in (("train", text.train), ("validation", text.valid)):
         targets = windows[:, 1:]
-        scored = targets != 0
+        scored = targets != PAD
         count = int(scored.sum())
         rows.append(
             [

@@ -13,7 +13,7 @@ from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import load_corpus
 from llmlab.text.grammar import Grammar, context_recovered
 from llmlab.text.windows import WindowedText, prepare
-from llmlab.text.words import UNK, WordVocabulary
+from llmlab.text.words import PAD, UNK, WordVocabulary
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Task:
     @cached_property
     def train_targets(self) -> int:
         """How many targets an epoch scores."""
-        return int((self.text.train[:, 1:] != 0).sum())
+        return int((self.text.train[:, 1:] != PAD).sum())
 
     @cached_property
     def valid_targets(self) -> int:
         """How many targets validation scores."""
-        return int((self.text.valid[:, 1:] != 0).sum())
+        return int((self.text.valid[:, 1:] != PAD).sum())
 
 
 def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None = None) -> Task:
@@ -84,7 +84,7 @@ def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None =
     counted = references(text.train, text.train_lines, text.valid, len(text.vocabulary))
     if settings.data != "synthetic":
         return Task(text, counted, notes=notes)
-    grammar, scored = Grammar.standard(), text.valid[:, 1:] != 0
+    grammar, scored = Grammar.standard(), text.valid[:, 1:] != PAD
     if not set(grammar.words) <= set(text.vocabulary.words):
         notes.append("The exact floor is not given: the model has no number for some words of the synthetic language.")
         return Task(text, counted, notes=notes)

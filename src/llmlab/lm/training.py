@@ -26,7 +26,7 @@ from llmlab.train.recipe import Recipe
 from llmlab.train.team import Team
 
 BYTES_KEPT = 12
-"""Of a checkpoint for each parameter: the number itself and Adam's two means."""
+"""Bytes of a checkpoint for each parameter: its value and Adam's two moments, in fp32."""
 
 TRAIN_SAMPLE = 2_048
 """So many training windows are judged without dropout at the end, to compare like with like."""

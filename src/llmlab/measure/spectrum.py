@@ -14,7 +14,7 @@ NOTHING = 1e-12
 
 MOST_RANKED = 10_000
 MOST_PAIRED = 5_000
-"""Of more rows, so many are drawn; both are seed document 004's."""
+"""Where there are more rows, so many are sampled; both are seed document 004's."""
 
 AT_ONCE = 500
 """Distances are formed for so many rows against all others, so that memory grows with one length and not with two."""
@@ -33,8 +33,8 @@ def effective_rank(vectors: Tensor, *, centred: bool = True, most: int = MOST_RA
         vectors: one per row.
         centred: the middle is the mean; otherwise it is zero, so that a length which all vectors share counts as a
             direction.  Seed document 004 measures the latter.
-        most: of more rows, so many are drawn.
-        seed: of the drawing.
+        most: where there are more rows, so many are sampled.
+        seed: of the sampling.
     """
     rows = _drawn(vectors, most, seed).double()
     middle = rows.mean(0) if centred else 0.0
@@ -65,8 +65,8 @@ def closeness(vectors: Tensor, *, most: int = MOST_PAIRED, seed: int = 0) -> Clo
 
     Args:
         vectors: one per row.
-        most: of more rows, so many are drawn.
-        seed: of the drawing.
+        most: where there are more rows, so many are sampled.
+        seed: of the sampling.
     """
     rows = _drawn(vectors, most, seed).double()
     pairs = len(rows) * (len(rows) - 1)

@@ -36,7 +36,7 @@ ROWS_AT_ONCE = 2048
 """Tokens' halves of the products are formed for about so many positions at a time."""
 
 JOINED_AT_ONCE = 2
-"""So many tokens of each segment, or an eighth of those before, are run again before it is asked what that changed."""
+"""Each segment runs this many tokens again, or an eighth of those it ran again before, until the change is measured."""
 
 LONGEST = 0.1
 """Share of the text after which a warm-up is given up."""

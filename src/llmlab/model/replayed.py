@@ -28,8 +28,8 @@ class Recording:
     """Work whose kernels are recorded and launched now, and launched together at every later call.
 
     Args:
-        work: reads the tensors that it is given, and others that stay where they are; looks at no number of theirs, and
-            done twice is the same as done once.
+        work: reads the tensors that it is given, and others that stay where they are; it must not read their values
+            on the CPU, and doing it twice must be the same as doing it once.
         given: tensors such as all calls will have: their shapes and dtypes never change.
     """
 

@@ -1,4 +1,4 @@
-"""Table cells without a single character that Markdown reads are not read: an entry is mostly cells of numbers.
+"""Spare table cells that hold no Markdown its inline parsing: an entry is mostly cells of numbers.
 
 A Markdown extension.  It marks such a cell as finished before the inline patterns come, some fifteen of them, each of
 which would look for what cannot be there.  What a page says does not change, only how long it takes.

@@ -35,6 +35,13 @@ INK = {
         "other": "#767676",
         "series": "#0072b2",
         "floor": "#00805c",
+        "arm1": "#0072b2",
+        "arm2": "#d55e00",
+        "arm3": "#00805c",
+        "arm4": "#a3478f",
+        "arm5": "#8a6500",
+        "arm6": "#1a1a1a",
+        "arm7": "#767676",
     },
     "dark": {
         "text": "#f0f0f0",
@@ -50,6 +57,13 @@ INK = {
         "other": "#b0b0b0",
         "series": "#56b4e9",
         "floor": "#2fc49a",
+        "arm1": "#56b4e9",
+        "arm2": "#ff9d4d",
+        "arm3": "#2fc49a",
+        "arm4": "#e08fd0",
+        "arm5": "#d9c04a",
+        "arm6": "#f0f0f0",
+        "arm7": "#9a9a9a",
     },
 }
 

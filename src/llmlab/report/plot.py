@@ -39,6 +39,13 @@ COLOUR = {
     "other": "gray+",
     "series": "blue+",
     "floor": "green+",
+    "arm1": "blue+",
+    "arm2": "orange+",
+    "arm3": "green+",
+    "arm4": "magenta+",
+    "arm5": "red+",
+    "arm6": "cyan+",
+    "arm7": "gray+",
 }
 SIGN: dict[str, str] = dict.fromkeys(get_args(Role), "·") | {"before": "○", "after": "•", "foot": "•", "winner": "•"}
 """What points without labels are drawn as; a record may hold points of any role."""

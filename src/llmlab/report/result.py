@@ -17,7 +17,12 @@ Status = Literal["complete", "interrupted", "diverged"]
 Verdict = Literal["supported", "refuted", "refined", "inconclusive"]
 CellKind = Literal["text", "token", "integer", "number", "share"]
 MarkKind = Literal["line", "band", "points", "track", "level"]
-Role = Literal["before", "after", "path", "track", "winner", "foot", "other", "series", "floor"]
+Role = Literal[
+    "before", "after", "path", "track", "winner", "foot", "other", "series", "floor",
+    "arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7",
+]  # fmt: skip
+ARMS: tuple[Role, ...] = ("arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7")
+"""For the arms of a comparison, in their order: no two look alike."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class Result:
             metrics={"loss": None, "loss_reason": reason},
             summary=[
                 f"The run {reason}: a loss or a parameter was no longer a finite number.",
-                "Nothing was learned that could be reported; a smaller learning rate is the usual way out.",
+                "There is no number to report; a smaller learning rate is the usual way out.",
             ],
         )
 

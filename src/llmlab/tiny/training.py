@@ -57,7 +57,7 @@ def train(
         new_optimizer: returns a fresh optimiser; one is made per stack.
         trained: names of the parameters that may change.
         updates: full-batch updates.
-        on_step: called after each update of each stack.
+        on_step: called after each update of each stack, counted over all of them.
 
     Raises:
         Diverged: see ``fit``.
@@ -75,7 +75,7 @@ def train(
             if first == 0 and update in keep:
                 path.append(part.embedding[0].clone())
             if on_step:
-                on_step(update, planned)
+                on_step(first // models_at_once * planned + update, -(-len(start) // models_at_once) * planned)
 
         losses.append(
             fit(

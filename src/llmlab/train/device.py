@@ -10,7 +10,7 @@ import torch
 from llmlab.errors import UnreachableError
 
 WIDE = 256
-"""From this width on, products of bf16 are faster than fp32's by more than rounding costs."""
+"""From this width on, bf16 is enough faster than fp32 to be worth its rounding error."""
 
 
 def device_of(wanted: str) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from llmlab.errors import Stopped
@@ -178,7 +177,7 @@ class Training:
             self.mask_gradients(gradients)
         length = math.sqrt(math.fsum(float(gradient.square().sum()) for gradient in gradients.values()))
         if not (math.isfinite(loss) and math.isfinite(length)):
-            raise Diverged(update + 1, torch.tensor([row["train_loss"] for row in self.progress.history]))
+            raise Diverged(update + 1)
         longest = recipe.longest_gradient(epoch)
         if length > longest:
             for gradient in gradients.values():
@@ -229,7 +228,7 @@ class Training:
         found = evaluate(self.model, self.valid, self.recipe.batch, lambda: step("validating"), self.team, self.judging)
         progress, running = self.progress, self.progress.running
         if not math.isfinite(found.loss):
-            raise Diverged(progress.updates, torch.tensor([row["train_loss"] for row in progress.history]))
+            raise Diverged(progress.updates)
         self._consistent = False
         progress.history.append(
             {

@@ -40,12 +40,11 @@ def one_of_several(on_step: OnStep | None, before: int, runs: int, label: str) -
 
 
 class Diverged(Exception):  # noqa: N818 - a fact about the run, not a mistake of the caller
-    """The loss, or the length of a parameter after the last update, is no longer a finite number."""
+    """A loss, a gradient, or the norm of a parameter after the last update is no longer a finite number."""
 
-    def __init__(self, update: int, losses: Tensor) -> None:
+    def __init__(self, update: int) -> None:
         super().__init__(f"diverged at update {update}")
         self.update = update
-        self.losses = losses  # (update - 1, S): the losses until then
 
 
 def fit(
@@ -69,19 +68,19 @@ def fit(
 
     Raises:
         Diverged: a loss is not finite, before an update or after the last one, or a parameter has grown so
-            large that its length is not.
+            large that its norm is not.
     """
     free = {name: parameter for name, parameter in parameters.items() if name in trained}
     losses: list[Tensor] = []
     for update in range(1, updates + 1):
         loss, gradient = gradients()
         if not loss.isfinite().all():
-            raise Diverged(update, torch.stack(losses) if losses else loss[None][:0])
+            raise Diverged(update)
         losses.append(loss)
         optimizer.update(free, gradient)
         if on_step:
             on_step(update, updates)
-    lengths = [parameter.square().sum() for parameter in free.values()]
-    if not (gradients()[0].isfinite().all() and all(length.isfinite() for length in lengths)):
-        raise Diverged(updates, torch.stack(losses))
+    norms = [parameter.square().sum() for parameter in free.values()]
+    if not (gradients()[0].isfinite().all() and all(norm.isfinite() for norm in norms)):
+        raise Diverged(updates)
     return torch.stack(losses)

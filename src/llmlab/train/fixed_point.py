@@ -8,9 +8,9 @@ all positions at once:
     loss = (1 - w) mean (O - P)^2  +  w Div(O)           P is constant here
     Div  = - |O - mean row of O| / m                     length over all numbers; minus, so spread is rewarded
 
-It adds up the gradients of all batches, shortens them once, makes one step of Adam, and takes O, from before the step,
-for P.  Iteration 1 learns nothing: P is the pass through the text.  It is over early when nearly every position has
-stopped moving.
+It adds up the gradients of all batches, clips their norm once, makes one step of Adam, and takes O, from before the
+step, for P.  Iteration 1 learns nothing: P is the pass through the text.  It ends early once nearly every position
+has stopped moving.
 
 Div goes with 1 / sqrt(m), so another batch size is another recipe: it reaches -sqrt(c / m), and passes it only as far
 as the last LayerNorm's gain grows.  It asks for distance from the mean and not for directions: contexts at two opposite
@@ -47,8 +47,8 @@ class FixedPointRecipe:
     """How Phase 1 is done; the defaults are seed document 004's.
 
     ``iterations`` counts the first one, which learns nothing.  ``weight`` is that of the diversity: 0 has none of it,
-    1 nothing else.  A position has ``near``-ly stopped if its context's mean squared change is below that, and the
-    training if ``enough`` of them have.  ``clip`` is the longest gradient.
+    1 nothing else.  A position has converged when its context's mean squared change is below ``near``; training stops
+    once the share ``enough`` of positions has.  ``clip`` is the largest gradient norm.
     """
 
     iterations: int = 10
@@ -122,7 +122,7 @@ def fixed_point(
         found, gradients = sweep(trained, iteration, step)
         length = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
         if not length.isfinite():
-            raise Diverged(iteration - 1, torch.tensor([row["fixed_point_loss"] for row in rows]))
+            raise Diverged(iteration - 1)
         for gradient in gradients.values():
             gradient.mul_((recipe.clip / (length + 1e-6)).clamp_max(1))  # as in torch.nn.utils.clip_grad_norm_
         optimizer.update(trained, gradients)

@@ -16,7 +16,7 @@ from llmlab.model.sweep import Judged
 from llmlab.train.team import ALONE, Team
 
 ROWS_AT_ONCE = 256
-"""Windows are worked off in parts of so many rows, if nothing else is said."""
+"""Default number of windows that are read at a time."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ Adam     m <- b1 m + (1 - b1) g             a running mean of the gradient
 AdamW    p <- p (1 - r d), then Adam        d is the weight decay; it reaches parameters without gradient too
 
 SGD treats all directions alike.  Adam divides coordinate by coordinate, so the axes it is written in
-matter: turn the axes, and it takes another way.
+matter: rotate the axes, and it takes another path.
 
 Sources: Kingma and Ba, "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled weight decay
 regularization" (2019), algorithm 2.  ``torch.optim`` is the oracle in the tests; it is not used here because
@@ -93,8 +93,9 @@ class Adam:
         mean_correction, square_correction = 1 - b1**self.updates, 1 - b2**self.updates
         for name, parameter in parameters.items():
             gradient = gradients[name]
-            mean = self.mean.setdefault(name, torch.zeros_like(parameter))
-            square = self.square.setdefault(name, torch.zeros_like(parameter))
+            if name not in self.mean:
+                self.mean[name], self.square[name] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            mean, square = self.mean[name], self.square[name]
             if self.weight_decay:
                 parameter.mul_(1 - self.lr * self.weight_decay)
             mean.lerp_(gradient, 1 - b1)

@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 
 LEAST_GAIN = 0.001
-"""An epoch counts against early stopping unless it is better than the best by this much (seed document 001)."""
+"""An epoch counts against early stopping unless its loss is lower by this much than that of the last one that did not
+(seed document 001)."""
 
 WARM_UP = 0.1
 """Share of the updates in which the one-cycle rate climbs to its peak."""

@@ -57,7 +57,7 @@ class Team:
 
     @classmethod
     def announced(cls) -> "Team":
-        """Return the team that the environment speaks of, before anybody has met; ``ALONE`` if of none.
+        """Return the team that torchrun's environment variables describe, not yet connected; ``ALONE`` without them.
 
         Raises:
             SettingError: the environment makes no sense.

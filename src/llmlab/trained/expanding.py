@@ -17,6 +17,7 @@ from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.sweep import Sweep
 from llmlab.settings import ExpandSettings
+from llmlab.text.words import PAD
 from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
 from llmlab.train.judging import evaluate
@@ -133,7 +134,7 @@ def recipe(settings: ExpandSettings, seed: int) -> Recipe:
 def context_values(model: ContextVectorLM, windows: Tensor) -> Tensor:
     """Return the context after every token that is no padding: (N, L) -> (tokens, C)."""
     sweep = _read(model, windows)
-    return sweep.contexts[1:][windows[:, :-1].T != 0]
+    return sweep.contexts[1:][windows[:, :-1].T != PAD]
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def growth(model: ContextVectorLM, larger: ContextVectorLM, windows: Tensor) -> 
     mean, variance = first.mean(1), first.var(1, correction=0)
     exact = (variance / (share * variance + share * (1 - share) * mean.square())).sqrt()
     deviations = grown.normed[..., :old].std(-1, correction=0) / base.normed.std(-1, correction=0)  # (T, B)
-    read = windows[:, :-1].T != 0
+    read = windows[:, :-1].T != PAD
     return Growth(share**-0.5, float(exact.mean()), float(deviations[0].mean()), float(deviations[read].mean()))
 
 

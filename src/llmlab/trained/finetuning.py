@@ -25,7 +25,7 @@ from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import Corpus, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.windows import WindowedText, prepare
-from llmlab.text.words import EOS, UNK, WordVocabulary, encoded
+from llmlab.text.words import EOS, PAD, UNK, WordVocabulary, encoded
 from llmlab.train.checkpoint import CheckpointFolder
 from llmlab.train.device import device_of
 from llmlab.train.epochs import Training
@@ -105,7 +105,7 @@ def floor(text: WindowedText) -> float | None:
     """Return the exact loss of who knows the dialect, or nothing where words are unknown or lines are cut."""
     with contextlib.suppress(ValueError):
         found = Grammar.dialect().log_probabilities(text.valid, text.vocabulary)
-        return -float(found[text.valid[:, 1:] != 0].mean())
+        return -float(found[text.valid[:, 1:] != PAD].mean())
     return None
 
 

@@ -20,6 +20,7 @@ from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.quantized import QuantizedLM
 from llmlab.model.sweep import Sweep
+from llmlab.text.words import PAD
 from llmlab.train.checkpoint import packed
 from llmlab.train.judging import evaluate
 
@@ -94,7 +95,7 @@ def context_errors(exact: ContextVectorLM, narrow: ContextVectorLM, windows: Ten
     inputs, targets = windows[:DRIFT_ROWS, :-1], windows[:DRIFT_ROWS, 1:]
     ways = [_contexts(model, inputs, targets) for model in (exact, narrow)]  # (T, B, C) each
     share = (ways[1] - ways[0]).norm(dim=2) / ways[0].norm(dim=2).clamp_min(1e-12)  # (T, B)
-    there = inputs.T != 0
+    there = inputs.T != PAD
     counted = there.sum(1)
     means = (share * there).sum(1) / counted.clamp_min(1)
     return [float(mean) for mean, rows in zip(means, counted, strict=True) if rows]
