@@ -15,9 +15,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from llmlab.model.chance import kept, scale
 from llmlab.model.gru import GRUSize
-from llmlab.model.language import LanguageModel, Place, SweptNewLLM
+from llmlab.model.language import LanguageModel, Place
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.peers import peer
+from llmlab.model.swept import SweptNewLLM
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.train.optimizer import Adam
 

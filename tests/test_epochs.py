@@ -13,8 +13,8 @@ from torch import Tensor
 
 from llmlab.errors import Stopped
 from llmlab.model.chance import shuffled
-from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.model.swept import SweptNewLLM
 from llmlab.train.checkpoint import CheckpointFolder, packed, read
 from llmlab.train.epochs import Progress, Training
 from llmlab.train.fit import Diverged

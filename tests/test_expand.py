@@ -15,9 +15,9 @@ from llmlab import baseline
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.measure.spectrum import effective_rank
 from llmlab.model.expanded import count, expanded, hold_still, largest_difference, parts, spread
-from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import EPS, ContextVectorLM, Size
 from llmlab.model.sweep import Sweep
+from llmlab.model.swept import SweptNewLLM
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, ExpandSettings
 from llmlab.text.grammar import Grammar

@@ -169,7 +169,7 @@ def test_a_generator_draws_where_its_numbers_are_wanted() -> None:
         torch.empty(3, device="cuda").random_(generator=chance.generator("x"))
 
 
-def test_a_finished_seed_gives_its_rooms_back() -> None:
+def test_a_finished_seed_releases_its_buffers() -> None:
     """Three seeds of a wide model need the memory of one."""
     settings = BaselineSettings(**TINY)
     found: Trained = train_seed(settings, prepare_task(settings), 0)
@@ -212,7 +212,7 @@ def test_an_entry_names_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "card" not in execute._record(result, 1.0, chosen, "llmlab baseline").environment
 
 
-def test_finetuning_keeps_a_grus_precision_and_gives_rooms_back(
+def test_finetuning_keeps_a_grus_precision_and_releases_buffers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What training does on a card, training on does too."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stand_in_card
-from llmlab.model import language, replayed
+from llmlab.model import replayed, swept
 from llmlab.model.replayed import Recording, ReplayedSweep
 from llmlab.model.sweep import Sweep
 from test_epochs import final, same, training
@@ -61,7 +61,7 @@ def test_a_whole_run_ends_in_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> N
     """Epochs with dropout, a smaller last batch, validation and early stopping: only the way of computing differs."""
     straight = training()
     straight.run()
-    monkeypatch.setitem(language.SWEEPS, "cpu", ReplayedSweep)
+    monkeypatch.setitem(swept.SWEEPS, "cpu", ReplayedSweep)
     ours = training()
     ours.run()
 

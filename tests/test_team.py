@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlab.errors import SettingError, Stopped, UnreachableError
-from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.model.swept import SweptNewLLM
 from llmlab.train.checkpoint import CheckpointFolder
 from llmlab.train.epochs import Training
 from llmlab.train.fit import Diverged

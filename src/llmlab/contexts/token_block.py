@@ -12,16 +12,15 @@ import torch
 from llmlab.contexts.arms import Arm
 from llmlab.contexts.stage1 import Contexts
 from llmlab.contexts.task import ContextTask
-from llmlab.lm.folders import identity, run_folder, to_resume
-from llmlab.lm.training import BYTES_KEPT
 from llmlab.measure.score import perplexity
 from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.model.language import parameter_count
 from llmlab.settings import ContextSettings
-from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.train.checkpoint import BYTES_KEPT, CheckpointFolder
 from llmlab.train.device import chosen_precision, device_of
 from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
+from llmlab.train.folders import identity, run_folder, to_resume
 from llmlab.train.judging import Judging
 from llmlab.train.recipe import Recipe
 

@@ -260,7 +260,7 @@ class _Counter:
 
 
 def _home(settings: LayersSettings, arm: Arm, seed: int) -> Path | None:
-    """Return the folder of a run inside that of the sweep; ``None`` leaves it to ``lm.folders``."""
+    """Return the folder of a run inside that of the sweep; ``None`` leaves it to ``train.folders``."""
     place = settings.out
     if settings.resume not in ("", "auto"):
         place = Path(settings.resume)

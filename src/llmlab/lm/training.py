@@ -9,24 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.errors import Stopped
-from llmlab.lm.folders import identity, run_folder, to_resume
 from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score
 from llmlab.model.gru import GRUSize
-from llmlab.model.language import LanguageModel, SweptNewLLM, give_back_rooms, parameter_count
+from llmlab.model.language import LanguageModel, parameter_count
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.peers import peer
+from llmlab.model.swept import SweptNewLLM, release_buffers
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
+from llmlab.train.checkpoint import BYTES_KEPT
 from llmlab.train.device import chosen_precision, device_of
 from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
+from llmlab.train.folders import identity, run_folder, to_resume
 from llmlab.train.judging import evaluate
 from llmlab.train.recipe import Recipe
 from llmlab.train.team import Team
-
-BYTES_KEPT = 12
-"""Bytes of a checkpoint for each parameter: its value and Adam's two moments, in fp32."""
 
 TRAIN_SAMPLE = 2_048
 """So many training windows are judged without dropout at the end, to compare like with like."""
@@ -201,7 +200,7 @@ def _reached(
     )
     sample = task.text.train[:TRAIN_SAMPLE]
     train_score = None if stopped else evaluate(model, sample, settings.batch, team=team)
-    give_back_rooms(model)
+    release_buffers(model)
     return Trained(
         settings=settings,
         seed=seed,

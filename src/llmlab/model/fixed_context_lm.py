@@ -29,8 +29,7 @@ from llmlab.model.context_token import (
 )
 from llmlab.model.head import head_judge, head_loss
 from llmlab.model.inputs import embedded, last_tokens
-from llmlab.model.language import PRECISIONS, Place
-from llmlab.model.sweep import Judged
+from llmlab.model.language import PRECISIONS, Judged, Place
 
 NOT_SCORED = -1
 """The target of a row that is not scored."""

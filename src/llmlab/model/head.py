@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.sweep import Judged
+from llmlab.model.language import Judged
 
 SCORES_AT_ONCE = 2**25
 """About so many scores are held at a time: 128 MiB in fp32."""

@@ -18,8 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab.model import tiny_gpt2
 from llmlab.model.chance import generator
 from llmlab.model.gru import GRULanguageModel, GRUSize
-from llmlab.model.language import Place
-from llmlab.model.sweep import Judged
+from llmlab.model.language import Judged, Place
 from llmlab.model.tiny_gpt2 import GPT2Size
 
 PADDING = 0

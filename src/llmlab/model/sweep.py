@@ -15,25 +15,16 @@ Covers loss, gradients, and per-token losses without gradients.  The oracle in t
 ``ContextVectorLM.scores``.  Leaves out who draws dropout: ``keep`` is handed in.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.model.language import Judged
 from llmlab.model.new_llm import CLAMP, EPS, Size
 from llmlab.model.stack import Stack, layer_norm_backward
 
 READ_THE_TOP = ("output.weight", "gates.weight")
 """The matrices that read the output of the stack."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a model says of every target: its loss in nats and whether it was the likeliest, (B, T) each."""
-
-    losses: Tensor
-    hits: Tensor
 
 
 class Sweep:

@@ -45,6 +45,9 @@ SIGNED = 16
 LARGEST = 4 * 2**30
 """A longer file is refused before it is read: a header, or a hole in a file, costs nothing to make long."""
 
+BYTES_KEPT = 12
+"""Bytes of a checkpoint for each parameter: its value and Adam's two moments, in fp32."""
+
 KEPT = 3
 NAME = re.compile(r"update-([0-9]{8}|[1-9][0-9]{8,})\.ckpt")
 WAY_OUT = "give another checkpoint, or train anew"

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from llmlab.measure.score import Score, score
-from llmlab.model.language import LanguageModel
-from llmlab.model.sweep import Judged
+from llmlab.model.language import Judged, LanguageModel
 from llmlab.train.team import ALONE, Team
 
 ROWS_AT_ONCE = 256

@@ -13,9 +13,9 @@ from llmlab.lm.task import Task
 from llmlab.measure.score import Score
 from llmlab.measure.spectrum import effective_rank
 from llmlab.model.expanded import count, expanded, hold_still, largest_difference, spread
-from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.sweep import Sweep
+from llmlab.model.swept import SweptNewLLM
 from llmlab.settings import ExpandSettings
 from llmlab.text.words import PAD
 from llmlab.train.epochs import Training

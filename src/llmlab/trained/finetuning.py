@@ -12,24 +12,25 @@ from pathlib import Path
 import torch
 
 from llmlab.errors import LlmlabError, SettingError, TextError
-from llmlab.lm.folders import identity
 from llmlab.lm.restored import Restored
 from llmlab.lm.task import Task
-from llmlab.lm.training import BYTES_KEPT, build, precision_of
+from llmlab.lm.training import build, precision_of
 from llmlab.measure.ngram import Reference, references
 from llmlab.measure.score import Score
-from llmlab.model.language import LanguageModel, SweptNewLLM, give_back_rooms, parameter_count
+from llmlab.model.language import LanguageModel, parameter_count
 from llmlab.model.reader import Reader
+from llmlab.model.swept import SweptNewLLM, release_buffers
 from llmlab.settings import FinetuneSettings
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import Corpus, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.windows import WindowedText, prepare
 from llmlab.text.words import EOS, PAD, UNK, WordVocabulary, encoded
-from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.train.checkpoint import BYTES_KEPT, CheckpointFolder
 from llmlab.train.device import device_of
 from llmlab.train.epochs import Training
 from llmlab.train.fit import OnStep
+from llmlab.train.folders import identity
 from llmlab.train.judging import evaluate
 from llmlab.train.recipe import Recipe
 
@@ -174,7 +175,7 @@ def tuned(
         model.parameters[key].copy_(tensor)
     progress = training.progress
     left = None if original is None else evaluate(model, original.text.valid, settings.batch).loss
-    give_back_rooms(model)
+    release_buffers(model)
     return Tuned(name, seed, model, start, Score(**progress.best_score), progress.history, progress.best_epoch, left)
 
 

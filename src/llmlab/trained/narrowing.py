@@ -16,10 +16,10 @@ from torch import Tensor
 
 from llmlab.lm.restored import Restored
 from llmlab.measure.score import Score
-from llmlab.model.language import SweptNewLLM
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.quantized import QuantizedLM
 from llmlab.model.sweep import Sweep
+from llmlab.model.swept import SweptNewLLM
 from llmlab.text.words import PAD
 from llmlab.train.checkpoint import packed
 from llmlab.train.judging import evaluate

@@ -9,8 +9,9 @@ from llmlab.errors import CheckpointError, SettingError
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.tables import named
 from llmlab.measure.score import Score
-from llmlab.model.language import SweptNewLLM, parameter_count
+from llmlab.model.language import parameter_count
 from llmlab.model.new_llm import ContextVectorLM
+from llmlab.model.swept import SweptNewLLM
 from llmlab.report.result import Cell, Column, Table
 
 
