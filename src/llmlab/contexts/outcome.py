@@ -46,7 +46,7 @@ def metrics(found: Comparison) -> dict[str, Scalar]:
 
 def of_arm(name: str, arm: ArmRuns) -> dict[str, Scalar]:
     """Return the numbers of one arm, their names ending in its own."""
-    end = "" if name == "main" else "_" + name.replace("-", "_").replace(".", "_")
+    end = _end(name)
     if not arm.runs:
         return {f"val_ppl{end}": None, f"val_ppl{end}_reason": arm.state}
     measured: dict[str, Scalar] = {
@@ -84,15 +84,16 @@ def of_contexts(found: Comparison) -> dict[str, Scalar]:
     return told
 
 
+def _end(arm: str) -> str:
+    """Return how the metrics of an arm end; those of the settings' own arm have no end."""
+    return "" if arm == "main" else "_" + arm.replace("-", "_").replace(".", "_")
+
+
 def samples(found: Comparison) -> dict[str, list[float]]:
     """Return values by seed; only of arms that finished all seeds, for a list has no place for a gap."""
     names = ("val_ppl", "val_loss_token", "val_accuracy")
     whole = {name: arm for name, arm in found.arms.items() if len(arm.runs) == found.settings.seeds}
-    return {
-        name + ("" if key == "main" else "_" + key.replace("-", "_").replace(".", "_")): rounded(arm.values(name))
-        for key, arm in whole.items()
-        for name in names
-    }
+    return {name + _end(key): rounded(arm.values(name)) for key, arm in whole.items() for name in names}
 
 
 def difference(first: ArmRuns, second: ArmRuns) -> str:

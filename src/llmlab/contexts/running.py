@@ -15,7 +15,7 @@ from llmlab.contexts.task import ContextTask, Material, task_of
 from llmlab.contexts.token_block import ArmRun, train_arm
 from llmlab.errors import SettingError, Stopped
 from llmlab.measure.score import perplexity
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.stats import mean_interval, paired_interval
 from llmlab.report.result import counted
 from llmlab.settings import ContextSettings
 from llmlab.train.fit import Diverged, OnStep
@@ -89,14 +89,9 @@ class Comparison:
 
 
 def paired(name: str, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
-    """Return how much larger a number is in the second arm, over the seeds that both finished.
-
-    Returns:
-        ``n``, and of the differences the mean and interval as ``mean_interval`` has them; empty without a common seed.
-    """
-    one = {run.seed: run.numbers[name] for run in first.runs}
-    other = {run.seed: run.numbers[name] for run in second.runs}
-    return _told([other[seed] - one[seed] for seed in one if seed in other])
+    """Return how much larger a number is in the second arm, seed by seed; see ``paired_interval``."""
+    one, other = ({run.seed: run.numbers[name] for run in arm.runs} for arm in (first, second))
+    return paired_interval(one, other)
 
 
 def paired_gap(first: ArmRuns, second: ArmRuns) -> dict[str, float]:
@@ -104,18 +99,13 @@ def paired_gap(first: ArmRuns, second: ArmRuns) -> dict[str, float]:
 
     That is after the last epoch that both runs of a seed made: patience may end one of them earlier.
     """
-    other = {run.seed: run for run in second.runs}
-    differences = []
-    for run in (run for run in first.runs if run.seed in other):
-        both = run, other[run.seed]
-        epoch = min(len(each.losses) for each in both) - 1
-        one, two = (each.losses[epoch] - each.train_losses[epoch] for each in both)
-        differences.append(two - one)
-    return _told(differences)
-
-
-def _told(differences: Sequence[float]) -> dict[str, float]:
-    return {"n": len(differences), **mean_interval(differences)} if differences else {}
+    one, other = ({run.seed: run for run in arm.runs} for arm in (first, second))
+    last = {seed: min(len(one[seed].losses), len(other[seed].losses)) - 1 for seed in one if seed in other}
+    gaps = [
+        {seed: runs[seed].losses[epoch] - runs[seed].train_losses[epoch] for seed, epoch in last.items()}
+        for runs in (one, other)
+    ]
+    return paired_interval(*gaps)
 
 
 def compared(

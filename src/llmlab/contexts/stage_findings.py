@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from llmlab.contexts.findings import LEAST_SEEDS, better, by_ratio, change, on, worse
 from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.stats import mean_interval, paired_interval
 from llmlab.report.result import Finding, Verdict
 
 CLAIMS = {
@@ -134,15 +134,14 @@ def _rank_change(found: Comparison, higher: ArmRuns, lower: ArmRuns) -> tuple[di
     """Return by how much the second arm's rank is the higher one, seed by seed with its interval, and both in words."""
     ours, theirs = (found.contexts[arm.arm.design] for arm in (higher, lower))
     one, other = ({measured.seed: measured.ranks["valid"] for measured in each} for each in (ours, theirs))
-    differences = [other[seed] - one[seed] for seed in one if seed in other]
-    told = {"n": float(len(differences)), **mean_interval(differences)} if differences else {}
+    told = paired_interval(one, other)
     before, after = (
         [mean_interval([measured.ranks[name] for measured in each])[""] for each in (ours, theirs)]
         for name in ("untrained", "valid")
     )
     return told, (
         f"{higher.arm.label} {after[0]:.1%}, {lower.arm.label} {after[1]:.1%}; untrained {before[0]:.1%} and "
-        f"{before[1]:.1%}, n = {len(differences)}"
+        f"{before[1]:.1%}, n = {told.get('n', 0)}"
     )
 
 

@@ -20,7 +20,7 @@ from llmlab.lm.outcome import per_seed
 from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, build, precision_of, recipe_of, size_of, train_seed
 from llmlab.measure.score import perplexity
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.stats import paired_interval
 from llmlab.report.result import time_span
 from llmlab.settings import BaselineSettings, LayersSettings
 from llmlab.train.checkpoint import CheckpointFolder
@@ -183,14 +183,8 @@ def sweep(settings: LayersSettings, task: Task, on_step: OnStep | None = None) -
 
 
 def paired(name: str, first: Arm, second: Arm) -> dict[str, float]:
-    """Return how much larger a metric is in the second arm, over the seeds that both finished.
-
-    Returns:
-        ``n``, and of the differences the mean and interval as ``mean_interval`` has them; empty without a common seed.
-    """
-    one, other = first.by_seed(name), second.by_seed(name)
-    differences = [other[seed] - one[seed] for seed in one if seed in other]
-    return {"n": len(differences), **mean_interval(differences)} if differences else {}
+    """Return how much larger a metric is in the second arm, seed by seed; see ``paired_interval``."""
+    return paired_interval(first.by_seed(name), second.by_seed(name))
 
 
 def kept(trained: Trained, *, anew: bool = True) -> DepthRun:

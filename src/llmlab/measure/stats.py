@@ -6,7 +6,7 @@ would be the heaviest but one.  Leaves out tests of significance: the log shows 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from statistics import NormalDist, fmean
 
@@ -27,6 +27,16 @@ def mean_interval(samples: Sequence[float]) -> dict[str, float]:
     deviation = math.sqrt(math.fsum((sample - mean) ** 2 for sample in samples) / (count - 1))
     half = t_quantile((1 + LEVEL) / 2, count - 1) * deviation / math.sqrt(count)
     return {"": mean, "_sd": deviation, "_low": mean - half, "_high": mean + half}
+
+
+def paired_interval(first: Mapping[int, float], second: Mapping[int, float]) -> dict[str, float]:
+    """Return how much larger samples are in the second of two mappings by seed, over the seeds that both have.
+
+    Returns:
+        ``n``, and of the differences what ``mean_interval`` returns; empty without a common seed.
+    """
+    differences = [second[seed] - first[seed] for seed in first if seed in second]
+    return {"n": len(differences), **mean_interval(differences)} if differences else {}
 
 
 def share_interval(hits: Sequence[bool]) -> dict[str, float]:
