@@ -4,6 +4,7 @@ import functools
 import gzip
 import http.server
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,11 @@ from built_site import build_both, copy_of_the_site, once, put_entries
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
+JAPANESE = bool(
+    shutil.which("fc-list") and subprocess.run(["fc-list", ":lang=ja"], capture_output=True, check=True).stdout
+)
+"""Whether this machine has a font for Japanese; without one every character is the same box."""
+
 WORDS = ["hello", "<img src=x onerror=alert(1)> and_a_very_long_word_" + "x" * 120]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from browser_walk import CHROMIUM, Walk, choose
+from browser_walk import CHROMIUM, JAPANESE, Walk, choose
 
 MOST_BYTES, MOST_SHIFT = 300_000, 0.1
 SHIFTS = """new PerformanceObserver(list => {
@@ -233,6 +233,7 @@ def test_the_japanese_search_finds_japanese(walk: Walk) -> None:
     assert walk.complaints == []
 
 
+@pytest.mark.skipif(not JAPANESE, reason="no Japanese font on this machine")
 def test_a_japanese_transcript_is_aligned(walk: Walk) -> None:
     """In a transcript a Latin letter, a rule and a dot are half as wide as a Japanese character."""
     page = walk.page()
