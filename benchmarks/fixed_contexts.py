@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.context_token import BlockSize, initial, scores_by_token
+from llmlab.model.context_token import BlockSize, initial, logits_by_token
 from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.model.fixed_contexts import FixedContexts, fixed_contexts, sequential
 from llmlab.model.inputs import embedded
@@ -132,7 +132,7 @@ class Bench:
     def loop(self, model: FixedContextLM) -> list[Tensor]:
         """Return the gradients of some tokens by autograd through the plain loop."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in model.parameters.items()}
-        scores = scores_by_token(self.size, self.frozen, leaves, self.ids[:PLAIN_TOKENS])
+        scores = logits_by_token(self.size, self.frozen, leaves, self.ids[:PLAIN_TOKENS])
         losses = [
             F.cross_entropy(score, target) for score, target in zip(scores, self.ids[1 : PLAIN_TOKENS + 1], strict=True)
         ]

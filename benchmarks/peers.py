@@ -51,8 +51,8 @@ def plain_loop() -> Callable[[int], None]:
         learned = list(model.parameters.values())
         for tensor in learned:
             tensor.requires_grad_(True)
-        scores = model.scores(windows[:, :-1], None if keep is None else keep * scale(DROPOUT))
-        loss = F.cross_entropy(scores.flatten(0, 1), windows[:, 1:].flatten())
+        logits = model.logits(windows[:, :-1], None if keep is None else keep * scale(DROPOUT))
+        loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
         gradients = dict(zip(model.parameters, torch.autograd.grad(loss, learned), strict=True))
         for tensor in learned:
             tensor.requires_grad_(False)

@@ -3,7 +3,7 @@
 A step is the loss of 32 windows of 63 targets and its gradient for all 2,739,432 parameters of the seed document,
 with dropout 0.1, under torch's own number of threads.  Two questions:
 
-- How much faster is ``Sweep`` than autograd through ``ContextVectorLM.scores``?
+- How much faster is ``Sweep`` than autograd through ``ContextVectorLM.logits``?
 - What share of the step is spent in matrix products?  The very products of one step are timed with nothing between
   them, in the same order and dtype; no rearrangement of the rest could make the step faster than that.
 
@@ -64,8 +64,8 @@ def plain_loop() -> dict[str, Tensor]:
     """Return the gradients by autograd through the plain loop."""
     for tensor in MODEL.parameters.values():
         tensor.requires_grad_(True).grad = None
-    scores = MODEL.scores(INPUTS, keep(torch.float32) * scale(DROPOUT))
-    F.cross_entropy(scores.flatten(0, 1), TARGETS.flatten(), ignore_index=0).backward()
+    logits = MODEL.logits(INPUTS, keep(torch.float32) * scale(DROPOUT))
+    F.cross_entropy(logits.flatten(0, 1), TARGETS.flatten(), ignore_index=0).backward()
     gradients = {}
     for name, tensor in MODEL.parameters.items():
         assert tensor.grad is not None

@@ -169,6 +169,6 @@ def test_what_is_made_by_hand_is_what_is_measured() -> None:
 
     assert one.size.context == FREEZE.context
     assert small_task().text.vocabulary == len(small_task().embedding) == 132
-    assert token_block.SCORES_AT_ONCE > 0
+    assert token_block.LOGITS_AT_ONCE > 0
     assert (PAD, BOS, EOS) == (0, 2, 3)
     assert of_chance(4).digest == of_chance(8).digest

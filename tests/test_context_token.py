@@ -16,7 +16,7 @@ from llmlab.model.context_token import (
     initial,
     normalised,
     rounded,
-    scores_by_token,
+    logits_by_token,
     token_output,
 )
 from llmlab.model.context_token import given as given_to
@@ -186,7 +186,7 @@ def test_the_start_is_the_seeds():
 
 @given(size=sizes(), when=st.sampled_from(["after", "before"]), data=st.data())
 def test_no_score_knows_a_later_token(size: BlockSize, when: str, data: st.DataObject):
-    """Another token at a position changes the scores from there on, and none before."""
+    """Another token at a position changes the logits from there on, and none before."""
     frozen = initial(size.context_shapes(), 1) | {"embedding": torch.randn(7, size.embedding)}
     norm = {"norm.gain": torch.ones(size.embedding), "norm.bias": torch.zeros(size.embedding)}
     parameters = initial(size.token_shapes(), 1) | norm
@@ -194,7 +194,7 @@ def test_no_score_knows_a_later_token(size: BlockSize, when: str, data: st.DataO
     at = data.draw(st.integers(0, len(ids) - 1))
     other = ids.clone()
     other[at] = (other[at] + 1) % 7
-    ours, theirs = (list(scores_by_token(size, frozen, parameters, read, when=when)) for read in (ids, other))
+    ours, theirs = (list(logits_by_token(size, frozen, parameters, read, when=when)) for read in (ids, other))
     assert all(torch.equal(a, b) for a, b in zip(ours[:at], theirs[:at], strict=True))
 
 
@@ -205,7 +205,7 @@ def test_before_or_after_its_token():
     norm = {"norm.gain": torch.ones(8), "norm.bias": torch.zeros(8)}
     parameters = initial(size.token_shapes(), 0) | norm
     ids = torch.tensor([1, 2, 3])
-    first = next(scores_by_token(size, frozen, parameters, ids, when="before"))
+    first = next(logits_by_token(size, frozen, parameters, ids, when="before"))
     y = token_output(size, parameters, [torch.zeros(1, 8)] * 2, normalised(frozen["embedding"][[1]]))
     assert torch.allclose(first, (y @ frozen["embedding"].T)[0], atol=1e-5)
-    assert not torch.allclose(first, next(scores_by_token(size, frozen, parameters, ids)), atol=1e-3)
+    assert not torch.allclose(first, next(logits_by_token(size, frozen, parameters, ids)), atol=1e-3)

@@ -335,8 +335,8 @@ def test_one_cycle_climbs_and_falls(update: int, planned: int) -> None:
 def test_the_seeds_clip_opens_with_the_epochs() -> None:
     """0.5 for ten epochs, 1.0 for twenty, then 2.0."""
     recipe = Recipe(epochs=1, batch=1, lr=1.0)
-    assert [recipe.longest_gradient(epoch) for epoch in (0, 9, 10, 29, 30, 99)] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
-    assert Recipe(epochs=1, batch=1, lr=1.0, clip="none").longest_gradient(0) == math.inf
+    assert [recipe.largest_norm(epoch) for epoch in (0, 9, 10, 29, 30, 99)] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
+    assert Recipe(epochs=1, batch=1, lr=1.0, clip="none").largest_norm(0) == math.inf
 
 
 def test_clipping_shortens_to_the_length_and_no_further() -> None:

@@ -77,7 +77,7 @@ def test_a_layer_norm_of_its_own_leaves_every_score_as_it_was(size: Size, more: 
 
     larger = expanded(model, size.context + more, rows="random", own_norm=True, seed=seed)
 
-    assert (larger.scores(rows) - model.scores(rows)).abs().max() <= 1e-9
+    assert (larger.logits(rows) - model.logits(rows)).abs().max() <= 1e-9
 
 
 @pytest.mark.parametrize("stack", ["plain", "residual"])
@@ -105,7 +105,7 @@ def test_the_sweep_has_autograds_gradients_with_two_layer_norms(size: Size, more
     for tensor in model.parameters.values():
         tensor.requires_grad_(True)
     expected = torch.nn.functional.cross_entropy(
-        model.scores(inputs).flatten(0, 1), targets.flatten(), ignore_index=0, reduction="sum"
+        model.logits(inputs).flatten(0, 1), targets.flatten(), ignore_index=0, reduction="sum"
     )
     (expected / scored).backward()
 

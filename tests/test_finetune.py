@@ -240,7 +240,7 @@ def test_a_completion_is_the_likeliest_word_each_time(seed: int, prompt: str):
 
     read, expected = base.vocabulary.encode(prompt)[:-1], list[str]()
     while len(expected) < MOST_TOKENS:
-        token = int(base.model.model.scores(torch.tensor([read]))[0, -1].argmax())
+        token = int(base.model.model.logits(torch.tensor([read]))[0, -1].argmax())
         if token == EOS:
             break
         read.append(token)

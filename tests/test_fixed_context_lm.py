@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.context_token import BlockSize, initial, scores_by_token
+from llmlab.model.context_token import BlockSize, initial, logits_by_token
 from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM, trained_shapes
 from llmlab.model.fixed_contexts import fixed_contexts, sequential
 from llmlab.model.inputs import embedded
@@ -43,7 +43,7 @@ class Case:
         leaves = {name: tensor.double().requires_grad_() for name, tensor in model.parameters.items()}
         frozen = {name: tensor.double() for name, tensor in model.frozen.items()}
         scores = [
-            list(scores_by_token(model.size, frozen, leaves, ids, when=model.when))[:-1]
+            list(logits_by_token(model.size, frozen, leaves, ids, when=model.when))[:-1]
             for ids in (model.ids[: self.cut], model.ids[self.cut :])
         ]
         targets = self.rows()[1][:, 0]

@@ -39,12 +39,12 @@ def settings(checkpoint: Path = Path("m.ckpt"), **options: Any) -> GenerateSetti
 
 @given(small_models(), st.lists(st.integers(0, 4), min_size=1, max_size=12))
 def test_the_fast_step_is_the_plain_step(model: ContextVectorLM, tokens: list[int]) -> None:
-    """Token after token, the scores and the context are those of ``ContextVectorLM.step``."""
+    """Token after token, the logits and the context are those of ``ContextVectorLM.step``."""
     reader, context, plain = Reader(model), torch.zeros(model.size.context), model.first_context(1)
     for token in tokens:
-        scores, context = reader.step(token, context)
+        logits, context = reader.step(token, context)
         expected, plain = model.step(torch.tensor([token]), plain)
-        torch.testing.assert_close(scores, expected[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(logits, expected[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(context, plain[0], rtol=1e-4, atol=1e-4)
 
 
@@ -53,7 +53,7 @@ def test_every_probability_is_that_of_the_plain_loop(model: ContextVectorLM, pro
     """What was written, read again from an empty context, gives each token the probability that was written down."""
     written = write(Reader(model), prompt, settings(tokens=6, stop=False), seed)
     line = torch.tensor([prompt + written.tokens])
-    logs = model.scores(line)[0, len(prompt) - 1 : -1].double().log_softmax(1)
+    logs = model.logits(line)[0, len(prompt) - 1 : -1].double().log_softmax(1)
     assert written.probabilities == pytest.approx(logs.exp()[range(6), written.tokens].tolist(), abs=1e-4)
     assert written.entropies == pytest.approx((-(logs.exp() * logs).sum(1)).tolist(), abs=1e-3)
 
@@ -62,11 +62,11 @@ def test_every_probability_is_that_of_the_plain_loop(model: ContextVectorLM, pro
 def test_at_temperature_zero_the_plain_loops_likeliest_token_is_written(
     model: ContextVectorLM, prompt: list[int]
 ) -> None:
-    """Greedy is argmax, token by token; equal scores aside, which two ways of adding may tell apart."""
+    """Greedy is argmax, token by token; equal logits aside, which two ways of adding may tell apart."""
     written = write(Reader(model), prompt, settings(tokens=8, temperature=0.0, stop=False), 0)
-    scores = model.scores(torch.tensor([prompt + written.tokens]))[0, len(prompt) - 1 : -1]
-    chosen = scores[range(8), written.tokens]
-    assert bool((chosen >= scores.max(1).values - 1e-4).all())
+    logits = model.logits(torch.tensor([prompt + written.tokens]))[0, len(prompt) - 1 : -1]
+    chosen = logits[range(8), written.tokens]
+    assert bool((chosen >= logits.max(1).values - 1e-4).all())
 
 
 scores_of_tokens = st.lists(
@@ -75,29 +75,29 @@ scores_of_tokens = st.lists(
 
 
 @given(scores_of_tokens, st.floats(0, 1e3), SEEDS)
-def test_among_one_token_there_is_no_choice(scores: list[float], temperature: float, seed: int) -> None:
-    """Top-k 1 is greedy at every temperature, also among equal scores."""
-    drawn = draw(torch.tensor(scores), temperature, 1, torch.Generator().manual_seed(seed))
-    assert drawn == int(torch.tensor(scores).argmax())
+def test_among_one_token_there_is_no_choice(logits: list[float], temperature: float, seed: int) -> None:
+    """Top-k 1 is greedy at every temperature, also among equal logits."""
+    drawn = draw(torch.tensor(logits), temperature, 1, torch.Generator().manual_seed(seed))
+    assert drawn == int(torch.tensor(logits).argmax())
 
 
 @given(scores_of_tokens, st.floats(5e-324, 1e3), st.integers(0, 12), SEEDS)
-def test_a_drawn_token_is_among_the_likeliest(scores: list[float], temperature: float, top_k: int, seed: int) -> None:
+def test_a_drawn_token_is_among_the_likeliest(logits: list[float], temperature: float, top_k: int, seed: int) -> None:
     """Fewer than k tokens are likelier than any that is drawn, however small the temperature."""
-    drawn = draw(torch.tensor(scores), temperature, top_k, torch.Generator().manual_seed(seed))
-    likelier = sum(score > torch.tensor(scores)[drawn] for score in torch.tensor(scores))
-    assert likelier < (top_k or len(scores))
+    drawn = draw(torch.tensor(logits), temperature, top_k, torch.Generator().manual_seed(seed))
+    likelier = sum(score > torch.tensor(logits)[drawn] for score in torch.tensor(logits))
+    assert likelier < (top_k or len(logits))
 
 
 def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
     """Of 4,000 draws each token has its share within five standard errors, with temperature and top-k."""
-    scores, chance = torch.tensor([0.0, 2.0, -1.0, 1.0]), torch.Generator().manual_seed(0)
+    logits, chance = torch.tensor([0.0, 2.0, -1.0, 1.0]), torch.Generator().manual_seed(0)
     for temperature, top_k in ((1.0, 0), (0.5, 0), (3.0, 3)):
-        wanted = (scores / temperature).double()
+        wanted = (logits / temperature).double()
         if top_k:
             wanted[2] = -math.inf
         drawn = torch.bincount(
-            torch.tensor([draw(scores, temperature, top_k, chance) for _ in range(4_000)]), minlength=4
+            torch.tensor([draw(logits, temperature, top_k, chance) for _ in range(4_000)]), minlength=4
         )
         share = wanted.softmax(0)
         assert bool(((drawn / 4_000 - share).abs() <= 5 * (share * (1 - share) / 4_000).sqrt()).all())

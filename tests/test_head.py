@@ -38,7 +38,7 @@ def oracle(batch: Batch, count: int) -> HeadGradients:
 @pytest.fixture(autouse=True)
 def _few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let even small batches be worked off in parts of 16."""
-    monkeypatch.setattr(head, "SCORES_AT_ONCE", 1)
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 1)
 
 
 @given(batch=batches(), extra=st.integers(0, 5))

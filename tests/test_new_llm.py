@@ -73,12 +73,12 @@ def test_a_seed_is_a_model():
 
 
 def test_the_first_context_is_zero():
-    """Before the first token nothing is remembered; scores start from there unless told otherwise."""
+    """Before the first token nothing is remembered; logits start from there unless told otherwise."""
     model, inputs = small(), torch.tensor([[1, 2, 3]])
     first = model.first_context(1)
     assert first.shape == (1, SMALL["context"])
     assert not first.any()
-    assert torch.equal(model.scores(inputs), model.scores(inputs, context=first))
+    assert torch.equal(model.logits(inputs), model.logits(inputs, context=first))
 
 
 def linear(rows: list[list[float]], bias: list[float], vector: list[float]) -> list[float]:
@@ -101,7 +101,7 @@ def sigmoid(x: float) -> float:
 def one_step(
     model: ContextVectorLM, token: int, context: list[float], keep: list[list[float]] | None
 ) -> tuple[list[float], list[float]]:
-    """Return scores and next context by the equations, one number after the other."""
+    """Return logits and next context by the equations, one number after the other."""
     p = {name: tensor.tolist() for name, tensor in model.parameters.items()}
     hidden = p["embedding"][token] + context
     for layer in range(model.size.layers):
@@ -110,12 +110,12 @@ def one_step(
         out = [max(0.0, x) for x in linear(p[f"layer{layer}.weight"], p[f"layer{layer}.bias"], read)]
         out = out if keep is None else [x * k for x, k in zip(out, keep[layer], strict=True)]
         hidden = [x + y for x, y in zip(hidden, out, strict=True)] if adds else out
-    scores = linear(p["output.weight"], p["output.bias"], hidden)
+    logits = linear(p["output.weight"], p["output.bias"], hidden)
     gates, width = linear(p["gates.weight"], p["gates.bias"], hidden), model.size.context
     change, forget, write = gates[:width], gates[width : 2 * width], gates[2 * width :]
     mixed = [sigmoid(f) * c + sigmoid(i) * d for c, d, f, i in zip(context, change, forget, write, strict=True)]
     gained = [g * x + b for x, g, b in zip(normed(mixed), p["norm.gain"], p["norm.bias"], strict=True)]
-    return scores, [min(max(x, -CLAMP), CLAMP) for x in gained]
+    return logits, [min(max(x, -CLAMP), CLAMP) for x in gained]
 
 
 @settings(max_examples=40)
@@ -131,11 +131,11 @@ def test_a_step_is_its_equations(seed: int, layers: int, stack: str, dropped: bo
     tokens = torch.randint(SMALL["vocabulary"], (3,), generator=chance)
     context = 3 * torch.randn(3, SMALL["context"], generator=chance, dtype=torch.float64)
     keep = torch.rand(layers, 3, SMALL["hidden"], generator=chance).gt(0.3).double() / 0.7 if dropped else None
-    scores, after = model.step(tokens, context, keep)
+    logits, after = model.step(tokens, context, keep)
     for row in range(3):
         kept = None if keep is None else keep[:, row].tolist()
         slow = one_step(model, int(tokens[row]), context[row].tolist(), kept)
-        assert scores[row].tolist() == pytest.approx(slow[0], rel=1e-9, abs=1e-9)
+        assert logits[row].tolist() == pytest.approx(slow[0], rel=1e-9, abs=1e-9)
         assert after[row].tolist() == pytest.approx(slow[1], rel=1e-9, abs=1e-9)
 
 
@@ -148,16 +148,16 @@ def test_scores_are_steps_one_after_the_other():
         steps.append(score)
         if t == 2:
             middle = context
-    assert torch.equal(model.scores(inputs), torch.stack(steps, 1))
-    assert torch.equal(model.scores(inputs)[:, 3:], model.scores(inputs[:, 3:], context=middle))
+    assert torch.equal(model.logits(inputs), torch.stack(steps, 1))
+    assert torch.equal(model.logits(inputs)[:, 3:], model.logits(inputs[:, 3:], context=middle))
 
 
 def test_scores_see_the_old_context_only():
-    """What the gates do at a position is not yet in its scores; it is in those of the next."""
+    """What the gates do at a position is not yet in its logits; it is in those of the next."""
     model, inputs = small(), torch.tensor([[1, 2]])
-    before = model.scores(inputs)
+    before = model.logits(inputs)
     model.parameters["gates.bias"] = model.parameters["gates.bias"] + 1
-    after = model.scores(inputs)
+    after = model.logits(inputs)
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.allclose(before[:, 1], after[:, 1])
 
@@ -204,14 +204,14 @@ def test_a_context_stays_within_its_clamp():
 def test_what_dropout_drops_is_gone():
     """If nothing is kept, a plain stack gives the biases of the output layer."""
     model = small()
-    scores, _ = model.step(torch.tensor([1]), model.first_context(1), torch.zeros(2, 1, SMALL["hidden"]))
-    assert torch.equal(scores[0], model.parameters["output.bias"])
+    logits, _ = model.step(torch.tensor([1]), model.first_context(1), torch.zeros(2, 1, SMALL["hidden"]))
+    assert torch.equal(logits[0], model.parameters["output.bias"])
 
 
 def test_one_layer_is_the_same_in_both_stacks():
     """Nothing is added before there is a second layer."""
     inputs = torch.tensor([[1, 2, 3]])
-    assert torch.equal(small("plain", 1).scores(inputs), small("residual", 1).scores(inputs))
+    assert torch.equal(small("plain", 1).logits(inputs), small("residual", 1).logits(inputs))
 
 
 def test_a_residual_layer_of_zeros_changes_nothing():
@@ -220,4 +220,4 @@ def test_a_residual_layer_of_zeros_changes_nothing():
     for name in two.parameters:
         fresh = torch.zeros_like(two.parameters[name]) if name.startswith("layer1") else one.parameters[name]
         two.parameters[name] = fresh
-    assert torch.equal(one.scores(inputs), two.scores(inputs))
+    assert torch.equal(one.logits(inputs), two.logits(inputs))

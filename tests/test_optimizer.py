@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlab.train.optimizer import SGD, Adam, Optimizer, optimizer_named
+from llmlab.train.optimizer import SGD, Adam, Optimizer, clip, optimizer_named
 
 RULES = {
     "sgd": (lambda: SGD(0.1), lambda p: torch.optim.SGD(p, lr=0.1)),
@@ -92,3 +92,26 @@ def test_only_adamw_decays():
     decays = [getattr(optimizer_named(name, 0.1, 0.3), "weight_decay", 0.0) for name in ("sgd", "adam", "adamw")]
 
     assert decays == [0.0, 0.0, 0.3]
+
+
+@given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), largest=st.floats(0.01, 9))
+def test_clipping_is_torchs_own(seed: int, sizes: list[int], largest: float):
+    """One norm over all tensors, one factor for all; what is short enough stays as it is."""
+    generator = torch.Generator().manual_seed(seed)
+    gradients = {str(number): torch.randn(size, generator=generator) for number, size in enumerate(sizes)}
+    leaves = [gradient.clone().requires_grad_() for gradient in gradients.values()]
+    for leaf in leaves:
+        leaf.grad = leaf.detach().clone()
+    norm = math.sqrt(sum(float(number) ** 2 for gradient in gradients.values() for number in gradient))
+
+    found = clip(gradients, largest)
+
+    torch.nn.utils.clip_grad_norm_(leaves, largest)
+    assert found == pytest.approx(norm, rel=1e-5)
+    torch.testing.assert_close(list(gradients.values()), [leaf.grad for leaf in leaves], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_a_gradient_that_is_not_finite_shows_in_its_norm(bad: float):
+    """One bad number in one tensor is enough."""
+    assert not math.isfinite(clip({"good": torch.ones(3), "bad": torch.tensor([1.0, bad])}, 1.0))

@@ -77,19 +77,19 @@ def test_a_missing_library_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
 
 
 def readers() -> dict[str, tuple[Reader, Callable[[torch.Tensor], torch.Tensor]]]:
-    """Return each reader with the scores of all positions at once, (T,) to (T, V)."""
+    """Return each reader with the logits of all positions at once, (T,) to (T, V)."""
     size, gru_size = Size(WORDS, 5, 7, 6, 2), GRUSize(WORDS, 6, 10, 2)
     new, gru, gpt2 = NewLLMReader(size), GRUReader(gru_size), GPT2Reader(GPT2Size(WORDS, 32, 8, 2))
     return {
-        "new-llm": (new, lambda tokens: ContextVectorLM.initial(size, 0).scores(tokens[None])[0]),
+        "new-llm": (new, lambda tokens: ContextVectorLM.initial(size, 0).logits(tokens[None])[0]),
         "gru": (gru, lambda tokens: GRULanguageModel(gru_size, 0).eval()(tokens[None])[0][0].detach()),
-        "tiny-gpt2": (gpt2, lambda tokens: tiny_gpt2.scores(gpt2.module, tokens[None])[0].detach()),
+        "tiny-gpt2": (gpt2, lambda tokens: tiny_gpt2.logits(gpt2.module, tokens[None])[0].detach()),
     }
 
 
 @EVERY
 def test_reading_token_by_token_gives_the_scores_of_the_whole_window(name: str):
-    """However a text is cut, the scores after it are the same, and going back forgets exactly one token."""
+    """However a text is cut, the logits after it are the same, and going back forgets exactly one token."""
     reader, whole = readers()[name]
     tokens = torch.randint(WORDS, (12,), generator=torch.Generator().manual_seed(0))
 

@@ -65,8 +65,8 @@ class Case:
         leaves = {name: tensor.to(dtype).clone().requires_grad_() for name, tensor in self.parameters.items()}
         keep = None if self.keep is None else self.keep.to(dtype) * self.scale
         context = None if self.context is None else self.context.to(dtype)
-        scores = ContextVectorLM(self.size, leaves).scores(self.inputs, keep, context).flatten(0, 1)
-        loss = F.cross_entropy(scores, self.targets.flatten(), ignore_index=0)
+        logits = ContextVectorLM(self.size, leaves).logits(self.inputs, keep, context).flatten(0, 1)
+        loss = F.cross_entropy(logits, self.targets.flatten(), ignore_index=0)
         loss.backward()
         nothing = torch.zeros(())
         return loss.detach(), {
@@ -184,14 +184,14 @@ def test_bf16_is_near_the_plain_loop(stack: str, seed: int):
 
 @given(case=cases())
 def test_to_judge_is_to_read_the_plain_scores(case: Case):
-    """Loss of every target, padding too, and whether it was the likeliest, are those of the plain loop's scores."""
+    """Loss of every target, padding too, and whether it was the likeliest, are those of the plain loop's logits."""
     judged = case.sweep(learns=False).judge(case.parameters, case.inputs, case.targets, case.context)
-    scores = ContextVectorLM(case.size, case.parameters).scores(case.inputs, context=case.context)
-    losses = F.cross_entropy(scores.flatten(0, 1), case.targets.flatten(), reduction="none").view(case.targets.shape)
+    logits = ContextVectorLM(case.size, case.parameters).logits(case.inputs, context=case.context)
+    losses = F.cross_entropy(logits.flatten(0, 1), case.targets.flatten(), reduction="none").view(case.targets.shape)
     assert torch.allclose(judged.losses, losses, rtol=1e-4, atol=1e-4)
-    best, second = scores.topk(2, dim=2).values.unbind(2)
+    best, second = logits.topk(2, dim=2).values.unbind(2)
     sure = best - second > 1e-4
-    assert torch.equal(judged.hits[sure], (scores.argmax(2) == case.targets)[sure])
+    assert torch.equal(judged.hits[sure], (logits.argmax(2) == case.targets)[sure])
 
 
 @given(case=cases())

@@ -59,7 +59,7 @@ READING_LABELS = {"after": "after, by layer", "final": "after, last layer", "bef
 
 
 def design_of(settings: ContextSettings, tokens: int = 0, vectors: str = "pretrained") -> Design:
-    """Return the context block that the settings name, for so many tokens (default: theirs)."""
+    """Return the context block that the settings name, for a number of tokens (default: theirs)."""
     return Design(
         layers=settings.layers,
         wiring=settings.wiring,

@@ -25,7 +25,7 @@ from llmlab.train.fit import OnStep
 from llmlab.train.fixed_point import FixedPointRecipe, fixed_point
 
 FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
-"""At least so many contexts are checked, and more while tokens times parameters stay below this."""
+"""At least this many contexts are checked, and more while tokens times parameters stay below this."""
 
 RANKED = 10_000
 """The effective rank is computed of this many contexts, the first ones."""

@@ -38,7 +38,7 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class ContextTask:
-    """A text of so many tokens, with the embedding that it is read by.
+    """A text cut to a number of tokens, with the embedding that it is read by.
 
     ``bayes_loss`` is the loss of the best reader on the validation targets, where it is known.
     """
@@ -79,7 +79,7 @@ class ContextTask:
 
 
 def task_of(material: Material, tokens: int, valid_tokens: int) -> ContextTask:
-    """Return a corpus cut to so many tokens, with what counting reaches on it.
+    """Return a corpus cut to a number of tokens, with what counting reaches on it.
 
     Raises:
         TextError: the text is too short, all of its words are unknown, or held-out documents stand in the training

@@ -24,8 +24,8 @@ from llmlab.train.folders import identity, run_folder, to_resume
 from llmlab.train.judging import Judging
 from llmlab.train.recipe import Recipe
 
-SCORES_AT_ONCE, FEWEST_ROWS, MOST_ROWS = 2**25, 256, 4_096
-"""A batch is read in parts whose number of rows keeps about so many scores in memory."""
+LOGITS_AT_ONCE, FEWEST_ROWS, MOST_ROWS = 2**25, 256, 4_096
+"""A batch is read in parts small enough to keep about this many logits in memory."""
 
 CLIP = "1.0"
 """The longest gradient, as in the seed documents' code."""
@@ -120,7 +120,7 @@ def training_of(
     ours: dict[str, Any] | None = None,
 ) -> Training:
     """Return the training of a model before its first update; without a folder it leaves no checkpoints."""
-    rows = max(FEWEST_ROWS, min(MOST_ROWS, SCORES_AT_ONCE // task.text.vocabulary))
+    rows = max(FEWEST_ROWS, min(MOST_ROWS, LOGITS_AT_ONCE // task.text.vocabulary))
     return Training(
         model,
         model.windows(0, task.text.scored(task.text.train)),

@@ -28,7 +28,7 @@ from llmlab.train.recipe import Recipe
 from llmlab.train.team import Team
 
 TRAIN_SAMPLE = 2_048
-"""So many training windows are judged without dropout at the end, to compare like with like."""
+"""How many training windows are judged without dropout at the end, to compare like with like."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ NOTHING = 1e-12
 """Vectors that differ by less than this share of their numbers differ by roundings."""
 
 MOST_RANKED = 10_000
-"""Where there are more rows, so many are sampled, as in seed document 004."""
+"""Where there are more rows, this many are sampled, as in seed document 004."""
 
 
 def effective_rank(vectors: Tensor, *, centred: bool = True, most: int = MOST_RANKED) -> float:
@@ -23,7 +23,7 @@ def effective_rank(vectors: Tensor, *, centred: bool = True, most: int = MOST_RA
         vectors: one per row.
         centred: the middle is the mean; otherwise it is zero, so that a length which all vectors share counts as a
             direction.  Seed document 004 measures the latter.
-        most: where there are more rows, so many are sampled.
+        most: where there are more rows, this many are sampled.
     """
     rows = _drawn(vectors, most).double()
     middle = rows.mean(0) if centred else 0.0
@@ -37,7 +37,7 @@ def effective_rank(vectors: Tensor, *, centred: bool = True, most: int = MOST_RA
 
 
 def _drawn(vectors: Tensor, most: int) -> Tensor:
-    """Return all rows, or so many of them."""
+    """Return all rows, or ``most`` of them."""
     if len(vectors) <= most:
         return vectors
     return vectors[torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))[:most]]

@@ -224,7 +224,7 @@ def normalised(rows: Tensor, parameters: dict[str, Tensor] | None = None) -> Ten
     return F.layer_norm(rows, rows.shape[-1:], gain, bias, EPS)
 
 
-def scores_by_token(
+def logits_by_token(
     size: BlockSize,
     frozen: dict[str, Tensor],
     parameters: dict[str, Tensor],
@@ -232,7 +232,7 @@ def scores_by_token(
     *,
     when: str = "after",
 ) -> Iterator[Tensor]:
-    """Yield the scores after each token of a text, by the plain loop; (V,) each.
+    """Yield the logits after each token of a text, by the plain loop; (V,) each.
 
     Args:
         size: the sizes.

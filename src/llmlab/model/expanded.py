@@ -56,7 +56,7 @@ def expanded(
         model: the trained one.
         context: numbers of the new context, more than the old one has.
         rows: the new rows of D, F and I: ``zero``, or ``random`` for N(0, 0.02^2).
-        own_norm: normalise old and new part each for itself.  As no column reads the new part yet, the scores are
+        own_norm: normalise old and new part each for itself.  As no column reads the new part yet, the logits are
             then exactly those of ``model``; with ``rows="zero"`` the new part would stay 0 and could never learn.
         seed: of the random rows.
 

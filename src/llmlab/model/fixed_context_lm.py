@@ -10,7 +10,7 @@ LayerNorm, and its own copy of the embedding if that is trained.  So contexts ca
 trained.  (In the seed one LayerNorm served both, and moved them.)
 
 Covers the model as the training loop asks for it (``language.LanguageModel``).  Leaves out where the contexts come from
-(``fixed_contexts``) and training (``train.epochs``).  The oracle is autograd through ``context_token.scores_by_token``.
+(``fixed_contexts``) and training (``train.epochs``).  The oracle is autograd through ``context_token.logits_by_token``.
 
 Source: seed documents 002 (section 5) and 004, and sections 8.4 and 9 of their code.
 """

@@ -33,7 +33,7 @@ SHORTEST = 128
 """Tokens of the shortest segments; a text of less than two of them gets the plain pass."""
 
 ROWS_AT_ONCE = 2048
-"""Tokens' halves of the products are formed for about so many positions at a time."""
+"""The tokens' halves of the products are formed for about this many positions at a time."""
 
 JOINED_AT_ONCE = 2
 """Each segment runs this many tokens again, or an eighth of those it ran again before, until the change is measured."""
@@ -121,7 +121,7 @@ def fixed_contexts(
         inputs: what is read.
         n: number of tokens.
         start: the context before the first, (c,); zeros if ``None``.
-        segments: at most so many run side by side.
+        segments: the most that run side by side.
         tolerance: largest difference to the plain pass, of any number of any context.
         check: how many of the first tokens are compared with the plain pass; ``None`` for one in 500, 32 at least,
             and twice the warm-up behind the first seam.

@@ -25,11 +25,11 @@ class NewLLMReader:
         self.context = self.before = self.model.first_context(1)[0]
 
     def read(self, tokens: Tensor) -> Tensor:
-        """Read (T,) tokens and return the scores after the last, (V,)."""
+        """Read (T,) tokens and return the logits after the last, (V,)."""
         for token in tokens.tolist():
             self.before = self.context
-            scores, self.context = self.reader.step(token, self.before)
-        return scores
+            logits, self.context = self.reader.step(token, self.before)
+        return logits
 
     def back(self) -> None:
         """Forget the last token read."""
@@ -48,11 +48,11 @@ class GRUReader:
         self.hidden = self.before = torch.zeros(size.layers, 1, size.hidden)
 
     def read(self, tokens: Tensor) -> Tensor:
-        """Read (T,) tokens and return the scores after the last, (V,)."""
+        """Read (T,) tokens and return the logits after the last, (V,)."""
         self.before = self.hidden
         with torch.no_grad():
-            scores, self.hidden = self.module(tokens[None], self.before)
-        last: Tensor = scores[0, -1]
+            logits, self.hidden = self.module(tokens[None], self.before)
+        last: Tensor = logits[0, -1]
         return last
 
     def back(self) -> None:
@@ -76,11 +76,11 @@ class GPT2Reader:
         self.cache = tiny_gpt2.library().DynamicCache(config=self.module.config)
 
     def read(self, tokens: Tensor) -> Tensor:
-        """Read (T,) tokens and return the scores after the last, (V,)."""
+        """Read (T,) tokens and return the logits after the last, (V,)."""
         with torch.no_grad():
             found = self.module(input_ids=tokens[None], past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-        scores: Tensor = found.logits[0, -1]
-        return scores
+        logits: Tensor = found.logits[0, -1]
+        return logits
 
     def back(self) -> None:
         """Forget the last token read."""

@@ -2,7 +2,7 @@
 
     hidden state = GRU(embedding of the token, hidden state before it),    score = Out hidden state
 
-Unlike New-LLM's, its scores see the state *after* the token.  The recurrence is ``torch.nn.GRU``.
+Unlike New-LLM's, its logits see the state *after* the token.  The recurrence is ``torch.nn.GRU``.
 
 Covers the sizes, their count, the match to another model's count, and the start.  Leaves out gradients (``peers``).
 
@@ -80,8 +80,8 @@ class GRULanguageModel(nn.Module):
             state: (layers, B, H) to start from; zeros if ``None``.
 
         Returns:
-            The scores after every position, (B, T, V), and the state after the last.
+            The logits after every position, (B, T, V), and the state after the last.
         """
         read, state = self.recurrence(self.dropout(self.embedding(inputs)), state)
-        scores: Tensor = self.output(self.dropout(read))
-        return scores, state
+        logits: Tensor = self.output(self.dropout(read))
+        return logits, state

@@ -1,8 +1,8 @@
 """The head over a large vocabulary: cross-entropy and its gradients by hand, a few rows at a time.
 
-The scores of a batch over 50,257 words are its largest tensor by far: 0.8 GB for 4,096 rows.  Nothing of them is needed
+The logits of a batch over 50,257 words are its largest tensor by far: 0.8 GB for 4,096 rows.  Nothing of them is needed
 after their gradient, so some rows are scored, differentiated and forgotten before the next ones.  With p the softmax of
-a row's scores W y + b, u the unit vector of its target, and K the count:
+a row's logits W y + b, u the unit vector of its target, and K the count:
 
     loss = -ln p_target / K       into y: W^T (p - u) / K       into W: (p - u) y^T / K       into b: (p - u) / K
 
@@ -20,8 +20,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.model.language import Judged
 
-SCORES_AT_ONCE = 2**25
-"""About so many scores are held at a time: 128 MiB in fp32."""
+LOGITS_AT_ONCE = 2**25
+"""About how many logits are held at a time: 128 MiB in fp32."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class HeadGradients:
 
 def rows_at_once(vocabulary: int) -> int:
     """Return how many rows are scored at a time."""
-    return max(16, SCORES_AT_ONCE // vocabulary)
+    return max(16, LOGITS_AT_ONCE // vocabulary)
 
 
 def head_loss(
@@ -68,10 +68,10 @@ def head_loss(
         into_y, loss, share = torch.zeros_like(y), 0.0, 1 / max(count, 1)
         for part in torch.split(scored.nonzero()[:, 0], rows_at_once(len(weight))):
             read, chosen = y[part].to(dtype), targets[part]
-            scores = F.linear(read, weight, bias)  # (rows, V)
+            logits = F.linear(read, weight, bias)  # (rows, V)
             # ln p_target by way of the likeliest word, as p_target itself may be too small for a float
-            behind = scores.gather(1, chosen[:, None])[:, 0].double() - scores.amax(1).double()
-            p = torch.softmax(scores, 1, out=scores)  # in place: fresh memory would take longer than the softmax
+            behind = logits.gather(1, chosen[:, None])[:, 0].double() - logits.amax(1).double()
+            p = torch.softmax(logits, 1, out=logits)  # in place: fresh memory would take longer than the softmax
             loss -= float((behind + p.amax(1).double().log()).sum())
             into_y[part] = (p @ weight).to(y.dtype).sub_(weight[chosen]).mul_(share)
             if learns_weight:
@@ -89,7 +89,7 @@ def head_judge(y: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) 
     losses, hits = y.new_zeros(len(y)), torch.zeros(len(y), dtype=torch.bool, device=y.device)
     with torch.no_grad():
         for part in torch.split(torch.arange(len(y), device=y.device), rows_at_once(len(weight))):
-            scores = F.linear(y[part], weight, bias)
-            losses[part] = F.cross_entropy(scores, targets[part].clamp(min=-1), ignore_index=-1, reduction="none")
-            hits[part] = scores.argmax(1) == targets[part]
+            logits = F.linear(y[part], weight, bias)
+            losses[part] = F.cross_entropy(logits, targets[part].clamp(min=-1), ignore_index=-1, reduction="none")
+            hits[part] = logits.argmax(1) == targets[part]
     return Judged(losses, hits)

@@ -1,11 +1,11 @@
 """New-LLM: a recurrent language model whose memory is one vector, the context.
 
 At each position t a stack of layers reads the token and the context *before* it, and gives both the
-scores of the next token and the change of the context:
+logits of the next token and the change of the context:
 
     u_t    = [ E[x_t] ; c_(t-1) ]                   token first, c_0 = 0
     h_t    = stack(u_t)                             L layers, each Linear, ReLU, dropout
-    score  = Out h_t                                so the scores see the OLD context and the token
+    logits = Out h_t                                so the logits see the OLD context and the token
     d, f, i = D h_t,  sigmoid(F h_t),  sigmoid(I h_t)
     c_t    = clamp( LayerNorm( f * c_(t-1) + i * d ), -10, 10 )
 
@@ -123,21 +123,21 @@ class ContextVectorLM:
             keep: (L, B, H), what dropout leaves: 0 or 1 / (1 - p); ``None`` outside training.
 
         Returns:
-            The scores of the next token, (B, V), and the context after these, (B, C).
+            The logits of the next token, (B, V), and the context after these, (B, C).
         """
         p = self.parameters
         hidden = self._stack(torch.cat([p["embedding"][tokens], context], dim=1), keep)  # (B, H)
-        scores = F.linear(hidden, p["output.weight"], p["output.bias"])
+        logits = F.linear(hidden, p["output.weight"], p["output.bias"])
         change, forget, write = F.linear(hidden, p["gates.weight"], p["gates.bias"]).chunk(3, dim=1)  # (B, C) each
         mixed = forget.sigmoid() * context + write.sigmoid() * change
         normed = [
             F.layer_norm(own, own.shape[1:], p["norm.gain"][part], p["norm.bias"][part], EPS)
             for part, own in ((part, mixed[:, part]) for part in self.size.norms())
         ]
-        return scores, torch.cat(normed, dim=1).clamp(-CLAMP, CLAMP)
+        return logits, torch.cat(normed, dim=1).clamp(-CLAMP, CLAMP)
 
-    def scores(self, inputs: Tensor, keep: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """Return the scores after every position of windows, by the plain loop.
+    def logits(self, inputs: Tensor, keep: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Return the logits after every position of windows, by the plain loop.
 
         Args:
             inputs: (B, T) token numbers.
@@ -148,11 +148,11 @@ class ContextVectorLM:
             (B, T, V).
         """
         context = self.first_context(len(inputs)) if context is None else context
-        scores: list[Tensor] = []
+        logits: list[Tensor] = []
         for t in range(inputs.shape[1]):
-            score, context = self.step(inputs[:, t], context, None if keep is None else keep[:, t])
-            scores.append(score)
-        return torch.stack(scores, dim=1)
+            at_t, context = self.step(inputs[:, t], context, None if keep is None else keep[:, t])
+            logits.append(at_t)
+        return torch.stack(logits, dim=1)
 
     def _stack(self, hidden: Tensor, keep: Tensor | None) -> Tensor:
         for layer in range(self.size.layers):

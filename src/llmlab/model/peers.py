@@ -32,15 +32,15 @@ class Peer:
 
     Args:
         module: whose parameters are trained.
-        scores: asks it: (B, T) token numbers to (B, T, V) scores.
+        logits: asks it: (B, T) token numbers to (B, T, V) logits.
         precision: of the products in training, ``fp32`` or ``bf16`` (by ``torch.autocast``); judging is always fp32.
         device: ``cpu`` or ``cuda``.
     """
 
     def __init__(
-        self, module: Module, scores: Callable[[Tensor], Tensor], precision: str = "fp32", device: str = "cpu"
+        self, module: Module, logits: Callable[[Tensor], Tensor], precision: str = "fp32", device: str = "cpu"
     ) -> None:
-        self.module, self.scores, self.device = module.to(device), scores, device
+        self.module, self.logits, self.device = module.to(device), logits, device
         self.rounds = precision == "bf16"
         # the same numbers without a history: what changes them in place changes the module
         self.parameters = {name: parameter.detach() for name, parameter in module.named_parameters()}
@@ -52,9 +52,9 @@ class Peer:
         self.module.train()
         with torch.enable_grad(), dropout_of(place, self.device), FP32():
             with torch.autocast(self.device, torch.bfloat16, enabled=self.rounds):
-                scores = self.scores(inputs.to(self.device))
+                logits = self.logits(inputs.to(self.device))
             wanted = targets.to(self.device).flatten()
-            summed = F.cross_entropy(scores.flatten(0, 1).float(), wanted, ignore_index=PADDING, reduction="sum")
+            summed = F.cross_entropy(logits.flatten(0, 1).float(), wanted, ignore_index=PADDING, reduction="sum")
             loss = summed / count
             found = torch.autograd.grad(loss, list(self.module.parameters()))
         return loss.detach(), dict(zip(self.parameters, found, strict=True))
@@ -63,10 +63,10 @@ class Peer:
         """See ``LanguageModel``."""
         self.module.eval()
         with torch.no_grad(), FP32():
-            scores = self.scores(inputs.to(self.device)).flatten(0, 1)
+            logits = self.logits(inputs.to(self.device)).flatten(0, 1)
             chosen = targets.to(self.device).flatten()
-            losses = F.cross_entropy(scores, chosen, reduction="none")
-            hits = scores.argmax(1) == chosen
+            losses = F.cross_entropy(logits, chosen, reduction="none")
+            hits = logits.argmax(1) == chosen
         return Judged(losses.view(targets.shape).cpu(), hits.view(targets.shape).cpu())
 
 
@@ -89,7 +89,7 @@ def peer(
         network = GRULanguageModel(size, seed, dropout)
         return Peer(network, lambda inputs: network(inputs)[0], precision, device)
     built = tiny_gpt2.module(size, seed, dropout)
-    return Peer(built, lambda inputs: tiny_gpt2.scores(built, inputs), precision, device)
+    return Peer(built, lambda inputs: tiny_gpt2.logits(built, inputs), precision, device)
 
 
 @contextmanager

@@ -28,14 +28,14 @@ class Reader:
         self.first = first[:, model.size.embedding :].contiguous()
 
     def step(self, token: int, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scores of the next token, (V,), and the context after this one, from the one before it: (C,)."""
+        """Return the logits of the next token, (V,), and the context after this one, from the one before it: (C,)."""
         p = self.parameters
         hidden = self._stack(torch.addmv(self.own[token], self.first, context).relu_())
-        scores = torch.addmv(p["output.bias"], p["output.weight"], hidden)
+        logits = torch.addmv(p["output.bias"], p["output.weight"], hidden)
         change, forget, write = torch.addmv(p["gates.bias"], p["gates.weight"], hidden).chunk(3)
         mixed = forget.sigmoid() * context + write.sigmoid() * change
         normed = F.layer_norm(mixed, (self.size.context,), p["norm.gain"], p["norm.bias"], EPS)
-        return scores, normed.clamp(-CLAMP, CLAMP)
+        return logits, normed.clamp(-CLAMP, CLAMP)
 
     def _stack(self, hidden: Tensor) -> Tensor:
         """Take the first layer's output through the others, (H,)."""
@@ -49,18 +49,18 @@ class Reader:
         return hidden
 
 
-def draw(scores: Tensor, temperature: float, top_k: int, chance: torch.Generator) -> int:
-    """Return a token drawn from softmax(scores / temperature).
+def draw(logits: Tensor, temperature: float, top_k: int, chance: torch.Generator) -> int:
+    """Return a token drawn from softmax(logits / temperature).
 
     Args:
-        scores: (V,).
+        logits: (V,).
         temperature: 0 takes the likeliest token, of equal ones the first.
-        top_k: draw among so many likeliest tokens, of equal ones the first; 0 among all.
+        top_k: draw among this many of the likeliest tokens, of equal ones the first; 0 for all.
         chance: asked once for each draw, and not at all at temperature 0.
     """
     if temperature == 0:
-        return int(scores.argmax())
-    values, tokens = scores.double().sort(descending=True, stable=True)
+        return int(logits.argmax())
+    values, tokens = logits.double().sort(descending=True, stable=True)
     values = values[:top_k] if top_k else values
     # the largest is taken off first: then no temperature, however small, makes a number that is not one
     weights = ((values - values[0]) / temperature).exp()

@@ -24,7 +24,7 @@ Backward = Callable[[int, Tensor], Tensor]
 class Stack:
     """Outputs and gradients of L layers at T positions of B rows, allocated once.
 
-    ``learns`` false keeps only what the scores need: the layers below the top then share one position's room.
+    ``learns`` false keeps only what the logits need: the layers below the top then share one position's room.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ Products may be bf16 (half the bytes, two to four times the rate where the proce
 context, its gates, the LayerNorm and all sums of the loss stay fp32.
 
 Covers loss, gradients, and per-token losses without gradients.  The oracle in the tests is autograd through
-``ContextVectorLM.scores``.  Leaves out who draws dropout: ``keep`` is handed in.
+``ContextVectorLM.logits``.  Leaves out who draws dropout: ``keep`` is handed in.
 """
 
 import torch
@@ -73,11 +73,11 @@ class Sweep:
         with torch.no_grad():
             weights = self._weights(parameters, 1.0)
             self._forward(weights, inputs, None, 1.0, context)
-            scores = self._scores(weights, self.stack.top().flatten(0, 1))
+            logits = self._logits(weights, self.stack.top().flatten(0, 1))
             chosen = targets.T.reshape(-1)
-            losses = F.cross_entropy(scores, chosen, reduction="none")
+            losses = F.cross_entropy(logits, chosen, reduction="none")
             shape = (self.time, self.batch)
-            return Judged(losses.view(shape).T, (scores.argmax(1) == chosen).view(shape).T)
+            return Judged(losses.view(shape).T, (logits.argmax(1) == chosen).view(shape).T)
 
     def gradients(
         self,
@@ -171,7 +171,7 @@ class Sweep:
             for number, part in enumerate(self.norms)
         ]
 
-    def _scores(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    def _logits(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
         return F.linear(hidden, weights["output.weight"], weights["output.bias"]).float()
 
     def _output_layer(
@@ -180,9 +180,9 @@ class Sweep:
         """Return loss, gradients of the output layer, and the gradient into the stack's output, (T, B, H)."""
         scored = (targets != ignore).nonzero()[:, 0]
         hidden = self.stack.top().flatten(0, 1)[scored]  # (scored, H)
-        scores = self._scores(weights, hidden)
+        logits = self._logits(weights, hidden)
         chosen = targets[scored, None]
-        logs = scores.log_softmax(1)
+        logs = logits.log_softmax(1)
         loss = -logs.gather(1, chosen).sum() / count
         error = logs.exp_().scatter_add_(1, chosen, -torch.ones_like(chosen, dtype=torch.float32)).div_(count)
         rounded = error.to(self.dtype)

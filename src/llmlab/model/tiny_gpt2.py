@@ -104,7 +104,7 @@ def library() -> Any:
 
 
 def module(size: GPT2Size, seed: int, dropout: float = 0.0, *, attention: str = "eager") -> Module:
-    """Return a fresh model of the library; ``scores`` asks it.
+    """Return a fresh model of the library; ``logits`` asks it.
 
     All weights are N(0, 0.02^2), those that write into the residual stream divided by sqrt(2 layers), biases 0 and
     gains 1: GPT-2's own start, drawn here from a generator of the seed's.
@@ -147,7 +147,7 @@ def module(size: GPT2Size, seed: int, dropout: float = 0.0, *, attention: str = 
     return built
 
 
-def scores(built: Module, inputs: Tensor) -> Tensor:
-    """Return the scores after every position of (B, T) windows: (B, T, V)."""
+def logits(built: Module, inputs: Tensor) -> Tensor:
+    """Return the logits after every position of (B, T) windows: (B, T, V)."""
     found: Tensor = built(input_ids=inputs, use_cache=False).logits
     return found

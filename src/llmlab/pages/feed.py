@@ -16,7 +16,7 @@ from llmlab.report.record import Record
 ATOM = "http://www.w3.org/2005/Atom"
 NEVER = "1970-01-01T00:00:00Z"
 LONGEST = 50
-"""So many entries, the newest, are in the feed."""
+"""How many entries, the newest, are in the feed."""
 
 
 def atom(records: list[Record], *, title: str, code: str, site: str, folder: str, links: list[str]) -> str:

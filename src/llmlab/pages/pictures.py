@@ -13,7 +13,7 @@ from urllib.parse import unquote
 IMAGE = re.compile(r'<img (?P<said>[^>]*?src="(?P<address>[^"#:]+\.svg)(?:#[^"]*)?"[^>]*?)(?P<end> ?/?>)')
 SIZE = re.compile(r'<svg [^>]*?\bwidth="(\d+)" height="(\d+)"')
 HEAD = 400
-"""So many characters of a picture hold its size."""
+"""The first characters of a picture, which hold its size."""
 
 
 def sized(page: str, here: str, pictures: Mapping[str, str]) -> str:

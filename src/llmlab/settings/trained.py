@@ -94,7 +94,7 @@ class GenerateSettings(TrainedSettings):
     temperature: float = option(
         1.0, "By which scores are divided before the draw; 0 takes the likeliest.", panel="Draw", low=0.0, high=1e3
     )
-    top_k: int = option(0, "Draw among so many likeliest tokens; 0 among all.", panel="Draw", low=0, high=50_000)
+    top_k: int = option(0, "Draw among this many of the likeliest tokens; 0 for all.", panel="Draw", low=0, high=50_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,7 +15,7 @@ from llmlab.text.corpus import Corpus
 
 TITLE = re.compile(r"= (?![=\s])(.+)(?<![=\s]) =")
 FEWEST_WORDS_OF_TEXT = 15
-"""A title is followed by a smaller heading, or by a line of so many words."""
+"""A title is followed by a smaller heading, or by a line of at least this many words."""
 
 LONG = 16
 """Words from which on a document that occurs twice is no coincidence."""

@@ -25,7 +25,7 @@ SPLITS = {"train": (5_000, 1), "valid": (600, 2)}
 """Lines and seed of each split."""
 
 DIALECT_SHARE = 5
-"""There are so many times fewer lines of the dialect: what one trains further on is always the smaller text."""
+"""How many times fewer lines the dialect has: the text one trains further on is always the smaller one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ class Grammar:
         Args:
             windows: whole lines, each from ``<bos>`` to ``<eos>``.
             vocabulary: what the windows' numbers mean.
-            memory: let the reader see only so many last words, and the place in the line.  Default: all.
+            memory: how many of the last words the reader sees, beside the place in the line.  Default: all.
 
         Raises:
             ValueError: a window is not a line of this language.

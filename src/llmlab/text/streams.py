@@ -148,7 +148,7 @@ def stream_text(
 
 
 def stream(texts: Iterable[str], coder: Coder, most: int) -> Stream:
-    """Return documents in their order as one stream of at most so many tokens; only those needed are encoded."""
+    """Return documents in their order as one stream of at most this many tokens; only those needed are encoded."""
     found, starts = [coder.end], []
     for text in texts:
         if len(found) >= most:

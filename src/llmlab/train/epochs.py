@@ -23,7 +23,7 @@ from llmlab.model.language import LanguageModel, Place
 from llmlab.train.checkpoint import CheckpointFolder
 from llmlab.train.fit import Diverged, OnStep
 from llmlab.train.judging import WINDOWS, Judging, evaluate
-from llmlab.train.optimizer import optimizer_named
+from llmlab.train.optimizer import clip, optimizer_named
 from llmlab.train.recipe import LEAST_GAIN, Recipe
 from llmlab.train.team import ALONE, Team
 
@@ -57,7 +57,7 @@ class Training:
         identity: plain values that say whose checkpoints these are, saved with them.
         save_seconds: a checkpoint is written at the end of an epoch, and when this much time has passed.
         team: the processes that train this run together; only the first one has a folder.
-        mask_gradients: changes the gradients of an update in place, before they are shortened: to hold parts still.
+        mask_gradients: changes the gradients of an update in place, before they are clipped: to hold parts still.
         judging: which targets count, and how many rows are worked off at once.
     """
 
@@ -168,24 +168,20 @@ class Training:
         return self.progress.updates >= self.epoch_updates * (len(self.progress.history) + 1)
 
     def _update(self) -> None:
-        """Make one update: the gradient of the next batch, shortened, and the optimiser's step."""
+        """Make one update: the gradient of the next batch, clipped, and the optimiser's step."""
         recipe, update = self.recipe, self.progress.updates
         epoch = update // self.pass_updates
         batch = self._batch(epoch, update % self.pass_updates)
         loss, gradients, targets = self._gradients(batch, update)
         if self.mask_gradients:
             self.mask_gradients(gradients)
-        length = math.sqrt(math.fsum(float(gradient.square().sum()) for gradient in gradients.values()))
-        if not (math.isfinite(loss) and math.isfinite(length)):
+        norm = clip(gradients, recipe.largest_norm(epoch))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(update + 1)
-        longest = recipe.longest_gradient(epoch)
-        if length > longest:
-            for gradient in gradients.values():
-                gradient.mul_(longest / (length + 1e-6))  # the 1e-6 as in torch.nn.utils.clip_grad_norm_
         self._consistent = False
         self.optimizer.lr = recipe.rate(update, self.planned)
         self.optimizer.update(self.model.parameters, gradients)
-        self._note(loss, len(batch), targets, length)
+        self._note(loss, len(batch), targets)
         self._read += targets
         self.progress.updates += 1
         self._consistent = True
@@ -210,7 +206,7 @@ class Training:
             gradients = {name: part[name] + gradients[name] for name in part} if gradients else part
         return *self.team.summed(total, gradients, self.model.parameters), count
 
-    def _note(self, loss: float, windows: int, targets: int, length: float) -> None:
+    def _note(self, loss: float, windows: int, targets: int) -> None:
         """Add an update to the epoch's sums: by windows, as the seed averaged, and by targets."""
         running = self.progress.running
         sums = {
@@ -218,7 +214,6 @@ class Training:
             "targets": targets,
             "loss_windows": loss * windows,
             "loss_targets": loss * targets,
-            "lengths": length,
         }
         for name, value in sums.items():
             running[name] = running.get(name, 0.0) + value
@@ -241,7 +236,6 @@ class Training:
                 "val_accuracy": found.accuracy,
                 "val_accuracy_batch_mean": found.accuracy_batch_mean,
                 "val_accuracy_known": found.accuracy_known,
-                "gradient_length": running["lengths"] / self.epoch_updates,
                 "train_targets": running["targets"],
                 "seconds": progress.seconds,
             }
@@ -265,7 +259,7 @@ class Training:
         self.save(best=best)
 
     def _told(self, seconds: float) -> str:
-        """Return a few words on how it goes, after so many seconds of this process."""
+        """Return a few words on how it goes; ``seconds`` are those of this process."""
         running, recipe = self.progress.running, self.recipe
         loss = running["loss_targets"] / max(running["targets"], 1)  # a small batch may have none
         epoch = len(self.progress.history) + 1

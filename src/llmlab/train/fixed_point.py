@@ -24,6 +24,7 @@ Covers one Phase 1.  Leaves out what contexts are worth: ``measure.spectrum``.
 Source: seed document 004, and section 8.3 of its code.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from llmlab.model.context_token import BlockSize, context_outputs
 from llmlab.model.fixed_contexts import fixed_contexts
 from llmlab.model.inputs import Inputs
 from llmlab.train.fit import Diverged, OnStep
-from llmlab.train.optimizer import Adam
+from llmlab.train.optimizer import Adam, clip
 
 FIRST_THAT_MAY_STOP = 3
 """The second iteration finds nothing moved: it starts from the block's own pass."""
@@ -68,7 +69,7 @@ class FixedPointTrained:
 
     ``contexts``, (n, c), are those of the last iteration, from before its step and with its noise: what the seed
     measures.  ``rows`` has a row per iteration from the second on: ``iteration``, ``fixed_point_loss``, ``diversity``,
-    ``converged_fraction``, ``gradient_length``, ``seconds``.
+    ``converged_fraction``, ``seconds``.
     """
 
     parameters: dict[str, Tensor]
@@ -120,14 +121,11 @@ def fixed_point(
                 on_step(batches + done, planned, told)
 
         found, gradients = sweep(trained, iteration, step)
-        length = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
-        if not length.isfinite():
+        if not math.isfinite(clip(gradients, recipe.clip)):
             raise Diverged(iteration - 1)
-        for gradient in gradients.values():
-            gradient.mul_((recipe.clip / (length + 1e-6)).clamp_max(1))  # as in torch.nn.utils.clip_grad_norm_
         optimizer.update(trained, gradients)
         seconds = time.monotonic() - began
-        rows.append({"iteration": iteration, **found, "gradient_length": float(length), "seconds": seconds})
+        rows.append({"iteration": iteration, **found, "seconds": seconds})
         stopped = iteration >= FIRST_THAT_MAY_STOP and found["converged_fraction"] >= recipe.enough
         if stopped:
             break

@@ -1,4 +1,4 @@
-"""Three update rules, each as its equation on one page.
+"""Three update rules, each as its equation on one page, and the clip before them.
 
 With gradient g of a parameter p at update t and learning rate r:
 
@@ -102,6 +102,19 @@ class Adam:
             square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
             denominator = (square.sqrt() / square_correction**0.5).add_(self.eps)
             parameter.addcdiv_(mean, denominator, value=-self.lr / mean_correction)
+
+
+def clip(gradients: dict[str, Tensor], largest: float) -> float:
+    """Scale gradients in place to a norm over all their numbers of at most ``largest``.
+
+    Returns:
+        The norm before; one that is not finite leaves gradients that are not to be used.
+    """
+    norm = float(torch.nn.utils.get_total_norm(gradients.values()))
+    if norm > largest:
+        for gradient in gradients.values():
+            gradient.mul_(largest / (norm + 1e-6))  # the 1e-6 as in torch.nn.utils.clip_grad_norm_
+    return norm
 
 
 def optimizer_named(name: str, lr: float, weight_decay: float = 0.0) -> Optimizer:

@@ -51,8 +51,8 @@ class Recipe:
         way = (update - climb) / max(1.0, planned - climb)
         return self.lr * (LAST_SHARE + (1 - LAST_SHARE) * (1 + math.cos(math.pi * way)) / 2)
 
-    def longest_gradient(self, epoch: int) -> float:
-        """Return the length to which a gradient is shortened in an epoch, counted from 0."""
+    def largest_norm(self, epoch: int) -> float:
+        """Return the norm to which gradients are clipped in an epoch, counted from 0."""
         if self.clip == "none":
             return math.inf
         if self.clip == "seed":

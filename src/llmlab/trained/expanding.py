@@ -24,7 +24,7 @@ from llmlab.train.judging import evaluate
 from llmlab.train.recipe import Recipe
 
 SAMPLE = 256
-"""So many validation windows are read for the context's values."""
+"""How many validation windows are read for the context's values."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ HOW = (
     "vector and one token. Probability and entropy are the model's own, before temperature and top-k."
 )
 SHOWN_FIRST, SHOWN_LAST, IN_A_ROW = 240, 80, 8
-"""Of a long text so many tokens are shown; a row of the table has eight."""
+"""How many tokens of a long text are shown; a row of the table has eight."""
 
 ONE_BY_ONE, IN_SHORT, POINTS = 20, 60, 200
 LONGEST_TEXT = 10_000
@@ -190,7 +190,7 @@ def price(text: Written) -> Figure:
 def _thinned(
     values: list[float], middle: Callable[[list[float]], float] = fmean, most: int = POINTS
 ) -> tuple[list[float], list[float]]:
-    """Return at most so many points: the middle of each stretch of values, at the stretch's end."""
+    """Return at most ``most`` points: the middle of each stretch of values, at the stretch's end."""
     stretch = -(-len(values) // most)
     parts = [values[start : start + stretch] for start in range(0, len(values), stretch)]
     ends = [float(min((number + 1) * stretch, len(values))) for number in range(len(parts))]

@@ -26,7 +26,7 @@ from llmlab.train.judging import evaluate
 
 ROUNDS = 15
 STEPS = 32
-"""So many tokens are read for one measurement of a token's time."""
+"""How many tokens are read for one measurement of a token's time."""
 
 BATCHES = (1, 32)
 DRIFT_ROWS = 128
@@ -217,7 +217,7 @@ def _window_ways(
 
 
 def _rows(windows: Tensor, batch: int) -> Tensor:
-    """Return so many windows, the first ones again if there are too few: (batch, L)."""
+    """Return ``batch`` windows, the first ones again if there are too few: (batch, L)."""
     return windows.repeat(-(-batch // len(windows)), 1)[:batch]
 
 
