@@ -234,6 +234,15 @@ def test_wikitext_without_network_says_the_way_out(run_llmlab: Run) -> None:
     assert "--data" in done.err
 
 
+@pytest.mark.parametrize(("wanted", "used"), [((), 1), (("--threads", "2"), 2)])
+def test_a_pocket_run_takes_one_thread_unless_told_otherwise(
+    run_llmlab: Run, wanted: tuple[str, ...], used: int
+) -> None:
+    """Its products are too small to share; the record says how many there were."""
+    done = run_llmlab("baseline", *SMALL, *wanted, "--json", OMP_NUM_THREADS="3")
+    assert done.document["environment"]["threads"] == used
+
+
 def test_a_rate_that_is_too_high_diverges_with_exit_6(run_llmlab: Run) -> None:
     """A run whose numbers leave the finite ends with status diverged, exit 6 and an entry that says so."""
     done = run_llmlab("baseline", *SMALL, "--json", "--optimizer", "sgd", "--lr", "1000", "--clip", "none")

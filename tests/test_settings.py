@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab.errors import SettingError, TextError
-from llmlab.settings import MAX_CHARACTERS, Phase1Settings, Phase12Settings, RunOptions
+from llmlab.settings import (
+    MAX_CHARACTERS,
+    BaselineSettings,
+    EmbeddingFreezeSettings,
+    LayersSettings,
+    Phase1Settings,
+    Phase12Settings,
+    RunOptions,
+    TwoStageSettings,
+)
 from strategies import any_texts
 
 
@@ -80,3 +89,9 @@ def test_run_options_check_their_range_too(threads: int):
             RunOptions(threads=threads)
     else:
         assert RunOptions(threads=threads).threads == threads
+
+
+@pytest.mark.parametrize("chapter", [BaselineSettings, LayersSettings, EmbeddingFreezeSettings, TwoStageSettings])
+def test_only_a_pocket_run_asks_for_one_thread(chapter: type[BaselineSettings]):
+    """At the seed's sizes, and in the first two chapters, torch decides."""
+    assert (chapter().threads, chapter(preset="seed").threads, Phase1Settings().threads) == (1, 0, 0)

@@ -93,7 +93,7 @@ def _supervised(module: str, chosen: Chosen, progress: Progress, command: str = 
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, progress.stop)
     try:
-        chapter = _import_with_torch(module, chosen.options.threads)
+        chapter = _import_with_torch(module, chosen.options.threads or chosen.settings.threads)
         start = time.perf_counter()
         return chapter.run(chosen.settings, progress.step), time.perf_counter() - start
     except Stopped as stopped:

@@ -35,6 +35,8 @@ class ContextSettings(Settings):
         SettingError: a value is out of its range, or values do not go together.
     """
 
+    one_thread: ClassVar[str] = "pocket"
+
     preset: str = option(
         "pocket",
         "Text, sizes and training together: pocket (offline, minutes), seed (seed document 004's conditions).",

@@ -95,6 +95,8 @@ class Settings:
     """
 
     experiment: ClassVar[str]
+    one_thread: ClassVar[str] = ""
+    """The preset whose products are too small to be shared among threads, if there is one."""
 
     seed: int = option(0, "First random seed.", panel="Seeds", low=0, high=2**48)
     seeds: int = option(1, "How many seeds; the tables then show intervals.", panel="Seeds", low=1, high=100_000)
@@ -112,6 +114,11 @@ class Settings:
         """Return the settings as plain JSON values, in the order they are declared."""
         hidden = {declared.name for declared in fields(self) if not declared.metadata["recorded"]}
         return {name: value for name, value in asdict(self).items() if name not in hidden}
+
+    @property
+    def threads(self) -> int:
+        """How many threads this run is worth; 0 leaves it to torch."""
+        return 1 if self.one_thread and vars(self).get("preset") == self.one_thread else 0
 
     def spelled(self, name: str) -> str:
         """Return an option's value as the published command gives it; a word in capitals is the reader's to fill in."""
@@ -153,7 +160,13 @@ class RunOptions:
         "en", "Language of tables and sentences.", panel="Output", choices=("en", "ja"), variable=LANGUAGE_VARIABLE
     )
     quiet: bool = option(False, "Print nothing but the entry's path.", panel="Output")
-    threads: int = option(0, "Threads for torch; 0 leaves it to torch.", panel="Output", low=0, high=1_024)
+    threads: int = option(
+        0,
+        "Threads for torch; 0 leaves it to torch, except that a chapter's pocket preset takes one.",
+        panel="Output",
+        low=0,
+        high=1_024,
+    )
     debug: bool = option(False, "Show the traceback of a failure.", panel="Output")
 
     def __post_init__(self) -> None:

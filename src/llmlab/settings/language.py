@@ -25,6 +25,8 @@ class LanguageSettings(Settings):
         SettingError: a value is out of its range, or values do not go together.
     """
 
+    one_thread: ClassVar[str] = "pocket"
+
     preset: str = option(
         "pocket",
         "Text, sizes and training together: pocket (offline, minutes), seed (the seed document's conditions), advanced "
