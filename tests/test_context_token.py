@@ -14,9 +14,9 @@ from llmlab.model.context_token import (
     BlockSize,
     context_outputs,
     initial,
+    logits_by_token,
     normalised,
     rounded,
-    logits_by_token,
     token_output,
 )
 from llmlab.model.context_token import given as given_to

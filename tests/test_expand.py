@@ -349,7 +349,7 @@ def test_what_cannot_be_expanded_is_refused(checkpoint: Path, text: Path, tmp_pa
 
 
 def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
-    """A number that is no longer finite ends the run with a diverged result that says when, over all arms."""
+    """A number that is no longer finite ends the run with a diverged result that says when and where."""
 
     def diverges(settings: ExpandSettings, name: str, *_: object) -> Arm:
         if name == "B":
@@ -358,4 +358,22 @@ def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, text: Pa
 
     monkeypatch.setattr(expand, "trained_arm", diverges)
     result = run(checkpoint, text, arms="continue,B")
-    assert (result.status, result.metrics["loss_reason"]) == ("diverged", "diverged at update 10")
+    assert (result.status, result.metrics["loss_reason"]) == ("diverged", "diverged at update 4 of B")
+
+
+def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
+    checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Arms are compared within a seed, so the arms of the other seeds are as ever and those of this one are gone."""
+
+    def diverges(settings: ExpandSettings, name: str, seed: int, *rest: Any) -> Arm:
+        if (name, seed) == ("B", 1):
+            raise Diverged(4)
+        return trained_arm(settings, name, seed, *rest)
+
+    whole = run(checkpoint, text, arms="continue,B", seeds=3)
+    monkeypatch.setattr(expand, "trained_arm", diverges)
+    result = run(checkpoint, text, arms="continue,B", seeds=3)
+    assert result.samples == {name: values[::2] for name, values in whole.samples.items()}
+    assert "Seed 1: B diverged at update 4; no arm of this seed is in these numbers." in result.summary
+    assert "(mean of 2 seeds)" in " ".join(result.summary)

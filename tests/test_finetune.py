@@ -209,7 +209,7 @@ def test_what_cannot_be_used_is_refused(checkpoint: Path, other: Path, tmp_path:
 
 
 def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch):
-    """A number that is no longer finite ends the run with a diverged result that counts the updates of both arms."""
+    """A number that is no longer finite ends the run with a diverged result that says when and where."""
 
     def diverges(settings: FinetuneSettings, name: str, *rest: Any) -> Tuned:
         if name == "scratch":
@@ -218,7 +218,24 @@ def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, other: P
 
     monkeypatch.setattr(finetune, "tuned", diverges)
     result = run(checkpoint, data=str(other))
-    assert (result.status, result.metrics["loss_reason"]) == ("diverged", f"diverged at update {2 * 6 + 3}")
+    assert (result.status, result.metrics["loss_reason"]) == ("diverged", "diverged at update 3 of scratch")
+
+
+def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
+    checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Arms are compared within a seed, so the arms of the other seeds are as ever and those of this one are gone."""
+
+    def diverges(settings: FinetuneSettings, name: str, seed: int, *rest: Any) -> Tuned:
+        if (name, seed) == ("scratch", 0):
+            raise Diverged(3)
+        return tuned(settings, name, seed, *rest)
+
+    whole = run(checkpoint, data=str(other), seeds=2)
+    monkeypatch.setattr(finetune, "tuned", diverges)
+    result = run(checkpoint, data=str(other), seeds=2)
+    assert result.samples == {name: values[1:] for name, values in whole.samples.items()}
+    assert "Seed 0: scratch diverged at update 3; no arm of this seed is in these numbers." in result.summary
 
 
 # ---- completions and verdicts --------------------------------------------------------------------------------------

@@ -94,7 +94,9 @@ def test_only_adamw_decays():
     assert decays == [0.0, 0.0, 0.3]
 
 
-@given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), largest=st.floats(0.01, 9))
+@given(
+    seed=st.integers(0, 2**32), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), largest=st.floats(0.01, 9)
+)
 def test_clipping_is_torchs_own(seed: int, sizes: list[int], largest: float):
     """One norm over all tensors, one factor for all; what is short enough stays as it is."""
     generator = torch.Generator().manual_seed(seed)

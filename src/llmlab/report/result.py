@@ -120,9 +120,11 @@ class Result:
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def diverged(cls, experiment: str, settings: dict[str, Any], why: str, how: str, update: int) -> "Result":
-        """Return the result of a run whose numbers stopped being finite at an update."""
-        reason = f"diverged at update {update}"
+    def diverged(
+        cls, experiment: str, settings: dict[str, Any], why: str, how: str, update: int, *, of: str = ""
+    ) -> "Result":
+        """Return the result of a run whose numbers stopped being finite at an update, ``of`` one of its parts."""
+        reason = f"diverged at update {update}" + (f" of {of}" if of else "")
         return cls(
             experiment,
             settings,

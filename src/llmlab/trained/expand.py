@@ -22,11 +22,12 @@ from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import ExpandSettings
 from llmlab.settings.language import MAX_PARAMETERS
-from llmlab.train.fit import Diverged, OnStep, one_of_several
+from llmlab.train.fit import OnStep
 from llmlab.train.judging import evaluate
 from llmlab.trained import expand_shown as shown
 from llmlab.trained.expanding import SAMPLE, Arm, Growth, growth, trained_arm
 from llmlab.trained.opening import new_llm_of, the_model
+from llmlab.trained.seeds import Lost, arms_by_seed
 
 WHY = (
     "The memory of a trained model can be made longer by adding numbers to its context vector. Does the model keep "
@@ -66,18 +67,17 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     task = base.task(settings.data, offline=settings.offline)
     check_batch(settings.batch, task.text)
     score = evaluate(base.model, task.text.valid, settings.batch)
-    names = settings.arms.split(",")
-    arms: list[Arm] = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        for name in names:
-            step = one_of_several(on_step, len(arms), settings.seeds * len(names), f"{name}, seed {seed}")
-            try:
-                arms.append(trained_arm(settings, name, seed, task, base, model, context, step))
-            except Diverged as diverged:
-                update = len(arms) * settings.updates + diverged.update
-                return Result.diverged(settings.experiment, settings.document(), WHY, HOW, update)
+
+    def train(name: str, seed: int, step: OnStep | None) -> Arm:
+        return trained_arm(settings, name, seed, task, base, model, context, step)
+
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    arms, lost = arms_by_seed(seeds, settings.arms.split(","), train, on_step)
+    if not arms:
+        first = lost[0]
+        return Result.diverged(settings.experiment, settings.document(), WHY, HOW, first.update, of=first.arm)
     grown = growth(model, expanded(model, context), task.text.valid[:SAMPLE])
-    return reported(settings, base, model, task, score, grown, arms)
+    return reported(settings, base, model, task, score, grown, arms, lost)
 
 
 def check_context(model: ContextVectorLM, context: int) -> None:
@@ -101,8 +101,9 @@ def reported(
     score: Score,
     grown: Growth,
     arms: Sequence[Arm],
+    lost: Sequence[Lost] = (),
 ) -> Result:
-    """Return the result of arms that are trained."""
+    """Return the result of arms that are trained; seeds that were lost are named."""
     names = settings.arms.split(",")
     by_name = {name: [arm for arm in arms if arm.name == name] for name in names}
     samples = {f"val_ppl_{name}": [arm.score.ppl for arm in found] for name, found in by_name.items()}
@@ -112,7 +113,7 @@ def reported(
         WHY,
         HOW,
         metrics=metrics(model, score, grown, by_name),
-        summary=summary(settings, base, model, task, score, grown, by_name),
+        summary=[*summary(settings, base, model, task, score, grown, by_name), *map(str, lost)],
         tables=[
             the_model(base),
             text_read(task),
@@ -171,7 +172,8 @@ def summary(
         start = perplexity(expansions["preserving"][0].losses[0])
         told.append(f"With a LayerNorm of its own for the new part it has {start:.2f}: what it was before.")
     ends = ", ".join(f"{name} {fmean(arm.score.ppl for arm in arms):.2f}" for name, arms in by_name.items())
-    of_seeds = f" (mean of {counted(settings.seeds, 'seed')})" if settings.seeds > 1 else ""
+    seeds = len(next(iter(by_name.values())))
+    of_seeds = f" (mean of {counted(seeds, 'seed')})" if seeds > 1 else ""
     told.append(f"After {counted(settings.updates, 'update')} each{of_seeds}: {ends}.")
     ranks = ", ".join(f"{name} {fmean(arm.rank or 0.0 for arm in arms):.1f}" for name, arms in expansions.items())
     if ranks:

@@ -17,11 +17,12 @@ from llmlab.measure.stats import mean_interval
 from llmlab.model.language import parameter_count
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import FinetuneSettings
-from llmlab.train.fit import Diverged, OnStep, one_of_several
+from llmlab.train.fit import OnStep
 from llmlab.train.judging import evaluate
 from llmlab.trained import finetune_shown as shown
 from llmlab.trained.finetuning import Dialogue, Tuned, completions, dialogue, new_folder, original_text, tuned
 from llmlab.trained.opening import the_model
+from llmlab.trained.seeds import arms_by_seed
 
 WHY = (
     "A model that has read one text is trained further on another. Is that a better start than a fresh model, and what "
@@ -60,18 +61,16 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     check_batch(settings.batch, text.text)
     notes: list[str] = []
     original = original_text(settings, base, notes)
-    arms: list[Tuned] = []
-    updates = settings.epochs * -(-len(text.text.train) // settings.batch)
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        for name in ARMS:
-            step = one_of_several(on_step, len(arms), settings.seeds * len(ARMS), f"{name}, seed {seed}")
-            try:
-                arms.append(tuned(settings, name, seed, base, text, original, step))
-            except Diverged as diverged:
-                update = len(arms) * updates + diverged.update
-                return Result.diverged(settings.experiment, settings.document(), WHY, HOW, update)
+
+    def train(name: str, seed: int, step: OnStep | None) -> Tuned:
+        return tuned(settings, name, seed, base, text, original, step)
+
+    arms, lost = arms_by_seed(range(settings.seed, settings.seed + settings.seeds), ARMS, train, on_step)
+    if not arms:
+        first = lost[0]
+        return Result.diverged(settings.experiment, settings.document(), WHY, HOW, first.update, of=first.arm)
     before = None if original is None else evaluate(base.model, original.text.valid, settings.batch)
-    return reported(settings, base, text, before, arms, notes)
+    return reported(settings, base, text, before, arms, [*notes, *map(str, lost)])
 
 
 def reported(
@@ -156,7 +155,7 @@ def summary(
     """Return what one would say of the run in a few sentences."""
     pretrained, scratch = (by_name[name] for name in ARMS)
     zero_shot = pretrained[0].start
-    of_seeds = f" (means of {counted(settings.seeds, 'seed')})" if settings.seeds > 1 else ""
+    of_seeds = f" (means of {counted(len(pretrained), 'seed')})" if len(pretrained) > 1 else ""
     told = [
         f"On {text.text.name} the untouched model has a validation perplexity of {zero_shot.ppl:.2f} per token, "
         f"fine-tuned {fmean(arm.score.ppl for arm in pretrained):.2f}; a fresh model under the same recipe reaches "
