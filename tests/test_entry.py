@@ -161,6 +161,32 @@ def test_the_title_holds_no_word_of_a_user(record: Record) -> None:
     assert entry.title(record) == entry.title(specimen())
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"data": "wikitext-2", "ablate": "noise,block", "tokens": 500_000}, " on WikiText-2, ablating noise + block, "),
+        ({"focus": "l", "tokens": 1}, ", focus l, dim 2, 1 token, "),
+        ({"focus": "<b>", "ablate": "my own words", "layers": "1,2", "tokens": "9"}, ", dim 2, depth 1,2, 3 seeds"),
+    ],
+)
+def test_the_title_says_what_sets_a_run_apart(settings: dict[str, object], told: str) -> None:
+    """What was ablated, looked at, or read; and what is none of our names is not repeated."""
+    record = specimen()
+    changed = replace(record.result, settings={**record.result.settings, **settings})
+    assert told in entry.title(replace(record, result=changed))
+
+
+def test_the_title_counts_refuted_claims_when_they_are_many() -> None:
+    """Two are named; of seven one reads the number, and finds the names below it."""
+    record = specimen()
+    refuted = [replace(record.result.findings[0], claim=f"X-{number}", verdict="refuted") for number in range(3)]
+    two, three = (
+        entry.title(replace(record, result=replace(record.result, findings=refuted[:count]))) for count in (2, 3)
+    )
+    assert "refutes X-0 and X-1," in two
+    assert "refutes 3 claims," in three
+
+
 @given(records)
 def test_a_page_has_one_line_per_row(record: Record) -> None:
     """No text adds a line to the page outside the notes: cells, captions and headings are one line each."""

@@ -8,13 +8,14 @@ belongs to the human and is carried over from the page that stands there.
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from llmlab.report.escape import md_block, md_fence, md_line, md_text
 from llmlab.report.figure import THEMES, svg
 from llmlab.report.format import cell, is_text
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Table
+from llmlab.report.result import Column, Figure, Result, Table, counted
 
 PAGE = "entry.md"
 NOTES_BEGIN = "<!-- notes:begin (yours: what stands between these two lines is never overwritten) -->"
@@ -38,6 +39,11 @@ ARMS = {
 """What a title may say of settings that are words: only what stands here."""
 
 DEPTHS = re.compile(r"[0-9]{1,2}(,[0-9]{1,2}){0,20}")
+ABLATED = re.compile(r"(block|layers|noise|reading|wiring)(,(block|layers|noise|reading|wiring)){0,4}")
+FOCUS = re.compile(r"[A-Za-z0-9]")
+MOST_NAMED = 2
+"""A title names this many refuted claims; of more it gives the number."""
+
 NO_NOTES = "*Nothing yet.*"
 
 
@@ -85,19 +91,36 @@ def notes_of(page: str) -> str:
 
 def title(record: Record, language: Language = ENGLISH) -> str:
     """Return the entry's title, made only of names and numbers of ours: it appears unescaped in menus."""
-    settings, result = record.result.settings, record.result
-    dim = f", dim {settings['dim']}" if isinstance(settings.get("dim"), int) else ""
-    layers = str(settings.get("layers", ""))
-    depth = f", depth {layers}" if DEPTHS.fullmatch(layers) else ""
-    seeds = settings.get("seeds")
-    count = "" if not isinstance(seeds, int) else ", 1 seed" if seeds == 1 else f", {seeds} seeds"
-    arms = [words for (name, value), words in ARMS.items() if settings.get(name) == value]
+    result = record.result
+    arms = [words for (name, value), words in ARMS.items() if result.settings.get(name) == value]
     status = "" if result.status == "complete" else f" ({result.status})"
-    refuted = [finding.claim for finding in result.findings if finding.verdict == "refuted"]
-    negative = f", refutes {language.say(' and ').join(refuted)}" if refuted else ""
     when = f"{record.created[:10]} {record.created[11:16]}"
-    told = "".join(map(language.say, [dim, *arms, depth, count, negative, status]))
-    return f"{result.experiment}{told}{language.say(', ')}{when}"
+    parts = [*arms, *_sizes(result.settings), _refuted(result, language), status]
+    return f"{result.experiment}{''.join(map(language.say, parts))}{language.say(', ')}{when}"
+
+
+def _sizes(settings: dict[str, Any]) -> Iterator[str]:
+    """Yield what a title says of settings that are numbers, or lists of names of ours."""
+    numbers = {name: value for name, value in settings.items() if type(value) is int}
+    words = {name: str(settings.get(name, "")) for name in ("layers", "ablate", "focus")}
+    if ABLATED.fullmatch(words["ablate"]):
+        yield f", ablating {words['ablate'].replace(',', ' + ')}"
+    if FOCUS.fullmatch(words["focus"]):
+        yield f", focus {words['focus']}"
+    if "dim" in numbers:
+        yield f", dim {numbers['dim']}"
+    if DEPTHS.fullmatch(words["layers"]):
+        yield f", depth {words['layers']}"
+    for name in ("tokens", "seeds"):
+        if name in numbers:
+            yield f", {counted(numbers[name], name[:-1])}"
+
+
+def _refuted(result: Result, language: Language) -> str:
+    claims = [finding.claim for finding in result.findings if finding.verdict == "refuted"]
+    if len(claims) > MOST_NAMED:
+        return f", refutes {len(claims)} claims"
+    return f", refutes {language.say(' and ').join(claims)}" if claims else ""
 
 
 def _front_matter(record: Record, language: Language) -> Iterator[str]:
