@@ -9,7 +9,7 @@ import torch
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.quantized import QuantizedLM
 from llmlab.train.checkpoint import packed
-from llmlab.trained.narrowing import times
+from llmlab.trained.quantizing import times
 
 BAR = 3_600_000
 """The file of int8 linear weights may have so many bytes."""
@@ -23,10 +23,10 @@ def sizes(model: ContextVectorLM) -> None:
     print(f"{'fp32':<34} {numbers:>12,} {file:>12,} {1:>8.2f}")
     for embedding in (False, True):
         for scheme in ("tensor", "row"):
-            narrow = QuantizedLM.of(model, scheme, embedding=embedding)
-            size = len(packed(narrow.state()))
+            quantized = QuantizedLM.of(model, scheme, embedding=embedding)
+            size = len(packed(quantized.state()))
             name = f"int8 by {scheme}{', embedding too' if embedding else ''}"
-            print(f"{name:<34} {narrow.nbytes:>12,} {size:>12,} {file / size:>8.2f}")
+            print(f"{name:<34} {quantized.nbytes:>12,} {size:>12,} {file / size:>8.2f}")
             assert size <= BAR, "more than the bar"
     print(f"bar: an int8 file has at most {BAR:,} bytes\n")
 

@@ -11,7 +11,7 @@ from conftest import Done
 from llmlab.baseline import _asked, run
 from llmlab.cli.execute import _supervised, _to_go_on
 from llmlab.cli.options import Chosen
-from llmlab.cli.progress import Progress
+from llmlab.cli.progress import ProgressLine
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.lm import tables
 from llmlab.lm.restored import restored
@@ -115,7 +115,7 @@ def test_the_line_to_go_on_names_the_folder_of_a_resumed_file(tmp_path: Path) ->
 
 def test_a_second_signal_does_not_promise_a_checkpoint() -> None:
     """The first signal waits for the end of an update; the second does not, and is remembered as such."""
-    progress = Progress(hidden=True, saves=True)
+    progress = ProgressLine(hidden=True, saves=True)
     progress.step(1, 10)
     progress.stop(signal.SIGINT, None)
     assert not progress.at_once
@@ -129,7 +129,7 @@ def test_a_stopped_finetuning_says_what_it_left(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("llmlab.cli.execute.STOPPING", ())  # this process keeps its own handlers
     run(replace(TINY, out=Path("a")))
     settings = FinetuneSettings(checkpoint=Path("a"), epochs=2, out=Path("b"))
-    progress = Progress(hidden=True)
+    progress = ProgressLine(hidden=True)
 
     def stopped_soon(update: int, planned: int, told: str = "") -> None:
         progress.planned = planned

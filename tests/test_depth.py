@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conftest import Done
 from llmlab.errors import SettingError
 from llmlab.lm import depth_findings, depth_tables
-from llmlab.lm.depth import Arm, DepthRun, DepthSweep, paired
+from llmlab.lm.depth import DepthArm, DepthRun, DepthSweep, paired
 from llmlab.lm.task import Task, prepare_task
 from llmlab.model.new_llm import Size
 from llmlab.report.result import time_span
@@ -111,7 +111,7 @@ def by_hand(task: Task, ppls: dict[int, list[float]], trains: dict[int, list[flo
             )
             for seed, (ppl, train) in enumerate(zip(values, trains[n], strict=True))
         ]
-        arms.append(Arm(settings.of_one(n, "plain"), 0, main=True, runs=runs))
+        arms.append(DepthArm(settings.of_one(n, "plain"), 0, main=True, runs=runs))
     return DepthSweep(settings, task, arms, 0.0, stopped=False)
 
 
@@ -169,7 +169,7 @@ def test_pairs_are_only_made_of_seeds_that_both_finished(values: list[tuple[floa
     """Whatever runs are missing, the mean difference is that of the common seeds."""
     lost = [data.draw(st.sets(st.integers(0, len(values) - 1))) for _ in range(2)]
     one, other = (
-        Arm(
+        DepthArm(
             BaselineSettings(),
             0,
             main=True,

@@ -164,7 +164,10 @@ def test_the_title_holds_no_word_of_a_user(record: Record) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"data": "wikitext-2", "ablate": "noise,block", "tokens": 500_000}, " on WikiText-2, ablating noise + block, "),
+        (
+            {"data": "wikitext-2", "ablate": "noise,block", "tokens": 500_000},
+            " on WikiText-2, ablating noise + block, ",
+        ),
         ({"focus": "l", "tokens": 1}, ", focus l, dim 2, 1 token, "),
         ({"focus": "<b>", "ablate": "my own words", "layers": "1,2", "tokens": "9"}, ", dim 2, depth 1,2, 3 seeds"),
     ],

@@ -25,7 +25,7 @@ from llmlab.train.epochs import Training
 from llmlab.train.fit import Diverged
 from llmlab.train.recipe import Recipe
 from llmlab.trained import expand
-from llmlab.trained.expanding import Arm, growth, trained_arm
+from llmlab.trained.expanding import ExpandedArm, growth, trained_arm
 
 TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1}
 sizes = st.builds(
@@ -351,7 +351,7 @@ def test_what_cannot_be_expanded_is_refused(checkpoint: Path, text: Path, tmp_pa
 def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
     """A number that is no longer finite ends the run with a diverged result that says when and where."""
 
-    def diverges(settings: ExpandSettings, name: str, *_: object) -> Arm:
+    def diverges(settings: ExpandSettings, name: str, *_: object) -> ExpandedArm:
         if name == "B":
             raise Diverged(4)
         return trained_arm(settings, name, *_)  # type: ignore[arg-type]
@@ -366,7 +366,7 @@ def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
 ):
     """Arms are compared within a seed, so the arms of the other seeds are as ever and those of this one are gone."""
 
-    def diverges(settings: ExpandSettings, name: str, seed: int, *rest: Any) -> Arm:
+    def diverges(settings: ExpandSettings, name: str, seed: int, *rest: Any) -> ExpandedArm:
         if (name, seed) == ("B", 1):
             raise Diverged(4)
         return trained_arm(settings, name, seed, *rest)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from llmlab.errors import SettingError, WriteError
 from llmlab.lm.restored import restored
 from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.model.quantized import LARGEST, SMALLEST, QuantizedLM, quantize, to_quantize, whole
+from llmlab.model.quantized import LARGEST, SMALLEST, QuantizedLM, dequantized, quantize, to_quantize
 from llmlab.report.result import Result
 from llmlab.settings import EvaluateSettings, GenerateSettings, QuantizeSettings
 from llmlab.train.checkpoint import packed
-from llmlab.trained import evaluate, generate, narrowing_shown
+from llmlab.trained import evaluate, generate, quantize_shown
 from llmlab.trained import quantize as command
-from llmlab.trained.narrowing import Arm, Narrowed, Times, context_errors
+from llmlab.trained.quantizing import Quantization, StoredModel, Times, context_errors
 from strategies_trained import saved, small_models, state_of
 
 SCHEMES = st.sampled_from(["row", "tensor"])
@@ -101,23 +101,23 @@ def test_the_largest_and_the_smallest_weights_are_taken() -> None:
 @given(small_models(), SCHEMES, st.booleans())
 def test_a_model_is_quantised_in_its_linear_weights_alone(model: ContextVectorLM, scheme: str, embedding: bool) -> None:
     """Biases, LayerNorm and, unless asked for, the embedding stay as they are; the state gives the model back."""
-    narrow = QuantizedLM.of(model, scheme, embedding=embedding)
-    wide = narrow.widened()
+    quantized = QuantizedLM.of(model, scheme, embedding=embedding)
+    wide = quantized.dequantized()
     chosen = {name for name in model.parameters if name.endswith(".weight")} | ({"embedding"} if embedding else set())
-    assert set(narrow.quantized) == chosen == set(to_quantize(model.parameters, embedding=embedding))
+    assert set(quantized.matrices) == chosen == set(to_quantize(model.parameters, embedding=embedding))
     same = {name for name in model.parameters if torch.equal(wide.parameters[name], model.parameters[name])}
     assert same >= model.parameters.keys() - chosen
     assert list(wide.parameters) == list(model.size.shapes())
-    back = whole(narrow.state())
+    back = dequantized(quantized.state())
     assert all(torch.equal(back[name], tensor) for name, tensor in wide.parameters.items())
 
 
 @given(small_models())
-def test_a_quantised_step_is_the_step_of_the_widened_model(model: ContextVectorLM) -> None:
+def test_a_quantised_step_is_the_step_of_the_dequantised_model(model: ContextVectorLM) -> None:
     """Widening at each use changes no number."""
-    narrow, tokens = QuantizedLM.of(model), torch.tensor([0, 3])
+    quantized, tokens = QuantizedLM.of(model), torch.tensor([0, 3])
     context = torch.ones(2, model.size.context)
-    for one, other in zip(narrow.step(tokens, context), narrow.widened().step(tokens, context), strict=True):
+    for one, other in zip(quantized.step(tokens, context), quantized.dequantized().step(tokens, context), strict=True):
         assert torch.equal(one, other)
 
 
@@ -126,7 +126,7 @@ def test_the_bytes_at_the_seeds_sizes_are_the_right_ones() -> None:
     model = ContextVectorLM.initial(Size(), 0)
     assert sum(4 * tensor.numel() for tensor in model.parameters.values()) == 10_957_728
     row, tensor = QuantizedLM.of(model, "row"), QuantizedLM.of(model, "tensor")
-    assert sum(part.numbers.numel() for part in row.quantized.values()) == 2_478_080
+    assert sum(part.numbers.numel() for part in row.matrices.values()) == 2_478_080
     assert sum(4 * tensor.numel() for tensor in row.kept.values()) == 1_045_408
     assert tensor.nbytes == 3_523_488 + 4 * 8
     assert row.nbytes == 3_523_488 + 4 * (6 * 512 + 1_000 + 3 * 256)
@@ -140,7 +140,7 @@ def test_the_straying_of_the_context_is_what_the_plain_loop_finds(model: Context
     """Measured in the sweep it is what two plain loops side by side give, padding left out."""
     windows = torch.randint(1, 5, (3, 5), generator=torch.Generator().manual_seed(seed))
     windows[0, 3:] = 0
-    wide = QuantizedLM.of(model).widened()
+    wide = QuantizedLM.of(model).dequantized()
     contexts = [one.first_context(3) for one in (model, wide)]
     expected = []
     for t in range(4):
@@ -175,7 +175,7 @@ def test_a_saved_model_is_read_back_by_every_command(quantised: tuple[Path, Path
     back = evaluate.run(EvaluateSettings(checkpoint=small))
     assert back.metrics["val_ppl"] == result.metrics["val_ppl_int8"]
     assert back.metrics["val_ppl_batch_mean"] == result.metrics["val_ppl_batch_mean_int8"]
-    wide = QuantizedLM.of(restored(path).model.model).widened().parameters  # type: ignore[attr-defined]
+    wide = QuantizedLM.of(restored(path).model.model).dequantized().parameters  # type: ignore[attr-defined]
     assert all(torch.equal(tensor, wide[name]) for name, tensor in restored(small).model.parameters.items())
     assert generate.run(GenerateSettings(checkpoint=small, tokens=2)).status == "complete"
     assert not list(small.parent.glob(".tmp-*"))
@@ -194,15 +194,15 @@ def test_a_file_that_is_there_is_not_overwritten(quantised: tuple[Path, Path, Re
     assert path.read_bytes() == before
 
 
-def measured(*ratios: float, change: float = 1.0, nbytes: tuple[int, int] = (10_980_000, 3_570_000)) -> Narrowed:
+def measured(*ratios: float, change: float = 1.0, nbytes: tuple[int, int] = (10_980_000, 3_570_000)) -> Quantization:
     """Return measurements with these ratios of times and this ratio of perplexities."""
     scores: Any = [type("Score", (), {"ppl": ppl, "ppl_batch_mean": ppl}) for ppl in (20.0, 20.0 * change)]
     files = [memoryview(bytes(size)) for size in nbytes]
     model: Any = None
-    arms = {"fp32": Arm("fp32", model, scores[0], 0, files[0])}
-    arms |= {scheme: Arm(scheme, model, scores[1], 0, files[1]) for scheme in ("row", "tensor")}
+    stored = {"fp32": StoredModel("fp32", model, scores[0], 0, files[0])}
+    stored |= {scheme: StoredModel(scheme, model, scores[1], 0, files[1]) for scheme in ("row", "tensor")}
     times = [Times("token", 1, 1.0, ratio) for ratio in ratios]
-    return Narrowed(arms, "row", {"row": [0.01, 0.02], "tensor": [0.01, 0.02]}, times)
+    return Quantization(stored, "row", {"row": [0.01, 0.02], "tensor": [0.01, 0.02]}, times)
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def measured(*ratios: float, change: float = 1.0, nbytes: tuple[int, int] = (10_
 def test_faster_is_said_only_where_it_was_measured(ratios: tuple[float, ...], words: str, verdict: str) -> None:
     """Every ratio has to be clearly below one."""
     found = measured(*ratios)
-    assert words in narrowing_shown.summary(found, "synthetic", embedding=False)[0]
-    assert narrowing_shown.findings(found, Size())[2].verdict == verdict
+    assert words in quantize_shown.summary(found, "synthetic", embedding=False)[0]
+    assert quantize_shown.findings(found, Size())[2].verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -226,14 +226,14 @@ def test_faster_is_said_only_where_it_was_measured(ratios: tuple[float, ...], wo
 )
 def test_the_cost_is_judged_by_its_number(change: float, verdict: str) -> None:
     """Below 1 % it is less than claimed, between 1 and 3 % as claimed, above it more."""
-    assert narrowing_shown.findings(measured(1.0, change=change), Size())[1].verdict == verdict
+    assert quantize_shown.findings(measured(1.0, change=change), Size())[1].verdict == verdict
 
 
 def test_the_size_is_judged_by_the_bytes() -> None:
     """31 to 8 MB would support the claim; what is measured refutes it; other sizes of model decide nothing."""
-    assert narrowing_shown.findings(measured(1.0), Size())[0].verdict == "refuted"
-    assert narrowing_shown.findings(measured(1.0, nbytes=(31_000_000, 8_000_000)), Size())[0].verdict == "supported"
-    assert narrowing_shown.findings(measured(1.0), Size(layers=1)) == []
+    assert quantize_shown.findings(measured(1.0), Size())[0].verdict == "refuted"
+    assert quantize_shown.findings(measured(1.0, nbytes=(31_000_000, 8_000_000)), Size())[0].verdict == "supported"
+    assert quantize_shown.findings(measured(1.0), Size(layers=1)) == []
 
 
 @pytest.mark.parametrize("options", [{"scheme": "column"}, {"batch": 0}, {"seeds": 2}], ids=str)

@@ -11,7 +11,7 @@ But: the token embedding is learned here from little text.  What if it comes tra
 """
 
 from llmlab.lm import depth_figures, depth_findings, depth_tables, tables
-from llmlab.lm.depth import Arm, DepthSweep, paired, sweep
+from llmlab.lm.depth import DepthArm, DepthSweep, paired, sweep
 from llmlab.lm.outcome import of_text
 from llmlab.lm.task import prepare_task
 from llmlab.measure.stats import mean_interval
@@ -126,7 +126,7 @@ def _metrics(found: DepthSweep) -> dict[str, Scalar]:
     return measured
 
 
-def _metrics_of(arm: Arm, found: DepthSweep) -> dict[str, Scalar]:
+def _metrics_of(arm: DepthArm, found: DepthSweep) -> dict[str, Scalar]:
     """Return the numbers of one arm under the contract's names: ``val_ppl_L4``, ``val_ppl_L4_low`` and so on."""
     depth, measured = _suffix(arm), dict[str, Scalar]()
     measured[f"parameters{depth}"] = arm.parameters
@@ -144,7 +144,7 @@ def _metrics_of(arm: Arm, found: DepthSweep) -> dict[str, Scalar]:
     }
 
 
-def _suffix(arm: Arm) -> str:
+def _suffix(arm: DepthArm) -> str:
     """Return how metrics of an arm end; those of the remedy are marked before the depth."""
     return f"_L{arm.depth}" if arm.main else f"_residual_L{arm.depth}"
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from llmlab.cli.language import spoken
 from llmlab.cli.log import write_json
 from llmlab.cli.options import Chosen
-from llmlab.cli.progress import STOPPING, Progress, signals_held
+from llmlab.cli.progress import STOPPING, ProgressLine, signals_held
 from llmlab.errors import Stopped, WriteError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
@@ -49,7 +49,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
     logbook = Logbook.at(options.log_dir)
     if options.log:
         logbook.check_writable()
-    progress = Progress(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"), together=team.size > 1)
+    progress = ProgressLine(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"), together=team.size > 1)
     command = _to_go_on(name, chosen)
     result, seconds = _supervised(module, chosen, progress, command)
     record, page = _record(result, seconds, chosen, chosen.command_line(name)), None
@@ -73,7 +73,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
 
 def _beside(team: Team, module: str, chosen: Chosen) -> int:
     """Run a process of a team that is not the first: it shows and logs nothing but its own failures."""
-    progress = Progress(hidden=True, saves=hasattr(chosen.settings, "resume"), together=True)
+    progress = ProgressLine(hidden=True, saves=hasattr(chosen.settings, "resume"), together=True)
     try:
         result, _ = _supervised(module, chosen, progress)
     except Stopped as stopped:
@@ -83,7 +83,7 @@ def _beside(team: Team, module: str, chosen: Chosen) -> int:
     return ends.get(result.status, 0)
 
 
-def _supervised(module: str, chosen: Chosen, progress: Progress, command: str = "") -> tuple[Result, float]:
+def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: str = "") -> tuple[Result, float]:
     """Import and run an experiment with progress shown; return its result and the seconds it took.
 
     Raises:
@@ -107,7 +107,7 @@ def _supervised(module: str, chosen: Chosen, progress: Progress, command: str = 
         progress.close()
 
 
-def _interruption(progress: Progress, command: str) -> Stopped:
+def _interruption(progress: ProgressLine, command: str) -> Stopped:
     """Return the stop that an interrupted run was, with the line that goes on from there."""
     number = progress.stopped_by or signal.SIGINT
     saved = "; go on from the last checkpoint with" if progress.at_once else "; a checkpoint was saved, go on with"

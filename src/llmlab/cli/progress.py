@@ -19,7 +19,7 @@ from llmlab.report.result import time_span
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Progress:
+class ProgressLine:
     """Tells people on standard error how far a long run is; says nothing of one that takes a second."""
 
     def __init__(self, *, hidden: bool, saves: bool = False, together: bool = False) -> None:

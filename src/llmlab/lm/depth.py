@@ -59,7 +59,7 @@ class DepthRun:
 
 
 @dataclass
-class Arm:
+class DepthArm:
     """One depth and kind of stack: its settings and its runs."""
 
     settings: BaselineSettings
@@ -105,38 +105,38 @@ class DepthSweep:
 
     settings: LayersSettings
     task: Task
-    arms: list[Arm]
+    arms: list[DepthArm]
     seconds: float
     stopped: bool
 
     @property
-    def finished(self) -> list[Arm]:
+    def finished(self) -> list[DepthArm]:
         """The arms that have a finished run."""
         return [arm for arm in self.arms if arm.runs]
 
     @property
-    def main(self) -> list[Arm]:
+    def main(self) -> list[DepthArm]:
         """Of these the main ones."""
         return [arm for arm in self.finished if arm.main]
 
     @property
-    def remedies(self) -> list[Arm]:
+    def remedies(self) -> list[DepthArm]:
         """Of these the residual ones beside plain ones."""
         return [arm for arm in self.finished if not arm.main]
 
 
-def arms_of(settings: LayersSettings, task: Task) -> list[Arm]:
+def arms_of(settings: LayersSettings, task: Task) -> list[DepthArm]:
     """Return what a sweep trains: every depth, and the remedy beside the deepest one.
 
     A residual stack of one layer is the plain one, so it is not trained twice.
     """
-    words, arms = len(task.text.vocabulary), list[Arm]()
+    words, arms = len(task.text.vocabulary), list[DepthArm]()
     for stack in settings.stacks:
         main = stack == settings.stacks[0]
         for depth in settings.depths:
             if main or depth == max(2, settings.depths[-1]):
                 one = settings.of_one(depth, stack, out=None, resume="auto" if settings.resume else "")
-                arms.append(Arm(one, size_of(one, words).parameters(), main))
+                arms.append(DepthArm(one, size_of(one, words).parameters(), main))
     return arms
 
 
@@ -182,7 +182,7 @@ def sweep(settings: LayersSettings, task: Task, on_step: OnStep | None = None) -
     return DepthSweep(settings, task, arms, seconds, stopped=False)
 
 
-def paired(name: str, first: Arm, second: Arm) -> dict[str, float]:
+def paired(name: str, first: DepthArm, second: DepthArm) -> dict[str, float]:
     """Return how much larger a metric is in the second arm, seed by seed; see ``paired_interval``."""
     return paired_interval(first.by_seed(name), second.by_seed(name))
 
@@ -253,7 +253,7 @@ class _Counter:
             raise
 
 
-def _home(settings: LayersSettings, arm: Arm, seed: int) -> Path | None:
+def _home(settings: LayersSettings, arm: DepthArm, seed: int) -> Path | None:
     """Return the folder of a run inside that of the sweep; ``None`` leaves it to ``train.folders``."""
     place = settings.out
     if settings.resume not in ("", "auto"):

@@ -5,7 +5,7 @@ Leaves out every question of ink.
 
 from collections.abc import Sequence
 
-from llmlab.lm.depth import Arm, DepthSweep
+from llmlab.lm.depth import DepthArm, DepthSweep
 from llmlab.lm.depth_tables import reference_losses, reference_ppls
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import ARMS, Figure, Mark, Role, rounded
@@ -76,7 +76,7 @@ def fit_by_depth(found: DepthSweep) -> Figure:
     )
 
 
-def _against_depth(arms: Sequence[Arm], name: str, role: Role, legend: str) -> list[Mark]:
+def _against_depth(arms: Sequence[DepthArm], name: str, role: Role, legend: str) -> list[Mark]:
     """Return a line and, where every arm has several seeds, the band of its intervals."""
     told = [mean_interval(arm.values(name)) for arm in arms]
     xs, ys = [float(arm.depth) for arm in arms], rounded(one[""] for one in told)

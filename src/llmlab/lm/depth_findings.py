@@ -7,7 +7,7 @@ arithmetic and needs no run.
 Leaves out the claims on times and partial runs of the document's own record: nothing here could repeat them.
 """
 
-from llmlab.lm.depth import Arm, DepthSweep, paired
+from llmlab.lm.depth import DepthArm, DepthSweep, paired
 from llmlab.measure.stats import mean_interval
 from llmlab.model.new_llm import Size
 from llmlab.report.result import Finding, Verdict, counted
@@ -116,7 +116,7 @@ def _optimum(found: DepthSweep) -> list[Finding]:
     return told
 
 
-def _beaten(best: Arm, others: list[Arm]) -> Verdict:
+def _beaten(best: DepthArm, others: list[DepthArm]) -> Verdict:
     """Return refuted if any other is better, supported if all are worse, by intervals without zero."""
     told = [paired(PPL, best, arm) for arm in others]
     if any(_below_zero(difference) for difference in told):
@@ -136,11 +136,11 @@ def _sign(told: dict[str, float], if_above: Verdict, if_below: Verdict) -> Verdi
     return if_above if _above_zero(told) else if_below if _below_zero(told) else "inconclusive"
 
 
-def _differences(best: Arm, others: list[Arm]) -> str:
+def _differences(best: DepthArm, others: list[DepthArm]) -> str:
     return "; ".join(_difference(PPL, best, arm) for arm in others)
 
 
-def _difference(name: str, first: Arm, second: Arm) -> str:
+def _difference(name: str, first: DepthArm, second: DepthArm) -> str:
     """Return a difference in words, with its interval where there is one."""
     told, what = paired(name, first, second), {PPL: "PPL", TRAIN: "train loss"}[name]
     if not told:

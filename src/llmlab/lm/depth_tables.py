@@ -5,7 +5,7 @@ Leaves out pictures and verdicts, and the tables that any language model has: ``
 
 from itertools import pairwise
 
-from llmlab.lm.depth import Arm, DepthSweep, paired
+from llmlab.lm.depth import DepthArm, DepthSweep, paired
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Cell, Column, Table, counted
@@ -36,7 +36,7 @@ def depths(found: DepthSweep) -> Table:
     )
 
 
-def _depth_row(arm: Arm) -> list[Cell]:
+def _depth_row(arm: DepthArm) -> list[Cell]:
     if not arm.runs:
         return [arm.label, arm.parameters, 0, None, None, None, None, arm.state]
     ppl, accuracy = (mean_interval(arm.values(name)) for name in ("val_ppl", "val_accuracy"))
@@ -161,7 +161,7 @@ def pairs(found: DepthSweep) -> Table:
     )
 
 
-def compared(found: DepthSweep) -> list[tuple[Arm, Arm]]:
+def compared(found: DepthSweep) -> list[tuple[DepthArm, DepthArm]]:
     """Return which arms are subtracted: each depth minus the first, minus its neighbour, and residual minus plain."""
     main = found.main
     wanted = [(main[0], arm) for arm in main[1:]] + [pair for pair in pairwise(main) if pair[0] is not main[0]]
@@ -180,13 +180,13 @@ def epochs_in_the_same_time(found: DepthSweep) -> dict[str, int]:
     return {arm.label: min(most, int(most * least / max(arm.seconds_per_epoch, 1e-9) + 1e-9)) for arm in found.finished}
 
 
-def equal_time_ppl(found: DepthSweep, arm: Arm) -> float | None:
+def equal_time_ppl(found: DepthSweep, arm: DepthArm) -> float | None:
     """Return the mean PPL of an arm after the epochs that fit into the same time; nothing if not one fits."""
     epochs = epochs_in_the_same_time(found)[arm.label]
     return mean_interval([run.ppl_after(epochs) for run in arm.runs])[""] if epochs else None
 
 
-def equal_updates_ppl(found: DepthSweep, arm: Arm) -> float:
+def equal_updates_ppl(found: DepthSweep, arm: DepthArm) -> float:
     """Return the mean PPL of an arm after as many updates as every run made."""
     return mean_interval([run.ppl_after(common_epochs(found)) for run in arm.runs])[""]
 

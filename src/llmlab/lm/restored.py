@@ -11,7 +11,7 @@ from llmlab.errors import CheckpointError, SettingError
 from llmlab.lm.task import Task, prepare_task
 from llmlab.lm.training import build
 from llmlab.model.language import LanguageModel
-from llmlab.model.quantized import whole
+from llmlab.model.quantized import dequantized
 from llmlab.settings import BaselineSettings
 from llmlab.settings.language import CORPORA
 from llmlab.text.words import WordVocabulary
@@ -62,7 +62,7 @@ def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Re
         settings = replace(_settings(state["settings"]), device=device)
         vocabulary = WordVocabulary(tuple(state["vocabulary"]))
         model = build(settings, len(vocabulary), state["seed"], precision)
-        _take_over(model, whole(state))
+        _take_over(model, dequantized(state))
         return Restored(settings, state["seed"], vocabulary, model, state["progress"]["history"], state["text"])
     except (AttributeError, KeyError, TypeError, ValueError, SettingError) as error:
         raise CheckpointError(f"{path}: no checkpoint of llmlab baseline ({error}); give one that it wrote") from error

@@ -5,7 +5,7 @@
 A whole tensor has one scale, or each row its own (a row of weights makes one output number).  The scale is rounded up
 to 17 binary digits, by less than 0.002 %: n * scale is then exact in fp32, and to quantise again changes nothing.
 
-Covers tensors, and New-LLM with its linear weights so kept and widened to fp32 at each use.  Biases, LayerNorm and
+Covers tensors, and New-LLM with its linear weights so kept, dequantised to fp32 at each use.  Biases, LayerNorm and
 the context stay fp32.  Leaves out products of whole numbers, and files.
 
 Source: seed document 001, which plans it with one scale per tensor.
@@ -30,7 +30,7 @@ SCHEMES = ("row", "tensor")
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizedMatrix:
     """A matrix as ``numbers``, (R, C) int8, and ``scale``, (R, 1) or (1, 1) fp32."""
 
     numbers: Tensor
@@ -46,7 +46,7 @@ class Quantized:
         return self.numbers.numel() + 4 * self.scale.numel()
 
 
-def quantize(weight: Tensor, scheme: str = "row") -> Quantized:
+def quantize(weight: Tensor, scheme: str = "row") -> QuantizedMatrix:
     """Return a matrix in eight bits.
 
     Args:
@@ -62,7 +62,7 @@ def quantize(weight: Tensor, scheme: str = "row") -> Quantized:
     largest = size.amax(1, keepdim=True) if scheme == "row" else size.amax().view(1, 1)
     fraction, exponent = torch.frexp(largest / LEVELS)
     scale = torch.ldexp((fraction * 2**SCALE_BITS).ceil() / 2**SCALE_BITS, exponent).clamp_min(SMALLEST)
-    return Quantized((weight.double() / scale).round().to(torch.int8), scale.float())
+    return QuantizedMatrix((weight.double() / scale).round().to(torch.int8), scale.float())
 
 
 def to_quantize(parameters: dict[str, Tensor], *, embedding: bool = False) -> list[str]:
@@ -73,16 +73,16 @@ def to_quantize(parameters: dict[str, Tensor], *, embedding: bool = False) -> li
 
 
 class QuantizedLM:
-    """New-LLM with some matrices in eight bits, widened at each use.
+    """New-LLM with some matrices in eight bits, dequantised to fp32 at each use.
 
     Args:
         size: the sizes.
         kept: the parameters that stay fp32.
-        quantized: the others.
+        matrices: the others.
     """
 
-    def __init__(self, size: Size, kept: dict[str, Tensor], quantized: dict[str, Quantized]) -> None:
-        self.size, self.kept, self.quantized = size, kept, quantized
+    def __init__(self, size: Size, kept: dict[str, Tensor], matrices: dict[str, QuantizedMatrix]) -> None:
+        self.size, self.kept, self.matrices = size, kept, matrices
 
     @classmethod
     def of(cls, model: ContextVectorLM, scheme: str = "row", *, embedding: bool = False) -> "QuantizedLM":
@@ -94,28 +94,28 @@ class QuantizedLM:
             {name: quantize(model.parameters[name], scheme) for name in chosen},
         )
 
-    def widened(self) -> ContextVectorLM:
+    def dequantized(self) -> ContextVectorLM:
         """Return the model with all parameters in fp32, computed now."""
-        wide = {name: part.tensor() for name, part in self.quantized.items()}
+        wide = {name: part.tensor() for name, part in self.matrices.items()}
         return ContextVectorLM(self.size, {name: (self.kept | wide)[name] for name in self.size.shapes()})
 
     def step(self, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Read one token per row; see ``ContextVectorLM.step``."""
-        return self.widened().step(tokens, context)
+        return self.dequantized().step(tokens, context)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all numbers, scales included."""
         kept = sum(tensor.numel() * tensor.element_size() for tensor in self.kept.values())
-        return kept + sum(part.nbytes for part in self.quantized.values())
+        return kept + sum(part.nbytes for part in self.matrices.values())
 
     def state(self) -> dict[str, Any]:
         """Return the parameters as they are kept in a checkpoint."""
-        parts = {name: {"numbers": part.numbers, "scale": part.scale} for name, part in self.quantized.items()}
+        parts = {name: {"numbers": part.numbers, "scale": part.scale} for name, part in self.matrices.items()}
         return {"model": self.kept, "int8": parts}
 
 
-def whole(state: dict[str, Any]) -> dict[str, Tensor]:
+def dequantized(state: dict[str, Any]) -> dict[str, Tensor]:
     """Return all parameters of a checkpoint in fp32, whether or not some are kept in eight bits.
 
     Raises:
@@ -126,5 +126,5 @@ def whole(state: dict[str, Any]) -> dict[str, Tensor]:
         numbers, scale = part["numbers"], part["scale"]
         if numbers.dtype != torch.int8 or numbers.dim() != 2 or scale.shape not in {(1, 1), (len(numbers), 1)}:
             raise ValueError(f"{name} is no matrix in eight bits")
-        found[name] = Quantized(numbers, scale).tensor()
+        found[name] = QuantizedMatrix(numbers, scale).tensor()
     return found

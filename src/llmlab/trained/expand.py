@@ -25,7 +25,7 @@ from llmlab.settings.language import MAX_PARAMETERS
 from llmlab.train.fit import OnStep
 from llmlab.train.judging import evaluate
 from llmlab.trained import expand_shown as shown
-from llmlab.trained.expanding import SAMPLE, Arm, Growth, growth, trained_arm
+from llmlab.trained.expanding import SAMPLE, ExpandedArm, Growth, growth, trained_arm
 from llmlab.trained.opening import new_llm_of, the_model
 from llmlab.trained.seeds import Lost, arms_by_seed
 
@@ -68,7 +68,7 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     check_batch(settings.batch, task.text)
     score = evaluate(base.model, task.text.valid, settings.batch)
 
-    def train(name: str, seed: int, step: OnStep | None) -> Arm:
+    def train(name: str, seed: int, step: OnStep | None) -> ExpandedArm:
         return trained_arm(settings, name, seed, task, base, model, context, step)
 
     seeds = range(settings.seed, settings.seed + settings.seeds)
@@ -100,7 +100,7 @@ def reported(
     task: Task,
     score: Score,
     grown: Growth,
-    arms: Sequence[Arm],
+    arms: Sequence[ExpandedArm],
     lost: Sequence[Lost] = (),
 ) -> Result:
     """Return the result of arms that are trained; seeds that were lost are named."""
@@ -128,7 +128,9 @@ def reported(
     )
 
 
-def metrics(model: ContextVectorLM, score: Score, grown: Growth, by_name: dict[str, list[Arm]]) -> dict[str, Scalar]:
+def metrics(
+    model: ContextVectorLM, score: Score, grown: Growth, by_name: dict[str, list[ExpandedArm]]
+) -> dict[str, Scalar]:
     """Return the headline numbers: of each arm the mean over seeds, of a perplexity with its interval."""
     found: dict[str, Scalar] = {
         "base_ppl": score.ppl,
@@ -157,7 +159,7 @@ def summary(
     task: Task,
     score: Score,
     grown: Growth,
-    by_name: dict[str, list[Arm]],
+    by_name: dict[str, list[ExpandedArm]],
 ) -> list[str]:
     """Return what one would say of the run in a few sentences."""
     expansions = {name: arms for name, arms in by_name.items() if arms[0].apart is not None}

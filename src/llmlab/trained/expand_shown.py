@@ -11,9 +11,9 @@ from llmlab.measure.stats import mean_interval
 from llmlab.model.expanded import count
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Role, Table, Verdict, counted, rounded
-from llmlab.trained.expanding import Arm, Growth
+from llmlab.trained.expanding import ExpandedArm, Growth
 
-Arms = Mapping[str, Sequence[Arm]]
+Arms = Mapping[str, Sequence[ExpandedArm]]
 
 CLAIMS = {
     "EX-1": "Pattern A freezes the base and trains only the new context numbers.",
@@ -71,7 +71,7 @@ def compared(model: ContextVectorLM, score: Score, arms: Arms) -> Table:
     )
 
 
-def ends(arm: Arm) -> tuple[float, float]:
+def ends(arm: ExpandedArm) -> tuple[float, float]:
     """Return the perplexity of an arm before and after."""
     return perplexity(arm.losses[0]), arm.score.ppl
 
@@ -171,11 +171,11 @@ def curves(score: Score, arms: Arms) -> Figure:
     )
 
 
-def _mean_losses(found: Sequence[Arm]) -> list[float]:
+def _mean_losses(found: Sequence[ExpandedArm]) -> list[float]:
     return [fmean(losses) for losses in zip(*(arm.losses for arm in found), strict=True)]
 
 
-def _means(found: Sequence[Arm]) -> str:
+def _means(found: Sequence[ExpandedArm]) -> str:
     return f", mean of {counted(len(found), 'seed')}" if len(found) > 1 else ""
 
 
@@ -190,7 +190,7 @@ def findings(model: ContextVectorLM, score: Score, grown: Growth, arms: Arms) ->
     return found
 
 
-def _pattern_a(model: ContextVectorLM, found: Sequence[Arm]) -> Finding:
+def _pattern_a(model: ContextVectorLM, found: Sequence[ExpandedArm]) -> Finding:
     arm, moved = found[0], max(one.old_moved or 0.0 for one in found)
     old = model.size.context
     new = count(model.size, old, arm.context)
@@ -203,7 +203,7 @@ def _pattern_a(model: ContextVectorLM, found: Sequence[Arm]) -> Finding:
     return Finding("EX-1", CLAIMS["EX-1"], verdict, evidence)
 
 
-def _pattern_b(found: Sequence[Arm], control: Sequence[Arm] | None) -> Finding:
+def _pattern_b(found: Sequence[ExpandedArm], control: Sequence[ExpandedArm] | None) -> Finding:
     arm, apart = found[0], max(one.apart or 0.0 for one in found)
     one_number = apart < ONE
     whole = arm.trained == arm.parameters
@@ -221,7 +221,7 @@ def _pattern_b(found: Sequence[Arm], control: Sequence[Arm] | None) -> Finding:
     return Finding("EX-2", CLAIMS["EX-2"], verdict, evidence)
 
 
-def _stability(score: Score, grown: Growth, found: Sequence[Arm]) -> Finding:
+def _stability(score: Score, grown: Growth, found: Sequence[ExpandedArm]) -> Finding:
     start, apart = perplexity(found[0].losses[0]), max(one.apart or 0.0 for one in found)
     kept, one_number = start < (1 + STABLE) * score.ppl, apart < ONE
     evidence = (

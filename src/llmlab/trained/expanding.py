@@ -28,7 +28,7 @@ SAMPLE = 256
 
 
 @dataclass(frozen=True)
-class Arm:
+class ExpandedArm:
     """One way to go on from the base, trained.
 
     ``losses`` are per token on validation, before the first update and after each round.  ``apart``, ``rank`` and
@@ -72,7 +72,7 @@ def trained_arm(
     model: ContextVectorLM,
     context: int,
     on_step: OnStep | None = None,
-) -> Arm:
+) -> ExpandedArm:
     """Train one arm of one seed.
 
     Args:
@@ -102,7 +102,7 @@ def trained_arm(
     )
     training.run(on_step)
     history = training.progress.history
-    return Arm(
+    return ExpandedArm(
         name=name,
         seed=seed,
         context=size.context,

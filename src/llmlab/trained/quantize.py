@@ -16,9 +16,18 @@ from llmlab.report.result import Result, Scalar
 from llmlab.settings import QuantizeSettings
 from llmlab.train.fit import OnStep
 from llmlab.train.judging import ROWS_AT_ONCE
-from llmlab.trained import narrowing_shown as shown
-from llmlab.trained.narrowing import BATCHES, ROUNDS, Arm, Narrowed, Times, arm, context_errors, times
+from llmlab.trained import quantize_shown as shown
 from llmlab.trained.opening import check_finite, opened_new_llm, the_model
+from llmlab.trained.quantizing import (
+    BATCHES,
+    ROUNDS,
+    Quantization,
+    StoredModel,
+    Times,
+    context_errors,
+    stored_model,
+    times,
+)
 
 WHY = (
     "A weight of fp32 takes four bytes. In eight bits it takes one, and is off by at most half a step of its scale. "
@@ -50,21 +59,21 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     found, exact = opened_new_llm(settings.checkpoint, "quantize")
     task = found.task(settings.data, offline=settings.offline)
     windows, step = task.text.valid, _Steps(on_step, len(task.text.valid))
-    arms: dict[str, Arm] = {}
+    models: dict[str, StoredModel] = {}
     for scheme in SCHEMES:
-        arms[scheme] = arm(
+        models[scheme] = stored_model(
             found, exact, scheme, windows, settings.batch, embedding=settings.embedding, between=step.judged
         )
-        check_finite(arms[scheme].score, settings.checkpoint)
-    chosen = arms[settings.scheme]
+        check_finite(models[scheme].score, settings.checkpoint)
+    chosen = models[settings.scheme]
     if settings.save is not None:
         saved(settings.save, chosen.file)
-    assert chosen.narrow is not None  # noqa: S101 - fp32 is not among the schemes of the settings
-    measured = Narrowed(
-        arms,
+    assert chosen.quantized is not None  # noqa: S101 - fp32 is not among the schemes of the settings
+    measured = Quantization(
+        models,
         settings.scheme,
-        {name: context_errors(exact, arms[name].model, windows) for name in SCHEMES[1:]},
-        times(exact, chosen.narrow, windows, step.timed),
+        {name: context_errors(exact, models[name].model, windows) for name in SCHEMES[1:]},
+        times(exact, chosen.quantized, windows, step.timed),
     )
     return Result(
         settings.experiment,
@@ -82,7 +91,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         ],
         figures=[shown.cost_by_position(measured), shown.context_by_position(measured)],
         findings=shown.findings(measured, exact.size),
-        samples={"val_ppl_fp32": [arms["fp32"].score.ppl], "val_ppl_int8": [chosen.score.ppl]},
+        samples={"val_ppl_fp32": [models["fp32"].score.ppl], "val_ppl_int8": [chosen.score.ppl]},
     )
 
 
@@ -105,7 +114,7 @@ class _Steps:
             self.on_step(self.done, self.planned, told)
 
 
-def metrics(measured: Narrowed) -> dict[str, Scalar]:
+def metrics(measured: Quantization) -> dict[str, Scalar]:
     """Return the contract's metrics and those beside them."""
     exact, chosen = measured.exact, measured.chosen
     errors = measured.errors[measured.scheme]
@@ -123,7 +132,7 @@ def metrics(measured: Narrowed) -> dict[str, Scalar]:
     }
     for name in SCHEMES[1:]:
         found[f"val_ppl_change_{name}"] = measured.change(name)
-        found[f"bytes_int8_{name}"] = len(measured.arms[name].file)
+        found[f"bytes_int8_{name}"] = len(measured.models[name].file)
     found |= {"context_error_first": errors[0], "context_error_last": errors[-1]}
     found["latency_ratio"] = measured.times[0].ratio
     for taken in measured.times:

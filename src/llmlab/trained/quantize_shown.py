@@ -1,13 +1,13 @@
 """What is said about a quantised model: tables, pictures, verdicts and a few sentences.
 
-Leaves out every measurement: ``narrowing``.
+Leaves out every measurement: ``quantizing``.
 """
 
 from llmlab.lm.tables import loss_by_groups
 from llmlab.measure.score import perplexity
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Table, Verdict, rounded
-from llmlab.trained.narrowing import STEPS, Narrowed, biggest_errors
+from llmlab.trained.quantizing import STEPS, Quantization, biggest_errors
 
 NAMES = {"fp32": "fp32", "row": "int8, scale per row", "tensor": "int8, scale per tensor"}
 CLAIMS = {
@@ -24,17 +24,17 @@ FASTER = 0.95
 """A time below this share is called faster."""
 
 
-def sizes(measured: Narrowed) -> Table:
-    """Return bytes, perplexity and accuracy of each way of keeping the model."""
+def sizes(measured: Quantization) -> Table:
+    """Return bytes, perplexity and accuracy of each way of storing the model."""
     rows: list[list[Cell]] = []
-    for name, arm in measured.arms.items():
-        score = arm.score
+    for name, stored in measured.models.items():
+        score = stored.score
         rows.append(
             [
                 NAMES[name],
-                arm.nbytes,
-                len(arm.file),
-                len(measured.exact.file) / len(arm.file),
+                stored.nbytes,
+                len(stored.file),
+                len(measured.exact.file) / len(stored.file),
                 score.ppl,
                 100 * measured.change(name),
                 score.ppl_batch_mean,
@@ -64,7 +64,7 @@ def sizes(measured: Narrowed) -> Table:
     )
 
 
-def by_position(measured: Narrowed) -> Table:
+def by_position(measured: Quantization) -> Table:
     """Return perplexity by position in each way, and how far the context is off there."""
     columns = [
         Column("position", "text"),
@@ -76,7 +76,7 @@ def by_position(measured: Narrowed) -> Table:
         Column("context off in %, by row", digits=2),
         Column("context off in %, by tensor", digits=2),
     ]
-    groups = {name: loss_by_groups(arm.score) for name, arm in measured.arms.items()}
+    groups = {name: loss_by_groups(stored.score) for name, stored in measured.models.items()}
     rows: list[list[Cell]] = []
     for number, (name, exact, _) in enumerate(groups["fp32"]):
         cells: list[Cell] = [name, perplexity(exact)]
@@ -99,11 +99,11 @@ def _at(errors: list[float], position: int) -> float | None:
     return 100 * errors[position - 1] if position <= len(errors) else None
 
 
-def weights(exact: ContextVectorLM, measured: Narrowed) -> Table:
+def weights(exact: ContextVectorLM, measured: Quantization) -> Table:
     """Return the biggest error of a weight in each quantised matrix."""
     schemes = ("row", "tensor")
     rows: list[list[Cell]] = []
-    for name, shape, largest, errors in biggest_errors(exact, [measured.arms[scheme] for scheme in schemes]):
+    for name, shape, largest, errors in biggest_errors(exact, [measured.models[scheme] for scheme in schemes]):
         rows.append([name, f"{shape[0]} × {shape[1]}", largest, *errors, errors[1] / largest if largest else None])
     return Table(
         "weights",
@@ -122,7 +122,7 @@ def weights(exact: ContextVectorLM, measured: Narrowed) -> Table:
     )
 
 
-def latency(measured: Narrowed) -> Table:
+def latency(measured: Quantization) -> Table:
     """Return what a token and a window cost in time."""
     rows: list[list[Cell]] = [
         [f"one {taken.what}", taken.batch, taken.fp32, taken.int8, taken.ratio] for taken in measured.times
@@ -143,13 +143,13 @@ def latency(measured: Narrowed) -> Table:
     )
 
 
-def cost_by_position(measured: Narrowed) -> Figure:
+def cost_by_position(measured: Quantization) -> Figure:
     """Return by how much the loss of each position changes."""
     lines = {}
     exact = measured.exact.score
     for scheme in ("row", "tensor"):
         several = zip(
-            measured.arms[scheme].score.loss_by_position,
+            measured.models[scheme].score.loss_by_position,
             exact.loss_by_position,
             exact.targets_by_position,
             strict=True,
@@ -172,7 +172,7 @@ def cost_by_position(measured: Narrowed) -> Figure:
     )
 
 
-def context_by_position(measured: Narrowed) -> Figure:
+def context_by_position(measured: Quantization) -> Figure:
     """Return how far the context strays along the window."""
     lines = {scheme: [(n, 100 * one) for n, one in enumerate(each, 1)] for scheme, each in measured.errors.items()}
     row, tensor = measured.errors["row"], measured.errors["tensor"]
@@ -197,7 +197,7 @@ def _line(role: str, points: list[tuple[int, float]], legend: str) -> Mark:
     return Mark("line", "series" if role == "series" else "other", xs, ys, legend=legend)
 
 
-def summary(measured: Narrowed, text: str, *, embedding: bool) -> list[str]:
+def summary(measured: Quantization, text: str, *, embedding: bool) -> list[str]:
     """Return the run in a few sentences."""
     exact, chosen, scheme = measured.exact, measured.chosen, measured.scheme
     other = "tensor" if scheme == "row" else "row"
@@ -222,7 +222,7 @@ def straying(errors: list[float]) -> str:
     )
 
 
-def verdict_on_time(measured: Narrowed) -> str:
+def verdict_on_time(measured: Quantization) -> str:
     """Return ``faster`` only where it was measured."""
     ratios = [taken.ratio for taken in measured.times]
     if max(ratios) < FASTER:
@@ -231,7 +231,7 @@ def verdict_on_time(measured: Narrowed) -> str:
     return f"{where} ({min(ratios):.2f} to {max(ratios):.2f} times the time of fp32 at one thread)"
 
 
-def findings(measured: Narrowed, size: Size) -> list[Finding]:
+def findings(measured: Quantization, size: Size) -> list[Finding]:
     """Return what the numbers say of the seed's claims, for a model of the seed's sizes; of others nothing."""
     if size != Size():
         return []

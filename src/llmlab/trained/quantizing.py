@@ -33,18 +33,18 @@ DRIFT_ROWS = 128
 
 
 @dataclass(frozen=True)
-class Arm:
-    """A model in one way of keeping it: fp32, or int8 with scales by row or tensor."""
+class StoredModel:
+    """A model as it is stored: in fp32, or in int8 with scales by row or tensor."""
 
     name: str
-    model: ContextVectorLM  # widened
+    model: ContextVectorLM  # dequantised
     score: Score
     nbytes: int  # of the numbers
     file: memoryview
-    narrow: QuantizedLM | None = None
+    quantized: QuantizedLM | None = None
 
 
-def arm(
+def stored_model(
     found: Restored,
     exact: ContextVectorLM,
     scheme: str,
@@ -53,8 +53,8 @@ def arm(
     *,
     embedding: bool = False,
     between: Callable[[], None] | None = None,
-) -> Arm:
-    """Return a model kept in one way, its file and its score.
+) -> StoredModel:
+    """Return a model as it is stored, its file and its score.
 
     Args:
         found: whose it is.
@@ -68,12 +68,12 @@ def arm(
     Raises:
         CheckpointError: a loss is not finite.
     """
-    narrow = None if scheme == "fp32" else QuantizedLM.of(exact, scheme, embedding=embedding)
-    model = narrow.widened() if narrow else exact
+    quantized = None if scheme == "fp32" else QuantizedLM.of(exact, scheme, embedding=embedding)
+    model = quantized.dequantized() if quantized else exact
     score = evaluate(SweptNewLLM(model), windows, batch, between)
-    numbers = narrow.nbytes if narrow else sum(4 * tensor.numel() for tensor in exact.parameters.values())
-    parameters = narrow.state() if narrow else {"model": exact.parameters}
-    return Arm(scheme, model, score, numbers, packed(identity(found) | parameters), narrow)
+    numbers = quantized.nbytes if quantized else sum(4 * tensor.numel() for tensor in exact.parameters.values())
+    parameters = quantized.state() if quantized else {"model": exact.parameters}
+    return StoredModel(scheme, model, score, numbers, packed(identity(found) | parameters), quantized)
 
 
 def identity(found: Restored) -> dict[str, Any]:
@@ -87,13 +87,13 @@ def identity(found: Restored) -> dict[str, Any]:
     }
 
 
-def context_errors(exact: ContextVectorLM, narrow: ContextVectorLM, windows: Tensor) -> list[float]:
+def context_errors(exact: ContextVectorLM, quantized: ContextVectorLM, windows: Tensor) -> list[float]:
     """Return how far the context is from the exact one after each position, as a share of its length.
 
     The mean over windows, (N, L), of those positions that are not padding.
     """
     inputs, targets = windows[:DRIFT_ROWS, :-1], windows[:DRIFT_ROWS, 1:]
-    ways = [_contexts(model, inputs, targets) for model in (exact, narrow)]  # (T, B, C) each
+    ways = [_contexts(model, inputs, targets) for model in (exact, quantized)]  # (T, B, C) each
     share = (ways[1] - ways[0]).norm(dim=2) / ways[0].norm(dim=2).clamp_min(1e-12)  # (T, B)
     there = inputs.T != PAD
     counted = there.sum(1)
@@ -107,13 +107,15 @@ def _contexts(model: ContextVectorLM, inputs: Tensor, targets: Tensor) -> Tensor
     return sweep.contexts[1:].clone()
 
 
-def biggest_errors(exact: ContextVectorLM, arms: list[Arm]) -> list[tuple[str, tuple[int, ...], float, list[float]]]:
-    """Return of each quantised matrix its name, shape, largest weight, and largest error in each arm."""
-    names = arms[0].narrow.quantized if arms[0].narrow else {}
+def biggest_errors(
+    exact: ContextVectorLM, models: list[StoredModel]
+) -> list[tuple[str, tuple[int, ...], float, list[float]]]:
+    """Return of each quantised matrix its name, shape, largest weight, and largest error in each stored model."""
+    names = models[0].quantized.matrices if models[0].quantized else {}
     found = []
     for name in names:
         weight = exact.parameters[name]
-        errors = [float((one.model.parameters[name] - weight).abs().max()) for one in arms]
+        errors = [float((one.model.parameters[name] - weight).abs().max()) for one in models]
         found.append((name, tuple(weight.shape), float(weight.abs().max()), errors))
     return found
 
@@ -134,46 +136,46 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Narrowed:
-    """All that was measured: the three ways of keeping a model, how far their contexts stray, and the times.
+class Quantization:
+    """All that was measured: the three ways of storing a model, how far their contexts stray, and the times.
 
     ``scheme`` is that of the headline numbers; ``errors`` are by scheme and position; ``times`` begin with one token
     at batch 1.
     """
 
-    arms: dict[str, Arm]
+    models: dict[str, StoredModel]
     scheme: str
     errors: dict[str, list[float]]
     times: list[Times]
 
     @property
-    def exact(self) -> Arm:
+    def exact(self) -> StoredModel:
         """The model in fp32."""
-        return self.arms["fp32"]
+        return self.models["fp32"]
 
     @property
-    def chosen(self) -> Arm:
+    def chosen(self) -> StoredModel:
         """The model in int8."""
-        return self.arms[self.scheme]
+        return self.models[self.scheme]
 
     def change(self, scheme: str, *, batch_mean: bool = False) -> float:
         """Return by which share the perplexity of a scheme is above that of fp32."""
-        ours, theirs = self.arms[scheme].score, self.exact.score
+        ours, theirs = self.models[scheme].score, self.exact.score
         return (ours.ppl_batch_mean / theirs.ppl_batch_mean if batch_mean else ours.ppl / theirs.ppl) - 1
 
 
-def times(exact: ContextVectorLM, narrow: QuantizedLM, windows: Tensor, between: Callable[[], None]) -> list[Times]:
+def times(exact: ContextVectorLM, quantized: QuantizedLM, windows: Tensor, between: Callable[[], None]) -> list[Times]:
     """Return the processor time of a token and of a window, fp32 and int8 in turns, at one thread.
 
-    int8 is widened anew for each token, or once for each window.
+    int8 is dequantised anew for each token, or once for each window.
     """
     with one_thread():
         return [
             Times(what, batch, *in_turns(ways, per, between))
             for batch in BATCHES
             for what, per, ways in (
-                ("token", STEPS, [_tokens(model, batch, windows) for model in (exact, narrow)]),
-                ("window", 1, _window_ways(exact, narrow, batch, windows)),
+                ("token", STEPS, [_tokens(model, batch, windows) for model in (exact, quantized)]),
+                ("window", 1, _window_ways(exact, quantized, batch, windows)),
             )
         ]
 
@@ -205,14 +207,14 @@ def _tokens(model: ContextVectorLM | QuantizedLM, batch: int, windows: Tensor) -
 
 
 def _window_ways(
-    exact: ContextVectorLM, narrow: QuantizedLM, batch: int, windows: Tensor
+    exact: ContextVectorLM, quantized: QuantizedLM, batch: int, windows: Tensor
 ) -> list[Callable[[], object]]:
     rows = _rows(windows, batch)
     inputs, targets = rows[:, :-1], rows[:, 1:]
     sweep = Sweep(exact.size, *inputs.shape, learns=False)
     return [
         lambda: sweep.judge(exact.parameters, inputs, targets),
-        lambda: sweep.judge(narrow.widened().parameters, inputs, targets),
+        lambda: sweep.judge(quantized.dequantized().parameters, inputs, targets),
     ]
 
 
