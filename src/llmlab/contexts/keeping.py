@@ -105,10 +105,11 @@ def _kept(path: Path, ours: dict[str, Any]) -> Learned | None:
     """
     try:
         state = read(path)
-    except CheckpointError:
+        learned = Learned(state["block"], state["rows"], state["rank"])
+    except (CheckpointError, KeyError):
         return None
     check_same_run(ours, state, path)
-    return Learned(state["block"], state["rows"])
+    return learned
 
 
 def _holds(folder: Path) -> bool:

@@ -56,10 +56,14 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """A trained context block and the passes of its training; plain enough to be kept in a checkpoint."""
+    """A trained context block, the passes of its training, and the effective rank of the contexts before it.
+
+    Plain enough to be kept in a checkpoint.
+    """
 
     block: dict[str, Tensor]
     rows: list[dict[str, float]]
+    rank: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +112,9 @@ def contexts_of(
     size = size_of(settings, design, embedding)
     text, valid = (part.tokens.to(device) for part in (task.text.train, task.text.valid))
     reads, valid_reads = (embedded(embedding, tokens, size.inputs) for tokens in (text, valid))
-    block = _on(device, initial(size.context_shapes(), seed))
-    few = min(len(text), RANKED)
-    fresh = fixed_contexts(size, block, reads, few, tolerance=settings.tolerance, between=between).contexts
-    ranks = {"untrained": effective_rank(fresh, centred=False) / size.context}
     if design.trained:
         learned = learned or learn(settings, task, design, seed, on_pass)
-        block = _on(device, learned.block)
+    block = _on(device, learned.block if learned else initial(size.context_shapes(), seed))
     room = torch.empty(len(text) + len(valid), size.context, device=device)
     found, held_out = (
         fixed_contexts(
@@ -129,9 +129,8 @@ def contexts_of(
         )
         for read, own in ((reads, room[: len(text)]), (valid_reads, room[len(text) :]))
     )
-    ranks["train"], ranks["valid"] = (
-        effective_rank(each.contexts[:RANKED], centred=False) / size.context for each in (found, held_out)
-    )
+    ranks = {"train": _rank(found.contexts), "valid": _rank(held_out.contexts)}
+    ranks["untrained"] = learned.rank if learned else ranks["train"]
     rows = learned.rows if learned else []
     measured = Measured(
         design=design,
@@ -187,8 +186,16 @@ def learn(
     )
     block, reads = _on(device, initial(size.context_shapes(), seed)), embedded(embedding, text, size.inputs)
     dtype = PRECISIONS[chosen_precision(settings.precision, device, settings.context)]
-    trained = fixed_point(size, block, reads, len(text), recipe, on_pass, dtype=dtype)
-    return Learned(trained.parameters, trained.rows)
+    between = _between(on_pass)
+    contexts = fixed_contexts(size, block, reads, len(text), tolerance=settings.tolerance, between=between).contexts
+    rank = _rank(contexts)
+    trained = fixed_point(size, block, reads, contexts, recipe, on_pass, dtype=dtype)
+    return Learned(trained.parameters, trained.rows, rank)
+
+
+def _rank(contexts: Tensor) -> float:
+    """Return the effective rank of the first contexts, (n, c), as a share of their width."""
+    return effective_rank(contexts[:RANKED], centred=False) / contexts.shape[1]
 
 
 def _on(device: str, block: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -210,7 +210,9 @@ def _layer(
 ) -> Tensor:
     def product(matrix: str, vector: Tensor) -> Tensor:
         weight, bias = parameters[f"{name}.{matrix}weight"], parameters[f"{name}.{matrix}bias"]
-        return F.linear(vector.to(dtype), weight.to(dtype), bias.to(dtype))
+        if not vector.dtype == weight.dtype == bias.dtype == dtype:  # casts that change nothing take time too
+            vector, weight, bias = vector.to(dtype), weight.to(dtype), bias.to(dtype)
+        return F.linear(vector, weight, bias)
 
     if residual.shape[1] != width:
         residual = product("projection.", residual).to(residual.dtype)

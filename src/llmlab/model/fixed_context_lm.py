@@ -53,7 +53,7 @@ class FixedContextLM:
     """A TokenBlock, its LayerNorm, and an embedding and head that are trained or not, over a text with fixed contexts.
 
     A window of this model is a row (position, target): inputs and targets are (B, 1), and a target that is not scored
-    is ``NOT_SCORED``.  Scores are ``embedding`` times y, raw rows without bias, unless the head is untied.
+    is ``NOT_SCORED``.  Logits are ``embedding`` times y, raw rows without bias, unless the head is untied.
 
     Args:
         size: the sizes.
@@ -81,6 +81,7 @@ class FixedContextLM:
         self.size, self.frozen, self.parameters = size, frozen, parameters
         self.ids, self.contexts, self.starts, self.when = ids, contexts, starts, when
         self.dtype, self.device = PRECISIONS[precision], contexts.device
+        self._begins = torch.tensor(starts, device=self.device)
         self.read = embedded(frozen["embedding"], ids, size.inputs, starts)
         self._copies: dict[tuple[str, bool], tuple[int, Tensor]] = {}
         self.watched = torch.linspace(0, len(ids) - 1, min(SAMPLE, len(ids)), device=self.device).long()
@@ -220,7 +221,7 @@ class FixedContextLM:
 
     def _continues(self, positions: Tensor) -> Tensor:
         """Return whether a stream has a token before each position, (B, 1)."""
-        return ~torch.isin(positions, torch.tensor(self.starts, device=self.device))[:, None]
+        return ~torch.isin(positions, self._begins)[:, None]
 
     def _head(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias of the head."""

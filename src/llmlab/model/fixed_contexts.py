@@ -91,12 +91,14 @@ def sequential(
     contexts = torch.empty(n, size.context, device=device) if out is None else out
     context = torch.zeros(1, size.context, device=device) if start is None else start[None]
     with torch.no_grad():
-        for positions in torch.split(torch.arange(n, device=device), ROWS_AT_ONCE):
-            for position, x in zip(positions.tolist(), inputs(positions), strict=True):
-                context = context_outputs(size, parameters, context, x[None])[-1]
-                contexts[position] = context[0]
-            if between and len(positions):
-                between(int(positions[-1]) + 1)
+        for first in range(0, n, ROWS_AT_ONCE):
+            positions, found = torch.arange(first, min(first + ROWS_AT_ONCE, n), device=device), []
+            for x in torch.split(inputs(positions), 1):
+                context = context_outputs(size, parameters, context, x)[-1]
+                found.append(context)
+            contexts[positions] = torch.cat(found)
+            if between:
+                between(first + len(positions))
     return contexts
 
 

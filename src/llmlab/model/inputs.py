@@ -35,6 +35,8 @@ def embedded(embedding: Tensor, ids: Tensor, inputs: int = 1, starts: tuple[int,
 
 def last_tokens(positions: Tensor, inputs: int, starts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return the positions of the last M tokens, oldest first, and whether each is there, (B, M) both."""
+    if inputs == 1:
+        return positions[:, None], torch.ones_like(positions, dtype=torch.bool)[:, None]
     last = positions[:, None] - torch.arange(inputs - 1, -1, -1, device=positions.device)
     begins = torch.tensor(starts, device=positions.device)
     first = begins[torch.searchsorted(begins, positions.contiguous(), right=True) - 1]

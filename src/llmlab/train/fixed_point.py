@@ -34,7 +34,6 @@ from torch import Tensor
 
 from llmlab.model.chance import generator
 from llmlab.model.context_token import BlockSize, context_outputs
-from llmlab.model.fixed_contexts import fixed_contexts
 from llmlab.model.inputs import Inputs
 from llmlab.train.fit import Diverged, OnStep
 from llmlab.train.optimizer import Adam, clip
@@ -75,18 +74,16 @@ class FixedPointTrained:
     parameters: dict[str, Tensor]
     contexts: Tensor
     rows: list[dict[str, float]]
-    stopped_early: bool
 
 
 def fixed_point(
     size: BlockSize,
     parameters: dict[str, Tensor],
     inputs: Inputs,
-    n: int,
+    contexts: Tensor,
     recipe: FixedPointRecipe,
     on_step: OnStep | None = None,
     *,
-    start: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> FixedPointTrained:
     """Train a copy of a ContextBlock on n tokens.
@@ -95,22 +92,17 @@ def fixed_point(
         size: the sizes.
         parameters: of the ContextBlock; they stay as they are.
         inputs: what is read.
-        n: number of tokens.
+        contexts: (n, c), of iteration 1: the block's own pass through the text.  They are written over.
         recipe: how.
-        on_step: called after each batch, and now and then in iteration 1.
-        start: (n, c), the contexts of iteration 1; written over.  ``None``: the pass through the text.
+        on_step: called after each batch.
         dtype: of the products; all else is float32.
 
     Raises:
         Diverged: a loss or a gradient is not finite.
     """
     trained = {name: parameter.clone() for name, parameter in parameters.items()}
-    if start is None:
-        planned = (recipe.iterations - 1) * -(-n // recipe.batch)
-        between = (lambda done: on_step(0, planned, f"iteration 1, {done:,} tokens read")) if on_step else None
-        start = fixed_contexts(size, trained, inputs, n, between=between).contexts
-    sweep = _Sweep(size, inputs, start, recipe, dtype)
-    optimizer, rows, stopped = Adam(recipe.lr), list[dict[str, float]](), False
+    sweep = _Sweep(size, inputs, contexts, recipe, dtype)
+    optimizer, rows = Adam(recipe.lr), list[dict[str, float]]()
     for iteration in range(2, recipe.iterations + 1):
         began, rate = time.monotonic(), rows[-1]["converged_fraction"] if rows else 0.0
         batches, planned = (iteration - 2) * sweep.batches, (recipe.iterations - 1) * sweep.batches
@@ -126,10 +118,9 @@ def fixed_point(
         optimizer.update(trained, gradients)
         seconds = time.monotonic() - began
         rows.append({"iteration": iteration, **found, "seconds": seconds})
-        stopped = iteration >= FIRST_THAT_MAY_STOP and found["converged_fraction"] >= recipe.enough
-        if stopped:
+        if iteration >= FIRST_THAT_MAY_STOP and found["converged_fraction"] >= recipe.enough:
             break
-    return FixedPointTrained(trained, start, rows, stopped)
+    return FixedPointTrained(trained, contexts, rows)
 
 
 class _Sweep:
