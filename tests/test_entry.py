@@ -5,6 +5,7 @@ held against the page of a harmless text.
 """
 
 import html.parser
+import re
 from collections import Counter
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -147,7 +148,7 @@ def test_front_matter_says_what_was_meant(record: Record) -> None:
     front = yaml.safe_load(page.split("---\n", 2)[1])
     assert page.startswith("---\n")
     assert front.pop("date").isoformat() == "2026-11-22T03:18:00+00:00"
-    assert front == {
+    assert front | {"title": unfocused(front["title"])} == {
         "title": "phase1-2, dim 2, 3 seeds, refutes P12-2, 2026-11-22 03:18",
         "slug": "2026-11-22-phase1-2-0123abcd",
         "categories": ["phase1-2"],
@@ -155,10 +156,15 @@ def test_front_matter_says_what_was_meant(record: Record) -> None:
     }
 
 
+def unfocused(title: str) -> str:
+    """Leave out the letter that a run looks at, the one thing of a user's that a title may say."""
+    return re.sub(", focus [A-Za-z0-9],", ",", title)
+
+
 @given(records)
 def test_the_title_holds_no_word_of_a_user(record: Record) -> None:
-    """A title appears unescaped in the menus of every page, so it is made of our own names and numbers."""
-    assert entry.title(record) == entry.title(specimen())
+    """A title appears unescaped in the menus of every page: our own names and numbers, and of a user one letter."""
+    assert unfocused(entry.title(record)) == unfocused(entry.title(specimen()))
 
 
 @pytest.mark.parametrize(
