@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.context_token import EPS, BlockSize, context_outputs
+from llmlab.model.context_token import EPS, BlockSize
 from llmlab.model.inputs import Inputs
 
 SHORTEST = 128
@@ -76,7 +76,7 @@ def sequential(
     out: Tensor | None = None,
     between: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Return the context after each of n tokens, (n, c), by the plain pass.
+    """Return the context after each of n tokens, (n, c), by the plain pass: all of them one after the other.
 
     Args:
         size: the sizes.
@@ -89,17 +89,9 @@ def sequential(
     """
     device = next(iter(parameters.values())).device
     contexts = torch.empty(n, size.context, device=device) if out is None else out
-    context = torch.zeros(1, size.context, device=device) if start is None else start[None]
     with torch.no_grad():
-        for first in range(0, n, ROWS_AT_ONCE):
-            positions, found = torch.arange(first, min(first + ROWS_AT_ONCE, n), device=device), []
-            for x in torch.split(inputs(positions), 1):
-                context = context_outputs(size, parameters, context, x)[-1]
-                found.append(context)
-            contexts[positions] = torch.cat(found)
-            if between:
-                between(first + len(positions))
-    return contexts
+        start = torch.zeros(size.context, device=device) if start is None else start
+        return _Steps(size, parameters, inputs, n, between).one_by_one(start, contexts)
 
 
 def fixed_contexts(
@@ -198,6 +190,11 @@ class _Steps:
             _Layer.of(size, parameters, layer, width)
             for layer, width in enumerate([size.context, *size.context_widths()[:-1]])
         ]
+
+    def one_by_one(self, start: Tensor, contexts: Tensor) -> Tensor:
+        """Read the text from its beginning, in one row, and return what was written."""
+        self._advance(torch.zeros(1, dtype=torch.long, device=self.device), range(self.n), start[None], contexts)
+        return contexts
 
     def run(self, cut: Cut, start: Tensor, contexts: Tensor) -> None:
         """Run every segment and write all contexts; the first one has a start, and ends with the others."""
