@@ -1,4 +1,4 @@
-"""Phase 1 against a loop that keeps to the specification word by word, with the library's autograd and Adam."""
+"""Stage 1's training against a loop that keeps to the specification word by word, with torch's autograd and Adam."""
 
 import math
 from typing import Any
@@ -64,7 +64,7 @@ def block(parameters: dict[str, Tensor], context: Tensor, x: Tensor, layers: int
 def by_the_specification(
     parameters: dict[str, Tensor], contexts: Tensor, x: Tensor, recipe: FixedPointRecipe, layers: int
 ) -> tuple[dict[str, Tensor], Tensor, list[list[float]]]:
-    """Phase 1 with whole (n, c) tensors, batches in order, ``backward``, and ``torch.optim.Adam``."""
+    """The training with whole (n, c) tensors, batches in order, ``backward``, and ``torch.optim.Adam``."""
     weights = {name: parameter.clone().requires_grad_() for name, parameter in parameters.items()}
     optimizer = torch.optim.Adam(weights.values(), lr=recipe.lr, foreach=False)
     previous, rows = contexts.clone(), []

@@ -195,7 +195,7 @@ def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) 
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     with a_card(), pytest.raises(SettingError, match="start 1 with --nproc-per-node 1"):
-        Team.joined("cuda")
+        Team.join("cuda")
 
 
 def test_an_entry_names_the_card(monkeypatch: pytest.MonkeyPatch) -> None:

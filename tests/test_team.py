@@ -244,10 +244,10 @@ def test_the_environment_says_who_is_in_a_team(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv(name, raising=False)
     assert Team.announced() is ALONE
     monkeypatch.setenv("RANK", "1")
-    assert Team.joined() is ALONE
+    assert Team.join() is ALONE
     for name, value in told("0", "1").items():
         monkeypatch.setenv(name, value)
-    assert Team.joined() is ALONE
+    assert Team.join() is ALONE
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "2")
     team = Team.announced()

@@ -17,7 +17,6 @@ from llmlab.lm import figures, findings, outcome, peer_tables, tables
 from llmlab.lm.peers import MODELS, Peers, alone, train_peers
 from llmlab.lm.task import Task, prepare_task
 from llmlab.lm.training import Trained, train_seed
-from llmlab.measure.score import perplexity
 from llmlab.report.result import Result, Status, counted, rounded
 from llmlab.settings import BaselineSettings
 from llmlab.train.fit import Diverged, OnStep, one_of_several
@@ -157,10 +156,7 @@ def _summary(settings: BaselineSettings, task: Task, runs: Sequence[Trained]) ->
     ]
     recovered = task.context_recovered(sum(one.score.loss for one in runs) / len(runs))
     if recovered is not None and task.bayes_loss is not None:
-        told.append(
-            f"Whoever knows this language reaches {perplexity(task.bayes_loss):.2f}; of what context can give beyond "
-            f"the last word the model has {recovered:.0%}."
-        )
+        told.append(tables.beside_the_floor(task.bayes_loss, recovered))
     told.append(
         f"Accuracy {run.score.accuracy:.1%}, without the targets that are <unk> {run.score.accuracy_known:.1%}; always "
         f"naming the commonest token has {task.references['majority'].accuracy:.1%}."

@@ -22,6 +22,15 @@ from llmlab.report.result import Column, Table
 
 CPU_WHEELS = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 
+EXTRAS = {
+    "data": "datasets",
+    "peers": "transformers",
+    "pretrained": "tokenizers",
+    "docs": "mkdocs",
+    "test": "hypothesis",
+}
+"""What can be installed beside the package, and the library that tells whether it was."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -42,7 +51,7 @@ def checks(log_dir: Path | None = None) -> Iterator[Check]:
     yield _disk()
     yield _log(log_dir)
     yield _throttling()
-    for extra, package in (("data", "datasets"), ("peers", "transformers"), ("docs", "mkdocs"), ("test", "hypothesis")):
+    for extra, package in EXTRAS.items():
         there = importlib.util.find_spec(package) is not None
         advice = "" if there else f"only needed for llmlab[{extra}]"
         yield Check(f"extra '{extra}'", "ok" if there else "missing", installed(package), advice)

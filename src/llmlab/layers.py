@@ -127,7 +127,7 @@ def _metrics(found: DepthSweep) -> dict[str, Scalar]:
 
 
 def _metrics_of(arm: DepthArm, found: DepthSweep) -> dict[str, Scalar]:
-    """Return the numbers of one arm under the contract's names: ``val_ppl_L4``, ``val_ppl_L4_low`` and so on."""
+    """Return the numbers of one arm: ``val_ppl_L4``, ``val_ppl_L4_low`` and so on."""
     depth, measured = _suffix(arm), dict[str, Scalar]()
     measured[f"parameters{depth}"] = arm.parameters
     if not arm.runs:

@@ -26,7 +26,11 @@ EPILOG = (
 
 
 class OneLineErrors(TyperGroup):
-    """A command group whose failures are one line on standard error and the contract's exit code."""
+    """A command group whose failures are one line on standard error and the exit code of ``llmlab.errors``."""
+
+    def list_commands(self, context: Any) -> list[str]:
+        """Return the chapters in their order, then the other commands."""
+        return sorted(super().list_commands(context), key=lambda name: [*chapter.CHAPTERS, name].index(name))
 
     def main(self, args: Any = None, *rest: Any, **extra: Any) -> Any:
         """Run the command line and exit."""

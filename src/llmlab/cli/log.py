@@ -21,7 +21,9 @@ from llmlab.report.record import Record
 
 app = typer.Typer(help="The experiment log: list, show, compare, render, serve.")
 
-LogDir = Annotated[Path | None, typer.Option("--log-dir", help="Folder of the log.")]
+LogDir = Annotated[
+    Path | None, typer.Option("--log-dir", help="Folder of the log's site; its entries lie in docs/log/posts.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 EntryId = Annotated[str, typer.Argument(help="Id of an entry, or how it begins.", metavar="ID", show_default=False)]
 

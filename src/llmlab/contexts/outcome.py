@@ -1,4 +1,4 @@
-"""What is read off a comparison: the contract's metrics, values by seed, and the sentences of a summary.
+"""What is read off a comparison: the metrics, values by seed, and the sentences of a summary.
 
 Leaves out tables, pictures and verdicts.
 """
@@ -26,7 +26,7 @@ MEASURED = (
 
 
 def metrics(found: Comparison) -> dict[str, Scalar]:
-    """Return the contract's metrics: means over seeds with intervals, and the baselines beside them."""
+    """Return the metrics: means over seeds with intervals, and the baselines beside them."""
     task = found.task
     measured: dict[str, Scalar] = {
         "train_tokens": len(task.text.train.tokens),

@@ -206,7 +206,7 @@ def kept(trained: Trained, *, anew: bool = True) -> DepthRun:
 def expected_seconds(settings: BaselineSettings, task: Task) -> float:
     """Return what one run will take on this machine, from a few updates of a throw-away model on few windows."""
     device = device_of(settings.device)
-    Team.joined(device)  # with several cards, each process is on its own from now on
+    Team.join(device)  # with several cards, each process is on its own from now on
     model = build(settings, len(task.text.vocabulary), settings.seed, precision_of(settings, device))
     rows = min(PROBE_ROWS, settings.batch)
     text, recipe = task.text, replace(recipe_of(settings, settings.seed), batch=rows, epochs=PROBE_UPDATES)

@@ -1,4 +1,4 @@
-"""What is read off trained language models, one number per seed, under the names of the contract.
+"""What is read off trained language models, one number per seed, under names that every chapter shares.
 
 Leaves out tables and pictures, and what the numbers mean.
 """
@@ -45,7 +45,7 @@ def of_score(task: Task, score: Score) -> dict[str, float]:
 
 
 def metrics(runs: Sequence[Trained]) -> dict[str, Scalar]:
-    """Return the contract's metrics: means over seeds with intervals, and the baselines beside them."""
+    """Return the metrics: means over seeds with intervals, and the baselines beside them."""
     run, task = runs[0], runs[0].task
     found: dict[str, Scalar] = {"parameters": run.parameters, "precision": run.precision}
     for name, values in per_seed(runs).items():

@@ -166,7 +166,7 @@ def generation_pictures(peers: Peers) -> list[Figure]:
 
 
 def metrics(peers: Peers) -> dict[str, Scalar]:
-    """Return the headline numbers of each model, ``_<model>`` at the end of the contract's names."""
+    """Return the headline numbers of each model, ``_<model>`` at the end of their names."""
     found: dict[str, Scalar] = {}
     for name, runs in _there(peers):
         model, epochs = name.replace("-", "_"), epochs_of_all(peers)

@@ -139,6 +139,19 @@ def epochs(run: Trained, *, beside_seed: bool = False) -> Table:
     )
 
 
+def beside_the_floor(bayes_loss: float, recovered: float) -> str:
+    """Return a sentence on how near a model comes to the reader who knows the made-up language.
+
+    Args:
+        bayes_loss: of that reader, in nats per token.
+        recovered: of what context can give beyond the last word, the model's share; see ``Task.context_recovered``.
+    """
+    floor = f"Whoever knows this language reaches {perplexity(bayes_loss):.2f}"
+    if recovered < 0:
+        return f"{floor}; the model does not yet reach what the last word alone can give."
+    return f"{floor}; of what context can give beyond the last word the model has {recovered:.0%}."
+
+
 def shown_epochs(count: int, best: int) -> list[int]:
     """Return which epochs a table shows: all, or the first, every fifth or so, the best and the last."""
     if count <= MOST_EPOCHS_SHOWN:

@@ -140,7 +140,7 @@ def train_seed(
     check_batch(settings.batch, task.text)
     device = device_of(settings.device)
     precision = precision_of(settings, device)
-    team = Team.joined(device)
+    team = Team.join(device)
     model = build(settings, len(task.text.vocabulary), seed, precision)
     ours = identity(settings.document(), seed, task.text, precision, task.text.vocabulary.words)
     ours["processes"] = team.size

@@ -116,7 +116,10 @@ def _row(record: Record, link: str, words: dict[str, str], said: Language) -> st
     chosen = f'<input type="checkbox" aria-label="{_text(words["choose"])} {_text(record.id)}">'
     cells = [f'<td role="cell" class="log-choose">{chosen}</td>']
     cells.append(f'<th role="rowheader" scope="row"><a href="{_text(link)}">{title}</a></th>')
-    cells += [_cell(words[name], value) for name, value in zip(COLUMNS, _values(record, said), strict=True)]
+    cells += [
+        _cell(words[name], value, 2 if name == "perplexity" else 4)
+        for name, value in zip(COLUMNS, _values(record, said), strict=True)
+    ]
     return f'<tr role="row">{"".join(cells)}<td role="cell" hidden></td></tr>'
 
 
@@ -135,13 +138,13 @@ def _values(record: Record, said: Language) -> list[str | float | None]:
     ]
 
 
-def _cell(label: str, value: str | float | None) -> str:
+def _cell(label: str, value: str | float | None, digits: int = 4) -> str:
     start = f'<td role="cell" data-label="{_text(label)}"'
     if isinstance(value, str):
         return f"{start}>{_text(value or NOTHING)}</td>"
     if value is None:
         return f'{start} data-value="">{NOTHING}</td>'
-    told = f"{value:,}" if isinstance(value, int) else number(value)
+    told = f"{value:,}" if isinstance(value, int) else number(value, digits)
     return f'{start} data-value="{_short(value)}">{told}</td>'
 
 

@@ -143,10 +143,12 @@ def _body(record: Record, language: Language) -> Iterator[str]:
     """Yield the page's parts; the record's own words are in the language already."""
     result, say = record.result, language.say
     yield f"\n# {md_text(title(record, language))}\n"
-    yield "\n\n".join(_line(sentence, language) for sentence in result.summary)
+    first, *others = [_line(sentence, language) for sentence in result.summary] or [""]
+    yield f"{first}\n\n<!-- more -->\n"  # a list of entries shows no more of each
+    yield "\n\n".join(others)
     if record.expectation:
         yield f"\n**{say('Expected beforehand:')}**\n\n{md_block(record.expectation)}"
-    yield "\n<!-- more -->\n"
+    yield ""
     yield f"## {say('Why')}\n\n{_words(result.why, language)}\n"
     yield f"## {say('How')}\n\n{_words(result.how, language)}\n"
     yield f"## {say('Conditions')}\n"

@@ -170,7 +170,8 @@ class Logbook:
         ]
         if not id_or_name or len(found) != 1:
             few = "no entry" if not found else f"{len(found)} entries"
-            raise SettingError(f"ID: {few} in this log begin with {id_or_name!r}; see llmlab log list")
+            begin = "begin" if len(found) > 1 else "begins"
+            raise SettingError(f"ID: {few} in this log {begin} with {id_or_name!r}; see llmlab log list")
         try:
             return found[0], read_record(found[0])
         except ValueError as error:

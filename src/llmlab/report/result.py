@@ -102,7 +102,7 @@ class Finding:
 class Result:
     """Everything one run found.
 
-    ``metrics`` maps the names of the contract to numbers; ``None`` stands for "no finite number", and then
+    ``metrics`` maps names to numbers; ``None`` stands for "no finite number", and then
     ``<name>_reason`` says why.  ``samples`` keeps the headline metrics per seed, so that two runs can be
     compared seed by seed.  ``summary`` is what one would say of the run in a few sentences.
     """

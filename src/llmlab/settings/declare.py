@@ -150,7 +150,9 @@ class RunOptions:
     json: bool = option(False, "Print one JSON document instead of tables.", panel="Output")
     log: bool = option(True, "Append an entry to the experiment log.", panel="Output")
     log_dir: Path | None = option(  # noqa: RUF009 - option() is field() with words
-        None, "Folder of the log (default: the checkout's docs/log, or ./llmlab-log).", panel="Output"
+        None,
+        "Folder of the log's site, with its entries in docs/log/posts (default: the checkout, or ./llmlab-log).",
+        panel="Output",
     )
     expect: str = option("", "What you expect, kept in the entry beside the outcome.", panel="Output")
     note: str = option(

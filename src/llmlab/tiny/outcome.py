@@ -1,6 +1,6 @@
 """What is read off a trained stack of tiny models, one number per seed.
 
-Covers the metrics that the tiny chapters report, under the names of the contract, and how numbers per seed
+Covers the metrics that the tiny chapters report, under names that every chapter shares, and how numbers per seed
 become metrics with intervals.  Leaves out tables, and what the numbers mean.
 """
 
@@ -88,7 +88,7 @@ def _other_tokens(run: TinyRun, *tables: Tensor) -> list[Tensor]:
 
 
 def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, float | str | None]:
-    """Return the contract's metrics: means over seeds with ``_sd``, ``_low``, ``_high``; see ``stats``."""
+    """Return the metrics: means over seeds with ``_sd``, ``_low``, ``_high``; see ``stats``."""
     found: dict[str, float | str | None] = {"loss_floor": conditional_entropy(run.pairs.counts)}
     for name, values in samples.items():
         found |= interval(name, values)

@@ -1,4 +1,4 @@
-"""Phase 1: a ContextBlock learns, without any target from outside, contexts that stay put and fill the space.
+"""Stage 1's training: a ContextBlock learns, with no target from outside, contexts that stay put and fill the space.
 
 With P_t the context after token t as it was found last, w a weight and m positions in a batch, every iteration moves
 all positions at once:
@@ -19,7 +19,7 @@ points have all of it.
 One (n, c) buffer is enough: the batches are worked off from the last to the first, so that P_(t-1) is still the old
 one when position t reads it.  Noise is a function of (seed, iteration, batch).
 
-Covers one Phase 1.  Leaves out what contexts are worth: ``measure.spectrum``.
+Covers one training.  Leaves out what contexts are worth: ``measure.spectrum``.
 
 Source: seed document 004, and section 8.3 of its code.
 """
@@ -44,7 +44,7 @@ FIRST_THAT_MAY_STOP = 3
 
 @dataclass(frozen=True)
 class FixedPointRecipe:
-    """How Phase 1 is done; the defaults are seed document 004's.
+    """How Stage 1 trains its block; the defaults are seed document 004's.
 
     ``iterations`` counts the first one, which learns nothing.  ``weight`` is that of the diversity: 0 has none of it,
     1 nothing else.  A position has converged when its context's mean squared change is below ``near``; training stops
@@ -64,7 +64,7 @@ class FixedPointRecipe:
 
 @dataclass(frozen=True, eq=False)
 class FixedPointTrained:
-    """What Phase 1 left.
+    """What the training left.
 
     ``contexts``, (n, c), are those of the last iteration, from before its step and with its noise: what the seed
     measures.  ``rows`` has a row per iteration from the second on: ``iteration``, ``fixed_point_loss``, ``diversity``,

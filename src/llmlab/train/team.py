@@ -77,8 +77,8 @@ class Team:
         return cls(rank, size)
 
     @classmethod
-    def joined(cls, device: str = "cpu") -> "Team":
-        """Return the team of the environment once all of it is there; ``ALONE`` if the environment speaks of none.
+    def join(cls, device: str = "cpu") -> "Team":
+        """Join the team of the environment, and return it once all of it is there; ``ALONE`` if there is none.
 
         Args:
             device: ``cpu`` (sums by Gloo) or ``cuda`` (by NCCL, on the card of the process's ``LOCAL_RANK``).

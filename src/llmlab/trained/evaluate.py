@@ -12,7 +12,7 @@ from llmlab.lm import figures, outcome, tables
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import Task
 from llmlab.lm.training import TRAIN_SAMPLE
-from llmlab.measure.score import Score, perplexity
+from llmlab.measure.score import Score
 from llmlab.model.language import parameter_count
 from llmlab.report.result import Cell, Column, Result, Scalar, Table, counted, rounded
 from llmlab.settings import EvaluateSettings
@@ -123,11 +123,7 @@ def _summary(found: Restored, task: Task, score: Score, own: bool) -> list[str]:
     ]
     recovered = task.context_recovered(score.loss)
     if recovered is not None and task.bayes_loss is not None:
-        told.insert(
-            1,
-            f"Whoever knows this language reaches {perplexity(task.bayes_loss):.2f}; of what context can give beyond "
-            f"the last word the model has {recovered:.0%}.",
-        )
+        told.insert(1, tables.beside_the_floor(task.bayes_loss, recovered))
     if own and found.history:
         differs = abs(score.loss - found.history[-1]["val_loss_token"])
         told.append(

@@ -115,7 +115,7 @@ class _Steps:
 
 
 def metrics(measured: Quantization) -> dict[str, Scalar]:
-    """Return the contract's metrics and those beside them."""
+    """Return the metrics: perplexities, accuracies, bytes and times."""
     exact, chosen = measured.exact, measured.chosen
     errors = measured.errors[measured.scheme]
     found: dict[str, Scalar] = {
