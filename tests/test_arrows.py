@@ -50,7 +50,8 @@ TORCH = {
     *("phase1", "phase1_2", "tiny", "lm", "contexts", "train", "model", "trained", "doctor"),
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
     *("text.matrix", "text.belonging", "text.pretrained", "text.streams"),
-    *("measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum", "measure.generation"),
+    *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),
+    "measure.generation",
 }
 
 
