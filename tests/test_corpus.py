@@ -192,5 +192,18 @@ def test_the_synthetic_corpus_is_made_here() -> None:
     """The built-in language needs neither disk nor network."""
     pytest.importorskip("llmlab.text.grammar", exc_type=ModuleNotFoundError)
     corpus = load_corpus("synthetic", offline=True)
-    assert len(corpus.train) > len(corpus.valid) > 1
-    assert all(line.strip() for line in corpus.train + corpus.valid)
+    assert len(corpus.train) > len(corpus.test) > len(corpus.valid) > 1
+    assert all(line.strip() for line in corpus.train + corpus.valid + corpus.test)
+
+
+def test_a_folder_may_have_a_test_split_and_a_file_has_none(tmp_path: Path) -> None:
+    """Of a single file nothing is set aside beyond the tenth to validate with."""
+    for name in ("train", "valid"):
+        written(tmp_path / f"mine/{name}.txt", "one line\nand two\n")
+    assert load_corpus("mine").test == []
+    written(tmp_path / "mine/test.txt", "\n a third \n")
+    assert load_corpus("mine").test == ["a third"]
+    assert load_corpus("mine/train.txt").test == []
+    written(tmp_path / "mine/test.txt", " ")
+    with pytest.raises(TextError, match=r"test\.txt: the file is empty"):
+        load_corpus("mine")

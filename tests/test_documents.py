@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from llmlab.errors import TextError
 from llmlab.text.corpus import Corpus, load_corpus
-from llmlab.text.documents import LONG, documents, is_title, undone
+from llmlab.text.documents import (
+    LONG,
+    MOST_BLOCKS,
+    document_of_each,
+    documents,
+    documents_to_test,
+    is_title,
+    undone,
+)
 
 GIVEN = os.environ.get("LLMLAB_DATA", "")
 TEXT = "this is a line of some fifteen words or more so that it begins an article of ours"
@@ -103,9 +111,44 @@ def test_short_documents_may_repeat_but_not_most_of_them() -> None:
 
 @pytest.mark.parametrize("name", ["synthetic", "dialect"])
 def test_the_built_in_language_is_held_apart(name: str) -> None:
-    """Every line is a document, and few repeat."""
+    """Every line is a document, and few repeat; the test split stands in neither of the others."""
     corpus = load_corpus(name)
     assert documents(corpus) == (corpus.train, corpus.valid)
+    assert documents_to_test(corpus) == corpus.test
+    assert len(set(corpus.test) & {*corpus.train, *corpus.valid}) < len(corpus.test) / 100
+
+
+def test_a_test_split_is_cut_and_held_apart_as_the_others_are() -> None:
+    """Articles from the first title on; what stands in another split is refused; without a split there is none."""
+    train, valid = article("One"), article("Two")
+    corpus = Corpus("x", train, valid, test=["the rest of it", *article("Three"), *article("Four")])
+    assert documents_to_test(corpus) == ["\n".join(article("Three")), "\n".join(article("Four"))]
+    assert documents_to_test(Corpus("x", train, valid)) == []
+    for leaked in (train, valid):
+        with pytest.raises(TextError, match="1 of 1 held-out documents"):
+            documents_to_test(Corpus("x", train, valid, test=leaked))
+
+
+@given(st.lists(st.integers(0, 4), max_size=150), st.integers(0, 3))
+def test_each_line_knows_its_document(sizes: list[int], rest: int) -> None:
+    """A new number where an article begins, in order from 0 without a gap, and never more blocks than the most."""
+    lines = ["the rest"] * rest
+    owners = [0] * rest
+    for number, size in enumerate(sizes):
+        added = article(f"No {number}", *["more"] * size)
+        lines += added
+        owners += [number + (rest > 0)] * len(added)
+    found = document_of_each(lines, in_articles=True)
+    count = len(set(owners))
+    assert len(found) == len(lines)
+    if count <= MOST_BLOCKS:
+        assert found == owners
+    assert set(found) == set(range(min(count, MOST_BLOCKS)))
+    assert found == sorted(found)
+    of_lines = document_of_each(lines, in_articles=False)
+    assert of_lines == [
+        place * MOST_BLOCKS // len(lines) if len(lines) > MOST_BLOCKS else place for place in range(len(lines))
+    ]
 
 
 @pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")

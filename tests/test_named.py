@@ -5,9 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.ipc
 import pytest
 
 from llmlab.errors import TextError, UnreachableError, WriteError
@@ -210,6 +213,33 @@ def test_a_given_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     written(tmp_path / "data/dailydialog/valid.txt", "fine thanks\nbye\n")
     corpus = load_corpus("dailydialog", offline=True)
     assert (corpus.train, corpus.source) == (["hello there", "and you"], "LLMLAB_DATA/dailydialog")
+
+
+def test_a_test_split_is_read_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a given folder ``test.txt``; from the library's cache the split that was not chosen by, if it is there."""
+    monkeypatch.setenv("LLMLAB_DATA", str(tmp_path / "data"))
+    for name in ("train", "valid"):
+        written(tmp_path / f"data/dailydialog/{name}.txt", f"{name} one\n{name} two\n")
+    assert load_corpus("dailydialog", offline=True).test == []
+    written(tmp_path / "data/dailydialog/test.txt", "test one\n\n test two\n")
+    assert load_corpus("dailydialog", offline=True).test == ["test one", "test two"]
+
+    monkeypatch.setitem(named.NAMED, "small", replace(SMALL, test="test"))
+    place = tmp_path / "hub/datasets/nobody___small/default/0.0.0" / SMALL.revision
+    for split in ("train", "validation"):
+        arrow(place / f"small-{split}.arrow", [f"{split} one", "", f"{split} two"])
+    assert load_corpus("small", offline=True).test == []
+    arrow(place / "small-test.arrow", ["", "test one"])
+    corpus = load_corpus("small", offline=True)
+    assert (corpus.test, corpus.valid) == (["test one"], ["validation one", "validation two"])
+
+
+def arrow(path: Path, texts: list[str]) -> None:
+    """Write a split as the library keeps it."""
+    table = pyarrow.table({"text": texts})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
 
 
 def test_a_part_of_wikitext_is_never_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

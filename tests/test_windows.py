@@ -51,6 +51,32 @@ def test_a_prepared_text_is_its_lines_encoded_and_cut(
     assert torch.equal(text.valid, windows(encoded(valid, vocabulary), length))
 
 
+@given(lines, lines, lines, st.integers(4, 12))
+def test_each_window_knows_its_document(train: list[str], valid: list[str], test: list[str], length: int) -> None:
+    """Cutting each line by itself gives as many windows as are counted, line after line; too short ones give none."""
+    valid = ["too short", *valid, "one"]
+    text = prepare(Corpus("x", train, valid, test=test), length=length)
+    for split, found, documents in (
+        (valid, text.valid, text.valid_documents),
+        (test, text.test, text.test_documents),
+    ):
+        alone = [windows(encoded([line], text.vocabulary), length) for line in split]
+        assert torch.equal(torch.cat(alone), found)
+        assert documents.tolist() == [number for number, rows in enumerate(alone) for _ in rows]
+
+
+def test_a_test_split_changes_nothing_else(tmp_path: Path) -> None:
+    """Neither vocabulary nor windows nor digest nor the cache know of it: it has a say in nothing."""
+    with_one = Corpus("cats", CORPUS.train, CORPUS.valid, test=["dog " * 9, "the cat sat on a dog"])
+    plain = prepare(CORPUS, cache=tmp_path)
+    text = prepare(with_one, cache=tmp_path, say=pytest.fail)
+    assert same(text, plain)
+    assert len(text.test) == len(text.test_documents) == 2
+    assert plain.test.shape == (0, 64)
+    assert len(plain.test_documents) == 0
+    only_file(tmp_path)
+
+
 @given(lines, lines, st.integers(4, 12))
 def test_packing_and_unpacking_change_nothing(train: list[str], valid: list[str], length: int) -> None:
     """What is kept is what was computed, whatever the text."""

@@ -1,11 +1,11 @@
-"""Lines of text to train on and to validate with, by one word: a name or a path.
+"""Lines of text to train on, to validate with and to test on, by one word: a name or a path.
 
 ``synthetic`` is made here, by the grammar of ``grammar``, and so is its ``dialect``; ``wikitext-2``, ``ultrachat``
 and ``dailydialog`` come from ``named``; anything else is a path, for ``files``.  A file or folder that is called like
 a corpus is meant by ``./synthetic``.  Leaves out words and windows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmlab.errors import TextError
@@ -14,16 +14,22 @@ from llmlab.text.named import NAMED, read_named
 
 SYNTHETIC = "synthetic"
 DIALECT = "dialect"
+MADE_HERE = "made by llmlab's grammar"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Non-blank lines in two splits; ``source`` says in words where they came from."""
+    """Non-blank lines in splits; ``source`` says in words where they came from.
+
+    ``valid`` chooses: the epoch, the learning rate, the arm.  ``test`` never chooses anything and is read once, at the
+    end; it is empty where a text has none.
+    """
 
     name: str
     train: list[str]
     valid: list[str]
     source: str = ""
+    test: list[str] = field(default_factory=list)
 
 
 def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> Corpus:
@@ -39,23 +45,23 @@ def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> 
     if data == SYNTHETIC:
         from llmlab.text.grammar import synthetic_lines  # it imports torch, which the other texts do not need
 
-        return Corpus(data, synthetic_lines("train"), synthetic_lines("valid"), "made by llmlab's grammar")
+        return Corpus(data, synthetic_lines("train"), synthetic_lines("valid"), MADE_HERE, synthetic_lines("test"))
     if data == DIALECT:
         from llmlab.text.grammar import dialect_lines
 
-        return Corpus(data, dialect_lines("train"), dialect_lines("valid"), "made by llmlab's grammar")
+        return Corpus(data, dialect_lines("train"), dialect_lines("valid"), MADE_HERE, dialect_lines("test"))
     if data in NAMED:
-        (train, valid), source = read_named(data, offline=offline, progress=progress)
-        return Corpus(data, train, valid, source)
+        (train, valid, test), source = read_named(data, offline=offline, progress=progress)
+        return Corpus(data, train, valid, source, test)
     path = Path(data)
     if not data or not exists(path):
         names = ", ".join((SYNTHETIC, DIALECT, *NAMED))
         raise TextError(f"--data {data!r}: there is no such file or folder, and the names are {names}")
     try:
-        train, valid = read_path(path)
+        train, valid, test = read_path(path)
     except TextError as error:
         raise TextError(f"--data {error}") from error
-    return Corpus(path.resolve().name, train, valid, "a folder" if path.is_dir() else "a file")
+    return Corpus(path.resolve().name, train, valid, "a folder" if path.is_dir() else "a file", test)
 
 
 def exists(path: Path) -> bool:

@@ -8,7 +8,7 @@ text are refused.  Leaves out token numbers: ``streams``.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from llmlab.errors import TextError
 from llmlab.text.corpus import Corpus
@@ -16,6 +16,9 @@ from llmlab.text.corpus import Corpus
 TITLE = re.compile(r"= (?![=\s])(.+)(?<![=\s]) =")
 FEWEST_WORDS_OF_TEXT = 15
 """A title is followed by a smaller heading, or by a line of at least this many words."""
+
+MOST_BLOCKS = 64
+"""Documents drawn anew for an interval are at most so many; more are put together, neighbour with neighbour."""
 
 LONG = 16
 """Words from which on a document that occurs twice is no coincidence."""
@@ -36,6 +39,33 @@ def documents(corpus: Corpus) -> tuple[list[str], list[str]]:
         found = train, valid
     check_apart(corpus.name, *found)
     return found
+
+
+def documents_to_test(corpus: Corpus) -> list[str]:
+    """Return the documents that nothing was chosen by, as text; none where the corpus has no such split.
+
+    Raises:
+        TextError: they overlap with those to train on or to validate with.
+    """
+    begins = next(iter(title_lines(corpus.test)), 0) if titled(corpus.train) else 0
+    found = list(articles(corpus.test[begins:])) if titled(corpus.train) else corpus.test
+    if found:
+        train, valid = documents(corpus)
+        check_apart(corpus.name, [*train, *valid], found)
+    return found
+
+
+def document_of_each(lines: list[str], *, in_articles: bool) -> list[int]:
+    """Return the number of the document that each line is in, from 0; of very many documents, that of their block.
+
+    Args:
+        lines: of a split.
+        in_articles: whether its text is cut at titles; see ``titled``.  Of any other each line is a document.
+    """
+    begins = set(title_lines(lines)) if in_articles else range(len(lines))
+    numbers = list(accumulate((place in begins for place in range(1, len(lines))), initial=0)) if lines else []
+    count = max(numbers, default=0) + 1
+    return [number * MOST_BLOCKS // count for number in numbers] if count > MOST_BLOCKS else numbers
 
 
 def titled(lines: list[str]) -> bool:

@@ -19,39 +19,39 @@ LARGEST = 1_000_000_000
 LONGEST_PIECE = 1_000
 """Words of the longest piece of a text that is one single line."""
 
-Splits = tuple[list[str], list[str]]
-"""Lines to train on and lines to validate with; none of them is blank."""
+Splits = tuple[list[str], list[str], list[str]]
+"""Lines to train on, to validate with and to test on; none of them is blank, and of the last there may be none."""
 
 
 def read_path(path: Path) -> Splits:
     """Return the lines of a text file, a folder with ``train.txt`` and ``valid.txt``, or a ``.jsonl`` of dialogues.
 
-    Of a single file the last tenth of the lines (at least one) is for validation.
+    Of a single file the last tenth of the lines (at least one) is for validation, and nothing to test on; a folder may
+    have a ``test.txt``.
 
     Raises:
         TextError: it cannot be read, is not text, or has fewer than two lines.
     """
     if path.is_dir():
         return read_folder(path)
-    if path.suffix.lower() == ".jsonl":
-        return last_tenth(read_dialogues(path), path)
-    return last_tenth(read_lines(path), path)
+    lines = read_dialogues(path) if path.suffix.lower() == ".jsonl" else read_lines(path)
+    return *last_tenth(lines, path), []
 
 
 def read_folder(folder: Path) -> Splits:
-    """Return the lines of ``train.txt`` and ``valid.txt``.
+    """Return the lines of ``train.txt``, ``valid.txt`` and, where there is one, ``test.txt``.
 
     Raises:
-        TextError: one of them is missing or cannot be used.
+        TextError: one of the first two is missing, or one of them cannot be used.
     """
-    train, valid = (folder / name for name in ("train.txt", "valid.txt"))
+    train, valid, test = (folder / name for name in ("train.txt", "valid.txt", "test.txt"))
     for path in (train, valid):
         if not path.exists():
             raise TextError(f"{folder}: a folder of text has train.txt and valid.txt; {path.name} is missing")
-    return read_lines(train), read_lines(valid)
+    return read_lines(train), read_lines(valid), read_lines(test) if test.exists() else []
 
 
-def last_tenth(lines: list[str], path: Path) -> Splits:
+def last_tenth(lines: list[str], path: Path) -> tuple[list[str], list[str]]:
     """Split lines in their order: the last tenth, at least one, is for validation.
 
     Raises:

@@ -21,8 +21,8 @@ from llmlab.text.words import BOS, EOS, FEWEST_WORDS, MARKS, PAD, WordVocabulary
 
 DRAW_BITS = 32
 SYLLABLES = [consonant + vowel for consonant in "bdgklmnprstvz" for vowel in "aiou"]
-SPLITS = {"train": (5_000, 1), "valid": (600, 2)}
-"""Lines and seed of each split."""
+SPLITS = {"train": (5_000, 1), "valid": (600, 2), "test": (2_000, 5)}
+"""Lines and seed of each split.  The lines of the made embedding (``contexts.made``) have the seeds 3 and 4."""
 
 DIALECT_SHARE = 5
 """How many times fewer lines the dialect has: the text one trains further on is always the smaller one."""
@@ -242,7 +242,7 @@ def made_up_words(count: int, chance: torch.Generator) -> tuple[str, ...]:
 
 
 def synthetic_lines(split: str) -> list[str]:
-    """Return the lines of a split of the standard language, ``train`` or ``valid``: the same on every machine."""
+    """Return the lines of a split of the standard language, a key of ``SPLITS``: the same on every machine."""
     count, seed = SPLITS[split]
     return Grammar.standard().lines(count, seed)
 

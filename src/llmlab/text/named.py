@@ -35,7 +35,8 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR}
 class Named:
     """A corpus on the Hugging Face hub.
 
-    ``splits`` are its names for training and validation.  ``lines`` are how many non-blank lines they have, where
+    ``splits`` are its names for training and validation, ``test`` is the one of a split that we choose nothing by,
+    where there is one.  ``lines`` are how many non-blank lines the first two have, where
     that is known for sure.  ``most`` is how many dialogues of each are read: a small machine has no room for all.
     """
 
@@ -45,6 +46,7 @@ class Named:
     megabytes: int
     config: str = "default"
     splits: tuple[str, str] = ("train", "validation")
+    test: str = ""
     lines: tuple[int, int] | None = None
     most: tuple[int, int] | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -59,6 +61,7 @@ NAMED = {
             "b08601e04326c79dfdd32d625aee71d232d685c3",
             8,
             config="wikitext-2-raw-v1",
+            test="test",
             lines=(23_767, 2_461),
         ),
         Named(
@@ -71,7 +74,7 @@ NAMED = {
             # the repository holds as much again for another purpose
             files={"train_sft": "data/train_sft-*", "test_sft": "data/test_sft-*"},
         ),
-        Named("dailydialog", "OpenRL/daily_dialog", "1668faf0c0dc44664f108c489fd0666128db2c48", 5),
+        Named("dailydialog", "OpenRL/daily_dialog", "1668faf0c0dc44664f108c489fd0666128db2c48", 5, test="test"),
     )
 }
 
@@ -96,8 +99,10 @@ def read_named(name: str, *, offline: bool, progress: bool = False) -> tuple[Spl
         folder = cached(corpus)
     if folder is None:
         raise unreachable(corpus, f"the hub did not give revision {corpus.revision[:12]}")
-    splits = whole(corpus, (read_split(corpus, folder, 0), read_split(corpus, folder, 1)), folder)
-    return splits, f"{corpus.repository} at {corpus.revision[:12]}"
+    most = corpus.most or (None, None)
+    train, valid = (read_split(corpus, folder, *each) for each in zip(corpus.splits, most, strict=True))
+    test = read_split(corpus, folder, corpus.test) if corpus.test else []
+    return whole(corpus, (train, valid, test), folder), f"{corpus.repository} at {corpus.revision[:12]}"
 
 
 def unreachable(corpus: Named, reason: str) -> UnreachableError:
@@ -160,16 +165,16 @@ def arrow_files(corpus: Named, folder: Path, split: str) -> list[Path]:
     return [*folder.glob(f"{stem}.arrow"), *sorted(folder.glob(f"{stem}-*-of-*.arrow"))]
 
 
-def read_split(corpus: Named, folder: Path, which: int) -> list[str]:
-    """Return the lines of a split from the library's cache.
+def read_split(corpus: Named, folder: Path, split: str, most: int | None = None) -> list[str]:
+    """Return the lines of a split from the library's cache, the first ones of very many; of a missing split none.
 
     Raises:
         UnreachableError: pyarrow is missing, or a file is broken.
     """
-    paths = arrow_files(corpus, folder, corpus.splits[which])
+    paths = arrow_files(corpus, folder, split)
     try:
         found = (line for line in map(as_line, rows(paths)) if line)
-        return list(islice(found, corpus.most[which] if corpus.most else None))
+        return list(islice(found, most))
     except ImportError as error:
         raise unreachable(corpus, f"{error}; pip install 'llmlab[data]'") from error
     except (OSError, ValueError, TypeError) as error:  # pyarrow's failures are among these

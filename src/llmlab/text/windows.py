@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from torch import Tensor
 from llmlab.errors import TextError
 from llmlab.text import cache as disk
 from llmlab.text.corpus import Corpus
-from llmlab.text.words import FEWEST_WORDS, MARKS, WINDOW, WordVocabulary, encoded, windows
+from llmlab.text.documents import document_of_each, titled
+from llmlab.text.words import FEWEST_WORDS, MARKS, WINDOW, WordVocabulary, encoded, windows, windows_of
 
 VERSION = 1
 """Of what is kept and how it is computed; a change of either needs a new number."""
@@ -31,7 +32,9 @@ class WindowedText:
     """A corpus ready for a model.
 
     ``train`` and ``valid`` are (N, L) int64, N windows of L tokens; ``train_lines`` are the encoded training lines,
-    whole; ``digest`` is a SHA-256 over the lines of both splits, the vocabulary and how windows are cut.
+    whole; ``digest`` is a SHA-256 over the lines of both splits, the vocabulary and how windows are cut.  ``test`` is
+    (M, L), with no rows where the corpus has nothing to test on; it is in no digest, because it has a say in nothing.
+    ``valid_documents`` and ``test_documents`` are (N,) and (M,) int64: the document of each window, or its block.
     """
 
     name: str
@@ -40,6 +43,9 @@ class WindowedText:
     valid: Tensor
     train_lines: list[list[int]]
     digest: str
+    test: Tensor = field(default_factory=lambda: torch.zeros(0, WINDOW, dtype=torch.int64))
+    valid_documents: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    test_documents: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
 
 def prepare(
@@ -74,7 +80,22 @@ def prepare(
         if path is not None:
             store(path, key, text)
     digest = hashlib.sha256(f"{content} {text.vocabulary.sha256} {length} {fewest_words}".encode()).hexdigest()
-    return WindowedText(corpus.name, text.vocabulary, text.train, text.valid, text.train_lines, digest)
+    in_articles = titled(corpus.train)
+    return replace(
+        text,
+        digest=digest,
+        test=windows(encoded(corpus.test, text.vocabulary, fewest_words), length),
+        valid_documents=window_documents(corpus.valid, length, fewest_words, in_articles=in_articles),
+        test_documents=window_documents(corpus.test, length, fewest_words, in_articles=in_articles),
+    )
+
+
+def window_documents(lines: list[str], length: int, fewest_words: int, *, in_articles: bool) -> Tensor:
+    """Return the document of each window that lines are cut into; see ``document_of_each``: (N,) int64."""
+    sizes = [len(line.split()) for line in lines]
+    counts = [windows_of(size + 2, length) if size >= fewest_words else 0 for size in sizes]  # with <bos> and <eos>
+    documents = document_of_each(lines, in_articles=in_articles)
+    return torch.tensor(documents, dtype=torch.int64).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
 
 
 def content_hash(corpus: Corpus) -> str:

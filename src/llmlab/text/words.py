@@ -84,6 +84,11 @@ def encoded(lines: Iterable[str], vocabulary: WordVocabulary, fewest_words: int 
             yield vocabulary.encode(line)
 
 
+def windows_of(tokens: int, length: int = WINDOW) -> int:
+    """Return how many windows a line of so many tokens is cut into."""
+    return 1 if tokens <= length else len(range(0, tokens - length + 1, length // 2))
+
+
 def windows(lines: Iterable[list[int]], length: int = WINDOW) -> Tensor:
     """Cut encoded lines into windows that overlap by half: (N, length), padded with ``<pad>`` on the right.
 
