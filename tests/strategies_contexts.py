@@ -123,7 +123,7 @@ def measured(settings: ContextSettings, arm: Arm, seed: int, trained: float, unt
     size = size_of(settings, arm.design, small_task().embedding)
     ranks = {"train": trained, "valid": trained, "untrained": untrained}
     passes = [{"iteration": n, "fixed_point_loss": 0.1, "diversity": -0.1, "converged_fraction": 1.0} for n in (2, 3)]
-    return Measured(arm.design, seed, size, 8, 1e-6, 1e-6, 32, False, 1e4, ranks, passes, 1.0, 0.1)
+    return Measured(arm.design, seed, size, 8, 2e-6, 1e-6, 32, False, 1e4, ranks, passes, 1.0, 0.1)
 
 
 def arm_named(settings: ContextSettings, name: str, label: str = "", **changes: Any) -> Arm:

@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlab.contexts import stage1
 from llmlab.contexts.arms import Arm, Design, freeze_arms, stage_arms
 from llmlab.contexts.running import compared
 from llmlab.contexts.stage1 import Contexts, contexts_of
@@ -209,3 +211,30 @@ def test_contexts_measure_their_own_error(material: Material) -> None:
     assert float((found.after - plain.after).abs().max()) <= 1e-3
     assert 0 < found.measured.ranks["train"] <= 1
     assert found.measured.checked >= 64
+
+
+def test_errors_are_the_larger_ones_of_both_texts(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was left at a seam, and what the check found, of the training text and of the other."""
+    real, told = stage1.fixed_contexts, iter(((1e-6, 2e-7), (3e-6, 1e-7)))
+
+    def made(*given: Any, **words: Any) -> Any:
+        seam, largest = next(told)
+        return replace(real(*given, **words), seam_error=seam, max_error=largest)
+
+    monkeypatch.setattr(stage1, "fixed_contexts", made)
+    design = replace(freeze_arms(FREEZE)[0].design, trained=False)
+    measured = contexts_of(FREEZE, task_of(material, 300, 120), design, 0).measured
+
+    assert (measured.seam_error, measured.max_error) == (3e-6, 2e-7)
+
+
+def test_the_untrained_rank_is_that_of_the_block_before_its_training(material: Material) -> None:
+    """It equals the rank of the same block with its training skipped, and not that of the trained one."""
+    task = task_of(material, 300, 120)
+    design = freeze_arms(FREEZE)[0].design
+    trained, untrained = (
+        contexts_of(FREEZE, task, replace(design, trained=each), 0).measured.ranks for each in (True, False)
+    )
+
+    assert trained["untrained"] == untrained["train"] == untrained["untrained"]
+    assert trained["untrained"] != trained["train"]

@@ -132,6 +132,8 @@ def test_samples_have_no_gaps_and_metrics_end_in_their_arm() -> None:
     assert metrics["val_ppl_noise_0_05"] is None
     assert metrics["val_ppl_noise_0_05_reason"] == "seed 0 diverged at update 3"
     assert metrics["total_parameters"] == 20
+    assert (metrics["stage1_seam_error"], metrics["stage1_max_error"]) == (2e-6, 1e-6)
+    assert (metrics["effective_rank"], metrics["effective_rank_untrained"]) == (0.5, 0.4)
 
 
 def test_an_untrained_block_has_no_share_that_converged() -> None:

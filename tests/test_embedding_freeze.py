@@ -76,6 +76,20 @@ def test_pairs_are_subtracted_seed_by_seed(whole: tuple[Result, Path]) -> None:
     assert told["loss changes by"] == pytest.approx(wanted[""], abs=1e-3)
     assert told["PPL changes by"] == pytest.approx(math.expm1(told["loss changes by"]))
     assert len(rows(result, "pairs")) == len(embedding_freeze.PAIRS)
+    for end, column in (("", ""), ("_low", "95 % low"), ("_high", "95 % high")):
+        metric = result.metrics[f"val_loss_token_frozen_minus_trained{end}"]
+        assert metric == told[column or "loss changes by"]
+        assert result.metrics[f"val_ppl_change_frozen_minus_trained{end}"] == pytest.approx(math.expm1(float(metric)))
+    assert result.metrics["val_loss_token_frozen_minus_trained_n"] == 2
+    assert "val_loss_token_frozen_150_minus_trained_150" in result.metrics
+
+
+def test_freezing_and_tying_help_each_other_by_the_difference_of_two_differences(whole: tuple[Result, Path]) -> None:
+    """What freezing does with a tied head, less what it does with an untied one."""
+    metrics = {name: float(value) for name, value in whole[0].metrics.items() if isinstance(value, float)}
+    tied, untied = (metrics[f"val_loss_token_frozen{end}_minus_trained{end}"] for end in ("", "_untied"))
+
+    assert metrics["val_loss_token_tying_with_freezing"] == pytest.approx(tied - untied)
 
 
 def test_growth_has_every_size_once_from_small_to_large(whole: tuple[Result, Path]) -> None:

@@ -137,6 +137,11 @@ def test_a_wide_block_is_exact_to_the_tolerance(layers: int):
     assert found.warm_up < 200
     plain = sequential(wide.size, wide.parameters, wide.inputs, 4000)
     assert float((found.contexts - plain).abs().max()) <= 1e-4
+    # what a warm-up leaves is reported as it is: a coarser tolerance leaves more, and none leaves nothing
+    coarse = [fixed_contexts(wide.size, wide.parameters, wide.inputs, 4000, tolerance=each) for each in (1e-2, 1e-3)]
+    errors = [one.seam_error for one in (*coarse, found)]
+    assert errors == sorted(errors, reverse=True)
+    assert all(0 < error <= each * stage.MARGIN for error, each in zip(errors, (1e-2, 1e-3, 1e-4), strict=True))
 
 
 def test_a_seam_lies_among_what_is_checked():

@@ -134,6 +134,9 @@ def test_pairs_are_subtracted_seed_by_seed(whole: tuple[Result, Path]):
     assert row["val PPL"] == pytest.approx(
         mean_interval([b - a for a, b in zip(first, third, strict=True)])[""], rel=1e-3
     )
+    for name, column in (("val_ppl", "val PPL"), ("train_loss", "train loss")):
+        assert result.metrics[f"{name}_L3_minus_L1"] == row[column]
+    assert {"val_ppl_L2_minus_L1", "val_ppl_L3_minus_L2", "train_loss_residual_L3_minus_L3"} <= set(result.metrics)
 
 
 def test_a_depth_alone_is_what_it_is_in_the_sweep(whole: tuple[Result, Path], text: Path):

@@ -76,6 +76,11 @@ def test_each_choice_has_a_table_of_its_own(whole: tuple[Result, Path]) -> None:
             assert row["n"] == 2
             for column, end in (("loss changes by", ""), ("95 % low", "_low"), ("95 % high", "_high")):
                 assert row[column] == pytest.approx(change[end], abs=5e-3)
+    ranks = rows(result, "layers")
+    for name, column in (("val_loss_token", "loss changes by"), ("effective_rank_validation", "rank, val")):
+        change = ranks["2 layers"][column] - (ranks["1 layer"][column] or 0.0)
+        assert result.metrics[f"{name}_2_layers_minus_1_layer"] == pytest.approx(change)
+    assert result.metrics["effective_rank_untrained_2_layers"] == ranks["2 layers"]["rank, untrained"]
     assert [figure.name for figure in result.figures] == ["fit", "noise-loss", "layers-loss"]
 
 

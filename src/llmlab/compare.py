@@ -15,7 +15,7 @@ from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Table
 
 LARGEST_DIFFERENCE = 1e150
-SUFFIXES = ("_sd", "_low", "_high", "_reason")
+SUFFIXES = ("_sd", "_low", "_high", "_n", "_reason")
 DEPTH = re.compile(r"(?P<name>val_ppl|train_loss|parameters)_L(?P<depth>\d+)")
 HALVES_MAY_DIFFER = {"layers", "only", "seed", "seeds", "remedy", "device", "precision", "preset"}
 """Settings in which two halves of one depth sweep may differ."""

@@ -12,11 +12,11 @@ are worth by themselves.
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
 
-from llmlab.contexts import figures, freeze_findings, outcome, stage1_tables, tables
+from llmlab.contexts import differences, figures, freeze_findings, outcome, stage1_tables, tables
 from llmlab.contexts.arms import freeze_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
-from llmlab.report.result import Figure, Result, Table
+from llmlab.report.result import Figure, Result, Scalar, Table
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.train.fit import OnStep
 
@@ -41,6 +41,8 @@ PAIRS = (
     ("random-trained", "trained"),
 )
 """What is compared with what: from the first to the second."""
+GRID = PAIRS[:2]
+"""Freezing with a tied head and with an untied one."""
 
 
 def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Result:
@@ -86,7 +88,7 @@ def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Res
         WHY,
         HOW,
         status="interrupted" if found.stopped else "complete",
-        metrics=outcome.metrics(found),
+        metrics=outcome.metrics(found) | compared_arms(settings, found),
         summary=_summary(settings, found, growth),
         tables=[table for table in shown if table.rows],
         figures=pictures,
@@ -100,6 +102,17 @@ def pairs(found: Comparison) -> list[tuple[str, ArmRuns, ArmRuns]]:
     have = {name: arm for name, arm in found.arms.items() if arm.runs}
     named = [(have[one], have[other]) for one, other in PAIRS if one in have and other in have]
     return [(f"{one.arm.label} → {other.arm.label}", one, other) for one, other in named]
+
+
+def compared_arms(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[str, Scalar]:
+    """Return the differences between arms as metrics, and how much freezing and tying help each other."""
+    have = {name: (differences.called(name), arm) for name, arm in found.arms.items() if arm.runs}
+    grown = [(f"trained-{tokens}", f"frozen-{tokens}") for tokens in settings.sizes]
+    both = [(have[one], have[other]) for one, other in (*PAIRS, *grown) if {one, other} <= have.keys()]
+    told = differences.differences(found, both)
+    if {name for pair in GRID for name in pair} <= have.keys():
+        told |= differences.interaction(*(have[name][1] for pair in GRID for name in pair))
+    return told
 
 
 def growing(settings: EmbeddingFreezeSettings, found: Comparison) -> list[tuple[int, ArmRuns, ArmRuns]]:

@@ -10,11 +10,13 @@ without dropout beside validation loss, and the remedy: a residual stack of the 
 But: the token embedding is learned here from little text.  What if it comes trained, and stays frozen?  Chapter 5.
 """
 
+from itertools import combinations
+
 from llmlab.lm import depth_figures, depth_findings, depth_tables, tables
 from llmlab.lm.depth import DepthArm, DepthSweep, paired, sweep
 from llmlab.lm.outcome import of_text
 from llmlab.lm.task import prepare_task
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.stats import as_metrics, mean_interval
 from llmlab.report.result import Figure, Result, Scalar, Status, Table, counted, rounded, time_span
 from llmlab.settings import LayersSettings
 from llmlab.train.fit import OnStep
@@ -123,7 +125,7 @@ def _metrics(found: DepthSweep) -> dict[str, Scalar]:
     }
     for arm in found.arms:
         measured |= _metrics_of(arm, found)
-    return measured
+    return measured | differences(found)
 
 
 def _metrics_of(arm: DepthArm, found: DepthSweep) -> dict[str, Scalar]:
@@ -142,6 +144,20 @@ def _metrics_of(arm: DepthArm, found: DepthSweep) -> dict[str, Scalar]:
         f"val_ppl_equal_updates{depth}": depth_tables.equal_updates_ppl(found, arm),
         f"val_ppl_equal_time{depth}": depth_tables.equal_time_ppl(found, arm),
     }
+
+
+def differences(found: DepthSweep) -> dict[str, Scalar]:
+    """Return how much more each depth has than each shallower one, and the residual stack than the plain one.
+
+    Seed by seed, with its interval: ``val_ppl_L6_minus_L5``, ``val_ppl_L6_minus_L5_low`` and so on.
+    """
+    plain = {arm.depth: arm for arm in found.main}
+    pairs = [*combinations(found.main, 2), *((plain[arm.depth], arm) for arm in found.remedies if arm.depth in plain)]
+    told: dict[str, Scalar] = {}
+    for first, second in pairs:
+        for name in ("val_ppl", "train_loss"):
+            told |= as_metrics(f"{name}{_suffix(second)}_minus{_suffix(first)}", paired(MEASURED[name], first, second))
+    return told
 
 
 def _suffix(arm: DepthArm) -> str:

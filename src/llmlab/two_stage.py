@@ -13,13 +13,14 @@ But: does what was said here of a small text hold for a large one?  The log's en
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
-from llmlab.contexts import figures, outcome, stage1_tables, stage_findings, tables
+from llmlab.contexts import differences, figures, outcome, stage1_tables, stage_findings, tables
 from llmlab.contexts.arms import Arm, stage_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
 from llmlab.contexts.stage1 import Measured
-from llmlab.report.result import Figure, Result, Table
+from llmlab.report.result import Figure, Result, Scalar, Table
 from llmlab.settings import TwoStageSettings
 from llmlab.train.fit import OnStep
 
@@ -104,13 +105,22 @@ def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
         WHY,
         HOW,
         status="interrupted" if found.stopped else "complete",
-        metrics=outcome.metrics(found),
+        metrics=outcome.metrics(found) | compared_arms(found, by_name),
         summary=_summary(settings, found, by_name),
         tables=[table for table in shown if table.rows],
         figures=_figures(settings, found, by_name),
         findings=stage_findings.of(found, by_name),
         samples=outcome.samples(found),
     )
+
+
+def compared_arms(found: Comparison, by_name: dict[str, list[ArmRuns]]) -> dict[str, Scalar]:
+    """Return the differences within each ablation as metrics, its arms called by their labels."""
+    told: dict[str, Scalar] = {}
+    for arms in by_name.values():
+        named = [(differences.called(arm.arm.label), arm) for arm in arms if arm.runs]
+        told |= differences.of_each(found, named) | differences.differences(found, combinations(named, 2))
+    return told
 
 
 def _with_label(found: Comparison, arm: Arm) -> ArmRuns:

@@ -77,6 +77,8 @@ def of_contexts(found: Comparison) -> dict[str, Scalar]:
         "effective_rank_untrained": [one.ranks["untrained"] for one in measured],
         "converged_fraction": [one.converged for one in measured if one.converged is not None],
     }
+    before = [one.rows[0]["converged_fraction"] for one in measured if len(one.rows) > 1]
+    told |= {"converged_fraction_before": min(before)} if before else {}
     for name, each in values.items():
         told |= {name + tail: value for tail, value in mean_interval(each).items()} if each else {}
     if not values["converged_fraction"]:
