@@ -40,7 +40,7 @@ def run(
     *,
     status: Status = "complete",
     metrics: dict[str, float | None] | None = None,
-    **settings: str | int,
+    **settings: str | float,
 ) -> Record:
     """Return the record of a run, the newer the higher its number."""
     findings = [Finding("T-1", "c", verdict, f"run {number}")] if verdict else []

@@ -37,10 +37,10 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "environment": {""},
     "disk": set(),
-    "report": {"report", "disk", "errors"},
-    "claims": {"claims", "errors", "report.language", "report.record", "report.result"},
+    "report": {"report", "claims", "disk", "errors"},
+    "claims": {"claims", "errors", "measure.stats", "report.language", "report.record", "report.result"},
     "compare": {"measure.stats", "report.record", "report.result"},
-    "pages": {"pages", "compare", "report"},
+    "pages": {"pages", "claims", "compare", "report"},
     "doctor": {"environment", "errors", "report"},
     "params": {"lm", "model", "report.result", "settings", "text", "tiny"},
 }

@@ -17,6 +17,7 @@ from llmlab.claims.verdicts import judged
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS, Chapter
 from llmlab.errors import TextError
+from llmlab.measure.stats import holm, mean_interval
 from llmlab.report.result import Result
 
 CLAIMS = [claim for document in read() for claim in document.claims]
@@ -165,13 +166,45 @@ def test_counts_are_those_of_llmlab_params() -> None:
 
 def test_expressions_reach_numbers_and_nothing_else() -> None:
     """Sums and comparisons have their values; a missing number is told apart from a mistake."""
-    known = names(Result("phase1", {"seeds": 3}, "", "", metrics={"loss": 0.5, "gone": None}))
+    known = names(Result("phase1", {"seeds": 3}, "", "", metrics={"loss": 0.5, "gone": None, "off": 3e-8}))
     assert value("abs(loss - 0.5) <= 0.01 and setting_seeds == 3", known) is True
     assert value("hours('2025-11-18 00:12', '2025-11-18 17:42')") == hours("2025-11-18 00:12", "2025-11-18 17:42")
-    assert filled("PPL {loss:.1f}", known) == "PPL 0.5"
+    assert filled("PPL {loss:.1f}, off by {off:<1e-6} and {loss:<1e-6}", known) == "PPL 0.5, off by < 1e-6 and 5.0e-01"
     for text in ("gone + 1", "unheard_of"):
         with pytest.raises(Missing):
             value(text, known)
     for text in ("loss.__class__", "open('x')", "1 / 0", "exp(1000)", "1 +", "log(0)"):
         with pytest.raises(ValueError, match=re.escape(text)):
             value(text, known)
+
+
+@given(
+    st.lists(st.floats(-3, 3), min_size=3, max_size=8, unique=True), st.lists(st.floats(0, 1), min_size=1, max_size=6)
+)
+def test_p_values_are_those_of_student_and_corrected_those_of_holm(samples: list[float], ps: list[float]) -> None:
+    """A metric's interval gives back its p-value as scipy has it; the correction is Holm's, worked out by hand."""
+    stats = pytest.importorskip("scipy.stats")
+    metrics = mean_interval(samples)
+    known = {f"m{suffix}": number for suffix, number in metrics.items()} | {"setting_seeds": len(samples)}
+    found, theirs = value('p("m")', known), stats.ttest_1samp(samples, 0.0).pvalue
+
+    assert found == pytest.approx(theirs, rel=1e-6, abs=1e-12)
+    corrected, so_far = {}, 0.0
+    for rank, one in enumerate(sorted(ps)):
+        so_far = max(so_far, min(1.0, (len(ps) - rank) * one))
+        corrected[one] = so_far
+    for here, one in enumerate(ps):
+        assert holm(one, *ps[:here], *ps[here + 1 :]) == pytest.approx(corrected[one])
+
+
+def test_one_of_several_comparisons_decides_only_when_corrected() -> None:
+    """An interval that just misses zero counts alone, and no longer among six; what is not there is missing."""
+    alone = {"a": -1.0, "a_low": -1.99, "a_high": -0.01, "setting_seeds": 3}
+    beside = {f"{name}{suffix}": number for name in "bcdef" for suffix, number in (("", 0), ("_low", -1), ("_high", 1))}
+
+    assert value('some_below("a")', alone) is True
+    assert value('some_above("a")', alone) is False
+    assert value('some_below("a", "b", "c", "d", "e", "f")', alone | beside) is False
+    assert value('some_below("a", "b")', alone | beside | {"a_low": -1.0001, "a_high": -0.9999}) is True
+    with pytest.raises(Missing):
+        value('some_below("a", "gone")', alone)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from claims_by_hand import judge_of, run
 from llmlab.claims.ledger import Claim, read, worded
-from llmlab.claims.verdicts import Judged, judged
+from llmlab.claims.verdicts import Judged, findings, judged
 from llmlab.errors import TextError
 from llmlab.report.logbook import read_record
 from llmlab.report.record import Record
@@ -26,18 +26,82 @@ def best(claim: Claim, records: list[Record]) -> tuple[str, str]:
     return said.verdict, said.record.rsplit("-", 1)[-1].lstrip("0")
 
 
-def test_of_several_runs_the_one_that_decided_with_most_seeds_and_newest_counts() -> None:
-    """The rule of the page, one step after the other, and the order in which runs are read does not matter."""
-    claim = judge_of()
-    records = [run(1, "supported", seeds=3), run(2, "refuted", seeds=3), run(3, "supported", seeds=1)]
-    records += [run(4, "inconclusive", seeds=9), run(5, "refuted", status="interrupted", seeds=99), run(6)]
-    for seed in range(5):
-        Random(seed).shuffle(records)
-        assert best(claim, records) == ("refuted", "2")
-    row = judged(claim, records)
+NEEDS = """
+conditions = {{text = "hello"}}
+[claim.records]
+experiment = "phase1"
+needs = {needs}
+supported = "loss < 1"
+refuted = "loss >= 1"
+evidence = "loss {{loss:.1f}}"
+evidence_ja = "損失 {{loss:.1f}}"
+"""
 
-    assert row.also() == {"supported": 2, "inconclusive": 1}
+
+def test_of_several_runs_conditions_come_first_then_seeds_then_the_newest_whatever_they_say() -> None:
+    """The rule of the page, one step after the other, and the order in which runs are read does not matter."""
+    claim = judge_of("records", NEEDS.format(needs='{dim = 8, lr = "<= 0.1"}'))
+    other = run(7, metrics={"loss": 0.5}, seeds=9, dim=8, lr=0.1, text="other")
+    steps = [
+        (run(1, metrics={"loss": 0.5}, seeds=99, dim=2, lr=0.5), "inconclusive"),
+        (run(2, metrics={"loss": 0.5}, seeds=99, dim=8, lr=0.5), "inconclusive"),
+        (other, "supported"),
+        (run(3, metrics={"loss": 0.5}, seeds=3, dim=8, lr=0.1, text="hello"), "supported"),
+        (run(4, metrics={"loss": 1.5}, seeds=5, dim=8, lr=0.01, text="hello"), "refuted"),
+        (run(5, metrics={"loss": 0.5}, seeds=5, dim=8, lr=0.01, text="hello"), "supported"),
+    ]
+    records = [run(6), run(8, metrics={"loss": 1.5}, status="interrupted", seeds=999, dim=8, lr=0.1, text="hello")]
+    for number, (record, verdict) in enumerate(steps):
+        records.append(record)
+        Random(number).shuffle(records)
+        said = judged(claim, records).said
+        assert (said.verdict, said.record) == (verdict, record.name)
+    assert judged(claim, records).also() == {"supported": 2, "refuted": 1, "inconclusive": 2}
     assert best(claim, [run(1, status="diverged")]) == ("not yet run", "")
+
+
+def test_a_run_that_does_not_meet_the_conditions_informs_and_decides_nothing() -> None:
+    """Its evidence stands there with what is wanting, in both languages; it is no finding of the run."""
+    claim = judge_of("records", NEEDS.format(needs='{seeds = ">= 3", dim = 8}'))
+    (said, few) = (judged(claim, [run(1, metrics={"loss": 0.5}, seeds=n, dim=8)]).said for n in (3, 2))
+
+    assert (said.verdict, said.evidence, said.unmet) == ("supported", "loss 0.5", ())
+    assert (few.verdict, few.unmet) == ("inconclusive", ("seeds 2 (>= 3)",))
+    assert few.evidence == "loss 0.5 (decides nothing: seeds 2 (>= 3))"
+    assert few.evidence_ja == "損失 0.5（これだけでは判定できない: seeds 2 (>= 3)）"
+
+
+def test_seeds_that_diverged_are_not_counted() -> None:
+    """What counts is of how many seeds the numbers are, not how many were asked for."""
+    claim = judge_of("records", NEEDS.format(needs='{seeds = ">= 3"}'))
+    record = run(1, metrics={"loss": 0.5}, seeds=3)
+    short = replace(record, result=replace(record.result, samples={"loss": [0.4, 0.6]}))
+
+    assert [judged(claim, [each]).said.verdict for each in (record, short)] == ["supported", "inconclusive"]
+
+
+def test_a_rule_that_was_changed_says_so_of_the_runs_before() -> None:
+    """The evidence of an older run has the day and the reason in both languages; a newer run's does not."""
+    change = '[claim.changed]\non = "2026-01-03"\nwhy = "it could not refute"\nwhy_ja = "反証できなかった"\n'
+    claim = judge_of("records", NEEDS.format(needs="{}") + change)
+    old, new = (judged(claim, [run(day, metrics={"loss": 0.5})]).said for day in (1, 5))
+
+    assert old.evidence == "loss 0.5 (the rule was changed on 2026-01-03, after the result: it could not refute)"
+    assert "2026-01-03に変更した: 反証できなかった" in old.evidence_ja
+    assert new.evidence == "loss 0.5"
+    assert judged(claim, []).document()["changed"] == "2026-01-03"
+
+
+def test_what_a_run_decides_is_told_with_it_in_both_languages() -> None:
+    """Findings are computed from the metrics, in the ledger's order; a record need not hold any."""
+    decided = {lang: findings(SEED_RUN, lang) for lang in ("en", "ja")}
+    order = [claim.id for claim in CLAIMS]
+
+    assert {finding.claim for finding in decided["en"]} >= {"BL-19", "BL-32", "BL-D1"}
+    assert [f.claim for f in decided["en"]] == sorted((f.claim for f in decided["en"]), key=order.index)
+    assert [(f.claim, f.verdict) for f in decided["en"]] == [(f.claim, f.verdict) for f in decided["ja"]]
+    assert all(re.search(r"[ぁ-んァ-ヶ一-龠]", f.statement + f.evidence) for f in decided["ja"])
+    assert findings(replace(SEED_RUN, result=replace(SEED_RUN.result, status="interrupted", findings=[]))) == []
 
 
 def test_runs_under_preferred_settings_come_first_where_there_are_any() -> None:

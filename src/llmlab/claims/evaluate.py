@@ -7,12 +7,16 @@ Leaves out what an expression's value means: ``verdicts``.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
+from string import Formatter
+from typing import Any
 
 from simpleeval import InvalidExpression, NameNotDefined, SimpleEval
 
 from llmlab.claims import counts
+from llmlab.measure.stats import holm, two_sided_p
 from llmlab.report.result import Result, Scalar
 
 
@@ -30,11 +34,45 @@ def hours(start: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 3600
 
 
+def p(known: Mapping[str, Scalar], name: str) -> float:
+    """Return the p-value of a metric from its interval; see ``FUNCTIONS``."""
+    count = known.get(f"{name}_n", known.get("setting_seeds"))
+    numbers = [*(known.get(name + suffix) for suffix in ("", "_low", "_high")), count]
+    if any(isinstance(number, str) or number is None for number in numbers):
+        raise Missing(name)
+    mean, low, high, seeds = (float(number) for number in numbers if number is not None)
+    return two_sided_p(mean, low, high, round(seeds))
+
+
+def some_above(known: Mapping[str, Scalar], *metrics: str) -> bool:
+    """Return whether one of several metrics at least is above 0, corrected for their number (Holm)."""
+    return _some(known, metrics, sign=1)
+
+
+def some_below(known: Mapping[str, Scalar], *metrics: str) -> bool:
+    """Return whether one of several metrics at least is below 0, corrected for their number (Holm)."""
+    return _some(known, metrics, sign=-1)
+
+
+def _some(known: Mapping[str, Scalar], metrics: tuple[str, ...], sign: int) -> bool:
+    each = [(p(known, name), float(known[name] or 0)) for name in metrics]
+    corrected = [
+        holm(one, *(other for at, (other, _) in enumerate(each) if at != here)) for here, (one, _) in enumerate(each)
+    ]
+    return any(one < 0.05 and sign * mean > 0 for one, (_, mean) in zip(corrected, each, strict=True))
+
+
+PLAIN = (abs, min, max, round, math.exp, math.log, math.sqrt, hours, holm)
 FUNCTIONS: dict[str, Callable[..., float]] = {
-    **{function.__name__: function for function in (abs, min, max, round, math.exp, math.log, math.sqrt, hours)},
-    **{function.__name__: function for function in counts.FORMULAS},
+    **{function.__name__: function for function in (*PLAIN, *counts.FORMULAS)},
+    **{function.__name__: partial(function, {}) for function in (p, some_above, some_below)},
 }
-"""What an expression may call."""
+"""What an expression may call; ``p`` and the two after it know the run's numbers.
+
+``p("m")`` is the p-value of "the metric m is 0 in truth", from m, m_low, m_high and the number of seeds.  Where any one
+of several comparisons decides, they are corrected for their number: ``some_above("a", "b", "c")``, or ``holm(p("a"),
+p("b"), p("c")) < 0.05`` of a among the three.  Where all of them have to hold, no correction is needed.
+"""
 
 
 def names(result: Result) -> dict[str, Scalar]:
@@ -50,8 +88,9 @@ def value(expression: str, known: dict[str, Scalar] | None = None) -> Scalar:
         Missing: it names a number that is not there, or that is none.
         ValueError: it cannot be read, or has no finite value.
     """
+    functions = FUNCTIONS | {each.__name__: partial(each, known or {}) for each in (p, some_above, some_below)}
     try:
-        found: Scalar = SimpleEval(functions=FUNCTIONS, names=known or {}).eval(expression)
+        found: Scalar = SimpleEval(functions=functions, names=known or {}).eval(expression)
     except NameNotDefined as error:
         raise Missing(error.name) from error
     except (InvalidExpression, SyntaxError, TypeError, ValueError, ArithmeticError) as error:
@@ -63,13 +102,24 @@ def value(expression: str, known: dict[str, Scalar] | None = None) -> Scalar:
     return found
 
 
-def filled(template: str, known: dict[str, Scalar]) -> str:
+class Evidence(Formatter):
+    """``str.format`` with one format more, for what rounding decides: ``{x:<1e-6}`` shows no digits below the bound."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """Return a number in a format."""
+        if not format_spec.startswith("<"):
+            return str(super().format_field(value, format_spec))
+        bound = format_spec.removeprefix("<")
+        return f"< {bound}" if abs(value) < float(bound) else format(value, ".1e")
+
+
+def filled(template: str, known: Mapping[str, Scalar]) -> str:
     """Return a sentence with a run's numbers in it.
 
     Raises:
         Missing: it names a number that is not there, or that is none.
     """
     try:
-        return template.format(**known)
-    except (KeyError, ValueError) as error:
+        return Evidence().vformat(template, (), known)
+    except (KeyError, TypeError, ValueError) as error:
         raise Missing(template) from error

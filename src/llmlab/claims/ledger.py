@@ -1,6 +1,7 @@
 """The rows of the ledger: claims of the seed documents as data, read from ``ledger/*.toml`` and checked.
 
-A file is one seed document, ``seed``, ``about`` and ``about_ja``, the ``conditions`` that it ran under, and its rows,
+A file is one seed document, ``seed``, ``about`` and ``about_ja``, the ``conditions`` that it ran under, settings of
+``runs`` that rows name instead of repeating them (``[runs.original]``, ``where = "original"``), and its rows,
 ``[[claim]]``.  What a row may hold stands in the classes below, field by field; a field that no class knows is refused.
 Text in Japanese stands beside the English under the same name with ``_ja``, and where there is none the English is
 shown.
@@ -40,16 +41,39 @@ class FindingCheck:
 class RecordsCheck:
     """A claim that is judged by the metrics of a run: the first of three expressions that holds gives the verdict.
 
-    ``where`` names settings to match.  ``evidence`` is filled with the metrics by ``str.format``.
+    ``where`` names settings to match: of other runs the rule does not speak.  ``needs`` are conditions on settings and
+    metrics, values or bounds (``seeds = ">= 20"``): a run that does not meet them informs, and decides nothing.
+    ``evidence`` is filled with the metrics by ``str.format``.  ``only`` says why a rule cannot come out both ways.
     """
 
     experiment: Text
     evidence: Text
+    evidence_ja: Text
     where: dict[str, Scalar] = Field(default_factory=dict)
+    needs: dict[str, Scalar] = Field(default_factory=dict)
     supported: str = ""
     refined: str = ""
     refuted: str = ""
-    evidence_ja: str = ""
+    only: str = ""
+    only_ja: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a reason that stands in one language.
+
+        Raises:
+            ValueError: so it is.
+        """
+        if bool(self.only) != bool(self.only_ja):
+            raise ValueError("only needs only_ja beside it")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Changed:
+    """When a rule was changed after its result was known, and why."""
+
+    on: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    why: Text
+    why_ja: Text
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -87,7 +111,8 @@ class Claim:
 
     ``command`` is what makes the evidence.  An opinion's ``known`` says what would have to be shown.  ``quoted`` says
     that the sums only set quoted figures beside each other, so that they support nothing.  ``ours`` says that no
-    document makes the claim: it is llmlab's own, stands beside one, and is judged alike.
+    document makes the claim: it is llmlab's own, stands beside one, and is judged alike.  ``changed`` is there where
+    the rule was changed after the result.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*-[A-Z0-9]+$")]
@@ -106,6 +131,7 @@ class Claim:
     sums: tuple[Sum, ...] = ()
     quoted: bool = False
     ours: bool = False
+    changed: Changed | None = None
     seed: str = ""
     """The document's file name, which stands once at the head of the file."""
     conditions: dict[str, Scalar] = Field(default_factory=dict)
@@ -162,6 +188,11 @@ def _document(path: Path) -> Document:
         head = tomllib.loads(path.read_text("utf-8"))
         shared = {"seed": head.get("seed", ""), "conditions": head.get("conditions", {})}
         rows = [{**shared, **row} for row in head.pop("claim", [])]
+        named = head.pop("runs", {})
+        for check in (row["records"] for row in rows if "records" in row):
+            for field in ("where", "needs"):
+                name = check.get(field)
+                check |= {field: named.get(name, name)} if isinstance(name, str) else {}
         return TypeAdapter(Document).validate_python({**head, "claims": rows})
     except tomllib.TOMLDecodeError as error:
         raise TextError(f"{path.name}: {error}") from error

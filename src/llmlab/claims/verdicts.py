@@ -1,8 +1,9 @@
 """Verdicts: the rows of the ledger judged by the records of the log, or by sums.
 
-Only complete runs count.  Where several speak of a claim, those count first that match the first of the settings that
-the row prefers and any record has; among them those that decided come before those that could not, then those of more
-seeds, then the newer ones.  The others are kept beside the verdict.
+A verdict is a function of a record's metrics, computed whenever it is shown.  Only complete runs count.  Where several
+speak of a claim, those come first that meet most of the conditions which the row names, then of its document's, then
+those of more seeds, then the newer ones, whatever they say; the others are kept beside the verdict.  A run that does
+not meet the row's conditions informs and decides nothing.
 
 A document's claims are about the text, sizes and training that it had.  A verdict from a run on another text, or under
 other conditions, stays what it is, and says so (``Judged.basis``), but for what is arithmetic whatever was run.  One
@@ -12,17 +13,20 @@ Leaves out where records come from, and how a verdict is shown.
 """
 
 import math
+import operator
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, cast, get_args
 
 from llmlab.claims.evaluate import Missing, filled, names, value
-from llmlab.claims.ledger import Claim, Kind, RecordsCheck, Sum, worded
+from llmlab.claims.ledger import Changed, Claim, Kind, RecordsCheck, Sum, read, worded
 from llmlab.report.language import language
 from llmlab.report.record import Record
-from llmlab.report.result import Scalar, Verdict
+from llmlab.report.result import Finding, Scalar, Verdict
 
 Judgement = Literal[Verdict, "not yet run"]
 JUDGEMENTS: tuple[Judgement, ...] = (*get_args(Verdict), "not yet run")
@@ -34,6 +38,14 @@ TEXT = "data"
 """The setting that says what a run read."""
 BASES: tuple[Basis, ...] = get_args(Basis)
 SCHEMA = "llmlab.claims/1"
+BOUND = re.compile(r"(?P<sign>[<>]=?) *(?P<number>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
+"""A condition that is no value but a bound."""
+SIGNS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 WORDS = {
     "en": {
         "as said": "{what}: {found}, as said",
@@ -43,6 +55,8 @@ WORDS = {
         "quoted": "{told}; these are quoted figures, and nothing was run again",
         "opinion": "An opinion, which no number here decides. ",
         "not yet run": "No complete run in the log speaks of it yet.",
+        "unmet": "{told} (decides nothing: {why})",
+        "changed": "{told} (the rule was changed on {on}, after the result: {why})",
         "; ": "; ",
     },
     "ja": {
@@ -53,6 +67,8 @@ WORDS = {
         "quoted": "{told}。引用した数値どうしであり、ここでは再実行していない",
         "opinion": "意見であり、ここの数値では決められない。",
         "not yet run": "これについて述べる完了した実行は、まだログにない。",
+        "unmet": "{told}（これだけでは判定できない: {why}）",
+        "changed": "{told}（判定規則は結果の後、{on}に変更した: {why}）",
         "; ": "。",
     },
 }
@@ -72,6 +88,9 @@ class Said:
     """The name of the record's folder in the log."""
     differs: tuple[str, ...] = ()
     """The conditions of the claim's document that the run did not have: name, its own value, the document's."""
+    unmet: tuple[str, ...] = ()
+    """The conditions of the rule that the run does not meet, likewise: then it decides nothing."""
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -112,6 +131,8 @@ class Judged:
             "verdict": self.said.verdict,
             "basis": self.basis,
             "differs": list(self.said.differs),
+            "unmet": list(self.said.unmet),
+            "changed": self.claim.changed.on if self.claim.changed else None,
             "evidence": self.said.evidence,
             "known": self.claim.known,
             "check": self.claim.check,
@@ -146,13 +167,31 @@ def judged(claim: Claim, records: Iterable[Record]) -> Judged:
         raise ValueError(f"{claim.id}: {error}") from error
     wishes = [wish for wish in claim.finding.prefer if any(_matches(record, wish) for record, _ in found)]
 
-    def rank(pair: tuple[Record, Said]) -> tuple[bool, bool, int]:
+    def rank(pair: tuple[Record, Said]) -> tuple[bool, int, int, int]:
         record, said = pair
-        return (bool(wishes) and not _matches(record, wishes[0]), said.verdict == "inconclusive", -_seeds(record))
+        disliked = bool(wishes) and not _matches(record, wishes[0])
+        return (disliked, len(said.unmet), len(said.differs), -said.seeds)
 
     ordered = [said for _, said in sorted(found, key=rank)]  # a stable sort: the newer ones stay first
     said = ordered or [Said("not yet run", WORDS["en"]["not yet run"], WORDS["ja"]["not yet run"])]
     return Judged(claim, said[0], tuple(said[1:]))
+
+
+@cache
+def _rows() -> tuple[Claim, ...]:
+    return tuple(claim for document in read() for claim in document.claims)
+
+
+def findings(record: Record, lang: str = "en") -> list[Finding]:
+    """Return what a run decides of the claims, in a language, in the ledger's order: of other claims nothing."""
+    found = [language(lang).finding(one) for one in record.result.findings]
+    for claim in _rows() if record.result.status == "complete" else ():
+        for _, said in _metrics(claim, [record]) if claim.records else ():
+            if said.verdict != "not yet run" and not said.unmet:
+                evidence = worded(said, "evidence", lang)
+                found.append(Finding(claim.id, worded(claim, "claim", lang), said.verdict, evidence))
+    order = {claim.id: number for number, claim in enumerate(_rows())}
+    return sorted(found, key=lambda finding: order.get(finding.claim, len(order)))
 
 
 def _findings(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said]]:
@@ -161,7 +200,8 @@ def _findings(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Sai
         for finding in record.result.findings:
             if finding.claim == claim.id:
                 differs = _differing(claim, record)
-                yield record, Said(finding.verdict, finding.evidence, record=record.name, differs=differs)
+                said = Said(finding.verdict, finding.evidence, record=record.name, differs=differs)
+                yield record, replace(said, seeds=_seeds(record))
 
 
 def _metrics(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said]]:
@@ -175,15 +215,41 @@ def _metrics(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said
 
 def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:
     known = names(record.result)
-    expressions: dict[Judgement, str] = {
-        "supported": check.supported,
-        "refined": check.refined,
-        "refuted": check.refuted,
-    }
-    holds = [verdict for verdict, expression in expressions.items() if expression and value(expression, known)]
-    english, japanese = (filled(worded(check, "evidence", lang), known) for lang in WORDS)
-    verdict = holds[0] if holds else "inconclusive"
-    return Said(verdict, english, japanese, record.name, _differing(claim, record))
+    unmet = tuple(_unmet(check, record))
+    verdict = "inconclusive" if unmet else _decided(check, known)
+    told = {lang: filled(worded(check, "evidence", lang), known) for lang in WORDS}
+    if unmet:
+        told = {lang: WORDS[lang]["unmet"].format(told=each, why=", ".join(unmet)) for lang, each in told.items()}
+    if claim.changed and record.created[:10] < claim.changed.on:
+        told = {lang: _with_change(each, claim.changed, lang) for lang, each in told.items()}
+    return Said(verdict, told["en"], told["ja"], record.name, _differing(claim, record), unmet, _seeds(record))
+
+
+def _decided(check: RecordsCheck, known: dict[str, Scalar]) -> Verdict:
+    """Return the verdict whose expression is the first to hold."""
+    if check.supported and value(check.supported, known):
+        return "supported"
+    if check.refined and value(check.refined, known):
+        return "refined"
+    return "refuted" if check.refuted and value(check.refuted, known) else "inconclusive"
+
+
+def _with_change(told: str, changed: Changed, lang: str) -> str:
+    """Return evidence with a word on when and why its rule was changed."""
+    return WORDS[lang]["changed"].format(told=told, on=changed.on, why=worded(changed, "why", lang))
+
+
+def _unmet(check: RecordsCheck, record: Record) -> Iterator[str]:
+    """Yield the conditions of a rule that a run does not meet: name, its own value, and what it takes."""
+    known = record.result.settings | record.result.metrics | {"seeds": _seeds(record)}  # what was done, not planned
+    for name, wanted in check.needs.items():
+        own = known.get(name)
+        bound = BOUND.fullmatch(wanted) if isinstance(wanted, str) else None
+        meets = own == wanted
+        if bound:
+            meets = isinstance(own, int | float) and SIGNS[bound["sign"]](float(own), float(bound["number"]))
+        if not meets:
+            yield f"{name} {own} ({wanted})"
 
 
 def _sums(claim: Claim) -> Said:
@@ -192,8 +258,10 @@ def _sums(claim: Claim) -> Said:
     right = sum(agrees for agrees, _ in each)
     verdict: Verdict = "supported" if right == len(each) else "refined" if right else "refuted"
     quoted = claim.quoted and verdict == "supported"
-    english, japanese = (_in_words(claim, each, lang, quoted) for lang in WORDS)
-    return Said("refined" if quoted else verdict, english, japanese)
+    told = {lang: _in_words(claim, each, lang, quoted) for lang in WORDS}
+    if claim.changed:
+        told = {lang: _with_change(words, claim.changed, lang) for lang, words in told.items()}
+    return Said("refined" if quoted else verdict, told["en"], told["ja"])
 
 
 def _in_words(claim: Claim, each: list[Computed], lang: str, quoted: bool) -> str:
@@ -245,5 +313,7 @@ def _differing(claim: Claim, record: Record) -> tuple[str, ...]:
 
 
 def _seeds(record: Record) -> int:
+    """Return how many seeds a run's numbers are of: those that diverged are in none."""
     seeds = record.result.settings.get("seeds", 1)
-    return seeds if isinstance(seeds, int) else 1
+    finished = max(map(len, record.result.samples.values()), default=0)
+    return finished or (seeds if isinstance(seeds, int) else 1)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from llmlab.cli.language import spoken
-from llmlab.cli.log import write_json
+from llmlab.cli.log import judged_document, write_json
 from llmlab.cli.options import Chosen
 from llmlab.cli.progress import STOPPING, ProgressLine, signals_held
 from llmlab.errors import Stopped, WriteError
@@ -155,7 +155,7 @@ def _card() -> dict[str, Scalar]:
 def _show(record: Record, page: Path | None, options: RunOptions) -> None:
     entry = os.path.relpath(page) if page else None
     if options.json:
-        write_json({**record.document(), "entry": entry})
+        write_json({**judged_document(record), "entry": entry})
         return
     language = spoken(options.lang)
     if not options.quiet:

@@ -8,11 +8,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from llmlab.claims import findings
 from llmlab.cli.language import Lang, spoken
 from llmlab.errors import TextError, UnreachableError
 from llmlab.report import terminal
@@ -72,7 +74,7 @@ def log_show(entry: EntryId, log_dir: LogDir = None, lang: Lang = "en", as_json:
 
     _, record = Logbook.kept(log_dir).find(entry)
     if as_json:
-        write_json(record.document())
+        write_json(judged_document(record))
     else:
         terminal.show(circumstances(record), *report(record, terminal.console(), spoken(lang)))
 
@@ -121,6 +123,11 @@ def log_serve(
         return subprocess.run(mkdocs, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}).returncode  # noqa: S603
     except KeyboardInterrupt:
         return 0
+
+
+def judged_document(record: Record) -> dict[str, Any]:
+    """Return a record's document with what the run decides of the claims."""
+    return {**record.document(), "findings": [asdict(finding) for finding in findings(record)]}
 
 
 def write_json(document: Any) -> None:

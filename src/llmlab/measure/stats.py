@@ -2,7 +2,8 @@
 
 Covers the 95 % interval of a mean (Student's t) and of a share (Wilson), on plain lists and without torch, so
 that the log can compare entries at once.  scipy is the oracle in the tests; it is not a dependency, for it
-would be the heaviest but one.  Leaves out tests of significance: the log shows intervals and lets the reader judge.
+would be the heaviest but one.  The log shows intervals and lets the reader judge; p-values, corrected for the number of
+comparisons, are for the rules of the claims.
 """
 
 import math
@@ -62,6 +63,30 @@ def share_interval(hits: Sequence[bool]) -> dict[str, float]:
         "_low": (centre - spread) / scale if share > 0 else 0.0,
         "_high": (centre + spread) / scale if share < 1 else 1.0,
     }
+
+
+def two_sided_p(mean: float, low: float, high: float, count: int) -> float:
+    """Return the p-value of "the true mean is 0" from a mean with its 95 % interval over ``count`` samples.
+
+    The inverse of ``mean_interval``: Student's t is the mean over its standard error, half the interval over the
+    quantile.  Samples that are all equal have no spread: p is then 0, or 1 if they are 0.
+    """
+    half = (high - low) / 2
+    if half <= 0 or count < 2:
+        return 1.0 if mean == 0 or count < 2 else 0.0
+    t = abs(mean) * t_quantile((1 + LEVEL) / 2, count - 1) / half
+    return 2 * (1 - _t_distribution(t, count - 1))
+
+
+def holm(first: float, *others: float) -> float:
+    """Return the first p-value corrected for standing among the others (Holm 1979).
+
+    The k-th smallest of m p-values is multiplied by m - k + 1, and no corrected one is below a smaller one's: below
+    0.05 the comparison decides, with a chance of 5 % at most that any of the family does so wrongly.
+    """
+    ordered = sorted((first, *others))
+    count = len(ordered)
+    return min(1.0, max((count - rank) * p for rank, p in enumerate(ordered) if p <= first))
 
 
 @cache

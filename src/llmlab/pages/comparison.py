@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
+from llmlab.claims import findings
 from llmlab.compare import numbers
 from llmlab.pages.words import words as own_words
 from llmlab.report import entry
@@ -127,7 +128,7 @@ def _values(record: Record, said: Language) -> list[str | float | None]:
     """Return what stands in the columns; ``None`` where there is no number."""
     settings, metrics = record.result.settings, numbers(record.result.metrics)
     seeds = settings.get("seeds")
-    verdicts = Counter(finding.verdict for finding in record.result.findings)
+    verdicts = Counter(finding.verdict for finding in findings(record))
     return [
         record.created[:16].replace("T", " "),
         record.result.experiment,

@@ -8,6 +8,7 @@ verdicts say whether to read on.
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from llmlab.claims import findings
 from llmlab.report import entry
 from llmlab.report.escape import printable
 from llmlab.report.language import Language, language
@@ -50,9 +51,9 @@ def _entry(record: Record, link: str, said: Language) -> Element:
     _add(element, "id", _urn(record.name))
     _add(element, "published", record.created)
     _add(element, "updated", record.created)
-    for term in [record.result.experiment, *sorted({found.verdict for found in record.result.findings})]:
+    for term in [record.result.experiment, *sorted({found.verdict for found in findings(record)})]:
         SubElement(element, "category", {"term": term})
-    verdicts = [f"{found.claim}: {found.verdict} ({found.evidence})" for found in result.findings]
+    verdicts = [f"{found.claim}: {found.verdict} ({found.evidence})" for found in findings(record, said.code)]
     _add(element, "summary", "\n".join(map(printable, [*result.summary, *verdicts])))
     return element
 

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from llmlab.claims import findings
 from llmlab.report.escape import md_block, md_fence, md_line, md_text
 from llmlab.report.figure import THEMES, svg
 from llmlab.report.format import cell, is_text
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Result, Table, counted
+from llmlab.report.result import Column, Figure, Table, counted
 
 PAGE = "entry.md"
 NOTES_BEGIN = "<!-- notes:begin (yours: what stands between these two lines is never overwritten) -->"
@@ -95,7 +96,7 @@ def title(record: Record, language: Language = ENGLISH) -> str:
     arms = [words for (name, value), words in ARMS.items() if result.settings.get(name) == value]
     status = "" if result.status == "complete" else f" ({result.status})"
     when = f"{record.created[:10]} {record.created[11:16]}"
-    parts = [*arms, *_sizes(result.settings), _refuted(result, language), status]
+    parts = [*arms, *_sizes(result.settings), _refuted(record, language), status]
     return f"{result.experiment}{''.join(map(language.say, parts))}{language.say(', ')}{when}"
 
 
@@ -116,15 +117,15 @@ def _sizes(settings: dict[str, Any]) -> Iterator[str]:
             yield f", {counted(numbers[name], name[:-1])}"
 
 
-def _refuted(result: Result, language: Language) -> str:
-    claims = [finding.claim for finding in result.findings if finding.verdict == "refuted"]
+def _refuted(record: Record, language: Language) -> str:
+    claims = [finding.claim for finding in findings(record) if finding.verdict == "refuted"]
     if len(claims) > MOST_NAMED:
         return f", refutes {len(claims)} claims"
     return f", refutes {language.say(' and ').join(claims)}" if claims else ""
 
 
 def _front_matter(record: Record, language: Language) -> Iterator[str]:
-    verdicts = sorted({finding.verdict for finding in record.result.findings})
+    verdicts = sorted({finding.verdict for finding in findings(record)})
     fields = {
         "title": title(record, language),
         "date": record.created,
@@ -155,9 +156,9 @@ def _body(record: Record, language: Language) -> Iterator[str]:
     yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()}, language)
     yield f"\n## {say('Results')}\n"
     yield from _results(record, language)
-    if result.findings:
+    if found := findings(record, language.code):
         yield f"## {say('Verdicts on claims of the seed documents')}\n"
-        rows = [[said.claim, said.statement, say(said.verdict), said.evidence] for said in result.findings]
+        rows = [[said.claim, said.statement, say(said.verdict), said.evidence] for said in found]
         columns = [Column(say(name), "text") for name in ("id", "claim", "verdict", "evidence")]
         yield from _grid(columns, [[_words(text, language) for text in row] for row in rows])
     yield f"\n## {say('Reproduce')}\n\n{md_fence(record.command, 'sh')}\n"

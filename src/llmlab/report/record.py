@@ -61,7 +61,10 @@ class Record:
         Keys keep their order, so that a page made from the text has its rows where the run had them.  A list of
         numbers stands on one line, so that a thousand seeds do not make a thousand lines.
         """
-        text = json.dumps(self.document(), indent=1, ensure_ascii=False, allow_nan=False)
+        document = self.document()
+        if not document["findings"]:  # verdicts are the ledger's, computed when they are shown
+            del document["findings"]
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
         return LIST_OF_NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text) + "\n"
 
     @classmethod

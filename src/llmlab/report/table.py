@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from llmlab.claims import findings
 from llmlab.report.escape import printable
 from llmlab.report.folding import Words, folded, is_wide, phrases
 from llmlab.report.format import cell, is_text
@@ -38,8 +39,8 @@ def report(record: Record, console: Console, language: Language = ENGLISH) -> It
     for figure in result.figures:
         if figure.after not in {table.name for table in result.tables}:
             yield figure_view(figure, console, language)
-    if result.findings:
-        yield findings_view(result.findings, language)
+    if found := findings(record, language.code):
+        yield findings_view(found, language)
     yield in_short(result, record.expectation, language)
     if record.note:
         yield _part(language.say("Note"), Group(*(Words(printable(line)) for line in record.note.splitlines())), "")
