@@ -188,11 +188,11 @@ def test_the_title_says_what_sets_a_run_apart(settings: dict[str, object], told:
 def test_the_title_counts_refuted_claims_when_they_are_many() -> None:
     """Two are named; of seven one reads the number, and finds the names below it."""
     record = specimen()
-    refuted = [replace(record.result.findings[0], claim=f"X-{number}", verdict="refuted") for number in range(3)]
+    refuted = [replace(record.result.findings[0], claim=f"X-{number}", verdict="refuted") for number in range(1, 4)]
     two, three = (
         entry.title(replace(record, result=replace(record.result, findings=refuted[:count]))) for count in (2, 3)
     )
-    assert "refutes X-0 and X-1," in two
+    assert "refutes X-1 and X-2," in two
     assert "refutes 3 claims," in three
 
 
