@@ -82,6 +82,8 @@ def test_pairs_are_subtracted_seed_by_seed(whole: tuple[Result, Path]) -> None:
         assert result.metrics[f"val_ppl_change_frozen_minus_trained{end}"] == pytest.approx(math.expm1(float(metric)))
     assert result.metrics["val_loss_token_frozen_minus_trained_n"] == 2
     assert "val_loss_token_frozen_150_minus_trained_150" in result.metrics
+    own, sized = (result.metrics[f"val_loss_token_frozen{n}_minus_trained{n}"] for n in ("", "_300"))
+    assert own == sized
 
 
 def test_freezing_and_tying_help_each_other_by_the_difference_of_two_differences(whole: tuple[Result, Path]) -> None:

@@ -71,6 +71,22 @@ def test_a_run_that_does_not_meet_the_conditions_informs_and_decides_nothing() -
     assert few.evidence_ja == "損失 0.5（これだけでは判定できない: seeds 2 (>= 3)）"
 
 
+def test_a_rule_may_ask_whether_a_run_was_made_as_the_document_says() -> None:
+    """Under the document's conditions ``as_documented`` is true, under others it is not."""
+    text = METRICS.replace('"loss < 1"', '"as_documented and loss < 1"')
+    claim = replace(judge_of("records", text), conditions={"data": "a"})
+    told = [judged(claim, [run(1, metrics={"loss": 0.5}, seeds=3, data=data)]).said.verdict for data in ("a", "b")]
+
+    assert told == ["supported", "refined"]
+
+
+def test_runs_of_several_experiments_may_speak_of_a_claim() -> None:
+    """A rule names one experiment or a list of them."""
+    text = METRICS.replace('experiment = "phase1"', 'experiment = ["phase1-2", "phase1"]')
+
+    assert best(judge_of("records", text), [run(1, metrics={"loss": 0.5}, seeds=3)]) == ("supported", "1")
+
+
 def test_seeds_that_diverged_are_not_counted() -> None:
     """What counts is of how many seeds the numbers are, not how many were asked for."""
     claim = judge_of("records", NEEDS.format(needs='{seeds = ">= 3"}'))

@@ -105,9 +105,13 @@ def pairs(found: Comparison) -> list[tuple[str, ArmRuns, ArmRuns]]:
 
 
 def compared_arms(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[str, Scalar]:
-    """Return the differences between arms as metrics, and how much freezing and tying help each other."""
-    have = {name: (differences.called(name), arm) for name, arm in found.arms.items() if arm.runs}
-    grown = [(f"trained-{tokens}", f"frozen-{tokens}") for tokens in settings.sizes]
+    """Return the differences between arms as metrics, and how much freezing and tying help each other.
+
+    Frozen and trained are told by their number of tokens, too, whichever size the settings begin with.
+    """
+    sized = {f"{name}-{settings.tokens}": arm for name, arm in found.arms.items() if name in ("frozen", "trained")}
+    have = {name: (differences.called(name), arm) for name, arm in {**found.arms, **sized}.items() if arm.runs}
+    grown = [(f"trained-{tokens}", f"frozen-{tokens}") for tokens in sorted({settings.tokens, *settings.sizes})]
     both = [(have[one], have[other]) for one, other in (*PAIRS, *grown) if {one, other} <= have.keys()]
     told = differences.differences(found, both)
     if {name for pair in GRID for name in pair} <= have.keys():

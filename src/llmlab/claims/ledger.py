@@ -41,12 +41,14 @@ class FindingCheck:
 class RecordsCheck:
     """A claim that is judged by the metrics of a run: the first of three expressions that holds gives the verdict.
 
-    ``where`` names settings to match: of other runs the rule does not speak.  ``needs`` are conditions on settings and
-    metrics, values or bounds (``seeds = ">= 20"``): a run that does not meet them informs, and decides nothing.
+    ``experiment`` is whose runs speak of it, one or several.  ``where`` names settings to match: of other runs the rule
+    does not speak.  ``needs`` are conditions on settings and metrics, values or bounds (``seeds = ">= 20"``): a run
+    that does not meet them informs, and decides nothing.  Expressions may ask ``as_documented``, whether a run had the
+    conditions of the claim's document.
     ``evidence`` is filled with the metrics by ``str.format``.  ``only`` says why a rule cannot come out both ways.
     """
 
-    experiment: Text
+    experiment: Text | tuple[Text, ...]
     evidence: Text
     evidence_ja: Text
     where: dict[str, Scalar] = Field(default_factory=dict)
@@ -56,6 +58,11 @@ class RecordsCheck:
     refuted: str = ""
     only: str = ""
     only_ja: str = ""
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """The experiments whose runs speak of the claim."""
+        return (self.experiment,) if isinstance(self.experiment, str) else self.experiment
 
     def __post_init__(self) -> None:
         """Refuse a reason that stands in one language.

@@ -208,13 +208,14 @@ def _metrics(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said
     """Yield what the metrics of runs say of a claim; a run that did not measure them says nothing."""
     check = cast(RecordsCheck, claim.records)
     for record in records:
-        if record.result.experiment == check.experiment and _matches(record, check.where):
+        if record.result.experiment in check.experiments and _matches(record, check.where):
             with suppress(Missing):
                 yield record, _by_metrics(claim, check, record)
 
 
 def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:
-    known = names(record.result)
+    differs = _differing(claim, record)
+    known = names(record.result) | {"as_documented": not differs}
     unmet = tuple(_unmet(check, record))
     verdict = "inconclusive" if unmet else _decided(check, known)
     told = {lang: filled(worded(check, "evidence", lang), known) for lang in WORDS}
@@ -222,7 +223,7 @@ def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:
         told = {lang: WORDS[lang]["unmet"].format(told=each, why=", ".join(unmet)) for lang, each in told.items()}
     if claim.changed and record.created[:10] < claim.changed.on:
         told = {lang: _with_change(each, claim.changed, lang) for lang, each in told.items()}
-    return Said(verdict, told["en"], told["ja"], record.name, _differing(claim, record), unmet, _seeds(record))
+    return Said(verdict, told["en"], told["ja"], record.name, differs, unmet, _seeds(record))
 
 
 def _decided(check: RecordsCheck, known: dict[str, Scalar]) -> Verdict:
