@@ -106,7 +106,7 @@ def test_the_command_prints_both_forms(run_llmlab: Callable[..., Done], tmp_path
     document = run_llmlab("log", "compare", a, b, "--json").document
     table = run_llmlab("log", "compare", a, b)
     assert document["schema"] == "llmlab.compare/1"
-    assert set(document) == {"schema", "a", "b", "settings", "metrics", "paired"}
+    assert set(document) == {"schema", "a", "b", "superseded_by", "settings", "metrics", "paired"}
     assert (document["a"][-8:], document["b"][-8:]) == (a, b)
     assert {a, b, "[red]", "focus"} <= set(table.out.split())
 

@@ -73,11 +73,13 @@ def on_files(files: Files, config, **_) -> Files:
 
 def entries(posts: Path, folder: Path, said: Language):
     """Write the entries of the log in a language under a folder, and yield the names of the files."""
-    for post, record in Logbook(posts.parent, posts.parents[2]).read():
+    logbook = Logbook(posts.parent, posts.parents[2])
+    names = logbook.names()
+    for post, record in logbook.read():
         if isinstance(record, ValueError) or not (post / entry.PAGE).is_file():
             continue  # as it stands: the English site shows it so
         try:
-            files = entry.files(record, (post / entry.PAGE).read_text("utf-8"), said)
+            files = entry.files(record, (post / entry.PAGE).read_text("utf-8"), said, names)
         except entry.NotesLost:
             continue
         for name, text in files.items():

@@ -7,6 +7,7 @@ Leaves out a verdict: an interval that excludes zero says enough.
 """
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +41,7 @@ def tables(a: Record, b: Record) -> list[Table]:
             "Settings that differ",
             [Column("setting", "text"), *(Column(name, "text") for name in names)],
             [list(row) for row in settings],
-            "None: the same experiment twice." if not settings else "",
+            " ".join([*(["None: the same experiment twice."] if not settings else []), *_superseded(a, b)]),
         ),
         Table("metrics", "Metrics", [Column("metric", "text"), *map(Column, names), Column("difference")], metrics),
     ]
@@ -63,6 +64,7 @@ def document(a: Record, b: Record) -> dict[str, Any]:
         "schema": "llmlab.compare/1",
         "a": a.name,
         "b": b.name,
+        "superseded_by": {name: record.superseded_by or None for name, record in (("a", a), ("b", b))},
         "settings": {key: [left, right] for key, left, right in _differing(a, b)},
         "metrics": {
             name: {"a": left, "b": right, "difference": _difference(left, right)}
@@ -162,6 +164,11 @@ def _depth_tables(a: Record, b: Record) -> list[Table]:
             )
         )
     return built
+
+
+def _superseded(*records: Record) -> Iterator[str]:
+    """Yield a sentence for each entry that the log no longer stands by."""
+    yield from (f"{record.id} is superseded by {record.superseded_by}." for record in records if record.superseded_by)
 
 
 def _differing(a: Record, b: Record) -> list[tuple[str, Any, Any]]:

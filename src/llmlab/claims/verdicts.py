@@ -1,9 +1,9 @@
 """Verdicts: the rows of the ledger judged by the records of the log, or by sums.
 
-A verdict is a function of a record's metrics, computed whenever it is shown.  Only complete runs count.  Where several
-speak of a claim, those come first that meet most of the conditions which the row names, then of its document's, then
-those of more seeds, then the newer ones, whatever they say; the others are kept beside the verdict.  A run that does
-not meet the row's conditions informs and decides nothing.
+A verdict is a function of a record's metrics, computed whenever it is shown.  Only complete runs count, and none that
+another entry supersedes.  Where several speak of a claim, those come first that meet most of the conditions which the
+row names, then of its document's, then those of more seeds, then the newer ones, whatever they say; the others are kept
+beside the verdict.  A run that does not meet the row's conditions informs and decides nothing.
 
 A document's claims are about the text, sizes and training that it had.  A verdict from a run on another text, or under
 other conditions, stays what it is, and says so (``Judged.basis``), but for what is arithmetic whatever was run.  One
@@ -161,7 +161,7 @@ def judged(claim: Claim, records: Iterable[Record]) -> Judged:
         if claim.check == "opinion":
             return Judged(claim, _opinion(claim))
         newest_first = sorted(records, key=lambda record: (record.created, record.id), reverse=True)
-        complete = [record for record in newest_first if record.result.status == "complete"]
+        complete = [one for one in newest_first if one.result.status == "complete" and not one.superseded_by]
         found = list((_metrics if claim.records else _findings)(claim, complete))
     except ValueError as error:
         raise ValueError(f"{claim.id}: {error}") from error
@@ -183,7 +183,12 @@ def _rows() -> tuple[Claim, ...]:
 
 
 def findings(record: Record, lang: str = "en") -> list[Finding]:
-    """Return what a run decides of the claims, in a language, in the ledger's order: of other claims nothing."""
+    """Return what a run decides of the claims, in a language, in the ledger's order: of other claims nothing.
+
+    A run that another entry supersedes decides none.
+    """
+    if record.superseded_by:
+        return []
     found = [language(lang).finding(one) for one in record.result.findings]
     for claim in _rows() if record.result.status == "complete" else ():
         for _, said in _metrics(claim, [record]) if claim.records else ():

@@ -1,4 +1,4 @@
-"""The commands of the experiment log: ``llmlab log list|show|compare|render|serve``.
+"""The commands of the experiment log: ``llmlab log list|show|compare|supersede|render|serve``.
 
 None of them imports torch, so that they answer at once.  Leaves out how the log is kept: ``report.logbook``.
 """
@@ -21,7 +21,7 @@ from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 from llmlab.report.record import Record
 
-app = typer.Typer(help="The experiment log: list, show, compare, render, serve.")
+app = typer.Typer(help="The experiment log: list, show, compare, supersede, render, serve.")
 
 LogDir = Annotated[
     Path | None, typer.Option("--log-dir", help="Folder of the log's site; its entries lie in docs/log/posts.")
@@ -32,7 +32,7 @@ EntryId = Annotated[str, typer.Argument(help="Id of an entry, or how it begins."
 
 @app.callback(invoke_without_command=True)
 def top(context: typer.Context) -> None:
-    """List, show, compare, render or serve the experiment log."""
+    """List, show, compare, supersede, render or serve the experiment log."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -52,6 +52,7 @@ def readable(logbook: Logbook) -> list[Record]:
 def log_list(
     log_dir: LogDir = None,
     experiment: Annotated[str, typer.Option(help="Only this experiment.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Superseded entries too.")] = False,
     lang: Lang = "en",
     as_json: AsJson = False,
 ) -> None:
@@ -64,7 +65,9 @@ def log_list(
     if as_json:
         write_json(entries_document(records))
     else:
-        terminal.show(table_view(spoken(lang).table(entries_table(records)), terminal.console()))
+        shown = [record for record in records if every or not record.superseded_by]
+        table = entries_table(shown, folded=len(records) - len(shown))
+        terminal.show(table_view(spoken(lang).table(table), terminal.console()))
 
 
 @app.command("show")
@@ -76,7 +79,7 @@ def log_show(entry: EntryId, log_dir: LogDir = None, lang: Lang = "en", as_json:
     if as_json:
         write_json(judged_document(record))
     else:
-        terminal.show(circumstances(record), *report(record, terminal.console(), spoken(lang)))
+        terminal.show(circumstances(record, spoken(lang)), *report(record, terminal.console(), spoken(lang)))
 
 
 @app.command("compare")
@@ -92,6 +95,27 @@ def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, lang: Lang = "en
     else:
         tables = map(spoken(lang).table, compare.tables(left, right))
         terminal.show(*(table_view(table, terminal.console()) for table in tables))
+
+
+@app.command("supersede")
+def log_supersede(
+    old: Annotated[str, typer.Argument(help="Id of the entry that is superseded.", metavar="OLD", show_default=False)],
+    new: Annotated[str, typer.Argument(help="Id of the entry that replaces it.", metavar="NEW", show_default=False)],
+    why: Annotated[str, typer.Option(help="The reason, in a sentence.", show_default=False)] = "",
+    why_ja: Annotated[str, typer.Option(help="The reason in Japanese.", show_default=False)] = "",
+    log_dir: LogDir = None,
+    lang: Lang = "en",
+    as_json: AsJson = False,
+) -> None:
+    """Let an entry replace another one: both stay, linked; claims go by the new one."""
+    logbook = Logbook.kept(log_dir)
+    (_, replaced), (_, successor) = logbook.find(old), logbook.find(new)
+    replaced, successor = logbook.supersede(replaced, successor, why, why_ja)
+    if as_json:
+        names = {"old": replaced.name, "new": successor.name}
+        write_json({"schema": "llmlab.supersede/1", **names, "why": replaced.superseded_why})
+    else:
+        terminal.write(spoken(lang).say(f"{replaced.id} is superseded by {successor.id}.") + "\n")
 
 
 @app.command("render")

@@ -1,15 +1,21 @@
 """The index by chapter: the entries of each experiment, in the order of the study, as Markdown with links.
 
-Leaves out the index by verdict, which Material makes of the entries' tags.
+Superseded entries stand folded below the others.  Leaves out the index by verdict, which Material makes of the
+entries' tags.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from html import escape
 
 from llmlab.pages.words import CHAPTERS, chapter
 from llmlab.report import entry
-from llmlab.report.escape import md_text
+from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
 from llmlab.report.record import Record
+
+FOLDED = re.compile(r"<!-- log: superseded ([a-z0-9_-]+) -->")
+"""The place of an experiment's superseded entries, which ``folded`` fills once the pages have their addresses."""
 
 
 def index(records: list[Record], code: str = "en") -> str:
@@ -17,11 +23,27 @@ def index(records: list[Record], code: str = "en") -> str:
     return "\n".join(_lines(records, code))
 
 
+def folded(records: list[Record], experiment: str, address: Callable[[Record], str], code: str = "en") -> str:
+    """Return an experiment's superseded entries as HTML: a list of links that opens on demand."""
+    said = language(code)
+    found = [record for record in records if record.superseded_by and record.result.experiment == experiment]
+    links = [f'<li><a href="{_text(address(record))}">{_text(entry.title(record, said))}</a></li>' for record in found]
+    head = _text(said.say("Superseded entries: {n}").format(n=len(found)))
+    return f"<details><summary>{head}</summary><ul>{''.join(links)}</ul></details>"
+
+
 def _lines(records: list[Record], code: str) -> Iterator[str]:
     known = list(CHAPTERS)
     there = {record.result.experiment for record in records}
     for experiment in [*(name for name in known if name in there), *sorted(there - set(known))]:
         yield f"\n## {md_text(chapter(experiment, code))}\n"
-        for record in records:
-            if record.result.experiment == experiment:
+        found = [record for record in records if record.result.experiment == experiment]
+        for record in found:
+            if not record.superseded_by:
                 yield f"- [{md_text(entry.title(record, language(code)))}](posts/{record.name}/{entry.PAGE})"
+        if any(record.superseded_by for record in found):
+            yield f"\n<!-- log: superseded {experiment} -->"
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))

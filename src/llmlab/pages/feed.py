@@ -24,7 +24,7 @@ def atom(records: list[Record], *, title: str, code: str, site: str, folder: str
     """Return the feed.
 
     Args:
-        records: the entries, newest first.
+        records: the entries, newest first; superseded ones are no news.
         title: what the feed is called.
         code: of the language that it is in.
         site: the site's address, with a slash at its end, or nothing.

@@ -87,17 +87,18 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 def on_env(env: Any, *, config: MkDocsConfig, files: Files) -> Any:
     """Write the feed, and leave of each entry's Markdown only what lists show: its page has been converted by now."""
     pages = {record.name: files.get_file_from_path(_source(record)) for record in records}
+    current = [record for record in records if not record.superseded_by]
     addresses.update((name, file.url) for name, file in pages.items() if file is not None)
     drawn.update((file.url, file.abs_src_path) for file in files if file.url.endswith(".svg") and file.abs_src_path)
     made = files.get_file_from_path(FEED)
     assert made is not None  # noqa: S101 - on_files has added it
     made.content_string = feed.atom(
-        records,
+        current,
         title=f"{config.site_name}: {words(_language(config))['feed']}",
         code=_language(config),
         site=config.site_url or "",
         folder=f"{LOG}/",
-        links=[get_relative_url(addresses[record.name], FEED) for record in records],
+        links=[get_relative_url(addresses[record.name], FEED) for record in current],
     )
     for file in files.documentation_pages():
         if POST.fullmatch(file.src_uri) and file.page is not None and file.page.markdown:
@@ -131,13 +132,18 @@ on_page_context = CombinedEvent(shorten, restore)
 
 
 def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
-    """Name the search, size the pictures, and put in the comparison: so late that its numbers are not searched."""
+    """Name the search, size the pictures, and put in what needs the entries' addresses, or is not to be searched."""
     here = page.url
     output = pictures.sized(on_post_template(output, config=config), here, drawn)
+
+    def address(record: Record) -> str:
+        return get_relative_url(addresses[record.name], here)
+
+    output = chapters.FOLDED.sub(lambda place: chapters.folded(records, place[1], address, _language(config)), output)
     if COMPARISON not in output:
         return output
     style, script = (get_relative_url(f"{LOG}/{name}", here) for name in COMPARED)
-    table = comparison.block(records, lambda record: get_relative_url(addresses[record.name], here), _language(config))
+    table = comparison.block(records, address, _language(config))
     return output.replace(
         COMPARISON, f'<link rel="stylesheet" href="{style}">\n{table}\n<script src="{script}" defer></script>'
     )

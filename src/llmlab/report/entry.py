@@ -1,20 +1,20 @@
 """From a Record to the files of its log entry: one Markdown page and its pictures.
 
 Pure functions: the same record gives the same bytes, today and in a year.  The page reads Why, How,
-Conditions, Results, Verdicts, Reproduce, Environment, Notes.  The region between the two notes markers
+Conditions, Results, Verdicts, Counted again, Reproduce, Environment, Notes.  The region between the two notes markers
 belongs to the human and is carried over from the page that stands there.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llmlab.claims import findings
 from llmlab.report.escape import md_block, md_fence, md_line, md_text
 from llmlab.report.figure import THEMES, svg
-from llmlab.report.format import cell, is_text
-from llmlab.report.language import ENGLISH, Language
+from llmlab.report.format import cell, is_text, several
+from llmlab.report.language import ENGLISH, Language, worded
 from llmlab.report.record import Record
 from llmlab.report.result import Column, Figure, Table, counted
 
@@ -46,19 +46,26 @@ MOST_NAMED = 2
 """A title names this many refuted claims; of more it gives the number."""
 
 NO_NOTES = "*Nothing yet.*"
+NO_NAMES: Mapping[str, str] = {}
 
 
 class NotesLost(ValueError):  # noqa: N818 - says what would happen, and does not let it
     """A page's notes markers are damaged, so its notes cannot be told from the rest."""
 
 
-def files(record: Record, old_page: str | None = None, language: Language = ENGLISH) -> dict[str, str]:
+def files(
+    record: Record,
+    old_page: str | None = None,
+    language: Language = ENGLISH,
+    names: Mapping[str, str] = NO_NAMES,
+) -> dict[str, str]:
     """Return every file of an entry by name, the record itself among them.
 
     Args:
         record: the truth.
         old_page: the page that stands there, whose notes are kept.
         language: of the page and the pictures.
+        names: the folders of entries by id; a record's predecessors and its successor are linked if they are there.
 
     Raises:
         NotesLost: the old page has no pair of notes markers.
@@ -66,14 +73,19 @@ def files(record: Record, old_page: str | None = None, language: Language = ENGL
     drawn = {
         _picture(figure, theme): svg(figure, theme, language) for figure in record.result.figures for theme in THEMES
     }
-    return {"record.json": record.json(), PAGE: page(record, old_page, language), **drawn}
+    return {"record.json": record.json(), PAGE: page(record, old_page, language, names), **drawn}
 
 
-def page(record: Record, old_page: str | None = None, language: Language = ENGLISH) -> str:
+def page(
+    record: Record,
+    old_page: str | None = None,
+    language: Language = ENGLISH,
+    names: Mapping[str, str] = NO_NAMES,
+) -> str:
     """Return the entry as Markdown; see ``files``."""
     notes = notes_of(old_page) if old_page is not None else md_block(record.note) or NO_NOTES
     notes = language.say(notes) if notes == NO_NOTES else notes
-    head = "\n".join([*_front_matter(record, language), *_body(language.record(record), language)])
+    head = "\n".join([*_front_matter(record, language), *_body(language.record(record), language, names)])
     return "\n".join([head, NOTES_BEGIN, "", notes, "", NOTES_END, ""])
 
 
@@ -95,8 +107,9 @@ def title(record: Record, language: Language = ENGLISH) -> str:
     result = record.result
     arms = [words for (name, value), words in ARMS.items() if result.settings.get(name) == value]
     status = "" if result.status == "complete" else f" ({result.status})"
+    replaced = " (superseded)" if record.superseded_by else ""
     when = f"{record.created[:10]} {record.created[11:16]}"
-    parts = [*arms, *_sizes(result.settings), _refuted(record, language), status]
+    parts = [*arms, *_sizes(result.settings), _refuted(record, language), status, replaced]
     return f"{result.experiment}{''.join(map(language.say, parts))}{language.say(', ')}{when}"
 
 
@@ -126,12 +139,13 @@ def _refuted(record: Record, language: Language) -> str:
 
 def _front_matter(record: Record, language: Language) -> Iterator[str]:
     verdicts = sorted({finding.verdict for finding in findings(record)})
+    ends = ["superseded"] if record.superseded_by else []
     fields = {
         "title": title(record, language),
         "date": record.created,
         "slug": record.name,
         "categories": [record.result.experiment],
-        "tags": [language.say(tag) for tag in (record.result.status, *verdicts)],
+        "tags": [language.say(tag) for tag in (record.result.status, *ends, *verdicts)],
     }
     yield "---"
     for name, value in fields.items():
@@ -140,15 +154,18 @@ def _front_matter(record: Record, language: Language) -> Iterator[str]:
     yield "---"
 
 
-def _body(record: Record, language: Language) -> Iterator[str]:
+def _body(record: Record, language: Language, names: Mapping[str, str]) -> Iterator[str]:
     """Yield the page's parts; the record's own words are in the language already."""
     result, say = record.result, language.say
     yield f"\n# {md_text(title(record, language))}\n"
     first, *others = [_line(sentence, language) for sentence in result.summary] or [""]
-    yield f"{first}\n\n<!-- more -->\n"  # a list of entries shows no more of each
+    yield from _superseded(record, first, language, names) if record.superseded_by else [first]
+    yield "\n<!-- more -->\n"  # a list of entries shows no more of each
     yield "\n\n".join(others)
     if record.expectation:
-        yield f"\n**{say('Expected beforehand:')}**\n\n{md_block(record.expectation)}"
+        yield f"\n**{say(expected(record))}**\n\n{md_block(record.expectation)}"
+    if record.supersedes:
+        yield f"\n{say('Supersedes')} {say(', ').join(_linked(other, names) for other in record.supersedes)}"
     yield ""
     yield f"## {say('Why')}\n\n{_words(result.why, language)}\n"
     yield f"## {say('How')}\n\n{_words(result.how, language)}\n"
@@ -161,10 +178,48 @@ def _body(record: Record, language: Language) -> Iterator[str]:
         rows = [[said.claim, said.statement, say(said.verdict), said.evidence] for said in found]
         columns = [Column(say(name), "text") for name in ("id", "claim", "verdict", "evidence")]
         yield from _grid(columns, [[_words(text, language) for text in row] for row in rows])
+    yield from _amendments(record, language)
     yield f"\n## {say('Reproduce')}\n\n{md_fence(record.command, 'sh')}\n"
     yield f"## {say('Environment')}\n"
     yield from _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"}, language)
     yield f"\n## {say('Notes')}\n"
+
+
+def expected(record: Record) -> str:
+    """Return what an expectation is called: it is one only if nothing was known."""
+    return "Written after a first look:" if record.expectation_after_look else "Expected beforehand:"
+
+
+def _superseded(record: Record, first: str, language: Language, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield what stands at the head of a superseded entry, in lists too: its successor, and its first sentence folded.
+
+    Folded parts are HTML without a blank line, which every Markdown takes as it is.
+    """
+    say = language.say
+    successor = _linked(record.superseded_by, names)
+    why = _words(worded(record, "superseded_why", language), language)
+    yield f"**{say('Superseded by')} {successor}**: {why}\n"
+    yield f"<details>\n<summary>{say('What it said')}</summary>\n<p>{first}</p>\n</details>"
+
+
+def _linked(other: str, names: Mapping[str, str]) -> str:
+    return f"[{md_text(other)}](../{names[other]}/{PAGE})" if other in names else md_text(other)
+
+
+def _amendments(record: Record, language: Language) -> Iterator[str]:
+    """Yield what was counted again, folded, with each old value beside the new one."""
+    say, now = language.say, record.numbers()
+    if record.amendments:
+        yield f"\n## {say('Counted again')}\n"
+    heads = "".join(f"<th>{say(name)}</th>" for name in ("number", "was", "is"))
+    for amendment in record.amendments:
+        yield "<details>"
+        yield f"<summary>{amendment.date}: {_words(worded(amendment, 'why', language), language)}</summary>"
+        yield f"<table>\n<tr>{heads}</tr>"
+        for name, was in amendment.was.items():
+            cells = "".join(f"<td>{md_text(text)}</td>" for text in (name, several(was), several(now[name])))
+            yield f"<tr>{cells}</tr>"
+        yield "</table>\n</details>\n"
 
 
 def _results(record: Record, language: Language) -> Iterator[str]:

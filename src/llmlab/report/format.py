@@ -3,6 +3,8 @@
 A number never loses a digit to a narrow screen: it is short to begin with, and what surrounds it folds.
 """
 
+from collections.abc import Sequence
+
 from llmlab.report.result import Cell, Column
 
 NOTHING = "–"
@@ -27,6 +29,12 @@ def number(value: float, digits: int = 4) -> str:
     if size != 0 and (size < 0.5 * 10**-digits or size >= 1e6):
         return f"{value:.1e}"
     return f"{value:.{digits}f}"
+
+
+def several(value: Cell | Sequence[float]) -> str:
+    """Return a number, or one for each seed, as text."""
+    values = [value] if value is None or isinstance(value, (str, int, float)) else value
+    return ", ".join(cell(each, Column("", "number")) for each in values)
 
 
 def is_text(column: Column) -> bool:

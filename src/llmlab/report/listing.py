@@ -6,8 +6,15 @@ from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Scalar, Table
 
 
-def entries_table(records: list[Record]) -> Table:
-    """Return the entries as a table: id, when, what, and the loss as the one number that all have."""
+def entries_table(records: list[Record], folded: int = 0) -> Table:
+    """Return the entries as a table: id, when, what, and the loss as the one number that all have.
+
+    Args:
+        records: the entries.
+        folded: how many superseded ones are left out.
+    """
+    caption = [f"{'1 entry' if len(records) == 1 else f'{len(records):,} entries'}."]
+    caption += [f"{folded:,} superseded, shown by --all."] if folded else []
     return Table(
         "log",
         "Experiment log",
@@ -25,14 +32,14 @@ def entries_table(records: list[Record]) -> Table:
                 record.id,
                 record.created[:10],
                 record.result.experiment,
-                record.result.status,
+                "superseded" if record.superseded_by else record.result.status,
                 _number(record.result.settings.get("seeds")),
                 _number(record.result.metrics.get("loss", record.result.metrics.get("val_loss"))),
                 _words(record),
             ]
             for record in records
         ],
-        f"{'1 entry' if len(records) == 1 else f'{len(records):,} entries'}. llmlab log show ID shows one.",
+        " ".join([*caption, "llmlab log show ID shows one."]),
     )
 
 
@@ -59,6 +66,7 @@ def entries_document(records: list[Record]) -> dict[str, Any]:
                 "command": record.command,
                 "settings": record.result.settings,
                 "metrics": record.result.metrics,
+                "superseded_by": record.superseded_by or None,
             }
             for record in records
         ],

@@ -156,6 +156,31 @@ class Logbook:
             except ValueError as error:
                 yield folder, error
 
+    def names(self) -> dict[str, str]:
+        """Return the names of the entries' folders by id."""
+        return {folder.name.rsplit("-", 1)[-1]: folder.name for folder in self.folders()}
+
+    def supersede(self, old: Record, new: Record, why: str, why_ja: str = "") -> tuple[Record, Record]:
+        """Let one entry stand in for another of the same experiment: both stay, and each names the other.
+
+        The successor is written first: whatever happens in between, doing it again completes it.
+
+        Raises:
+            SettingError: the two do not go together; the message says why.
+            WriteError: a file cannot be written.
+        """
+        _refuse_pair(old, new, why)
+        old = replace(old, superseded_by=new.id, superseded_why=why.strip(), superseded_why_ja=why_ja.strip())
+        new = replace(new, supersedes=list(dict.fromkeys([*new.supersedes, old.id])))
+        names = self.names()
+        for record in (new, old):
+            self._replace(self.posts / record.name, {"record.json": record.json()})
+            try:
+                self._replace(self.posts / record.name, self._changed(self.posts / record.name, record, names))
+            except (entry.NotesLost, UnicodeDecodeError, OSError) as error:
+                raise WriteError(f"{record.name}/{entry.PAGE}: {error}; see llmlab log render") from error
+        return old, new
+
     def find(self, id_or_name: str) -> tuple[Path, Record]:
         """Return the one entry whose id or folder name starts as given.
 
@@ -185,12 +210,13 @@ class Logbook:
         Raises:
             WriteError: a file cannot be written.
         """
+        names = self.names()
         for folder, record in self.read():
             if isinstance(record, ValueError):
                 yield folder.name, f"skipped: {record}"
                 continue
             try:
-                changed = self._changed(folder, record)
+                changed = self._changed(folder, record, names)
             except (entry.NotesLost, UnicodeDecodeError, OSError) as error:
                 yield folder.name, f"skipped: {error}"
                 continue
@@ -205,19 +231,38 @@ class Logbook:
             except OSError as error:
                 raise WriteError(_reason(error, folder / name)) from error
 
-    def _changed(self, folder: Path, record: Record) -> dict[str, str]:
+    def _changed(self, folder: Path, record: Record, names: dict[str, str]) -> dict[str, str]:
         """Return the files that are not what the record says; the record itself is never touched."""
         page = folder / entry.PAGE
         if page.exists() and not page.is_file():
             raise entry.NotesLost(f"{entry.PAGE} is not a file")
         old_page = page.read_text("utf-8") if page.is_file() else None
-        wanted = entry.files(record, old_page)
+        wanted = entry.files(record, old_page, names=names)
         del wanted["record.json"]
         return {
             name: text
             for name, text in wanted.items()
             if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
         }
+
+
+def _refuse_pair(old: Record, new: Record, why: str) -> None:
+    """Refuse two entries of which one cannot supersede the other.
+
+    Raises:
+        SettingError: so it is.
+    """
+    if not why.strip():
+        raise SettingError("--why: say in a sentence why the entry is superseded")
+    if old.id == new.id:
+        raise SettingError(f"NEW: {new.id} cannot supersede itself")
+    if old.result.experiment != new.result.experiment:
+        kinds = f"{new.id} is of {new.result.experiment}, {old.id} of {old.result.experiment}"
+        raise SettingError(f"NEW: {kinds}; an entry is superseded by one of the same experiment")
+    if new.superseded_by:
+        raise SettingError(f"NEW: {new.id} is superseded itself, by {new.superseded_by}; name that one")
+    if old.superseded_by not in ("", new.id):
+        raise SettingError(f"OLD: {old.id} is superseded already, by {old.superseded_by}")
 
 
 def read_record(folder: Path) -> Record:

@@ -2,12 +2,16 @@
 
 ``record.json`` is this document; the page and the pictures are pure functions of it.  Reading is strict:
 what is not a record of ours raises ``ValueError`` and nothing else.
+
+A record is never taken back.  What turns out later is added to it: numbers that were counted again stand in
+``amendments`` with what they were, a record that another one replaces names its successor, and an expectation that was
+written when results were known says so.
 """
 
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -16,6 +20,10 @@ from llmlab.report.result import Result, Scalar
 
 SCHEMA = "llmlab.result/1"
 CREATED = "%Y-%m-%dT%H:%M:%SZ"
+DATE = "%Y-%m-%d"
+LATER = ("amendments", "superseded_by", "superseded_why", "superseded_why_ja", "supersedes", "expectation_after_look")
+"""What may be added to a record; a record without them does not name them."""
+
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 LARGEST = 1e30
 LIST_OF_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+)\]")
@@ -23,8 +31,21 @@ LIST_OF_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+)\]")
 
 
 @dataclass(frozen=True)
+class Amendment:
+    """Numbers of a record that were counted again.
+
+    ``was`` maps a metric to its old value, and ``samples.<name>`` to the old values by seed.
+    """
+
+    date: str
+    why: str
+    was: dict[str, Scalar | list[int | float]]
+    why_ja: str = ""
+
+
+@dataclass(frozen=True)
 class Record:
-    """A Result and the circumstances of its run."""
+    """A Result and the circumstances of its run, and what was added later."""
 
     result: Result
     id: str
@@ -35,14 +56,28 @@ class Record:
     environment: dict[str, Scalar] = field(default_factory=dict)
     expectation: str = ""
     note: str = ""
+    amendments: list[Amendment] = field(default_factory=list)
+    superseded_by: str = ""
+    """The id of the record that stands in for this one: the log keeps both, and claims are judged by the other."""
+    superseded_why: str = ""
+    superseded_why_ja: str = ""
+    supersedes: list[str] = field(default_factory=list)
+    """The ids of the records that this one stands in for."""
+    expectation_after_look: bool = False
+    """Whether some of what the expectation speaks of was known when it was written."""
 
     @property
     def name(self) -> str:
         """The entry's folder: date, experiment and id.  All three are made of safe characters by construction."""
         return f"{self.created[:10]}-{self.result.experiment}-{self.id}"
 
+    def numbers(self) -> dict[str, Scalar | list[float]]:
+        """Return what an amendment may name: every metric, and the samples as ``samples.<name>``."""
+        return {**self.result.metrics, **{f"samples.{name}": by for name, by in self.result.samples.items()}}
+
     def document(self) -> dict[str, Any]:
         """Return the record as one flat document of strict JSON values."""
+        later = {name: getattr(self, name) for name in LATER} | {"amendments": [_shortest(a) for a in self.amendments]}
         return {
             "schema": SCHEMA,
             "id": self.id,
@@ -52,6 +87,7 @@ class Record:
             "environment": self.environment,
             "expectation": self.expectation,
             "note": self.note,
+            **{name: value for name, value in later.items() if value},
             **self.result.document(),
         }
 
@@ -83,6 +119,7 @@ class Record:
         except ValueError as error:
             raise ValueError(_first_complaint(error)) from error
         _refuse_unusable(record)
+        _refuse_loose(record, document)
         return record
 
 
@@ -124,6 +161,36 @@ def _refuse_unusable(record: Record) -> None:
             raise ValueError("a mark whose coordinates do not match")
         if any(abs(value) > LARGEST for column in (mark.xs, mark.ys, mark.tops) for value in column):
             raise ValueError("a coordinate that no picture could show")
+
+
+def _refuse_loose(record: Record, document: dict[str, Any]) -> None:
+    """Refuse later additions that mean nothing, or that are not written as ``document`` writes them.
+
+    Raises:
+        ValueError: so they are; the message names the field.
+    """
+    written = record.document()
+    for name in LATER:
+        if document.get(name) and _sorted(document[name]) != _sorted(written.get(name)):
+            raise ValueError(f"{name}: not as llmlab writes it")
+    others = [*filter(None, [record.superseded_by]), *record.supersedes]
+    if not all(SAFE_NAME.fullmatch(other) for other in others) or len({record.id, *others}) <= len(others):
+        raise ValueError("superseded_by, supersedes: ids of other records, each once")
+    if bool(record.superseded_by) != bool(record.superseded_why):
+        raise ValueError("superseded_by and superseded_why: neither goes without the other")
+    for amendment in record.amendments:
+        datetime.strptime(amendment.date, DATE)
+        unknown = amendment.was.keys() - record.numbers().keys()
+        if unknown or not amendment.was or not amendment.why:
+            raise ValueError(f"amendments: no reason, or no number of this run: {', '.join(sorted(unknown))}")
+
+
+def _shortest(amendment: Amendment) -> dict[str, Any]:
+    return {name: value for name, value in asdict(amendment).items() if value or name != "why_ja"}
+
+
+def _sorted(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _finite(text: str) -> float:

@@ -5,6 +5,7 @@ Fits forty columns: words fold, numbers do not, and a table that cannot fit is t
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -16,11 +17,11 @@ from rich.text import Text
 from llmlab.claims import findings
 from llmlab.report.escape import printable
 from llmlab.report.folding import Words, folded, is_wide, phrases
-from llmlab.report.format import cell, is_text
-from llmlab.report.language import ENGLISH, Language
+from llmlab.report.format import cell, is_text, several
+from llmlab.report.language import ENGLISH, Language, worded
 from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Finding, Result, Table
+from llmlab.report.result import Cell, Column, Figure, Finding, Result, Table
 
 VERDICT_STYLE = {"supported": "green", "refuted": "red", "refined": "yellow", "inconclusive": "dim"}
 GAP = 2
@@ -41,15 +42,22 @@ def report(record: Record, console: Console, language: Language = ENGLISH) -> It
             yield figure_view(figure, console, language)
     if found := findings(record, language.code):
         yield findings_view(found, language)
-    yield in_short(result, record.expectation, language)
+    if record.amendments:
+        yield _counted_again(record, console, language)
+    yield in_short(result, record.expectation, language, known=record.expectation_after_look)
     if record.note:
         yield _part(language.say("Note"), Group(*(Words(printable(line)) for line in record.note.splitlines())), "")
 
 
-def circumstances(record: Record) -> Text:
-    """Return one line that tells an entry from others: when, id, command."""
-    when = record.created.replace("T", " ").removesuffix("Z")
-    return Text(printable(f"{when} UTC, id {record.id}: {record.command}"))
+def circumstances(record: Record, language: Language = ENGLISH) -> Group:
+    """Return the lines that tell an entry from others: when, id, command; what it supersedes, what supersedes it."""
+    say, when = language.say, record.created.replace("T", " ").removesuffix("Z")
+    lines = [f"{when} UTC, id {record.id}: {record.command}"]
+    if record.superseded_by:
+        lines += [f"{say('Superseded by')} {record.superseded_by}: {worded(record, 'superseded_why', language)}"]
+    if record.supersedes:
+        lines += [f"{say('Supersedes')} {say(', ').join(record.supersedes)}"]
+    return Group(*(Words(printable(line)) for line in lines))
 
 
 def heading(text: str) -> Text:
@@ -80,12 +88,27 @@ def findings_view(findings: list[Finding], language: Language = ENGLISH) -> Rend
     return _part(language.say("Claims of the seed documents"), Group(*lines), "")
 
 
-def in_short(result: Result, expectation: str, language: Language = ENGLISH) -> RenderableType:
-    """Return the result in a few sentences, beside what was expected."""
+def in_short(result: Result, expectation: str, language: Language = ENGLISH, *, known: bool = False) -> RenderableType:
+    """Return the result in a few sentences, beside what was expected, or said when some of it was ``known``."""
     lines: list[Text] = [Words(printable(sentence)) for sentence in result.summary]
     if expectation:
-        lines.insert(0, Words.assemble((language.say("You expected: "), "italic"), printable(expectation)))
+        head = language.say("After a first look you wrote: " if known else "You expected: ")
+        lines.insert(0, Words.assemble((head, "italic"), printable(expectation)))
     return _part(language.say("In short"), Group(*lines), "")
+
+
+def _counted_again(record: Record, console: Console, language: Language) -> RenderableType:
+    """Return the numbers that were counted again, each with its old value."""
+    now = record.numbers()
+    rows: list[list[Cell]] = [
+        [name, several(was), several(now[name])]
+        for amendment in record.amendments
+        for name, was in amendment.was.items()
+    ]
+    reasons = [f"{amendment.date}: {worded(amendment, 'why', language)}" for amendment in record.amendments]
+    columns = [Column(name, "text") for name in ("number", "was", "is")]
+    table = Table("amendments", "Counted again", columns, rows)
+    return table_view(replace(language.table(table), caption=" ".join(reasons)), console)
 
 
 def _part(title: str, body: RenderableType, caption: str) -> RenderableType:

@@ -167,6 +167,11 @@ class Language:
         return replace(finding, statement=self.say(finding.statement), evidence=self.say(finding.evidence))
 
 
+def worded(row: object, name: str, language: Language) -> str:
+    """Return a text that stands in two languages, ``why`` and ``why_ja``, in one of them as far as it is there."""
+    return str(getattr(row, f"{name}_{language.code}", "") or getattr(row, name))
+
+
 ENGLISH = Language("en")
 CODES = ("en", "ja")
 
