@@ -4,18 +4,21 @@ A page says what it wants in a comment, and what stands between that and the clo
 
     <!-- output: llmlab phase1 -->                              all that the command prints
     <!-- output: llmlab phase1 | Loss, in nats per token -->    only the parts with these titles (a ; between two)
+    <!-- output: record 17c03ae7 | What the number means -->    the same of an entry of the log, by its id
     <!-- end output -->
 
     <!-- figure: llmlab phase1-2 | map -->                      one picture of the run, for light and for dark
+    <!-- figure: record 17c03ae7 | curve -->                    or that of an entry
     <!-- end figure -->
 
-Commands run in this process, each in an empty folder of its own, at 80 columns and without a log entry, so nothing they
-print depends on when or where.  Times do: leave the parts out that show them.  The word CHECKPOINT stands for the
-last checkpoint that TRAINED left.
+Commands are run only where that takes a second or two: chapters 1 and 2, and those that train nothing.  Each runs in
+this process, in an empty folder of its own, at 80 columns and without a log entry, so nothing it prints depends on when
+or where.  What a larger model came to depends on the machine that trained it.  So it is taken from the log, and one
+line says which command made the entry, and on what.
 
 A page under ``docs/ja`` has the same comments, with the same English titles in them, and gets what ``--lang ja`` shows.
 
-``tests/test_docs.py`` runs them all again and compares.  Not a MkDocs hook: the build itself runs no experiment.
+``tests/test_docs.py`` makes them all again and compares.  Not a MkDocs hook: the build itself runs no experiment.
 """
 
 import atexit
@@ -43,27 +46,35 @@ from llmlab.report.table import report
 
 DOCS = Path(__file__).resolve().parents[1]
 FIGURES = Path("study", "figures")
+POSTS = DOCS / "log" / "posts"
+LOGGED = "record"
 BLOCK = re.compile(
-    r"^(?P<indent> *)<!-- (?P<kind>output|figure): (?P<command>[^|\n]+?)(?: \| (?P<parts>[^\n]+?))? -->\n"
+    r"^(?P<indent> *)<!-- (?P<kind>output|figure): (?P<source>[^|\n]+?)(?: \| (?P<parts>[^\n]+?))? -->\n"
     r"(?P<body>.*?)^ *<!-- end (?P=kind) -->$",
     re.DOTALL | re.MULTILINE,
 )
 
 
+EXPERIMENTS = ("phase1", "phase1-2")
+"""Chapters that are quick and exact enough to run for a page."""
+
 PLAIN = ("params", "claims")
 """Commands that only print: they have no record."""
-
-TRAINED = "llmlab baseline"
-"""The command whose model the word CHECKPOINT means."""
 
 
 @cache
 def ran(command: str) -> tuple[str, Path]:
-    """Run a command and return its standard output, and the folder that it ran in."""
+    """Run a command and return its standard output, and the folder that it ran in.
+
+    Raises:
+        ValueError: the command trains a larger model, so what it prints belongs to one machine.
+    """
+    words = shlex.split(command)[1:]
+    if "--help" not in words and words[0] not in (*EXPERIMENTS, *PLAIN):
+        raise ValueError(f"{command}: trains too much for a page; show an entry of the log: <!-- output: record ID -->")
     folder = Path(tempfile.mkdtemp(prefix="llmlab-pages-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    words = [trained() if word == "CHECKPOINT" else word for word in shlex.split(command)[1:]]
-    if experiment(command) and "--help" not in words:
+    if words[0] in EXPERIMENTS and "--help" not in words:
         words += ["--no-log", "--threads", "1"]  # small models only wait for each other
     with contextlib.chdir(folder):
         told = CliRunner().invoke(
@@ -74,21 +85,25 @@ def ran(command: str) -> tuple[str, Path]:
     return told.stdout, folder
 
 
-def experiment(command: str) -> bool:
-    """Return whether a command is an experiment, whose output is made of a record."""
-    return command.split()[1] not in PLAIN
-
-
-def trained() -> str:
-    """Return the last checkpoint that TRAINED left: which epoch is the best is not the same on every processor."""
-    _, folder = ran(f"{TRAINED} --json")
-    return str(max((folder / "runs").glob("*/update-*.ckpt")))
-
-
 @cache
-def record(command: str) -> Record:
-    """Return what an experiment's command hands to the log, made once for all parts and pictures of it."""
-    return Record.from_json(ran(f"{command} --json")[0])
+def record(source: str) -> Record:
+    """Return what an experiment's command hands to the log, or what the log has under ``record ID``.
+
+    Raises:
+        ValueError: the log has no such entry.
+    """
+    word, _, name = source.partition(" ")
+    if word != LOGGED:
+        return Record.from_json(ran(f"{source} --json")[0])
+    found = list(POSTS.glob(f"*-{name}/record.json"))
+    if len(found) != 1:
+        raise ValueError(f"{source}: the log has {len(found)} entries of that id")
+    return Record.from_json(found[0].read_text("utf-8"))
+
+
+def is_logged(source: str) -> bool:
+    """Return whether a block shows an entry of the log."""
+    return source.split(" ")[0] == LOGGED
 
 
 def code_of(page: Path) -> str:
@@ -96,23 +111,28 @@ def code_of(page: Path) -> str:
     return "ja" if page.is_relative_to(DOCS / "ja") else "en"
 
 
+def _root(page: Path) -> Path:
+    """Return the folder of the pages of a page's language."""
+    return DOCS if code_of(page) == "en" else DOCS / code_of(page)
+
+
 def figures_of(page: Path) -> Path:
-    """Return the folder of the pictures of a page's language."""
-    return (DOCS if code_of(page) == "en" else DOCS / code_of(page)) / FIGURES
+    """Return the folder of the pictures of a page's language that the log does not have."""
+    return _root(page) / FIGURES
 
 
 @cache
-def printed(command: str, code: str = "en") -> str:
-    """Return what a command prints, at 80 columns, as it would into a file."""
-    if "--help" in command:
-        text = ran(command)[0]
-    elif not experiment(command):
-        text = ran(command if code == "en" else f"{command} --lang {code}")[0]
-    else:
+def printed(source: str, code: str = "en") -> str:
+    """Return what a command prints, or would have printed, at 80 columns, as it would into a file."""
+    if "--help" in source:
+        text = ran(source)[0]
+    elif is_logged(source) or source.split()[1] in EXPERIMENTS:
         console = Console(markup=False, highlight=False, emoji=False, width=80, file=io.StringIO())
-        for part in report(record(command), console, language(code)):
+        for part in report(record(source), console, language(code)):
             console.print(part)
         text = console.file.getvalue()  # type: ignore[attr-defined]
+    else:
+        text = ran(source if code == "en" else f"{source} --lang {code}")[0]
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
@@ -128,39 +148,67 @@ def selected(text: str, titles: str | None, said: Language) -> str:
     return "\n\n".join(parts[said.say(title)] for title in titles.split("; "))
 
 
-def figures(command: str) -> dict[str, Figure]:
-    """Return the figures of a run by name."""
-    return {figure.name: figure for figure in record(command).result.figures}
+def figure_of(source: str, name: str) -> Figure:
+    """Return one figure of a run."""
+    return {figure.name: figure for figure in record(source).result.figures}[name]
 
 
-def pictures(command: str, name: str, code: str = "en") -> dict[str, str]:
-    """Return the two SVG files of one figure, by file name."""
-    stem = re.sub(r"[^a-z0-9]+", "-", f"{command.removeprefix('llmlab ')} {name}")
-    return {f"{stem}-{theme}.svg": svg(figures(command)[name], theme, language(code)) for theme in THEMES}
+def pictures(source: str, name: str, code: str = "en") -> dict[str, str]:
+    """Return the two SVG files of one figure of a command, by file name; an entry of the log has its own."""
+    if is_logged(source):
+        return {}
+    stem = re.sub(r"[^a-z0-9]+", "-", f"{source.removeprefix('llmlab ')} {name}")
+    return {f"{stem}-{theme}.svg": svg(figure_of(source, name), theme, language(code)) for theme in THEMES}
 
 
-def body(page: Path, kind: str, command: str, parts: str | None) -> str:
+def body(page: Path, kind: str, source: str, parts: str | None) -> str:
     """Return what belongs between the two comments of one block."""
-    code = code_of(page)
+    said = language(code_of(page))
     if kind == "output":
-        return f"```text\n{selected(printed(command, code), parts, language(code))}\n```\n"
-    if parts is None:
-        raise ValueError(f"{page.name}: a figure needs its name: <!-- figure: {command} | map -->")
-    folder, figure = os.path.relpath(figures_of(page), page.parent), language(code).figure(figures(command)[parts])
-    links = [
-        f"![{md_text(figure.caption)}]({folder}/{name}#only-{theme})"
-        for name, theme in zip(pictures(command, parts), THEMES, strict=True)
-    ]
-    return "\n" + "\n".join(links) + f"\n\n*{md_text(figure.caption)}*\n\n"
+        shown = f"```text\n{selected(printed(source, said.code), parts, said)}\n```\n"
+    elif parts is None:
+        raise ValueError(f"{page.name}: a figure needs its name: <!-- figure: {source} | map -->")
+    else:
+        caption = md_text(said.figure(figure_of(source, parts)).caption)
+        links = [
+            f"![{caption}]({link}#only-{theme})"
+            for link, theme in zip(_links(page, source, parts), THEMES, strict=True)
+        ]
+        shown = "\n" + "\n".join(links) + f"\n\n*{caption}*\n\n"
+    if is_logged(source):
+        shown = f"{shown.rstrip()}\n\n{_origin(page, source, said)}"
+    return shown
+
+
+def _links(page: Path, source: str, name: str) -> list[str]:
+    """Return the addresses of a figure's two pictures, seen from a page."""
+    if is_logged(source):
+        folder, names = _entry(page, source), [f"{name}-{theme}.svg" for theme in THEMES]
+    else:
+        folder, names = os.path.relpath(figures_of(page), page.parent), list(pictures(source, name))
+    return [f"{folder}/{name}" for name in names]
+
+
+def _entry(page: Path, source: str) -> str:
+    """Return the folder of an entry of the log, seen from a page; the Japanese site has it at the same place."""
+    return os.path.relpath(_root(page) / POSTS.relative_to(DOCS) / record(source).name, page.parent)
+
+
+def _origin(page: Path, source: str, said: Language) -> str:
+    """Return the line that says where an entry's numbers come from: its command, processor and version of torch."""
+    entry = record(source)
+    made_on = f"{entry.environment['processor']}{said.say(', ')}torch {entry.environment['torch']}"
+    link = f"[`{entry.command}`]({_entry(page, source)}/entry.md)"
+    return f"{said.say('From the log:')} {link}{said.say(', ')}{made_on}\n\n"
 
 
 def fresh(page: Path) -> str:
     """Return a page with every block made anew."""
 
     def made(block: re.Match[str]) -> str:
-        kind, command, parts, indent = (block[name] for name in ("kind", "command", "parts", "indent"))
+        kind, source, parts, indent = (block[name] for name in ("kind", "source", "parts", "indent"))
         opening, closing = block[0].split("\n", 1)[0], f"{indent}<!-- end {kind} -->"
-        lines = body(page, kind, command, parts).split("\n")
+        lines = body(page, kind, source, parts).split("\n")
         inside = "\n".join(indent + line if line else "" for line in lines)
         return f"{opening}\n{inside}{closing}"
 
@@ -187,7 +235,7 @@ def main(chosen: list[str]) -> None:
         for block in BLOCK.finditer(page.read_text("utf-8")):
             if block["kind"] == "figure":
                 figures_of(page).mkdir(parents=True, exist_ok=True)
-                for name, picture in pictures(block["command"], block["parts"], code_of(page)).items():
+                for name, picture in pictures(block["source"], block["parts"], code_of(page)).items():
                     (figures_of(page) / name).write_text(picture, "utf-8", newline="\n")
     for old in unused():
         old.unlink()
