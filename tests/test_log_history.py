@@ -1,0 +1,195 @@
+"""The log is never taken back: the git history holds no record that is gone, and no number that was quietly changed.
+
+Additions are free (metrics derived later, a successor, a label), and so is taking out verdicts, which belong to the
+ledger.  A number that was counted again is named by an amendment with its old value.  What is looked at are the records
+as they lie in the working tree, so that a commit is refused before it is made.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlab.report.logbook import Logbook
+from llmlab.report.record import Record
+
+ROOT = Path(__file__).resolve().parents[1]
+POSTS = "docs/log/posts"
+GONE: dict[str, str] = {}
+"""Entries that were deleted and stay so, by name, with the reason; better is ``llmlab log supersede``."""
+
+AS_WRITTEN = ("id", "created", "command", "expectation")
+"""Words that nobody may put differently afterwards."""
+
+
+def git(folder: Path, *words: str, given: str = "") -> str:
+    """Return what git says of a folder, whatever repository the environment speaks of."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", *words], cwd=folder, input=given, capture_output=True, encoding="utf-8", check=True, env=clean
+    )
+    return done.stdout
+
+
+def first_versions(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return every record that was ever committed, as it was first, by the name of its entry."""
+    every = ["log", "--reverse", "--topo-order", "--full-history", "-m", "--diff-filter=A", "--no-renames"]
+    told = git(folder, *every, "--raw", "--abbrev=40", "--format=", "--", f"{POSTS}/*/record.json")
+    blobs: dict[str, str] = {}
+    for line in told.splitlines():
+        about, path = line.split("\t")
+        blobs.setdefault(path.split("/")[-2], about.split(" ")[3])
+    return {name: json.loads(git(folder, "cat-file", "blob", blob)) for name, blob in blobs.items()}
+
+
+def numbers(document: dict[str, Any]) -> dict[str, Any]:
+    """Return every number of a record by the name that an amendment has for it."""
+    samples = {f"samples.{name}": values for name, values in document.get("samples", {}).items()}
+    return {**document["metrics"], **samples}
+
+
+def complaints(folder: Path) -> Iterator[str]:
+    """Yield what was taken back of the log in a folder, in the words of an error."""
+    for name, first in first_versions(folder).items():
+        path = folder / POSTS / name / "record.json"
+        if not path.is_file():
+            if name not in GONE:
+                yield f"{name} was deleted; restore it, and let another entry supersede it (llmlab log supersede)"
+            continue
+        now = json.loads(path.read_text("utf-8"))
+        there, amendments = numbers(now), now.get("amendments", [])
+        for key, value in numbers(first).items():
+            amended = any(key in amendment["was"] and amendment["was"][key] == value for amendment in amendments)
+            if not amended and (key not in there or there[key] != value):
+                yield f"{name}: {key} was {value}, is {there.get(key, 'gone')}, and no amendment says so"
+        yield from (f"{name}: {word} was changed" for word in AS_WRITTEN if now.get(word) != first.get(word))
+
+
+def whole_history() -> None:
+    """Skip where the history is not there, for instance in a shallow clone or in an archive; never in CI."""
+    try:
+        shallow = git(ROOT, "rev-parse", "--is-shallow-repository").strip() != "false"
+        why = "a shallow clone holds no history; see it with: git fetch --unshallow" if shallow else ""
+    except (OSError, subprocess.CalledProcessError) as error:
+        why = f"no history here: {getattr(error, 'stderr', '') or error}"
+    if why:
+        assert not os.environ.get("CI"), why
+        pytest.skip(why)
+
+
+def test_nothing_was_taken_back_from_the_log() -> None:
+    """Every record ever committed is still there, with every number of its first version, or an amendment says why."""
+    whole_history()
+    assert list(complaints(ROOT)) == []
+
+
+def test_entries_that_supersede_each_other_say_so_both() -> None:
+    """Each superseded record names a successor that names it, and following successors ends at a current entry."""
+    records = {record.id: record for _, record in Logbook.at(ROOT).read() if isinstance(record, Record)}
+    replaced = {(record.id, record.superseded_by) for record in records.values() if record.superseded_by}
+
+    assert replaced
+    assert replaced == {(old, record.id) for record in records.values() for old in record.supersedes}
+    for record in records.values():
+        seen = [record.id]
+        while successor := records[seen[-1]].superseded_by:
+            assert successor not in seen
+            seen.append(successor)
+
+
+RECORD = {
+    "id": "0123abcd",
+    "created": "2026-11-22T03:18:00Z",
+    "command": "llmlab phase1",
+    "expectation": "less",
+    "metrics": {"loss": 0.5, "unigram_ppl": 3, "gone": None},
+    "samples": {"loss": [0.25, 0.75]},
+    "findings": [{"claim": "P1-1"}],
+}
+AMENDED = {"amendments": [{"date": "2026-11-29", "why": "w", "was": {"loss": 0.5, "samples.loss": [0.25, 0.75]}}]}
+OTHER_LOSS = {"metrics": {**RECORD["metrics"], "loss": 0.4}, "samples": {"loss": [0.2, 0.6]}}  # type: ignore[dict-item]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one record in its history."""
+    git(tmp_path, "init", "-q")
+    write(tmp_path, RECORD)
+    commit(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, document: dict[str, Any], name: str = "2026-11-22-phase1-0123abcd") -> Path:
+    """Write a record into the log of a repository, and return its path."""
+    path = folder / POSTS / name / "record.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document), "utf-8")
+    return path
+
+
+def commit(folder: Path) -> None:
+    """Commit everything in a repository."""
+    git(folder, "add", "-A")
+    git(
+        folder, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--no-verify", "--allow-empty", "-m", "m"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, []),
+        ({"findings": []}, []),
+        ({"metrics": {**RECORD["metrics"], "new": 1.0}, "superseded_by": "89abcdef"}, []),  # type: ignore[dict-item]
+        (OTHER_LOSS, ["loss was 0.5, is 0.4", "samples.loss was [0.25, 0.75], is [0.2, 0.6]"]),
+        (OTHER_LOSS | AMENDED, []),
+        (
+            OTHER_LOSS | {"amendments": [{"was": {"loss": 0.6, "samples.loss": [0.25]}}]},
+            ["loss was", "samples.loss was"],
+        ),
+        ({"metrics": {"loss": 0.5, "gone": None}}, ["unigram_ppl was 3, is gone"]),
+        ({"samples": {}}, ["samples.loss was [0.25, 0.75], is gone"]),
+        ({"metrics": {**RECORD["metrics"], "gone": 1.0}}, ["gone was None, is 1.0"]),  # type: ignore[dict-item]
+        ({"expectation": "more"}, ["expectation was changed"]),
+    ],
+)
+def test_the_walk_sees_what_was_changed(repository: Path, changed: dict[str, Any], found: list[str]) -> None:
+    """Additions pass, and verdicts taken out; what is changed, lost or wrongly amended is named, committed or not."""
+    write(repository, RECORD | changed)
+    for _ in range(2):
+        told = list(complaints(repository))
+        assert len(told) == len(found)
+        assert all(words in line for words, line in zip(found, told, strict=True))
+        commit(repository)
+
+
+def test_the_walk_sees_what_was_deleted(repository: Path) -> None:
+    """A deleted record is named, one that goes by a new name too; put back as it was, it is well again."""
+    path = repository / POSTS / "2026-11-22-phase1-0123abcd" / "record.json"
+    path.unlink()
+    write(repository, RECORD, "2026-11-23-phase1-0123abcd")
+    commit(repository)
+    (told,) = complaints(repository)
+    assert told.startswith("2026-11-22-phase1-0123abcd was deleted")
+    write(repository, RECORD)
+    commit(repository)
+    assert list(complaints(repository)) == []
+    write(repository, RECORD | OTHER_LOSS)
+    assert len(list(complaints(repository))) == 2, "what counts is its very first version"
+
+
+def test_a_record_that_came_by_a_merge_is_seen(repository: Path) -> None:
+    """A record that another branch brought in, and that is deleted later, is named as well."""
+    git(repository, "checkout", "-q", "-b", "side")
+    path = write(repository, RECORD, "2026-11-24-phase1-0123abcd")
+    commit(repository)
+    git(repository, "checkout", "-q", "-")
+    write(repository, RECORD, "2026-11-25-phase1-0123abcd")
+    commit(repository)
+    git(repository, "-c", "user.name=a", "-c", "user.email=a@b.c", "merge", "-q", "--no-edit", "side")
+    path.unlink()
+    assert len(list(complaints(repository))) == 1
