@@ -4,6 +4,7 @@ import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from llmlab.claims import findings
 from llmlab.claims.ledger import Claim, read
 from llmlab.report.record import CREATED, Record
 from llmlab.report.result import Finding, Result, Status, Verdict
@@ -34,6 +35,12 @@ def ledger_of(rows: str) -> tuple[Claim, ...]:
         return read(Path(folder))[0].claims
 
 
+def verdicts(result: Result) -> dict[str, Verdict]:
+    """Return what a result decides of the claims, by their ids."""
+    record = Record(result, "00000000", "2026-01-01T00:00:00Z", "llmlab", 1.0)
+    return {finding.claim: finding.verdict for finding in findings(record)}
+
+
 def run(
     number: int,
     verdict: Verdict | None = None,
@@ -43,7 +50,7 @@ def run(
     **settings: str | float,
 ) -> Record:
     """Return the record of a run, the newer the higher its number."""
-    findings = [Finding("T-1", "c", verdict, f"run {number}")] if verdict else []
-    result = Result("phase1", dict(settings), "why", "how", status, dict(metrics or {}), findings=findings)
+    found = [Finding("T-1", "c", verdict, f"run {number}")] if verdict else []
+    result = Result("phase1", dict(settings), "why", "how", status, dict(metrics or {}), findings=found)
     created = (datetime(2026, 1, 1) + timedelta(days=number)).strftime(CREATED)
     return Record(result, f"{number:08x}", created, "llmlab phase1", 1.0)

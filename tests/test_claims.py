@@ -24,7 +24,7 @@ CLAIMS = [claim for document in read() for claim in document.claims]
 IDS = {claim.id: claim for claim in CLAIMS}
 EXPRESSIONS = ("supported", "refined", "refuted")
 FINDINGS = (
-    *("tiny.findings", "lm.findings", "lm.depth_findings", "contexts.freeze_findings", "contexts.stage_findings"),
+    *("lm.findings", "lm.depth_findings", "contexts.freeze_findings", "contexts.stage_findings"),
     *("trained.quantize_shown", "trained.finetune_shown", "trained.expand_shown"),
 )
 

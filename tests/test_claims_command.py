@@ -8,17 +8,16 @@ import pytest
 
 from conftest import Done
 from llmlab.report.logbook import Logbook
-from llmlab.report.result import Finding
 from strategies_report import specimen
 
 FIELDS = {"id", "seed", "claim", "kind", "verdict", "evidence", "command"}
 
 
-def put(folder: Path, *findings: Finding) -> str:
-    """Put a run with findings into a new log, and return its name."""
+def put(folder: Path, metric: str, value: float) -> str:
+    """Put a run of chapter 1 with a metric into a new log, and return its name."""
     record = specimen()
-    record = replace(record, result=replace(record.result, findings=list(findings)))
-    return Logbook.at(folder / "llmlab-log").put(record)[0].name
+    result = replace(record.result, experiment="phase1", metrics={metric: value})
+    return Logbook.at(folder / "llmlab-log").put(replace(record, result=result))[0].name
 
 
 def test_the_document_has_what_the_contract_names(run_llmlab: Callable[..., Done]) -> None:
@@ -34,14 +33,15 @@ def test_the_document_has_what_the_contract_names(run_llmlab: Callable[..., Done
 
 
 def test_a_run_in_the_log_gives_the_verdict_and_its_page(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    """The evidence is the record's, and the entry's path leads to its page."""
-    name = put(tmp_path, Finding("P1-1", "?", "refuted", "because 1 is not 2"))
-    (claim,) = run_llmlab("claims", "--id", "P1-1", "--json").document["claims"]
-    shown = run_llmlab("claims", "--id", "P1-1").out
+    """The evidence is made of the record's numbers, and the entry's path leads to its page."""
+    name = put(tmp_path, "embedding_change_max", 0.25)
+    (claim,) = run_llmlab("claims", "--id", "P1-4", "--json").document["claims"]
+    shown = run_llmlab("claims", "--id", "P1-4").out
 
-    assert (claim["verdict"], claim["evidence"], claim["record"]) == ("refuted", "because 1 is not 2", name)
+    assert (claim["verdict"], claim["record"]) == ("refuted", name)
+    assert claim["evidence"] == "largest change of any embedding number: 0.25 (seeds: 3)"
     assert (tmp_path / claim["entry"]).is_file()
-    for words in ("refuted", "because 1 is not 2", claim["command"], claim["figures"].split(",")[0]):
+    for words in ("refuted", "largest change of any embedding number: 0.25", claim["command"], "log does not print it"):
         assert words in " ".join(shown.split())
 
 
@@ -94,11 +94,11 @@ def test_forty_columns_are_enough(run_llmlab: Callable[..., Done], words: tuple[
 
 def test_a_damaged_entry_hides_no_other(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
     """One entry that cannot be read is warned of, and the rest is judged."""
-    put(tmp_path, Finding("P1-1", "?", "supported", "seen"))
-    broken = put(tmp_path, Finding("P1-2", "?", "supported", "seen"))
+    put(tmp_path, "embedding_change_max", 0.0)
+    broken = put(tmp_path, "embedding_change_max", 0.25)
     (tmp_path / "llmlab-log" / "docs" / "log" / "posts" / broken / "record.json").write_text("{", "utf-8")
     done = run_llmlab("claims", "--json")
     verdicts = {claim["id"]: claim["verdict"] for claim in done.document["claims"]}
 
     assert broken in done.err
-    assert (verdicts["P1-1"], verdicts["P1-2"]) == ("supported", "not yet run")
+    assert (verdicts["P1-4"], verdicts["P1-2"]) == ("supported", "not yet run")

@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given, settings
 
+from claims_by_hand import verdicts
 from llmlab import phase1
 from llmlab.report.record import Record
 from llmlab.report.result import Result
@@ -41,9 +42,7 @@ def test_the_loss_stays_above_the_exact_floor_and_falls_as_measured_elsewhere(th
 
 def test_the_verdicts_on_the_seeds_claims_follow_from_the_numbers(thousand: Result):
     """The loss and the prediction are as claimed; the freedom is not limited; two logged losses are out of place."""
-    verdicts = {finding.claim: finding.verdict for finding in thousand.findings}
-
-    assert verdicts == {
+    assert verdicts(thousand) == {
         "P1-1": "supported",
         "P1-2": "supported",
         "P1-3": "supported",
@@ -55,19 +54,24 @@ def test_the_verdicts_on_the_seeds_claims_follow_from_the_numbers(thousand: Resu
 
 
 def test_one_seed_decides_no_claim_about_a_distribution():
-    """With one seed only what holds exactly is decided; the rest is inconclusive."""
+    """With one seed only what holds exactly is decided, and no more is told."""
     result = phase1.run(Phase1Settings())
 
-    decided = {finding.claim for finding in result.findings if finding.verdict != "inconclusive"}
-    assert decided == {"P1-4", "P1-6"}
+    assert verdicts(result) == {"P1-4": "supported"}
     assert not [name for name in result.metrics if name.endswith(("_sd", "_low", "_high"))]
 
 
 def test_other_conditions_make_no_claim_about_the_seeds_run():
     """A run on another text says nothing about what the seed claimed for "hello"."""
-    result = phase1.run(Phase1Settings(text="banana", seeds=25))
+    assert verdicts(phase1.run(Phase1Settings(text="banana", seeds=25))) == {"P1-4": "supported"}
 
-    assert [finding.claim for finding in result.findings] == ["P1-4"]
+
+def test_how_far_the_output_layer_can_reach_is_counted():
+    """In one dimension three inputs are never independent, in two nearly always; what is frozen changes by nothing."""
+    for dim, share in ((1, 0.0), (2, 1.0), (8, 1.0)):
+        metrics = phase1.run(Phase1Settings(dim=dim, seeds=5, epochs=3)).metrics
+        assert metrics["reaches_every_table_fraction"] == share
+        assert metrics["embedding_change_max"] == 0
 
 
 def test_a_metric_over_seeds_has_its_interval_beside_it(thousand: Result):

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from llmlab.measure.entropy import conditional_entropy
 from llmlab.model.toy import TinyModel
-from llmlab.report.result import Finding, Result, counted, rounded
+from llmlab.report.result import Result, counted, rounded
 from llmlab.settings import Phase1Settings
 from llmlab.text.pairs import Pairs
 from llmlab.text.vocabulary import visible
-from llmlab.tiny import figures, findings, outcome, tables
+from llmlab.tiny import figures, outcome, tables
 from llmlab.tiny.training import TRAINED, TinyRun, train
 from llmlab.train.fit import Diverged, OnStep
 from llmlab.train.optimizer import Adam
@@ -66,11 +66,10 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
         settings.document(),
         WHY,
         HOW,
-        metrics=outcome.metrics(trained, samples),
+        metrics={**outcome.metrics(trained, samples), **outcome.frozen(trained)},
         summary=_summary(settings, trained, samples),
         tables=shown if settings.seeds == 1 else [*shown, tables.over_seeds(samples)],
         figures=[figures.learning_curve(trained)],
-        findings=_findings(settings, trained, samples),
         samples={name: rounded(values.tolist()) for name, values in samples.items()},
     )
 
@@ -85,11 +84,3 @@ def _summary(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor])
         f"P({next_token} | {visible(settings.focus)}) ended at {outcome.told(samples['p_next'])}.",
         "The embedding did not move, to the last bit: it was never handed to the optimiser.",
     ]
-
-
-def _findings(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor]) -> list[Finding]:
-    """Judge the seed's claims where this run repeats its conditions."""
-    found, seed = [findings.frozen_embedding(run)], Phase1Settings()
-    if all(getattr(settings, name) == getattr(seed, name) for name in ("text", "focus", "dim", "epochs", "lr")):
-        found += findings.output_layer_alone(run, samples)
-    return sorted(found, key=lambda finding: finding.claim)

@@ -17,10 +17,10 @@ from torch import Tensor
 from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import random_rotation
 from llmlab.model.toy import TinyModel
-from llmlab.report.result import Finding, Result, Table, counted, rounded
+from llmlab.report.result import Result, Table, counted, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.text.pairs import Pairs
-from llmlab.tiny import figures, findings, outcome, tables, trial_tables, trials
+from llmlab.tiny import figures, outcome, tables, trial_tables, trials
 from llmlab.tiny.training import TRAINED, TinyRun, train
 from llmlab.train.fit import Diverged, OnStep
 from llmlab.train.optimizer import optimizer_named
@@ -58,13 +58,18 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         return Result.diverged(settings.experiment, settings.document(), WHY, HOW, diverged.update)
     samples = outcome.per_seed(trained, focus) | outcome.movement_per_seed(trained, focus)
     differences = _rotation_differences(trained)
-    side_tables, found, left_out = _side_experiments(settings, trained, samples, focus, differences[0])
+    side_tables, side_metrics, left_out = _side_experiments(settings, trained, focus)
     return Result(
         settings.experiment,
         settings.document(),
         WHY,
         HOW,
-        metrics={**_metrics(trained, samples, differences[0]), **outcome.turning(trained, focus)},
+        metrics={
+            **_metrics(trained, samples, differences[0]),
+            **outcome.turning(trained, focus),
+            **outcome.growth(trained, focus),
+            **side_metrics,
+        },
         summary=[*_summary(settings, trained, focus, samples), *left_out],
         tables=[
             *_tables(settings, trained, focus),
@@ -77,7 +82,6 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
             figures.distance_and_product(trained),
             figures.learning_curve(trained),
         ],
-        findings=found,
         samples={name: rounded(values.tolist()) for name, values in samples.items()},
     )
 
@@ -138,36 +142,27 @@ def _said_of_unseen(run: TinyRun, optimizer: str) -> str:
 
 
 def _side_experiments(
-    settings: Phase12Settings, run: TinyRun, samples: dict[str, Tensor], focus: int, rotation_difference: float
-) -> tuple[list[Table], list[Finding], list[str]]:
-    """Return tables of the side experiments with what they judge, or a sentence that says why there are none."""
+    settings: Phase12Settings, run: TinyRun, focus: int
+) -> tuple[list[Table], dict[str, float], list[str]]:
+    """Return tables and metrics of the side experiments, or a sentence that says why there are none."""
     pairs, start, updates = run.pairs, run.before, settings.epochs
     if len(pairs.vocabulary) > TRIAL_TOKENS:
         why_not = f"with more than {TRIAL_TOKENS} tokens they would take minutes"
-        return [], [], [f"The side experiments are left out: {why_not}."]
+        return [], {}, [f"The side experiments are left out: {why_not}."]
     try:
         arms = {arm: run if arm == settings.freeze else _trained(settings, start, pairs, arm) for arm in TRAINED}
         turned = trials.rotation_and_training(start, pairs, updates)
         star = trials.pole_star(start, pairs, updates)
         limit = trials.frozen_limit(pairs, updates, settings.seed)
     except Diverged as diverged:
-        return [], [], [f"The side experiments are left out: one of them {diverged}."]
+        return [], {}, [f"The side experiments are left out: one of them {diverged}."]
     shown = [
         trial_tables.freezes(arms, focus),
         trial_tables.rotation_and_training(turned),
         *([trial_tables.pole_star(star, pairs.vocabulary.names[pairs.unseen()[0]])] if star else []),
         trial_tables.frozen_limit(limit, pairs, updates),
     ]
-    if not _repeats_the_seed(settings):
-        return shown, [], []
-    exact = findings.exact_movement(run, rotation_difference, turned, star)
-    return shown, sorted([*exact, *findings.usual_movement(samples)], key=lambda finding: finding.claim), []
-
-
-def _repeats_the_seed(settings: Phase12Settings) -> bool:
-    """Return whether the run has the conditions under which the seed document made its claims."""
-    names = ("text", "focus", "dim", "epochs", "lr", "freeze", "optimizer")
-    return all(getattr(settings, name) == getattr(Phase12Settings(), name) for name in names)
+    return shown, outcome.of_trials(arms, turned, star), []
 
 
 def _metrics(run: TinyRun, samples: dict[str, Tensor], rotation_difference: float) -> dict[str, float | str | None]:
@@ -181,6 +176,9 @@ def _metrics(run: TinyRun, samples: dict[str, Tensor], rotation_difference: floa
         for name in (f"{prefix}_{end}" for end in names):
             if name not in samples:
                 metrics |= {name: None, name + "_reason": reason}
+    if "rank_correlation_product" in samples:
+        ahead = samples["rank_correlation_product"] - samples["rank_correlation_closeness"]
+        metrics |= outcome.interval("rank_correlation_product_minus_closeness", ahead)
     return metrics
 
 

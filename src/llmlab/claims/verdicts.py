@@ -189,7 +189,8 @@ def findings(record: Record, lang: str = "en") -> list[Finding]:
     """
     if record.superseded_by:
         return []
-    found = [language(lang).finding(one) for one in record.result.findings]
+    ruled = {claim.id for claim in _rows() if claim.check != "finding"}
+    found = [language(lang).finding(one) for one in record.result.findings if one.claim not in ruled]
     for claim in _rows() if record.result.status == "complete" else ():
         for _, said in _metrics(claim, [record]) if claim.records else ():
             if said.verdict != "not yet run" and not said.unmet:

@@ -4,16 +4,19 @@ Covers the metrics that the tiny chapters report, under names that every chapter
 become metrics with intervals.  Leaves out tables, and what the numbers mean.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from llmlab.measure.entropy import conditional_entropy
-from llmlab.measure.geometry import distances, moved
+from llmlab.measure.entropy import conditional_entropy, unigram_entropy
+from llmlab.measure.geometry import affine_rank, distances, moved
 from llmlab.measure.ranks import quantiles, rank_correlation
 from llmlab.measure.stats import mean_interval, share_interval
 from llmlab.report.result import counted
 from llmlab.text.pairs import Pairs
 from llmlab.tiny.training import TinyRun
+from llmlab.tiny.trials import Equivariance, PoleStar
 
 
 def per_seed(run: TinyRun, focus: int) -> dict[str, Tensor]:
@@ -74,6 +77,54 @@ def turning(run: TinyRun, focus: int) -> dict[str, float]:
     return {name: number for metric, values in found.items() for name, number in interval(metric, values).items()}
 
 
+def frozen(run: TinyRun) -> dict[str, float]:
+    """Return what a frozen embedding did and allows, as metrics.
+
+    The largest change of any of its numbers, and the share of seeds in which a linear layer can reach every table of
+    scores: the inputs' places, with a constant 1 appended, are linearly independent.
+    """
+    inputs, dim = run.pairs.inputs(), run.before.embedding.shape[-1]
+    change = float((run.after.embedding - run.before.embedding).abs().max())
+    full = torch.zeros(len(run.before), dtype=torch.bool)
+    if len(inputs) <= dim + 1:
+        full = affine_rank(run.before.embedding[:, inputs]) == len(inputs)
+    return {"embedding_change_max": change, **interval("reaches_every_table_fraction", full)}
+
+
+def growth(run: TinyRun, focus: int) -> dict[str, float]:
+    """Return the norms of the inputs' embeddings before and after, as metrics, and who is first.
+
+    That is in how many seeds the token that follows ``focus`` moved farthest of all inputs, grew most, and both.
+    """
+    inputs, wanted = run.pairs.inputs(), next_other_token(run.pairs, focus)
+    before, after = (model.embedding[:, inputs].norm(dim=-1) for model in (run.before, run.after))  # (S, inputs)
+    found: dict[str, float] = {}
+    for column, number in enumerate(inputs):
+        token = run.pairs.vocabulary.tokens[number]
+        found |= interval(f"norm_before_{token}", before[:, column])
+        found |= interval(f"norm_after_{token}", after[:, column])
+    if wanted in inputs:
+        way = moved(run.before.embedding, run.after.embedding)[:, inputs]
+        first, largest = (values.argmax(-1) == inputs.index(wanted) for values in (way, after - before))
+        found |= interval("moved_most_fraction", first) | interval("grew_most_fraction", largest)
+        found |= interval("moved_and_grew_most_fraction", first & largest)
+    return found
+
+
+def of_trials(
+    arms: Mapping[str, TinyRun], turned: Sequence[Equivariance], star: Sequence[PoleStar]
+) -> dict[str, float]:
+    """Return what the side experiments found, as metrics; all but the losses are of the first seed."""
+    found: dict[str, float] = {}
+    for frozen, run in arms.items():
+        found |= interval(f"loss_freeze_{frozen}", run.losses[-1])
+    for name, row in zip(("sgd", "adam"), turned, strict=True):
+        found[f"rotation_training_difference_{name}"] = row.probability_difference
+    for name, moves in zip(("adam", "sgd", "adamw", "tied"), star, strict=False):
+        found[f"unseen_moved_under_{name}"] = moves.embedding_moved
+    return found
+
+
 def next_other_token(pairs: Pairs, focus: int) -> int | None:
     """Return the token that follows ``focus`` most often and is not ``focus`` itself, if there is one."""
     return next((token for token in pairs.followers(focus) if token != focus), None)
@@ -92,8 +143,11 @@ def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, float | str |
     found: dict[str, float | str | None] = {"loss_floor": conditional_entropy(run.pairs.counts)}
     for name, values in samples.items():
         found |= interval(name, values)
-    names = ("loss_p05", "loss_p50", "loss_p95")
-    found |= dict(zip(names, quantiles(samples["loss"], 0.05, 0.5, 0.95), strict=True))
+    found |= dict(zip(("loss_p05", "loss_p50", "loss_p95"), quantiles(samples["loss"], 0.05, 0.5, 0.95), strict=True))
+    found |= dict(zip(("p_next_p05", "p_next_p95"), quantiles(samples["p_next"], 0.05, 0.95), strict=True))
+    found |= {"loss_min": float(samples["loss"].min()), "loss_max": float(samples["loss"].max())}
+    found["unigram_loss"] = unigram_entropy(run.pairs.counts)
+    found |= interval("beats_unigram_fraction", samples["loss"] < unigram_entropy(run.pairs.counts))
     by_token = moved(run.before.embedding, run.after.embedding)  # (S, V)
     for number, token in enumerate(run.pairs.vocabulary.tokens):
         found |= interval(f"moved_{token}", by_token[:, number])
