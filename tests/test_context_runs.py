@@ -98,15 +98,20 @@ def test_a_stop_while_contexts_are_computed_keeps_the_trained_block(
 
 @pytest.mark.parametrize("lost", ["best.ckpt", "update-*.ckpt"])
 def test_lost_checkpoints_change_no_number(material: Material, lost: str) -> None:
-    """Without its best checkpoint a finished run still knows its best epoch; without the last ones it trains again."""
+    """Without its best checkpoint a finished run still knows its best epoch; without the last ones it trains again.
+
+    Only what needs the best model itself, its losses on other text, is then missing.
+    """
     asked = replace(FREEZE, arms="frozen", out=Path("a"), lr=0.5, epochs=4)
     arms = freeze_arms(asked)
     first = compared(asked, material, arms)
     for path in Path("a").rglob(lost):
         path.unlink()
     again = compared(replace(asked, resume="auto"), material, arms)
+    missing = numbers(first).keys() - numbers(again).keys()
 
-    assert numbers(again) == numbers(first)
+    assert numbers(again).items() <= numbers(first).items()
+    assert all(lost == "best.ckpt" and name.startswith(("test_ppl", "test_loss")) for name in missing)
 
 
 def test_other_options_begin_anew_and_do_not_meet_the_old_run(material: Material) -> None:

@@ -52,7 +52,7 @@ def test_the_tables_have_a_row_per_arm_with_n_mean_and_interval(whole: tuple[Res
     """The grid in its own order; every PPL is the exponential of the samples' mean loss, and so is its interval."""
     result = whole[0]
     grid = rows(result, "arms")
-    names = ["text", "meaning", "arms", "pairs", "fit", "growth", "epochs", "contexts", "passes"]
+    names = ["text", "meaning", "arms", "pairs", "final", "fit", "growth", "epochs", "contexts", "passes"]
 
     assert [table.name for table in result.tables] == names
     assert list(grid) == [FREEZE_LABELS[name] for name in FREEZE_ARMS]
@@ -218,6 +218,6 @@ def test_one_arm_alone_has_no_pairs_and_no_growth() -> None:
     """An untrained block with no ablation and one seed: tables that would be empty are left out."""
     result = embedding_freeze.run(replace(GROWN, arms="random-frozen", grow="none", seeds=1, block="untrained"))
 
-    assert [table.name for table in result.tables] == ["text", "meaning", "arms", "fit", "epochs", "contexts"]
+    assert [table.name for table in result.tables] == ["text", "meaning", "arms", "final", "fit", "epochs", "contexts"]
     assert result.metrics["converged_fraction"] is None
     assert (result.status, len(result.samples)) == ("complete", 3)

@@ -35,7 +35,7 @@ def streams(corpus: Corpus = CORPUS, coder: Coder = CODER, **options: Any) -> St
 
 def same(a: StreamText, b: StreamText) -> bool:
     """Return whether two texts are equal in everything."""
-    pairs = [(a.train, b.train), (a.valid, b.valid)]
+    pairs = list(zip(a.streams, b.streams, strict=True))
     tensors = [(getattr(x, name), getattr(y, name)) for x, y in pairs for name in ("tokens", "starts")]
     rest = (a.name, a.vocabulary, a.unknown, a.digest, a.notes) == (b.name, b.vocabulary, b.unknown, b.digest, b.notes)
     return rest and all(torch.equal(x, y) and x.dtype == y.dtype == torch.int64 for x, y in tensors)
@@ -200,7 +200,7 @@ def test_a_payload_that_is_sealed_but_senseless_is_refused(
 def test_what_is_kept_is_checked_against_its_tokenizer() -> None:
     """Numbers beyond the vocabulary, starts outside, or another key are refused."""
     text = streams()
-    payload = pack((text.train, text.valid), "key")
+    payload = pack((text.train, text.valid, text.valid), "key")
     unpack(payload, "key", 60)
     for key, vocabulary in (("other", 60), ("key", 5)):
         with pytest.raises(ValueError, match=r"another text|not those of its tokenizer"):

@@ -118,7 +118,7 @@ def test_without_ablations_there_is_one_arm() -> None:
     first, second = two_stage.run(ONE), two_stage.run(ONE)
 
     assert [table.name for table in first.tables] == [
-        *("text", "meaning", "arms", "fit", "epochs", "contexts", "passes")
+        *("text", "meaning", "arms", "final", "fit", "epochs", "contexts", "passes")
     ]
     assert list(first.samples) == ["val_ppl", "val_loss_token", "val_accuracy"]
     assert without_times(first.metrics) == without_times(second.metrics)

@@ -12,7 +12,7 @@ are worth by themselves.
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
 
-from llmlab.contexts import differences, figures, freeze_findings, outcome, stage1_tables, tables
+from llmlab.contexts import differences, figures, freeze_findings, outcome, rates_tables, stage1_tables, tables
 from llmlab.contexts.arms import freeze_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
@@ -70,6 +70,8 @@ def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Res
         tables.meaning(found, settings.arm_names),
         tables.arms("The grid", grid),
         tables.differences(pairs(found)),
+        *rates_tables.rates(found.finished),
+        tables.final(found, found.finished),
         tables.fit(grid),
         *([tables.growth(growth)] if len(growth) > 1 else []),
         tables.epochs([arm for arm in grid if arm.runs]),

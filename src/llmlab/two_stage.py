@@ -13,9 +13,10 @@ But: does what was said here of a small text hold for a large one?  The log's en
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
-from llmlab.contexts import differences, figures, outcome, stage1_tables, stage_findings, tables
+from llmlab.contexts import differences, figures, outcome, rates_tables, stage1_tables, stage_findings, tables
 from llmlab.contexts.arms import Arm, stage_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
@@ -94,6 +95,8 @@ def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
         tables.meaning(found, ["main"]),
         tables.arms("The model", [found.arms["main"]]),
         *[_ablation(name, arms, found) for name, arms in by_name.items()],
+        *rates_tables.rates(found.finished),
+        tables.final(found, found.finished),
         tables.fit(found.finished),
         *([tables.epochs(main)] if main else []),
         stage1_tables.contexts(found, found.label_of),
@@ -126,7 +129,7 @@ def compared_arms(found: Comparison, by_name: dict[str, list[ArmRuns]]) -> dict[
 def _with_label(found: Comparison, arm: Arm) -> ArmRuns:
     """Return an arm's runs under the label that it has in an ablation: arms are shared between ablations."""
     runs = found.arms[arm.name]
-    return runs if runs.arm.label == arm.label else ArmRuns(arm, runs.runs, runs.trouble)
+    return runs if runs.arm.label == arm.label else replace(runs, arm=arm)
 
 
 def _ablation(name: str, arms: Sequence[ArmRuns], found: Comparison) -> Table:

@@ -1,14 +1,15 @@
 """Differences between arms, seed by seed, as the metrics that the ledger's rules read.
 
 A difference is named by what is subtracted from what: ``val_loss_token_frozen_minus_trained`` with ``_sd``, ``_low``,
-``_high`` and ``_n``; ``val_ppl_change_frozen_minus_trained`` is the same as a share of the perplexity.  Leaves out the
-tables of differences: ``tables``.
+``_high`` and ``_n``, and of losses with ``_doc_low`` and ``_doc_high``, the interval over documents.
+``val_ppl_change_frozen_minus_trained`` is the same as a share of the perplexity.  Leaves out the tables of
+differences: ``tables``.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
-from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired, paired_gap
+from llmlab.contexts.running import LOSS, TEST_LOSS, ArmRuns, Comparison, over_documents, paired, paired_gap
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
 from llmlab.report.result import Scalar
@@ -21,8 +22,10 @@ def differences(found: Comparison, pairs: Iterable[tuple[Named, Named]]) -> dict
     """Return what each second arm has more of than the first: loss, accuracy, gap after equal updates, and so on."""
     told: dict[str, Scalar] = {}
     for (one, first), (other, second) in pairs:
-        pair, loss = f"{other}_minus_{one}", paired(LOSS, first, second)
-        told |= as_metrics(f"{LOSS}_{pair}", loss)
+        pair, loss, task = f"{other}_minus_{one}", paired(LOSS, first, second), found.tasks[first.arm.design.tokens]
+        for name in (LOSS, TEST_LOSS):
+            if seeds := paired(name, first, second):
+                told |= as_metrics(f"{name}_{pair}", seeds | over_documents(name, task, first, second))
         told |= {
             f"val_ppl_change_{pair}{end}": perplexity(loss[end]) - 1 for end in ("", "_low", "_high") if end in loss
         }

@@ -53,6 +53,10 @@ class Home:
         own = self.folder / f"{arm.name}-seed{seed}"
         return replace(settings, seed=seed, seeds=1, out=own, resume="auto" if self.resumes else "")
 
+    def rates_of(self, arm: Arm, seed: int) -> Path:
+        """Return the file of the rates that an arm tried."""
+        return self.folder / f"rates-{arm.name}-seed{seed}.ckpt"
+
     def contexts(
         self, settings: ContextSettings, task: ContextTask, design: Design, seed: int, on_pass: OnStep
     ) -> Contexts:

@@ -5,7 +5,8 @@ Leaves out tables, pictures and verdicts.
 
 from collections.abc import Sequence
 
-from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired
+from llmlab.contexts.running import LOSS, TEST_LOSS, ArmRuns, Comparison, paired
+from llmlab.contexts.tuning import TRIES, Tuned
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result, Scalar, counted, rounded
@@ -21,6 +22,8 @@ MEASURED = (
     "epochs",
     "updates",
     "context_recovered",
+    "test_ppl",
+    TEST_LOSS,
 )
 """What of each arm is a metric: its name, then the arm's, as in ``val_ppl_frozen_untied``."""
 
@@ -31,6 +34,7 @@ def metrics(found: Comparison) -> dict[str, Scalar]:
     measured: dict[str, Scalar] = {
         "train_tokens": len(task.text.train.tokens),
         "val_tokens": len(task.text.valid.tokens),
+        "val_documents": len(task.valid_counts),
         "unigram_ppl": task.references["unigram"].ppl,
         "bigram_ppl": task.references["bigram"].ppl,
         "kneser_ney_ppl": task.references["kneser_ney_3"].ppl,
@@ -38,6 +42,16 @@ def metrics(found: Comparison) -> dict[str, Scalar]:
     }
     if task.bayes_loss is not None:
         measured["bayes_ppl"] = perplexity(task.bayes_loss)
+    if task.text.test:
+        measured |= {
+            "test_tokens": len(task.text.test.tokens),
+            "test_documents": len(task.test_counts),
+            "test_text": task.text.test_is,
+            "test_bigram_ppl": task.test_references["bigram"].ppl,
+            "test_kneser_ney_ppl": task.test_references["kneser_ney_3"].ppl,
+        }
+    if found.settings.tune:
+        measured["tuning_tries"] = TRIES
     measured |= of_contexts(found)
     for name, arm in found.arms.items():
         measured |= of_arm(name, arm)
@@ -54,9 +68,16 @@ def of_arm(name: str, arm: ArmRuns) -> dict[str, Scalar]:
         f"total_parameters{end}": arm.runs[0].total,
     }
     for own in MEASURED:
-        if own in arm.runs[0].numbers:
+        if all(own in run.numbers for run in arm.runs):
             measured |= {f"{own}{end}{tail}": value for tail, value in arm.mean(own).items()}
-    return measured
+    return measured | (_rates(arm.tuned, end) if arm.tuned else {})
+
+
+def _rates(tuned: Tuned, end: str) -> dict[str, Scalar]:
+    """Return the rates that an arm chose, the embedding's as a share, and whether one lies at the grid's end."""
+    own = tuned.at(tuned.best)
+    told: dict[str, Scalar] = {f"tuned_lr{end}": own.lr, f"tuned_at_edge{end}": int(bool(tuned.edge))}
+    return told | ({f"tuned_embedding_lr{end}": own.embedding_lr} if tuned.arm.learns_embedding else {})
 
 
 def of_contexts(found: Comparison) -> dict[str, Scalar]:

@@ -10,27 +10,30 @@ from dataclasses import dataclass, field
 
 from llmlab.contexts.arms import Arm, Design
 from llmlab.contexts.keeping import Home
-from llmlab.contexts.stage1 import Measured
+from llmlab.contexts.stage1 import Contexts, Measured
 from llmlab.contexts.task import ContextTask, Material, task_of
 from llmlab.contexts.token_block import ArmRun, train_arm
+from llmlab.contexts.tuning import TRIES, Tuned, tune
 from llmlab.errors import SettingError, Stopped
+from llmlab.measure.bootstrap import document_interval
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval, paired_interval
 from llmlab.report.result import counted
 from llmlab.settings import ContextSettings
 from llmlab.train.fit import Diverged, OnStep
 
-LOSS = "val_loss_token"
-"""The number of a run that arms are compared by."""
+LOSS, TEST_LOSS = "val_loss_token", "test_loss_token"
+"""The number of a run that arms are compared by, and the same on text that chose nothing."""
 
 
 @dataclass
 class ArmRuns:
-    """An arm and its finished runs."""
+    """An arm and its finished runs; ``tuned`` are the rates it tried, if it was asked to."""
 
     arm: Arm
     runs: list[ArmRun] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
+    tuned: Tuned | None = None
 
     @property
     def state(self) -> str:
@@ -90,8 +93,24 @@ class Comparison:
 
 def paired(name: str, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
     """Return how much larger a number is in the second arm, seed by seed; see ``paired_interval``."""
-    one, other = ({run.seed: run.numbers[name] for run in arm.runs} for arm in (first, second))
+    one, other = ({run.seed: run.numbers[name] for run in arm.runs if name in run.numbers} for arm in (first, second))
     return paired_interval(one, other)
+
+
+def over_documents(name: str, task: ContextTask, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
+    """Return between which values that difference lies when other documents are drawn; see ``document_interval``.
+
+    Empty for a number that is no loss, without two documents, and for runs whose best model was lost.
+    """
+    if name not in (LOSS, TEST_LOSS):
+        return {}
+    counts = task.valid_counts if name == LOSS else task.test_counts
+    one, other = (
+        {run.seed: sums for run in arm.runs if (sums := run.valid_sums if name == LOSS else run.test_sums)}
+        for arm in (first, second)
+    )
+    both = [seed for seed in one if seed in other]
+    return document_interval([one[seed] for seed in both], [other[seed] for seed in both], counts)
 
 
 def paired_gap(first: ArmRuns, second: ArmRuns) -> dict[str, float]:
@@ -135,9 +154,8 @@ def compared(
         named.setdefault(arm.name, ArmRuns(arm))
     found = Comparison(settings, tasks, named, {})
     home = Home.of(settings, tasks[settings.tokens])
-    counter = Counter(
-        on_step, {tokens: planned(settings, task) for tokens, task in tasks.items()}, named, settings.seeds
-    )
+    each = {tokens: planned(settings, task) for tokens, task in tasks.items()}
+    counter = Counter(on_step, each, named, settings.seeds, TRIES if settings.tune else 0)
     for seed in range(settings.seed, settings.seed + settings.seeds):
         for design in dict.fromkeys(arm.arm.design for arm in named.values()):
             try:
@@ -173,7 +191,8 @@ def _train_design(found: Comparison, design: Design, seed: int, home: Home, coun
     found.contexts.setdefault(design, []).append(contexts.measured)
     for arm in shared:
         try:
-            own, step = home.settings_of(settings, arm.arm, seed), counter.of(arm.arm.label, seed)
+            own = home.settings_of(_tuned(found, arm, contexts, home, counter), arm.arm, seed)
+            step = counter.of(arm.arm.label, seed)
             arm.runs.append(train_arm(own, task, arm.arm, contexts, seed, step))
         except Diverged as diverged:
             arm.trouble.append(f"seed {seed} diverged at update {diverged.update}")
@@ -181,6 +200,19 @@ def _train_design(found: Comparison, design: Design, seed: int, home: Home, coun
             arm.trouble.append(f"seed {seed} stopped")
             raise
         counter.passed(design.tokens)
+
+
+def _tuned(found: Comparison, arm: ArmRuns, contexts: Contexts, home: Home, counter: "Counter") -> ContextSettings:
+    """Return the settings with the rates of an arm, which are chosen before its first run."""
+    settings, tokens = found.settings, arm.arm.design.tokens
+    if not settings.tune:
+        return settings
+    if arm.tuned is None:
+        seed = contexts.measured.seed
+        path, step = home.rates_of(arm.arm, seed), counter.of(arm.arm.label, seed)
+        arm.tuned = tune(settings, found.tasks[tokens], arm.arm, contexts, path, home.ours, home.resumes, step)
+        counter.passed(tokens, TRIES)
+    return arm.tuned.at(arm.tuned.best)
 
 
 def check_fits(settings: ContextSettings, task: ContextTask) -> None:
@@ -210,9 +242,11 @@ def planned(settings: ContextSettings, task: ContextTask) -> int:
 class Counter:
     """Counts the updates of all runs as those of one long one."""
 
-    def __init__(self, on_step: OnStep | None, each: dict[int, int], arms: dict[str, ArmRuns], seeds: int) -> None:
+    def __init__(
+        self, on_step: OnStep | None, each: dict[int, int], arms: dict[str, ArmRuns], seeds: int, tries: int = 0
+    ) -> None:
         self.on_step, self.each, self.done = on_step, each, 0
-        self.total = seeds * sum(each[arm.arm.design.tokens] for arm in arms.values())
+        self.total = (seeds + tries) * sum(each[arm.arm.design.tokens] for arm in arms.values())
 
     def at(self, label: str, seed: int) -> OnStep:
         """Return what the passes of a context block call: they are no updates, and count as none."""
@@ -232,6 +266,6 @@ class Counter:
 
         return step
 
-    def passed(self, tokens: int) -> None:
-        """Take note that a run is over, however early."""
-        self.done += self.each[tokens]
+    def passed(self, tokens: int, runs: int = 1) -> None:
+        """Take note that runs are over, however early."""
+        self.done += runs * self.each[tokens]

@@ -68,7 +68,7 @@ class Learned:
 
 @dataclass(frozen=True, eq=False)
 class Contexts:
-    """The fixed contexts of a design and seed: (n + m, c), after each token of the training text, then the other."""
+    """The fixed contexts of a design and seed: (n, c), after each token of the text's streams, one after the other."""
 
     size: BlockSize
     block: dict[str, Tensor]
@@ -110,25 +110,25 @@ def contexts_of(
     begun, between, device = time.perf_counter(), _between(on_pass), device_of(settings.device)
     embedding = task.vectors(design.vectors, seed).to(device)
     size = size_of(settings, design, embedding)
-    text, valid = (part.tokens.to(device) for part in (task.text.train, task.text.valid))
-    reads, valid_reads = (embedded(embedding, tokens, size.inputs) for tokens in (text, valid))
+    streams = [part.tokens.to(device) for part in task.text.streams]
     if design.trained:
         learned = learned or learn(settings, task, design, seed, on_pass)
     block = _on(device, learned.block if learned else initial(size.context_shapes(), seed))
-    room = torch.empty(len(text) + len(valid), size.context, device=device)
-    found, held_out = (
+    room = torch.empty(sum(map(len, streams)), size.context, device=device)
+    found, held_out, *others = [
         fixed_contexts(
             size,
             block,
-            read,
+            embedded(embedding, tokens, size.inputs),
             len(own),
             tolerance=settings.tolerance,
             check=checked(size, own),
             out=own,
             between=between,
         )
-        for read, own in ((reads, room[: len(text)]), (valid_reads, room[len(text) :]))
-    )
+        for tokens, own in zip(streams, torch.split(room, [len(tokens) for tokens in streams]), strict=True)
+    ]
+    held_out_too = [held_out, *others]
     ranks = {"train": _rank(found.contexts), "valid": _rank(held_out.contexts)}
     ranks["untrained"] = learned.rank if learned else ranks["train"]
     rows = learned.rows if learned else []
@@ -137,11 +137,11 @@ def contexts_of(
         seed=seed,
         size=size,
         warm_up=found.warm_up,
-        seam_error=max(found.seam_error, held_out.seam_error),
-        max_error=max(found.max_error, held_out.max_error),
-        checked=found.checked + held_out.checked,
+        seam_error=max(found.seam_error, *(each.seam_error for each in held_out_too)),
+        max_error=max(found.max_error, *(each.max_error for each in held_out_too)),
+        checked=found.checked + sum(each.checked for each in held_out_too),
         plain=found.plain,
-        tokens_per_second=len(text) / max(found.seconds, 1e-9),
+        tokens_per_second=len(streams[0]) / max(found.seconds, 1e-9),
         ranks=ranks,
         rows=rows,
         converged=rows[-1]["converged_fraction"] if rows else None,

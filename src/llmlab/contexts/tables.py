@@ -5,7 +5,7 @@ Leaves out what Stage 1 measured, ``stage1_tables``, pictures, verdicts, and eve
 
 from collections.abc import Sequence
 
-from llmlab.contexts.running import LOSS, ArmRuns, Comparison, paired
+from llmlab.contexts.running import LOSS, TEST_LOSS, ArmRuns, Comparison, paired
 from llmlab.contexts.stage1_tables import mean_ranks, rank_columns
 from llmlab.contexts.task import ContextTask
 from llmlab.measure.score import perplexity
@@ -144,6 +144,34 @@ def differences(pairs: Sequence[tuple[str, ArmRuns, ArmRuns]], name: str = "pair
         rows,
         "Validation loss of the second minus that of the first, with equal seeds; below 0 the second is better. The "
         "change of PPL is the exponential of the mean difference.",
+    )
+
+
+def final(found: Comparison, shown: Sequence[ArmRuns]) -> Table:
+    """Return what arms reach on the test text, beside the validation text that chose their best epochs."""
+    task, rows = found.task, list[list[Cell]]()
+    for arm in shown:
+        if all(TEST_LOSS in run.numbers for run in arm.runs):
+            test = arm.mean(TEST_LOSS)
+            ends = (perplexity(test[end]) if end in test else None for end in ("", "_low", "_high"))
+            rows.append([arm.arm.label, len(arm.runs), arm.ppl[""], *ends])
+    for key in ("bigram", "kneser_ney_3") if rows else ():
+        rows.append([REFERENCES[key], None, task.references[key].ppl, task.test_references[key].ppl, None, None])
+    return Table(
+        "final",
+        "On text that chose nothing",
+        [
+            Column("what predicts", "text"),
+            Column("n", "integer"),
+            Column("val PPL", digits=2),
+            Column("test PPL", digits=2),
+            Column("95 % low", digits=2),
+            Column("95 % high", digits=2),
+        ],
+        rows,
+        f"Test: {sum(task.test_counts):,} targets, {counted(len(task.test_counts), 'document')}, {task.text.test_is}. "
+        "The best epoch of a run was chosen on the validation text; this text had no say in anything. The interval "
+        "is over seeds.",
     )
 
 

@@ -73,9 +73,34 @@ class ContextTask:
         return context_recovered(self.references["bigram"].loss, loss, self.bayes_loss)
 
     @cached_property
+    def test_references(self) -> dict[str, Reference]:
+        """What counting reaches on the test text; empty without one."""
+        text = self.text
+        if not text.test:
+            return {}
+        return stream_references(text.train.tokens, text.train.starts, text.test.tokens, text.vocabulary, text.unknown)
+
+    @cached_property
     def valid_targets(self) -> int:
         """How many validation targets are scored."""
-        return int(self.text.scored(self.text.valid).sum())
+        return sum(self.valid_counts)
+
+    @cached_property
+    def valid_counts(self) -> list[int]:
+        """How many targets of each validation document are scored."""
+        return self.by_document(self.text.valid, self.text.scored(self.text.valid).double()).int().tolist()
+
+    @cached_property
+    def test_counts(self) -> list[int]:
+        """How many targets of each test document are scored; none without a test stream."""
+        test = self.text.test
+        return self.by_document(test, self.text.scored(test).double()).int().tolist() if test else []
+
+    def by_document(self, stream: Stream, values: Tensor) -> Tensor:
+        """Return values of a stream's targets, (n - 1,), summed over each of its documents, (documents,) float64."""
+        places = torch.arange(1, len(stream.tokens))
+        sums = torch.zeros(len(stream.starts), dtype=torch.float64)
+        return sums.index_add_(0, torch.searchsorted(stream.starts, places, right=True) - 1, values.double())
 
 
 def task_of(material: Material, tokens: int, valid_tokens: int) -> ContextTask:

@@ -4,10 +4,13 @@ Covers one run from its start to what is kept of it.  Leaves out the contexts, `
 epochs, ``train.epochs``.
 """
 
+import math
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from llmlab.contexts.arms import Arm
 from llmlab.contexts.stage1 import Contexts
@@ -37,7 +40,8 @@ class ArmRun:
 
     ``numbers`` are the headline metrics, ``losses`` and ``train_losses`` the loss per token of each epoch, ``tokens``
     those that were trained on.  ``trainable`` counts the parameters of the token side that learn, ``total`` all there
-    are, the context block's too; ``drift`` is how far the contexts moved.
+    are, the context block's too; ``drift`` is how far the contexts moved.  ``valid_sums`` and ``test_sums`` are the
+    losses of the best epoch's model summed over each document, empty where that model was lost.
     """
 
     seed: int
@@ -51,6 +55,8 @@ class ArmRun:
     precision: str
     tokens_per_second: float
     notes: list[str] = field(default_factory=list)
+    valid_sums: list[float] = field(default_factory=list)
+    test_sums: list[float] = field(default_factory=list)
 
 
 def built(settings: ContextSettings, task: ContextTask, arm: Arm, contexts: Contexts, seed: int) -> FixedContextLM:
@@ -61,12 +67,12 @@ def built(settings: ContextSettings, task: ContextTask, arm: Arm, contexts: Cont
     return FixedContextLM.initial(
         size,
         contexts.block | {"embedding": contexts.embedding},
-        torch.cat([task.text.train.tokens, task.text.valid.tokens]).to(device),
+        torch.cat([stream.tokens for stream in task.text.streams]).to(device),
         after if arm.reading != "none" else after.new_zeros(1, size.context).expand_as(after),
         seed,
         tied=arm.tied,
         trains_embedding=arm.learns_embedding,
-        starts=(0, len(task.text.train.tokens)),
+        starts=tuple(accumulate((len(stream.tokens) for stream in task.text.streams[:-1]), initial=0)),
         when="before" if arm.reading in ("before", "none") else "after",
         precision=chosen_precision(settings.precision, device.type, settings.context),
     )
@@ -118,19 +124,50 @@ def training_of(
     seed: int,
     folder: CheckpointFolder | None = None,
     ours: dict[str, Any] | None = None,
+    tail: int = 0,
 ) -> Training:
-    """Return the training of a model before its first update; without a folder it leaves no checkpoints."""
-    rows = max(FEWEST_ROWS, min(MOST_ROWS, LOGITS_AT_ONCE // task.text.vocabulary))
+    """Return the training of a model before its first update.
+
+    Without a folder it leaves no checkpoints.  ``tail`` is a position in the training text from which on that text is
+    not trained on, but takes the place of the validation text.
+    """
+    rows, valid = (_windows(model, task, number) for number in (0, 1))
+    if tail:
+        rows, valid = rows[: tail - 1], rows[tail - 1 :]  # a row is named after the token before its target
     return Training(
         model,
-        model.windows(0, task.text.scored(task.text.train)),
-        model.windows(1, task.text.scored(task.text.valid)),
-        Recipe(settings.epochs, settings.batch, settings.lr, seed, clip=CLIP, patience=settings.patience),
+        rows,
+        valid,
+        Recipe(
+            settings.epochs,
+            settings.batch,
+            settings.lr,
+            seed,
+            clip=CLIP,
+            patience=settings.patience,
+            embedding_lr=settings.embedding_lr,
+        ),
         folder,
         ours,
         save_seconds=60 * settings.save_minutes,
-        judging=Judging(NOT_SCORED, NOT_SCORED, rows),
+        judging=Judging(NOT_SCORED, NOT_SCORED, _rows_at_once(task)),
     )
+
+
+def _windows(model: FixedContextLM, task: ContextTask, number: int) -> Tensor:
+    """Return a stream of the text as a model's rows."""
+    return model.windows(number, task.text.scored(task.text.streams[number]))
+
+
+def _rows_at_once(task: ContextTask) -> int:
+    return max(FEWEST_ROWS, min(MOST_ROWS, LOGITS_AT_ONCE // task.text.vocabulary))
+
+
+def document_sums(model: FixedContextLM, task: ContextTask, number: int) -> list[float]:
+    """Return a model's loss on a stream of the text, summed over each of its documents."""
+    parts = torch.split(_windows(model, task, number), _rows_at_once(task))
+    losses = torch.cat([model.judge(part[:, :-1], part[:, 1:]).losses[:, 0] for part in parts])
+    return task.by_document(task.text.streams[number], losses).tolist()
 
 
 def of_arm(settings: ContextSettings, arm: Arm) -> dict[str, Any]:
@@ -158,6 +195,10 @@ def _reached(task: ContextTask, model: FixedContextLM, training: Training, preci
         "updates": float(progress.updates),
     }
     recovered = task.context_recovered(loss)
+    valid_sums, test_sums = _by_document(task, model, training)
+    if test_sums:
+        numbers["test_loss_token"] = math.fsum(test_sums) / sum(task.test_counts)
+        numbers["test_ppl"] = perplexity(numbers["test_loss_token"])
     frozen = 0 if "embedding" in model.parameters else task.embedding.numel()
     trainable = parameter_count(model)
     return ArmRun(
@@ -172,4 +213,15 @@ def _reached(task: ContextTask, model: FixedContextLM, training: Training, preci
         precision=precision,
         tokens_per_second=sum(row["train_targets"] for row in history) / max(last["seconds"], 1e-9),
         notes=notes,
+        valid_sums=valid_sums,
+        test_sums=test_sums,
     )
+
+
+def _by_document(task: ContextTask, model: FixedContextLM, training: Training) -> tuple[list[float], list[float]]:
+    """Return what the best epoch's model loses on each document, to validate and to test; nothing if it was lost."""
+    if not training.best:
+        return [], []
+    for name, tensor in training.best.items():
+        model.parameters[name].copy_(tensor)
+    return document_sums(model, task, 1), document_sums(model, task, 2) if task.text.test else []

@@ -115,6 +115,14 @@ class ContextSettings(Settings):
     epochs: int = again(LanguageSettings, "epochs", "Most passes over the tokens.", pocket=10, seed=10)
     batch: int = again(LanguageSettings, "batch", "Tokens per update.", pocket=128, seed=512)
     lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, seed=2e-3)
+    embedding_lr: float = option(
+        1.0, "Learning rate of the embedding, where it is trained, as a share of --lr.", panel="Training", above=0
+    )
+    tune: bool = option(
+        False,
+        "Choose each arm's rate first, on a tail of the training text: the embedding's if it is trained, else --lr.",
+        panel="Training",
+    )
     patience: int = again(LanguageSettings, "patience", pocket=2, seed=2)
     precision: str = again(LanguageSettings, "precision")
     device: str = again(LanguageSettings, "device")

@@ -20,12 +20,12 @@ from torch import Tensor
 from llmlab.errors import TextError
 from llmlab.text import cache as disk
 from llmlab.text.corpus import Corpus
-from llmlab.text.documents import documents, undone
+from llmlab.text.documents import documents, documents_to_test, undone
 from llmlab.text.pretrained import Pretrained
 from llmlab.text.windows import content_hash
 from llmlab.text.words import EOS, UNK, WordVocabulary
 
-VERSION = 1
+VERSION = 2
 """Of what is kept and how it is computed; a change of either needs a new number."""
 
 
@@ -83,23 +83,38 @@ class Stream:
     starts: Tensor
 
 
+Streams = tuple[Stream, Stream, Stream]
+"""To train on, to validate with, and to test with; the last may have no document."""
+
+OWN_TEST, LEFT_TEST = "the text's own test split", "held-out documents after those for validation"
+"""Of which documents a test stream is."""
+
+
 @dataclass(frozen=True, eq=False)
 class StreamText:
     """A corpus ready for a model that reads one token after another.
 
     ``digest`` is a SHA-256 over the lines of the corpus, the tokenizer and where the streams are cut; ``source`` says
-    in words where the text came from, and ``notes`` where it is shorter than was asked for.
+    in words where the text came from, and ``notes`` where it is shorter than was asked for.  ``test`` has as many
+    tokens as ``valid``, and ``test_is`` says in words of which documents; nothing is ever chosen by them.
     """
 
     name: str
     train: Stream
     valid: Stream
+    test: Stream | None
     vocabulary: int
     unknown: int | None
     end: int
     digest: str
     source: str
     notes: list[str]
+    test_is: str = ""
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The streams in the order in which a model has them: train, validation and, where there is one, test."""
+        return [self.train, self.valid, *([self.test] if self.test else [])]
 
     def scored(self, stream: Stream) -> Tensor:
         """Return which targets count, those that are not unknown: (n,) -> (n - 1,) bool."""
@@ -125,34 +140,49 @@ def stream_text(
     Raises:
         TextError: a stream has fewer than ``fewest`` tokens, or held-out documents stand in the training text.
     """
+    last = hashlib.sha256("\n".join(corpus.test).encode("utf-8", "surrogatepass")).hexdigest() if corpus.test else ""
     digest = hashlib.sha256(
-        f"{content_hash(corpus)} {coder.digest} {coder.unknown} {coder.end} {tokens} {valid_tokens}".encode()
+        f"{content_hash(corpus)}{last} {coder.digest} {coder.unknown} {coder.end} {tokens} {valid_tokens}".encode()
     ).hexdigest()
     key = hashlib.sha256(f"{digest} {VERSION} {sys.byteorder}".encode()).hexdigest()
     path = cache / f"{key}.tokens" if cache is not None else None
     streams = look_up(path, key, coder.vocabulary, say) if path is not None else None
     if streams is None:
-        train, valid = documents(corpus)
-        streams = stream(train, coder, tokens), stream(valid, coder, valid_tokens)
+        streams = encoded(corpus, coder, tokens, valid_tokens)
         if path is not None:
             store(path, key, streams)
-    for use, found in zip(("train on", "validate with"), streams, strict=True):
+    train, valid, test = streams
+    for use, found in (("train on", train), ("validate with", valid)):
         if len(found.tokens) < max(2, fewest):
             raise TextError(
                 f"{corpus.name}: {len(found.tokens):,} tokens to {use}, and {max(2, fewest):,} are the least; "
                 "give a longer text"
             )
-    text = StreamText(corpus.name, *streams, coder.vocabulary, coder.unknown, coder.end, digest, corpus.source, [])
+    text = StreamText(
+        corpus.name, train, valid, None, coder.vocabulary, coder.unknown, coder.end, digest, corpus.source, []
+    )
+    if len(test.tokens) > 1 and text.scored(test).any():
+        text = replace(text, test=test, test_is=OWN_TEST if corpus.test else LEFT_TEST)
     notes = [*shortfall(text.train, "train", tokens), *shortfall(text.valid, "validate", valid_tokens)]
     return replace(text, notes=notes)
 
 
+def encoded(corpus: Corpus, coder: Coder, tokens: int, valid_tokens: int) -> Streams:
+    """Return a corpus as three streams.
+
+    Without a test split of its own, the last is of what the one before it has left: no document is in both.
+    """
+    train, valid = documents(corpus)
+    held_out = iter(valid)
+    first, second = stream(train, coder, tokens), stream(held_out, coder, valid_tokens)
+    return first, second, stream(documents_to_test(corpus) or held_out, coder, valid_tokens)
+
+
 def stream(texts: Iterable[str], coder: Coder, most: int) -> Stream:
     """Return documents in their order as one stream of at most this many tokens; only those needed are encoded."""
-    found, starts = [coder.end], []
-    for text in texts:
-        if len(found) >= most:
-            break
+    found, starts, left = [coder.end], [], iter(texts)
+    # asked for one by one, so that an iterator still has all that is not in the stream
+    while len(found) < most and (text := next(left, None)) is not None:
         numbers = coder.encode(text)
         if numbers:
             starts.append(len(found))
@@ -168,7 +198,7 @@ def shortfall(found: Stream, use: str, asked: int) -> list[str]:
     return [f"To {use} there are {count:,} tokens, fewer than the {asked:,} asked for: all are used."]
 
 
-def look_up(path: Path, key: str, vocabulary: int, say: Callable[[str], None]) -> tuple[Stream, Stream] | None:
+def look_up(path: Path, key: str, vocabulary: int, say: Callable[[str], None]) -> Streams | None:
     """Return what is kept under a key, or nothing; ``say`` tells of what is damaged."""
     try:
         payload = disk.kept(path)
@@ -178,7 +208,7 @@ def look_up(path: Path, key: str, vocabulary: int, say: Callable[[str], None]) -
         return None
 
 
-def store(path: Path, key: str, streams: tuple[Stream, Stream]) -> None:
+def store(path: Path, key: str, streams: Streams) -> None:
     """Keep streams; without a word if that is not possible, for nothing is lost but seconds of the next run."""
     try:
         disk.keep(path, pack(streams, key))
@@ -186,7 +216,7 @@ def store(path: Path, key: str, streams: tuple[Stream, Stream]) -> None:
         return
 
 
-def pack(streams: tuple[Stream, Stream], key: str) -> bytes:
+def pack(streams: Streams, key: str) -> bytes:
     """Return streams as bytes: the length of a head, the head in JSON, and whole numbers one after the other."""
     parts = [part for found in streams for part in (found.tokens, found.starts)]
     head: dict[str, Any] = {"key": key, "sizes": [len(part) for part in parts]}
@@ -198,7 +228,7 @@ def pack(streams: tuple[Stream, Stream], key: str) -> bytes:
     return len(told).to_bytes(8, "little") + told + room
 
 
-def unpack(payload: bytes, key: str, vocabulary: int) -> tuple[Stream, Stream]:
+def unpack(payload: bytes, key: str, vocabulary: int) -> Streams:
     """Return the streams of ``pack``.
 
     Raises:
@@ -209,10 +239,12 @@ def unpack(payload: bytes, key: str, vocabulary: int) -> tuple[Stream, Stream]:
     if head["key"] != key:
         raise ValueError("it belongs to another text")
     numbers = torch.frombuffer(bytearray(payload[start:]), dtype=torch.int32).long()
-    train, train_starts, valid, valid_starts = (part.clone() for part in torch.split(numbers, head["sizes"]))
-    for found, starts in ((train, train_starts), (valid, valid_starts)):
+    parts = iter([part.clone() for part in torch.split(numbers, head["sizes"])])
+    streams = [Stream(tokens, starts) for tokens, starts in zip(parts, parts, strict=True)]
+    for found, starts in ((each.tokens, each.starts) for each in streams):
         if not 0 <= int(found.min()) <= int(found.max()) < vocabulary:
             raise ValueError("its numbers are not those of its tokenizer")
         if len(starts) and not 0 < int(starts.min()) <= int(starts.max()) < len(found):
             raise ValueError("its documents begin outside of it")
-    return Stream(train, train_starts), Stream(valid, valid_starts)
+    train, valid, test = streams
+    return train, valid, test

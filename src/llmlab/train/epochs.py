@@ -78,7 +78,9 @@ class Training:
         self.folder, self.identity, self.save_seconds = folder, identity or {}, save_seconds
         self.mask_gradients = mask_gradients
         self.team, self.judging = team, judging
-        self.optimizer = optimizer_named(recipe.optimizer, recipe.lr, recipe.weight_decay)
+        self.optimizer = optimizer_named(
+            recipe.optimizer, recipe.lr, recipe.weight_decay, {"embedding": recipe.embedding_lr}
+        )
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}  # the parameters of the best epoch
         self.pass_updates = -(-len(train) // recipe.batch)  # updates of a pass over the text

@@ -10,6 +10,8 @@ Adam     m <- b1 m + (1 - b1) g             a running mean of the gradient
 
 AdamW    p <- p (1 - r d), then Adam        d is the weight decay; it reaches parameters without gradient too
 
+A parameter may have a rate of its own: ``shares`` says by name which share of r it gets.
+
 SGD treats all directions alike.  Adam divides coordinate by coordinate, so the axes it is written in
 matter: rotate the axes, and it takes another path.
 
@@ -18,6 +20,7 @@ regularization" (2019), algorithm 2.  ``torch.optim`` is the oracle in the tests
 its first use imports some 900 modules, as slow as importing torch itself.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -42,13 +45,13 @@ class Optimizer(Protocol):
 class SGD:
     """Plain gradient descent."""
 
-    def __init__(self, lr: float) -> None:
-        self.lr = lr
+    def __init__(self, lr: float, *, shares: Mapping[str, float] | None = None) -> None:
+        self.lr, self.shares = lr, shares or {}
 
     def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
         """Apply one update to every parameter."""
         for name, parameter in parameters.items():
-            parameter.add_(gradients[name], alpha=-self.lr)
+            parameter.add_(gradients[name], alpha=-self.lr * self.shares.get(name, 1.0))
 
     def state(self) -> dict[str, Any]:
         """Return nothing: plain descent remembers nothing."""
@@ -68,8 +71,10 @@ class Adam:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+        self.shares = shares or {}
         self.updates = 0
         self.mean: dict[str, Tensor] = {}
         self.square: dict[str, Tensor] = {}
@@ -96,12 +101,13 @@ class Adam:
             if name not in self.mean:
                 self.mean[name], self.square[name] = torch.zeros_like(parameter), torch.zeros_like(parameter)
             mean, square = self.mean[name], self.square[name]
+            lr = self.lr * self.shares.get(name, 1.0)
             if self.weight_decay:
-                parameter.mul_(1 - self.lr * self.weight_decay)
+                parameter.mul_(1 - lr * self.weight_decay)
             mean.lerp_(gradient, 1 - b1)
             square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
             denominator = (square.sqrt() / square_correction**0.5).add_(self.eps)
-            parameter.addcdiv_(mean, denominator, value=-self.lr / mean_correction)
+            parameter.addcdiv_(mean, denominator, value=-lr / mean_correction)
 
 
 def clip(gradients: dict[str, Tensor], largest: float) -> float:
@@ -117,8 +123,10 @@ def clip(gradients: dict[str, Tensor], largest: float) -> float:
     return norm
 
 
-def optimizer_named(name: str, lr: float, weight_decay: float = 0.0) -> Optimizer:
+def optimizer_named(
+    name: str, lr: float, weight_decay: float = 0.0, shares: Mapping[str, float] | None = None
+) -> Optimizer:
     """Return a fresh optimiser: ``sgd``, ``adam``, or ``adamw`` (the only one that decays weights)."""
     if name == "sgd":
-        return SGD(lr)
-    return Adam(lr, weight_decay=weight_decay if name == "adamw" else 0.0)
+        return SGD(lr, shares=shares)
+    return Adam(lr, weight_decay=weight_decay if name == "adamw" else 0.0, shares=shares)

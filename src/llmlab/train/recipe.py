@@ -24,7 +24,8 @@ class Recipe:
 
     ``clip`` is ``seed`` (0.5, from the 11th epoch 1.0, from the 31st 2.0), ``none``, or a number.  ``round_updates``
     cuts a run by updates instead of passes over the text: ``epochs`` then counts rounds of so many updates, each
-    judged like an epoch; the order of the windows and the seed's clip still go by passes.
+    judged like an epoch; the order of the windows and the seed's clip still go by passes.  ``embedding_lr`` is the
+    rate of a parameter called ``embedding``, as a share of the others'.
     """
 
     epochs: int
@@ -37,6 +38,7 @@ class Recipe:
     clip: str = "seed"
     patience: int = 10
     round_updates: int = 0
+    embedding_lr: float = 1.0
 
     def rate(self, update: int, planned: int) -> float:
         """Return the learning rate of an update, counted from 0.

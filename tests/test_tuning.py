@@ -1,0 +1,226 @@
+"""Each arm at its own best: equal effort, a tail that nobody trained on, the same again after a stop."""
+
+import contextlib
+import random
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.contexts import outcome, tuning
+from llmlab.contexts.arms import freeze_arms
+from llmlab.contexts.running import Comparison, compared
+from llmlab.contexts.stage1 import contexts_of
+from llmlab.contexts.task import Material, task_of
+from llmlab.contexts.token_block import built, document_sums, training_of
+from llmlab.contexts.tuning import BESIDE, FACTORS, SHARES, TRIES, Try, Tuned, tail_start
+from llmlab.embedding_freeze import run
+from llmlab.errors import Stopped
+from llmlab.settings import EmbeddingFreezeSettings
+from llmlab.text.streams import Stream
+from llmlab.train.fit import Diverged
+from llmlab.train.optimizer import optimizer_named
+from strategies_contexts import FREEZE, SMALL, Stop, rows, without_times
+
+pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
+
+TUNE = replace(FREEZE, arms="frozen,trained", seeds=1, tune=True)
+ARMS = {arm.name: arm for arm in freeze_arms(FREEZE)}
+
+
+def tuned(found: Comparison) -> dict[str, list[Try]]:
+    """Return what each arm tried."""
+    return {name: arm.tuned.tries for name, arm in found.arms.items() if arm.tuned}
+
+
+@given(st.sampled_from(["sgd", "adam", "adamw"]), st.sampled_from([0.0, 0.03, 0.5, 2.0]), st.integers(0, 99))
+def test_a_share_of_the_rate_is_a_rate_of_its_own(rule: str, share: float, seed: int) -> None:
+    """With a share, one parameter moves as under its own optimiser with that rate, and the other as without."""
+    chance = torch.Generator().manual_seed(seed)
+    start = {name: torch.randn(3, generator=chance) for name in ("embedding", "rest")}
+    gradients = [{name: torch.randn(3, generator=chance) for name in start} for _ in range(4)]
+
+    def after(names: list[str], lr: float, shares: dict[str, float]) -> dict[str, torch.Tensor]:
+        parameters, optimizer = {name: start[name].clone() for name in names}, optimizer_named(rule, lr, 0.1, shares)
+        for each in gradients:
+            optimizer.update(parameters, each)
+        return parameters
+
+    both = after(["embedding", "rest"], 0.1, {"embedding": share})
+    assert torch.equal(both["rest"], after(["rest"], 0.1, {})["rest"])
+    assert torch.equal(both["embedding"], after(["embedding"], 0.1 * share, {})["embedding"])
+
+
+@given(st.lists(st.none() | st.floats(0.5, 9), min_size=TRIES, max_size=TRIES), st.sampled_from(sorted(ARMS)))
+def test_every_arm_tries_as_much_and_looks_as_far(losses: list[float | None], name: str) -> None:
+    """Whatever the losses: as many tries, the same highest and lowest rate, and the best of them is chosen."""
+    found = Tuned(ARMS[name], FREEZE, 30)
+    while (rates := found.next) is not None:
+        found.tries.append(replace(rates, loss=losses[len(found.tries)]))
+
+    assert len(found.tries) == TRIES == len(FACTORS) == len(SHARES) + len(BESIDE)
+    assert len(set(found.tries)) == TRIES
+    assert (max(one.rate for one in found.tries), min(one.rate for one in found.tries)) == (FACTORS[0], FACTORS[-1])
+    finite = [loss for loss in losses if loss is not None]
+    assert found.best.loss == min(finite, default=None)
+    first, then = found.tries[: len(SHARES)], found.tries[len(SHARES) :]
+    if ARMS[name].learns_embedding:
+        assert [one.embedding for one in first] == list(SHARES)
+        assert {one.embedding for one in then} == {replace(found, tries=first).best.embedding}
+    for one in found.tries:
+        asked = found.at(one)
+        assert asked.lr == FREEZE.lr * one.rate
+        assert asked.lr * asked.embedding_lr == pytest.approx(
+            FREEZE.lr * one.embedding if ARMS[name].learns_embedding else asked.lr
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "rates", "edge"),
+    [
+        ("frozen", Try(4.0, 1.0, 1.0), ["rate"]),
+        ("frozen", Try(0.5, 1.0, 1.0), ["rate"]),
+        ("frozen", Try(1.4, 1.0, 1.0), []),
+        ("trained", Try(1.0, 0.01, 1.0), ["embedding"]),
+        ("trained", Try(4.0, 1.0, 1.0), ["rate", "embedding"]),
+        ("trained", Try(1.0, 0.1, 1.0), []),
+        ("trained", Try(1.0, 0.1), []),
+    ],
+)
+def test_the_edge_of_the_grid_is_told(name: str, rates: Try, edge: list[str]) -> None:
+    """A best value with nothing tried beyond it is at the edge; where all diverged nothing was best."""
+    assert Tuned(ARMS[name], FREEZE, 30, [rates]).edge == edge
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 2**32))
+def test_the_tail_begins_with_a_document_and_scores_something(lengths: list[int], seed: int) -> None:
+    """Some document's first token near the last tenth, or a cut between tokens; something is scored behind it."""
+    starts = torch.tensor([1, *torch.tensor(lengths).cumsum(0).add(1).tolist()[:-1]])
+    tokens = 1 + sum(lengths)
+    scored = torch.rand(tokens - 1, generator=torch.Generator().manual_seed(seed)) < 0.5
+    scored[random.Random(seed).randrange(tokens - 1)] = True
+    stream = Stream(torch.zeros(tokens, dtype=torch.int64), starts)
+    cut = tail_start(SimpleNamespace(train=stream, scored=lambda _: scored))
+
+    assert 1 <= cut < tokens
+    assert scored[cut - 1 :].any()
+    if scored[-1] and any(tokens // 2 <= start <= tokens - max(1, tokens // 50) for start in starts.tolist()):
+        assert cut in starts
+
+
+def test_a_try_trains_on_nothing_that_it_is_judged_on(material: Material) -> None:
+    """Rows before the tail are trained on, the others judged on; together they are the training text."""
+    task, arm = task_of(material, 300, 120), ARMS["trained"]
+    cut = tail_start(task.text)
+    model = built(TUNE, task, arm, contexts_of(TUNE, task, arm.design, 0), 0)
+    whole, tried = training_of(TUNE, task, model, 0), training_of(TUNE, task, model, 0, tail=cut)
+
+    assert torch.equal(torch.cat([tried.train, tried.valid]), whole.train)
+    assert int(tried.train[:, 0].max()) + 1 < cut <= int(tried.valid[:, 0].min()) + 1
+    assert cut in task.text.train.starts
+    assert 0.85 < cut / 300 < 0.95
+
+
+def test_the_validation_text_has_no_say(material: Material) -> None:
+    """With another validation text every try comes out the same, to the bit."""
+    other = replace(TUNE, val_tokens=60)
+    first, second = (compared(asked, material, freeze_arms(asked)) for asked in (TUNE, other))
+
+    assert tuned(first) == tuned(second)
+    assert first.task.text.digest != second.task.text.digest
+
+
+def test_the_runs_use_what_was_chosen_and_all_of_the_text(material: Material) -> None:
+    """The runs of an arm are those of a comparison that is given its rates, on the whole training text."""
+    found = compared(TUNE, material, freeze_arms(TUNE))
+    for name, arm in found.arms.items():
+        asked = replace(arm.tuned.at(arm.tuned.best), tune=False, arms=name)
+        plain = compared(asked, material, freeze_arms(asked))
+        assert plain.arms[name].runs[0].numbers == arm.runs[0].numbers
+        assert plain.arms[name].tuned is None
+
+
+@pytest.mark.parametrize("at", [3, 14, 40, 63, 75, 80, 150])
+def test_a_stopped_comparison_does_not_choose_again(material: Material, at: int) -> None:
+    """Stopped in a try, between tries or in a run: the tries that were finished stand, and all comes out the same."""
+    arms = freeze_arms(TUNE)
+    straight = compared(replace(TUNE, out=Path("straight")), material, arms)
+    stop, rest = Stop(at), Stop()
+    with contextlib.suppress(Stopped):
+        compared(TUNE, material, arms, stop)
+    resumed = compared(replace(TUNE, resume="auto"), material, arms, rest)
+
+    assert tuned(resumed) == tuned(straight)
+    assert without_times(outcome.metrics(resumed)) == without_times(outcome.metrics(straight))
+    assert rest.planned == stop.planned == {2 * (TRIES + 1) * 10}
+    again = Stop()
+    compared(replace(TUNE, resume="auto"), material, arms, again)
+    assert again.updates == []
+
+
+def test_a_try_that_diverges_is_one_that_was_not_best(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no loss, the others decide; where all diverge, the rates stay as they are set."""
+    real = tuning.training_of
+    bad: set[float] = {4.0, 2.8}
+
+    def diverging(settings: Any, *told: Any, **more: Any) -> Any:
+        training = real(settings, *told, **more)
+        if round(settings.lr / TUNE.lr, 6) in bad:
+            monkeypatch.setattr(training, "run", lambda on_step: (_ for _ in ()).throw(Diverged(1)))
+        return training
+
+    monkeypatch.setattr(tuning, "training_of", diverging)
+    found = compared(TUNE, material, freeze_arms(TUNE))
+    tries = tuned(found)
+    assert [one.loss is None for one in tries["frozen"]] == [True, True, *[False] * 5]
+    assert found.arms["frozen"].tuned.best.rate not in bad
+    bad |= {*FACTORS, *BESIDE}
+    none = compared(replace(TUNE, out=Path("b")), material, freeze_arms(TUNE)).arms["frozen"]
+    assert (none.tuned.best, none.tuned.edge) == (Try(1.0, 1.0), [])
+    assert none.runs
+
+
+def test_losses_by_document_add_up_to_those_that_are_reported(material: Material) -> None:
+    """By a plain loop over targets: the loss of each document, and over all the one that the run is known by."""
+    asked = replace(FREEZE, arms="trained", seeds=1)
+    found = compared(asked, material, freeze_arms(asked))
+    (one,), task = found.arms["trained"].runs, found.task
+    assert len(one.valid_sums) == len(task.valid_counts) == len(task.text.valid.starts)
+    assert sum(one.valid_sums) / sum(task.valid_counts) == pytest.approx(one.numbers["val_loss_token"], rel=1e-6)
+    assert sum(one.test_sums) / sum(task.test_counts) == pytest.approx(one.numbers["test_loss_token"], rel=1e-12)
+
+    model = built(asked, task, ARMS["trained"], contexts_of(asked, task, ARMS["trained"].design, 0), 0)
+    for number, counts in ((1, task.valid_counts), (2, task.test_counts)):
+        stream, sums = task.text.streams[number], [0.0] * len(counts)
+        windows = model.windows(number, task.text.scored(stream))
+        for place, row in enumerate(windows, start=1):
+            document = sum(start <= place for start in stream.starts.tolist()) - 1
+            sums[document] += float(model.judge(row[None, :1], row[None, 1:]).losses)
+        assert document_sums(model, task, number) == pytest.approx(sums, rel=1e-5)
+
+
+def test_what_was_tried_is_shown_and_measured() -> None:
+    """Metrics name the rates of each arm, tables every try; without --tune neither is there."""
+    result = run(EmbeddingFreezeSettings(**SMALL | {"seeds": 2}, grow="150", arms="frozen,trained", tune=True))
+    plain = run(EmbeddingFreezeSettings(**SMALL, grow="none", arms="frozen,trained"))
+    shown = rows(result, "embedding-rates") | rows(result, "rates")
+
+    assert set(shown) == {f"{kind}, tied{size}" for kind in ("frozen", "trained") for size in ("", ", 150")}
+    for name, label in (("frozen", "frozen, tied"), ("trained_150", "trained, tied, 150")):
+        assert shown[label]["rate"] == result.metrics[f"tuned_lr_{name}"]
+        assert (shown[label]["at the edge"] != "no") == result.metrics[f"tuned_at_edge_{name}"]
+    assert "tuned_embedding_lr_trained" in result.metrics
+    assert "tuned_embedding_lr_frozen" not in result.metrics
+    assert result.metrics["tuning_tries"] == TRIES
+    assert not any(name.startswith("tun") for name in plain.metrics)
+    assert not {"rates", "embedding-rates"} & {table.name for table in plain.tables}
+    for name in ("frozen_minus_trained", "frozen_150_minus_trained_150"):
+        for loss in ("val_loss_token", "test_loss_token"):
+            low, middle, high = (result.metrics[f"{loss}_{name}{end}"] for end in ("_doc_low", "", "_doc_high"))
+            assert low <= middle <= high
+    assert set(rows(result, "final")) >= {"frozen, tied", "trained, tied", "bigram", "Kneser–Ney 3-gram"}
