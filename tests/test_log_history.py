@@ -101,6 +101,15 @@ def test_entries_that_supersede_each_other_say_so_both() -> None:
             seen.append(successor)
 
 
+def test_no_page_rests_on_a_superseded_entry() -> None:
+    """Outside the log no page links to an entry that another one has replaced."""
+    replaced = [folder.name for folder, record in Logbook.at(ROOT).read() if getattr(record, "superseded_by", "")]
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if POSTS not in page.as_posix()]
+    texts = {page: page.read_text("utf-8") for page in [ROOT / "README.md", *pages]}
+
+    assert [(page.name, name) for page, text in texts.items() for name in replaced if name in text] == []
+
+
 RECORD = {
     "id": "0123abcd",
     "created": "2026-11-22T03:18:00Z",
