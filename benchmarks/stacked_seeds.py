@@ -13,9 +13,8 @@ from statistics import median
 import torch
 
 from llmlab.measure.ranks import quantiles
-from llmlab.model.toy import TinyModel
+from llmlab.phase1 import TRAINED, TinyModel, train
 from llmlab.text.pairs import Pairs
-from llmlab.tiny.training import TRAINED, train
 from llmlab.train.optimizer import Adam
 
 ROUNDS, SEEDS, UPDATES = 9, 1_000, 200

@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 
 from llmlab.measure.geometry import random_rotation
-from llmlab.model.toy import TinyModel
+from llmlab.phase1 import TinyModel
 from llmlab.text.pairs import Pairs
 
 SEEDS = st.integers(min_value=0, max_value=2**32)

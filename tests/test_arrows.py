@@ -19,15 +19,15 @@ CHAPTER = {"train", "model", "text", "measure", "report.result", *GROUND}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
-    "phase1": {"tiny", *CHAPTER},
-    "phase1_2": {"tiny", *CHAPTER},
+    "phase1": {"shown", *CHAPTER},
+    "phase1_2": {"phase1", "shown", *CHAPTER},
     "baseline": {"lm", *CHAPTER},
     "layers": {"lm", *CHAPTER},
     "embedding_freeze": {"contexts", *CHAPTER},
     "two_stage": {"contexts", *CHAPTER},
     "contexts": {"contexts", "disk", *CHAPTER},
     "trained": {"trained", "lm", "disk", *CHAPTER},
-    "tiny": {"tiny", *CHAPTER},
+    "shown": {"shown", "measure", "text", "report.result", *GROUND},
     "lm": {"lm", "", *CHAPTER},
     "train": {"train", "model", "text", "measure", "disk", "", *GROUND},
     "model": {"model", *GROUND},
@@ -42,12 +42,12 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"measure.stats", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
     "doctor": {"environment", "errors", "report"},
-    "params": {"lm", "model", "report.result", "settings", "text", "tiny"},
+    "params": {"lm", "model", "report.result", "settings", "text", "phase1"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 LOADERS = {"train.checkpoint", "text.windows", "text.cache"}
 TORCH = {
-    *("phase1", "phase1_2", "tiny", "lm", "contexts", "train", "model", "trained", "doctor"),
+    *("phase1", "phase1_2", "shown", "lm", "contexts", "train", "model", "trained", "doctor"),
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
     *("text.matrix", "text.belonging", "text.pretrained", "text.streams"),
     *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),

@@ -9,7 +9,7 @@ import pytest
 from mkdocs.exceptions import PluginError
 
 import llmlab.measure.entropy
-import llmlab.model.toy
+import llmlab.phase1
 import llmlab.train.optimizer
 import site_hooks
 from llmlab.cli.chapter import CHAPTERS
@@ -45,7 +45,7 @@ def test_every_chapter_shows_its_code(chapter: str) -> None:
     assert sources.MARKER.search((DOCS / "study" / f"{chapter}.md").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("module", [llmlab.measure.entropy, llmlab.model.toy, llmlab.train.optimizer])
+@pytest.mark.parametrize("module", [llmlab.measure.entropy, llmlab.phase1, llmlab.train.optimizer])
 def test_shown_source_is_the_source_without_its_docstring(module: ModuleType) -> None:
     """For each function and class, both parse to the same program, but for the docstring; the lines are the same."""
     for name, thing in vars(module).items():
@@ -63,8 +63,8 @@ def test_shown_source_is_the_source_without_its_docstring(module: ModuleType) ->
 
 def test_a_marker_becomes_a_block_with_a_link_to_the_reference() -> None:
     """The code stands in a fence, under it its name, which leads to where the reference speaks of it."""
-    became = shown("    <!-- code: llmlab.model.toy:TinyModel.probabilities -->", "study/deeper/page.md")
-    name = "llmlab.model.toy.TinyModel.probabilities"
+    became = shown("    <!-- code: llmlab.phase1:TinyModel.probabilities -->", "study/deeper/page.md")
+    name = "llmlab.phase1.TinyModel.probabilities"
 
     assert became.split("\n") == [
         "    ```python",
@@ -72,7 +72,7 @@ def test_a_marker_becomes_a_block_with_a_link_to_the_reference() -> None:
         "        return self.logits().softmax(-1)",
         "    ```",
         "",
-        f"    *[`{name}`](../../reference/model.md#{name})*",
+        f"    *[`{name}`](../../reference/chapters.md#{name})*",
     ]
 
 
@@ -90,10 +90,10 @@ def test_statements_can_be_shown_alone_or_from_one_to_another() -> None:
 @pytest.mark.parametrize(
     "marker",
     [
-        "llmlab.model.toy:TinyModel.gone",
-        "llmlab.model.toy:Gone",
+        "llmlab.phase1:TinyModel.gone",
+        "llmlab.phase1:Gone",
         "llmlab.gone:TinyModel",
-        "llmlab.model.toy:TinyModel.loss | gone",
+        "llmlab.phase1:TinyModel.loss | gone",
         "llmlab.train.optimizer:Adam.update | parameter.",
     ],
 )
@@ -105,7 +105,7 @@ def test_a_name_that_is_gone_stops_the_build(marker: str) -> None:
 
 def test_entries_of_the_log_are_left_alone() -> None:
     """What looks like a marker in an entry is somebody's text, and stays."""
-    text = "<!-- code: llmlab.model.toy:TinyModel.logits -->"
+    text = "<!-- code: llmlab.phase1:TinyModel.logits -->"
 
     assert shown(text, "log/posts/2026-11-22-phase1-00000000/entry.md") == text
     assert shown(text, "log/index.md") == text

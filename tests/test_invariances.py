@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import products
-from llmlab.model.toy import BIAS, EMBEDDING, WEIGHT, TinyModel
+from llmlab.phase1 import BIAS, EMBEDDING, TRAINED, WEIGHT, TinyModel, train
+from llmlab.phase1_2 import padded, rotated
 from llmlab.text.pairs import Pairs
-from llmlab.tiny.training import TRAINED, train
 from llmlab.train.optimizer import SGD, Adam
 from strategies import SEEDS, models, rotations, texts, texts_and_models, texts_with_unseen
 
@@ -36,7 +36,7 @@ def test_rotating_embedding_and_output_together_changes_no_score(drawn: tuple[Pa
     _, model = drawn
     rotation = data.draw(rotations(model.embedding.shape[-1]))
 
-    assert close(model.rotated(rotation).logits(), model.logits())
+    assert close(rotated(model, rotation).logits(), model.logits())
 
 
 @given(texts_and_models(), st.floats(min_value=0.01, max_value=100))
@@ -77,10 +77,10 @@ def test_padding_with_zero_coordinates_changes_no_score_and_no_gradient(drawn: t
     old = model.embedding.shape[-1]
 
     _, gradients = model.loss_and_gradients(pairs.joint().double())
-    padded = model.padded(dim)
-    _, padded_gradients = padded.loss_and_gradients(pairs.joint().double())
+    wider = padded(model, dim)
+    _, padded_gradients = wider.loss_and_gradients(pairs.joint().double())
 
-    assert close(padded.logits(), model.logits())
+    assert close(wider.logits(), model.logits())
     assert close(padded_gradients[EMBEDDING][..., :old], gradients[EMBEDDING])
     assert not padded_gradients[EMBEDDING][..., old:].any()
     assert not padded_gradients[WEIGHT][..., old:].any()
@@ -209,10 +209,10 @@ def test_training_with_sgd_commutes_with_rotation(drawn: tuple[Pairs, TinyModel]
     pairs, start = drawn
     rotation = data.draw(rotations(start.embedding.shape[-1]))
 
-    first = train(start.rotated(rotation), pairs, lambda: SGD(0.3), trained=ALL, updates=12)
+    first = train(rotated(start, rotation), pairs, lambda: SGD(0.3), trained=ALL, updates=12)
     after = train(start, pairs, lambda: SGD(0.3), trained=ALL, updates=12)
 
-    assert close(first.after.embedding, after.after.rotated(rotation).embedding, 1e-7)
+    assert close(first.after.embedding, rotated(after.after, rotation).embedding, 1e-7)
     assert close(first.losses, after.losses, 1e-7)
 
 
@@ -222,8 +222,8 @@ def test_training_with_adam_does_not_commute_with_rotation():
 
     def parted(drawn: tuple[TinyModel, torch.Tensor]) -> bool:
         start, rotation = drawn
-        first = train(start.rotated(rotation), pairs, lambda: Adam(0.01), trained=ALL, updates=50)
+        first = train(rotated(start, rotation), pairs, lambda: Adam(0.01), trained=ALL, updates=50)
         after = train(start, pairs, lambda: Adam(0.01), trained=ALL, updates=50)
-        return bool((first.after.embedding - after.after.rotated(rotation).embedding).abs().max() > 1e-3)
+        return bool((first.after.embedding - rotated(after.after, rotation).embedding).abs().max() > 1e-3)
 
     assert find(st.tuples(models(4, dims=st.just(2), most=1), rotations(2)), parted, random=Random(0))

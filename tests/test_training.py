@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from llmlab.model.toy import TinyModel
+from llmlab import phase1
+from llmlab.phase1 import BIAS, TRAINED, TinyModel, train
 from llmlab.text.pairs import Pairs
-from llmlab.tiny import training
-from llmlab.tiny.training import TRAINED, train
-from llmlab.train.fit import Diverged, fit
+from llmlab.train.fit import Diverged
 from llmlab.train.optimizer import SGD, Adam
 
 PAIRS = Pairs.of("hello")
@@ -45,7 +44,7 @@ def test_the_path_begins_at_the_start_and_ends_at_the_end():
 
     assert torch.equal(run.path[0], start.embedding[0])
     assert torch.equal(run.path[-1], run.after.embedding[0])
-    assert 2 < len(run.path) <= training.PATH_POINTS
+    assert 2 < len(run.path) <= phase1.PATH_POINTS
 
 
 def test_splitting_the_seeds_into_stacks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
@@ -53,7 +52,7 @@ def test_splitting_the_seeds_into_stacks_changes_nothing(monkeypatch: pytest.Mon
     start = TinyModel.initial(4, 2, range(10))
 
     whole = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=20)
-    monkeypatch.setattr(training, "STACK_SCORES", 3 * 16)
+    monkeypatch.setattr(phase1, "STACK_SCORES", 3 * 16)
     split = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=20)
 
     assert torch.equal(whole.after.embedding, split.after.embedding)
@@ -64,7 +63,7 @@ def test_splitting_the_seeds_into_stacks_changes_nothing(monkeypatch: pytest.Mon
 def test_every_update_is_announced(monkeypatch: pytest.MonkeyPatch):
     """``on_step`` hears the number of each update and how many are planned, over all stacks of seeds."""
     heard: list[tuple[int, int]] = []
-    monkeypatch.setattr(training, "STACK_SCORES", 2 * 16)
+    monkeypatch.setattr(phase1, "STACK_SCORES", 2 * 16)
 
     train(
         TinyModel.initial(4, 2, range(3)),
@@ -80,26 +79,28 @@ def test_every_update_is_announced(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_no_number_stops_the_run_at_once(bad: float):
-    """The update with a non-finite loss is not made."""
-    parameter, losses = torch.zeros(1), iter([1.0, 0.5, bad, 0.1])
+    """Update 3 makes a bias non-finite, so the loss before update 4 is, and that update is not made."""
 
-    def gradients() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return torch.tensor([next(losses)]), {"p": torch.ones(1)}
+    class Spoiling(SGD):
+        made = 0
 
-    with pytest.raises(Diverged, match="update 3"):
-        fit({"p": parameter}, gradients, SGD(1.0), trained={"p"}, updates=4)
+        def update(self, parameters: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]) -> None:
+            super().update(parameters, gradients)
+            self.made += 1
+            if self.made == 3:
+                parameters[BIAS][0, 0] = bad
 
-    assert float(parameter) == -2
+    rule = Spoiling(0.1)
+    with pytest.raises(Diverged, match="update 4"):
+        train(TinyModel.initial(4, 2, [0]), PAIRS, lambda: rule, trained=ALL, updates=9)
+
+    assert rule.made == 3
 
 
 def test_a_parameter_that_is_no_number_after_the_last_update_counts_as_divergence():
     """The last update is not followed by a loss that would tell."""
-
-    def gradients() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return torch.ones(1), {"p": torch.tensor([float("inf")])}
-
     with pytest.raises(Diverged, match="update 1"):
-        fit({"p": torch.zeros(1)}, gradients, SGD(1.0), trained={"p"}, updates=1)
+        train(TinyModel.initial(4, 2, [0]), PAIRS, lambda: SGD(1e38), trained=ALL, updates=1)
 
 
 def test_no_update_draws_a_random_number():

@@ -1,8 +1,8 @@
 """The code of the moment: a marker in a page is replaced by source as it stands, so that no page can drift from it.
 
-    <!-- code: llmlab.model.toy:TinyModel.logits -->                            a function, a method or a class
-    <!-- code: llmlab.train.fit:fit | free = -->                                the statement that begins so
-    <!-- code: llmlab.model.toy:TinyModel.loss_and_gradients | excess … if -->  from one statement to another
+    <!-- code: llmlab.phase1:TinyModel.logits -->                            a function, a method or a class
+    <!-- code: llmlab.phase1:train | free = -->                                the statement that begins so
+    <!-- code: llmlab.phase1:TinyModel.loss_and_gradients | excess … if -->  from one statement to another
 
 Docstrings are left out, since the page says the same in its own words; under the code stands its name, with a link to
 the reference page.  Names are found by ``ast``: nothing is imported.  A name or a statement that is gone stops the

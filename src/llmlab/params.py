@@ -15,12 +15,11 @@ from llmlab.model.context_token import BlockSize
 from llmlab.model.gru import GRUSize
 from llmlab.model.new_llm import Size
 from llmlab.model.tiny_gpt2 import GPT2Size
-from llmlab.model.toy import TinyModel
+from llmlab.phase1 import TRAINED, TinyModel
 from llmlab.report.result import Column, Table
 from llmlab.settings import BaselineSettings, LayersSettings, Phase1Settings, Phase12Settings, TwoStageSettings
 from llmlab.text.grammar import Grammar
 from llmlab.text.vocabulary import Vocabulary
-from llmlab.tiny.training import TRAINED
 
 GPT2_VOCABULARY = 50_257
 MINILM_VOCABULARY, MINILM_WIDTH = 30_522, 384

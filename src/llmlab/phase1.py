@@ -1,37 +1,253 @@
 """Chapter 1: train only the output layer, the embedding stays where it fell.
 
-Question: if every token keeps the random place it was given, can a linear layer still learn what follows
-what?  And how far from perfect does it end?
+Question: if every token keeps the random place it was given, can a linear layer still learn what follows what?  And
+how far from perfect does it end?
 
-    score[x, k] = E[x] . W[k] + b[k],   E frozen,   W and b trained
+For input token x and possible next token k the model has a score, and softmax makes probabilities of the scores:
 
-Covers one text as pair counts, 200 full-batch Adam updates, the exact floor, and the spread over seeds.
+    score[x, k] = E[x] . W[k] + b[k]          P(k | x) = softmax over k of score[x, k]
+
+The loss is the mean surprise over the pairs of the text, L = -sum over (x, k) of joint[x, k] ln P(k | x).  With
+
+    G[x, k] = P(x) P(k | x) - joint[x, k]     how much too likely the model holds the pair (x, k)
+
+its gradients are three products, written out below instead of left to autograd:
+
+    dL/dE = G W          dL/dW = G^T E          dL/db = sum over x of G
+
+A token that is never an input has a zero row in G, so its embedding gets exactly no gradient.  Here E is frozen as
+well: it is never handed to Adam, and W and b are all that learns.
+
 But: nothing here moves the places themselves.  That is chapter 2.
 """
 
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
 from llmlab.measure.entropy import conditional_entropy
-from llmlab.model.toy import TinyModel
-from llmlab.report.result import Result, counted, rounded
+from llmlab.measure.geometry import moved
+from llmlab.measure.ranks import quantiles
+from llmlab.measure.stats import metrics_of
+from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import Phase1Settings
+from llmlab.shown import phase1 as shown
+from llmlab.shown import table
 from llmlab.text.pairs import Pairs
-from llmlab.text.vocabulary import visible
-from llmlab.tiny import figures, outcome, tables
-from llmlab.tiny.training import TRAINED, TinyRun, train
 from llmlab.train.fit import Diverged, OnStep
-from llmlab.train.optimizer import Adam
+from llmlab.train.optimizer import Adam, Optimizer
 
-WHY = (
-    "A token embedding is a place in space. Here the places are random and never move; only the output layer, "
-    "which reads the place, is trained. Is that enough to learn what follows what?"
-)
-HOW = (
-    "Each character is a token. The model scores every possible next token k after token x by the inner product "
-    "of x's embedding with k's output row, plus a bias. All pairs of the text form one batch; Adam makes the "
-    "updates; the embedding is not handed to it. The floor is the conditional entropy of the pairs: no model that "
-    "sees one token can do better."
-)
+EMBEDDING, WEIGHT, BIAS = "embedding.weight", "linear.weight", "linear.bias"
+TRAINED = {
+    "none": frozenset({EMBEDDING, WEIGHT, BIAS}),
+    "embedding": frozenset({WEIGHT, BIAS}),
+    "linear": frozenset({EMBEDDING}),
+}
+"""What is trained, by what is frozen."""
+
+STACK_SCORES = 2**22
+"""Scores in one stack of models, V x V each: about 16 MB a temporary, so that a small machine keeps up."""
+
+PATH_POINTS = 24
+"""At how many moments the first seed's embedding is remembered, start and end among them."""
+
+
+# ---- the model --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """An embedding and an output layer, nothing between them, for S seeds side by side.
+
+    Everything carries a leading axis S, so that a thousand models train in about the time of a few.  With ``weight is
+    embedding`` the two are tied: one tensor, two uses.
+    """
+
+    embedding: Tensor  # (S, V, D)
+    weight: Tensor  # (S, V, D)
+    bias: Tensor  # (S, V)
+
+    @classmethod
+    def initial(cls, vocabulary_size: int, dim: int, seeds: Iterable[int]) -> "TinyModel":
+        """Draw one model per seed: embedding N(0, 1), output layer uniform in ±1/sqrt(dim).
+
+        These are the defaults of ``torch.nn.Embedding`` and ``torch.nn.Linear``.  Each seed has its own stream of
+        random numbers, so a model does not depend on its neighbours in the stack.
+        """
+        generator = torch.Generator()
+        drawn = []
+        for seed in seeds:
+            generator.manual_seed(seed)
+            drawn.append(
+                (
+                    torch.randn(vocabulary_size, dim, generator=generator),
+                    torch.rand(vocabulary_size, dim, generator=generator),
+                    torch.rand(vocabulary_size, generator=generator),
+                )
+            )
+        embedding, weight, bias = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
+        bound = dim**-0.5
+        return cls(embedding, (2 * weight - 1) * bound, (2 * bias - 1) * bound)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output layer's rows are the embeddings themselves."""
+        return self.weight is self.embedding
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the tensors that an optimiser may change, by the names ``torch.nn`` would give them."""
+        named = {EMBEDDING: self.embedding, WEIGHT: self.weight, BIAS: self.bias}
+        if self.tied:
+            del named[WEIGHT]
+        return named
+
+    def logits(self) -> Tensor:
+        """Return the score of every next token after every input: (S, V, V), row = input."""
+        return torch.baddbmm(self.bias[:, None, :], self.embedding, self.weight.transpose(1, 2))
+
+    def probabilities(self) -> Tensor:
+        """Return P(next | input): (S, V, V), rows sum to 1."""
+        return self.logits().softmax(-1)
+
+    def loss(self, joint: Tensor) -> Tensor:
+        """Return the mean cross-entropy in nats over the text's pairs, one per model: (S,).
+
+        Args:
+            joint: share of each (input, target) pair, (V, V), summing to 1.
+        """
+        return -(joint * self.logits().log_softmax(-1)).sum((1, 2))
+
+    def loss_and_gradients(self, joint: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss (S,) and its gradient for each parameter, shaped like the parameter."""
+        log_probabilities = self.logits().log_softmax(-1)  # (S, V, V)
+        loss = -(joint * log_probabilities).sum((1, 2))
+        excess = joint.sum(1, keepdim=True) * log_probabilities.exp() - joint  # G: (S, V, V)
+        gradients = {
+            EMBEDDING: excess @ self.weight,
+            WEIGHT: excess.transpose(1, 2) @ self.embedding,
+            BIAS: excess.sum(1),
+        }
+        if self.tied:
+            gradients[EMBEDDING] = gradients[EMBEDDING] + gradients.pop(WEIGHT)
+        return loss, gradients
+
+    def clone(self) -> "TinyModel":
+        """Return a copy that shares no memory and is tied where this one is."""
+        embedding = self.embedding.clone()
+        return TinyModel(embedding, embedding if self.tied else self.weight.clone(), self.bias.clone())
+
+    def __len__(self) -> int:
+        return self.embedding.shape[0]
+
+    def __getitem__(self, seeds: slice) -> "TinyModel":
+        embedding = self.embedding[seeds]
+        return TinyModel(embedding, embedding if self.tied else self.weight[seeds], self.bias[seeds])
+
+
+# ---- the training -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """S trained models and how they came there."""
+
+    pairs: Pairs
+    before: TinyModel
+    after: TinyModel
+    losses: Tensor  # (T, S), each before its update
+    path: Tensor  # (K, V, D), the first seed's embedding on its way
+
+
+def train(
+    start: TinyModel,
+    pairs: Pairs,
+    new_optimizer: Callable[[], Optimizer],
+    *,
+    trained: Collection[str],
+    updates: int,
+    on_step: OnStep | None = None,
+) -> TinyRun:
+    """Train copies of the S models in ``start`` on all pairs at once, and return them with their history.
+
+    Args:
+        start: the models before training; left as they are.
+        pairs: the text.
+        new_optimizer: returns a fresh optimiser; one is made per stack of models that fits the cache.
+        trained: names of the parameters that may change; the others are never handed to the optimiser.
+        updates: full-batch updates.
+        on_step: called after each update of each stack, counted over all of them.
+
+    Raises:
+        Diverged: a loss is not finite, before an update or after the last one, or a parameter has grown so large that
+            its norm is not.
+    """
+    after, joint = start.clone(), pairs.joint()
+    size = max(1, STACK_SCORES // len(pairs.vocabulary) ** 2)
+    stacks = [after[slice(first, first + size)] for first in range(0, len(start), size)]
+    remembered = set(torch.linspace(1, updates, PATH_POINTS - 1).round().int().tolist())
+    path, losses = [start.embedding[0].clone()], []
+    for number, models in enumerate(stacks):
+        free = {name: tensor for name, tensor in models.parameters().items() if name in trained}
+        optimizer = new_optimizer()
+        for update in range(1, updates + 1):
+            loss, gradients = models.loss_and_gradients(joint)
+            if not loss.isfinite().all():
+                raise Diverged(update)
+            optimizer.update(free, gradients)
+            losses.append(loss)
+            if number == 0 and update in remembered:
+                path.append(models.embedding[0].clone())
+            if on_step:
+                on_step(number * updates + update, len(stacks) * updates)
+        norms = [tensor.square().sum() for tensor in free.values()]
+        if not (models.loss(joint).isfinite().all() and all(norm.isfinite() for norm in norms)):
+            raise Diverged(updates)
+    by_stack = [torch.stack(losses[first : first + updates]) for first in range(0, len(losses), updates)]
+    return TinyRun(pairs, start, after, torch.cat(by_stack, dim=1), torch.stack(path))
+
+
+# ---- what is measured, one number per seed ----------------------------------------------------------------------
+
+
+def samples_of(run: TinyRun, focus: int) -> dict[str, Tensor]:
+    """Return each headline metric as an (S,) tensor; a boolean one is a share of seeds.
+
+    ``p_next`` and ``correct_fraction`` speak of the token that follows ``focus`` most often; where several do,
+    ``p_next`` takes the first in the text and each of them counts as correct.
+    """
+    followers = run.pairs.followers(focus)
+    likeliest = [token for token, share in followers.items() if share == max(followers.values())]
+    after_focus = run.after.probabilities()[:, focus]  # (S, V)
+    return {
+        "loss": run.losses[-1],
+        "p_next": after_focus[:, next(iter(followers))],
+        "correct_fraction": torch.isin(after_focus.argmax(-1), torch.tensor(likeliest)),
+        "embedding_moved": moved(run.before.embedding, run.after.embedding).mean(-1),
+        "linear_moved": moved(run.before.weight, run.after.weight).mean(-1),
+    }
+
+
+def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
+    """Return the metrics: means over seeds with ``_sd``, ``_low``, ``_high``, and how far each token moved."""
+    distance = moved(run.before.embedding, run.after.embedding)  # (S, V)
+    by_token = {f"moved_{token}": distance[:, n] for n, token in enumerate(run.pairs.vocabulary.tokens)}
+    found: dict[str, Scalar] = {"loss_floor": conditional_entropy(run.pairs.counts), **over_seeds(samples)}
+    levels = quantiles(samples["loss"], 0.05, 0.5, 0.95)
+    found |= dict(zip(("loss_p05", "loss_p50", "loss_p95"), levels, strict=True)) | over_seeds(by_token)
+    unseen = run.pairs.unseen()
+    if unseen:
+        return found | {"unseen_moved_max": float(distance[:, unseen].max())}
+    return found | {"unseen_moved_max": None, "unseen_moved_max_reason": "every token of the text is an input"}
+
+
+def over_seeds(samples: dict[str, Tensor]) -> dict[str, float]:
+    """Return means over seeds, and shares of booleans, with their intervals."""
+    return metrics_of({name: values.tolist() for name, values in samples.items()})
+
+
+# ---- the chapter ------------------------------------------------------------------------------------------------
 
 
 def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
@@ -46,41 +262,26 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
     """
     pairs = Pairs.of(settings.text)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    start = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds)
+    start, free = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds), TRAINED["embedding"]
     try:
-        trained = train(
-            start,
-            pairs,
-            lambda: Adam(settings.lr),
-            trained=TRAINED["embedding"],
-            updates=settings.epochs,
-            on_step=on_step,
-        )
+        trained = train(start, pairs, lambda: Adam(settings.lr), trained=free, updates=settings.epochs, on_step=on_step)
     except Diverged as diverged:
-        return Result.diverged(settings.experiment, settings.document(), WHY, HOW, diverged.update)
+        return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
     focus = pairs.vocabulary.numbers[settings.focus]
-    samples = outcome.per_seed(trained, focus)
-    shown = [tables.loss(trained), tables.next_token(trained, focus), tables.tensors(trained, TRAINED["embedding"])]
+    samples = samples_of(trained, focus)
     return Result(
         settings.experiment,
         settings.document(),
-        WHY,
-        HOW,
-        metrics={**outcome.metrics(trained, samples), **outcome.frozen(trained)},
-        summary=_summary(settings, trained, samples),
-        tables=shown if settings.seeds == 1 else [*shown, tables.over_seeds(samples)],
-        figures=[figures.learning_curve(trained)],
+        shown.WHY,
+        shown.HOW,
+        metrics=metrics(trained, samples),
+        summary=shown.summary(settings, pairs, samples),
+        tables=[
+            shown.loss(pairs, trained.losses),
+            shown.next_token(pairs, focus, start.probabilities(), trained.after.probabilities()),
+            shown.tensors(start.parameters(), trained.after.parameters(), free),
+            *table.over_seeds(samples),
+        ],
+        figures=[shown.learning_curve(pairs, trained.losses)],
         samples={name: rounded(values.tolist()) for name, values in samples.items()},
     )
-
-
-def _summary(settings: Phase1Settings, run: TinyRun, samples: dict[str, Tensor]) -> list[str]:
-    tokens = run.pairs.vocabulary.names
-    focus = run.pairs.vocabulary.numbers[settings.focus]
-    next_token = tokens[next(iter(run.pairs.followers(focus)))]
-    return [
-        f"With only the output layer trained, the loss before the last of {counted(settings.epochs, 'update')} was "
-        f"{outcome.told(samples['loss'])}; the floor of this text is {conditional_entropy(run.pairs.counts):.6f}.",
-        f"P({next_token} | {visible(settings.focus)}) ended at {outcome.told(samples['p_next'])}.",
-        "The embedding did not move, to the last bit: it was never handed to the optimiser.",
-    ]

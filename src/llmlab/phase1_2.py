@@ -1,41 +1,248 @@
 """Chapter 2: how embeddings move, and what an inner product decides.
 
-Question: when everything is trained, where do the tokens go?  Do tokens that follow each other move
-together?  And what in the picture decides the next token?
+Question: when everything is trained, where do the tokens go?  Do tokens that follow each other move together?  And
+what in the picture decides the next token?
 
     score[x, k] = E[x] . W[k] + b[k],   E, W and b trained   (or one of them frozen)
 
-Covers movement of embeddings and output rows, all distances, every score taken apart, four questions that go
-beyond the seed document (does rotation change the function? the training? what moves a token that has no
-gradient? from which dimension on does freezing limit?), and the spread over seeds.
+The model and its training are chapter 1's.  New here: how far rows move, every score taken apart, and four questions
+that go beyond the original notes.  Does rotating the model change what it computes?  Rotating its start, what it
+learns?  What moves a token that has no gradient?  In which dimensions does freezing hold the model back?
+
+    (E R) (W R)^T = E W^T  for an orthogonal R, so coordinates mean nothing, only inner products do;
+    SGD's gradient turns with the model, Adam divides coordinate by coordinate and does not.
+
 But: one token of context is all this model sees.  Chapter 3 gives it a memory.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from llmlab.measure.entropy import conditional_entropy
-from llmlab.measure.geometry import random_rotation
-from llmlab.model.toy import TinyModel
-from llmlab.report.result import Result, Table, counted, rounded
+from llmlab.measure.geometry import affine_rank, distances, moved, random_rotation
+from llmlab.measure.ranks import rank_correlation
+from llmlab.phase1 import TRAINED, TinyModel, TinyRun, metrics, over_seeds, samples_of, train
+from llmlab.report.result import Result, Scalar, Table, rounded
 from llmlab.settings import Phase12Settings
+from llmlab.shown import phase1, table
+from llmlab.shown import phase1_2 as shown
 from llmlab.text.pairs import Pairs
-from llmlab.tiny import figures, outcome, tables, trial_tables, trials
-from llmlab.tiny.training import TRAINED, TinyRun, train
 from llmlab.train.fit import Diverged, OnStep
-from llmlab.train.optimizer import optimizer_named
+from llmlab.train.optimizer import SGD, Adam, Optimizer, optimizer_named
 
-WHY = (
-    "A token embedding is a place, gradients move it, and an inner product with an output row (plus a bias) decides "
-    "what comes next. Do tokens that follow each other end up close? And do the coordinates mean anything?"
-)
-HOW = (
-    "Each character is a token. The model scores every possible next token k after token x by the inner product of x's "
-    "embedding with k's output row, plus a bias. All pairs of the text form one batch. Places are compared before and "
-    "after; every score of one focus token is taken apart; then the trained model and its start are rotated."
-)
-TRIAL_TOKENS = 64
+EXPERIMENT_TOKENS = 64
 """With more tokens than this the side experiments are left out: they would take minutes."""
+
+ROTATION_SEED = 20_251_124
+ADAM_LR, WEIGHT_DECAY = 0.01, 0.01
+SGD_LR = 0.5
+"""At Adam's 0.01, SGD hardly moves in 200 updates; 0.5 learns "hello" about as far as Adam does."""
+
+LIMIT_UPDATES, LIMIT_LR = 1_000, 0.1
+LIMIT_SCORES = 2**14
+"""Budget of ``frozen_limit`` in scores per update; fewer starts where the text has many tokens."""
+
+
+# ---- what moved, and what tells the next token ------------------------------------------------------------------
+
+
+def movement(run: TinyRun, focus: int) -> dict[str, Tensor]:
+    """Return the metrics that this chapter adds, each (S,).
+
+    Whether the inner product alone names the winner; over all pairs of an input and another token, the rank
+    correlation of P(next | input) with closeness (minus the distance of the two embeddings) and with the inner product
+    that the model uses; how far tokens moved; and the distance of ``focus`` and its next token.
+    """
+    probabilities = run.after.probabilities()
+    products = run.after.embedding @ run.after.weight.transpose(1, 2)  # (S, V, V): scores without bias
+    found = {"score_argmax_agrees_fraction": products[:, focus].argmax(-1) == probabilities[:, focus].argmax(-1)}
+    others = ~torch.eye(len(run.pairs.vocabulary), dtype=torch.bool)  # a token is at distance 0 from itself
+    others[run.pairs.unseen()] = False
+    if others.sum() > 2:  # with one or two pairs, ranks say nothing
+        closeness, probability = -distances(run.after.embedding)[:, others], probabilities[:, others]
+        found["rank_correlation_closeness"] = rank_correlation(closeness, probability)
+        found["rank_correlation_product"] = rank_correlation(products[:, others], probability)
+    distance, unseen = moved(run.before.embedding, run.after.embedding), run.pairs.unseen()  # (S, V)
+    found["seen_moved"] = distance[:, run.pairs.inputs()].mean(-1)
+    if unseen:
+        found["unseen_moved"] = distance[:, unseen].mean(-1)
+    other = next_other_token(run.pairs, focus)
+    if other is not None:
+        # one formula for both, so that what did not move is exactly as far apart as before
+        before, now = (moved(model.embedding[:, focus], model.embedding[:, other]) for model in (run.before, run.after))
+        found |= {"distance_before": before, "distance_after": now, "distance_shrank_fraction": now < before}
+    return found
+
+
+def next_other_token(pairs: Pairs, focus: int) -> int | None:
+    """Return the token that follows ``focus`` most often and is not ``focus`` itself, if there is one."""
+    return next((token for token in pairs.followers(focus) if token != focus), None)
+
+
+def alignment(run: TinyRun, focus: int) -> dict[str, Tensor]:
+    """Return the cosine of ``focus``'s embedding and the output row of its next token, before and after, each (S,)."""
+    wanted = next(iter(run.pairs.followers(focus)))
+    before, after = (
+        torch.cosine_similarity(model.embedding[:, focus], model.weight[:, wanted], dim=-1)
+        for model in (run.before, run.after)
+    )
+    return {"cosine_before": before, "cosine_after": after, "cosine_rose_fraction": after > before}
+
+
+# ---- does rotating change what the model computes, or what it learns? -------------------------------------------
+
+
+def rotated(model: TinyModel, rotation: Tensor) -> TinyModel:
+    """Return the models with embeddings and output rows rotated together by an orthogonal (D, D) matrix."""
+    return TinyModel(model.embedding @ rotation, model.weight @ rotation, model.bias.clone())
+
+
+def rotation_differences(model: TinyModel) -> tuple[float, float]:
+    """Return the largest change of a score and of a probability when all trained models are rotated."""
+    rotation = random_rotation(model.embedding.shape[-1], torch.Generator().manual_seed(ROTATION_SEED)).float()
+    other = rotated(model, rotation)
+    return (
+        float((other.logits() - model.logits()).abs().max()),
+        float((other.probabilities() - model.probabilities()).abs().max()),
+    )
+
+
+class Equivariance(NamedTuple):
+    """What training from a start and from the same start rotated gave."""
+
+    optimizer: str
+    loss: float
+    loss_rotated: float
+    probability_difference: float  # largest difference of any P(k | x) between the two
+    embedding_difference: float  # largest difference of any coordinate after rotating back
+
+
+def equivariance(start: TinyModel, pairs: Pairs, updates: int) -> list[Equivariance]:
+    """Train the first model from its start and from the rotated start, by SGD and by Adam.
+
+    In float64, where rounding cannot be mistaken for an effect.  In one dimension the only rotation is a change of
+    sign, which Adam does not notice.
+    """
+    model = TinyModel(start.embedding[:1].double(), start.weight[:1].double(), start.bias[:1].double())
+    rotation = random_rotation(model.embedding.shape[-1], torch.Generator().manual_seed(ROTATION_SEED))
+    both = stacked([model, rotated(model, rotation)])
+    rules: dict[str, Callable[[], Optimizer]] = {
+        f"SGD, lr {SGD_LR}": lambda: SGD(SGD_LR),
+        f"Adam, lr {ADAM_LR}": lambda: Adam(ADAM_LR),
+    }
+    found = []
+    for name, rule in rules.items():
+        run = train(both, pairs, rule, trained=TRAINED["none"], updates=updates)
+        probabilities, rotated_back = run.after.probabilities(), run.after.embedding[1] @ rotation.T
+        found.append(
+            Equivariance(
+                name,
+                float(run.losses[-1, 0]),
+                float(run.losses[-1, 1]),
+                float((probabilities[0] - probabilities[1]).abs().max()),
+                float((run.after.embedding[0] - rotated_back).abs().max()),
+            )
+        )
+    return found
+
+
+# ---- what moves a token that has no gradient? -------------------------------------------------------------------
+
+
+class PoleStar(NamedTuple):
+    """How far a token that is never an input moved under one rule."""
+
+    rule: str
+    embedding_moved: float
+    output_moved: float
+
+
+def pole_star(start: TinyModel, pairs: Pairs, updates: int) -> list[PoleStar]:
+    """Return how far the first unseen token moved under Adam, SGD, AdamW, and with tied weights.
+
+    No gradient reaches its embedding, so Adam and SGD leave it alone; AdamW shrinks every parameter, and tied weights
+    make the embedding an output row as well, which every update moves.
+    """
+    if not pairs.unseen():
+        return []
+    star, free = pairs.unseen()[0], start[:1]
+    tied = TinyModel(free.embedding, free.embedding, free.bias)
+    rules: list[tuple[str, TinyModel, Callable[[], Optimizer]]] = [
+        (f"Adam, lr {ADAM_LR}", free, lambda: Adam(ADAM_LR)),
+        (f"SGD, lr {SGD_LR}", free, lambda: SGD(SGD_LR)),
+        (f"AdamW, decay {WEIGHT_DECAY}", free, lambda: Adam(ADAM_LR, weight_decay=WEIGHT_DECAY)),
+        ("Adam, tied weights", tied, lambda: Adam(ADAM_LR)),
+    ]
+    found = []
+    for name, model, rule in rules:
+        run = train(model, pairs, rule, trained=TRAINED["none"], updates=updates)
+        embedding = float(moved(run.before.embedding, run.after.embedding)[0, star])
+        found.append(PoleStar(name, embedding, float(moved(run.before.weight, run.after.weight)[0, star])))
+    return found
+
+
+# ---- in which dimensions does freezing hold the model back? -----------------------------------------------------
+
+
+class FrozenLimit(NamedTuple):
+    """What a frozen embedding of one dimension allows, over several random starts."""
+
+    dim: int
+    full_rank: bool  # can every table of scores be reached?
+    losses_frozen: list[float]  # after the run's own number of updates
+    losses_free: list[float]
+    losses_long: list[float]  # frozen, after LIMIT_UPDATES updates at LIMIT_LR
+
+
+def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> list[FrozenLimit]:
+    """Compare frozen with free training in one, two, … dimensions around the one where freezing stops to limit.
+
+    With the embedding frozen, training is a convex problem: the best linear layer for fixed places.  It can reach every
+    table of scores exactly if the inputs' vectors with a constant 1 appended are linearly independent, that is (almost
+    surely) from dimension N - 1 on, for N inputs.  Below, a long run shows how many starts can still fit *this* text.
+    """
+    inputs, size = pairs.inputs(), len(pairs.vocabulary)
+    dims = sorted({dim for dim in (1, 2, 3, len(inputs) - 2, len(inputs) - 1) if dim >= 1})
+    starts = max(3, min(32, LIMIT_SCORES // (size * size * len(dims))))
+    seeds = range(first_seed, first_seed + starts)
+    start = stacked([padded(TinyModel.initial(size, dim, seeds), max(dims)) for dim in dims])
+
+    def losses(frozen: str, lr: float, updates: int) -> list[list[float]]:
+        run = train(start, pairs, lambda: Adam(lr), trained=TRAINED[frozen], updates=updates)
+        return run.losses[-1].reshape(len(dims), starts).tolist()
+
+    frozen, free = losses("embedding", ADAM_LR, updates), losses("none", ADAM_LR, updates)
+    long = losses("embedding", LIMIT_LR, LIMIT_UPDATES)
+    ranks = affine_rank(start.embedding[:, inputs]).reshape(len(dims), starts)
+    return [
+        FrozenLimit(dim, bool((ranks[row] == len(inputs)).all()), frozen[row], free[row], long[row])
+        for row, dim in enumerate(dims)
+    ]
+
+
+def padded(model: TinyModel, dim: int) -> TinyModel:
+    """Return the models in ``dim`` dimensions, the new coordinates all zero.
+
+    The function is the same, and so is training: a coordinate that is zero in E and in W has gradient zero in both.
+    Models of different dimensions can so share one stack.
+    """
+    missing = dim - model.embedding.shape[-1]
+    return TinyModel(pad(model.embedding, (0, missing)), pad(model.weight, (0, missing)), model.bias.clone())
+
+
+def stacked(models: list[TinyModel]) -> TinyModel:
+    """Return the untied models of several stacks in one, in order."""
+    return TinyModel(
+        torch.cat([model.embedding for model in models]),
+        torch.cat([model.weight for model in models]),
+        torch.cat([model.bias for model in models]),
+    )
+
+
+# ---- the chapter ------------------------------------------------------------------------------------------------
 
 
 def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
@@ -55,32 +262,42 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     try:
         trained = _trained(settings, start, pairs, settings.freeze, on_step)
     except Diverged as diverged:
-        return Result.diverged(settings.experiment, settings.document(), WHY, HOW, diverged.update)
-    samples = outcome.per_seed(trained, focus) | outcome.movement_per_seed(trained, focus)
-    differences = _rotation_differences(trained)
-    side_tables, side_metrics, left_out = _side_experiments(settings, trained, focus)
+        return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
+    samples = samples_of(trained, focus) | movement(trained, focus)
+    differences = rotation_differences(trained.after)
+    side_tables, left_out = _side_experiments(settings, trained, focus)
+    before, after = trained.before, trained.after
+    first = after.embedding[0, focus], after.weight[0], after.bias[0]
     return Result(
         settings.experiment,
         settings.document(),
-        WHY,
-        HOW,
+        shown.WHY,
+        shown.HOW,
         metrics={
-            **_metrics(trained, samples, differences[0]),
-            **outcome.turning(trained, focus),
-            **outcome.growth(trained, focus),
-            **side_metrics,
+            **_metrics(trained, samples),
+            "rotation_max_logit_difference": differences[0],
+            **over_seeds(alignment(trained, focus)),
         },
-        summary=[*_summary(settings, trained, focus, samples), *left_out],
+        summary=[
+            *shown.summary(settings, pairs, samples, *first, next_other_token(pairs, focus)),
+            *left_out,
+        ],
         tables=[
-            *_tables(settings, trained, focus),
-            trial_tables.rotation_check(settings.dim, *differences, float(trained.after.logits().abs().max())),
-            *([tables.over_seeds(samples)] if settings.seeds > 1 else []),
+            phase1.loss(pairs, trained.losses),
+            shown.embeddings(settings, pairs, before.embedding[0], after.embedding[0]),
+            shown.output_rows(settings, pairs, before.weight[0], after.weight[0]),
+            shown.pair_distances(pairs, before.embedding[0], after.embedding[0]),
+            shown.decomposition(settings, pairs, *first),
+            phase1.next_token(pairs, focus, before.probabilities(), after.probabilities()),
+            phase1.tensors(before.parameters(), after.parameters(), TRAINED[settings.freeze]),
+            shown.rotation_check(settings.dim, *differences, float(after.logits().abs().max())),
+            *table.over_seeds(samples),
             *side_tables,
         ],
         figures=[
-            figures.stations_and_tracks(trained, focus),
-            figures.distance_and_product(trained),
-            figures.learning_curve(trained),
+            shown.stations_and_tracks(pairs, focus, trained.path, after.embedding[0], after.weight[0]),
+            shown.distance_and_product(pairs, after.embedding, after.weight),
+            phase1.learning_curve(pairs, trained.losses),
         ],
         samples={name: rounded(values.tolist()) for name, values in samples.items()},
     )
@@ -99,74 +316,30 @@ def _trained(
     )
 
 
-def _rotation_differences(run: TinyRun) -> tuple[float, float]:
-    """Return the largest change of a score and of a probability when all trained models are rotated."""
-    dim = run.after.embedding.shape[-1]
-    rotation = random_rotation(dim, torch.Generator().manual_seed(trials.ROTATION_SEED)).float()
-    turned = run.after.rotated(rotation)
-    return (
-        float((turned.logits() - run.after.logits()).abs().max()),
-        float((turned.probabilities() - run.after.probabilities()).abs().max()),
-    )
-
-
-def _tables(settings: Phase12Settings, run: TinyRun, focus: int) -> list[Table]:
-    tokens = run.pairs.vocabulary.names
-    places = "Frozen: nothing moved." if settings.freeze == "embedding" else _said_of_unseen(run, settings.optimizer)
-    rows = (
-        "Frozen: nothing moved." if settings.freeze == "linear" else "Every row moves: each token competes to be next."
-    )
-    return [
-        tables.loss(run),
-        tables.rows_before_and_after(
-            "embedding", "Where the tokens are", places, tokens, run.before.embedding[0], run.after.embedding[0]
-        ),
-        tables.rows_before_and_after(
-            "output_rows", "Where the output rows point", rows, tokens, run.before.weight[0], run.after.weight[0]
-        ),
-        tables.pair_distances(run),
-        tables.decomposition(run.after, tokens, focus, seeds_own_text=settings.text == Phase12Settings().text),
-        tables.next_token(run, focus),
-        tables.tensors(run, TRAINED[settings.freeze]),
-    ]
-
-
-def _said_of_unseen(run: TinyRun, optimizer: str) -> str:
-    unseen = run.pairs.unseen()
-    if not unseen:
-        return "Every token is an input, so every token gets a gradient."
-    name = run.pairs.vocabulary.names[unseen[0]]
-    if optimizer == "adamw":
-        return f"{name} is never an input: no gradient reaches it, only the decay moves it."
-    return f"{name} is never an input: no gradient reaches it, and it stayed where it was."
-
-
-def _side_experiments(
-    settings: Phase12Settings, run: TinyRun, focus: int
-) -> tuple[list[Table], dict[str, float], list[str]]:
-    """Return tables and metrics of the side experiments, or a sentence that says why there are none."""
+def _side_experiments(settings: Phase12Settings, run: TinyRun, focus: int) -> tuple[list[Table], list[str]]:
+    """Return tables of the side experiments, or a sentence that says why there are none."""
     pairs, start, updates = run.pairs, run.before, settings.epochs
-    if len(pairs.vocabulary) > TRIAL_TOKENS:
-        why_not = f"with more than {TRIAL_TOKENS} tokens they would take minutes"
-        return [], {}, [f"The side experiments are left out: {why_not}."]
+    if len(pairs.vocabulary) > EXPERIMENT_TOKENS:
+        why_not = f"with more than {EXPERIMENT_TOKENS} tokens they would take minutes"
+        return [], [f"The side experiments are left out: {why_not}."]
     try:
         arms = {arm: run if arm == settings.freeze else _trained(settings, start, pairs, arm) for arm in TRAINED}
-        turned = trials.rotation_and_training(start, pairs, updates)
-        star = trials.pole_star(start, pairs, updates)
-        limit = trials.frozen_limit(pairs, updates, settings.seed)
+        turned = equivariance(start, pairs, updates)
+        star = pole_star(start, pairs, updates)
+        limit = frozen_limit(pairs, updates, settings.seed)
     except Diverged as diverged:
-        return [], {}, [f"The side experiments are left out: one of them {diverged}."]
-    shown = [
-        trial_tables.freezes(arms, focus),
-        trial_tables.rotation_and_training(turned),
-        *([trial_tables.pole_star(star, pairs.vocabulary.names[pairs.unseen()[0]])] if star else []),
-        trial_tables.frozen_limit(limit, pairs, updates),
-    ]
-    return shown, outcome.of_trials(arms, turned, star), []
+        return [], [f"The side experiments are left out: one of them {diverged}."]
+    return [
+        shown.freezes({arm: samples_of(one, focus) | movement(one, focus) for arm, one in arms.items()}),
+        shown.equivariance(turned),
+        *([shown.pole_star(star, pairs.vocabulary.names[pairs.unseen()[0]])] if star else []),
+        shown.frozen_limit(limit, pairs, updates, ADAM_LR, (LIMIT_UPDATES, LIMIT_LR)),
+    ], []
 
 
-def _metrics(run: TinyRun, samples: dict[str, Tensor], rotation_difference: float) -> dict[str, float | str | None]:
-    metrics = outcome.metrics(run, samples) | {"rotation_max_logit_difference": rotation_difference}
+def _metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
+    """Return the metrics of chapter 1 and of movement, with a reason for each that a text this small cannot have."""
+    found = metrics(run, samples)
     alone = "nothing but the focus token itself follows it"
     few = "fewer than three pairs of an input and another token"
     for prefix, names, reason in (
@@ -175,32 +348,5 @@ def _metrics(run: TinyRun, samples: dict[str, Tensor], rotation_difference: floa
     ):
         for name in (f"{prefix}_{end}" for end in names):
             if name not in samples:
-                metrics |= {name: None, name + "_reason": reason}
-    if "rank_correlation_product" in samples:
-        ahead = samples["rank_correlation_product"] - samples["rank_correlation_closeness"]
-        metrics |= outcome.interval("rank_correlation_product_minus_closeness", ahead)
-    return metrics
-
-
-def _summary(settings: Phase12Settings, run: TinyRun, focus: int, samples: dict[str, Tensor]) -> list[str]:
-    names = run.pairs.vocabulary.names
-    after = run.after.probabilities()[0, focus]
-    winner = int(after.argmax())
-    inner = float(run.after.embedding[0, focus] @ run.after.weight[0, winner])
-    bias = float(run.after.bias[0, winner])
-    told = [
-        f"The loss before the last of {counted(settings.epochs, 'update')} was {outcome.told(samples['loss'])}; the "
-        f"floor of this text is {conditional_entropy(run.pairs.counts):.6f}.",
-        f"With seed {settings.seed}, after {names[focus]} the model expects {names[winner]} with probability "
-        f"{float(after[winner]):.3f}: the highest score, {inner + bias:.4g}, is an inner product of {inner:.4g} and "
-        f"a bias of {bias:.4g}.",
-    ]
-    other = outcome.next_other_token(run.pairs, focus)
-    if other is not None:
-        before, now = (float(samples[f"distance_{when}"][0]) for when in ("before", "after"))
-        closer = int(samples["distance_shrank_fraction"].sum())
-        told.append(
-            f"{names[focus]} and {names[other]}, its next token, went from distance {before:.2f} to {now:.2f}"
-            + (f"; they came closer in {closer:,} of {counted(settings.seeds, 'seed')}." if settings.seeds > 1 else ".")
-        )
-    return told
+                found |= {name: None, name + "_reason": reason}
+    return found

@@ -89,6 +89,15 @@ def holm(first: float, *others: float) -> float:
     return min(1.0, max((count - rank) * p for rank, p in enumerate(ordered) if p <= first))
 
 
+def metrics_of(samples: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return each metric with its interval under its own name: of booleans the share, of numbers the mean."""
+    found: dict[str, float] = {}
+    for name, values in samples.items():
+        told = share_interval(list(map(bool, values))) if isinstance(values[0], bool) else mean_interval(values)
+        found |= {name + suffix: value for suffix, value in told.items()}
+    return found
+
+
 @cache
 def t_quantile(probability: float, degrees: int) -> float:
     """Return the value below which Student's t lies with the given probability (at least 1/2).

@@ -1,0 +1,124 @@
+"""What is shown of chapter 1: three tables, the learning curve, and the result in three sentences."""
+
+import math
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from llmlab.measure.entropy import conditional_entropy, unigram_entropy
+from llmlab.measure.stats import metrics_of
+from llmlab.report.result import Figure, Mark, Table, counted, rounded
+from llmlab.settings import Phase1Settings
+from llmlab.shown.table import table
+from llmlab.text.pairs import Pairs
+from llmlab.text.vocabulary import visible
+
+WHY = (
+    "A token embedding is a place in space. Here the places are random and never move; only the output layer, "
+    "which reads the place, is trained. Is that enough to learn what follows what?"
+)
+HOW = (
+    "Each character is a token. The model scores every possible next token k after token x by the inner product "
+    "of x's embedding with k's output row, plus a bias. All pairs of the text form one batch; Adam makes the "
+    "updates; the embedding is not handed to it. The floor is the conditional entropy of the pairs: no model that "
+    "sees one token can do better."
+)
+CURVE_POINTS = 100
+
+
+def loss(pairs: Pairs, losses: Tensor) -> Table:
+    """Return the loss, (T, S), beside its floor and the baselines that need no model."""
+    floor = conditional_entropy(pairs.counts)
+    found = {
+        "uniform guess": math.log(len(pairs.vocabulary)),
+        "token frequencies only": unigram_entropy(pairs.counts),
+        "before training": float(losses[0].mean()),
+        "before the last update": float(losses[-1].mean()),
+        "floor of the text": floor,
+    }
+    return table(
+        "loss",
+        "Loss, in nats per token",
+        "what:text | loss | above floor",
+        [[name, value, value - floor] for name, value in found.items()],
+        f"Mean over {counted(losses.shape[1], 'seed')}. The floor is exact: it comes from the pair counts alone. The "
+        "first two rows are baselines that need no model.",
+    )
+
+
+def next_token(pairs: Pairs, focus: int, before: Tensor, after: Tensor) -> Table:
+    """Return P(next | focus) before and after, (S, V, V) each, beside the shares in the text."""
+    names, followers = pairs.vocabulary.names, pairs.followers(focus)
+    start, end = before[:, focus].mean(0), after[:, focus].mean(0)  # (V,)
+    return table(
+        "next_token",
+        "What follows the focus token",
+        "next:token | in text:share | before:share | after:share",
+        [
+            [names[k], followers.get(k, 0.0), float(start[k]), float(end[k])]
+            for k in end.argsort(descending=True).tolist()
+        ],
+        f"P(next | {names[focus]}), mean over {counted(len(after), 'seed')}, likeliest first.",
+    )
+
+
+def tensors(before: dict[str, Tensor], after: dict[str, Tensor], trained: Collection[str]) -> Table:
+    """Return what was trained and the largest change of any number in it, over all seeds."""
+    rows = [
+        [name, "trained" if name in trained else "frozen", start[0].numel(), float((after[name] - start).abs().max())]
+        for name, start in before.items()
+    ]
+    return table(
+        "tensors",
+        "What moved and what did not",
+        "tensor:text | :text | numbers:integer | largest change",
+        rows,
+        "Largest change of any single number, over all seeds. Frozen means exactly zero, not nearly.",
+    )
+
+
+def learning_curve(pairs: Pairs, losses: Tensor) -> Figure:
+    """Return the loss, (T, S), against updates: the median with the band of 90 % of seeds, above the floor."""
+    floor = conditional_entropy(pairs.counts)
+    updates, seeds = losses.shape
+    shown = torch.linspace(0, updates - 1, min(updates, CURVE_POINTS)).round().long()
+    xs = [float(update + 1) for update in shown]
+    low, middle, high = losses[shown].double().quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64), dim=1)
+    marks = [
+        Mark("line", "series", xs, rounded(middle), legend="loss" if seeds == 1 else "median loss"),
+        Mark("level", "floor", [], [floor], legend="floor"),
+    ]
+    if seeds > 1:
+        marks.insert(0, Mark("band", "series", xs, rounded(low), tops=rounded(high), legend="90 % of seeds"))
+    return Figure(
+        "curve",
+        "Learning curve",
+        f"Loss from {float(middle[0]):.3f} to {float(middle[-1]):.3f} over {counted(updates, 'update')}, median of "
+        f"{counted(seeds, 'seed')}; the dashed line is the floor of the text, {floor:.4f}.",
+        "update",
+        "loss (nats)",
+        marks,
+        after="loss",
+    )
+
+
+def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) -> list[str]:
+    """Return the result in three sentences."""
+    next_token = pairs.vocabulary.names[next(iter(pairs.followers(pairs.vocabulary.numbers[settings.focus])))]
+    return [
+        f"With only the output layer trained, the loss before the last of {counted(settings.epochs, 'update')} was "
+        f"{with_interval(samples['loss'])}; the floor of this text is {conditional_entropy(pairs.counts):.6f}.",
+        f"P({next_token} | {visible(settings.focus)}) ended at {with_interval(samples['p_next'])}.",
+        "The embedding did not move, to the last bit: it was never handed to the optimiser.",
+    ]
+
+
+def with_interval(values: Tensor) -> str:
+    """Return a metric for a sentence: its value, or the mean over seeds with its interval."""
+    found = metrics_of({"": values.tolist()})
+    if len(values) == 1:
+        return f"{found['']:.4f}"
+    return (
+        f"{found['']:.4f} (mean over {counted(len(values), 'seed')}, 95% {found['_low']:.4f} to {found['_high']:.4f})"
+    )

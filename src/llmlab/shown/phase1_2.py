@@ -1,0 +1,397 @@
+"""What is shown of chapter 2: movement, every score taken apart, the side experiments, and the map of it all.
+
+Where a table or picture shows one model, it is the one of the first seed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from llmlab.measure.entropy import conditional_entropy
+from llmlab.measure.geometry import distances, feet, main_plane, moved, products
+from llmlab.measure.stats import mean_interval
+from llmlab.report.result import Cell, Figure, Mark, Table, counted, rounded
+from llmlab.settings import Phase12Settings
+from llmlab.shown.phase1 import with_interval
+from llmlab.shown.table import MAX_ROWS, table
+from llmlab.text.pairs import Pairs
+
+WHY = (
+    "A token embedding is a place, gradients move it, and an inner product with an output row (plus a bias) decides "
+    "what comes next. Do tokens that follow each other end up close? And do the coordinates mean anything?"
+)
+HOW = (
+    "Each character is a token. The model scores every possible next token k after token x by the inner product of x's "
+    "embedding with k's output row, plus a bias. All pairs of the text form one batch. Places are compared before and "
+    "after; every score of one focus token is taken apart; then the trained model and its start are rotated."
+)
+MAX_DIMS = 4
+"""With more dimensions than this a table shows lengths instead of every coordinate."""
+
+ROUNDING = 1e-5
+"""A difference below this share of the largest score is what float32 leaves of equal numbers."""
+
+LIMIT_GAP = 0.1
+"""A start fits the text if it ends within this of the floor."""
+
+MAP_TOKENS = 12
+"""More stations or tracks than this make the map unreadable; the focus and the best scores stay."""
+
+MAP_FEET = 5
+"""Perpendiculars are drawn for the best scores only."""
+
+SCATTER_POINTS = 240
+
+
+# ---- movement ---------------------------------------------------------------------------------------------------
+
+
+def embeddings(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
+    """Return where the tokens are, (V, D) before and after."""
+    said = "Frozen: nothing moved." if settings.freeze == "embedding" else _said_of_unseen(pairs, settings.optimizer)
+    return _rows_before_and_after("embedding", "Where the tokens are", said, pairs, before, after)
+
+
+def output_rows(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
+    """Return where the output rows point, (V, D) before and after."""
+    moves = "Every row moves: each token competes to be next."
+    said = "Frozen: nothing moved." if settings.freeze == "linear" else moves
+    return _rows_before_and_after("output_rows", "Where the output rows point", said, pairs, before, after)
+
+
+def _said_of_unseen(pairs: Pairs, optimizer: str) -> str:
+    if not pairs.unseen():
+        return "Every token is an input, so every token gets a gradient."
+    name = pairs.vocabulary.names[pairs.unseen()[0]]
+    if optimizer == "adamw":
+        return f"{name} is never an input: no gradient reaches it, only the decay moves it."
+    return f"{name} is never an input: no gradient reaches it, and it stayed where it was."
+
+
+def _rows_before_and_after(name: str, title: str, said: str, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
+    """Return each token's vector before, after, and the difference: a row for each of up to ``MAX_DIMS`` coordinates.
+
+    Beyond, each token has its length and its distance moved.
+    """
+    tokens, dims, caption = pairs.vocabulary.names, before.shape[-1], f"First seed. {said}"
+    rows: list[list[Cell]]
+    if dims > MAX_DIMS:
+        numbers = torch.stack([before.norm(dim=-1), after.norm(dim=-1), moved(before, after)], dim=-1)
+        rows = [[token, *numbers[v].tolist()] for v, token in enumerate(tokens)]
+        rows.sort(key=lambda row: -float(row[3] or 0))
+        return table(name, title, "token:token | length before:3 | after:3 | moved:3", rows, caption)
+    rows = [
+        [token, d + 1, float(before[v, d]), float(after[v, d]), float(after[v, d] - before[v, d])]
+        for v, token in enumerate(tokens)
+        for d in range(dims)
+    ]
+    return table(name, title, "token:token | axis:integer | before:3 | after:3 | change:3", rows, caption)
+
+
+def pair_distances(pairs: Pairs, before: Tensor, after: Tensor) -> Table:
+    """Return the distance of every pair of embeddings, (V, D) before and after, largest change first."""
+    tokens = pairs.vocabulary.names
+    start, end = distances(before), distances(after)
+    upper = torch.triu_indices(len(tokens), len(tokens), offset=1)
+    change = (end - start)[upper[0], upper[1]]
+    rows = [
+        [tokens[a], tokens[b], float(start[a, b]), float(end[a, b]), float(end[a, b] - start[a, b])]
+        for a, b in upper[:, change.abs().argsort(descending=True)[:MAX_ROWS]].T.tolist()
+    ]
+    return table(
+        "distances",
+        "Distances between embeddings",
+        "from:token | to:token | before:3 | after:3 | change:3",
+        rows,
+        f"{int((change < 0).sum()):,} of {counted(len(change), 'pair')} came closer. Largest change first.",
+        total=len(change),
+        what="pair",
+    )
+
+
+# ---- the decision -----------------------------------------------------------------------------------------------
+
+
+def decomposition(settings: Phase12Settings, pairs: Pairs, embedding: Tensor, weight: Tensor, bias: Tensor) -> Table:
+    """Return every score of the focus token taken apart: products per dimension, inner product, bias, probability.
+
+    Beyond ``MAX_DIMS`` dimensions the ones that differ most between tokens are shown and the rest is summed.
+
+    Args:
+        settings: say which token that is.
+        pairs: of the text.
+        embedding: of the focus token, (D,).
+        weight: the output rows, (V, D).
+        bias: (V,).
+    """
+    tokens = pairs.vocabulary.names
+    parts = products(embedding, weight)  # (V, D)
+    inner = parts.sum(-1)
+    score = inner + bias
+    dims = parts.std(0).argsort(descending=True)[:MAX_DIMS].sort().values if len(tokens) > 1 else torch.tensor([0])
+    shown, columns = parts[:, dims], [f"axis {d + 1}:2" for d in dims.tolist()]
+    if parts.shape[-1] > MAX_DIMS:
+        shown = torch.cat([shown, (inner - shown.sum(-1))[:, None]], dim=-1)
+        columns.append("other axes:2")
+    numbers = torch.cat([shown, torch.stack([inner, bias, score, score.softmax(-1)], dim=-1)], dim=-1)
+    focus = tokens[pairs.vocabulary.numbers[settings.focus]]
+    return table(
+        "decomposition",
+        "Why the model says what it says",
+        " | ".join(["next:token", *columns, "inner:2", "bias:2", "score:2", "P:share"]),
+        [[tokens[k], *numbers[k].tolist()] for k in score.argsort(descending=True).tolist()],
+        f"Input {focus}, first seed. The products of its coordinates with those of an output row add up to the "
+        "inner product; with the bias that is the score, and softmax makes probabilities of the scores."
+        + (" The seed document left the bias out." if settings.text == Phase12Settings().text else ""),
+    )
+
+
+def rotation_check(dims: int, logit: float, probability: float, largest: float) -> Table:
+    """Return the largest difference that rotating a trained model made, beside the largest score there is."""
+    rounding = logit <= ROUNDING * max(largest, 1.0)
+    left = "What is left is rounding: absolute coordinates mean nothing." if rounding else "More than rounding is left."
+    return table(
+        "rotation",
+        "Turn everything: does the answer change?",
+        "largest difference of:text | value:9",
+        [["any score", logit], ["any probability", probability]],
+        "Embeddings and output rows of the trained models turned together by one random rotation of "
+        f"{counted(dims, 'dimension')}; the largest score is {largest:.3g}. {left}",
+    )
+
+
+# ---- the side experiments ---------------------------------------------------------------------------------------
+
+
+def freezes(arms: Mapping[str, Mapping[str, Tensor]]) -> Table:
+    """Return what freezing nothing, the embedding or the linear layer came to: samples of the same starts."""
+    rows: list[list[Cell]] = []
+    for frozen, samples in arms.items():
+        loss, shrank = mean_interval(samples["loss"].tolist()), samples.get("distance_shrank_fraction")
+        came_closer = float(shrank.double().mean()) if shrank is not None and frozen != "embedding" else None
+        low, high = loss.get("_low"), loss.get("_high")
+        rows.append([frozen, loss[""], low, high, float(samples["p_next"].mean()), came_closer])
+    seeds = len(next(iter(arms.values()))["loss"])
+    return table(
+        "freezes",
+        "What if something stays frozen?",
+        "frozen:text | loss | 95% low | 95% high | P(next):3 | came closer:share",
+        rows,
+        f"Three trainings from the same starts ({counted(seeds, 'seed')}). 'Came closer' is the share of seeds in "
+        "which the focus token and its next token ended nearer to each other.",
+    )
+
+
+def equivariance(found: Sequence[tuple[str, float, float, float, float]]) -> Table:
+    """Return whether rotating the start is the same as rotating the end: rule, two losses, two differences."""
+    return table(
+        "equivariance",
+        "Turn the start: is the training the same?",
+        "rule:text | loss | loss, turned | P differs by | E differs by",
+        found,
+        "The function does not mind a rotation, but does the way there? "
+        + " ".join(_said_of_rotation(rule, difference) for rule, _, _, difference, _ in found)
+        + " (First seed, float64; E is turned back before it is compared.)",
+    )
+
+
+def _said_of_rotation(rule: str, difference: float) -> str:
+    name = rule.split(",")[0]
+    if difference < 1e-6:
+        return f"{name}'s does not: turned start, turned end."
+    cause = "it scales each coordinate by itself, so the axes matter" if name == "Adam" else "rounding grows that large"
+    return f"{name}'s does: {cause}."
+
+
+def pole_star(found: Sequence[tuple[str, float, float]], token: str) -> Table:
+    """Return when a token that is never an input moves after all: rule, its embedding's way, its output row's."""
+    return table(
+        "pole_star",
+        "The token that nothing follows",
+        "rule:text | embedding moved | output row moved",
+        found,
+        f"{token} is never an input, so no gradient reaches its embedding: a pole star under Adam and SGD. AdamW's "
+        "decay moves it, tied weights move it, and its output row moves always.",
+    )
+
+
+def frozen_limit(
+    found: Sequence[tuple[int, bool, list[float], list[float], list[float]]],
+    pairs: Pairs,
+    updates: int,
+    lr: float,
+    long: tuple[int, float],
+) -> Table:
+    """Return what freezing costs in each dimension, and whether that is a limit or only slowness.
+
+    Args:
+        found: per dimension whether every table of scores can be reached, and losses per start: frozen, free, and
+            frozen after a long run.
+        pairs: of the text.
+        updates: of the frozen and free runs.
+        lr: their learning rate.
+        long: updates and learning rate of the long run.
+    """
+    floor, inputs, starts = conditional_entropy(pairs.counts), len(pairs.inputs()), len(found[0][4])
+    rows: list[list[Cell]] = []
+    for dim, full_rank, losses_frozen, losses_free, losses_long in found:
+        frozen = mean_interval(losses_frozen)
+        fits = sum(loss < floor + LIMIT_GAP for loss in losses_long) / starts
+        numbers = [frozen[""], frozen["_low"], frozen["_high"], fmean(losses_free)]
+        rows.append([dim, "yes" if full_rank else "no", *numbers, fits])
+    reach = "with one or two inputs freezing never limits; it only costs speed."
+    if inputs > 2:
+        reach = (
+            f"with {inputs} inputs the linear layer can reach every table of scores from "
+            f"{counted(inputs - 1, 'dimension')} on, where freezing costs speed, not reach; going down, "
+            f"{inputs - 2} is the first dimension that can limit."
+        )
+    return table(
+        "frozen_limit",
+        "From which dimension on does freezing limit?",
+        "dim:integer | any scores?:text | frozen:3 | 95% low:3 | 95% high:3 | free:3 | fits in the end:share",
+        rows,
+        f"{counted(starts, 'start')} each, Adam at lr {lr}. 'Frozen' and 'free': mean loss before the last of "
+        f"{counted(updates, 'update')}. 'Any scores?': {reach} 'Fits in the end': share of starts within {LIMIT_GAP} "
+        f"of the floor after {long[0]:,} updates of the linear layer at lr {long[1]}.",
+    )
+
+
+# ---- the pictures -----------------------------------------------------------------------------------------------
+
+
+def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tensor, weight: Tensor) -> Figure:
+    """Return the map: tokens before and after with their paths, output rows as tracks.
+
+    From the focus token a perpendicular falls on each track: how far along the track it lands, times the track's
+    length, is the inner product.
+
+    Args:
+        pairs: of the text.
+        focus: the token from which the perpendiculars fall.
+        path: the embedding on its way, (K, V, D).
+        embedding: at the end, (V, D).
+        weight: the output rows, (V, D).
+    """
+    tokens, scores = pairs.vocabulary.names, weight @ embedding[focus]
+    tracks = scores.argsort(descending=True)[:MAP_TOKENS].tolist()
+    stations = sorted(range(len(tokens)), key=lambda v: (v != focus, v))[:MAP_TOKENS]
+    plane, share = main_plane(torch.cat([path[0], embedding, weight]))
+
+    def flat(vectors: Tensor) -> tuple[list[float], list[float]]:
+        xs, ys = (vectors @ plane).T.tolist()
+        return rounded(xs), rounded(ys)
+
+    marks = [
+        Mark(
+            "track",
+            "winner" if place == 0 else "track",
+            *flat(weight[k : k + 1]),
+            [f"→{tokens[k]} {float(scores[k]):.2f}"],
+            legend={0: "largest inner product", 1: "other output rows"}.get(place, ""),
+        )
+        for place, k in enumerate(tracks)
+    ]
+    landing = feet(embedding[focus], weight)[tracks[:MAP_FEET]]
+    marks += [Mark("line", "foot", *flat(torch.stack([embedding[focus], foot]))) for foot in landing]
+    marks.append(Mark("points", "foot", *flat(landing), legend=f"where {tokens[focus]} lands"))
+    marks += [Mark("line", "path", *flat(path[:, v])) for v in stations]
+    marks.append(Mark("points", "before", *flat(path[0, stations]), legend="before"))
+    marks.append(Mark("points", "after", *flat(embedding[stations]), [tokens[v] for v in stations], legend="after"))
+    left_out = len(tokens) - len(stations)
+    return Figure(
+        "map",
+        "Stations and tracks",
+        f"Tokens as stations before (hollow) and after training (full) with their paths; output rows as tracks through "
+        f"zero. Where the perpendicular from {tokens[focus]} lands on a track, times the track's length, is the inner "
+        f"product; it is largest for {tokens[tracks[0]]}, {float(scores[tracks[0]]):.2f}."
+        + (f" The plane shown keeps {share:.0%} of all squared lengths." if share < 0.9995 else "")
+        + (f" {counted(left_out, 'token')} left out." if left_out > 0 else ""),
+        "axis 1" if plane.shape[0] <= 2 else "first main axis",
+        "axis 2" if plane.shape[0] <= 2 else "second main axis",
+        marks,
+        equal_axes=True,
+        after="embedding",
+    )
+
+
+def distance_and_product(pairs: Pairs, embedding: Tensor, weight: Tensor) -> Figure:
+    """Return the distance of two embeddings against the inner product of one with the other's output row.
+
+    One point per pair of an input and a token, for as many of the first seeds as stay readable; (S, V, D) each.
+    """
+    inputs, size = pairs.inputs(), len(pairs.vocabulary)
+    seeds = min(len(embedding), max(1, SCATTER_POINTS // (len(inputs) * size)))
+    apart = distances(embedding[:seeds])[:, inputs].flatten()
+    product = (embedding[:seeds] @ weight[:seeds].transpose(1, 2))[:, inputs].flatten()
+    follows = (pairs.joint()[inputs] > 0).expand(seeds, -1, -1).flatten()
+    chosen = torch.linspace(0, len(apart) - 1, min(len(apart), 4 * SCATTER_POINTS)).round().long()
+    apart, product, follows = apart[chosen], product[chosen], follows[chosen]
+    marks, told = [], []
+    kinds = [
+        Mark("points", "winner", [], [], legend="pairs of the text"),
+        Mark("points", "other", [], [], legend="other pairs"),
+    ]
+    for mark, keep in zip(kinds, (follows, ~follows), strict=True):
+        if keep.any():
+            marks.append(replace(mark, xs=rounded(apart[keep]), ys=rounded(product[keep])))
+            means = float(product[keep].mean()), float(apart[keep].mean())
+            told.append(
+                f"{mark.legend} have a mean inner product of {means[0]:.2f} at a mean distance of {means[1]:.2f}"
+            )
+    return Figure(
+        "scatter",
+        "Distance against inner product",
+        f"Every pair of an input and a token, {counted(seeds, 'seed')}: {'; '.join(told)}.",
+        "distance of the two embeddings",
+        "inner product with the output row",
+        marks,
+        after="decomposition",
+    )
+
+
+# ---- the result in short ----------------------------------------------------------------------------------------
+
+
+def summary(
+    settings: Phase12Settings,
+    pairs: Pairs,
+    samples: Mapping[str, Tensor],
+    embedding: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    other: int | None,
+) -> list[str]:
+    """Return the result in two or three sentences.
+
+    Args:
+        settings: of the chapter.
+        pairs: of the text.
+        samples: of the run, by metric.
+        embedding: of the focus token, first seed, (D,).
+        weight: the output rows, (V, D).
+        bias: (V,).
+        other: the token that follows the focus token most often and is another one, if there is one.
+    """
+    names, focus = pairs.vocabulary.names, pairs.vocabulary.numbers[settings.focus]
+    inner = weight @ embedding
+    probabilities = (inner + bias).softmax(-1)
+    winner = int(probabilities.argmax())
+    told = [
+        f"The loss before the last of {counted(settings.epochs, 'update')} was {with_interval(samples['loss'])}; the "
+        f"floor of this text is {conditional_entropy(pairs.counts):.6f}.",
+        f"With seed {settings.seed}, after {names[focus]} the model expects {names[winner]} with probability "
+        f"{float(probabilities[winner]):.3f}: the highest score, {float(inner[winner]) + float(bias[winner]):.4g}, is "
+        f"an inner product of {float(inner[winner]):.4g} and a bias of {float(bias[winner]):.4g}.",
+    ]
+    if other is not None:
+        before, now = (float(samples[f"distance_{when}"][0]) for when in ("before", "after"))
+        closer = int(samples["distance_shrank_fraction"].sum())
+        told.append(
+            f"{names[focus]} and {names[other]}, its next token, went from distance {before:.2f} to {now:.2f}"
+            + (f"; they came closer in {closer:,} of {counted(settings.seeds, 'seed')}." if settings.seeds > 1 else ".")
+        )
+    return told

@@ -1,0 +1,71 @@
+"""Tables by a line of columns: ``"next:token | in text:share | loss | n:integer | mean:3"``.
+
+After a column's name and a colon stands its kind or its number of decimals; without one it is a number of four.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import cast, get_args
+
+from torch import Tensor
+
+from llmlab.measure.ranks import quantiles
+from llmlab.measure.stats import metrics_of
+from llmlab.report.result import Cell, CellKind, Column, Table
+
+MAX_ROWS = 24
+"""A longer table keeps the rows that say most, which stand first, and tells how many are left out."""
+
+
+def table(
+    name: str,
+    title: str,
+    columns: str,
+    rows: Iterable[Sequence[Cell]],
+    caption: str = "",
+    *,
+    total: int = 0,
+    what: str = "row",
+) -> Table:
+    """Return a table of at most ``MAX_ROWS`` rows; its caption admits to the cut.
+
+    Args:
+        name: of the table, for figures that belong under it.
+        title: above it.
+        columns: names with their kinds, see above.
+        rows: their cells.
+        caption: what to see in it.
+        total: how many rows there would be, if not all of them are handed over.
+        what: a row is, in the singular.
+    """
+    cells = [list(row) for row in rows]
+    left_out = max(total, len(cells)) - MAX_ROWS
+    if left_out > 0:
+        caption = f"{caption} {left_out:,} more {what}s are left out."
+    return Table(name, title, [_column(column) for column in columns.split(" | ")], cells[:MAX_ROWS], caption)
+
+
+def _column(words: str) -> Column:
+    name, _, kind = words.rpartition(":") if ":" in words else (words, "", "")
+    if kind in get_args(CellKind):
+        return Column(name, cast(CellKind, kind))
+    return Column(name, digits=int(kind or 4))
+
+
+def over_seeds(samples: dict[str, Tensor]) -> list[Table]:
+    """Return n, mean and 95 % interval of every headline metric, and its spread: no table for a single seed."""
+    rows: list[list[Cell]] = []
+    for name, values in samples.items():
+        found = metrics_of({"": values.tolist()})
+        spread = [None] * 3 if isinstance(values.tolist()[0], bool) else quantiles(values, 0.05, 0.5, 0.95)
+        rows.append([name.replace("_", " "), len(values), found[""], found.get("_low"), found.get("_high"), *spread])
+    if any(row[1] == 1 for row in rows):
+        return []
+    return [
+        table(
+            "over_seeds",
+            "Over all seeds",
+            "metric:text | n:integer | mean:3 | 95% low:3 | 95% high:3 | p05:3 | p50:3 | p95:3",
+            rows,
+            "Intervals of means are Student's t, of fractions Wilson's. p05 to p95 hold 90 % of the seeds.",
+        )
+    ]
