@@ -1,0 +1,1 @@
+"""What every chapter needs to train and to compare, whatever its model is."""

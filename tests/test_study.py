@@ -1,0 +1,137 @@
+"""The study: one order, one progress, one stop, one rule for divergence, and differences paired by seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab.errors import Stopped
+from llmlab.lab.study import Arm, Study, study
+from llmlab.measure.stats import mean_interval
+from llmlab.train.fit import Diverged, OnStep
+
+STEPS = 3
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run that is only numbers."""
+
+    seed: int
+    numbers: dict[str, float]
+
+
+def arm(key: str, value: Callable[[int], float] = float, *, diverges: int | None = None) -> Arm[Made]:
+    """Return an arm of three updates whose loss is a function of the seed; it may diverge with one seed."""
+
+    def train(seed: int, on_step: OnStep) -> Made:
+        for update in range(1, STEPS + 1):
+            if seed == diverges and update == 2:
+                raise Diverged(update)
+            on_step(update, STEPS, f"update {update}")
+        return Made(seed, {"loss": value(seed)})
+
+    return Arm(key, key.upper(), train, STEPS)
+
+
+def stops_at(moment: int, stop: type[BaseException] = Stopped) -> tuple[OnStep, list[tuple[int, int, str]]]:
+    """Return an ``on_step`` that stops at its n-th call, and what it heard."""
+    heard: list[tuple[int, int, str]] = []
+
+    def on_step(update: int, planned: int, told: str = "") -> None:
+        heard.append((update, planned, told))
+        if len(heard) == moment:
+            raise stop("stopped", 15) if stop is Stopped else stop
+
+    return on_step, heard
+
+
+def reached(found: Study[Made]) -> dict[str, list[int]]:
+    """Return the finished seeds of each arm."""
+    return {key: [run.seed for run in runs.runs] for key, runs in found.arms.items()}
+
+
+def test_every_arm_is_trained_with_every_seed_seed_by_seed():
+    """Each state of a study is a fair comparison: no arm is more than one seed ahead; the progress is one count."""
+    on_step, heard = stops_at(0)
+
+    found = study([arm("a"), arm("b")], range(5, 7), on_step)
+
+    assert reached(found) == {"a": [5, 6], "b": [5, 6]}
+    assert [(update, planned) for update, planned, _ in heard] == [(n, 12) for n in range(1, 13)]
+    assert [told for *_, told in heard[::STEPS]] == [
+        f"{label}, seed {seed}: update 1" for seed in (5, 6) for label in "AB"
+    ]
+    assert [runs.state for runs in found.arms.values()] == ["done", "done"]
+
+
+def test_of_equal_keys_one_is_trained():
+    """An arm that two comparisons share is trained once."""
+    assert reached(study([arm("a"), arm("b"), arm("a")], [0])) == {"a": [0], "b": [0]}
+
+
+@pytest.mark.parametrize("stop", [Stopped, KeyboardInterrupt])
+@given(moment=st.integers(1, 12))
+def test_what_is_finished_outlives_a_stop_at_any_moment(stop: type[BaseException], moment: int):
+    """Whichever update is interrupted: finished runs are there, the broken one is named, none is made up."""
+    on_step, _ = stops_at(moment, stop)
+    whole = (moment - 1) // STEPS  # runs finished before the one that is interrupted
+    if whole == 0:
+        with pytest.raises(stop):
+            study([arm("a"), arm("b")], range(2), on_step)
+        return
+
+    found = study([arm("a"), arm("b")], range(2), on_step)
+
+    plan = [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert found.stopped
+    assert reached(found) == {key: [seed for k, seed in plan[:whole] if k == key] for key in "ab"}
+    key, seed = plan[whole]
+    assert found.arms[key].trouble == [f"seed {seed} stopped"]
+
+
+def test_an_arm_that_was_not_reached_says_how_many_of_its_seeds_it_has():
+    """After a stop nobody takes one seed of two for all."""
+    on_step, _ = stops_at(2 * STEPS + 1)
+
+    found = study([arm("a"), arm("b")], range(2), on_step)
+
+    assert found.arms["b"].state == "1 of 2 seeds"
+
+
+def test_one_seed_that_diverges_takes_nothing_with_it():
+    """The other seeds and arms go on, the progress counts on, and pairs are made of the seeds that both have."""
+    on_step, heard = stops_at(0)
+
+    found = study([arm("a", diverges=1), arm("b", lambda seed: 10.0 * seed)], range(3), on_step)
+
+    assert reached(found) == {"a": [0, 2], "b": [0, 1, 2]}
+    assert found.arms["a"].state == "seed 1 diverged at update 2"
+    assert heard[-1][:2] == (18, 18)
+    assert found.arms["b"].minus(found.arms["a"], "loss") == {"n": 2, **mean_interval([0.0, 18.0])}
+
+
+def test_a_study_in_which_all_diverge_has_no_finished_arm():
+    """It is the caller's to say so."""
+    found = study([arm("a", diverges=0)], [0])
+
+    assert found.finished == []
+    assert not found.stopped
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9), st.lists(st.floats(-1e3, 1e3), min_size=9, max_size=9))
+def test_differences_are_paired_and_turn_round_with_the_arms(first: list[float], second: list[float]):
+    """The mean of differences within seeds; swapping the arms swaps sign and ends."""
+    seeds = range(len(first))
+    found = study([arm("a", first.__getitem__), arm("b", second.__getitem__)], seeds)
+    a, b = found.arms["a"], found.arms["b"]
+
+    there, back = a.minus(b, "loss"), b.minus(a, "loss")
+
+    by_hand = mean_interval([one - other for one, other in zip(first, second, strict=False)])
+    assert there == {"n": len(first), **by_hand}
+    assert back[""] == pytest.approx(-there[""])
+    assert (back["_low"], back["_high"]) == pytest.approx((-there["_high"], -there["_low"]))
+    assert a.stat("loss") == mean_interval(first)
