@@ -15,7 +15,7 @@ MODULES = {
 }
 GROUND = {"settings", "errors"}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
-CHAPTER = {"train", "model", "text", "measure", "report.result", *GROUND}
+CHAPTER = {"train", "model", "text", "measure", "report.messages", "report.result", *GROUND}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "two_stage": {"contexts", *CHAPTER},
     "contexts": {"contexts", "disk", *CHAPTER},
     "trained": {"trained", "lm", "disk", *CHAPTER},
-    "shown": {"shown", "measure", "text", "report.result", *GROUND},
+    "lab": {"lab", "train", "measure", "report.result", *GROUND},
+    "shown": {"shown", "measure", "text", "report.messages", "report.result", *GROUND},
     "lm": {"lm", "", *CHAPTER},
     "train": {"train", "model", "text", "measure", "disk", "", *GROUND},
     "model": {"model", *GROUND},

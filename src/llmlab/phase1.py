@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmlab.measure.entropy import conditional_entropy
-from llmlab.measure.geometry import moved
+from llmlab.measure.entropy import conditional_entropy, unigram_entropy
+from llmlab.measure.geometry import affine_rank, moved
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
 from llmlab.report.result import Result, Scalar, rounded
@@ -234,12 +234,31 @@ def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
     distance = moved(run.before.embedding, run.after.embedding)  # (S, V)
     by_token = {f"moved_{token}": distance[:, n] for n, token in enumerate(run.pairs.vocabulary.tokens)}
     found: dict[str, Scalar] = {"loss_floor": conditional_entropy(run.pairs.counts), **over_seeds(samples)}
-    levels = quantiles(samples["loss"], 0.05, 0.5, 0.95)
-    found |= dict(zip(("loss_p05", "loss_p50", "loss_p95"), levels, strict=True)) | over_seeds(by_token)
+    for name in ("loss", "p_next"):
+        levels = quantiles(samples[name], 0.05, 0.5, 0.95)
+        found |= dict(zip((f"{name}_p05", f"{name}_p50", f"{name}_p95"), levels, strict=True))
+    unigram = unigram_entropy(run.pairs.counts)
+    found |= {"loss_min": float(samples["loss"].min()), "loss_max": float(samples["loss"].max())}
+    found |= {"unigram_loss": unigram, **over_seeds({"beats_unigram_fraction": samples["loss"] < unigram})}
+    found |= over_seeds(by_token)
     unseen = run.pairs.unseen()
     if unseen:
         return found | {"unseen_moved_max": float(distance[:, unseen].max())}
     return found | {"unseen_moved_max": None, "unseen_moved_max_reason": "every token of the text is an input"}
+
+
+def frozen(run: TinyRun) -> dict[str, float]:
+    """Return what a frozen embedding did and allows, as metrics.
+
+    The largest change of any of its numbers; and the share of seeds in which a linear layer can reach every table of
+    scores, because the inputs' places with a constant 1 appended are linearly independent.
+    """
+    inputs, dim = run.pairs.inputs(), run.before.embedding.shape[-1]
+    change = float((run.after.embedding - run.before.embedding).abs().max())
+    full = torch.zeros(len(run.before), dtype=torch.bool)
+    if len(inputs) <= dim + 1:
+        full = affine_rank(run.before.embedding[:, inputs]) == len(inputs)
+    return {"embedding_change_max": change, **over_seeds({"reaches_every_table_fraction": full})}
 
 
 def over_seeds(samples: dict[str, Tensor]) -> dict[str, float]:
@@ -274,7 +293,7 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
         settings.document(),
         shown.WHY,
         shown.HOW,
-        metrics=metrics(trained, samples),
+        metrics=metrics(trained, samples) | frozen(trained),
         summary=shown.summary(settings, pairs, samples),
         tables=[
             shown.loss(pairs, trained.losses),

@@ -25,6 +25,7 @@ from torch.nn.functional import pad
 from llmlab.measure.geometry import affine_rank, distances, moved, random_rotation
 from llmlab.measure.ranks import rank_correlation
 from llmlab.phase1 import TRAINED, TinyModel, TinyRun, metrics, over_seeds, samples_of, train
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar, Table, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.shown import phase1, table
@@ -90,6 +91,25 @@ def alignment(run: TinyRun, focus: int) -> dict[str, Tensor]:
         for model in (run.before, run.after)
     )
     return {"cosine_before": before, "cosine_after": after, "cosine_rose_fraction": after > before}
+
+
+def growth(run: TinyRun, focus: int) -> dict[str, Tensor]:
+    """Return the norms of the inputs' embeddings before and after, and who is first, each (S,).
+
+    That is whether the token that follows ``focus`` moved farthest of all inputs, grew most, and both.
+    """
+    inputs, wanted = run.pairs.inputs(), next_other_token(run.pairs, focus)
+    before, after = (model.embedding[:, inputs].norm(dim=-1) for model in (run.before, run.after))  # (S, inputs)
+    found: dict[str, Tensor] = {}
+    for column, number in enumerate(inputs):
+        token = run.pairs.vocabulary.tokens[number]
+        found |= {f"norm_before_{token}": before[:, column], f"norm_after_{token}": after[:, column]}
+    if wanted in inputs:
+        distance = moved(run.before.embedding, run.after.embedding)[:, inputs]
+        farthest, largest = (values.argmax(-1) == inputs.index(wanted) for values in (distance, after - before))
+        found |= {"moved_most_fraction": farthest, "grew_most_fraction": largest}
+        found |= {"moved_and_grew_most_fraction": farthest & largest}
+    return found
 
 
 # ---- does rotating change what the model computes, or what it learns? -------------------------------------------
@@ -265,7 +285,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
     samples = samples_of(trained, focus) | movement(trained, focus)
     differences = rotation_differences(trained.after)
-    side_tables, left_out = _side_experiments(settings, trained, focus)
+    side_tables, side_metrics, left_out = _side_experiments(settings, trained, focus)
     before, after = trained.before, trained.after
     first = after.embedding[0, focus], after.weight[0], after.bias[0]
     return Result(
@@ -276,7 +296,8 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         metrics={
             **_metrics(trained, samples),
             "rotation_max_logit_difference": differences[0],
-            **over_seeds(alignment(trained, focus)),
+            **over_seeds(alignment(trained, focus) | growth(trained, focus)),
+            **side_metrics,
         },
         summary=[
             *shown.summary(settings, pairs, samples, *first, next_other_token(pairs, focus)),
@@ -316,25 +337,35 @@ def _trained(
     )
 
 
-def _side_experiments(settings: Phase12Settings, run: TinyRun, focus: int) -> tuple[list[Table], list[str]]:
-    """Return tables of the side experiments, or a sentence that says why there are none."""
+def _side_experiments(
+    settings: Phase12Settings, run: TinyRun, focus: int
+) -> tuple[list[Table], dict[str, float], list[Text]]:
+    """Return tables and metrics of the side experiments, or a sentence that says why there are none.
+
+    Of the metrics all but the losses are of the first seed.
+    """
     pairs, start, updates = run.pairs, run.before, settings.epochs
     if len(pairs.vocabulary) > EXPERIMENT_TOKENS:
-        why_not = f"with more than {EXPERIMENT_TOKENS} tokens they would take minutes"
-        return [], [f"The side experiments are left out: {why_not}."]
+        return [], {}, [say("phase1_2.too_many_tokens", tokens=EXPERIMENT_TOKENS)]
     try:
         arms = {arm: run if arm == settings.freeze else _trained(settings, start, pairs, arm) for arm in TRAINED}
         turned = equivariance(start, pairs, updates)
         star = pole_star(start, pairs, updates)
         limit = frozen_limit(pairs, updates, settings.seed)
     except Diverged as diverged:
-        return [], [f"The side experiments are left out: one of them {diverged}."]
-    return [
+        return [], {}, [say("phase1_2.side_diverged", update=diverged.update)]
+    found = over_seeds({f"loss_freeze_{frozen}": one.losses[-1] for frozen, one in arms.items()})
+    for name, row in zip(("sgd", "adam"), turned, strict=True):
+        found[f"rotation_training_difference_{name}"] = row.probability_difference
+    for name, moves in zip(("adam", "sgd", "adamw", "tied"), star, strict=False):
+        found[f"unseen_moved_under_{name}"] = moves.embedding_moved
+    tables = [
         shown.freezes({arm: samples_of(one, focus) | movement(one, focus) for arm, one in arms.items()}),
         shown.equivariance(turned),
         *([shown.pole_star(star, pairs.vocabulary.names[pairs.unseen()[0]])] if star else []),
         shown.frozen_limit(limit, pairs, updates, ADAM_LR, (LIMIT_UPDATES, LIMIT_LR)),
-    ], []
+    ]
+    return tables, found, []
 
 
 def _metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
@@ -349,4 +380,7 @@ def _metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
         for name in (f"{prefix}_{end}" for end in names):
             if name not in samples:
                 found |= {name: None, name + "_reason": reason}
+    if "rank_correlation_product" in samples:
+        ahead = samples["rank_correlation_product"] - samples["rank_correlation_closeness"]
+        found |= over_seeds({"rank_correlation_product_minus_closeness": ahead})
     return found

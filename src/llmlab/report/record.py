@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from llmlab.report.messages import read, stored
 from llmlab.report.result import Result, Scalar
 
 SCHEMA = "llmlab.result/1"
@@ -100,7 +101,7 @@ class Record:
         document = self.document()
         if not document["findings"]:  # verdicts are the ledger's, computed when they are shown
             del document["findings"]
-        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(stored(document), indent=1, ensure_ascii=False, allow_nan=False)
         return LIST_OF_NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text) + "\n"
 
     @classmethod
@@ -110,7 +111,7 @@ class Record:
         Raises:
             ValueError: not JSON, another schema, or something missing or of the wrong type.
         """
-        document = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        document = read(json.loads(text, parse_constant=_finite, parse_float=_finite))
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"not a {SCHEMA} document")
         own = {name: document[name] for name in cls.__dataclass_fields__ if name in document}

@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Cell = str | int | float | None
+from llmlab.report.messages import Text
+from llmlab.report.messages import counted as counted
+
+Cell = Text | int | float | None
 Scalar = str | bool | int | float | None
 Status = Literal["complete", "interrupted", "diverged"]
 Verdict = Literal["supported", "refuted", "refined", "inconclusive"]
@@ -33,7 +36,7 @@ class Column:
     ``number`` (a float with ``digits`` decimals) or ``share`` (a float from 0 to 1, shown in per cent).
     """
 
-    name: str
+    name: Text
     kind: CellKind = "number"
     digits: int = 4
 
@@ -43,10 +46,10 @@ class Table:
     """Rows of cells under typed columns, with a caption that says what to see in them."""
 
     name: str
-    title: str
+    title: Text
     columns: list[Column]
     rows: list[list[Cell]]
-    caption: str = ""
+    caption: Text = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Mark:
     xs: list[float]
     ys: list[float]
     labels: list[str] = field(default_factory=list)
-    legend: str = ""
+    legend: Text = ""
     tops: list[float] = field(default_factory=list)
 
 
@@ -75,10 +78,10 @@ class Figure:
     """
 
     name: str
-    title: str
-    caption: str
-    x_label: str
-    y_label: str
+    title: Text
+    caption: Text
+    x_label: Text
+    y_label: Text
     marks: list[Mark]
     equal_axes: bool = False
     after: str = ""
@@ -109,11 +112,11 @@ class Result:
 
     experiment: str
     settings: dict[str, Scalar]
-    why: str
-    how: str
+    why: Text
+    how: Text
     status: Status = "complete"
     metrics: dict[str, Scalar] = field(default_factory=dict)
-    summary: list[str] = field(default_factory=list)
+    summary: list[Text] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -145,11 +148,6 @@ class Result:
             if isinstance(value, float) and not math.isfinite(value):
                 document["metrics"][name + "_reason"] = f"not a finite number: {value}"
         return _without_non_finite(document)  # type: ignore[no-any-return]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 seed``, ``1,000 seeds``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def time_span(seconds: float) -> str:

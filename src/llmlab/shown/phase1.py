@@ -8,7 +8,8 @@ from torch import Tensor
 
 from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.stats import metrics_of
-from llmlab.report.result import Figure, Mark, Table, counted, rounded
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Figure, Mark, Table, rounded
 from llmlab.settings import Phase1Settings
 from llmlab.shown.table import table
 from llmlab.text.pairs import Pairs
@@ -42,8 +43,7 @@ def loss(pairs: Pairs, losses: Tensor) -> Table:
         "Loss, in nats per token",
         "what:text | loss | above floor",
         [[name, value, value - floor] for name, value in found.items()],
-        f"Mean over {counted(losses.shape[1], 'seed')}. The floor is exact: it comes from the pair counts alone. The "
-        "first two rows are baselines that need no model.",
+        say("phase1.loss", seeds=losses.shape[1]),
     )
 
 
@@ -59,7 +59,7 @@ def next_token(pairs: Pairs, focus: int, before: Tensor, after: Tensor) -> Table
             [names[k], followers.get(k, 0.0), float(start[k]), float(end[k])]
             for k in end.argsort(descending=True).tolist()
         ],
-        f"P(next | {names[focus]}), mean over {counted(len(after), 'seed')}, likeliest first.",
+        say("phase1.next_token", focus=names[focus], seeds=len(after)),
     )
 
 
@@ -94,8 +94,14 @@ def learning_curve(pairs: Pairs, losses: Tensor) -> Figure:
     return Figure(
         "curve",
         "Learning curve",
-        f"Loss from {float(middle[0]):.3f} to {float(middle[-1]):.3f} over {counted(updates, 'update')}, median of "
-        f"{counted(seeds, 'seed')}; the dashed line is the floor of the text, {floor:.4f}.",
+        say(
+            "phase1.curve",
+            first=float(middle[0]),
+            last=float(middle[-1]),
+            updates=updates,
+            seeds=seeds,
+            floor=floor,
+        ),
         "update",
         "loss (nats)",
         marks,
@@ -103,22 +109,29 @@ def learning_curve(pairs: Pairs, losses: Tensor) -> Figure:
     )
 
 
-def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) -> list[str]:
+def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) -> list[Text]:
     """Return the result in three sentences."""
     next_token = pairs.vocabulary.names[next(iter(pairs.followers(pairs.vocabulary.numbers[settings.focus])))]
     return [
-        f"With only the output layer trained, the loss before the last of {counted(settings.epochs, 'update')} was "
-        f"{with_interval(samples['loss'])}; the floor of this text is {conditional_entropy(pairs.counts):.6f}.",
-        f"P({next_token} | {visible(settings.focus)}) ended at {with_interval(samples['p_next'])}.",
+        say(
+            "phase1.reached",
+            updates=settings.epochs,
+            loss=over_seeds(samples["loss"]),
+            floor=conditional_entropy(pairs.counts),
+        ),
+        say(
+            "phase1.p_next",
+            next=next_token,
+            focus=visible(settings.focus),
+            probability=over_seeds(samples["p_next"]),
+        ),
         "The embedding did not move, to the last bit: it was never handed to the optimiser.",
     ]
 
 
-def with_interval(values: Tensor) -> str:
+def over_seeds(values: Tensor) -> Text | float:
     """Return a metric for a sentence: its value, or the mean over seeds with its interval."""
     found = metrics_of({"": values.tolist()})
     if len(values) == 1:
-        return f"{found['']:.4f}"
-    return (
-        f"{found['']:.4f} (mean over {counted(len(values), 'seed')}, 95% {found['_low']:.4f} to {found['_high']:.4f})"
-    )
+        return found[""]
+    return say("phase1.mean", mean=found[""], seeds=len(values), low=found["_low"], high=found["_high"])

@@ -13,9 +13,10 @@ from torch import Tensor
 from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import distances, feet, main_plane, moved, products
 from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Cell, Figure, Mark, Table, counted, rounded
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Cell, Figure, Mark, Table, rounded
 from llmlab.settings import Phase12Settings
-from llmlab.shown.phase1 import with_interval
+from llmlab.shown.phase1 import over_seeds
 from llmlab.shown.table import MAX_ROWS, table
 from llmlab.text.pairs import Pairs
 
@@ -28,6 +29,7 @@ HOW = (
     "embedding with k's output row, plus a bias. All pairs of the text form one batch. Places are compared before and "
     "after; every score of one focus token is taken apart; then the trained model and its start are rotated."
 )
+FROZEN = "First seed. Frozen: nothing moved."
 MAX_DIMS = 4
 """With more dimensions than this a table shows lengths instead of every coordinate."""
 
@@ -51,32 +53,29 @@ SCATTER_POINTS = 240
 
 def embeddings(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
     """Return where the tokens are, (V, D) before and after."""
-    said = "Frozen: nothing moved." if settings.freeze == "embedding" else _said_of_unseen(pairs, settings.optimizer)
+    said = FROZEN if settings.freeze == "embedding" else _said_of_unseen(pairs, settings.optimizer)
     return _rows_before_and_after("embedding", "Where the tokens are", said, pairs, before, after)
 
 
 def output_rows(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
     """Return where the output rows point, (V, D) before and after."""
-    moves = "Every row moves: each token competes to be next."
-    said = "Frozen: nothing moved." if settings.freeze == "linear" else moves
+    said = FROZEN if settings.freeze == "linear" else "First seed. Every row moves: each token competes to be next."
     return _rows_before_and_after("output_rows", "Where the output rows point", said, pairs, before, after)
 
 
-def _said_of_unseen(pairs: Pairs, optimizer: str) -> str:
+def _said_of_unseen(pairs: Pairs, optimizer: str) -> Text:
     if not pairs.unseen():
-        return "Every token is an input, so every token gets a gradient."
+        return "First seed. Every token is an input, so every token gets a gradient."
     name = pairs.vocabulary.names[pairs.unseen()[0]]
-    if optimizer == "adamw":
-        return f"{name} is never an input: no gradient reaches it, only the decay moves it."
-    return f"{name} is never an input: no gradient reaches it, and it stayed where it was."
+    return say("phase1_2.unseen_decays" if optimizer == "adamw" else "phase1_2.unseen_stays", token=name)
 
 
-def _rows_before_and_after(name: str, title: str, said: str, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
+def _rows_before_and_after(name: str, title: str, caption: Text, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
     """Return each token's vector before, after, and the difference: a row for each of up to ``MAX_DIMS`` coordinates.
 
     Beyond, each token has its length and its distance moved.
     """
-    tokens, dims, caption = pairs.vocabulary.names, before.shape[-1], f"First seed. {said}"
+    tokens, dims = pairs.vocabulary.names, before.shape[-1]
     rows: list[list[Cell]]
     if dims > MAX_DIMS:
         numbers = torch.stack([before.norm(dim=-1), after.norm(dim=-1), moved(before, after)], dim=-1)
@@ -106,9 +105,9 @@ def pair_distances(pairs: Pairs, before: Tensor, after: Tensor) -> Table:
         "Distances between embeddings",
         "from:token | to:token | before:3 | after:3 | change:3",
         rows,
-        f"{int((change < 0).sum()):,} of {counted(len(change), 'pair')} came closer. Largest change first.",
+        say("phase1_2.distances", closer=int((change < 0).sum()), pairs=len(change)),
         total=len(change),
-        what="pair",
+        left_out="table.pairs_left_out",
     )
 
 
@@ -143,23 +142,22 @@ def decomposition(settings: Phase12Settings, pairs: Pairs, embedding: Tensor, we
         "Why the model says what it says",
         " | ".join(["next:token", *columns, "inner:2", "bias:2", "score:2", "P:share"]),
         [[tokens[k], *numbers[k].tolist()] for k in score.argsort(descending=True).tolist()],
-        f"Input {focus}, first seed. The products of its coordinates with those of an output row add up to the "
-        "inner product; with the bias that is the score, and softmax makes probabilities of the scores."
-        + (" The seed document left the bias out." if settings.text == Phase12Settings().text else ""),
+        say(
+            "phase1_2.decomposition_of_notes" if settings.text == Phase12Settings().text else "phase1_2.decomposition",
+            focus=focus,
+        ),
     )
 
 
 def rotation_check(dims: int, logit: float, probability: float, largest: float) -> Table:
     """Return the largest difference that rotating a trained model made, beside the largest score there is."""
     rounding = logit <= ROUNDING * max(largest, 1.0)
-    left = "What is left is rounding: absolute coordinates mean nothing." if rounding else "More than rounding is left."
     return table(
         "rotation",
         "Turn everything: does the answer change?",
         "largest difference of:text | value:9",
         [["any score", logit], ["any probability", probability]],
-        "Embeddings and output rows of the trained models turned together by one random rotation of "
-        f"{counted(dims, 'dimension')}; the largest score is {largest:.3g}. {left}",
+        say("phase1_2.rotation" if rounding else "phase1_2.rotation_matters", dims=dims, largest=largest),
     )
 
 
@@ -180,30 +178,33 @@ def freezes(arms: Mapping[str, Mapping[str, Tensor]]) -> Table:
         "What if something stays frozen?",
         "frozen:text | loss | 95% low | 95% high | P(next):3 | came closer:share",
         rows,
-        f"Three trainings from the same starts ({counted(seeds, 'seed')}). 'Came closer' is the share of seeds in "
-        "which the focus token and its next token ended nearer to each other.",
+        say("phase1_2.freezes", seeds=seeds),
     )
 
 
 def equivariance(found: Sequence[tuple[str, float, float, float, float]]) -> Table:
-    """Return whether rotating the start is the same as rotating the end: rule, two losses, two differences."""
+    """Return whether rotating the start is the same as rotating the end, by SGD and by Adam.
+
+    Args:
+        found: rule, loss, loss from the rotated start, and the largest differences of a P and of a coordinate.
+    """
     return table(
         "equivariance",
         "Turn the start: is the training the same?",
         "rule:text | loss | loss, turned | P differs by | E differs by",
         found,
-        "The function does not mind a rotation, but does the way there? "
-        + " ".join(_said_of_rotation(rule, difference) for rule, _, _, difference, _ in found)
-        + " (First seed, float64; E is turned back before it is compared.)",
+        say(
+            "phase1_2.equivariance",
+            sgd=_said_of_rotation("SGD", found[0][3]),
+            adam=_said_of_rotation("Adam", found[1][3]),
+        ),
     )
 
 
-def _said_of_rotation(rule: str, difference: float) -> str:
-    name = rule.split(",")[0]
+def _said_of_rotation(rule: str, difference: float) -> Text:
     if difference < 1e-6:
-        return f"{name}'s does not: turned start, turned end."
-    cause = "it scales each coordinate by itself, so the axes matter" if name == "Adam" else "rounding grows that large"
-    return f"{name}'s does: {cause}."
+        return say("phase1_2.commutes", rule=rule)
+    return say("phase1_2.axes_matter" if rule == "Adam" else "phase1_2.rounding_grows", rule=rule)
 
 
 def pole_star(found: Sequence[tuple[str, float, float]], token: str) -> Table:
@@ -213,8 +214,7 @@ def pole_star(found: Sequence[tuple[str, float, float]], token: str) -> Table:
         "The token that nothing follows",
         "rule:text | embedding moved | output row moved",
         found,
-        f"{token} is never an input, so no gradient reaches its embedding: a pole star under Adam and SGD. AdamW's "
-        "decay moves it, tied weights move it, and its output row moves always.",
+        say("phase1_2.pole_star", token=token),
     )
 
 
@@ -240,23 +240,17 @@ def frozen_limit(
     for dim, full_rank, losses_frozen, losses_free, losses_long in found:
         frozen = mean_interval(losses_frozen)
         fits = sum(loss < floor + LIMIT_GAP for loss in losses_long) / starts
-        numbers = [frozen[""], frozen["_low"], frozen["_high"], fmean(losses_free)]
-        rows.append([dim, "yes" if full_rank else "no", *numbers, fits])
-    reach = "with one or two inputs freezing never limits; it only costs speed."
+        losses = [frozen[""], frozen["_low"], frozen["_high"], fmean(losses_free)]
+        rows.append([dim, "yes" if full_rank else "no", *losses, fits])
+    numbers = {"starts": starts, "lr": lr, "updates": updates, "gap": LIMIT_GAP, "long": long[0], "long_lr": long[1]}
     if inputs > 2:
-        reach = (
-            f"with {inputs} inputs the linear layer can reach every table of scores from "
-            f"{counted(inputs - 1, 'dimension')} on, where freezing costs speed, not reach; going down, "
-            f"{inputs - 2} is the first dimension that can limit."
-        )
+        numbers |= {"inputs": inputs, "enough": inputs - 1, "limits": inputs - 2}
     return table(
         "frozen_limit",
         "From which dimension on does freezing limit?",
         "dim:integer | any scores?:text | frozen:3 | 95% low:3 | 95% high:3 | free:3 | fits in the end:share",
         rows,
-        f"{counted(starts, 'start')} each, Adam at lr {lr}. 'Frozen' and 'free': mean loss before the last of "
-        f"{counted(updates, 'update')}. 'Any scores?': {reach} 'Fits in the end': share of starts within {LIMIT_GAP} "
-        f"of the floor after {long[0]:,} updates of the linear layer at lr {long[1]}.",
+        say("phase1_2.frozen_limit" if inputs > 2 else "phase1_2.frozen_never_limits", **numbers),
     )
 
 
@@ -297,19 +291,19 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
     ]
     landing = feet(embedding[focus], weight)[tracks[:MAP_FEET]]
     marks += [Mark("line", "foot", *flat(torch.stack([embedding[focus], foot]))) for foot in landing]
-    marks.append(Mark("points", "foot", *flat(landing), legend=f"where {tokens[focus]} lands"))
+    marks.append(Mark("points", "foot", *flat(landing), legend=say("phase1_2.lands", focus=tokens[focus])))
     marks += [Mark("line", "path", *flat(path[:, v])) for v in stations]
     marks.append(Mark("points", "before", *flat(path[0, stations]), legend="before"))
     marks.append(Mark("points", "after", *flat(embedding[stations]), [tokens[v] for v in stations], legend="after"))
-    left_out = len(tokens) - len(stations)
+    caption = say("phase1_2.map", focus=tokens[focus], winner=tokens[tracks[0]], inner=float(scores[tracks[0]]))
+    if share < 0.9995:
+        caption = say("phase1_2.map_plane", caption=caption, share=share)
+    if len(tokens) > len(stations):
+        caption = say("phase1_2.map_left_out", caption=caption, tokens=len(tokens) - len(stations))
     return Figure(
         "map",
         "Stations and tracks",
-        f"Tokens as stations before (hollow) and after training (full) with their paths; output rows as tracks through "
-        f"zero. Where the perpendicular from {tokens[focus]} lands on a track, times the track's length, is the inner "
-        f"product; it is largest for {tokens[tracks[0]]}, {float(scores[tracks[0]]):.2f}."
-        + (f" The plane shown keeps {share:.0%} of all squared lengths." if share < 0.9995 else "")
-        + (f" {counted(left_out, 'token')} left out." if left_out > 0 else ""),
+        caption,
         "axis 1" if plane.shape[0] <= 2 else "first main axis",
         "axis 2" if plane.shape[0] <= 2 else "second main axis",
         marks,
@@ -330,7 +324,7 @@ def distance_and_product(pairs: Pairs, embedding: Tensor, weight: Tensor) -> Fig
     follows = (pairs.joint()[inputs] > 0).expand(seeds, -1, -1).flatten()
     chosen = torch.linspace(0, len(apart) - 1, min(len(apart), 4 * SCATTER_POINTS)).round().long()
     apart, product, follows = apart[chosen], product[chosen], follows[chosen]
-    marks, told = [], []
+    marks, told = [], list[Text]()
     kinds = [
         Mark("points", "winner", [], [], legend="pairs of the text"),
         Mark("points", "other", [], [], legend="other pairs"),
@@ -338,14 +332,12 @@ def distance_and_product(pairs: Pairs, embedding: Tensor, weight: Tensor) -> Fig
     for mark, keep in zip(kinds, (follows, ~follows), strict=True):
         if keep.any():
             marks.append(replace(mark, xs=rounded(apart[keep]), ys=rounded(product[keep])))
-            means = float(product[keep].mean()), float(apart[keep].mean())
-            told.append(
-                f"{mark.legend} have a mean inner product of {means[0]:.2f} at a mean distance of {means[1]:.2f}"
-            )
+            means = {"product": float(product[keep].mean()), "distance": float(apart[keep].mean())}
+            told.append(say("phase1_2.scatter_part", kind=mark.legend, **means))
     return Figure(
         "scatter",
         "Distance against inner product",
-        f"Every pair of an input and a token, {counted(seeds, 'seed')}: {'; '.join(told)}.",
+        say("phase1_2.scatter", seeds=seeds, parts=told),
         "distance of the two embeddings",
         "inner product with the output row",
         marks,
@@ -364,7 +356,7 @@ def summary(
     weight: Tensor,
     bias: Tensor,
     other: int | None,
-) -> list[str]:
+) -> list[Text]:
     """Return the result in two or three sentences.
 
     Args:
@@ -380,18 +372,28 @@ def summary(
     inner = weight @ embedding
     probabilities = (inner + bias).softmax(-1)
     winner = int(probabilities.argmax())
-    told = [
-        f"The loss before the last of {counted(settings.epochs, 'update')} was {with_interval(samples['loss'])}; the "
-        f"floor of this text is {conditional_entropy(pairs.counts):.6f}.",
-        f"With seed {settings.seed}, after {names[focus]} the model expects {names[winner]} with probability "
-        f"{float(probabilities[winner]):.3f}: the highest score, {float(inner[winner]) + float(bias[winner]):.4g}, is "
-        f"an inner product of {float(inner[winner]):.4g} and a bias of {float(bias[winner]):.4g}.",
+    told: list[Text] = [
+        say(
+            "phase1_2.reached",
+            updates=settings.epochs,
+            loss=over_seeds(samples["loss"]),
+            floor=conditional_entropy(pairs.counts),
+        ),
+        say(
+            "phase1_2.decided",
+            seed=settings.seed,
+            focus=names[focus],
+            winner=names[winner],
+            probability=float(probabilities[winner]),
+            score=float(inner[winner]) + float(bias[winner]),
+            inner=float(inner[winner]),
+            bias=float(bias[winner]),
+        ),
     ]
     if other is not None:
         before, now = (float(samples[f"distance_{when}"][0]) for when in ("before", "after"))
+        went = {"focus": names[focus], "next": names[other], "before": before, "now": now}
         closer = int(samples["distance_shrank_fraction"].sum())
-        told.append(
-            f"{names[focus]} and {names[other]}, its next token, went from distance {before:.2f} to {now:.2f}"
-            + (f"; they came closer in {closer:,} of {counted(settings.seeds, 'seed')}." if settings.seeds > 1 else ".")
-        )
+        over = say("phase1_2.went_over_seeds", **went, closer=closer, seeds=settings.seeds)
+        told.append(over if settings.seeds > 1 else say("phase1_2.went", **went))
     return told

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, CellKind, Column, Table
 
 MAX_ROWS = 24
@@ -21,10 +22,10 @@ def table(
     title: str,
     columns: str,
     rows: Iterable[Sequence[Cell]],
-    caption: str = "",
+    caption: Text = "",
     *,
     total: int = 0,
-    what: str = "row",
+    left_out: str = "table.rows_left_out",
 ) -> Table:
     """Return a table of at most ``MAX_ROWS`` rows; its caption admits to the cut.
 
@@ -35,12 +36,12 @@ def table(
         rows: their cells.
         caption: what to see in it.
         total: how many rows there would be, if not all of them are handed over.
-        what: a row is, in the singular.
+        left_out: the message that admits to the cut.
     """
     cells = [list(row) for row in rows]
-    left_out = max(total, len(cells)) - MAX_ROWS
-    if left_out > 0:
-        caption = f"{caption} {left_out:,} more {what}s are left out."
+    more = max(total, len(cells)) - MAX_ROWS
+    if more > 0:
+        caption = say(left_out, caption=caption, left_out=more)
     return Table(name, title, [_column(column) for column in columns.split(" | ")], cells[:MAX_ROWS], caption)
 
 

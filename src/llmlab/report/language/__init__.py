@@ -25,6 +25,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from llmlab.report.folding import is_wide
+from llmlab.report.messages import Message
 from llmlab.report.record import Record
 from llmlab.report.result import Column, Figure, Finding, Mark, Result, Table
 
@@ -85,6 +86,8 @@ class Language:
 
     def translation(self, text: str) -> str | None:
         """Return a text of ours in this language, or nothing."""
+        if isinstance(text, Message):
+            return text.spoken(self.code, self.say)
         if not self.catalogue or len(text) > LONGEST or max(map(text.count, JOINTS)) > MOST_PARTS:
             return None
         if text not in self._said:
