@@ -293,7 +293,7 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
         settings.document(),
         shown.WHY,
         shown.HOW,
-        metrics=metrics(trained, samples) | frozen(trained),
+        metrics={**metrics(trained, samples), **frozen(trained)},
         summary=shown.summary(settings, pairs, samples),
         tables=[
             shown.loss(pairs, trained.losses),
