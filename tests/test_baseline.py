@@ -4,6 +4,8 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from conftest import Done, watch
 from llmlab.baseline import run
 from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.lm import outcome
 from llmlab.lm.restored import restored
 from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, train_seed
@@ -328,3 +331,25 @@ def test_several_seeds_share_a_folder_and_are_resumed_one_by_one(tmp_path: Path)
     resumed = run(BaselineSettings(**TINY, seeds=2, out=Path("two"), resume="auto"))
     assert without_times(resumed.metrics) == without_times(straight.metrics)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {"seed0", "seed1"}
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 27, 40])
+def test_a_curve_is_held_against_the_recorded_one_epoch_by_epoch(epochs: int) -> None:
+    """The farthest epoch, in per cent of the perplexity and with its sign, and every epoch that did not improve."""
+    losses = [*outcome.SEED_VALIDATION, *([3.2] * 13)][:epochs]
+    losses[epochs // 2 if epochs < 27 else 9] += math.log(0.94)
+    run: Any = type("Run", (), {"history": [{"val_loss": loss} for loss in losses]})
+    found = outcome.beside_the_record(run)
+
+    assert found["curve_epochs"] == min(epochs, 27)
+    assert found["curve_farthest"] == pytest.approx(-0.06)
+    assert found["curve_rises"] == sum(b >= a for a, b in pairwise(losses[:27]))
+
+
+def test_only_the_documents_conditions_are_held_against_its_record() -> None:
+    """For however many epochs, but with no other setting changed."""
+    theirs = BaselineSettings(preset="seed", data="wikitext-2")
+
+    assert outcome.repeats_the_seed(replace(theirs, epochs=3))
+    for name, other in (("lr", 0.1), ("clip", "none"), ("hidden", 8), ("layers", 1), ("data", "synthetic")):
+        assert not outcome.repeats_the_seed(replace(theirs, **{name: other})), name

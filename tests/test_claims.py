@@ -23,10 +23,7 @@ from llmlab.report.result import Result
 CLAIMS = [claim for document in read() for claim in document.claims]
 IDS = {claim.id: claim for claim in CLAIMS}
 EXPRESSIONS = ("supported", "refined", "refuted")
-FINDINGS = (
-    *("lm.findings", "lm.depth_findings", "contexts.freeze_findings", "contexts.stage_findings"),
-    *("trained.quantize_shown", "trained.finetune_shown", "trained.expand_shown"),
-)
+FINDINGS = ("lm.depth_findings", "contexts.freeze_findings", "contexts.stage_findings")
 
 
 def experiments() -> dict[str, Chapter]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from claims_by_hand import verdicts
 from llmlab import baseline
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.measure.spectrum import effective_rank
@@ -304,8 +305,10 @@ def test_every_arm_is_measured_and_judged(checkpoint: Path, text: Path):
     result = run(checkpoint, text)
     metrics = result.metrics
     assert result.status == "complete"
-    assert {finding.claim: finding.verdict for finding in result.findings}["EX-1"] == "refined"
-    assert {finding.claim for finding in result.findings} == {"EX-1", "EX-2", "EX-3"}
+    found = verdicts(result)
+    assert (found.keys(), found["EX-1"], found["EX-2"]) == ({"EX-1", "EX-2", "EX-3"}, "refined", "refined")
+    assert metrics["context"] == 2 * metrics["context_base"]
+    assert metrics["new_parameters"] == metrics["parameters_B"] - metrics["parameters_base"]
     for name in ("continue", "preserving"):
         assert metrics[f"start_ppl_{name}"] == pytest.approx(metrics["base_ppl"], rel=1e-5)
     assert metrics["start_ppl_A"] == metrics["start_ppl_B"] != metrics["base_ppl"]
@@ -325,7 +328,7 @@ def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Pat
     result = run(checkpoint, text, seeds=2, arms="continue,random")
     assert result.metrics["val_ppl_random_low"] < result.metrics["val_ppl_random"]
     assert [row[0] for row in result.tables[-1].rows] == ["PPL continue", "PPL random", "random minus continue"]
-    assert result.findings == []
+    assert verdicts(result) == {}
     assert run(checkpoint, text, seeds=2, arms="continue,random").document() == result.document()
 
 

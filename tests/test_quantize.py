@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claims_by_hand import verdicts
 from llmlab.errors import SettingError, WriteError
 from llmlab.lm.restored import restored
 from llmlab.model.new_llm import ContextVectorLM, Size
@@ -163,7 +164,10 @@ def test_the_result_has_what_the_contract_names(quantised: tuple[Path, Path, Res
     result = quantised[2]
     assert {"bytes_fp32", "bytes_int8", "val_ppl_fp32", "val_ppl_int8", "latency_ratio"} <= result.metrics.keys()
     assert result.metrics["bytes_int8"] < result.metrics["bytes_fp32"]  # type: ignore[operator]
-    assert result.findings == []
+    assert verdicts(result) == {}
+    ppl = {name: result.metrics[f"val_ppl_batch_mean_{name}"] for name in ("fp32", "int8")}
+    change = ppl["int8"] / ppl["fp32"] - 1  # type: ignore[operator]
+    assert result.metrics["val_ppl_batch_mean_change_row"] == pytest.approx(change)
     assert str(quantised[0].parent) not in str(result.document())
     assert [row[0] for row in result.tables[1].rows] == ["fp32", "int8, scale per row", "int8, scale per tensor"]
 
@@ -194,10 +198,10 @@ def test_a_file_that_is_there_is_not_overwritten(quantised: tuple[Path, Path, Re
     assert path.read_bytes() == before
 
 
-def measured(*ratios: float, change: float = 1.0, nbytes: tuple[int, int] = (10_980_000, 3_570_000)) -> Quantization:
-    """Return measurements with these ratios of times and this ratio of perplexities."""
-    scores: Any = [type("Score", (), {"ppl": ppl, "ppl_batch_mean": ppl}) for ppl in (20.0, 20.0 * change)]
-    files = [memoryview(bytes(size)) for size in nbytes]
+def measured(*ratios: float) -> Quantization:
+    """Return measurements with these ratios of times."""
+    scores: Any = [type("Score", (), {"ppl": ppl, "ppl_batch_mean": ppl}) for ppl in (20.0, 20.0)]
+    files = [memoryview(bytes(size)) for size in (10_980_000, 3_570_000)]
     model: Any = None
     stored = {"fp32": StoredModel("fp32", model, scores[0], 0, files[0])}
     stored |= {scheme: StoredModel(scheme, model, scores[1], 0, files[1]) for scheme in ("row", "tensor")}
@@ -206,34 +210,17 @@ def measured(*ratios: float, change: float = 1.0, nbytes: tuple[int, int] = (10_
 
 
 @pytest.mark.parametrize(
-    ("ratios", "words", "verdict"),
+    ("ratios", "words"),
     [
-        ((1.5, 2.0), "not faster (", "inconclusive"),
-        ((0.8, 2.0), "not faster throughout", "refined"),
-        ((1.0, 0.96), "not faster (", "inconclusive"),
-        ((0.8, 0.5), "and faster, by 20%", "supported"),
+        ((1.5, 2.0), "not faster ("),
+        ((0.8, 2.0), "not faster throughout"),
+        ((1.0, 0.96), "not faster ("),
+        ((0.8, 0.5), "and faster, by 20%"),
     ],
 )
-def test_faster_is_said_only_where_it_was_measured(ratios: tuple[float, ...], words: str, verdict: str) -> None:
+def test_faster_is_said_only_where_it_was_measured(ratios: tuple[float, ...], words: str) -> None:
     """Every ratio has to be clearly below one."""
-    found = measured(*ratios)
-    assert words in quantize_shown.summary(found, "synthetic", embedding=False)[0]
-    assert quantize_shown.findings(found, Size())[2].verdict == verdict
-
-
-@pytest.mark.parametrize(
-    ("change", "verdict"), [(1.0, "refined"), (0.999, "refined"), (1.02, "supported"), (1.05, "refuted")]
-)
-def test_the_cost_is_judged_by_its_number(change: float, verdict: str) -> None:
-    """Below 1 % it is less than claimed, between 1 and 3 % as claimed, above it more."""
-    assert quantize_shown.findings(measured(1.0, change=change), Size())[1].verdict == verdict
-
-
-def test_the_size_is_judged_by_the_bytes() -> None:
-    """31 to 8 MB would support the claim; what is measured refutes it; other sizes of model decide nothing."""
-    assert quantize_shown.findings(measured(1.0), Size())[0].verdict == "refuted"
-    assert quantize_shown.findings(measured(1.0, nbytes=(31_000_000, 8_000_000)), Size())[0].verdict == "supported"
-    assert quantize_shown.findings(measured(1.0), Size(layers=1)) == []
+    assert words in quantize_shown.summary(measured(*ratios), "synthetic", embedding=False)[0]
 
 
 @pytest.mark.parametrize("options", [{"scheme": "column"}, {"batch": 0}, {"seeds": 2}], ids=str)

@@ -13,7 +13,7 @@ But: how deep must the stack be?  That is chapter 4.
 
 from collections.abc import Mapping, Sequence
 
-from llmlab.lm import figures, findings, outcome, peer_tables, tables
+from llmlab.lm import figures, outcome, peer_tables, tables
 from llmlab.lm.peers import MODELS, Peers, alone, train_peers
 from llmlab.lm.task import Task, prepare_task
 from llmlab.lm.training import Trained, train_seed
@@ -108,7 +108,7 @@ def reported(
     shown = [
         tables.text_read(task),
         tables.meaning(task, runs[0].score, tables.named(settings)),
-        tables.epochs(runs[0], beside_seed=findings.repeats_the_seed(settings)),
+        tables.epochs(runs[0], beside_seed=outcome.repeats_the_seed(settings)),
         tables.by_position(runs[0].score),
         *([] if len(runs) == 1 else [tables.over_seeds(runs)]),
         *(peer_tables.tables(peers) if peers else []),
@@ -119,11 +119,14 @@ def reported(
         settings.document(),
         *_asked(settings),
         status=status,
-        metrics=outcome.metrics(runs) | (peer_tables.metrics(peers) if peers else {}),
+        metrics={
+            **outcome.metrics(runs),
+            **(outcome.beside_the_record(runs[0]) if outcome.repeats_the_seed(settings) else {}),
+            **(peer_tables.metrics(peers) if peers else {}),
+        },
         summary=[*told, *lost, *(peer_tables.summary(peers) if peers else [])],
         tables=shown,
         figures=[*pictures, *(peer_tables.figures(peers) if peers else [])],
-        findings=findings.of_baseline(settings, runs),
         samples={name: rounded(values) for name, values in samples.items()},
     )
 

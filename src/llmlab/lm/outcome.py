@@ -4,12 +4,26 @@ Leaves out tables and pictures, and what the numbers mean.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from llmlab.lm.task import Task
 from llmlab.lm.training import Trained
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Scalar
+from llmlab.settings import BaselineSettings
+
+SEED_CONDITIONS = (
+    *("data", "vocabulary", "length", "embedding", "hidden", "context", "stack", "start", "dropout"),
+    *("batch", "lr", "schedule", "optimizer", "clip", "model", "layers"),
+)
+"""The settings in which a run has to be like document 001's to be held against its numbers."""
+
+SEED_VALIDATION = (
+    *(3.8836, 3.8053, 3.7398, 3.6814, 3.6028, 3.5286, 3.4811, 3.4435, 3.4111, 3.3845, 3.3532, 3.3201, 3.2928, 3.2739),
+    *(3.2595, 3.2443, 3.2334, 3.2236, 3.2175, 3.2015, 3.1937, 3.1893, 3.1780, 3.1723, 3.1649, 3.1563, 3.1501),
+)
+"""The validation losses of epochs 1 to 27 in the record of seed document 001."""
 
 
 def per_seed(runs: Sequence[Trained]) -> dict[str, list[float]]:
@@ -56,9 +70,27 @@ def metrics(runs: Sequence[Trained]) -> dict[str, Scalar]:
     return found | of_text(task)
 
 
+def repeats_the_seed(settings: BaselineSettings) -> bool:
+    """Return whether a run has the conditions of document 001, for however many epochs."""
+    theirs = BaselineSettings(preset="seed")
+    return all(getattr(settings, name) == getattr(theirs, name) for name in SEED_CONDITIONS)
+
+
+def beside_the_record(run: Trained) -> dict[str, Scalar]:
+    """Return how a run's curve lies to the one that document 001's author recorded, as metrics.
+
+    How many of its epochs there are, the perplexity's largest difference as a share, and how many did not improve.
+    """
+    ours = [row["val_loss"] for row in run.history[: len(SEED_VALIDATION)]]
+    ratios = [perplexity(mine) / perplexity(theirs) - 1 for mine, theirs in zip(ours, SEED_VALIDATION, strict=False)]
+    rises = sum(later >= earlier for earlier, later in pairwise(ours))
+    return {"curve_epochs": len(ours), "curve_farthest": max(ratios, key=abs), "curve_rises": rises}
+
+
 def of_text(task: Task) -> dict[str, Scalar]:
     """Return what a text is and what counting reaches on it."""
     found: dict[str, Scalar] = {
+        "vocabulary_size": len(task.text.vocabulary),
         "unk_share": task.unknown_share,
         "train_windows": len(task.text.train),
         "val_windows": len(task.text.valid),

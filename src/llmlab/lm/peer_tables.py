@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from llmlab.lm.peers import MODELS, Peers, at_time, best_within, epochs_of_all, first_done
 from llmlab.lm.training import Trained
 from llmlab.measure.score import perplexity
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
 from llmlab.report.result import Cell, Column, Figure, Mark, Role, Scalar, Table, counted, rounded
 
 INK: dict[str, Role] = {"new-llm": "series", "tiny-gpt2": "winner", "gru": "foot"}
@@ -184,7 +184,25 @@ def metrics(peers: Peers) -> dict[str, Scalar]:
                 found |= {f"{metric}_{model}{suffix}": value for suffix, value in mean_interval(values).items()}
         for cost in peers.generation.get(name, [])[-1:]:
             found |= {f"state_bytes_{model}_at_{cost.length}": cost.kept}
-    return found
+    return found | differences(peers)
+
+
+def differences(peers: Peers) -> dict[str, Scalar]:
+    """Return by how much New-LLM's perplexity is above each peer's, seed by seed, at equal updates and equal time."""
+    found: dict[str, Scalar] = {}
+    epochs, reached = epochs_of_all(peers), dict[str, tuple[dict[int, float], dict[int, float]]]()
+    for name, runs in _there(peers):
+        then = {run.seed: at_time(run, first_done(peers, run.seed), "val_loss_token") for run in runs}
+        reached[name] = (
+            {run.seed: perplexity(best_within(run, epochs)["val_loss_token"]) for run in runs},
+            {seed: perplexity(loss) for seed, loss in then.items() if loss is not None},
+        )
+    for name in reached.keys() - {"new-llm"} if "new-llm" in reached else ():
+        pair = f"new_llm_minus_{name.replace('-', '_')}"
+        both = zip(("val_ppl", "val_ppl_equal_time"), reached[name], reached["new-llm"], strict=True)
+        for metric, theirs, ours in both:
+            found |= as_metrics(f"{metric}_{pair}", paired_interval(theirs, ours))
+    return dict(sorted(found.items()))
 
 
 def summary(peers: Peers) -> list[str]:

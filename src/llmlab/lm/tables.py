@@ -5,7 +5,7 @@ Leaves out pictures, verdicts, and every question of layout.
 
 from collections.abc import Sequence
 
-from llmlab.lm.outcome import per_seed
+from llmlab.lm.outcome import SEED_VALIDATION, per_seed
 from llmlab.lm.task import Task
 from llmlab.lm.training import Trained
 from llmlab.measure.score import Score, perplexity
@@ -13,12 +13,6 @@ from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Cell, Column, Table, counted
 from llmlab.settings import BaselineSettings
 from llmlab.text.words import PAD
-
-SEED_VALIDATION = (
-    *(3.8836, 3.8053, 3.7398, 3.6814, 3.6028, 3.5286, 3.4811, 3.4435, 3.4111, 3.3845, 3.3532, 3.3201, 3.2928, 3.2739),
-    *(3.2595, 3.2443, 3.2334, 3.2236, 3.2175, 3.2015, 3.1937, 3.1893, 3.1780, 3.1723, 3.1649, 3.1563, 3.1501),
-)
-"""The validation losses of epochs 1 to 27 in the record of seed document 001."""
 
 MOST_EPOCHS_SHOWN = 16
 CHOSEN = "The model is that of its best epoch, chosen on this very validation text."

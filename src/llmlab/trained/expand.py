@@ -17,7 +17,7 @@ from llmlab.lm.tables import text_read
 from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.model.expanded import expanded
+from llmlab.model.expanded import count, expanded
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import ExpandSettings
@@ -123,7 +123,6 @@ def reported(
             *shown.over_seeds(by_name),
         ],
         figures=[shown.curves(score, by_name)],
-        findings=shown.findings(model, score, grown, by_name),
         samples={name: rounded(values) for name, values in samples.items()},
     )
 
@@ -136,6 +135,7 @@ def metrics(
         "base_ppl": score.ppl,
         "base_ppl_batch_mean": score.ppl_batch_mean,
         "parameters_base": model.size.parameters(),
+        "context_base": model.size.context,
         "growth_expected": grown.exact,
         "growth_first": grown.first,
         "growth_all": grown.all,
@@ -146,6 +146,8 @@ def metrics(
         for suffix, value in mean_interval([arm.score.ppl for arm in arms]).items():
             found[f"val_ppl_{name}{suffix}"] = value
         if arms[0].apart is not None:
+            found["context"] = arms[0].context
+            found["new_parameters"] = count(model.size, model.size.context, arms[0].context)
             found[f"new_apart_{name}"] = max(arm.apart or 0.0 for arm in arms)
             found[f"new_rank_{name}"] = fmean(arm.rank or 0.0 for arm in arms)
             found[f"old_moved_{name}"] = max(arm.old_moved or 0.0 for arm in arms)

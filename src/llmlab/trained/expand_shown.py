@@ -1,6 +1,6 @@
-"""From trained arms of a context expansion to tables, a picture and verdicts.
+"""From trained arms of a context expansion to tables and a picture.
 
-Each verdict looks at numbers; none is written in by hand.  Leaves out training.
+Leaves out training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,25 +8,11 @@ from statistics import fmean
 
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.model.expanded import count
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Role, Table, Verdict, counted, rounded
+from llmlab.report.result import Cell, Column, Figure, Mark, Role, Table, counted, rounded
 from llmlab.trained.expanding import ExpandedArm, Growth
 
 Arms = Mapping[str, Sequence[ExpandedArm]]
-
-CLAIMS = {
-    "EX-1": "Pattern A freezes the base and trains only the new context numbers.",
-    "EX-2": "Pattern B trains the whole of the larger model.",
-    "EX-3": "New weights at zero keep the model stable.",
-}
-"""What seed document 003 and its code say, in our words."""
-
-STABLE = 0.01
-"""A perplexity that grew by less than this share is one that was kept."""
-
-ONE = 1e-4
-"""New numbers whose weights differ by less than this are one number; weights that learn differ by a hundred times."""
 
 TOLD = {
     "continue": "no expansion",
@@ -177,56 +163,3 @@ def _mean_losses(found: Sequence[ExpandedArm]) -> list[float]:
 
 def _means(found: Sequence[ExpandedArm]) -> str:
     return f", mean of {counted(len(found), 'seed')}" if len(found) > 1 else ""
-
-
-def findings(model: ContextVectorLM, score: Score, grown: Growth, arms: Arms) -> list[Finding]:
-    """Judge the plan of seed document 003 by the arms that were trained; it says nothing of sizes, so any decides."""
-    found: list[Finding] = []
-    if "A" in arms:
-        found.append(_pattern_a(model, arms["A"]))
-    if "B" in arms:
-        found.append(_pattern_b(arms["B"], arms.get("continue")))
-        found.append(_stability(score, grown, arms["B"]))
-    return found
-
-
-def _pattern_a(model: ContextVectorLM, found: Sequence[ExpandedArm]) -> Finding:
-    arm, moved = found[0], max(one.old_moved or 0.0 for one in found)
-    old = model.size.context
-    new = count(model.size, old, arm.context)
-    verdict: Verdict = "refuted" if moved > 0 else "supported" if arm.trained == new else "refined"
-    evidence = (
-        f"weights of the old context moved by {moved:g}; but {arm.trained:,} of {arm.parameters:,} parameters train, "
-        f"and only {new:,} of them belong to the {arm.context - old} new numbers: embedding, output and the rest of "
-        "the stack train too"
-    )
-    return Finding("EX-1", CLAIMS["EX-1"], verdict, evidence)
-
-
-def _pattern_b(found: Sequence[ExpandedArm], control: Sequence[ExpandedArm] | None) -> Finding:
-    arm, apart = found[0], max(one.apart or 0.0 for one in found)
-    one_number = apart < ONE
-    whole = arm.trained == arm.parameters
-    evidence = (
-        f"all of {arm.parameters:,} parameters train" if whole else f"{arm.trained:,} of {arm.parameters:,} train"
-    )
-    evidence += f"; the new numbers' weights are at most {apart:g} apart, the effective rank of their values is "
-    evidence += f"{fmean(one.rank or 0.0 for one in found):.2f}"
-    if control:
-        evidence += (
-            f"; PPL {fmean(one.score.ppl for one in found):.2f} beside {fmean(one.score.ppl for one in control):.2f} "
-            "after as many updates without expanding"
-        )
-    verdict: Verdict = "refuted" if not whole else "refined" if one_number else "supported"
-    return Finding("EX-2", CLAIMS["EX-2"], verdict, evidence)
-
-
-def _stability(score: Score, grown: Growth, found: Sequence[ExpandedArm]) -> Finding:
-    start, apart = perplexity(found[0].losses[0]), max(one.apart or 0.0 for one in found)
-    kept, one_number = start < (1 + STABLE) * score.ppl, apart < ONE
-    evidence = (
-        f"before any update PPL {start:.2f} instead of {score.ppl:.2f} ({start / score.ppl - 1:+.1%}), the old numbers "
-        f"grown by {grown.all:.2f}; and the new numbers {'stay one' if one_number else 'come apart'}"
-    )
-    verdict: Verdict = "refuted" if not kept else "refined" if one_number else "supported"
-    return Finding("EX-3", CLAIMS["EX-3"], verdict, evidence)

@@ -7,14 +7,17 @@ Covers the trained model against a fresh one under the same recipe, the untouche
 of the old one, and completions.  Leaves out everything that would make the dialogue more than a text: who speaks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+
+from torch import Tensor
 
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import check_batch
 from llmlab.measure.score import Score, perplexity
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
 from llmlab.model.language import parameter_count
+from llmlab.model.new_llm import Size
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import FinetuneSettings
 from llmlab.train.fit import OnStep
@@ -37,6 +40,8 @@ HOW = (
     "others, and every topic likes others: a part carries over, a part must be unlearned."
 )
 ARMS = ("pretrained", "scratch")
+PLANNED = Size(embedding=256, hidden=1024, context=512, layers=11)
+"""The sizes that the code of document 001 builds for dialogues: its own defaults, not those of the trained model."""
 
 
 def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
@@ -104,7 +109,6 @@ def reported(
             *shown.over_seeds(samples),
         ],
         figures=[shown.curves(text, by_name)],
-        findings=shown.findings(settings, base, text, before, by_name),
         samples={name: rounded(values) for name, values in samples.items()},
     )
 
@@ -119,12 +123,15 @@ def metrics(
     """Return the headline numbers: of what is trained the mean over seeds with its interval."""
     zero_shot = by_name["pretrained"][0].start
     found: dict[str, Scalar] = {
+        "base_data": base.settings.data,
         "parameters": parameter_count(base.model),
         "zero_shot_ppl": zero_shot.ppl,
         "unk_share": zero_shot.unknown_share,
         "unk_share_lines": text.unknown,
         "unk_share_lines_own_vocabulary": text.unknown_own,
         "shared_words": text.shared,
+        "words_with_same_number": text.same_number,
+        **planned_sizes(base.model.parameters),
         "train_windows": len(text.text.train),
         "val_windows": len(text.text.valid),
         "bigram_ppl": text.references["bigram"].ppl,
@@ -142,7 +149,15 @@ def metrics(
         found[f"val_accuracy_known_{name}"] = fmean(arm.score.accuracy_known for arm in arms)
     for name, values in samples.items():
         found |= {name + suffix: value for suffix, value in mean_interval(values).items()}
-    return found
+    ours, theirs = ({arm.seed: arm.score.ppl for arm in by_name[name]} for name in ARMS)
+    return found | as_metrics("val_ppl_pretrained_minus_scratch", paired_interval(theirs, ours))
+
+
+def planned_sizes(parameters: Mapping[str, Tensor]) -> dict[str, Scalar]:
+    """Return how many tensors a model has, and how many have the shape that document 001's script builds."""
+    planned = PLANNED.shapes()
+    fit = sum(planned.get(name) == tuple(one.shape) for name, one in parameters.items())
+    return {"tensors": len(parameters), "tensors_that_fit_the_plan": fit}
 
 
 def summary(

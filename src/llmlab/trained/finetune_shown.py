@@ -1,4 +1,4 @@
-"""From fine-tuned models to tables, a picture and a verdict.
+"""From fine-tuned models to tables and a picture.
 
 Leaves out training.
 """
@@ -10,24 +10,10 @@ from llmlab.lm.restored import Restored
 from llmlab.lm.tables import shown_epochs
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.model.new_llm import Size
-from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Table, Verdict, counted, rounded
-from llmlab.settings import FinetuneSettings
+from llmlab.report.result import Cell, Column, Figure, Mark, Table, counted, rounded
 from llmlab.trained.finetuning import Dialogue, Tuned
 
 Arms = Mapping[str, Sequence[Tuned]]
-
-CLAIMS = {"BL-31": "The next step is to fine-tune the trained model on DailyDialog."}
-"""What seed document 001 plans, in our words."""
-
-SEED_PLAN = Size(embedding=256, hidden=1024, context=512, layers=11)
-"""The sizes that the seed's code for dialogues builds: its own defaults, not those of the trained model."""
-
-BETTER = 0.01
-"""A perplexity lower by less than this share is not called better."""
-
-FORGOTTEN = 0.05
-"""A perplexity on the original text that grew by more than this share is a limit worth naming."""
 
 
 def compared(text: Dialogue, arms: Arms) -> Table:
@@ -185,34 +171,3 @@ def head_start(pretrained: Tuned, scratch: Tuned) -> str:
     if there is None:
         return told + f"does not reach in {counted(len(scratch.history), 'epoch')}."
     return told + f"reaches after {counted(there, 'epoch')}."
-
-
-def findings(
-    settings: FinetuneSettings, base: Restored, text: Dialogue, before: Score | None, arms: Arms
-) -> list[Finding]:
-    """Judge the plan of seed document 001, if this is it: a model of WikiText-2, fine-tuned on DailyDialog."""
-    if (base.settings.data, settings.data) != ("wikitext-2", "dailydialog"):
-        return []
-    pretrained, scratch = (fmean(arm.score.ppl for arm in arms[name]) for name in ("pretrained", "scratch"))
-    zero_shot = arms["pretrained"][0].start
-    shapes, planned = {name: tuple(one.shape) for name, one in base.model.parameters.items()}, SEED_PLAN.shapes()
-    fit = sum(planned.get(name) == shape for name, shape in shapes.items())
-    evidence = (
-        f"not as coded: of the checkpoint's {len(shapes)} tensors {fit} fit the sizes there, so it does not load, and "
-        f"{text.same_number:,} of {len(base.vocabulary.numbers):,} words would keep their numbers; with the "
-        f"checkpoint's sizes and words all load: PPL {pretrained:.2f} beside {scratch:.2f} from scratch and "
-        f"{zero_shot.ppl:.2f} untouched; {zero_shot.unknown_share:.1%} of the targets are <unk>"
-    )
-    lost = None
-    if before:
-        after = fmean(perplexity(arm.original or 0.0) for arm in arms["pretrained"])
-        lost = after / before.ppl - 1
-        evidence += f"; on the original text PPL {before.ppl:.2f} became {after:.2f}"
-    return [Finding("BL-31", CLAIMS["BL-31"], judged(pretrained, scratch, lost), evidence)]
-
-
-def judged(pretrained: float, scratch: float, lost: float | None) -> Verdict:
-    """Return whether the step pays: refuted if pretraining does not help, refined if it costs the original text."""
-    if pretrained > (1 - BETTER) * scratch:
-        return "refuted"
-    return "refined" if lost is None or lost > FORGOTTEN else "supported"

@@ -90,7 +90,6 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
             shown.latency(measured),
         ],
         figures=[shown.cost_by_position(measured), shown.context_by_position(measured)],
-        findings=shown.findings(measured, exact.size),
         samples={"val_ppl_fp32": [models["fp32"].score.ppl], "val_ppl_int8": [chosen.score.ppl]},
     )
 
@@ -132,6 +131,7 @@ def metrics(measured: Quantization) -> dict[str, Scalar]:
     }
     for name in SCHEMES[1:]:
         found[f"val_ppl_change_{name}"] = measured.change(name)
+        found[f"val_ppl_batch_mean_change_{name}"] = measured.change(name, batch_mean=True)
         found[f"bytes_int8_{name}"] = len(measured.models[name].file)
     found |= {"context_error_first": errors[0], "context_error_last": errors[-1]}
     found["latency_ratio"] = measured.times[0].ratio

@@ -1,25 +1,15 @@
-"""What is said about a quantised model: tables, pictures, verdicts and a few sentences.
+"""What is said about a quantised model: tables, pictures and a few sentences.
 
 Leaves out every measurement: ``quantizing``.
 """
 
 from llmlab.lm.tables import loss_by_groups
 from llmlab.measure.score import perplexity
-from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Table, Verdict, rounded
+from llmlab.model.new_llm import ContextVectorLM
+from llmlab.report.result import Cell, Column, Figure, Mark, Table, rounded
 from llmlab.trained.quantizing import STEPS, Quantization, biggest_errors
 
 NAMES = {"fp32": "fp32", "row": "int8, scale per row", "tensor": "int8, scale per tensor"}
-CLAIMS = {
-    "BL-25": "Eight bits take the model from 31 MB to about 8 MB.",
-    "BL-26": "Eight bits cost 1 to 3 % of perplexity.",
-    "BL-27": "Eight bits make inference faster.",
-}
-"""What seed document 001 says, in our words."""
-
-NEAR = 0.1
-"""A size within this share of the one claimed is meant by "about"."""
-
 FASTER = 0.95
 """A time below this share is called faster."""
 
@@ -229,38 +219,3 @@ def verdict_on_time(measured: Quantization) -> str:
         return f"and faster, by {1 - max(ratios):.0%} or more"
     where = "not faster" if min(ratios) >= FASTER else "not faster throughout"
     return f"{where} ({min(ratios):.2f} to {max(ratios):.2f} times the time of fp32 at one thread)"
-
-
-def findings(measured: Quantization, size: Size) -> list[Finding]:
-    """Return what the numbers say of the seed's claims, for a model of the seed's sizes; of others nothing."""
-    if size != Size():
-        return []
-    large, small = len(measured.exact.file), len(measured.chosen.file)
-    about = abs(large / 31e6 - 1) < NEAR and abs(small / 8e6 - 1) < NEAR
-    change = measured.change("tensor", batch_mean=True)
-    costs: Verdict = "supported" if 0.01 <= change <= 0.03 else "refined" if change < 0.01 else "refuted"
-    ratios = [taken.ratio for taken in measured.times]
-    faster: Verdict = "supported" if max(ratios) < FASTER else "refined" if min(ratios) < FASTER else "inconclusive"
-    return [
-        Finding(
-            "BL-25",
-            CLAIMS["BL-25"],
-            "supported" if about else "refuted",
-            f"from {large / 1e6:.2f} to {small / 1e6:.2f} MB, {large / small:.2f} times smaller; 31 MB is near a "
-            "checkpoint with the optimiser's state, which inference does not need",
-        ),
-        Finding(
-            "BL-26",
-            CLAIMS["BL-26"],
-            costs,
-            f"{change:+.3%} of the batch-mean perplexity with a scale per tensor, as planned there, and "
-            f"{measured.change('row', batch_mean=True):+.3%} with one per row; weights only, activations stay fp32",
-        ),
-        Finding(
-            "BL-27",
-            CLAIMS["BL-27"],
-            faster,
-            f"widened at each use, {min(ratios):.2f} to {max(ratios):.2f} times the time of fp32 at one thread, batch "
-            "1 and 32; products of whole numbers were not tried",
-        ),
-    ]
