@@ -16,7 +16,8 @@ from rich.console import Console
 from conftest import Done
 from llmlab.report import terminal
 from llmlab.report.escape import printable
-from llmlab.report.format import cell, number
+from llmlab.report.format import ROUNDING, TO_ROUNDING, cell, number
+from llmlab.report.language import language
 from llmlab.report.listing import entries_table
 from llmlab.report.logbook import Logbook
 from llmlab.report.plot import legend, plot
@@ -62,12 +63,12 @@ def test_no_words_act_in_a_narrow_terminal(record: Record) -> None:
 
 
 def cells(table: Table) -> list[str]:
-    """Return every number cell of a table as it should be read."""
+    """Return every number cell of a table that has digits, as it should be read."""
     return [
-        cell(value, column)
+        text
         for row in table.rows
         for value, column in zip(row, table.columns, strict=True)
-        if isinstance(value, (int, float))
+        if isinstance(value, (int, float)) and (text := cell(value, column)) != TO_ROUNDING
     ]
 
 
@@ -109,13 +110,23 @@ def test_a_number_is_short_and_honest(value: float) -> None:
     text = number(value)
     assert len(text) <= 12
     assert "…" not in text
-    assert float(text) == pytest.approx(value, rel=0.051, abs=0.5001e-4)
+    assert text == TO_ROUNDING or float(text) == pytest.approx(value, rel=0.051, abs=0.5001e-4)
 
 
 @given(numbers.filter(lambda value: value != 0))
 def test_a_number_that_is_not_zero_does_not_look_like_zero(value: float) -> None:
-    """Only zero is shown as zero: what is too small for the digits is shown in powers of ten."""
-    assert float(number(value)) != 0 or abs(value) < 1e-300
+    """Only zero is shown as zero: what is too small for the digits is shown in powers of ten, or in words."""
+    assert number(value) == TO_ROUNDING if abs(value) < ROUNDING else float(number(value)) != 0
+
+
+@given(st.floats(-ROUNDING, ROUNDING, exclude_min=True, exclude_max=True), st.integers(0, 9))
+def test_what_only_rounding_decides_has_no_digits(value: float, digits: int) -> None:
+    """A number so near 0 is said in words, in both languages, and its sign is not told; 0 itself is exact."""
+    table = Table("t", "t", [Column("c", digits=digits)], [[value]])
+    (shown_en,), (shown_ja,) = (language(code).table(table).rows[0] for code in ("en", "ja"))
+
+    assert cell(shown_en, table.columns[0]) == ("to rounding" if value else number(value, digits))
+    assert cell(shown_ja, table.columns[0]) == ("丸め誤差" if value else number(value, digits))
 
 
 def test_an_ascii_terminal_gets_ascii() -> None:

@@ -35,6 +35,7 @@
     if (value === undefined || value === null) return "–";
     if (Number.isInteger(value)) return value.toLocaleString("en");
     const size = Math.abs(value);
+    if (size !== 0 && size < 1e-12) return words.rounding;
     return size !== 0 && (size < 5e-5 || size >= 1e6) ? value.toExponential(1) : value.toFixed(4);
   };
 

@@ -46,6 +46,7 @@ WORDS = {
     "metrics": "Metrics that both have",
     "difference": "Difference",
     "differs": "differs",
+    "rounding": "to rounding",
     "more": "Differences seed by seed, with their interval:",
     "empty": "No entries yet.",
     "feed": "Experiment log",

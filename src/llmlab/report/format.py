@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from llmlab.report.result import Cell, Column
 
 NOTHING = "–"
+ROUNDING = 1e-12
+TO_ROUNDING = "to rounding"
+"""Stands for a number so near 0 that only rounding decides its digits, which differ between processors."""
 
 
 def cell(value: Cell, column: Column) -> str:
@@ -26,6 +29,8 @@ def cell(value: Cell, column: Column) -> str:
 def number(value: float, digits: int = 4) -> str:
     """Return a float with ``digits`` decimals, or in powers of ten where that would hide or bloat it."""
     size = abs(value)
+    if 0 < size < ROUNDING:
+        return TO_ROUNDING
     if size != 0 and (size < 0.5 * 10**-digits or size >= 1e6):
         return f"{value:.1e}"
     return f"{value:.{digits}f}"

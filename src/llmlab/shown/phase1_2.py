@@ -13,6 +13,7 @@ from torch import Tensor
 from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import distances, feet, main_plane, moved, products
 from llmlab.measure.stats import mean_interval
+from llmlab.report.format import TO_ROUNDING
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, rounded
 from llmlab.settings import Phase12Settings
@@ -151,12 +152,12 @@ def decomposition(settings: Phase12Settings, pairs: Pairs, embedding: Tensor, we
 
 def rotation_check(dims: int, logit: float, probability: float, largest: float) -> Table:
     """Return the largest difference that rotating a trained model made, beside the largest score there is."""
-    rounding = logit <= ROUNDING * max(largest, 1.0)
+    rounding, found = logit <= ROUNDING * max(largest, 1.0), {"any score": logit, "any probability": probability}
     return table(
         "rotation",
         "Turn everything: does the answer change?",
         "largest difference of:text | value:9",
-        [["any score", logit], ["any probability", probability]],
+        [[name, TO_ROUNDING if rounding and value else value] for name, value in found.items()],
         say("phase1_2.rotation" if rounding else "phase1_2.rotation_matters", dims=dims, largest=largest),
     )
 

@@ -14,11 +14,15 @@ from llmlab.lm.task import Task
 from llmlab.lm.training import TRAIN_SAMPLE
 from llmlab.measure.score import Score
 from llmlab.model.language import parameter_count
+from llmlab.report.format import TO_ROUNDING
 from llmlab.report.result import Cell, Column, Result, Scalar, Table, counted, rounded
 from llmlab.settings import EvaluateSettings
 from llmlab.train.fit import OnStep
 from llmlab.train.judging import ROWS_AT_ONCE, evaluate
 from llmlab.trained.opening import check_finite, the_model
+
+ROUNDING = 1e-6
+"""Two losses that differ by less are one loss in float32, added up in another order."""
 
 WHY = (
     "A checkpoint is a file of numbers. What is the model in it worth: does it still reach what its run wrote down, "
@@ -96,7 +100,10 @@ def written_down(found: Restored, score: Score) -> Table:
         "val_accuracy": "accuracy",
         "val_accuracy_known": "accuracy of known",
     }
-    rows: list[list[Cell]] = [[names[key], last[key], value, value - last[key]] for key, value in now.items()]
+    rows: list[list[Cell]] = []
+    for key, value in now.items():
+        differs = value - last[key]
+        rows.append([names[key], last[key], value, TO_ROUNDING if 0 < abs(differs) < ROUNDING else differs])
     return Table(
         "written_down",
         "Beside what the run wrote down",
@@ -129,6 +136,8 @@ def _summary(found: Restored, task: Task, score: Score, own: bool) -> list[str]:
         told.append(
             "It is what the run wrote down, to the last digit."
             if differs == 0
+            else "It is what the run wrote down, to rounding."
+            if differs < ROUNDING
             else f"The run wrote down a loss of {found.history[-1]['val_loss_token']:.4f}; it differs by {differs:.1e}."
         )
     if not own:

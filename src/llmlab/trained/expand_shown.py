@@ -9,6 +9,7 @@ from statistics import fmean
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.model.new_llm import ContextVectorLM
+from llmlab.report.format import TO_ROUNDING
 from llmlab.report.result import Cell, Column, Figure, Mark, Role, Table, counted, rounded
 from llmlab.trained.expanding import ExpandedArm, Growth
 
@@ -87,8 +88,9 @@ def new_numbers(model: ContextVectorLM, arms: Arms) -> list[Table]:
         if found[0].apart is not None:
             moved = max(arm.old_moved or 0.0 for arm in found)
             apart = max(arm.apart or 0.0 for arm in found)
+            shown: Cell = TO_ROUNDING if 0 < apart < ONE else apart
             rows.append(
-                [name, found[0].context - model.size.context, apart, fmean(arm.rank or 0 for arm in found), moved]
+                [name, found[0].context - model.size.context, shown, fmean(arm.rank or 0 for arm in found), moved]
             )
     columns = [
         Column("arm", "text"),

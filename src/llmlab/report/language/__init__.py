@@ -25,9 +25,10 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from llmlab.report.folding import is_wide
+from llmlab.report.format import TO_ROUNDING, cell
 from llmlab.report.messages import Message
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Finding, Mark, Result, Table
+from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Result, Table
 
 HOLE = re.compile(r"\{(?P<name>[lntwx]\d*|s)\}")
 NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
@@ -142,13 +143,18 @@ class Language:
 
     def table(self, table: Table) -> Table:
         """Return a table likewise; a token is the reader's own word and stays."""
-        kinds = [column.kind for column in table.columns]
         rows = [
-            [self.say(cell) if isinstance(cell, str) and kind == "text" else cell for cell, kind in each]
-            for each in (zip(row, kinds, strict=True) for row in table.rows)
+            [self.cell(value, column) for value, column in zip(row, table.columns, strict=True)] for row in table.rows
         ]
         columns = [Column(self.say(column.name), column.kind, column.digits) for column in table.columns]
         return replace(table, title=self.say(table.title), columns=columns, rows=rows, caption=self.say(table.caption))
+
+    def cell(self, value: Cell, column: Column) -> Cell:
+        """Return a cell likewise: its words, or what stands in place of a number that only rounding decides."""
+        if column.kind == "token":
+            return value
+        told = cell(value, column)
+        return self.say(told) if isinstance(value, str) or told == TO_ROUNDING else value
 
     def figure(self, figure: Figure) -> Figure:
         """Return a figure likewise; labels inside it are tokens and stay."""
