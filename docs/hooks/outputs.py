@@ -12,8 +12,8 @@ A page says what it wants in a comment, and what stands between that and the clo
     <!-- end figure -->
 
 Commands are run only where that takes a second or two: chapters 1 and 2, and those that train nothing.  Each runs in
-this process, in an empty folder of its own, at 80 columns and without a log entry, so nothing it prints depends on when
-or where.  What a larger model came to depends on the machine that trained it.  So it is taken from the log, and one
+this process, in an empty folder with a log of its own, and at 80 columns, so nothing it prints depends on when or
+where.  What a larger model came to depends on the machine that trained it.  So it is taken from the log, and one
 line says which command made the entry, and on what.
 
 A page under ``docs/ja`` has the same comments, with the same English titles in them, and gets what ``--lang ja`` shows.
@@ -75,7 +75,7 @@ def ran(command: str) -> tuple[str, Path]:
     folder = Path(tempfile.mkdtemp(prefix="llmlab-pages-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if words[0] in EXPERIMENTS and "--help" not in words:
-        words += ["--no-log", "--threads", "1"]  # small models only wait for each other
+        words += ["--log-dir", "log", "--threads", "1"]  # small models only wait for each other
     with contextlib.chdir(folder):
         told = CliRunner().invoke(
             app, words, env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}, prog_name="llmlab"
@@ -92,10 +92,8 @@ def record(source: str) -> Record:
     Raises:
         ValueError: the log has no such entry.
     """
-    word, _, name = source.partition(" ")
-    if word != LOGGED:
-        return Record.from_json(ran(f"{source} --json")[0])
-    found = list(POSTS.glob(f"*-{name}/record.json"))
+    posts, name = (POSTS, f"*-{source.split(' ')[1]}") if is_logged(source) else (ran(source)[1] / "log", "**/posts/*")
+    found = list(posts.glob(f"{name}/record.json"))
     if len(found) != 1:
         raise ValueError(f"{source}: the log has {len(found)} entries of that id")
     return Record.from_json(found[0].read_text("utf-8"))

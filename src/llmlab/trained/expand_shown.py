@@ -15,6 +15,9 @@ from llmlab.trained.expanding import ExpandedArm, Growth
 
 Arms = Mapping[str, Sequence[ExpandedArm]]
 
+ONE = 1e-4
+"""New numbers whose weights differ by less than this are one number; weights that learn differ by a hundred times."""
+
 TOLD = {
     "continue": "no expansion",
     "B": "new weights 0, all trains",
