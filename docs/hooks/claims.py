@@ -47,6 +47,10 @@ WORDS = {
     "runs on another text": "on another text",
     "conditions": "conditions, and the document's",
     "basis": "basis",
+    "unmet": "wanting to decide",
+    "needs": "needed to decide",
+    "only": "one outcome only",
+    "changed": "rule changed after the result",
     "beside": "Beside this document, a statement of llmlab's own.",
 }
 """What the page calls things, where it is not by the ledger's own word."""
@@ -172,6 +176,8 @@ def more(row: Judged, lang: str, log: str) -> Iterator[str]:
     )
     told = {
         "conditions": shown(row.elsewhere),
+        "unmet": shown(", ".join(row.said.unmet)),
+        "changed": f"{claim.changed.on}: {marked(worded(claim.changed, 'why', lang), lang)}" if claim.changed else "",
         "figures": marked(worded(claim, "figures", lang), lang),
         "known": "" if claim.check == "opinion" else marked(worded(claim, "known", lang), lang),
         "basis": shown(said(f"by {row.basis}", lang)) if row.said.verdict != "not yet run" else "",
@@ -191,6 +197,11 @@ def checks(claim: Claim, lang: str) -> Iterator[str]:
         for verdict in ("supported", "refined", "refuted"):
             if expression := getattr(claim.records, verdict):
                 yield f"{shown(said(verdict, lang))}: <code>{shown(expression)}</code>"
+        if claim.records.needs:
+            needs = ", ".join(f"{name} {wanted}" for name, wanted in claim.records.needs.items())
+            yield f"{shown(said('needs', lang))}: <code>{shown(needs)}</code>"
+        if claim.records.only:
+            yield f"{shown(said('only', lang))}: {marked(worded(claim.records, 'only', lang), lang)}"
     for one in claim.sums:
         source = worded(one, "source", lang)
         yield f"<code>{shown(one.value or one.holds)}</code>" + (f" ({marked(source, lang)})" if source else "")

@@ -118,12 +118,17 @@ def _in_full(row: "Judged", entry: str | None, lang: str) -> "Table":
         "evidence": text_in(row.said, "evidence", lang),
         "basis": row.basis,
         "conditions": row.elsewhere,
+        "wanting to decide": ", ".join(row.said.unmet),
         "entry": entry or "",
         "also": say(", ").join(f"{say(other.verdict)} ({other.record})" for other in row.others),
         "run": claim.command,
         "figures": worded(claim, "figures", lang),
         "known": "" if claim.check == "opinion" else worded(claim, "known", lang),
         "kind": f"{claim.kind}, checked by {claim.check}",
+        "needed to decide": ", ".join(f"{name} {wanted}" for name, wanted in claim.records.needs.items())
+        if claim.records
+        else "",
+        "one outcome only": worded(claim.records, "only", lang) if claim.records else "",
         "sums": "; ".join(
             (one.value or one.holds) + (f" ({told})" if (told := worded(one, "source", lang)) else "")
             for one in claim.sums
