@@ -153,7 +153,7 @@ def test_no_verdict_is_written_outside_the_ledger() -> None:
 
 
 CLAIMS = {claim.id: claim for claim in RULES}
-ORIGINAL = CLAIMS["BL-10"].records.where  # type: ignore[union-attr]
+ORIGINAL = CLAIMS["BL-10"].records.where | {"seeds": 1}  # type: ignore[union-attr]
 FREE, FROZEN, LINEAR = (CLAIMS[name].records.where for name in ("P12-7", "P1-7", "P2A-3"))  # type: ignore[union-attr]
 TUNED = {"data": "dialect", "seeds": 3}
 PEERS = {"peers": True, "model": "new-llm", "data": "wikitext-2", "seeds": 3}
