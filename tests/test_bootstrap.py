@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlab.measure.bootstrap import RESAMPLING_SEED, document_interval
+from llmlab.measure.bootstrap import MOST_BLOCKS, RESAMPLING_SEED, document_interval, in_blocks
 from llmlab.measure.score import perplexity
 
 LOSSES = st.floats(0.5, 8).map(lambda value: round(value, 3))
@@ -45,13 +45,13 @@ def plain_loop(first, second, counts, shown, resamples):
     return [float(np.quantile(differences, level)) for level in (0.025, 0.975)]
 
 
-@given(judged(), st.sampled_from([float, perplexity]))
+@given(judged(), st.sampled_from([(torch.clone, float), (torch.exp, perplexity)]))
 @settings(max_examples=50)
 def test_it_equals_the_plain_loop(models, shown):
     """Drawing how often each document comes is drawing documents."""
-    found = document_interval(*models, shown=shown, resamples=40)
+    found = document_interval(*models, shown=shown[0], resamples=40)
 
-    assert ends(found) == pytest.approx(plain_loop(*models, shown, 40), rel=1e-9, abs=1e-9)
+    assert ends(found) == pytest.approx(plain_loop(*models, shown[1], 40), rel=1e-9, abs=1e-9)
 
 
 def test_it_agrees_with_scipys_bootstrap():
@@ -77,7 +77,7 @@ def test_equal_documents_leave_nothing_to_chance():
     found = document_interval([[20.0, 40.0, 80.0]], [[25.0, 50.0, 100.0]], [10, 20, 40])
 
     assert ends(found) == pytest.approx([0.5, 0.5])
-    found = document_interval([[20.0, 40.0, 80.0]], [[25.0, 50.0, 100.0]], [10, 20, 40], shown=perplexity)
+    found = document_interval([[20.0, 40.0, 80.0]], [[25.0, 50.0, 100.0]], [10, 20, 40], shown=torch.exp)
     assert ends(found) == pytest.approx([math.exp(2.5) - math.exp(2)] * 2)
 
 
@@ -172,3 +172,16 @@ def test_a_document_without_a_token_changes_nothing():
     whole = document_interval([[3.0, 8.0, 0.0]], [[4.0, 6.0, 0.0]], [1, 2, 0])
 
     assert whole == document_interval([[3.0, 8.0]], [[4.0, 6.0]], [1, 2])
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=150))
+def test_blocks_are_whole_documents_in_their_order(numbers):
+    """No document is in two blocks, few documents are their own blocks, and of many none is much larger."""
+    found = in_blocks(torch.tensor(numbers)).tolist()
+
+    owner = dict(zip(numbers, found, strict=True))
+    assert found == [owner[number] for number in numbers]
+    assert [owner[number] for number in sorted(owner)] == sorted(owner.values())
+    assert set(found) == set(range(min(len(owner), MOST_BLOCKS)))
+    sizes = [list(owner.values()).count(block) for block in set(found)]
+    assert max(sizes) - min(sizes) <= 1

@@ -17,6 +17,7 @@ from llmlab.lm import figures, outcome, peer_tables, tables
 from llmlab.lm.peers import MODELS, Peers, alone, train_peers
 from llmlab.lm.task import Task, prepare_task
 from llmlab.lm.training import Trained, train_seed
+from llmlab.measure.score import Score, document_sums
 from llmlab.report.result import Result, Status, counted, rounded
 from llmlab.settings import BaselineSettings
 from llmlab.train.fit import Diverged, OnStep, one_of_several
@@ -108,6 +109,7 @@ def reported(
     shown = [
         tables.text_read(task),
         tables.meaning(task, runs[0].score, tables.named(settings)),
+        *tables.held_out(task, runs[0].score, runs[0].test_score, "choosing the epoch"),
         tables.epochs(runs[0], beside_seed=outcome.repeats_the_seed(settings)),
         tables.by_position(runs[0].score),
         *([] if len(runs) == 1 else [tables.over_seeds(runs)]),
@@ -128,6 +130,7 @@ def reported(
         tables=shown,
         figures=[*pictures, *(peer_tables.figures(peers) if peers else [])],
         samples={name: rounded(values) for name, values in samples.items()},
+        documents=document_sums(_scores(runs, peers)),
     )
 
 
@@ -136,6 +139,13 @@ def _asked(settings: BaselineSettings) -> tuple[str, str]:
     if settings.peers or settings.model == "new-llm":
         return WHY, HOW
     return WHY_OF_A_PEER.format(name=tables.named(settings)), HOW_OF_A_PEER.format(what=WHAT_A_PEER_IS[settings.model])
+
+
+def _scores(runs: Sequence[Trained], peers: Peers | None) -> dict[str, list[Score]]:
+    """Return the scores of every model by the end of its metrics' names."""
+    if peers is None:
+        return {"": [run.score for run in runs]}
+    return {f"_{name.replace('-', '_')}": [run.score for run in own] for name, own in peers.runs.items() if own}
 
 
 def _finished(runs: Sequence[Trained]) -> Sequence[Trained]:

@@ -16,6 +16,7 @@ from llmlab.lm import depth_figures, depth_findings, depth_tables, tables
 from llmlab.lm.depth import DepthArm, DepthSweep, paired, sweep
 from llmlab.lm.outcome import of_text
 from llmlab.lm.task import prepare_task
+from llmlab.measure.score import document_sums
 from llmlab.measure.stats import as_metrics, mean_interval
 from llmlab.report.result import Figure, Result, Scalar, Status, Table, counted, rounded, time_span
 from llmlab.settings import LayersSettings
@@ -43,6 +44,9 @@ MEASURED = {
     "train_loss": "train_loss_no_dropout",
     "train_loss_trained": "train_loss",
     "gap": "gap",
+    "test_ppl": "test_ppl",
+    "test_loss": "test_loss",
+    "test_accuracy": "test_accuracy",
     "best_epoch": "best_epoch",
     "tokens_per_second": "tokens_per_second",
     "context_recovered": "context_recovered",
@@ -97,6 +101,9 @@ def reported(settings: LayersSettings, found: DepthSweep) -> Result:
         figures=pictures,
         findings=depth_findings.of_layers(found),
         samples=_samples(found),
+        documents=document_sums(
+            {_suffix(arm): [run.score for run in arm.runs if run.score is not None] for arm in found.finished}
+        ),
     )
 
 
@@ -149,7 +156,8 @@ def _metrics_of(arm: DepthArm, found: DepthSweep) -> dict[str, Scalar]:
 def differences(found: DepthSweep) -> dict[str, Scalar]:
     """Return how much more each depth has than each shallower one, and the residual stack than the plain one.
 
-    Seed by seed, with its interval: ``val_ppl_L6_minus_L5``, ``val_ppl_L6_minus_L5_low`` and so on.
+    Seed by seed, with its interval: ``val_ppl_L6_minus_L5``, ``val_ppl_L6_minus_L5_low`` and so on; of PPL with
+    ``_doc_low`` and ``_doc_high`` too, when validation documents are drawn anew.
     """
     plain = {arm.depth: arm for arm in found.main}
     pairs = [*combinations(found.main, 2), *((plain[arm.depth], arm) for arm in found.remedies if arm.depth in plain)]

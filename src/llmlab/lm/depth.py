@@ -19,7 +19,7 @@ from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lm.outcome import per_seed
 from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, build, precision_of, recipe_of, size_of, train_seed
-from llmlab.measure.score import perplexity
+from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import paired_interval
 from llmlab.report.result import time_span
 from llmlab.settings import BaselineSettings, LayersSettings
@@ -40,8 +40,8 @@ PROBE_UPDATES = 4
 class DepthRun:
     """What is kept of one finished run; the model itself is let go, for a sweep would fill the memory with them.
 
-    ``numbers`` are the headline metrics by the names of ``outcome``, ``losses`` the validation loss per token and
-    ``ends`` the seconds of training at the end of each epoch.
+    ``numbers`` are the headline metrics by the names of ``outcome``, ``losses`` the validation loss per token,
+    ``ends`` the seconds of training at the end of each epoch, and ``score`` is of the best epoch on validation.
     """
 
     seed: int
@@ -51,6 +51,7 @@ class DepthRun:
     updates: int
     precision: str
     anew: bool  # false if it was found finished
+    score: Score | None = None  # where only numbers are at hand
     notes: list[str] = field(default_factory=list)
 
     def ppl_after(self, epochs: int) -> float:
@@ -183,8 +184,16 @@ def sweep(settings: LayersSettings, task: Task, on_step: OnStep | None = None) -
 
 
 def paired(name: str, first: DepthArm, second: DepthArm) -> dict[str, float]:
-    """Return how much larger a metric is in the second arm, seed by seed; see ``paired_interval``."""
-    return paired_interval(first.by_seed(name), second.by_seed(name))
+    """Return how much larger a metric is in the second arm, seed by seed; see ``paired_interval``.
+
+    Of validation PPL also between which values it lies when validation documents are drawn anew.
+    """
+    told = paired_interval(first.by_seed(name), second.by_seed(name))
+    if not told or name != "val_ppl":
+        return told
+    common = {run.seed for run in first.runs} & {run.seed for run in second.runs}
+    before, after = ([run.score for run in arm.runs if run.seed in common and run.score] for arm in (first, second))
+    return told | document_difference(before, after)
 
 
 def kept(trained: Trained, *, anew: bool = True) -> DepthRun:
@@ -199,6 +208,7 @@ def kept(trained: Trained, *, anew: bool = True) -> DepthRun:
         updates=trained.updates,
         precision=trained.precision,
         anew=anew,
+        score=trained.score,
         notes=[note for note in trained.notes if not note.startswith("Resumed")],
     )
 

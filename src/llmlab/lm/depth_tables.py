@@ -8,40 +8,65 @@ from itertools import pairwise
 from llmlab.lm.depth import DepthArm, DepthSweep, paired
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Cell, Column, Table, counted
+from llmlab.report.result import Cell, Column, Table, counted, of_documents, of_seeds, sentences
 
 ENDS = [Column("95 % low", digits=2), Column("95 % high", digits=2)]
+DOCUMENT_ENDS = [Column("docs low", digits=2), Column("docs high", digits=2)]
+PPL_ENDS = ("", "_low", "_high", "_doc_low", "_doc_high")
 
 
 def depths(found: DepthSweep) -> Table:
     """Return what each depth reached after the same number of updates, one row per depth and kind of stack."""
-    rows = [_depth_row(arm) for arm in found.arms]
+    tested = any("test_ppl" in run.numbers for arm in found.arms for run in arm.runs)
+    rows = [_depth_row(arm, tested=tested) for arm in found.arms]
     columns = [
         Column("stack", "text"),
         Column("parameters", "integer"),
         Column("n", "integer"),
         Column("val PPL", digits=2),
         *ENDS,
+        *([Column("test PPL", digits=2)] if tested else []),
         Column("accuracy", "share"),
         Column("state", "text"),
     ]
-    same = f"Adding a layer adds {_per_layer(found)} parameters. " if len(found.arms) > 1 else ""
+    same = f"Adding a layer adds {_per_layer(found)} parameters." if len(found.arms) > 1 else ""
     return Table(
         "depths",
         "By depth",
         columns,
         rows,
-        f"{same}PPL of each run's best epoch on the validation windows, which also chose it; mean over n seeds with "
-        "the interval of the mean (Student's t). " + _said_of_residual(found),
+        sentences(
+            same,
+            "PPL of each run's best epoch on the validation windows, which also chose it; mean over n seeds with the "
+            "interval of the mean (Student's t).",
+            "The test text chose nothing." if tested else "",
+            of_found_seeds(found),
+            _said_of_residual(found),
+        ),
     )
 
 
-def _depth_row(arm: DepthArm) -> list[Cell]:
+def _depth_row(arm: DepthArm, *, tested: bool) -> list[Cell]:
     if not arm.runs:
-        return [arm.label, arm.parameters, 0, None, None, None, None, arm.state]
+        return [arm.label, arm.parameters, 0, *[None] * (5 if tested else 4), arm.state]
     ppl, accuracy = (mean_interval(arm.values(name)) for name in ("val_ppl", "val_accuracy"))
+    test = [mean_interval(arm.values("test_ppl"))[""] if "test_ppl" in arm.runs[0].numbers else None]
     ends = ppl.get("_low"), ppl.get("_high")
-    return [arm.label, arm.parameters, len(arm.runs), ppl[""], *ends, accuracy[""], arm.state]
+    return [
+        arm.label,
+        arm.parameters,
+        len(arm.runs),
+        ppl[""],
+        *ends,
+        *(test if tested else []),
+        accuracy[""],
+        arm.state,
+    ]
+
+
+def of_found_seeds(found: DepthSweep) -> str:
+    """Return in a sentence what a sweep's intervals over seeds speak of."""
+    return of_seeds([len(arm.runs) for arm in found.finished], found.task.text.valid_document_count)
 
 
 def _per_layer(found: DepthSweep) -> str:
@@ -107,8 +132,12 @@ def fit(found: DepthSweep) -> Table:
             Column("95 % high"),
         ],
         rows,
-        f"Train and val loss: the same parameters (the best epoch's) on training and on validation windows, without "
-        f"dropout; gap: val minus train. {reading(found)}",
+        sentences(
+            "Train and val loss: the same parameters (the best epoch's) on training and on validation windows, without "
+            "dropout; gap: val minus train.",
+            of_found_seeds(found),
+            reading(found),
+        ),
     )
 
 
@@ -136,12 +165,16 @@ def reading(found: DepthSweep) -> str:
 
 def pairs(found: DepthSweep) -> Table:
     """Return differences seed by seed: against the first depth, between neighbours, and of the remedy."""
-    rows: list[list[Cell]] = []
+    told, by_documents = list[tuple[str, dict[str, float], dict[str, float]]](), False
     for first, second in compared(found):
         ppl, loss = (paired(name, first, second) for name in ("val_ppl", "train_loss_no_dropout"))
         if ppl:
-            ends = [told.get(key) for told in (ppl, loss) for key in ("", "_low", "_high")]
-            rows.append([f"{second.label} minus {first.label}", int(ppl["n"]), *ends])
+            by_documents = by_documents or "_doc_low" in ppl
+            told.append((f"{second.label} minus {first.label}", ppl, loss))
+    rows: list[list[Cell]] = []
+    for what, ppl, loss in told:
+        ends = [*map(ppl.get, PPL_ENDS if by_documents else PPL_ENDS[:3]), *map(loss.get, PPL_ENDS[:3])]
+        rows.append([what, int(ppl["n"]), *ends])
     return Table(
         "pairs",
         "Differences seed by seed",
@@ -150,15 +183,27 @@ def pairs(found: DepthSweep) -> Table:
             Column("n", "integer"),
             Column("val PPL", digits=2),
             *ENDS,
+            *(DOCUMENT_ENDS if by_documents else []),
             Column("train loss"),
             Column("95 % low"),
             Column("95 % high"),
         ],
         rows,
-        "Runs of one seed read the same windows in the same order. An interval without zero says that the sign is not "
-        "chance; it holds for one comparison, not for the best of several. Train loss without dropout."
-        + ("" if found.settings.seeds > 1 else " One seed has no interval: nothing here can be told from chance."),
+        sentences(
+            "Runs of one seed read the same windows in the same order. An interval without zero says that the sign is "
+            "not chance; it holds for one comparison, not for the best of several. Train loss without dropout.",
+            "" if found.settings.seeds > 1 else "One seed has no interval: nothing here can be told from chance.",
+            of_found_seeds(found),
+            said_of_documents(found) if by_documents else "",
+        ),
     )
+
+
+def said_of_documents(found: DepthSweep) -> str:
+    """Return in a sentence what a sweep's intervals over validation documents speak of."""
+    scores = [run.score for arm in found.finished for run in arm.runs if run.score]
+    blocks = len(scores[0].targets_by_document) if scores else 0
+    return of_documents(found.task.text.valid_document_count, blocks)
 
 
 def compared(found: DepthSweep) -> list[tuple[DepthArm, DepthArm]]:

@@ -40,8 +40,16 @@ def _one(run: Trained) -> dict[str, float]:
         "train_loss": best["train_loss"],
         **of_score(run.task, run.score),
         "tokens_per_second": run.tokens_per_second,
+        **of_test(run.test_score),
     }
     return found | {"train_loss_no_dropout": run.train_score.loss} if run.train_score else found
+
+
+def of_test(score: Score | None) -> dict[str, float]:
+    """Return the metrics on the windows that chose nothing, all per token; none where there are no such windows."""
+    if score is None:
+        return {}
+    return {"test_loss": score.loss, "test_ppl": score.ppl, "test_accuracy": score.accuracy}
 
 
 def of_score(task: Task, score: Score) -> dict[str, float]:
@@ -103,4 +111,6 @@ def of_text(task: Task) -> dict[str, Scalar]:
     }
     if task.bayes_loss is not None and task.bigram_loss is not None:
         found |= {"bayes_ppl": perplexity(task.bayes_loss), "exact_bigram_ppl": perplexity(task.bigram_loss)}
+    if task.test_bayes_loss is not None:
+        found["test_bayes_ppl"] = perplexity(task.test_bayes_loss)
     return found

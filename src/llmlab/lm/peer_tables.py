@@ -5,18 +5,32 @@ Leaves out how they were trained and measured: ``peers``.
 
 from collections.abc import Sequence
 
+from llmlab.lm.outcome import of_test
 from llmlab.lm.peers import MODELS, Peers, at_time, best_within, epochs_of_all, first_done
 from llmlab.lm.training import Trained
-from llmlab.measure.score import perplexity
+from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
-from llmlab.report.result import Cell, Column, Figure, Mark, Role, Scalar, Table, counted, rounded
+from llmlab.report.result import (
+    Cell,
+    Column,
+    Figure,
+    Mark,
+    Role,
+    Scalar,
+    Table,
+    counted,
+    of_documents,
+    of_seeds,
+    rounded,
+    sentences,
+)
 
 INK: dict[str, Role] = {"new-llm": "series", "tiny-gpt2": "winner", "gru": "foot"}
 
 
 def tables(peers: Peers) -> list[Table]:
     """Return every table of the comparison."""
-    found = [at_equal_updates(peers), at_equal_time(peers)]
+    found = [at_equal_updates(peers), *pairs(peers), at_equal_time(peers)]
     return [*found, generation(peers)] if peers.generation else found
 
 
@@ -61,6 +75,32 @@ def at_equal_updates(peers: Peers) -> Table:
         f"peers. {_sizes(peers)} PPL and accuracy per token are of the best epoch of {epochs}; seconds include "
         f"validation and checkpoints, tokens are scored targets.{_intervals(peers)}",
     )
+
+
+def pairs(peers: Peers) -> list[Table]:
+    """Return by how much New-LLM differs from each peer at equal updates; nothing without an interval of any kind."""
+    told = above_peers(peers)
+    if not any("_low" in one or "_doc_low" in one for one in told.values()):
+        return []
+    text, blocks = peers.all[0].task.text, len(peers.all[0].score.targets_by_document)
+    ends = ("", "_low", "_high", "_doc_low", "_doc_high")
+    names = ("PPL", "95 % low", "95 % high", "docs low", "docs high")
+    rows: list[list[Cell]] = [
+        [f"New-LLM minus {MODELS[name]}", int(one["n"]), *map(one.get, ends)] for name, one in told.items()
+    ]
+    return [
+        Table(
+            "peers_pairs",
+            "New-LLM and its peers: differences at equal updates",
+            [Column("what", "text"), Column("n", "integer"), *(Column(name, digits=2) for name in names)],
+            rows,
+            sentences(
+                "Seed by seed, on the same batches; the interval of the mean is Student's t.",
+                of_seeds((int(one["n"]) for one in told.values()), text.valid_document_count),
+                of_documents(text.valid_document_count, blocks),
+            ),
+        )
+    ]
 
 
 def at_equal_time(peers: Peers) -> Table:
@@ -184,25 +224,51 @@ def metrics(peers: Peers) -> dict[str, Scalar]:
                 found |= {f"{metric}_{model}{suffix}": value for suffix, value in mean_interval(values).items()}
         for cost in peers.generation.get(name, [])[-1:]:
             found |= {f"state_bytes_{model}_at_{cost.length}": cost.kept}
+        if all(run.test_score for run in runs):
+            tests = [of_test(run.test_score) for run in runs]
+            for metric in tests[0]:
+                told = mean_interval([test[metric] for test in tests])
+                found |= {f"{metric}_{model}{suffix}": value for suffix, value in told.items()}
     return found | differences(peers)
 
 
 def differences(peers: Peers) -> dict[str, Scalar]:
-    """Return by how much New-LLM's perplexity is above each peer's, seed by seed, at equal updates and equal time."""
+    """Return by how much New-LLM's perplexity is above each peer's at equal updates and at equal time."""
     found: dict[str, Scalar] = {}
-    epochs, reached = epochs_of_all(peers), dict[str, tuple[dict[int, float], dict[int, float]]]()
-    for name, runs in _there(peers):
-        then = {run.seed: at_time(run, first_done(peers, run.seed), "val_loss_token") for run in runs}
-        reached[name] = (
-            {run.seed: perplexity(best_within(run, epochs)["val_loss_token"]) for run in runs},
-            {seed: perplexity(loss) for seed, loss in then.items() if loss is not None},
-        )
-    for name in reached.keys() - {"new-llm"} if "new-llm" in reached else ():
-        pair = f"new_llm_minus_{name.replace('-', '_')}"
-        both = zip(("val_ppl", "val_ppl_equal_time"), reached[name], reached["new-llm"], strict=True)
-        for metric, theirs, ours in both:
-            found |= as_metrics(f"{metric}_{pair}", paired_interval(theirs, ours))
+    for name, told in above_peers(peers).items():
+        found |= as_metrics(f"val_ppl_new_llm_minus_{name.replace('-', '_')}", told)
+    then = {
+        name: {run.seed: at_time(run, first_done(peers, run.seed), "val_loss_token") for run in runs}
+        for name, runs in _there(peers)
+    }
+    known = {
+        name: {seed: perplexity(loss) for seed, loss in losses.items() if loss is not None}
+        for name, losses in then.items()
+    }
+    for name in known.keys() - {"new-llm"} if "new-llm" in known else ():
+        told = paired_interval(known[name], known["new-llm"])
+        found |= as_metrics(f"val_ppl_equal_time_new_llm_minus_{name.replace('-', '_')}", told)
     return dict(sorted(found.items()))
+
+
+def above_peers(peers: Peers) -> dict[str, dict[str, float]]:
+    """Return by peer how much larger New-LLM's PPL is at equal updates: seed by seed, and with documents drawn anew.
+
+    By documents not where early stopping spared some runs epochs: what is kept of them is their best epoch's.
+    """
+    there, epochs = dict(_there(peers)), epochs_of_all(peers)
+    ours, found = there.pop("new-llm", []), dict[str, dict[str, float]]()
+    for name, runs in there.items():
+        ppls, scores = list[dict[int, float]](), list[list[Score]]()
+        for own, other in ((runs, ours), (ours, runs)):
+            common = [run for run in own if run.seed in {each.seed for each in other}]
+            ppls.append({run.seed: perplexity(best_within(run, epochs)["val_loss_token"]) for run in common})
+            scores.append([run.score for run in common if run.best_epoch <= epochs])
+        if ppls[0]:
+            found[name] = paired_interval(*ppls)
+            if all(len(one) == len(ppls[0]) for one in scores):
+                found[name] |= document_difference(*scores)
+    return found
 
 
 def summary(peers: Peers) -> list[str]:
@@ -261,7 +327,11 @@ def _several(peers: Peers) -> bool:
 
 
 def _intervals(peers: Peers) -> str:
-    return " Means over seeds, with the ends of the 95 % interval (Student's t)." if _several(peers) else ""
+    if not _several(peers):
+        return ""
+    counts, text = [len(runs) for _, runs in _there(peers)], peers.all[0].task.text
+    told = of_seeds(counts, text.valid_document_count)
+    return f" Means over seeds, with the ends of the 95 % interval (Student's t). {told}"
 
 
 def _mean(values: Sequence[float]) -> float:

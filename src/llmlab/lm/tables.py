@@ -10,7 +10,7 @@ from llmlab.lm.task import Task
 from llmlab.lm.training import Trained
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Cell, Column, Table, counted
+from llmlab.report.result import Cell, Column, Table, counted, of_seeds, sentences
 from llmlab.settings import BaselineSettings
 from llmlab.text.words import PAD
 
@@ -93,6 +93,43 @@ def meaning(task: Task, score: Score, name: str, chosen: str = CHOSEN) -> Table:
         f"All on the same {task.valid_targets:,} validation targets, per token. Known leaves out targets that are "
         f"<unk>, {score.unknown_share:.1%} of them. {chosen}",
     )
+
+
+def held_out(task: Task, score: Score, test: Score | None, chosen: str) -> list[Table]:
+    """Return a model on the windows that chose it beside those that chose nothing; nothing without such windows.
+
+    Args:
+        task: the text.
+        score: on the validation windows.
+        test: on the test windows.
+        chosen: what validation was used for.
+    """
+    if test is None:
+        return []
+    floors, rows = (task.bayes_loss, task.test_bayes_loss), list[list[Cell]]()
+    for name, use, one, floor in zip(("validation", "test"), (chosen, "nothing"), (score, test), floors, strict=True):
+        cells: list[Cell] = [name, use, one.targets, one.ppl, one.loss, one.accuracy]
+        rows.append(cells if floor is None else [*cells, perplexity(floor)])
+    columns = [
+        Column("split", "text"),
+        Column("used for", "text"),
+        Column("targets", "integer"),
+        Column("PPL", digits=2),
+        Column("loss"),
+        Column("accuracy", "share"),
+    ]
+    if task.bayes_loss is not None:
+        columns.append(Column("floor PPL", digits=2))
+    return [
+        Table(
+            "held_out",
+            "Validation and test",
+            columns,
+            rows,
+            "Per token. What chooses looks a little better than it is; the test text chose nothing and was read once, "
+            "at the end. The two differ in difficulty too, so a difference between them need not be the choice's.",
+        )
+    ]
 
 
 def named(settings: BaselineSettings) -> str:
@@ -192,5 +229,8 @@ def over_seeds(runs: Sequence[Trained]) -> Table:
         "Over seeds",
         [Column("metric", "token"), Column("n", "integer"), *ends],
         rows,
-        "The interval is of the mean (Student's t).",
+        sentences(
+            "The interval is of the mean (Student's t).",
+            of_seeds([len(runs)], runs[0].task.text.valid_document_count),
+        ),
     )

@@ -21,7 +21,8 @@ class Task:
     """A text, and the floors and baselines of its validation windows.
 
     ``bayes_loss`` and ``bigram_loss`` are exact and only there for the synthetic language: the loss of a reader who
-    knows the language, and of one who knows it but sees one token only.
+    knows the language, and of one who knows it but sees one token only; ``test_bayes_loss`` is the first one's on the
+    test windows.
     """
 
     text: WindowedText
@@ -29,6 +30,7 @@ class Task:
     bayes_loss: float | None = None
     bigram_loss: float | None = None
     notes: list[str] = field(default_factory=list)
+    test_bayes_loss: float | None = None
 
     @property
     def name(self) -> str:
@@ -84,13 +86,19 @@ def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None =
     counted = references(text.train, text.train_lines, text.valid, len(text.vocabulary))
     if settings.data != "synthetic":
         return Task(text, counted, notes=notes)
-    grammar, scored = Grammar.standard(), text.valid[:, 1:] != PAD
+    grammar = Grammar.standard()
     if not set(grammar.words) <= set(text.vocabulary.words):
         notes.append("The exact floor is not given: the model has no number for some words of the synthetic language.")
         return Task(text, counted, notes=notes)
-    bayes = grammar.log_probabilities(text.valid, text.vocabulary)[scored]
-    bigram = grammar.bigram_log_probabilities(text.valid, text.vocabulary)[scored]
-    return Task(text, counted, -float(bayes.mean()), -float(bigram.mean()), notes)
+    bayes, bigram, tested = (
+        -float(exact(windows, text.vocabulary)[windows[:, 1:] != PAD].mean())
+        for exact, windows in (
+            (grammar.log_probabilities, text.valid),
+            (grammar.bigram_log_probabilities, text.valid),
+            (grammar.log_probabilities, text.test),
+        )
+    )
+    return Task(text, counted, bayes, bigram, notes, tested)
 
 
 def check_batch(batch: int, text: WindowedText) -> None:

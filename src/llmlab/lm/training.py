@@ -18,6 +18,8 @@ from llmlab.model.peers import peer
 from llmlab.model.swept import SweptNewLLM, release_buffers
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
+from llmlab.text.windows import WindowedText
+from llmlab.text.words import PAD
 from llmlab.train.checkpoint import BYTES_KEPT
 from llmlab.train.device import chosen_precision, device_of
 from llmlab.train.epochs import Training
@@ -25,7 +27,7 @@ from llmlab.train.fit import OnStep
 from llmlab.train.folders import identity, run_folder, to_resume
 from llmlab.train.judging import evaluate
 from llmlab.train.recipe import Recipe
-from llmlab.train.team import Team
+from llmlab.train.team import ALONE, Team
 
 TRAIN_SAMPLE = 2_048
 """How many training windows are judged without dropout at the end, to compare like with like."""
@@ -35,8 +37,9 @@ TRAIN_SAMPLE = 2_048
 class Trained:
     """A run of one seed, finished or stopped.
 
-    ``score`` is of the best epoch on the validation windows; ``train_score`` of the same parameters, without
-    dropout, on the first training windows (``None`` if the run was stopped).
+    ``score`` is of the best epoch on the validation windows, which chose it; ``train_score`` of the same parameters,
+    without dropout, on the first training windows (``None`` if the run was stopped); ``test_score`` on the test
+    windows, which chose nothing (``None`` if the run was stopped, or the text has none).
     """
 
     settings: BaselineSettings
@@ -53,6 +56,7 @@ class Trained:
     stopped: bool
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
+    test_score: Score | None = None
 
     @property
     def parameters(self) -> int:
@@ -154,6 +158,7 @@ def train_seed(
         ours,
         save_seconds=60 * settings.save_minutes,
         team=team,
+        documents=task.text.valid_documents,
     )
     notes = [f"Trained by {team.size} processes, each on its rows of every batch."] if team.size > 1 else []
     if settings.precision not in ("auto", precision):
@@ -196,10 +201,11 @@ def _reached(
     score = (
         Score(**progress.best_score)
         if progress.best_score
-        else evaluate(model, task.text.valid, settings.batch, team=team)
+        else evaluate(model, task.text.valid, settings.batch, team=team, documents=task.text.valid_documents)
     )
     sample = task.text.train[:TRAIN_SAMPLE]
     train_score = None if stopped else evaluate(model, sample, settings.batch, team=team)
+    test_score = None if stopped else score_on_test(model, task.text, settings.batch, team)
     release_buffers(model)
     return Trained(
         settings=settings,
@@ -216,7 +222,15 @@ def _reached(
         stopped=stopped,
         folder=folder,
         notes=notes,
+        test_score=test_score,
     )
+
+
+def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Team = ALONE) -> Score | None:
+    """Return how a model does on the windows that chose nothing; ``None`` where the text has none."""
+    if not (text.test[:, 1:] != PAD).any():
+        return None
+    return evaluate(model, text.test, batch, team=team, documents=text.test_documents)
 
 
 def _what_changed(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

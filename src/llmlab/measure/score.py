@@ -4,19 +4,26 @@ Covers two ways to average, side by side.  *Per token*: every scored target coun
 seed documents' way: the mean over batches of each batch's mean, so a target in a batch with little padding
 counts less; it depends, slightly, on the batch size.  PPL is exp of the mean loss in both.
 
-Leaves out what computes losses.
+Beside them the sums over each document, which ``bootstrap`` draws anew.  Leaves out what computes losses.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from llmlab.measure.bootstrap import document_interval, in_blocks
+
 
 @dataclass(frozen=True)
 class Score:
-    """How a model did on N windows of T targets; losses in nats."""
+    """How a model did on N windows of T targets; losses in nats.
+
+    The three lists by document (or block of documents) are sums: of losses, of correct answers, and of targets.
+    """
 
     loss: float
     loss_batch_mean: float
@@ -27,6 +34,9 @@ class Score:
     targets: int
     loss_by_position: list[float]
     targets_by_position: list[int]
+    loss_by_document: list[float] = field(default_factory=list)
+    correct_by_document: list[float] = field(default_factory=list)
+    targets_by_document: list[int] = field(default_factory=list)
 
     @property
     def ppl(self) -> float:
@@ -44,7 +54,16 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def score(losses: Tensor, hits: Tensor, targets: Tensor, *, batch: int, padding: int = 0, unknown: int = 1) -> Score:
+def score(
+    losses: Tensor,
+    hits: Tensor,
+    targets: Tensor,
+    *,
+    batch: int,
+    padding: int = 0,
+    unknown: int = 1,
+    documents: Tensor | None = None,
+) -> Score:
     """Average over the targets that are not padding.
 
     Args:
@@ -54,6 +73,7 @@ def score(losses: Tensor, hits: Tensor, targets: Tensor, *, batch: int, padding:
         batch: how many windows one batch of the batch mean has.
         padding: the target that is not scored.
         unknown: the target that ``accuracy_known`` leaves out.
+        documents: (N,), the document of each window; without it the lists by document are empty.
 
     Raises:
         ValueError: there is no target to score.
@@ -69,6 +89,9 @@ def score(losses: Tensor, hits: Tensor, targets: Tensor, *, batch: int, padding:
         for loss, hit, counted in _batches(losses, right, scored, batch)
     ]
     total, at_position = int(scored.sum()), scored.sum(0)
+    by_document: list[list[float]] = [[], [], []]
+    if documents is not None:
+        by_document = _sums((losses, right, scored.double()), in_blocks(documents))
     return Score(
         loss=float(losses.sum()) / total,
         loss_batch_mean=math.fsum(float(loss) for loss, _ in by_batch) / len(by_batch),
@@ -79,7 +102,59 @@ def score(losses: Tensor, hits: Tensor, targets: Tensor, *, batch: int, padding:
         targets=total,
         loss_by_position=(losses.sum(0) / at_position.clamp(min=1)).tolist(),
         targets_by_position=at_position.tolist(),
+        loss_by_document=by_document[0],
+        correct_by_document=by_document[1],
+        targets_by_document=[int(count) for count in by_document[2]],
     )
+
+
+def document_difference(
+    first: Sequence[Score], second: Sequence[Score], *, what: Literal["ppl", "loss", "accuracy"] = "ppl"
+) -> dict[str, float]:
+    """Return how much larger a number may be in the second of two models, had there been other documents.
+
+    Args:
+        first: a score per seed.
+        second: likewise, on the same windows.
+        what: the number; per token, the mean over seeds.
+
+    Returns:
+        What ``document_interval`` does; empty too if a score was made without documents, or on others.
+    """
+    counts = first[0].targets_by_document if first else []
+    if any(one.targets_by_document != counts for one in (*first, *second)):
+        return {}
+    before, after = (
+        [one.correct_by_document if what == "accuracy" else one.loss_by_document for one in model]
+        for model in (first, second)
+    )
+    return document_interval(before, after, counts, shown=torch.exp if what == "ppl" else None)
+
+
+def document_sums(models: Mapping[str, Sequence[Score]]) -> dict[str, list[float]]:
+    """Return what a record keeps of documents: their targets, and by model the sums of losses, the mean over seeds.
+
+    Args:
+        models: scores of each model by the end of its metrics' names, one per seed, all on the same windows.
+
+    Returns:
+        ``val_targets`` and ``val_loss<end>``; empty where a score was made without documents.
+    """
+    scores = [score for model in models.values() for score in model]
+    counts = scores[0].targets_by_document if scores else []
+    if not counts or any(score.targets_by_document != counts for score in scores):
+        return {}
+    found: dict[str, list[float]] = {"val_targets": list(counts)}
+    for end, model in models.items():
+        columns = zip(*(score.loss_by_document for score in model), strict=True)
+        found[f"val_loss{end}"] = [float(f"{math.fsum(column) / len(column):.7g}") for column in columns]
+    return found
+
+
+def _sums(values: Sequence[Tensor], blocks: Tensor) -> list[list[float]]:
+    """Return the sums of values over the windows of each block: (N, T) each, (N,) -> a list per value."""
+    empty = torch.zeros(int(blocks.max()) + 1, dtype=torch.float64, device=blocks.device)
+    return [empty.index_add(0, blocks, each.sum(1)).tolist() for each in values]
 
 
 def _batches(losses: Tensor, right: Tensor, scored: Tensor, batch: int) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -107,7 +107,9 @@ class Result:
 
     ``metrics`` maps names to numbers; ``None`` stands for "no finite number", and then
     ``<name>_reason`` says why.  ``samples`` keeps the headline metrics per seed, so that two runs can be
-    compared seed by seed.  ``summary`` is what one would say of the run in a few sentences.
+    compared seed by seed.  ``documents`` keeps sums over each validation document, or block of documents: its
+    targets, and each model's loss in nats, the mean over seeds.  ``summary`` is what one would say of the run in a few
+    sentences.
     """
 
     experiment: str
@@ -121,6 +123,7 @@ class Result:
     figures: list[Figure] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     samples: dict[str, list[float]] = field(default_factory=dict)
+    documents: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def diverged(
@@ -144,10 +147,51 @@ class Result:
     def document(self) -> dict[str, Any]:
         """Return the result as strict JSON values: every non-finite number becomes ``None``."""
         document = asdict(self)
+        if not self.documents:
+            del document["documents"]
         for name, value in self.metrics.items():
             if isinstance(value, float) and not math.isfinite(value):
                 document["metrics"][name + "_reason"] = f"not a finite number: {value}"
         return _without_non_finite(document)  # type: ignore[no-any-return]
+
+
+def sentences(*each: str) -> str:
+    """Return sentences as one text, without those that are empty."""
+    return " ".join(filter(None, each))
+
+
+def of_seeds(counts: Iterable[int], documents: int | None = None) -> str:
+    """Return what the intervals over seeds in a table speak of, in one sentence for every such table.
+
+    Args:
+        counts: the seeds of each row.
+        documents: how many validation documents each run was judged on; ``None`` where nothing is held out.
+
+    Returns:
+        The sentence; empty where no row has two seeds, for then there is no interval.
+    """
+    least, most = min(counts := list(counts), default=0), max(counts, default=0)
+    if most < 2:
+        return ""
+    seeds = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    held_out = "" if documents is None else f", the same {counted(documents, 'validation document')}"
+    return f"The 95 % intervals speak of seeds only (n = {seeds}): one text{held_out}."
+
+
+def of_documents(documents: int, blocks: int) -> str:
+    """Return what the columns ``docs low`` and ``docs high`` hold; empty for one document, which has no interval.
+
+    Args:
+        documents: how many validation documents there are.
+        blocks: how many of them, or blocks of neighbours, are drawn.
+    """
+    if blocks < 2:
+        return ""
+    drawn = f", in {blocks:,} blocks," if blocks < documents else ""
+    return (
+        f"Docs low and high hold 95 % of the differences that these very runs have when the {documents:,} validation "
+        f"documents{drawn} are drawn anew (paired bootstrap)."
+    )
 
 
 def time_span(seconds: float) -> str:

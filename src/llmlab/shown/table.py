@@ -11,7 +11,7 @@ from torch import Tensor
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, CellKind, Column, Table
+from llmlab.report.result import Cell, CellKind, Column, Table, of_seeds, sentences
 
 MAX_ROWS = 24
 """A longer table keeps the rows that say most, which stand first, and tells how many are left out."""
@@ -67,6 +67,9 @@ def over_seeds(samples: dict[str, Tensor]) -> list[Table]:
             "Over all seeds",
             "metric:text | n:integer | mean:3 | 95% low:3 | 95% high:3 | p05:3 | p50:3 | p95:3",
             rows,
-            "Intervals of means are Student's t, of fractions Wilson's. p05 to p95 hold 90 % of the seeds.",
+            sentences(
+                "Intervals of means are Student's t, of fractions Wilson's. p05 to p95 hold 90 % of the seeds.",
+                of_seeds(len(values) for values in samples.values()),
+            ),
         )
     ]

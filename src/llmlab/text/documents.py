@@ -17,9 +17,6 @@ TITLE = re.compile(r"= (?![=\s])(.+)(?<![=\s]) =")
 FEWEST_WORDS_OF_TEXT = 15
 """A title is followed by a smaller heading, or by a line of at least this many words."""
 
-MOST_BLOCKS = 64
-"""Documents drawn anew for an interval are at most so many; more are put together, neighbour with neighbour."""
-
 LONG = 16
 """Words from which on a document that occurs twice is no coincidence."""
 
@@ -56,16 +53,14 @@ def documents_to_test(corpus: Corpus) -> list[str]:
 
 
 def document_of_each(lines: list[str], *, in_articles: bool) -> list[int]:
-    """Return the number of the document that each line is in, from 0; of very many documents, that of their block.
+    """Return the number of the document that each line is in, from 0.
 
     Args:
         lines: of a split.
         in_articles: whether its text is cut at titles; see ``titled``.  Of any other each line is a document.
     """
     begins = set(title_lines(lines)) if in_articles else range(len(lines))
-    numbers = list(accumulate((place in begins for place in range(1, len(lines))), initial=0)) if lines else []
-    count = max(numbers, default=0) + 1
-    return [number * MOST_BLOCKS // count for number in numbers] if count > MOST_BLOCKS else numbers
+    return list(accumulate((place in begins for place in range(1, len(lines))), initial=0)) if lines else []
 
 
 def titled(lines: list[str]) -> bool:

@@ -34,7 +34,7 @@ class WindowedText:
     ``train`` and ``valid`` are (N, L) int64, N windows of L tokens; ``train_lines`` are the encoded training lines,
     whole; ``digest`` is a SHA-256 over the lines of both splits, the vocabulary and how windows are cut.  ``test`` is
     (M, L), with no rows where the corpus has nothing to test on; it is in no digest, because it has a say in nothing.
-    ``valid_documents`` and ``test_documents`` are (N,) and (M,) int64: the document of each window, or its block.
+    ``valid_documents`` and ``test_documents`` are (N,) and (M,) int64: the document of each window.
     """
 
     name: str
@@ -46,6 +46,11 @@ class WindowedText:
     test: Tensor = field(default_factory=lambda: torch.zeros(0, WINDOW, dtype=torch.int64))
     valid_documents: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     test_documents: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+    @property
+    def valid_document_count(self) -> int:
+        """How many validation documents have a window."""
+        return len(set(self.valid_documents.tolist()))
 
 
 def prepare(

@@ -59,6 +59,7 @@ class Training:
         team: the processes that train this run together; only the first one has a folder.
         mask_gradients: changes the gradients of an update in place, before they are clipped: to hold parts still.
         judging: which targets count, and how many rows are worked off at once.
+        documents: (M,), the document of each validation window, for the sums over documents in the best score.
     """
 
     def __init__(
@@ -73,11 +74,12 @@ class Training:
         team: Team = ALONE,
         mask_gradients: Callable[[dict[str, Tensor]], None] | None = None,
         judging: Judging = WINDOWS,
+        documents: Tensor | None = None,
     ) -> None:
         self.model, self.train, self.valid, self.recipe = model, train, valid, recipe
         self.folder, self.identity, self.save_seconds = folder, identity or {}, save_seconds
         self.mask_gradients = mask_gradients
-        self.team, self.judging = team, judging
+        self.team, self.judging, self.documents = team, judging, documents
         self.optimizer = optimizer_named(
             recipe.optimizer, recipe.lr, recipe.weight_decay, {"embedding": recipe.embedding_lr}
         )
@@ -222,7 +224,15 @@ class Training:
 
     def _end_epoch(self, step: Callable[[str], None]) -> None:
         """Judge the validation windows, write down the epoch, and save."""
-        found = evaluate(self.model, self.valid, self.recipe.batch, lambda: step("validating"), self.team, self.judging)
+        found = evaluate(
+            self.model,
+            self.valid,
+            self.recipe.batch,
+            lambda: step("validating"),
+            self.team,
+            self.judging,
+            self.documents,
+        )
         progress, running = self.progress, self.progress.running
         if not math.isfinite(found.loss):
             raise Diverged(progress.updates)

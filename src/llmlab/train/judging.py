@@ -42,6 +42,7 @@ def evaluate(
     between: Callable[[], None] | None = None,
     team: Team = ALONE,
     judging: Judging = WINDOWS,
+    documents: Tensor | None = None,
 ) -> Score:
     """Return how a model does on windows, (N, L).
 
@@ -52,6 +53,7 @@ def evaluate(
         between: called after each part.
         team: shares the rows of every part; each process gets the whole score.
         judging: which targets count, and how many windows a part has.
+        documents: (N,), the document of each window, for the sums over documents.
     """
     losses, hits = [], []
     for part in torch.split(windows, judging.rows_at_once):
@@ -61,7 +63,7 @@ def evaluate(
         if between:
             between()
     marks = {"padding": judging.padding, "unknown": judging.unknown}
-    return score(torch.cat(losses), torch.cat(hits), windows[:, 1:], batch=batch, **marks)
+    return score(torch.cat(losses), torch.cat(hits), windows[:, 1:], batch=batch, documents=documents, **marks)
 
 
 def judged(model: LanguageModel, windows: Tensor, team: Team) -> Judged:

@@ -11,7 +11,7 @@ import time
 from llmlab.lm import figures, outcome, tables
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import Task
-from llmlab.lm.training import TRAIN_SAMPLE
+from llmlab.lm.training import TRAIN_SAMPLE, score_on_test
 from llmlab.measure.score import Score
 from llmlab.model.language import parameter_count
 from llmlab.report.format import TO_ROUNDING
@@ -54,13 +54,15 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
     score = evaluate(found.model, task.text.valid, settings.batch, step.next)
     seconds = time.perf_counter() - start
     check_finite(score, settings.checkpoint)
-    headline = outcome.of_score(task, score)
+    test = score_on_test(found.model, task.text, settings.batch)
+    headline = outcome.of_score(task, score) | outcome.of_test(test)
     if own:
         headline["train_loss_no_dropout"] = evaluate(found.model, sample, settings.batch, step.next).loss
     metrics: dict[str, Scalar] = {"parameters": parameter_count(found.model), "epochs": len(found.history), **headline}
     metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | outcome.of_text(task)
     name, shown = tables.named(found.settings), [the_model(found), tables.text_read(task)]
     shown.append(tables.meaning(task, score, name, _which(found, own)))
+    shown += tables.held_out(task, score, test, "choosing the epoch" if own else "nothing")
     written = written_down(found, score) if own and found.history else None
     if written:
         shown.append(written)

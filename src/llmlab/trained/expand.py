@@ -15,8 +15,8 @@ from llmlab.errors import SettingError
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.tables import text_read
 from llmlab.lm.task import Task, check_batch
-from llmlab.measure.score import Score, perplexity
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.score import Score, document_sums, perplexity
+from llmlab.measure.stats import as_metrics, mean_interval
 from llmlab.model.expanded import count, expanded
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result, Scalar, counted, rounded
@@ -120,10 +120,11 @@ def reported(
             shown.compared(model, score, by_name),
             shown.growth_of_old(grown),
             *shown.new_numbers(model, by_name),
-            *shown.over_seeds(by_name),
+            *shown.over_seeds(by_name, task.text.valid_document_count),
         ],
         figures=[shown.curves(score, by_name)],
         samples={name: rounded(values) for name, values in samples.items()},
+        documents=document_sums({f"_{name}": [arm.score for arm in found] for name, found in by_name.items()}),
     )
 
 
@@ -151,6 +152,8 @@ def metrics(
             found[f"new_apart_{name}"] = max(arm.apart or 0.0 for arm in arms)
             found[f"new_rank_{name}"] = fmean(arm.rank or 0.0 for arm in arms)
             found[f"old_moved_{name}"] = max(arm.old_moved or 0.0 for arm in arms)
+    for name, told in shown.beside_continue(by_name).items():
+        found |= as_metrics(f"val_ppl_{name}_minus_continue", told)
     return found
 
 

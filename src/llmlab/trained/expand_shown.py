@@ -6,11 +6,23 @@ Leaves out training.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from llmlab.measure.score import Score, perplexity
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.score import Score, document_difference, perplexity
+from llmlab.measure.stats import mean_interval, paired_interval
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.format import TO_ROUNDING
-from llmlab.report.result import Cell, Column, Figure, Mark, Role, Table, counted, rounded
+from llmlab.report.result import (
+    Cell,
+    Column,
+    Figure,
+    Mark,
+    Role,
+    Table,
+    counted,
+    of_documents,
+    of_seeds,
+    rounded,
+    sentences,
+)
 from llmlab.trained.expanding import ExpandedArm, Growth
 
 Arms = Mapping[str, Sequence[ExpandedArm]]
@@ -111,25 +123,38 @@ def new_numbers(model: ContextVectorLM, arms: Arms) -> list[Table]:
     return [Table("new_numbers", "What became of the new numbers", columns, rows, caption)] if rows else []
 
 
-def over_seeds(arms: Arms) -> list[Table]:
+def beside_continue(arms: Arms) -> dict[str, dict[str, float]]:
+    """Return how much larger each arm's PPL is than that of ``continue``: by seeds, and with documents drawn anew."""
+    if "continue" not in arms:
+        return {}
+    scores = {name: {arm.seed: arm.score for arm in found} for name, found in arms.items()}
+    ppls = {name: {seed: score.ppl for seed, score in one.items()} for name, one in scores.items()}
+    plain = list(scores["continue"].values())
+    return {
+        name: paired_interval(ppls["continue"], ppls[name]) | document_difference(plain, list(one.values()))
+        for name, one in scores.items()
+        if name != "continue"
+    }
+
+
+def over_seeds(arms: Arms, documents: int) -> list[Table]:
     """Return perplexities with intervals, and each arm's difference from ``continue`` seed by seed."""
-    if len(next(iter(arms.values()))) < 2:
+    first = next(iter(arms.values()))
+    if len(first) < 2:
         return []
-    rows: list[list[Cell]] = []
+    beside, ends, rows = beside_continue(arms), ("", "_low", "_high", "_doc_low", "_doc_high"), list[list[Cell]]()
     for name, found in arms.items():
-        values = [arm.score.ppl for arm in found]
-        rows.append([f"PPL {name}", *_interval(values)])
-        if "continue" in arms and name != "continue":
-            beside = [arm.score.ppl - other.score.ppl for arm, other in zip(found, arms["continue"], strict=True)]
-            rows.append([f"{name} minus continue", *_interval(beside)])
+        rows.append([f"PPL {name}", len(found), *map(mean_interval([arm.score.ppl for arm in found]).get, ends)])
+        if name in beside:
+            rows.append([f"{name} minus continue", len(found), *map(beside[name].get, ends)])
     columns = [Column("after the last update", "text"), Column("n", "integer")]
-    columns += [Column(name, digits=3) for name in ("mean", "95 % low", "95 % high")]
-    return [Table("over_seeds", "Over seeds", columns, rows, "The interval is of the mean (Student's t).")]
-
-
-def _interval(values: list[float]) -> list[Cell]:
-    told = mean_interval(values)
-    return [len(values), told[""], told.get("_low"), told.get("_high")]
+    columns += [Column(name, digits=3) for name in ("mean", "95 % low", "95 % high", "docs low", "docs high")]
+    caption = sentences(
+        "The interval is of the mean (Student's t).",
+        of_seeds([len(first)], documents),
+        of_documents(documents, len(first[0].score.targets_by_document)) if beside else "",
+    )
+    return [Table("over_seeds", "Over seeds", columns, rows, caption)]
 
 
 def curves(score: Score, arms: Arms) -> Figure:

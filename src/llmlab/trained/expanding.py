@@ -110,7 +110,7 @@ def trained_arm(
         trained=size.parameters() - (count(size, 0, old) if holds else 0),
         losses=[before.loss, *(row["val_loss_token"] for row in history)],
         updates=[0, *(int(row["updates"]) for row in history)],
-        score=evaluate(swept, task.text.valid, settings.batch),
+        score=evaluate(swept, task.text.valid, settings.batch, documents=task.text.valid_documents),
         apart=spread(start, old) if has_new else None,
         rank=effective_rank(context_values(start, task.text.valid[:SAMPLE])[:, old:]) if has_new else None,
         old_moved=largest_difference(start, expanded(model, context), old) if has_new else None,

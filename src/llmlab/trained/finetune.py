@@ -14,8 +14,8 @@ from torch import Tensor
 
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import check_batch
-from llmlab.measure.score import Score, perplexity
-from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
+from llmlab.measure.score import Score, document_sums, perplexity
+from llmlab.measure.stats import as_metrics, mean_interval
 from llmlab.model.language import parameter_count
 from llmlab.model.new_llm import Size
 from llmlab.report.result import Result, Scalar, counted, rounded
@@ -106,10 +106,11 @@ def reported(
             *shown.forgotten(base, before, by_name),
             shown.words(base, text),
             *shown.written(written),
-            *shown.over_seeds(samples),
+            *shown.over_seeds(samples, text, by_name),
         ],
         figures=[shown.curves(text, by_name)],
         samples={name: rounded(values) for name, values in samples.items()},
+        documents=document_sums({f"_{name}": [arm.score for arm in found] for name, found in by_name.items()}),
     )
 
 
@@ -149,8 +150,7 @@ def metrics(
         found[f"val_accuracy_known_{name}"] = fmean(arm.score.accuracy_known for arm in arms)
     for name, values in samples.items():
         found |= {name + suffix: value for suffix, value in mean_interval(values).items()}
-    ours, theirs = ({arm.seed: arm.score.ppl for arm in by_name[name]} for name in ARMS)
-    return found | as_metrics("val_ppl_pretrained_minus_scratch", paired_interval(theirs, ours))
+    return found | as_metrics("val_ppl_pretrained_minus_scratch", shown.head_start_of_ppl(by_name))
 
 
 def planned_sizes(parameters: Mapping[str, Tensor]) -> dict[str, Scalar]:

@@ -8,9 +8,20 @@ from statistics import fmean
 
 from llmlab.lm.restored import Restored
 from llmlab.lm.tables import shown_epochs
-from llmlab.measure.score import Score, perplexity
-from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Cell, Column, Figure, Mark, Table, counted, rounded
+from llmlab.measure.score import Score, document_difference, perplexity
+from llmlab.measure.stats import mean_interval, paired_interval
+from llmlab.report.result import (
+    Cell,
+    Column,
+    Figure,
+    Mark,
+    Table,
+    counted,
+    of_documents,
+    of_seeds,
+    rounded,
+    sentences,
+)
 from llmlab.trained.finetuning import Dialogue, Tuned
 
 Arms = Mapping[str, Sequence[Tuned]]
@@ -122,18 +133,29 @@ def written(found: Sequence[tuple[str, str, str]]) -> list[Table]:
     return [Table("completions", "How they go on", columns, rows, caption)] if rows else []
 
 
-def over_seeds(samples: Mapping[str, list[float]]) -> list[Table]:
-    """Return mean and interval of what was trained, if there are several seeds."""
-    if len(samples["val_ppl_pretrained"]) < 2:
+def head_start_of_ppl(arms: Arms) -> dict[str, float]:
+    """Return how much larger the pretrained arm's PPL is: seed by seed, and with validation documents drawn anew."""
+    fresh, ours = ({arm.seed: arm.score for arm in arms[name]} for name in ("scratch", "pretrained"))
+    ppls = [{seed: score.ppl for seed, score in scores.items()} for scores in (fresh, ours)]
+    return paired_interval(*ppls) | document_difference(list(fresh.values()), list(ours.values()))
+
+
+def over_seeds(samples: Mapping[str, list[float]], text: Dialogue, arms: Arms) -> list[Table]:
+    """Return mean and interval of what was trained, and of the difference, if there are several seeds."""
+    seeds = len(samples["val_ppl_pretrained"])
+    if seeds < 2:
         return []
-    pairs = zip(samples["val_ppl_pretrained"], samples["val_ppl_scratch"], strict=True)
-    rows: list[list[Cell]] = []
-    for name, values in {**samples, "pretrained minus scratch": [ours - fresh for ours, fresh in pairs]}.items():
-        told = mean_interval(values)
-        rows.append([name, len(values), told[""], told.get("_low"), told.get("_high")])
-    ends = [Column(name, digits=3) for name in ("mean", "95 % low", "95 % high")]
-    columns = [Column("metric", "token"), Column("n", "integer"), *ends]
-    return [Table("over_seeds", "Over seeds", columns, rows, "The interval is of the mean (Student's t).")]
+    told = {name: mean_interval(values) for name, values in samples.items()}
+    told["pretrained minus scratch"] = head_start_of_ppl(arms)
+    ends = ("", "_low", "_high", "_doc_low", "_doc_high")
+    rows: list[list[Cell]] = [[name, seeds, *map(one.get, ends)] for name, one in told.items()]
+    names = ("mean", "95 % low", "95 % high", "docs low", "docs high")
+    columns = [Column("metric", "token"), Column("n", "integer"), *(Column(name, digits=3) for name in names)]
+    documents, blocks = text.text.valid_document_count, len(arms["scratch"][0].score.targets_by_document)
+    caption = sentences(
+        "The interval is of the mean (Student's t).", of_seeds([seeds], documents), of_documents(documents, blocks)
+    )
+    return [Table("over_seeds", "Over seeds", columns, rows, caption)]
 
 
 def curves(text: Dialogue, arms: Arms) -> Figure:

@@ -161,11 +161,17 @@ def tuned(
     if name == "pretrained":
         for key, tensor in model.parameters.items():
             tensor.copy_(base.model.parameters[key])
-    start = evaluate(model, windows.valid, settings.batch)
+    start = evaluate(model, windows.valid, settings.batch, documents=windows.valid_documents)
     keeps = settings.out is not None and name == "pretrained" and seed == settings.seed
     folder = new_folder(settings.out) if settings.out is not None and keeps else None
     training = Training(
-        model, windows.train, windows.valid, recipe(settings, seed), folder, whose(settings, seed, base, windows)
+        model,
+        windows.train,
+        windows.valid,
+        recipe(settings, seed),
+        folder,
+        whose(settings, seed, base, windows),
+        documents=windows.valid_documents,
     )
     with folder.locked() if folder else contextlib.nullcontext():
         if folder:

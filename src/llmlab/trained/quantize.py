@@ -12,6 +12,7 @@ from pathlib import Path
 
 from llmlab.disk import replace_file
 from llmlab.errors import SettingError, WriteError
+from llmlab.measure.score import document_sums
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import QuantizeSettings
 from llmlab.train.fit import OnStep
@@ -62,7 +63,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     models: dict[str, StoredModel] = {}
     for scheme in SCHEMES:
         models[scheme] = stored_model(
-            found, exact, scheme, windows, settings.batch, embedding=settings.embedding, between=step.judged
+            found, exact, scheme, task.text, settings.batch, embedding=settings.embedding, between=step.judged
         )
         check_finite(models[scheme].score, settings.checkpoint)
     chosen = models[settings.scheme]
@@ -84,13 +85,14 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         summary=[*shown.summary(measured, task.name, embedding=settings.embedding), *_told(settings), *task.notes],
         tables=[
             the_model(found),
-            shown.sizes(measured),
+            shown.sizes(measured, task.text.valid_document_count),
             shown.by_position(measured),
             shown.weights(exact, measured),
             shown.latency(measured),
         ],
         figures=[shown.cost_by_position(measured), shown.context_by_position(measured)],
         samples={"val_ppl_fp32": [models["fp32"].score.ppl], "val_ppl_int8": [chosen.score.ppl]},
+        documents=document_sums({f"_{name}": [stored.score] for name, stored in models.items()}),
     )
 
 
@@ -132,6 +134,8 @@ def metrics(measured: Quantization) -> dict[str, Scalar]:
     for name in SCHEMES[1:]:
         found[f"val_ppl_change_{name}"] = measured.change(name)
         found[f"val_ppl_batch_mean_change_{name}"] = measured.change(name, batch_mean=True)
+        for end, value in measured.change_by_documents(name).items():
+            found[f"val_ppl_{name}_minus_fp32{end}"] = value
         found[f"bytes_int8_{name}"] = len(measured.models[name].file)
     found |= {"context_error_first": errors[0], "context_error_last": errors[-1]}
     found["latency_ratio"] = measured.times[0].ratio

@@ -6,7 +6,7 @@ Leaves out every measurement: ``quantizing``.
 from llmlab.lm.tables import loss_by_groups
 from llmlab.measure.score import perplexity
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.report.result import Cell, Column, Figure, Mark, Table, rounded
+from llmlab.report.result import Cell, Column, Figure, Mark, Table, rounded, sentences
 from llmlab.trained.quantizing import STEPS, Quantization, biggest_errors
 
 NAMES = {"fp32": "fp32", "row": "int8, scale per row", "tensor": "int8, scale per tensor"}
@@ -14,7 +14,7 @@ FASTER = 0.95
 """A time below this share is called faster."""
 
 
-def sizes(measured: Quantization) -> Table:
+def sizes(measured: Quantization, documents: int) -> Table:
     """Return bytes, perplexity and accuracy of each way of storing the model."""
     rows: list[list[Cell]] = []
     for name, stored in measured.models.items():
@@ -48,9 +48,24 @@ def sizes(measured: Quantization) -> Table:
         "What eight bits save and cost",
         columns,
         rows,
-        "Bytes of numbers count parameters and scales; the file holds the words and the run's history too, in all "
-        "three. A checkpoint of a run is about three times the fp32 file: it also holds the optimiser's two numbers "
-        "per parameter.",
+        sentences(
+            "Bytes of numbers count parameters and scales; the file holds the words and the run's history too, in all "
+            "three. A checkpoint of a run is about three times the fp32 file: it also holds the optimiser's two "
+            "numbers per parameter.",
+            *(said_of_documents(measured, scheme, documents) for scheme in ("row", "tensor")),
+        ),
+    )
+
+
+def said_of_documents(measured: Quantization, scheme: str, documents: int) -> str:
+    """Return in a sentence what a scheme costs when validation documents are drawn anew; empty for one document."""
+    told = measured.change_by_documents(scheme)
+    if "_doc_low" not in told:
+        return ""
+    return (
+        f"With a scale per {scheme} PPL changes by {told['']:+.3f}; by {told['_doc_low']:+.3f} to "
+        f"{told['_doc_high']:+.3f} in 95 % of the draws when the {documents:,} validation documents are drawn anew "
+        "(paired bootstrap)."
     )
 
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from llmlab.lm.restored import Restored
-from llmlab.measure.score import Score
+from llmlab.measure.score import Score, document_difference
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.quantized import QuantizedLM
 from llmlab.model.sweep import Sweep
 from llmlab.model.swept import SweptNewLLM
+from llmlab.text.windows import WindowedText
 from llmlab.text.words import PAD
 from llmlab.train.checkpoint import packed
 from llmlab.train.judging import evaluate
@@ -48,7 +49,7 @@ def stored_model(
     found: Restored,
     exact: ContextVectorLM,
     scheme: str,
-    windows: Tensor,
+    text: WindowedText,
     batch: int,
     *,
     embedding: bool = False,
@@ -60,7 +61,7 @@ def stored_model(
         found: whose it is.
         exact: the model in fp32.
         scheme: ``fp32``, ``row`` or ``tensor``.
-        windows: (N, L) to be scored on.
+        text: whose validation windows it is scored on.
         batch: of the batch mean.
         embedding: whether the embedding is quantised too.
         between: called after each part of the windows.
@@ -70,7 +71,7 @@ def stored_model(
     """
     quantized = None if scheme == "fp32" else QuantizedLM.of(exact, scheme, embedding=embedding)
     model = quantized.dequantized() if quantized else exact
-    score = evaluate(SweptNewLLM(model), windows, batch, between)
+    score = evaluate(SweptNewLLM(model), text.valid, batch, between, documents=text.valid_documents)
     numbers = quantized.nbytes if quantized else sum(4 * tensor.numel() for tensor in exact.parameters.values())
     parameters = quantized.state() if quantized else {"model": exact.parameters}
     return StoredModel(scheme, model, score, numbers, packed(identity(found) | parameters), quantized)
@@ -162,6 +163,11 @@ class Quantization:
         """Return by which share the perplexity of a scheme is above that of fp32."""
         ours, theirs = self.models[scheme].score, self.exact.score
         return (ours.ppl_batch_mean / theirs.ppl_batch_mean if batch_mean else ours.ppl / theirs.ppl) - 1
+
+    def change_by_documents(self, scheme: str) -> dict[str, float]:
+        """Return by how much the perplexity of a scheme is above that of fp32, and with documents drawn anew."""
+        ours, theirs = self.models[scheme].score, self.exact.score
+        return {"": ours.ppl - theirs.ppl, **document_difference([theirs], [ours])}
 
 
 def times(exact: ContextVectorLM, quantized: QuantizedLM, windows: Tensor, between: Callable[[], None]) -> list[Times]:

@@ -1,0 +1,236 @@
+"""What is held out: sums over validation documents, and a test split that has a say in nothing."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlab import baseline, layers
+from llmlab.errors import TextError
+from llmlab.measure.bootstrap import document_interval
+from llmlab.measure.score import Score, document_difference, document_sums, score
+from llmlab.report.language import language
+from llmlab.report.result import Result, of_documents, of_seeds, sentences
+from llmlab.settings import BaselineSettings, LayersSettings
+from llmlab.text.grammar import synthetic_lines
+
+TINY = {"embedding": 4, "hidden": 8, "context": 4, "epochs": 2, "batch": 64}
+LINES = synthetic_lines("train")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run of a test leaves its checkpoints in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def corpus(folder: Path, test: list[str]) -> str:
+    """Write a small text, with a test split if lines are given for it."""
+    folder.mkdir()
+    splits = {"train": LINES[:200], "valid": LINES[200:280], **({"test": test} if test else {})}
+    for name, lines in splits.items():
+        (folder / f"{name}.txt").write_text("\n".join(lines), "utf-8")
+    return str(folder)
+
+
+# ---- sums over documents ------------------------------------------------------------------------------------------
+
+
+@st.composite
+def judged(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Losses, hits and targets of windows, some of it padding, and the document of each window."""
+    rows, time = draw(st.integers(1, 12)), draw(st.integers(1, 5))
+    chance = torch.Generator().manual_seed(draw(st.integers(0, 999)))
+    targets = torch.randint(4, (rows, time), generator=chance)
+    targets[0, 0] = 2
+    losses = torch.rand(rows, time, generator=chance)
+    documents = torch.randint(6, (rows,), generator=chance).sort().values
+    return losses, torch.rand(rows, time, generator=chance) > 0.5, targets, documents
+
+
+@given(judged())
+def test_the_sums_over_documents_are_those_of_a_plain_loop(windows):
+    """Each window's losses, hits and targets are in its document's sums once, and padding is in none."""
+    losses, hits, targets, documents = windows
+    found = score(losses, hits, targets, batch=2, documents=documents)
+
+    numbers = sorted(set(documents.tolist()))
+    for place, number in enumerate(numbers):
+        cells = [(r, t) for r, own in enumerate(documents) if own == number for t in range(targets.shape[1])]
+        scored = [cell for cell in cells if targets[cell] != 0]
+        assert found.targets_by_document[place] == len(scored)
+        assert found.correct_by_document[place] == sum(bool(hits[cell]) for cell in scored)
+        assert found.loss_by_document[place] == pytest.approx(sum(float(losses[cell]) for cell in scored))
+    assert len(found.targets_by_document) == len(numbers)
+
+
+@given(judged())
+def test_sums_over_documents_change_no_other_number(windows):
+    """With them or without, the score is the same, and they add up to it."""
+    losses, hits, targets, documents = windows
+    plain = score(losses, hits, targets, batch=2)
+    found = score(losses, hits, targets, batch=2, documents=documents)
+
+    lists = {"loss_by_document", "correct_by_document", "targets_by_document"}
+    assert all(value == getattr(plain, name) for name, value in vars(found).items() if name not in lists)
+    assert sum(found.targets_by_document) == found.targets
+    assert sum(found.loss_by_document) / found.targets == pytest.approx(found.loss)
+    assert sum(found.correct_by_document) / found.targets == pytest.approx(found.accuracy)
+    assert plain.loss_by_document == []
+
+
+def scores(*losses: list[float]) -> list[Score]:
+    """Scores of several seeds with these sums over three documents of 10, 20 and 30 targets."""
+    return [
+        Score(
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            60,
+            [],
+            [],
+            loss_by_document=own,
+            correct_by_document=own,
+            targets_by_document=[10, 20, 30],
+        )
+        for own in losses
+    ]
+
+
+def test_a_difference_by_documents_is_the_second_less_the_first():
+    """In nats, in perplexity and in accuracy; without documents, or on others, there is none."""
+    low, high = scores([10.0, 20.0, 30.0]), scores([20.0, 40.0, 60.0])
+    counts = [10, 20, 30]
+
+    assert document_difference(low, high, what="loss") == pytest.approx({"_doc_low": 1.0, "_doc_high": 1.0})
+    assert document_difference(high, low, what="accuracy") == pytest.approx({"_doc_low": -1.0, "_doc_high": -1.0})
+    change = math.e**2 - math.e
+    assert document_difference(low, high) == pytest.approx({"_doc_low": change, "_doc_high": change})
+    uneven = scores([10.0, 25.0, 20.0], [11.0, 20.0, 30.0])
+    sums = [[one.loss_by_document for one in model] for model in (low, uneven)]
+    assert document_difference(low, uneven, what="loss") == document_interval(*sums, counts)
+    for others in ([], [Score(0, 0, 0, 0, 0, 0, 60, [], [])]):
+        assert document_difference(low, others) == {}
+        assert document_difference(others, low) == {}
+
+
+def test_a_record_keeps_the_mean_over_seeds_of_each_document():
+    """Targets once, and a list for each model."""
+    models = {"_a": scores([10.0, 20.0, 30.0], [20.0, 20.0, 60.0]), "_b": scores([1 / 3, 1.0, 2.0])}
+
+    assert document_sums(models) == {
+        "val_targets": [10, 20, 30],
+        "val_loss_a": [15.0, 20.0, 45.0],
+        "val_loss_b": [0.3333333, 1.0, 2.0],
+    }
+    assert document_sums({"": [Score(0, 0, 0, 0, 0, 0, 60, [], [])]}) == {}
+
+
+# ---- what is said of them -----------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=4), st.one_of(st.none(), st.integers(1, 2000)))
+def test_one_sentence_says_what_intervals_over_seeds_speak_of(counts, documents):
+    """In both languages, with the numbers that it is about; nothing where no row has an interval."""
+    told = of_seeds(counts, documents)
+
+    if max(counts) < 2:
+        assert told == ""
+        return
+    assert f"{max(counts):,})" in told
+    assert f"{min(counts):,}" in told
+    assert documents is None or f"{documents:,} validation document" in told
+    assert told.count(".") == 1
+    other = language("ja").translation(told)
+    assert other is not None
+    assert f"{max(counts):,}" in other
+
+
+@given(st.integers(2, 2000))
+def test_one_sentence_says_what_intervals_over_documents_speak_of(documents):
+    """Likewise; of one document there is nothing to say."""
+    for blocks in {min(documents, 64), documents}:
+        told = of_documents(documents, blocks)
+        assert ("blocks" in told) == (blocks < documents)
+        assert f"{documents:,}" in str(language("ja").translation(told))
+    assert of_documents(1, 1) == ""
+    assert sentences("a.", "", "b.") == "a. b."
+
+
+# ---- a test split -------------------------------------------------------------------------------------------------
+
+
+def without_test(result: Result) -> dict[str, object]:
+    """The metrics that are neither of the test split nor of the clock."""
+    return {
+        name: value
+        for name, value in result.metrics.items()
+        if not name.startswith(("test_", "tokens_per_second", "seconds", "val_ppl_equal_time"))
+    }
+
+
+def test_a_test_split_changes_no_other_number(tmp_path: Path):
+    """With a test split, with another one, or with none, the run is the same to the bit but for what it says of it."""
+    results = {}
+    for name, test in (("none", []), ("some", LINES[300:360]), ("others", LINES[400:500])):
+        settings = BaselineSettings(**TINY, layers=1, data=corpus(tmp_path / name, test), out=tmp_path / f"{name}-out")
+        results[name] = baseline.run(settings)
+
+    assert without_test(results["some"]) == without_test(results["none"]) == without_test(results["others"])
+    assert not any(name.startswith("test_") for name in results["none"].metrics)
+    assert "held_out" not in {table.name for table in results["none"].tables}
+    some, others = (results[name].metrics for name in ("some", "others"))
+    assert some["test_loss"] != others["test_loss"]
+    assert some["test_ppl"] == pytest.approx(math.exp(some["test_loss"]))
+    table = next(table for table in results["some"].tables if table.name == "held_out")
+    assert [row[:2] for row in table.rows] == [["validation", "choosing the epoch"], ["test", "nothing"]]
+    assert table.rows[1][3] == some["test_ppl"]
+
+
+def test_a_test_split_is_read_as_validation_is(tmp_path: Path):
+    """A test split that is the validation text has the validation numbers of the best epoch, to rounding."""
+    settings = BaselineSettings(**TINY, layers=1, data=corpus(tmp_path / "same", LINES[200:280]), out=tmp_path / "out")
+    found = baseline.run(settings).metrics
+
+    assert found["test_loss"] == pytest.approx(found["val_loss_token"], rel=1e-6)
+    assert found["test_accuracy"] == pytest.approx(found["val_accuracy"], rel=1e-6)
+
+
+def test_a_sweep_tells_the_test_split_and_the_documents_of_each_depth(tmp_path: Path):
+    """Metrics, columns and what the record keeps agree, and the interval holds what it is an interval of."""
+    settings = LayersSettings(
+        **TINY,
+        layers="1,2",
+        seeds=2,
+        stack="plain",
+        data=corpus(tmp_path / "text", LINES[300:360]),
+        out=tmp_path / "out",
+    )
+    found = layers.run(settings)
+
+    kept = found.documents
+    losses = [sum(kept[f"val_loss_L{depth}"]) / sum(kept["val_targets"]) for depth in (1, 2)]
+    assert losses == pytest.approx([found.metrics[f"val_loss_token_L{depth}"] for depth in (1, 2)], rel=1e-5)
+    assert len(kept["val_targets"]) == 64
+    difference = found.metrics["val_ppl_L2_minus_L1"]
+    assert found.metrics["val_ppl_L2_minus_L1_doc_low"] <= difference <= found.metrics["val_ppl_L2_minus_L1_doc_high"]
+    tables = {table.name: table for table in found.tables}
+    assert [row[6] for row in tables["depths"].rows[:2]] == [found.metrics[f"test_ppl_L{depth}"] for depth in (1, 2)]
+    assert tables["pairs"].rows[0][5:7] == [found.metrics[f"val_ppl_L2_minus_L1_doc_{end}"] for end in ("low", "high")]
+    for name in ("depths", "fit", "pairs"):
+        assert "speak of seeds only (n = 2): one text, the same 80 validation documents." in tables[name].caption
+    assert "80 validation documents, in 64 blocks, are drawn anew" in tables["pairs"].caption
+
+
+def test_a_broken_test_file_is_refused_by_its_name(tmp_path: Path):
+    """It is never silently left out."""
+    data = corpus(tmp_path / "text", ["x"])
+    (tmp_path / "text/test.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(TextError, match=r"test\.txt: not UTF-8"):
+        baseline.run(BaselineSettings(**TINY, layers=1, data=data))
