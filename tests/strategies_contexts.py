@@ -46,9 +46,6 @@ STAGE_CONTRACT = {
 losses = st.lists(st.floats(0.1, 9), min_size=1, max_size=6)
 """Losses of one arm, seed by seed."""
 
-differences = st.lists(st.floats(-3, 3), min_size=1, max_size=6)
-"""Differences of two arms, seed by seed."""
-
 
 class Stop:
     """Counts updates, remembers what was told, and stops a run at an update of those of all runs together."""

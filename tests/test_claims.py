@@ -1,7 +1,6 @@
 """The ledger: every row can be read and checked, names what there is, and counts as the models count."""
 
 import ast
-import importlib
 import math
 import re
 
@@ -27,14 +26,15 @@ EXPRESSIONS = ("supported", "refined", "refuted")
 SUMS = {
     "refined": (
         "P12-4 BL-5 BL-15 BL-16 BL-23 CN-1 CN-2 WT-3 CN-7 CN-8 CN-11 X-2 X-4 X-5 X-6 X-7 X-9 LY-3 LY-5 LY-6 "
-        "LY-7 LY-8 LY-9L LY-13 LY-14 LY-16 LY-19 LY-20L LY-22 LY-24 LY-S1 LY-S3 EF-2 EF-3 EF-4 EF-7 EF-8 "
+        "LY-7 LY-8 LY-9L LY-13 LY-14 LY-16 LY-19 LY-20L LY-22 LY-24 LY-29 LY-30 LY-S1 LY-S3 EF-2 EF-3 EF-4 EF-7 EF-8 "
         "EF-9 EF-10 EF-19 EF-21 EF-M1 EF-M2 EF-M3 EF-M4"
     ),
-    "refuted": ("BL-1 BL-6 BL-11 BL-20 BL-20H BL-28P BL-31C NZ-5 CN-12 LY-12 LY-17 LY-23 LY-25"),
-    "supported": ("BL-2 BL-9 BL-12 BL-22 BL-D6 BL-D7 X-1 X-3 LY-2 LY-11"),
+    "refuted": (
+        "BL-1 BL-6 BL-11 BL-20 BL-20H BL-28P BL-31C NZ-5 CN-12 LY-12 LY-15 LY-17 LY-23 LY-25 EF-13 EF-15 EF-16 EF-17"
+    ),
+    "supported": ("BL-2 BL-9 BL-12 BL-22 BL-D6 BL-D7 X-1 X-3 LY-2 LY-11 EF-14 WT-1"),
 }
 """What every row of sums comes to; a typing error in a figure shows here."""
-FINDINGS = ("lm.depth_findings", "contexts.freeze_findings", "contexts.stage_findings")
 
 
 def experiments() -> dict[str, Chapter]:
@@ -103,14 +103,9 @@ def test_every_sum_comes_to_what_it_came_to_and_to_what_python_makes_of_it(claim
     assert claim.id in SUMS[found].split()
 
 
-def test_a_claim_that_runs_judge_stands_in_the_ledger_as_the_code_says_it() -> None:
-    """Each claim that code judges has its row, with the same sentence; and no other row is left to the code."""
-    said: dict[str, str] = {}
-    for module in FINDINGS:
-        said |= importlib.import_module(f"llmlab.{module}").CLAIMS
-
-    assert {name: IDS[name].claim for name in said if name in IDS} == {n: c for n, c in said.items() if n in IDS}
-    assert {claim.id for claim in CLAIMS if claim.check == "finding"} == said.keys()
+def test_no_row_is_left_to_the_code() -> None:
+    """Every rule stands in the ledger."""
+    assert [claim.id for claim in CLAIMS if claim.check == "finding"] == []
 
 
 def test_every_row_is_written_in_two_languages() -> None:

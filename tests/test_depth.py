@@ -1,4 +1,4 @@
-"""A depth sweep without training: which depths there are, exact counts, pairs, equal time, and who earns a verdict."""
+"""A depth sweep without training: which depths there are, exact counts, pairs, and equal time."""
 
 import math
 from collections.abc import Callable
@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Done
+from llmlab import layers
 from llmlab.errors import SettingError
-from llmlab.lm import depth_findings, depth_tables
+from llmlab.lm import depth_tables
 from llmlab.lm.depth import DepthArm, DepthRun, DepthSweep, paired
 from llmlab.lm.task import Task, prepare_task
 from llmlab.model.new_llm import Size
@@ -24,8 +25,6 @@ def test_the_parameters_of_the_seeds_depths_are_exact():
     counts = {n: Size(layers=n).parameters() for n in (1, 4, 5, 6, 7)}
 
     assert counts == {1: 1_426_152, 4: 2_214_120, 5: 2_476_776, 6: 2_739_432, 7: 3_002_088}
-    assert depth_findings.parameter_counts().verdict == "refuted"
-    assert "-47.9% / -19.2% / -9.6% / +0.0% / +9.6%" in depth_findings.parameter_counts().evidence
 
 
 def test_the_seed_preset_is_the_documents_sweep():
@@ -115,53 +114,25 @@ def by_hand(task: Task, ppls: dict[int, list[float]], trains: dict[int, list[flo
     return DepthSweep(settings, task, arms, 0.0, stopped=False)
 
 
-def verdicts(found: DepthSweep) -> dict[str, str]:
-    """Return verdicts by claim."""
-    return {finding.claim: finding.verdict for finding in depth_findings.of_layers(found)}
+def test_the_words_under_the_table_follow_both_losses(task: Task):
+    """PPL and train loss that rise together with depth are underfitting; a train loss that falls is overfitting."""
+    rising, falling = {1: [2.7, 2.71, 2.72], 5: [2.8, 2.82, 2.81], 6: [2.9, 2.92, 2.93]}, {1: [2.9] * 3, 5: [2.8] * 3}
+    falling[6] = [2.7] * 3
+
+    assert "underfitting, not overfitting" in depth_tables.reading(by_hand(task, WORSE, rising))
+    assert depth_tables.reading(by_hand(task, WORSE, falling)).endswith("overfitting.")
 
 
-def test_harm_without_overfitting_refutes_overfitting(task: Task):
-    """Where PPL and train loss rise together with depth in every seed, depth hinders learning."""
-    found = by_hand(task, WORSE, {1: [2.7, 2.71, 2.72], 5: [2.8, 2.82, 2.81], 6: [2.9, 2.92, 2.93]})
+def test_differences_between_depths_are_metrics_with_their_intervals(task: Task):
+    """Every deeper stack minus every shallower one, seed by seed; with one seed there is no interval."""
+    found = layers.differences(by_hand(task, WORSE, {n: [2.0] * 3 for n in WORSE}))
+    few = layers.differences(by_hand(task, {n: ppls[:1] for n, ppls in WORSE.items()}, {n: [2.0] for n in WORSE}))
 
-    assert verdicts(found) == {
-        "LY-1": "supported",
-        "LY-9": "refuted",
-        "LY-10": "supported",
-        "LY-15": "refuted",
-        "LY-20": "refuted",
-        "LY-21": "inconclusive",
-    }
-    assert "underfitting, not overfitting" in depth_tables.reading(found)
-    evidence = {finding.claim: finding.evidence for finding in depth_findings.of_layers(found)}
-    assert all("on the synthetic language, 3 seeds" in told for claim, told in evidence.items() if claim != "LY-15")
-
-
-def test_the_best_depth_is_told_only_of_a_sweep_with_all_that_are_claimed(task: Task):
-    """With 4 and 5 layers both run, one layer that beats them refutes; without one of them nothing is told."""
-    whole = WORSE | {4: [20.3, 20.6, 20.5]}
-    found = by_hand(task, dict(sorted(whole.items())), {n: [2.0] * 3 for n in whole})
-    some = by_hand(task, WORSE, {n: [2.0] * 3 for n in WORSE})
-
-    assert verdicts(found)["LY-21"] == "refuted"
-    without = {finding.claim: finding.evidence for finding in depth_findings.of_layers(some)}["LY-21"]
-    assert without.endswith("4 layers, which the claim names, were not run")
-
-
-def test_harm_with_overfitting_supports_it(task: Task):
-    """Where PPL rises and train loss falls with depth in every seed, the deep stack overfits."""
-    found = by_hand(task, WORSE, {1: [2.9, 2.92, 2.93], 5: [2.8, 2.82, 2.81], 6: [2.7, 2.71, 2.72]})
-
-    assert (verdicts(found)["LY-20"], verdicts(found)["LY-9"]) == ("supported", "supported")
-    assert depth_tables.reading(found).endswith("overfitting.")
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_fewer_than_three_seeds_decide_nothing(task: Task, seeds: int):
-    """However large the differences, the verdicts are inconclusive; arithmetic needs no seed."""
-    found = by_hand(task, {n: ppls[:seeds] for n, ppls in WORSE.items()}, {n: [float(n)] * seeds for n in WORSE})
-
-    assert {verdict for claim, verdict in verdicts(found).items() if claim != "LY-15"} == {"inconclusive"}
+    assert found["val_ppl_L6_minus_L5"] == pytest.approx(31 / 30)
+    assert found["val_ppl_L6_minus_L5_low"] == pytest.approx(31 / 30 - 4.3027 * (1 / 300) ** 0.5 / 3**0.5, rel=1e-3)
+    assert (found["train_loss_L5_minus_L1"], found["val_ppl_L6_minus_L1_n"]) == (0, 3)
+    assert (few["val_ppl_L6_minus_L5"], few["val_ppl_L6_minus_L5_n"]) == (1.0, 1)
+    assert "val_ppl_L6_minus_L5_low" not in few
 
 
 @given(st.lists(st.tuples(st.floats(1, 99), st.floats(1, 99)), min_size=1, max_size=6), st.data())

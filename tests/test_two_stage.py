@@ -102,15 +102,13 @@ def test_arms_are_shared_and_trained_once(whole: tuple[Result, Path]) -> None:
 
 
 def test_the_summary_says_what_stage_1_measured(whole: tuple[Result, Path]) -> None:
-    """Its rate, how it was done, and that nothing moved; verdicts of two seeds are open."""
+    """Its rate, how it was done, and that nothing moved."""
     result = whole[0]
 
     assert "mean of n = 2" in result.summary[0]
     assert "contexts a second, token by token; " in result.summary[1]
     assert "Stage 2 moved them by 0." in result.summary[1]
     assert "single changes change the PPL by" in result.summary[2]
-    assert {finding.verdict for finding in result.findings} == {"inconclusive"}
-    assert {finding.claim for finding in result.findings} >= {"EF-23", "NZ-2", "CN-4", "TS-1", "TS-3", "CS-1"}
 
 
 def test_without_ablations_there_is_one_arm() -> None:
@@ -123,7 +121,6 @@ def test_without_ablations_there_is_one_arm() -> None:
     assert list(first.samples) == ["val_ppl", "val_loss_token", "val_accuracy"]
     assert without_times(first.metrics) == without_times(second.metrics)
     assert len(list(Path("runs").iterdir())) == 2
-    assert first.findings == []
 
 
 def test_the_arm_as_set_is_the_same_with_and_without_ablations(whole: tuple[Result, Path]) -> None:
@@ -235,8 +232,9 @@ def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.M
 
     monkeypatch.setattr(keeping, "learn", fragile)
     result = two_stage.run(replace(ALL, ablate="wiring", layers=2))
-    told = {finding.claim: finding for finding in result.findings}
 
     assert rows(result, "wiring")["first, constant"]["n"] == 1
-    assert told["TS-3"].evidence.count("n = 1") == 2
-    assert told["TS-3"].verdict == "inconclusive"
+    for width in ("constant", "decreasing"):
+        rank = f"effective_rank_validation_first_{width}_minus_every_{width}"
+        assert result.metrics[f"{rank}_n"] == 1
+        assert f"{rank}_low" not in result.metrics

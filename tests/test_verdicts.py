@@ -69,6 +69,9 @@ def test_a_run_that_does_not_meet_the_conditions_informs_and_decides_nothing() -
     assert (few.verdict, few.unmet) == ("inconclusive", ("seeds 2 (>= 3)",))
     assert few.evidence == "loss 0.5 (decides nothing: seeds 2 (>= 3))"
     assert few.evidence_ja == "損失 0.5（これだけでは判定できない: seeds 2 (>= 3)）"
+    several = judge_of("records", NEEDS.format(needs='{dim = [2, 8], loss = "< 0.4"}'))
+    (said, other) = (judged(several, [run(1, metrics={"loss": 0.25 * n}, dim=n)]).said for n in (1, 2))
+    assert (said.unmet, other.unmet) == (("dim 1 (2 / 8)",), ("loss 0.5 (< 0.4)",))
 
 
 def test_a_rule_may_ask_whether_a_run_was_made_as_the_document_says() -> None:

@@ -12,7 +12,7 @@ are worth by themselves.
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
 
-from llmlab.contexts import differences, figures, freeze_findings, outcome, rates_tables, stage1_tables, tables
+from llmlab.contexts import differences, figures, outcome, rates_tables, stage1_tables, tables
 from llmlab.contexts.arms import freeze_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
@@ -94,7 +94,6 @@ def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Res
         summary=_summary(settings, found, growth),
         tables=[table for table in shown if table.rows],
         figures=pictures,
-        findings=freeze_findings.of(found, growth),
         samples=outcome.samples(found),
     )
 

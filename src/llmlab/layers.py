@@ -12,7 +12,7 @@ But: the token embedding is learned here from little text.  What if it comes tra
 
 from itertools import combinations
 
-from llmlab.lm import depth_figures, depth_findings, depth_tables, tables
+from llmlab.lm import depth_figures, depth_tables, tables
 from llmlab.lm.depth import DepthArm, DepthSweep, paired, sweep
 from llmlab.lm.outcome import of_text
 from llmlab.lm.task import prepare_task
@@ -99,7 +99,6 @@ def reported(settings: LayersSettings, found: DepthSweep) -> Result:
         summary=_summary(settings, found),
         tables=[table for table in shown if table.rows],
         figures=pictures,
-        findings=depth_findings.of_layers(found),
         samples=_samples(found),
         documents=document_sums(
             {_suffix(arm): [run.score for run in arm.runs if run.score is not None] for arm in found.finished}

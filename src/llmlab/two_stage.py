@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from llmlab.contexts import differences, figures, outcome, rates_tables, stage1_tables, stage_findings, tables
+from llmlab.contexts import differences, figures, outcome, rates_tables, stage1_tables, tables
 from llmlab.contexts.arms import Arm, stage_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
@@ -112,7 +112,6 @@ def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
         summary=_summary(settings, found, by_name),
         tables=[table for table in shown if table.rows],
         figures=_figures(settings, found, by_name),
-        findings=stage_findings.of(found, by_name),
         samples=outcome.samples(found),
     )
 

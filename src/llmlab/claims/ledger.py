@@ -42,17 +42,17 @@ class RecordsCheck:
     """A claim that is judged by the metrics of a run: the first of three expressions that holds gives the verdict.
 
     ``experiment`` is whose runs speak of it, one or several.  ``where`` names settings to match: of other runs the rule
-    does not speak.  ``needs`` are conditions on settings and metrics, values or bounds (``seeds = ">= 20"``): a run
-    that does not meet them informs, and decides nothing.  Expressions may ask ``as_documented``, whether a run had the
-    conditions of the claim's document.
-    ``evidence`` is filled with the metrics by ``str.format``.  ``only`` says why a rule cannot come out both ways.
+    does not speak.  ``needs`` are conditions on settings and metrics, a value, a list of them or a bound
+    (``seeds = ">= 20"``): a run that does not meet them informs, and decides nothing.  ``evidence`` is filled with the
+    metrics by ``str.format``.  ``only`` says why a rule cannot come out both ways.  An expression may ask
+    ``as_documented``: whether a run had the conditions of the claim's document.
     """
 
     experiment: Text | tuple[Text, ...]
     evidence: Text
     evidence_ja: Text
     where: dict[str, Scalar] = Field(default_factory=dict)
-    needs: dict[str, Scalar] = Field(default_factory=dict)
+    needs: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
     supported: str = ""
     refined: str = ""
     refuted: str = ""

@@ -251,12 +251,19 @@ def _unmet(check: RecordsCheck, record: Record) -> Iterator[str]:
     known = record.result.settings | record.result.metrics | {"seeds": _seeds(record)}  # what was done, not planned
     for name, wanted in check.needs.items():
         own = known.get(name)
-        bound = BOUND.fullmatch(wanted) if isinstance(wanted, str) else None
-        meets = own == wanted
-        if bound:
-            meets = isinstance(own, int | float) and SIGNS[bound["sign"]](float(own), float(bound["number"]))
-        if not meets:
-            yield f"{name} {own} ({wanted})"
+        if not _meets(own, wanted):
+            shown = f"{own:.4g}" if isinstance(own, float) else own
+            yield f"{name} {shown} ({' / '.join(map(str, wanted)) if isinstance(wanted, tuple) else wanted})"
+
+
+def _meets(own: Scalar, wanted: Scalar | tuple[Scalar, ...]) -> bool:
+    """Return whether a number or word is what a condition asks for: a value, one of several, or within a bound."""
+    if isinstance(wanted, tuple):
+        return own in wanted
+    bound = BOUND.fullmatch(wanted) if isinstance(wanted, str) else None
+    if not bound:
+        return own == wanted
+    return isinstance(own, int | float) and SIGNS[bound["sign"]](float(own), float(bound["number"]))
 
 
 def _sums(claim: Claim) -> Said:

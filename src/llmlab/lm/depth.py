@@ -4,7 +4,7 @@ Covers which runs there are, what they will take on this machine, their folders,
 or diverges.  All runs of a sweep read the same windows in the same batches, seed by seed in the same order, so that
 runs of one seed can be subtracted from each other.
 
-Leaves out what is said about them: ``depth_tables``, ``depth_figures``, ``depth_findings``.
+Leaves out what is said about them: ``depth_tables``, ``depth_figures``.
 """
 
 import contextlib
