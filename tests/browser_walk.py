@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from built_site import build_both, copy_of_the_site, once, put_entries
+from conftest import HANG
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -48,6 +49,7 @@ class Walk:
         """Open a fresh page under watch."""
         screen = {"width": width, "height": 900}
         page = self.browser.new_context(viewport=screen, color_scheme=scheme, **options).new_page()
+        page.set_default_timeout(1000 * HANG)
         page.on("console", lambda m: self.complaints.append(f"{page.url}: {m.text}") if m.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
         page.on("request", lambda request: self._asked(request.url))

@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from browser_walk import Walk
     from llmlab.contexts.task import Material
 
-settings.register_profile("dev", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
-settings.register_profile(
-    "pi", deadline=None, derandomize=True, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
-)
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+"""No test reads the clock: a machine may be slow, or busy with something else."""
+
+settings.register_profile("dev", **PATIENT)
+settings.register_profile("ci", **PATIENT, derandomize=True, database=None, print_blob=True)
+settings.register_profile("pi", **PATIENT, derandomize=True, max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 LLMLAB = [sys.executable, "-m", "llmlab"]
+HANG = 1800
+"""Seconds after which a process counts as hanging: a guard, and no measure of anything."""
+
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 129, 130, 143}
 
 
@@ -175,7 +179,7 @@ def run_llmlab(tmp_path: Path) -> Callable[..., Done]:
             env=environment(where, **changes),
             input=stdin,
             capture_output=True,
-            timeout=120,
+            timeout=HANG,
             check=False,
         )
         words = [os.fsdecode(word) for word in args]
@@ -195,7 +199,7 @@ def shell_llmlab(tmp_path: Path) -> Callable[..., Done]:
             env=environment(tmp_path, LLMLAB=" ".join(LLMLAB), **changes),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=120,
+            timeout=HANG,
             check=False,
         )
         return watch(Done(found.returncode, found.stdout.decode(), found.stderr.decode(), tmp_path), [script])

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from conftest import LLMLAB, as_in_a_terminal, environment
+from conftest import HANG, LLMLAB, as_in_a_terminal, environment
 
 CHECKPOINT = re.compile(r"update-(\d+)\.ckpt")
 
@@ -37,7 +37,7 @@ def updates_saved(folder: Path) -> int:
 
 def wait_for_updates(folder: Path, above: int, process: "subprocess.Popen[bytes]") -> None:
     """Wait until the runs of a process have saved beyond an update, or it has ended."""
-    until = time.monotonic() + 90
+    until = time.monotonic() + HANG
     while updates_saved(folder) <= above and process.poll() is None:
         assert time.monotonic() < until, "no checkpoint came"
         time.sleep(0.01)

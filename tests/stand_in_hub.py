@@ -64,7 +64,7 @@ def serving(corpus: Named | Model, files: dict[str, bytes], failure: int = 0) ->
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.append(self.path)
             if failure == -1:
-                stop.wait(30)
+                stop.wait()
                 self.close_connection = True
             elif failure:
                 self.answer(failure)

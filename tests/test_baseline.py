@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Done, watch
+from conftest import HANG, Done, watch
 from llmlab.baseline import run
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lm import outcome
@@ -259,7 +259,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     process = started(tmp_path, *COMMAND, "--epochs", "2000", "--json")
     wait_for_updates(tmp_path, 0, process)
     process.send_signal(number)
-    out, err = (stream.decode() for stream in process.communicate(timeout=60))
+    out, err = (stream.decode() for stream in process.communicate(timeout=HANG))
     done = watch(Done(process.returncode, out, err, tmp_path), ["--json"])
     assert done.code == 128 + number
     assert "--resume auto" in done.err
@@ -272,14 +272,14 @@ def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -
     """Killed with SIGKILL at six moments and resumed each time, the run ends in the same numbers: difference 0.0."""
     options = ("--epochs", "12", "--save-minutes", "1e-9", "--json", "--no-log")
     process = started(tmp_path, *COMMAND, *options, "--out", "straight")
-    straight = json.loads(process.communicate(timeout=120)[0])
+    straight = json.loads(process.communicate(timeout=HANG)[0])
     for kill in range(6):
         process = started(tmp_path, *COMMAND, *options, "--out", "cut", "--resume", "auto")
         wait_for_updates(tmp_path / "cut", updates_saved(tmp_path / "cut") + 3 + 7 * kill, process)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG)
     process = started(tmp_path, *COMMAND, *options, "--out", "cut", "--resume", "auto")
-    cut = json.loads(process.communicate(timeout=120)[0])
+    cut = json.loads(process.communicate(timeout=HANG)[0])
     assert without_times(cut["metrics"]) == without_times(straight["metrics"])
     ends = [read(max(folder.glob("update-*.ckpt"))) for folder in (tmp_path / "straight", tmp_path / "cut")]
     assert max(float((ends[0]["model"][name] - ends[1]["model"][name]).abs().max()) for name in ends[0]["model"]) == 0.0

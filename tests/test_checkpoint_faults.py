@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import environment
+from conftest import HANG, environment
 from faults import CALLS, ERRORS, bytes_in, failing, mounted, needs_mount, without_privilege
 from llmlab import disk
 from llmlab.errors import WriteError
@@ -128,8 +128,10 @@ said, unreadable, lost, most_left, left_in_all, inside = [], 0, 0, 0, 0, 0
 begun = time.monotonic()
 with folder.locked():
     folder.save(state(0, 250_000), 0, best=True)
-one_save = time.monotonic() - begun
-for kill in range(kills):
+one_save, kill = time.monotonic() - begun, 0
+# on a busy machine a child may have no time for anything
+while kill < kills or left_in_all == 0 or int.from_bytes(shared[:], "big") <= 10:
+    kill += 1
     child = os.fork()
     if child == 0:
         with folder.locked():
@@ -160,7 +162,7 @@ def test_fifty_kills_lose_nothing_that_was_called_saved(tmp_path: Path) -> None:
     """After each SIGKILL every checkpoint is whole, nothing that was called saved is lost, and no rest piles up."""
     kills = os.environ.get("LLMLAB_KILLS", "50")
     command = [sys.executable, "-c", KILLER, HERE, str(tmp_path / "run"), kills]
-    done = subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
+    done = subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True, timeout=HANG)
     found = json.loads(done.stdout)
     assert (found["said"], found["unreadable"], found["lost"], found["rest"]) == ([], 0, 0, 0)
     assert found["most left"] <= 1

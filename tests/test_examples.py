@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import environment
+from conftest import HANG, environment
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -22,7 +22,7 @@ def test_every_example_runs_and_prints_something(script: Path, tmp_path: Path) -
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=False,
     )
 

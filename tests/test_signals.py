@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LLMLAB, Done, as_in_a_terminal, environment, watch
+from conftest import HANG, LLMLAB, Done, as_in_a_terminal, environment, watch
 from llmlab.report.logbook import Logbook
 from strategies_report import specimen
 
@@ -39,7 +39,7 @@ def begun(folder: Path, *args: str, ignored: int | None = None, after: float = 0
 
 def ended(process: subprocess.Popen[bytes], folder: Path) -> Done:
     """Wait for a run to end, and watch it; a death by signal n counts as shells count it, 128 + n."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANG)
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     return watch(Done(code, out.decode(), err.decode(), folder), LONG)
 

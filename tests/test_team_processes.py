@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LLMLAB, Done, as_in_a_terminal, environment
+from conftest import HANG, LLMLAB, Done, as_in_a_terminal, environment
 from llmlab.errors import UnreachableError
 from llmlab.train.checkpoint import CheckpointFolder
 from llmlab.train.team import TOLD_BY_TORCHRUN
@@ -84,7 +84,7 @@ def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, s
             assert both[0].poll() is None, both[0].communicate()
             time.sleep(0.02)
         both[1].send_signal(end)
-        words = [process.communicate(timeout=120) for process in both]
+        words = [process.communicate(timeout=HANG) for process in both]
     finally:
         for process in both:
             process.kill()  # what has not ended by itself would train on

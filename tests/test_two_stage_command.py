@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import Done, watch
+from conftest import HANG, Done, watch
 from llmlab.errors import SettingError
 from llmlab.settings import TwoStageSettings, flag
 from llmlab.settings.contexts import ABLATIONS
@@ -75,15 +75,15 @@ def test_killed_on_the_way_a_comparison_ends_like_a_straight_one(tmp_path: Path)
     """Killed with SIGKILL in its first and in a later arm, and resumed: the same numbers, and nothing half-written."""
     given = {**write_model_and_text(tmp_path), "epochs": 30, "patience": 1000, "save_minutes": 1e-9, "ablate": "block"}
     words = ["two-stage", *options(**given), "--json", "--no-log"]
-    out, err = started(tmp_path, *words, "--out", "straight").communicate(timeout=120)
+    out, err = started(tmp_path, *words, "--out", "straight").communicate(timeout=HANG)
     straight = json.loads(out or err)
     for saved in (20, 200):
         process = started(tmp_path, *words, "--out", "cut", "--resume", "auto")
         wait_for_updates(tmp_path / "cut", saved, process)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG)
         assert process.returncode == -signal.SIGKILL
-    cut = json.loads(started(tmp_path, *words, "--out", "cut", "--resume", "auto").communicate(timeout=120)[0])
+    cut = json.loads(started(tmp_path, *words, "--out", "cut", "--resume", "auto").communicate(timeout=HANG)[0])
 
     assert without_times(cut["metrics"]) == without_times(straight["metrics"])
     for arm in ("main-seed0", "untrained-block-seed0"):
@@ -98,7 +98,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = started(tmp_path, "two-stage", *options(**given), "--json")
     wait_for_updates(tmp_path / "runs", 60 * 5 + 5, process)
     process.send_signal(signal.SIGTERM)
-    out, err = (stream.decode() for stream in process.communicate(timeout=60))
+    out, err = (stream.decode() for stream in process.communicate(timeout=HANG))
     done = watch(Done(process.returncode, out, err, tmp_path), ["--json"])
 
     assert done.code == 128 + signal.SIGTERM
