@@ -66,8 +66,8 @@ def specimen(text: str = "h", value: float = 0.374, *, seed: int = 0, losses: li
         tables=[_tokens(text, value), _words(text, value)],
         figures=[_map(text, value), _curve(value)],
         findings=[
-            Finding("P12-1", "o does not move.", "supported", f"way of {text}: 0.00"),
-            Finding("P12-2", "It never moves.", "refuted", "no"),
+            Finding("T-1", "o does not move.", "supported", f"way of {text}: 0.00"),
+            Finding("T-2", "It never moves.", "refuted", "no"),
         ],
         samples={"loss": losses, "p_next": [value for _ in losses]},
     )

@@ -149,7 +149,7 @@ def test_front_matter_says_what_was_meant(record: Record) -> None:
     assert page.startswith("---\n")
     assert front.pop("date").isoformat() == "2026-11-22T03:18:00+00:00"
     assert front | {"title": unfocused(front["title"])} == {
-        "title": "phase1-2, dim 2, 3 seeds, refutes P12-2, 2026-11-22 03:18",
+        "title": "phase1-2, dim 2, 3 seeds, refutes T-2, 2026-11-22 03:18",
         "slug": "2026-11-22-phase1-2-0123abcd",
         "categories": ["phase1-2"],
         "tags": ["complete", "refuted", "supported"],
@@ -188,11 +188,11 @@ def test_the_title_says_what_sets_a_run_apart(settings: dict[str, object], told:
 def test_the_title_counts_refuted_claims_when_they_are_many() -> None:
     """Two are named; of seven one reads the number, and finds the names below it."""
     record = specimen()
-    refuted = [replace(record.result.findings[0], claim=f"X-{number}", verdict="refuted") for number in range(1, 4)]
+    refuted = [replace(record.result.findings[0], claim=f"T-{number}", verdict="refuted") for number in range(1, 4)]
     two, three = (
         entry.title(replace(record, result=replace(record.result, findings=refuted[:count]))) for count in (2, 3)
     )
-    assert "refutes X-1 and X-2," in two
+    assert "refutes T-1 and T-2," in two
     assert "refutes 3 claims," in three
 
 
