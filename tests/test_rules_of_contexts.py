@@ -106,10 +106,13 @@ def test_depths_are_compared_to_the_end_only_at_the_end(epochs: int, expected: s
     row = CLAIMS["LY-26"]
 
     for seeds in (1, 3):
-        assert verdict(row, reached | {"common_epochs": epochs}, DEPTHS | {"seeds": seeds}) == expected
-    every = {f"val_ppl_L{n}": 20.0 for n in (5, 7)}
-    assert verdict(row, reached | every | {"common_epochs": 150}, DEPTHS) == "supported"
-    assert verdict(row, reached | every | {"common_epochs": 150}, DEPTHS | {"hidden": 128}) == "inconclusive"
+        settings = DEPTHS | {"seeds": seeds, "layers": "1,4,6", "only": ""}
+        assert verdict(row, reached | {"common_epochs": epochs}, settings) == expected
+    whole = reached | {"common_epochs": 150}
+    every = DEPTHS | {"layers": "1,4,5,6,7", "only": ""}
+    assert verdict(row, whole, every) == "supported"
+    assert verdict(row, whole, every | {"layers": "1,4,6"}) == "refined"
+    assert verdict(row, whole, every | {"hidden": 128}) == "inconclusive"
 
 
 # ---- chapter 5 ------------------------------------------------------------------------------------------------------
