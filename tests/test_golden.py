@@ -18,8 +18,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from llmlab.report import entry
-from llmlab.report.format import TO_ROUNDING, cell
+from llmlab.report.format import cell
 from llmlab.report.record import Record
+from llmlab.report.result import TO_ROUNDING
 from llmlab.report.table import report
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -21,10 +21,10 @@ from llmlab.params import models, tables
 from llmlab.report import entry
 from llmlab.report.escape import md_fence
 from llmlab.report.folding import folded, is_wide, phrases
-from llmlab.report.format import TO_ROUNDING, cell
+from llmlab.report.format import cell
 from llmlab.report.language import ENGLISH, HOLE, NUMBER, language
 from llmlab.report.record import Record
-from llmlab.report.result import Figure, Result, Table
+from llmlab.report.result import TO_ROUNDING, Figure, Result, Table
 from llmlab.report.table import report, table_view
 from strategies_report import HOSTILE, records, specimen
 

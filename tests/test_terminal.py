@@ -16,13 +16,13 @@ from rich.console import Console
 from conftest import Done
 from llmlab.report import terminal
 from llmlab.report.escape import printable
-from llmlab.report.format import ROUNDING, TO_ROUNDING, cell, number
+from llmlab.report.format import ROUNDING, cell, number
 from llmlab.report.language import language
 from llmlab.report.listing import entries_table
 from llmlab.report.logbook import Logbook
 from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Mark, Role, Table
+from llmlab.report.result import TO_ROUNDING, Column, Figure, Mark, Role, Table
 from llmlab.report.table import report, table_view
 from strategies_report import HOSTILE, numbers, records, specimen, texts
 

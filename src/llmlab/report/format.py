@@ -5,12 +5,10 @@ A number never loses a digit to a narrow screen: it is short to begin with, and 
 
 from collections.abc import Sequence
 
-from llmlab.report.result import Cell, Column
+from llmlab.report.result import TO_ROUNDING, Cell, Column
 
 NOTHING = "–"
 ROUNDING = 1e-12
-TO_ROUNDING = "to rounding"
-"""Stands for a number so near 0 that only rounding decides its digits, which differ between processors."""
 
 
 def cell(value: Cell, column: Column) -> str:

@@ -24,6 +24,9 @@ Role = Literal[
     "before", "after", "path", "track", "winner", "foot", "other", "series", "floor",
     "arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7",
 ]  # fmt: skip
+TO_ROUNDING = "to rounding"
+"""Stands for a number so near 0 that only rounding decides its digits, which differ between processors."""
+
 ARMS: tuple[Role, ...] = ("arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7")
 """For the arms of a comparison, in their order: no two look alike."""
 

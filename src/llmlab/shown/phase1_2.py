@@ -13,9 +13,8 @@ from torch import Tensor
 from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import distances, feet, main_plane, moved, products
 from llmlab.measure.stats import mean_interval
-from llmlab.report.format import TO_ROUNDING
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Figure, Mark, Table, rounded
+from llmlab.report.result import TO_ROUNDING, Cell, Figure, Mark, Table, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.shown.phase1 import over_seeds
 from llmlab.shown.table import MAX_ROWS, table

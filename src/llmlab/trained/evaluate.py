@@ -14,8 +14,7 @@ from llmlab.lm.task import Task
 from llmlab.lm.training import TRAIN_SAMPLE, score_on_test
 from llmlab.measure.score import Score
 from llmlab.model.language import parameter_count
-from llmlab.report.format import TO_ROUNDING
-from llmlab.report.result import Cell, Column, Result, Scalar, Table, counted, rounded
+from llmlab.report.result import TO_ROUNDING, Cell, Column, Result, Scalar, Table, counted, rounded
 from llmlab.settings import EvaluateSettings
 from llmlab.train.fit import OnStep
 from llmlab.train.judging import ROWS_AT_ONCE, evaluate

@@ -9,8 +9,8 @@ from statistics import fmean
 from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import mean_interval, paired_interval
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.report.format import TO_ROUNDING
 from llmlab.report.result import (
+    TO_ROUNDING,
     Cell,
     Column,
     Figure,

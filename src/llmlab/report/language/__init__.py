@@ -25,10 +25,10 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from llmlab.report.folding import is_wide
-from llmlab.report.format import TO_ROUNDING, cell
+from llmlab.report.format import cell
 from llmlab.report.messages import Message
 from llmlab.report.record import Record
-from llmlab.report.result import Cell, Column, Figure, Finding, Mark, Result, Table
+from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Finding, Mark, Result, Table
 
 HOLE = re.compile(r"\{(?P<name>[lntwx]\d*|s)\}")
 NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
