@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from llmlab.errors import TextError
-from llmlab.measure.ngram import Reference, stream_references
+from llmlab.measure.ngram import Baseline, stream_baselines
 from llmlab.model.chance import generator
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import SYNTHETIC, Corpus
@@ -47,7 +47,7 @@ class ContextTask:
     embedding: Tensor
     embedding_name: str
     digest: str  # of text and embedding together
-    references: dict[str, Reference]
+    references: dict[str, Baseline]
     bayes_loss: float | None
     notes: list[str]
 
@@ -73,12 +73,12 @@ class ContextTask:
         return context_recovered(self.references["bigram"].loss, loss, self.bayes_loss)
 
     @cached_property
-    def test_references(self) -> dict[str, Reference]:
+    def test_references(self) -> dict[str, Baseline]:
         """What counting reaches on the test text; empty without one."""
         text = self.text
         if not text.test:
             return {}
-        return stream_references(text.train.tokens, text.train.starts, text.test.tokens, text.vocabulary, text.unknown)
+        return stream_baselines(text.train.tokens, text.test.tokens, text.vocabulary, text.unknown)
 
     @cached_property
     def valid_targets(self) -> int:
@@ -125,7 +125,7 @@ def task_of(material: Material, tokens: int, valid_tokens: int) -> ContextTask:
                 f"{text.name}: of all tokens to {use} the tokenizer of {material.name} knows none; give a text in its "
                 "language, or another --pretrained"
             )
-    counted = stream_references(text.train.tokens, text.train.starts, text.valid.tokens, text.vocabulary, text.unknown)
+    counted = stream_baselines(text.train.tokens, text.valid.tokens, text.vocabulary, text.unknown, said.append)
     known = material.corpus.name == SYNTHETIC and material.words is not None
     return ContextTask(
         text,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from llmlab.errors import SettingError
-from llmlab.measure.ngram import Reference, references
+from llmlab.measure.ngram import Baseline, window_baselines
 from llmlab.settings import LanguageSettings
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import load_corpus
@@ -26,7 +26,7 @@ class Task:
     """
 
     text: WindowedText
-    references: dict[str, Reference]
+    references: dict[str, Baseline]
     bayes_loss: float | None = None
     bigram_loss: float | None = None
     notes: list[str] = field(default_factory=list)
@@ -83,7 +83,7 @@ def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None =
         cache=None if settings.data == "synthetic" else cache_folder(),
         say=notes.append,
     )
-    counted = references(text.train, text.train_lines, text.valid, len(text.vocabulary))
+    counted = window_baselines(text.train, text.train_lines, text.valid, len(text.vocabulary), notes.append)
     if settings.data != "synthetic":
         return Task(text, counted, notes=notes)
     grammar = Grammar.standard()

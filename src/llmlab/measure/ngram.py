@@ -1,72 +1,69 @@
-"""The trivial baselines: what counting alone reaches on the windows that a model is scored on.
+"""Counting as a baseline: what tables of n-grams reach on the very targets that a model is scored on.
 
-Covers the most frequent token, the unigram, the interpolated bigram, and interpolated Kneser-Ney of order 3.
-All of them are tables of counts mixed level by level,
+A table of order n says how probable a token is after n - 1 others.  It keeps a little of its probability back and
+gives that to the table of the next lower order, so that what was never seen is not impossible:
 
-    P(y | a b) = seen(a b, y) + left(a b) * P(y | b),      P(y | b) = seen(b, y) + left(b) * P(y),
+    P(y | a b) = seen(a b, y) + backoff_mass(a b) * P(y | b),      P(y | b) = seen(b, y) + backoff_mass(b) * P(y)
 
-so one ``Level`` serves them all.  Leaves out where windows come from: ``text.words``.
+One table, ``NgramOrder``, serves the unigram, the bigram and Kneser-Ney; what differs is how much it keeps back.
+Windows and streams are counted and scored by the same functions: both are lines that begin with a mark.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 PAD, UNK, BOS = range(3)
-"""The marks' numbers in ``text.words``, which this room does not import; a test keeps them equal."""
+"""The marks' numbers in ``text.words``, which this package does not import; a test keeps them equal."""
 
 BIGRAM_SHARE = 0.9
 ORDER = 3
+NOTHING = -1
+"""Stands for a token before a target where none is known: before a window, or before a line."""
+
+DOUBTFUL = 2.0
+"""A difference of so many standard errors is more than sampling allows."""
+
+Discounts = Literal["interpolated", "modified"]
+
+
+# ---- tables of counts ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What one baseline reaches on the targets that are not ``<pad>``."""
+class NgramOrder:
+    """The n-grams of one length: P(y | context) = seen(context, y) + backoff_mass(context) * P(y | shorter context).
 
-    name: str
-    loss: float  # nats per token; infinite if a target had probability 0
-    ppl: float
-    accuracy: float | None  # None without targets
-    accuracy_known: float | None  # among the targets that are not ``<unk>``; None without any
-
-
-@dataclass(frozen=True)
-class Level:
-    """One table of a mixture: P(y | context) = seen(context, y) + left(context) * P(y | one word less).
-
-    A context of words a b is the number a V + b, followed by y it is (a V + b) V + y.  Below the lowest level,
+    A context of words a b is the number a V + b, followed by y it is (a V + b) V + y.  Below the lowest order,
     whose only context is 0, every token has the same probability.
     """
 
     size: int  # V
     shortening: int  # a context modulo this is the context without its first word
-    below: "Level | None"
+    below: "NgramOrder | None"
     keys: Tensor  # (N,) int64, ascending: the n-grams that were seen
     seen: Tensor  # (N,) float64
     contexts: Tensor  # (M,) int64, ascending: the contexts that were seen
-    left: Tensor  # (M,) float64
+    backoff_mass: Tensor  # (M,) float64
 
     def probability(self, context: Tensor, target: Tensor) -> Tensor:
         """Return P(target | context): (N,), (N,) -> (N,) float64."""
-        seen, left = self.looked_up(context, target)
-        if self.below is None:
-            return seen + left / self.size
-        return seen + left * self.below.probability(context % self.shortening, target)
-
-    def looked_up(self, context: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what was seen and what is left over; an unseen context leaves everything to the level below."""
         seen = entries(self.keys, self.seen, context * self.size + target, otherwise=0.0)
-        return seen, entries(self.contexts, self.left, context, otherwise=1.0)
+        backoff_mass = entries(self.contexts, self.backoff_mass, context, otherwise=1.0)
+        if self.below is None:
+            return seen + backoff_mass / self.size
+        return seen + backoff_mass * self.below.probability(context % self.shortening, target)
 
     def best(self, context: Tensor) -> Tensor:
         """Return the most probable target of each context: (N,) -> (N,).
 
-        It is either one that was seen after the context, or the best of the level below: among the unseen ones
-        the order is that of the level below.  So no distribution over V tokens is ever laid out.
+        It is either one that was seen after the context, or the best of the order below: among the unseen ones
+        the ranking is that of the order below.  So no distribution over V tokens is ever laid out.
         """
         asked, back = torch.unique(context, return_inverse=True)
         common = torch.zeros_like(asked) if self.below is None else self.below.best(asked % self.shortening)
@@ -87,193 +84,338 @@ def entries(keys: Tensor, values: Tensor, wanted: Tensor, otherwise: float) -> T
     return torch.where(keys[place] == wanted, values[place], otherwise)
 
 
-def level(keys: Tensor, counts: Tensor, kept: Tensor, size: int, below: Level | None, shortening: int = 1) -> Level:
-    """Return the level of counted n-grams that keeps this much of each count; what it frees goes below."""
+def order_of(
+    keys: Tensor, counts: Tensor, kept: Tensor, size: int, below: NgramOrder | None, shortening: int = 1
+) -> NgramOrder:
+    """Return the table of counted n-grams that keeps this much of each count; what it frees goes below."""
     contexts, row = torch.unique(keys // size, return_inverse=True)
     totals = torch.zeros(len(contexts), dtype=torch.float64).index_add(0, row, counts.double())
     freed = torch.zeros_like(totals).index_add(0, row, counts - kept)
-    return Level(size, shortening, below, keys, kept / totals[row], contexts, freed / totals)
+    return NgramOrder(size, shortening, below, keys, kept / totals[row], contexts, freed / totals)
 
 
-def discounted(counts: Tensor, refined: bool) -> Tensor:
-    """Return what absolute discounting keeps of each count: (N,) int64 -> (N,) float64.
-
-    With n_r the number of n-grams counted r times, every count loses D = n1 / (n1 + 2 n2) (Ney, Essen and Kneser
-    1994); refined, counts of r = 1, 2 and of 3 and more lose r - (r + 1) D n_(r+1) / n_r (Chen and Goodman 1999).
-    Where a text is too small to say so much, every count loses a half.
-    """
-    n = [int((counts == r).sum()) for r in range(1, 5)]
-    losses = [0.5] * 3
-    if n[0] and n[1]:
-        losses = [n[0] / (n[0] + 2 * n[1])] * 3
-        if refined and n[2] and n[3]:
-            each = [r - (r + 1) * losses[0] * n[r] / n[r - 1] for r in (1, 2, 3)]
-            losses = each if all(0 < loss < r for r, loss in enumerate(each, 1)) else losses
-    return counts - torch.tensor([0.0, *losses], dtype=torch.float64)[counts.clamp_max(3)]
-
-
-def unigram(targets: Tensor, size: int) -> Level:
+def unigram(targets: Tensor, size: int) -> NgramOrder:
     """Return the relative frequencies of targets, each of the V counts raised by one: (N,)."""
     counts = torch.bincount(targets, minlength=size) + 1
-    return level(torch.arange(size), counts, counts.double(), size, below=None)
+    return order_of(torch.arange(size), counts, counts.double(), size, below=None)
 
 
-def bigram(inputs: Tensor, targets: Tensor, size: int) -> Level:
+def bigram(inputs: Tensor, targets: Tensor, size: int) -> NgramOrder:
     """Return 0.9 of the relative frequency after the last token plus 0.1 of the unigram: (N,), (N,)."""
     keys, counts = torch.unique(inputs * size + targets, return_counts=True)
-    return level(keys, counts, BIGRAM_SHARE * counts.double(), size, below=unigram(targets, size))
+    return order_of(keys, counts, BIGRAM_SHARE * counts.double(), size, below=unigram(targets, size))
+
+
+# ---- Kneser-Ney ---------------------------------------------------------------------------------------------------
 
 
 def kneser_ney(
-    lines: Sequence[Sequence[int]], size: int, order: int = ORDER, *, refined: bool = False, never: int | None = None
-) -> list[Level]:
-    """Return the levels of interpolated Kneser-Ney: with no, one, … ``order`` - 1 words of context.
+    lines: Sequence[Sequence[int]],
+    size: int,
+    order: int = ORDER,
+    discounts: Discounts = "interpolated",
+    never: int | None = None,
+) -> list[NgramOrder]:
+    """Return the tables of interpolated Kneser-Ney, with no, one, … ``order`` - 1 words of context.
 
-    The highest level counts how often an n-gram stands in the lines, the lower ones after how many different
-    words it stands.  Counted on whole lines: in overlapping windows most n-grams stand twice, which spoils the
-    discounts.
+        P(y | h) = max(c(h y) - D, 0) / c(h ·) + backoff_mass(h) * P(y | h without its first word)
+
+    For the longest n-grams c is how often they stand in the lines.  For shorter ones it is the number of different
+    words before them: "Francisco" is frequent, but only after "San", so it is a poor guess where "San" is not seen.
+    An n-gram that begins a line has no word before it, and a number of words would always be 0: it counts as often
+    as it stands there, as in SRILM and KenLM.
+
+    Counted on whole lines: in overlapping windows most n-grams stand twice, which spoils the discounts D, for which
+    see ``one_discount`` ("interpolated") and ``three_discounts`` ("modified").
 
     Args:
-        lines: token numbers, each line from ``<bos>``, which stands nowhere else, to ``<eos>``.
+        lines: token numbers, each line after a mark; the mark may end a line too, but stands nowhere inside.
         size: V; V to the power of the order must fit in 63 bits.
         order: the longest n-gram, 1 or more.
-        refined: three discounts per level instead of one, and the lower levels count n-grams that begin a line
-            as often as they stand, because no word ever stands before them.
-        never: a token that is never to be foretold: n-grams that end in it do not count.
+        discounts: how much of each count is kept back.
+        never: a token that is never to be predicted: n-grams that end in it do not count.
     """
     tokens = torch.tensor(list(chain.from_iterable(lines)), dtype=torch.int64)
     lengths = torch.tensor([len(line) for line in lines], dtype=torch.int64)
     starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
     place = torch.arange(len(tokens)) - starts  # of each token in its own line
-    foretold = torch.ones_like(tokens, dtype=torch.bool) if never is None else tokens != never
+    predicted = torch.ones_like(tokens, dtype=torch.bool) if never is None else tokens != never
 
-    def grams(n: int) -> Tensor:
-        """Return the number of every n-gram that ends in a target."""
+    def grams(n: int, ends: Tensor) -> Tensor:
+        """Return the number of the n-gram that ends in each of these places."""
         key = tokens
         for back in range(1, n):
             key = key + tokens.roll(back) * size**back
-        return key[foretold & (place >= max(n - 1, 1))]
+        return key[ends & predicted]
 
-    levels: list[Level] = []
+    orders: list[NgramOrder] = []
     for n in range(1, order + 1):
-        here = grams(n)
-        if n < order:
-            first = here[here // size ** (n - 1) == BOS] if refined and n > 1 else here[:0]
-            here = torch.cat([torch.unique(grams(n + 1)) % size**n, first])
-        keys, counts = torch.unique(here, return_counts=True)
-        below, shortening = (levels[-1] if levels else None), size ** max(n - 2, 0)
-        levels.append(level(keys, counts, discounted(counts, refined), size, below, shortening))
-    return levels
+        if n == order:
+            found = grams(n, place >= max(n - 1, 1))
+        else:
+            after_a_word = torch.unique(grams(n + 1, place >= n)) % size**n
+            begin = grams(n, (place == n - 1) & (place > 0))
+            found = torch.cat([after_a_word, begin])
+        keys, counts = torch.unique(found, return_counts=True)
+        lost = torch.tensor([0.0, *DISCOUNTS[discounts](counts)], dtype=torch.float64)
+        kept = counts - lost[counts.clamp_max(3)]
+        orders.append(order_of(keys, counts, kept, size, orders[-1] if orders else None, size ** max(n - 2, 0)))
+    return orders
 
 
-def references(
-    train_windows: Tensor, train_lines: Sequence[Sequence[int]], valid_windows: Tensor, vocabulary_size: int
-) -> dict[str, Reference]:
+def one_discount(counts: Tensor) -> list[float]:
+    """Return what counts of 1, of 2, and of 3 and more lose: all of them D = n1 / (n1 + 2 n2).
+
+    n_r is how many n-grams were counted r times; a text too small to say loses a half (Ney, Essen and Kneser 1994).
+    """
+    once, twice = (int((counts == r).sum()) for r in (1, 2))
+    return [once / (once + 2 * twice) if once and twice else 0.5] * 3
+
+
+def three_discounts(counts: Tensor) -> list[float]:
+    """Return what counts of 1, of 2, and of 3 and more lose: D_r = r - (r + 1) D n_(r+1) / n_r for r = 1, 2, 3.
+
+    D is that of ``one_discount``, which also stands in where a text is so small that some D_r does not lie between
+    0 and r (Chen and Goodman 1999).
+    """
+    losses = one_discount(counts)
+    n = [int((counts == r).sum()) for r in range(1, 5)]
+    if not all(n):
+        return losses
+    each = [r - (r + 1) * losses[0] * n[r] / n[r - 1] for r in (1, 2, 3)]
+    return each if all(0 < loss < r for r, loss in enumerate(each, 1)) else losses
+
+
+DISCOUNTS: dict[Discounts, Callable[[Tensor], list[float]]] = {
+    "interpolated": one_discount,
+    "modified": three_discounts,
+}
+
+
+# ---- what is predicted --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Tokens to predict, with what stands before each of them.
+
+    ``token`` is (N,); ``past`` (N, words), the nearest word first and ``NOTHING`` where none is known; ``line`` (N,)
+    tells which targets stand in one line, or document.
+    """
+
+    token: Tensor
+    past: Tensor
+    line: Tensor
+
+
+def window_targets(windows: Tensor, words: int = ORDER - 1) -> Targets:
+    """Return the targets of windows, (N, L): each is seen with the words before it inside its own window."""
+    row, place = (windows[:, 1:] != PAD).nonzero(as_tuple=True)
+    place = place + 1
+    line = (windows[:, 0] == BOS).cumsum(0)  # the first window of a line starts at <bos>, its others do not
+    return Targets(windows[row, place], past_of(windows, row, place, torch.zeros_like(place), words), line[row])
+
+
+def stream_targets(tokens: Tensor, unknown: int | None, words: int = ORDER - 1) -> Targets:
+    """Return the targets of a stream, (n,): all tokens but the first, and but those that are unknown.
+
+    What a document begins with is seen with the mark before it and nothing else.  A model reads on over the mark,
+    and the last word of the document before is there for it to use; but which document that is, the order of the
+    corpus decides and no law of the language.  Counted, that word would almost always be a full stop.
+    """
+    mark, places = tokens[0], torch.arange(len(tokens))
+    begun = torch.where(tokens == mark, places, 0).cummax(0).values[:-1]  # where the last mark before a target stands
+    wanted = torch.ones_like(begun, dtype=torch.bool) if unknown is None else tokens[1:] != unknown
+    place, begun = places[1:][wanted], begun[wanted]
+    past = past_of(tokens[None], torch.zeros_like(place), place, begun, words)
+    return Targets(tokens[place], past, begun)
+
+
+def past_of(rows: Tensor, row: Tensor, place: Tensor, first: Tensor, words: int) -> Tensor:
+    """Return the words before each place of its row, nearest first, none from before ``first``: (N, words)."""
+    back = place[:, None] - torch.arange(1, words + 1)
+    return torch.where(back >= first[:, None], rows[row[:, None], back.clamp_min(0)], NOTHING)
+
+
+def predict(orders: Sequence[NgramOrder], targets: Targets) -> tuple[Tensor, Tensor]:
+    """Return the loss of each target, and whether the most probable token is right: (N,) float64, (N,) bool.
+
+    Each is predicted by the highest order whose context is known.
+    """
+    known = (targets.past != NOTHING).sum(1).clamp_max(len(orders) - 1)
+    losses, correct = torch.zeros(len(known), dtype=torch.float64), torch.zeros(len(known), dtype=torch.bool)
+    for words, order in enumerate(orders):
+        asked = known == words
+        token = targets.token[asked]
+        context = torch.zeros_like(token)
+        for back in range(words):
+            context = context + targets.past[asked, back] * order.size**back
+        losses[asked] = -order.probability(context, token).log()
+        correct[asked] = order.best(context) == token
+    return losses, correct
+
+
+# ---- baselines ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What one way of counting reaches on the targets."""
+
+    name: str
+    loss: float  # nats per token; infinite if a target had probability 0
+    ppl: float
+    accuracy: float
+    accuracy_known: float | None  # among the targets that are not unknown; None without any
+
+
+def window_baselines(
+    train_windows: Tensor,
+    train_lines: Sequence[Sequence[int]],
+    valid_windows: Tensor,
+    size: int,
+    say: Callable[[str], None] = lambda message: None,
+) -> dict[str, Baseline]:
     """Return what the baselines, counted on the training text, reach on the validation windows.
 
     Args:
         train_windows: (N, L) token numbers, padded with ``<pad>``.
         train_lines: the lines that the windows were cut from.
         valid_windows: (M, L) likewise.
-        vocabulary_size: V.
+        size: V.
+        say: called with a sentence for each doubt about these baselines, see ``doubts``.
 
     Raises:
         ValueError: one of the windows' splits has no target.
     """
-    size = vocabulary_size
     inputs, targets = train_windows[:, :-1], train_windows[:, 1:]
     kept = targets != PAD
-    inputs, targets = inputs[kept], targets[kept]
-    if not len(targets) or not (valid_windows[:, 1:] != PAD).any():
-        raise ValueError("the windows have no target to count or to score")
-    one, two, three = unigram(targets, size), bigram(inputs, targets, size), kneser_ney(train_lines, size)
-    most_frequent = torch.bincount(targets).argmax()
-    return {
-        "majority": majority(most_frequent, valid_windows),
-        "unigram": scored("unigram", [one], valid_windows),
-        "bigram": scored("bigram", [one, two], valid_windows),
-        "kneser_ney_3": scored("Kneser-Ney, order 3", three, valid_windows),
+    orders = {
+        "unigram": [unigram(targets[kept], size)],
+        "bigram": [unigram(targets[kept], size), bigram(inputs[kept], targets[kept], size)],
+        "kneser_ney_3": kneser_ney(train_lines, size),
     }
+    return baselines(orders, targets[kept], window_targets(valid_windows), BOS, UNK, say)
 
 
-def stream_references(
-    train: Tensor, train_starts: Tensor, valid: Tensor, size: int, unknown: int | None = None
-) -> dict[str, Reference]:
-    """Return what the baselines reach on one long row of tokens, each target seen with all that stands before it.
+def stream_baselines(
+    train: Tensor,
+    valid: Tensor,
+    size: int,
+    unknown: int | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> dict[str, Baseline]:
+    """Return what the baselines, counted on one stream of tokens, reach on another.
+
+    For Kneser-Ney a stream is cut into documents, each after the mark that ends the one before: no n-gram reaches
+    over a mark, and what begins a document counts as often as it stands there.  ``stream_targets`` says why.
 
     Args:
-        train: (n,) token numbers; each document ends with a mark, and so does what stands before the first one.
-        train_starts: where each document's first token stands.
+        train: (n,) token numbers: a mark, then documents, each with the mark at its end.
         valid: (m,) likewise; all tokens but the first are targets.
         size: V.
         unknown: the token that is never scored, though it is seen as context.
+        say: called with a sentence for each doubt about these baselines, see ``doubts``.
+
+    Raises:
+        ValueError: one of the streams has no target.
     """
-    cuts = [*train_starts.tolist(), len(train)]
-    documents = [train[first - 1 : last].tolist() for first, last in pairwise(cuts)]
+    mark = train[0]
+    cuts = [*(train == mark).nonzero()[:, 0].tolist(), len(train)]
+    documents = [train[begin : end + 1].tolist() for begin, end in pairwise(cuts)]
     inputs, targets = train[:-1], train[1:]
-    scored = targets != unknown if unknown is not None else torch.ones_like(targets, dtype=torch.bool)
-    one = unigram(targets[scored], size)
-    two = bigram(inputs[scored], targets[scored], size)
-    asked = valid[1:] != unknown if unknown is not None else torch.ones_like(valid[1:], dtype=torch.bool)
-    before, right = valid[:-1], valid[1:][asked]
-    pairs = torch.cat([valid[:1], valid[:-2]]) * size + before  # two tokens back; before the first there is none
-    three = kneser_ney(documents, size, never=unknown)
-    return {
-        "majority": _reference("always the most frequent", None, torch.bincount(targets[scored]).argmax() == right),
-        "unigram": _counted("unigram", one, torch.zeros_like(right), right),
-        "bigram": _counted("bigram", two, before[asked], right),
-        "kneser_ney_3": _counted("Kneser-Ney, order 3", three[-1], pairs[asked], right),
+    kept = torch.ones_like(targets, dtype=torch.bool) if unknown is None else targets != unknown
+    orders = {
+        "unigram": [unigram(targets[kept], size)],
+        "bigram": [unigram(targets[kept], size), bigram(inputs[kept], targets[kept], size)],
+        "kneser_ney_3": kneser_ney(documents, size, never=unknown),
     }
+    return baselines(orders, targets[kept], stream_targets(valid, unknown), int(mark), unknown, say)
 
 
-def _counted(name: str, level: Level, context: Tensor, targets: Tensor) -> Reference:
-    return _reference(name, -level.probability(context, targets).log(), level.best(context) == targets)
+def baselines(
+    orders: dict[str, list[NgramOrder]],
+    counted: Tensor,
+    targets: Targets,
+    mark: int,
+    unknown: int | None,
+    say: Callable[[str], None],
+) -> dict[str, Baseline]:
+    """Return what the commonest of the counted tokens, (N,), and each stack of tables reach on the targets.
+
+    Raises:
+        ValueError: there is no target to count, or none to score.
+    """
+    if not len(counted) or not len(targets.token):
+        raise ValueError("there is no target to count or to score")
+    correct = torch.bincount(counted).argmax() == targets.token
+    surely = torch.zeros(len(correct), dtype=torch.float64)
+    predicted = {"majority": (torch.where(correct, surely, math.inf), correct)}
+    predicted |= {name: predict(each, targets) for name, each in orders.items()}
+    losses = {name: each for name, (each, _) in predicted.items()}
+    for doubt in doubts(losses["bigram"], losses["kneser_ney_3"], targets, mark, orders["unigram"][0].size):
+        say(doubt)
+    return {name: _baseline(NAMES[name], *both, targets.token, unknown) for name, both in predicted.items()}
 
 
-def _reference(name: str, losses: Tensor | None, right: Tensor) -> Reference:
-    loss = math.inf if losses is None else float(losses.mean())
-    accuracy = float(right.double().mean())
-    return Reference(name, loss, math.exp(loss), accuracy, accuracy)
+NAMES = {
+    "majority": "always the most frequent",
+    "unigram": "unigram",
+    "bigram": "bigram",
+    "kneser_ney_3": "Kneser-Ney, order 3",
+}
 
 
-def majority(token: Tensor, windows: Tensor) -> Reference:
-    """Return what always answering one token reaches; a single miss costs an infinite loss."""
-    targets = windows[:, 1:][windows[:, 1:] != PAD]
-    right = targets == token
-    loss = 0.0 if right.all() else math.inf
-    return Reference("always the most frequent", loss, math.exp(loss), *accuracies(right, targets))
+def _baseline(name: str, losses: Tensor, correct: Tensor, tokens: Tensor, unknown: int | None) -> Baseline:
+    loss = float(losses.mean())
+    known = correct if unknown is None else correct[tokens != unknown]
+    share_known = float(known.double().mean()) if len(known) else None
+    return Baseline(name, loss, math.exp(loss), float(correct.double().mean()), share_known)
 
 
-def scored(name: str, levels: Sequence[Level], windows: Tensor) -> Reference:
-    """Return what a mixture reaches on windows, each target seen with the words before it inside its window."""
-    losses, rights, all_targets = [], [], []
-    for words, (context, targets) in enumerate(contexts(windows, levels)):
-        losses.append(-levels[words].probability(context, targets).log())
-        rights.append(levels[words].best(context) == targets)
-        all_targets.append(targets)
-    loss = float(torch.cat(losses).mean())
-    return Reference(name, loss, math.exp(loss), *accuracies(torch.cat(rights), torch.cat(all_targets)))
+def beside_counting(found: dict[str, Baseline], ppls: Sequence[float]) -> list[str]:
+    """Return a sentence where the best way of counting does better than a model, or than some of several models."""
+    best = min(baseline.ppl for baseline in found.values())
+    worse = sum(ppl > best for ppl in ppls)
+    if not worse:
+        return []
+    if len(ppls) == 1:
+        return ["Counting does better."]
+    return [f"Counting does better than {'all' if worse == len(ppls) else worse} of these {len(ppls)}."]
 
 
-def contexts(windows: Tensor, levels: Sequence[Level]) -> list[tuple[Tensor, Tensor]]:
-    """Return the (context, target) pairs that each level scores: the highest whose context the window holds."""
-    size, width, highest = levels[0].size, windows.shape[1], len(levels) - 1
-    found = []
-    for words in range(len(levels)):
-        last = width if words == highest else min(words + 1, width)
-        places = torch.arange(max(words, 1), max(last, 1))
-        context = torch.zeros(len(windows), len(places), dtype=torch.int64)
-        for back in range(words, 0, -1):
-            context = context * size + windows[:, places - back]
-        targets = windows[:, places]
-        found.append((context[targets != PAD], targets[targets != PAD]))
-    return found
+# ---- is the count itself right? -----------------------------------------------------------------------------------
 
 
-def accuracies(right: Tensor, targets: Tensor) -> tuple[float | None, float | None]:
-    """Return the share of right answers among all targets and among those that are not ``<unk>``."""
-    known = right[targets != UNK]
-    return (
-        float(right.double().mean()) if len(right) else None,
-        float(known.double().mean()) if len(known) else None,
-    )
+def doubts(bigram_losses: Tensor, losses: Tensor, targets: Targets, mark: int, size: int) -> list[str]:
+    """Return in a sentence each what a sound 3-gram with backing off does not do on a text like its own.
+
+    It sees more than the bigram, so it is not worse by more than sampling allows; and what a line begins with does
+    not cost it more than a guess among all V tokens.
+    """
+    told: list[str] = []
+    more, error = mean_over_lines(losses - bigram_losses, targets.line)
+    if more > DOUBTFUL * error:
+        told.append(
+            f"Doubtful count: the Kneser–Ney 3-gram loses {more:.3f} nats more per token than the bigram; the "
+            f"standard error of that is {error:.3f}. The validation text may be unlike the training text."
+        )
+    first = targets.past[:, 0] == mark
+    cost, error = mean_over_lines(losses[first], targets.line[first])
+    if cost - math.log(size) > DOUBTFUL * error:
+        told.append(
+            f"Doubtful count: what a line begins with costs the Kneser–Ney 3-gram {cost:.3f} nats, and a guess among "
+            f"all tokens {math.log(size):.3f}. The validation text may be unlike the training text."
+        )
+    return told
+
+
+def mean_over_lines(values: Tensor, line: Tensor) -> tuple[float, float]:
+    """Return the mean of values, and its standard error when whole lines are drawn; of fewer than two, infinity."""
+    lines, row = torch.unique(line, return_inverse=True)
+    if len(lines) < 2:
+        return (float(values.mean()) if len(values) else 0.0), math.inf
+    mean = values.mean()
+    sums = torch.zeros(len(lines), dtype=torch.float64).index_add(0, row, values - mean)
+    spread = sums.square().sum() * len(lines) / (len(lines) - 1)
+    return float(mean), float(spread.sqrt()) / len(values)

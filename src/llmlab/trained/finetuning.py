@@ -15,7 +15,7 @@ from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.lm.restored import Restored
 from llmlab.lm.task import Task
 from llmlab.lm.training import build, precision_of
-from llmlab.measure.ngram import Reference, references
+from llmlab.measure.ngram import Baseline, window_baselines
 from llmlab.measure.score import Score
 from llmlab.model.language import LanguageModel, parameter_count
 from llmlab.model.reader import Reader
@@ -52,7 +52,7 @@ class Dialogue:
     """
 
     text: WindowedText
-    references: dict[str, Reference]
+    references: dict[str, Baseline]
     unknown: float
     unknown_own: float
     shared: int
@@ -86,7 +86,7 @@ def dialogue(settings: FinetuneSettings, base: Restored) -> Dialogue:
     own = WordVocabulary.of_lines(corpus.train, len(vocabulary))
     return Dialogue(
         text,
-        references(text.train, text.train_lines, text.valid, len(vocabulary)),
+        window_baselines(text.train, text.train_lines, text.valid, len(vocabulary), notes.append),
         unknown_share(corpus, vocabulary),
         unknown_share(corpus, own),
         len(own.numbers.keys() & vocabulary.numbers.keys()),

@@ -10,11 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from counted_by_hand import CountedByHand, asked_of_stream
 from llmlab.contexts.task import Material, bayes_loss, task_of
-from llmlab.measure.ngram import Reference, stream_references
+from llmlab.measure.ngram import Baseline, kneser_ney, predict, stream_baselines, stream_targets, window_targets
 from llmlab.text.grammar import Grammar
 from llmlab.text.streams import Stream, stream, word_coder
-from llmlab.text.words import PAD
+from llmlab.text.words import BOS, PAD, windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,44 +63,19 @@ SIZE = 5
 documents = st.lists(st.lists(st.integers(1, SIZE - 1), min_size=1, max_size=6), min_size=1, max_size=6)
 
 
-def joined(found: list[list[int]], cut: int = 0) -> tuple[Tensor, Tensor]:
+def joined(found: list[list[int]], cut: int = 0) -> Tensor:
     """Return documents as a stream in which 0 ends each, some of its last tokens cut off."""
-    tokens, starts = [0], []
-    for document in found:
-        starts.append(len(tokens))
-        tokens += [*document, 0]
-    tokens = tokens[: max(3, len(tokens) - cut)]
-    return torch.tensor(tokens), torch.tensor([start for start in starts if start < len(tokens)])
-
-
-def slow_levels(text: list[list[int]], never: int | None) -> list[Counter[tuple[int, ...]]]:
-    """Return the counts of Kneser-Ney by order: of trigrams how often, of shorter ones after how many words."""
-    ends = [(row, end) for row in text for end in range(1, len(row)) if row[end] != never]
-    threes = Counter(tuple(row[end - 2 : end + 1]) for row, end in ends if end > 1)
-    pairs = {tuple(row[end - 1 : end + 1]) for row, end in ends}
-    return [Counter(gram[1:] for gram in pairs), Counter(gram[1:] for gram in threes), threes]
-
-
-def slow_probability(counts: list[Counter[tuple[int, ...]]], context: tuple[int, ...], token: int) -> float:
-    """Return P(token | context), level by level, from dictionaries."""
-    of_order = counts[len(context)]
-    lower = slow_probability(counts, context[1:], token) if context else 1 / SIZE
-    after = {gram[-1]: count for gram, count in of_order.items() if gram[:-1] == context}
-    if not after:
-        return lower
-    ones, twos = (sum(count == r for count in of_order.values()) for r in (1, 2))
-    discount = ones / (ones + 2 * twos) if ones and twos else 0.5
-    kept = max(after.get(token, 0) - discount, 0)
-    return (kept + discount * len(after) * lower) / sum(after.values())
+    tokens = [0, *(token for document in found for token in (*document, 0))]
+    return torch.tensor(tokens[: max(3, len(tokens) - cut)])
 
 
 def slow_references(
-    train: list[int], starts: list[int], valid: list[int], unknown: int | None
+    train: list[int], valid: list[int], unknown: int | None
 ) -> dict[str, tuple[float, list[list[float]]]]:
     """Return loss and, for every scored target, all probabilities, by loops over dictionaries."""
     targets = [token for token in train[1:] if token != unknown]
     pairs = Counter((a, b) for a, b in pairwise(train) if b != unknown)
-    levels = slow_levels([train[first - 1 : last] for first, last in pairwise([*starts, len(train)])], unknown)
+    three = CountedByHand.of_stream(train, SIZE, 3, False, unknown)
 
     def one(token: int) -> float:
         return (targets.count(token) + 1) / (len(targets) + SIZE)
@@ -114,10 +90,9 @@ def slow_references(
         if valid[place] == unknown:
             continue
         right.append(valid[place])
-        past = (valid[max(place - 2, 0)], valid[place - 1])
         found["unigram"].append([one(token) for token in range(SIZE)])
-        found["bigram"].append([two(past[1], token) for token in range(SIZE)])
-        found["kneser_ney_3"].append([slow_probability(levels, past, token) for token in range(SIZE)])
+        found["bigram"].append([two(valid[place - 1], token) for token in range(SIZE)])
+    found["kneser_ney_3"] = [three.distribution(context) for context, _ in asked_of_stream(valid, unknown)]
     return {
         name: (-math.fsum(math.log(row[y]) for row, y in zip(each, right, strict=True)) / len(right), each)
         for name, each in found.items()
@@ -126,18 +101,18 @@ def slow_references(
 
 @settings(max_examples=60)
 @given(documents, documents, st.integers(0, 4), st.sampled_from([None, 1, SIZE - 1]))
-def test_references_on_a_stream_equal_the_dictionaries(
+def test_baselines_on_a_stream_equal_the_dictionaries(
     train: list[list[int]], valid: list[list[int]], cut: int, unknown: int | None
 ) -> None:
     """Unigram, bigram and Kneser-Ney on a stream are those of loops; every distribution sums to one."""
-    (tokens, starts), (held_out, _) = joined(train, cut), joined(valid)
+    tokens, held_out = joined(train, cut), joined(valid)
     right = [token for token in held_out[1:].tolist() if token != unknown]
     assume(any(token != unknown for token in tokens[1:].tolist()) and right)
-    found = stream_references(tokens, starts, held_out, SIZE, unknown)
-    slow = slow_references(tokens.tolist(), starts.tolist(), held_out.tolist(), unknown)
+    found = stream_baselines(tokens, held_out, SIZE, unknown)
+    slow = slow_references(tokens.tolist(), held_out.tolist(), unknown)
 
     for name, (loss, probabilities) in slow.items():
-        assert found[name].loss == pytest.approx(loss)
+        assert found[name].loss == pytest.approx(loss, rel=1e-9)
         assert found[name].ppl == pytest.approx(math.exp(loss))
         assert all(sum(row) == pytest.approx(1) for row in probabilities)
         best = [[row[y] - max(row[:y] + row[y + 1 :]) for row, y in zip(probabilities, right, strict=True)]]
@@ -147,27 +122,45 @@ def test_references_on_a_stream_equal_the_dictionaries(
     assert any(found["majority"].accuracy == pytest.approx(share) for share in shares)
 
 
-def test_references_of_an_example_by_hand() -> None:
+def test_baselines_of_an_example_by_hand() -> None:
     """Three targets after two equal documents: every probability worked out on paper."""
-    found = stream_references(torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.tensor([1, 4]), torch.tensor([0, 1, 3, 0]), 4)
+    found = stream_baselines(torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.tensor([0, 1, 3, 0]), 4)
 
     def loss(*probabilities: float) -> float:
         return -sum(map(math.log, probabilities)) / 3
 
     assert found["unigram"].loss == pytest.approx(loss(0.3, 0.1, 0.3))
     assert found["bigram"].loss == pytest.approx(loss(0.9 + 0.03, 0.01, 0.3))
-    word, never = 0.5 / 3 + 0.5 / 4, 0.5 / 4  # of the lowest level: three words stand after one other each
-    assert found["kneser_ney_3"].loss == pytest.approx(loss(word, 0.25 * 0.5 * never, word))
-    assert isinstance(found["majority"], Reference)
+    word, never = 0.5 / 3 + 0.5 / 4, 0.5 / 4  # of the lowest order: three words stand after one other each
+    # of pairs, 0 1 begins both documents and counts 2; 1 2 and 2 0 stand after one word each: D = 2 / (2 + 2) = 1/2
+    first = (2 - 0.5) / 2 + 0.5 / 2 * word
+    # of triples, 0 1 2 and 1 2 0 stand twice, none once: D = 1/2; after 0 1 a quarter is left, after 1 alone a half
+    assert found["kneser_ney_3"].loss == pytest.approx(loss(first, 0.25 * 0.5 * never, word))
+    assert isinstance(found["majority"], Baseline)
 
 
-def test_a_context_does_not_reach_over_the_end_of_a_document() -> None:
-    """Trigrams are counted inside documents: which one came before changes no count of Kneser-Ney."""
-    one, starts = joined([[1, 2, 3], [2, 1], [3, 3, 1]])
-    other, other_starts = joined([[3, 3, 1], [1, 2, 3], [2, 1]])
-    held_out, _ = joined([[1, 2], [3, 1, 2]])
-    told = [
-        stream_references(tokens, where, held_out, SIZE)["kneser_ney_3"].loss
-        for tokens, where in ((one, starts), (other, other_starts))
-    ]
-    assert told[0] == pytest.approx(told[1])
+@settings(max_examples=30)
+@given(st.permutations([[1, 2, 3], [2, 1], [3, 3, 1], [2, 2]]), st.permutations([[1, 2], [3, 1, 2], [2]]))
+def test_no_count_and_no_score_depends_on_the_order_of_documents(
+    train: list[list[int]], valid: list[list[int]]
+) -> None:
+    """Which document came before is the order of the corpus, not the language: Kneser-Ney does not see it."""
+    found = stream_baselines(joined(train), joined(valid), SIZE)["kneser_ney_3"]
+    sorted_ones = stream_baselines(joined(sorted(train)), joined(sorted(valid)), SIZE)["kneser_ney_3"]
+
+    assert found.loss == pytest.approx(sorted_ones.loss, rel=1e-12)
+    assert found.accuracy == pytest.approx(sorted_ones.accuracy)
+
+
+@given(documents)
+def test_streams_and_windows_are_one_estimator(text: list[list[int]]) -> None:
+    """Documents as lines in windows and documents in a stream: the same loss of each target."""
+    moved = [[word + 3 for word in document] for document in text]  # beside the marks that windows have
+    lines = [[BOS, *document, BOS] for document in moved]
+    tokens = torch.tensor([BOS, *(token for line in lines for token in line[1:])])
+    tables = kneser_ney(lines, SIZE + 3)
+
+    in_windows, _ = predict(tables, window_targets(windows(lines, 8)))
+    in_stream, _ = predict(tables, stream_targets(tokens, None))
+
+    assert in_windows.tolist() == in_stream.tolist()
