@@ -17,6 +17,7 @@ from llmlab.lm import figures, outcome, peer_tables, tables
 from llmlab.lm.peers import MODELS, Peers, alone, train_peers
 from llmlab.lm.task import Task, prepare_task
 from llmlab.lm.training import Trained, train_seed
+from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score, document_sums
 from llmlab.report.result import Result, Status, counted, rounded
 from llmlab.settings import BaselineSettings
@@ -166,6 +167,7 @@ def _summary(settings: BaselineSettings, task: Task, runs: Sequence[Trained]) ->
         f"{tables.named(settings)} with {run.parameters:,} parameters reached a validation perplexity of {ppl:.2f} per "
         f"token{mean}; counting with Kneser–Ney reaches {counting.ppl:.2f}, a bigram "
         f"{task.references['bigram'].ppl:.2f}, token frequencies {task.references['unigram'].ppl:.2f}.",
+        *beside_counting(task.references, [ppl]),
     ]
     recovered = task.context_recovered(sum(one.score.loss for one in runs) / len(runs))
     if recovered is not None and task.bayes_loss is not None:

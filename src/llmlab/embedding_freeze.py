@@ -16,6 +16,7 @@ from llmlab.contexts import differences, figures, outcome, rates_tables, stage1_
 from llmlab.contexts.arms import freeze_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
+from llmlab.measure.ngram import beside_counting
 from llmlab.report.result import Figure, Result, Scalar, Table
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.train.fit import OnStep
@@ -149,6 +150,8 @@ def _summary(
         f"a bigram has {found.task.references['bigram'].ppl:.2f}, Kneser–Ney "
         f"{found.task.references['kneser_ney_3'].ppl:.2f}."
     ]
+    finished = [found.arms[name].ppl[""] for name in settings.arm_names if found.arms[name].runs]
+    told += beside_counting(found.task.references, finished)
     told += [told_pair for _, one, other in pairs(found)[:1] if (told_pair := outcome.difference(one, other))]
     told += outcome.crossing(growth)
     return [*told, *outcome.notes(found)]

@@ -16,6 +16,7 @@ from llmlab.lm import depth_figures, depth_tables, tables
 from llmlab.lm.depth import DepthArm, DepthSweep, paired, sweep
 from llmlab.lm.outcome import of_text
 from llmlab.lm.task import prepare_task
+from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import document_sums
 from llmlab.measure.stats import as_metrics, mean_interval
 from llmlab.report.result import Figure, Result, Scalar, Status, Table, counted, rounded, time_span
@@ -180,7 +181,7 @@ def _samples(found: DepthSweep) -> dict[str, list[float]]:
 
 
 def _summary(settings: LayersSettings, found: DepthSweep) -> list[str]:
-    told = [_reached(settings, found)] if found.main else []
+    told = [_reached(settings, found), *_beside_counting(found)] if found.main else []
     told += [text for text in (depth_tables.reading(found), *_remedy(found)) if text]
     told += [f"{arm.label}: {arm.state}." for arm in found.arms if arm.trouble]
     if found.stopped:
@@ -203,6 +204,10 @@ def _reached(settings: LayersSettings, found: DepthSweep) -> str:
     updates = min(run.updates for arm in found.main for run in arm.runs)
     mean = "" if settings.seeds == 1 else f", mean of {counted(settings.seeds, 'seed')}"
     return f"Validation PPL after {updates:,} updates{mean}: {reached}; beside it {beside}."
+
+
+def _beside_counting(found: DepthSweep) -> list[str]:
+    return beside_counting(found.task.references, [mean_interval(arm.values("val_ppl"))[""] for arm in found.main])
 
 
 def _remedy(found: DepthSweep) -> list[str]:

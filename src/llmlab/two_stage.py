@@ -21,6 +21,7 @@ from llmlab.contexts.arms import Arm, stage_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
 from llmlab.contexts.stage1 import Measured
+from llmlab.measure.ngram import beside_counting
 from llmlab.report.result import Figure, Result, Scalar, Table
 from llmlab.settings import TwoStageSettings
 from llmlab.train.fit import OnStep
@@ -158,6 +159,7 @@ def _summary(settings: TwoStageSettings, found: Comparison, by_name: dict[str, l
             f"n = {len(main.runs)}; a bigram has {references['bigram'].ppl:.2f}, Kneser–Ney "
             f"{references['kneser_ney_3'].ppl:.2f}."
         )
+        told += beside_counting(references, [main.ppl[""]])
     told.append(
         f"Stage 1 made {measured.tokens_per_second:,.0f} contexts a second, {_exactness(measured)}; Stage 2 moved them "
         f"by {max(run.drift for arm in found.finished for run in arm.runs):g}."

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llmlab.lm.outcome import of_test
 from llmlab.lm.peers import MODELS, Peers, at_time, best_within, epochs_of_all, first_done
 from llmlab.lm.training import Trained
+from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
 from llmlab.report.result import (
@@ -275,16 +276,18 @@ def summary(peers: Peers) -> list[str]:
     """Return the comparison in a sentence or two."""
     epochs = epochs_of_all(peers)
     updates = int(peers.all[0].history[epochs - 1]["updates"])
-    at_updates, at_once = list[str](), list[str]()
+    at_updates, at_once, ppls = list[str](), list[str](), list[float]()
     for name, runs in _there(peers):
         reached = [perplexity(best_within(run, epochs)["val_loss_token"]) for run in runs]
         then = [at_time(run, first_done(peers, run.seed), "val_loss_token") for run in runs]
         known = [perplexity(loss) for loss in then if loss is not None]
+        ppls.append(_mean(reached))
         at_updates.append(f"{MODELS[name]} {_mean(reached):.2f}")
         at_once.append(f"{MODELS[name]} {_mean(known):.2f}" if known else f"{MODELS[name]} not yet any")
     told = [
         f"Perplexity after the same {counted(updates, 'update')}: {', '.join(at_updates)}; when the fastest was done: "
-        f"{', '.join(at_once)}."
+        f"{', '.join(at_once)}.",
+        *beside_counting(peers.all[0].task.references, ppls),
     ]
     if peers.stopped:
         told.append("Unfinished: stopped while the peers were training.")

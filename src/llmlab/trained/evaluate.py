@@ -12,6 +12,7 @@ from llmlab.lm import figures, outcome, tables
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import Task
 from llmlab.lm.training import TRAIN_SAMPLE, score_on_test
+from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score
 from llmlab.model.language import parameter_count
 from llmlab.report.result import TO_ROUNDING, Cell, Column, Result, Scalar, Table, counted, rounded
@@ -126,12 +127,13 @@ def _summary(found: Restored, task: Task, score: Score, own: bool) -> list[str]:
         f"{tables.named(found.settings)} with {parameter_count(found.model):,} parameters has a validation "
         f"perplexity of {score.ppl:.2f} per token on {task.name}; counting with Kneser–Ney reaches {counting.ppl:.2f}, "
         f"a bigram {task.references['bigram'].ppl:.2f}, token frequencies {task.references['unigram'].ppl:.2f}.",
+        *beside_counting(task.references, [score.ppl]),
         f"Accuracy {score.accuracy:.1%}, without the targets that are <unk> {score.accuracy_known:.1%}; always naming "
         f"the commonest token has {task.references['majority'].accuracy:.1%}.",
     ]
     recovered = task.context_recovered(score.loss)
     if recovered is not None and task.bayes_loss is not None:
-        told.insert(1, tables.beside_the_floor(task.bayes_loss, recovered))
+        told.insert(-1, tables.beside_the_floor(task.bayes_loss, recovered))
     if own and found.history:
         differs = abs(score.loss - found.history[-1]["val_loss_token"])
         told.append(

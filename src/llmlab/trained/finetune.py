@@ -14,6 +14,7 @@ from torch import Tensor
 
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import check_batch
+from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score, document_sums, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval
 from llmlab.model.language import parameter_count
@@ -176,6 +177,7 @@ def summary(
         f"fine-tuned {fmean(arm.score.ppl for arm in pretrained):.2f}; a fresh model under the same recipe reaches "
         f"{fmean(arm.score.ppl for arm in scratch):.2f}{of_seeds}, the best way of counting "
         f"{min(text.references[name].ppl for name in ('bigram', 'kneser_ney_3')):.2f}.",
+        *beside_counting(text.references, [fmean(arm.score.ppl for arm in arms) for arms in (pretrained, scratch)]),
         shown.head_start(pretrained[0], scratch[0]),
         f"{zero_shot.unknown_share:.1%} of the validation targets are <unk>, words that the model never learned.",
     ]
