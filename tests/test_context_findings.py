@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmlab.contexts import figures, outcome, tables, token_block
 from llmlab.contexts.loading import of_chance
-from llmlab.contexts.running import ArmRuns, paired
+from llmlab.contexts.running import ArmRuns, over_documents, paired, paired_gap
 from llmlab.measure.stats import mean_interval
 from llmlab.text.words import BOS, EOS, PAD
 from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, losses, measured, small_task
@@ -41,6 +41,29 @@ def test_only_seeds_that_both_finished_are_subtracted(
         assert f"{math.expm1(told['']):+.1%}" in outcome.difference(*arms)
     else:
         assert outcome.difference(*arms) == ""
+
+
+def test_the_gap_of_the_second_arm_is_larger_by_its_own_gap() -> None:
+    """Validation less train loss, after the last epoch that both made: 0.75 against 0.25 is half a nat more."""
+    arms = [arm_runs(arm_named(FREEZE, name), {0: {}, 1: {}}) for name in ("a", "b")]
+    epochs = [([2.0, 1.5], [1.5, 1.25]), ([2.0, 2.0, 9.0], [1.5, 1.25, 1.0])]
+    for arm, (valid, train) in zip(arms, epochs, strict=True):
+        arm.runs[:] = [replace(run, losses=valid, train_losses=train) for run in arm.runs]
+
+    assert paired_gap(*arms)[""] == 0.5
+    assert paired_gap(*arms[::-1])[""] == -0.5
+    assert paired_gap(*arms)["n"] == 2
+
+
+def test_documents_give_the_difference_the_same_sign() -> None:
+    """Where the second arm is worse in every document, the whole interval over documents is above 0."""
+    arms = [arm_runs(arm_named(FREEZE, name), {0: {}, 1: {}}) for name in ("a", "b")]
+    task = small_task()
+    for arm, loss in zip(arms, (1.0, 1.25), strict=True):
+        arm.runs[:] = [replace(run, valid_sums=[loss * count for count in task.valid_counts]) for run in arm.runs]
+
+    told = over_documents("val_loss_token", task, *arms)
+    assert list(told.values()) == [pytest.approx(0.25)] * 2
 
 
 # ---- how a comparison is told ---------------------------------------------------------------------------------------

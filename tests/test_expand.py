@@ -175,6 +175,20 @@ def test_pattern_a_leaves_the_old_entries_as_they_were(size: Size, more: int):
     assert not torch.equal(after.parameters["output.bias"], begun.parameters["output.bias"])
 
 
+def test_what_is_held_still_is_no_part_of_the_norm():
+    """A step of gradient descent moves what is trained by all of the clip's norm: nothing is spent on the held part."""
+    model = expanded(grown_up(Size(20, 8, 16, 8, 1, "plain")), 16)
+    begun, rows = {name: tensor.clone() for name, tensor in model.parameters.items()}, windows(model.size, 16)
+    one_step = Recipe(1, 16, 1.0, optimizer="sgd", clip="0.01", round_updates=1)
+
+    Training(
+        SweptNewLLM(model), rows, rows[:4], one_step, mask_gradients=partial(hold_still, size=model.size, old=8)
+    ).run()
+
+    steps = [(tensor - begun[name]).double().square().sum() for name, tensor in model.parameters.items()]
+    assert float(sum(steps)) ** 0.5 == pytest.approx(0.01, rel=1e-3)
+
+
 @pytest.mark.parametrize("hold", [0, 16])
 @pytest.mark.parametrize("stack", ["plain", "residual"])
 def test_new_numbers_that_begin_equal_stay_equal_to_the_bit(hold: int, stack: str):

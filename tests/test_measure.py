@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmlab.measure import geometry
 from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.ranks import quantiles, rank_correlation, ranks
-from llmlab.measure.stats import mean_interval, share_interval, t_quantile
+from llmlab.measure.stats import as_metrics, mean_interval, paired_interval, share_interval, t_quantile
 from llmlab.text.pairs import Pairs
 from strategies import SEEDS, any_texts, rotations
 
@@ -159,6 +159,34 @@ def test_one_sample_has_no_interval():
     """A lone run claims no precision."""
     assert mean_interval([0.5]) == {"": 0.5}
     assert share_interval([True]) == {"": 1.0}
+
+
+BY_SEED = st.dictionaries(st.integers(0, 6), FLOATS, max_size=6)
+
+
+@given(BY_SEED, BY_SEED)
+def test_a_paired_difference_is_the_second_minus_the_first(first: dict[int, float], second: dict[int, float]):
+    """Over the seeds that both have, in any order: how many, their mean, and scipy's paired interval."""
+    both = [seed for seed in range(7) if seed in first and seed in second]
+    differences = [second[seed] - first[seed] for seed in both]
+
+    found = paired_interval(first, second)
+
+    assert found.get("n", 0) == len(both)
+    assert found == {} or found[""] == pytest.approx(sum(differences) / len(both), abs=1e-9)
+    if len(both) > 1 and statistics.stdev(differences) > 1e-3:
+        expected = scipy.stats.ttest_rel([second[seed] for seed in both], [first[seed] for seed in both])
+        low, high = expected.confidence_interval(0.95)
+        assert (found["_low"], found["_high"]) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+def test_what_grew_has_a_positive_difference():
+    """From 1 to 3 and from 2 to 5 it is 2.5 of two seeds, under the names that the ledger's rules read."""
+    found = paired_interval({0: 1.0, 1: 2.0, 2: 9.0}, {1: 5.0, 0: 3.0})
+
+    assert (found["n"], found[""]) == (2, 2.5)
+    assert as_metrics("b_minus_a", found).keys() == {f"b_minus_a{end}" for end in ("", "_n", "_sd", "_low", "_high")}
+    assert as_metrics("b_minus_a", found)["b_minus_a_n"] == 2
 
 
 # ---- ranks --------------------------------------------------------------------------------------------------------
