@@ -26,7 +26,7 @@ from llmlab.train.epochs import Training
 from llmlab.train.fit import Diverged
 from llmlab.train.recipe import Recipe
 from llmlab.trained import expand
-from llmlab.trained.expanding import ExpandedArm, growth, trained_arm
+from llmlab.trained.expanding import ExpandedArm, context_values, growth, trained_arm
 
 TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1}
 sizes = st.builds(
@@ -240,6 +240,17 @@ def test_old_numbers_grow_as_the_arithmetic_says():
     both = torch.cat([mixed, torch.zeros(8, 16)], 1)
     ratio = ((mixed.var(1, correction=0) + EPS) / (both.var(1, correction=0) + EPS)).sqrt()
     assert found.first == pytest.approx(float(ratio.mean()), rel=1e-4)
+
+
+def test_padding_is_no_context():
+    """Windows with more padding at their ends have the same contexts, and grow by the same."""
+    model = grown_up(Size(20, 16, 32, 16, 2))
+    rows = torch.nn.functional.pad(windows(model.size, 8), (0, 1))
+    longer, larger = torch.nn.functional.pad(rows, (0, 5)), expanded(model, 32)
+
+    assert growth(model, larger, longer).all == pytest.approx(growth(model, larger, rows).all, rel=1e-5)
+    assert len(context_values(model, longer)) == int((rows != 0).sum())
+    assert torch.allclose(context_values(model, longer), context_values(model, rows))
 
 
 # ---- measures and the loop's rounds --------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 import scipy.stats
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llmlab.measure import geometry
 from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.ranks import quantiles, rank_correlation, ranks
+from llmlab.measure.score import score
 from llmlab.measure.stats import as_metrics, mean_interval, paired_interval, share_interval, t_quantile
 from llmlab.text.pairs import Pairs
 from strategies import SEEDS, any_texts, rotations
@@ -219,3 +220,35 @@ def test_quantiles_equal_scipys(values: list[float]):
     assert quantiles(torch.tensor(values, dtype=torch.float64), 0.05, 0.5, 0.95) == pytest.approx(
         expected.tolist(), abs=1e-9
     )
+
+
+# ---- scores -------------------------------------------------------------------------------------------------------
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(1, 6), st.integers(1, 3))
+def test_a_score_is_what_a_plain_loop_counts(seed: int, rows: int, length: int, batch: int):
+    """Padding, 0, counts nowhere, whatever was said of it; the unknown word, 1, only where all targets do."""
+    chance = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, 4, (rows, length), generator=chance)
+    targets[0, 0] = 2
+    losses, hits = torch.rand(rows, length, generator=chance), torch.rand(rows, length, generator=chance) < 0.5
+    told = [
+        [(loss, hit, target) for loss, hit, target in zip(*row, strict=True) if target]
+        for row in zip(losses.tolist(), hits.tolist(), targets.tolist(), strict=True)
+    ]
+    parts = [list(chain(*told[first : first + batch])) for first in range(0, rows, batch)]
+    scored, known = list(chain(*told)), [hit for row in told for _, hit, target in row if target != 1]
+    by_batch = [statistics.fmean(loss for loss, _, _ in part) for part in parts if part]
+
+    found = score(losses, hits, targets, batch=batch)
+
+    assert found.targets == len(scored)
+    assert found.loss == pytest.approx(statistics.fmean(loss for loss, _, _ in scored), rel=1e-6)
+    assert found.loss_batch_mean == pytest.approx(statistics.fmean(by_batch), rel=1e-6)
+    assert found.accuracy == pytest.approx(statistics.fmean(hit for _, hit, _ in scored))
+    assert found.accuracy_known == pytest.approx(sum(known) / max(len(known), 1))
+    assert found.unknown_share == pytest.approx(1 - len(known) / len(scored))
+    assert sum(found.targets_by_position) == len(scored)
+    for position, loss in enumerate(found.loss_by_position):
+        there = [float(losses[row, position]) for row in range(rows) if targets[row, position]]
+        assert loss == pytest.approx(statistics.fmean(there) if there else 0.0, rel=1e-6)
