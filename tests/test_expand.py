@@ -356,6 +356,11 @@ def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Pat
     result = run(checkpoint, text, seeds=2, arms="continue,random")
     assert result.metrics["val_ppl_random_low"] < result.metrics["val_ppl_random"]
     assert [row[0] for row in result.tables[-1].rows] == ["PPL continue", "PPL random", "random minus continue"]
+    told, difference = result.metrics, "val_ppl_random_minus_continue"
+    assert told[difference] == pytest.approx(told["val_ppl_random"] - told["val_ppl_continue"])
+    assert told[f"{difference}_doc_low"] <= told[difference] <= told[f"{difference}_doc_high"]
+    ends = ("", "_low", "_high", "_doc_low", "_doc_high")
+    assert result.tables[-1].rows[-1][2:] == [told[difference + end] for end in ends]
     assert verdicts(result) == {}
     assert run(checkpoint, text, seeds=2, arms="continue,random").document() == result.document()
 

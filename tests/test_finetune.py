@@ -141,6 +141,11 @@ def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Pat
     result = run(checkpoint, data=str(other), seeds=2)
     assert result.metrics["val_ppl_scratch_low"] < result.metrics["val_ppl_scratch"]
     assert [row[1] for row in result.tables[-1].rows] == [2, 2, 2]
+    told, difference = result.metrics, "val_ppl_pretrained_minus_scratch"
+    assert told[difference] == pytest.approx(told["val_ppl_pretrained"] - told["val_ppl_scratch"])
+    assert told[f"{difference}_doc_low"] < told[difference] < told[f"{difference}_doc_high"]
+    ends = ("", "_low", "_high", "_doc_low", "_doc_high")
+    assert result.tables[-1].rows[-1][2:] == [told[difference + end] for end in ends]
     assert run(checkpoint, data=str(other), seeds=2).document() == result.document()
 
 

@@ -189,7 +189,14 @@ def test_several_seeds_give_means_with_intervals(compared: BaselineSettings):
         cells = dict(zip([column.name for column in table.columns], row, strict=True))
         assert cells["n"] == 2
         assert cells["PPL low"] <= cells["PPL"] <= cells["PPL high"]
-    assert result.metrics["val_ppl_gru_low"] < result.metrics["val_ppl_gru"] < result.metrics["val_ppl_gru_high"]
+    told = result.metrics
+    assert told["val_ppl_gru_low"] < told["val_ppl_gru"] < told["val_ppl_gru_high"]
+    pairs = next(table for table in result.tables if table.name == "peers_pairs")
+    for row, name in zip(pairs.rows, ("tiny_gpt2", "gru"), strict=True):
+        difference = f"val_ppl_new_llm_minus_{name}"
+        assert told[difference] == pytest.approx(told["val_ppl_new_llm"] - told[f"val_ppl_{name}"])
+        assert told[f"{difference}_doc_low"] < told[difference] < told[f"{difference}_doc_high"]
+        assert row[1:] == [2, *(told[difference + end] for end in ("", "_low", "_high", "_doc_low", "_doc_high"))]
 
 
 def test_what_to_resume_must_hold_the_models(compared: BaselineSettings, tmp_path: Path):
