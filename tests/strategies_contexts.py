@@ -20,15 +20,18 @@ from llmlab.contexts.token_block import ArmRun
 from llmlab.errors import Stopped
 from llmlab.report.result import Result
 from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
+from llmlab.settings.contexts import FREEZE_ARMS
 from stand_in_model import WORDS, model_files, write_files
 
 SMALL: dict[str, Any] = {"tokens": 300, "val_tokens": 120, "width": 8, "context": 8, "layers": 1, "batch": 64}
 SMALL |= {"epochs": 2, "seeds": 2, "iterations": 3}
 """Two runs of each arm, ten updates each, with blocks of one layer."""
 UPDATES = 10
-GROWN = EmbeddingFreezeSettings(**SMALL, grow="150")
+EVERY: dict[str, Any] = {"arms": ",".join(FREEZE_ARMS), "tune": False}
+"""All arms of chapter 5, at the rates that are set."""
+GROWN = EmbeddingFreezeSettings(**SMALL, **EVERY, grow="150")
 """Chapter 5 with them, at two numbers of tokens."""
-FREEZE = EmbeddingFreezeSettings(**SMALL, grow="none")
+FREEZE = EmbeddingFreezeSettings(**SMALL, **EVERY, grow="none")
 """Chapter 5 with them, at one number of tokens."""
 
 FREEZE_CONTRACT = {

@@ -20,7 +20,7 @@ from llmlab.train.fit import Diverged
 from strategies_contexts import SMALL, UPDATES, Stop, rows, without_times
 from strategies_contexts import STAGE_CONTRACT as CONTRACT
 
-ALL = TwoStageSettings(**SMALL, noises="0,0.1", depths="1,2")
+ALL = TwoStageSettings(**SMALL, ablate="all", noises="0,0.1", depths="1,2")
 ONE = replace(ALL, ablate="none")
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")

@@ -44,6 +44,7 @@ def made(width: int, on_step: OnStep | None = None) -> Material:
     coder = word_coder(words)
     settings = MakingSettings(
         width=width,
+        context=32,
         tokens=10**7,
         layers=1,
         block="untrained",

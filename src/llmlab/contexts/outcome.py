@@ -40,8 +40,8 @@ def metrics(found: Comparison) -> dict[str, Scalar]:
         "kneser_ney_ppl": task.references["kneser_ney_3"].ppl,
         "majority_accuracy": task.references["majority"].accuracy,
     }
-    if task.bayes_loss is not None:
-        measured["bayes_ppl"] = perplexity(task.bayes_loss)
+    if task.bayes_loss is not None and task.bigram_loss is not None:
+        measured |= {"bayes_ppl": perplexity(task.bayes_loss), "exact_bigram_ppl": perplexity(task.bigram_loss)}
     if task.text.test:
         measured |= {
             "test_tokens": len(task.text.test.tokens),

@@ -58,6 +58,8 @@ def meaning(found: Comparison, names: Sequence[str]) -> Table:
         rows.append([title, *shown, reference.accuracy])
     for arm in (found.arms[name] for name in names if found.arms[name].runs):
         rows.append([arm.arm.label, arm.ppl[""], arm.mean(LOSS)[""], arm.mean("val_accuracy")[""]])
+    if task.bigram_loss is not None:
+        rows.append(["exact bigram", perplexity(task.bigram_loss), task.bigram_loss, None])
     if task.bayes_loss is not None:
         rows.append(["Bayes (floor)", perplexity(task.bayes_loss), task.bayes_loss, None])
     targets = int(task.text.scored(task.text.valid).sum())

@@ -40,7 +40,8 @@ class Material:
 class ContextTask:
     """A text cut to a number of tokens, with the embedding that it is read by.
 
-    ``bayes_loss`` is the loss of the best reader on the validation targets, where it is known.
+    ``bayes_loss`` and ``bigram_loss`` are exact and only there for the synthetic language: the loss on the validation
+    targets of a reader who knows everything, and of one who sees the last word only.
     """
 
     text: StreamText
@@ -49,6 +50,7 @@ class ContextTask:
     digest: str  # of text and embedding together
     references: dict[str, Baseline]
     bayes_loss: float | None
+    bigram_loss: float | None
     notes: list[str]
 
     @property
@@ -67,10 +69,10 @@ class ContextTask:
         return drawn * self.embedding.square().mean().sqrt()
 
     def context_recovered(self, loss: float) -> float | None:
-        """Return how far a loss is from the counted bigram's (0) to the floor (1); ``None`` without a floor."""
-        if self.bayes_loss is None:
+        """Return how far a loss is from the exact bigram's (0) to the floor (1); ``None`` where neither is known."""
+        if self.bayes_loss is None or self.bigram_loss is None:
             return None
-        return context_recovered(self.references["bigram"].loss, loss, self.bayes_loss)
+        return context_recovered(self.bigram_loss, loss, self.bayes_loss)
 
     @cached_property
     def test_references(self) -> dict[str, Baseline]:
@@ -127,21 +129,23 @@ def task_of(material: Material, tokens: int, valid_tokens: int) -> ContextTask:
             )
     counted = stream_baselines(text.train.tokens, text.valid.tokens, text.vocabulary, text.unknown, said.append)
     known = material.corpus.name == SYNTHETIC and material.words is not None
+    best, one_word = exact_losses(text.valid, material.words) if known and material.words else (None, None)
     return ContextTask(
         text,
         material.embedding,
         material.name,
         f"{text.digest} {material.digest}",
         counted,
-        bayes_loss(text.valid, material.words) if known and material.words else None,
+        best,
+        one_word,
         [*material.notes, *text.notes, *said],
     )
 
 
-def bayes_loss(stream: Stream, words: WordVocabulary) -> float:
-    """Return the mean loss of the best reader of the synthetic language on a stream of its lines.
+def exact_losses(stream: Stream, words: WordVocabulary) -> tuple[float, float]:
+    """Return the mean loss of the best readers of the synthetic language on a stream of its lines, the last one cut.
 
-    The last line may be cut.
+    Of the one who knows all that stood before, and of the one who sees the last word only.
     """
     grammar = Grammar.standard()
     windows = torch.full((len(stream.starts), grammar.most + 2), PAD)
@@ -149,5 +153,6 @@ def bayes_loss(stream: Stream, words: WordVocabulary) -> float:
     cuts = [*stream.starts.tolist(), len(stream.tokens)]
     for row, (first, last) in enumerate(pairwise(cuts)):
         windows[row, 1 : 1 + last - first] = stream.tokens[first:last]
-    total = -grammar.log_probabilities(windows, words).sum()
-    return float(total) / (len(stream.tokens) - 1)
+    count = len(stream.tokens) - 1
+    everything, last_word = grammar.log_probabilities(windows, words), grammar.bigram_log_probabilities(windows, words)
+    return -float(everything.sum()) / count, -float(last_word.sum()) / count

@@ -57,7 +57,7 @@ class ContextSettings(Settings):
         panel="Text",
         low=FEWEST_TOKENS,
         high=MOST_TOKENS,
-        presets={"pocket": 16_000, "seed": 251_208},
+        presets={"pocket": 90_000, "seed": 251_208},
     )
     val_tokens: int = option(
         None,
@@ -72,15 +72,15 @@ class ContextSettings(Settings):
         "Numbers per token embedding, where it is made or random; a pretrained one has its own.",
         low=1,
         high=8_192,
-        presets={"pocket": 32, "seed": 768},
+        presets={"pocket": 128, "seed": 768},
     )
-    context: int = again(LanguageSettings, "context", pocket=32, seed=768)
+    context: int = again(LanguageSettings, "context", pocket=64, seed=768)
     layers: int = option(
         None,
         "Layers of the context block, and as many of the token block.",
         low=1,
         high=64,
-        presets={"pocket": 2, "seed": 6},
+        presets={"pocket": 1, "seed": 6},
     )
     inputs: int = option(1, "How many last tokens both blocks read at once.", low=1, high=64)
     wiring: str = option("every", "Which layers of the context block read the token.", choices=("every", "first"))
@@ -112,9 +112,9 @@ class ContextSettings(Settings):
     tolerance: float = option(
         1e-4, "Largest error of contexts that are computed side by side.", panel="Stage 1", above=0, high=1
     )
-    epochs: int = again(LanguageSettings, "epochs", "Most passes over the tokens.", pocket=10, seed=10)
-    batch: int = again(LanguageSettings, "batch", "Tokens per update.", pocket=128, seed=512)
-    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, seed=2e-3)
+    epochs: int = again(LanguageSettings, "epochs", "Most passes over the tokens.", pocket=6, seed=10)
+    batch: int = again(LanguageSettings, "batch", "Tokens per update.", pocket=256, seed=512)
+    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=4e-3, seed=2e-3)
     embedding_lr: float = option(
         1.0, "Learning rate of the embedding, where it is trained, as a share of --lr.", panel="Training", above=0
     )
@@ -176,16 +176,17 @@ class EmbeddingFreezeSettings(ContextSettings):
 
     experiment: ClassVar[str] = "embedding-freeze"
 
+    tune: bool = again(ContextSettings, "tune", pocket=True, seed=False)
     arms: str = option(
         None,
         f"What to train, with commas between: of {', '.join(FREEZE_ARMS)}.",
-        presets={"pocket": ",".join(FREEZE_ARMS), "seed": "frozen,trained"},
+        presets={"pocket": "frozen,trained", "seed": "frozen,trained"},
     )
     grow: str = option(
         None,
         "Other numbers of tokens to compare frozen and trained at, with commas between; or none.",
         panel="Text",
-        presets={"pocket": "1000,4000,64000", "seed": "502498"},
+        presets={"pocket": "4000,16000", "seed": "502498"},
     )
 
     def __post_init__(self) -> None:
@@ -212,8 +213,7 @@ class TwoStageSettings(ContextSettings):
 
     experiment: ClassVar[str] = "two-stage"
 
-    epochs: int = again(ContextSettings, "epochs", pocket=6, seed=10)
-    lr: float = again(ContextSettings, "lr", pocket=8e-3, seed=2e-3)
+    epochs: int = again(ContextSettings, "epochs", pocket=8, seed=10)
     vectors: str = option(
         "pretrained",
         "The embedding: the pretrained one, or (of its tokenizer only) random of --width.",
@@ -223,7 +223,7 @@ class TwoStageSettings(ContextSettings):
     ablate: str = option(
         None,
         f"What to change, each in a table of its own, with commas between: of {', '.join(ABLATIONS)}; or all, or none.",
-        presets={"pocket": "all", "seed": "none"},
+        presets={"pocket": "block,reading", "seed": "none"},
     )
     noises: str = option("0,0.05,0.1,0.2", "The noises of the ablation, with commas between.", panel="Stage 1")
     depths: str = option("1,2,3,6", "The layers of the ablation, with commas between.", panel="Model")
