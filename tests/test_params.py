@@ -68,7 +68,7 @@ def test_the_parts_are_those_of_the_specification() -> None:
 def test_the_counts_are_those_of_models_that_are_built() -> None:
     """New-LLM, the GRU and a pair of blocks, built under the same settings, have as many numbers."""
     settings, two_stage = BaselineSettings(), TwoStageSettings()
-    pocket = COUNTED["pocket 2 + 2, tied, frozen"].parts
+    pocket = COUNTED["pocket 1 + 1, tied, frozen"].parts
     vocabulary = pocket["embedding"] // two_stage.width
     model = ContextVectorLM.initial(size_of(settings, vocabulary), 0)
     assert parameter_count(model) == COUNTED["New-LLM, pocket"].total
