@@ -27,7 +27,7 @@ from llmlab.train.fit import Diverged
 from llmlab.train.judging import evaluate
 from llmlab.trained import finetune
 from llmlab.trained.finetune_shown import head_start
-from llmlab.trained.finetuning import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, prompts, tuned
+from llmlab.trained.finetuning import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, floor, prompts, tuned
 
 TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1, "precision": "fp32"}
 STANDARD, DIALECT = Grammar.standard(), Grammar.dialect()
@@ -106,6 +106,7 @@ def test_the_dialect_is_a_text_of_its_own_with_a_floor():
         -float(one.log_probabilities(text.valid, text.vocabulary)[scored].mean()) for one in (DIALECT, STANDARD)
     )
     assert math.exp(own) < 12 < 40 < math.exp(language)
+    assert floor(text) == pytest.approx(own)
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from claims_by_hand import verdicts
 from llmlab import phase1_2
+from llmlab.phase1 import TinyModel
 from llmlab.report.record import Record
 from llmlab.report.result import Result, Table
 from llmlab.settings import Phase12Settings
+from llmlab.text.pairs import Pairs
 from strategies import any_texts
 
 SEEDS = 1_000
@@ -191,6 +193,26 @@ def test_too_few_pairs_have_no_rank_correlation():
 
     assert result.metrics["rank_correlation_product"] is None
     assert result.metrics["rank_correlation_product_reason"]
+
+
+def test_a_rotation_that_changed_something_would_be_seen(monkeypatch: pytest.MonkeyPatch):
+    """With every embedding doubled in place of rotated, both differences are those that a hand computes."""
+    model = TinyModel.initial(4, 2, range(3))
+    doubled = TinyModel(2 * model.embedding, model.weight, model.bias)
+    monkeypatch.setattr(phase1_2, "rotated", lambda *_: doubled)
+    scores, changes = (model.logits(), doubled.logits()), (model.probabilities(), doubled.probabilities())
+
+    wanted = [float((after - before).abs().max()) for before, after in (scores, changes)]
+    assert list(phase1_2.rotation_differences(model)) == wanted
+    assert min(wanted) > 0.1
+
+
+def test_adam_parts_the_embeddings_of_a_rotated_start_and_sgd_does_not():
+    """Rotated back, they are the same to rounding after SGD; Adam, coordinate by coordinate, takes them elsewhere."""
+    sgd, adam = phase1_2.equivariance(TinyModel.initial(4, 2, range(1)), Pairs.of("hello"), 50)
+
+    assert sgd.embedding_difference < 1e-9 < 1e-3 < adam.embedding_difference
+    assert sgd.probability_difference < 1e-9 < 1e-4 < adam.probability_difference
 
 
 def test_in_one_dimension_adam_does_not_notice_a_rotation():

@@ -18,7 +18,7 @@ from llmlab.settings import EvaluateSettings, GenerateSettings, QuantizeSettings
 from llmlab.train.checkpoint import packed
 from llmlab.trained import evaluate, generate, quantize_shown
 from llmlab.trained import quantize as command
-from llmlab.trained.quantizing import Quantization, StoredModel, Times, context_errors
+from llmlab.trained.quantizing import Quantization, StoredModel, Times, biggest_errors, context_errors
 from strategies_trained import saved, small_models, state_of
 
 SCHEMES = st.sampled_from(["row", "tensor"])
@@ -134,6 +134,23 @@ def test_the_bytes_at_the_seeds_sizes_are_the_right_ones() -> None:
     words = {"vocabulary": [f"word{number}" for number in range(1_000)]}
     assert len(packed(words | row.state())) <= 3_600_000
     assert QuantizedLM.of(model, embedding=True).nbytes < 2_790_000
+
+
+@given(small_models(), SCHEMES)
+def test_the_largest_error_of_a_matrix_is_what_a_plain_loop_finds(model: ContextVectorLM, scheme: str) -> None:
+    """Of each quantised matrix: its largest weight, and the largest error of each stored model, fp32's being 0."""
+    quantized, nothing = QuantizedLM.of(model, scheme), Any
+    stored = [
+        StoredModel(scheme, quantized.dequantized(), nothing, 0, memoryview(b""), quantized),
+        StoredModel("fp32", model, nothing, 0, memoryview(b"")),
+    ]
+    for name, shape, largest, errors in biggest_errors(model, stored):
+        pairs = zip(
+            model.parameters[name].flatten().tolist(), stored[0].model.parameters[name].flatten().tolist(), strict=True
+        )
+        assert shape == tuple(model.parameters[name].shape)
+        assert largest == max(map(abs, model.parameters[name].flatten().tolist()))
+        assert errors == [pytest.approx(max(abs(one - other) for one, other in pairs), rel=1e-5, abs=1e-12), 0.0]
 
 
 @given(small_models(), st.integers(0, 1_000))
