@@ -11,7 +11,7 @@ from llmlab.lm.training import build, size_of
 from llmlab.model.context_token import BlockSize, initial
 from llmlab.model.language import parameter_count
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.settings import BaselineSettings, TwoStageSettings
+from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings
 from strategies_report import strict_json
 
 Run = Callable[..., Done]
@@ -67,14 +67,14 @@ def test_the_parts_are_those_of_the_specification() -> None:
 
 def test_the_counts_are_those_of_models_that_are_built() -> None:
     """New-LLM, the GRU and a pair of blocks, built under the same settings, have as many numbers."""
-    settings, two_stage = BaselineSettings(), TwoStageSettings()
+    settings, freeze = BaselineSettings(), EmbeddingFreezeSettings()
     pocket = COUNTED["pocket 1 + 1, tied, frozen"].parts
-    vocabulary = pocket["embedding"] // two_stage.width
+    vocabulary = pocket["embedding"] // freeze.width
     model = ContextVectorLM.initial(size_of(settings, vocabulary), 0)
     assert parameter_count(model) == COUNTED["New-LLM, pocket"].total
     gru = sized(settings, "gru", vocabulary)
     assert parameter_count(build(gru, vocabulary, 0, "fp32")) == COUNTED["GRU, pocket"].total
-    size = BlockSize(two_stage.width, two_stage.context, two_stage.layers)
+    size = BlockSize(freeze.width, freeze.context, freeze.layers)
     blocks = initial(size.context_shapes() | size.token_shapes(), 0)
     assert sum(tensor.numel() for tensor in blocks.values()) == pocket["context_block"] + pocket["token_block"]
 

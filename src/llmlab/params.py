@@ -17,7 +17,14 @@ from llmlab.model.new_llm import Size
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.phase1 import TRAINED, TinyModel
 from llmlab.report.result import Column, Table
-from llmlab.settings import BaselineSettings, LayersSettings, Phase1Settings, Phase12Settings, TwoStageSettings
+from llmlab.settings import (
+    BaselineSettings,
+    ContextSettings,
+    EmbeddingFreezeSettings,
+    LayersSettings,
+    Phase1Settings,
+    Phase12Settings,
+)
 from llmlab.text.grammar import Grammar
 from llmlab.text.vocabulary import Vocabulary
 
@@ -154,7 +161,7 @@ def _peer(size: GPT2Size | GRUSize) -> dict[str, int]:
 
 def _on_fixed_contexts() -> Iterator[Counted]:
     """Count the models of chapters 5 and 6: the freeze grid at three sizes, then depth and widths at the seed's."""
-    seed, pocket = (_size_of(TwoStageSettings(preset=preset)) for preset in ("seed", "pocket"))
+    seed, pocket = (_size_of(EmbeddingFreezeSettings(preset=preset)) for preset in ("seed", "pocket"))
     yield from _grid("GPT-2 size", GPT2_VOCABULARY, seed)
     yield from _grid("MiniLM size", MINILM_VOCABULARY, replace(seed, embedding=MINILM_WIDTH, context=MINILM_WIDTH))
     yield from _grid("pocket", len(Grammar.standard().vocabulary()), pocket)
@@ -166,7 +173,7 @@ def _on_fixed_contexts() -> Iterator[Counted]:
         yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, size, corner=f", {token_in}, {widths}")
 
 
-def _size_of(settings: TwoStageSettings) -> BlockSize:
+def _size_of(settings: ContextSettings) -> BlockSize:
     """Return the sizes of both blocks under the settings, with an embedding of the settings' width."""
     return BlockSize(
         embedding=settings.width,

@@ -213,7 +213,10 @@ class TwoStageSettings(ContextSettings):
 
     experiment: ClassVar[str] = "two-stage"
 
-    epochs: int = again(ContextSettings, "epochs", pocket=8, seed=10)
+    width: int = again(ContextSettings, "width", pocket=192, seed=768)
+    context: int = again(ContextSettings, "context", pocket=96, seed=768)
+    epochs: int = again(ContextSettings, "epochs", pocket=10, seed=10)
+    lr: float = again(ContextSettings, "lr", pocket=3e-3, seed=2e-3)
     vectors: str = option(
         "pretrained",
         "The embedding: the pretrained one, or (of its tokenizer only) random of --width.",
