@@ -70,7 +70,7 @@ def complaints(folder: Path) -> Iterator[str]:
 
 
 def whole_history() -> None:
-    """Skip where the history is not there, for instance in a shallow clone or in an archive; the project's own checks of a change have it."""
+    """Skip where the history is not there: in a shallow clone or an archive; never where the project fetches it."""
     try:
         shallow = git(ROOT, "rev-parse", "--is-shallow-repository").strip() != "false"
         why = "a shallow clone holds no history; see it with: git fetch --unshallow" if shallow else ""
