@@ -239,6 +239,12 @@ def test_what_a_page_shows_of_the_log_is_the_entry_byte_for_byte(page: Path) -> 
                 assert inspect.cleandoc(body) == inspect.cleandoc(fresh), f"{source} | {parts}"
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.parent.name)
+def test_no_page_holds_digits_that_only_rounding_decides(page: Path) -> None:
+    """Neither a page nor an entry of the log has a number below 1e-12 in it: that is said in words."""
+    assert re.findall(r"\de[-−](?:1[2-9]|[2-9]\d|\d{3})", page.read_text("utf-8")) == []
+
+
 def test_no_page_trains_a_model() -> None:
     """A page that asks for what a larger model prints is told to show an entry of the log."""
     with pytest.raises(ValueError, match="show an entry of the log"):
