@@ -48,8 +48,8 @@ SMALL = "--embedding 8 --hidden 8 --context 8 --batch 500 --epochs 1"
 SHRUNKEN = {
     "baseline": SMALL,
     "layers": f"{SMALL} --seeds 1",
-    "embedding-freeze": "--tokens 400 --val-tokens 400 --grow 200 --epochs 1 --seeds 1",
-    "two-stage": "--tokens 400 --val-tokens 400 --epochs 1 --seeds 1 --iterations 2",
+    "embedding-freeze": "--batch 64 --tokens 400 --val-tokens 400 --grow 200 --epochs 1 --seeds 1",
+    "two-stage": "--batch 64 --tokens 400 --val-tokens 400 --epochs 1 --seeds 1 --iterations 2",
 }
 """What is put before the options of commands that train: the same way through the code with a smaller model."""
 WITH_A_MODEL = ("evaluate", "generate", "quantize", "finetune", "expand")

@@ -94,7 +94,7 @@ def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
     shown: list[Table] = [
         tables.text_read(found.task),
         tables.meaning(found, ["main"]),
-        tables.arms("The model", [found.arms["main"]]),
+        tables.arms("The model", [found.arms["main"]], found.task),
         *[_ablation(name, arms, found) for name, arms in by_name.items()],
         *rates_tables.rates(found.finished),
         tables.final(found, found.finished),

@@ -54,5 +54,7 @@ def rates(shown: Sequence[ArmRuns]) -> list[Table]:
 def _tried(label: str, found: Tuned) -> list[Cell]:
     own = found.at(found.best)
     rate = own.lr * own.embedding_lr if found.arm.learns_embedding else None
-    edge = {"": "no", "rate": "rate", "embedding": "embedding", "rate embedding": "both"}[" ".join(found.edge)]
+    edge = {"": "no", "rate": "rate", "embedding": "embedding", "rate embedding": "rate and embedding"}[
+        " ".join(found.edge)
+    ]
     return [label, *(one.loss for one in found.tries), own.lr, rate, edge, found.tail]

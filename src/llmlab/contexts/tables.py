@@ -4,13 +4,14 @@ Leaves out what Stage 1 measured, ``stage1_tables``, pictures, verdicts, and eve
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from llmlab.contexts.running import LOSS, TEST_LOSS, ArmRuns, Comparison, paired
+from llmlab.contexts.running import LOSS, TEST_LOSS, ArmRuns, Comparison, over_documents, paired
 from llmlab.contexts.stage1_tables import mean_ranks, rank_columns
 from llmlab.contexts.task import ContextTask
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Cell, Column, Table, counted
+from llmlab.report.result import Cell, Column, Table, counted, of_documents, of_seeds, sentences
 
 REFERENCES = {
     "majority": "always the commonest token",
@@ -19,6 +20,9 @@ REFERENCES = {
     "kneser_ney_3": "Kneser–Ney 3-gram",
 }
 TRAIN = "train_loss_at_best"
+ENDS = ("_low", "_high", "_doc_low", "_doc_high")
+END_COLUMNS = [Column("95 % low"), Column("95 % high"), Column("docs low"), Column("docs high")]
+"""The ends of both intervals of a difference: over seeds, and over validation documents."""
 
 
 def text_read(task: ContextTask) -> Table:
@@ -74,7 +78,18 @@ def meaning(found: Comparison, names: Sequence[str]) -> Table:
     )
 
 
-def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
+def of_these_seeds(task: ContextTask, shown: Sequence[ArmRuns]) -> str:
+    """Return in a sentence what intervals over the seeds of arms speak of."""
+    return of_seeds([len(arm.runs) for arm in shown if arm.runs], len(task.valid_counts))
+
+
+def of_these_documents(task: ContextTask) -> str:
+    """Return in a sentence what intervals over the validation documents speak of; empty where there are none."""
+    documents = len(task.valid_counts)
+    return of_documents(documents, documents)
+
+
+def arms(title: str, shown: Sequence[ArmRuns], task: ContextTask, name: str = "arms") -> Table:
     """Return what each arm reached, with what of it was trained."""
     rows: list[list[Cell]] = []
     for arm in shown:
@@ -120,17 +135,18 @@ def arms(title: str, shown: Sequence[ArmRuns], name: str = "arms") -> Table:
         "the context block too, and the embedding once, though beside a trained one the contexts' own stays as it was. "
         "Per token: trained parameters for each training token. PPL: exp of the mean loss of n seeds and of its "
         "interval (Student's t), each seed at its best epoch on the validation text, which also chose it. Updates: all "
-        "arms may make as many; patience ends a run that no longer gets better.",
+        "arms may make as many; patience ends a run that no longer gets better. " + of_these_seeds(task, shown),
     )
 
 
-def differences(pairs: Sequence[tuple[str, ArmRuns, ArmRuns]], name: str = "pairs") -> Table:
+def differences(pairs: Sequence[tuple[str, ArmRuns, ArmRuns]], task: ContextTask, name: str = "pairs") -> Table:
     """Return differences of the loss seed by seed, and the ratio of perplexities that they are."""
     rows: list[list[Cell]] = []
     for label, first, second in pairs:
         told = paired(LOSS, first, second)
         if told:
-            ends = told.get("_low"), told.get("_high")
+            told |= over_documents(LOSS, task, first, second)
+            ends = (told.get(end) for end in ENDS)
             rows.append([label, int(told["n"]), told[""], *ends, perplexity(told[""]) - 1])
     return Table(
         name,
@@ -139,13 +155,16 @@ def differences(pairs: Sequence[tuple[str, ArmRuns, ArmRuns]], name: str = "pair
             Column("from, to", "text"),
             Column("n", "integer"),
             Column("loss changes by"),
-            Column("95 % low"),
-            Column("95 % high"),
+            *END_COLUMNS,
             Column("PPL changes by", "share"),
         ],
         rows,
-        "Validation loss of the second minus that of the first, with equal seeds; below 0 the second is better. The "
-        "change of PPL is the exponential of the mean difference.",
+        sentences(
+            "Validation loss of the second minus that of the first, with equal seeds; below 0 the second is better.",
+            "The change of PPL is the exponential of the mean difference.",
+            of_these_seeds(task, [arm for _, *both in pairs for arm in both]),
+            of_these_documents(task),
+        ),
     )
 
 
@@ -177,12 +196,12 @@ def final(found: Comparison, shown: Sequence[ArmRuns]) -> Table:
     )
 
 
-def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Table:
+def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], task: ContextTask) -> Table:
     """Return frozen beside trained at each number of training tokens."""
     rows: list[list[Cell]] = []
     for tokens, frozen, trained in sizes:
-        change = paired(LOSS, trained, frozen)
-        ends = [perplexity(change[end]) - 1 if end in change else None for end in ("", "_low", "_high")]
+        change = paired(LOSS, trained, frozen) | over_documents(LOSS, task, trained, frozen)
+        ends = [perplexity(change[end]) - 1 if end in change else None for end in ("", *ENDS)]
         means = [arm.ppl[""] for arm in (frozen, trained)]
         rows.append([tokens, int(change.get("n", 0)), *means, *ends, trained.runs[0].trainable / tokens])
     return Table(
@@ -194,12 +213,16 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Table:
             Column("PPL, frozen", digits=2),
             Column("PPL, trained", digits=2),
             Column("freezing changes PPL by", "share"),
-            Column("95 % low", "share"),
-            Column("95 % high", "share"),
+            *(replace(column, kind="share") for column in END_COLUMNS),
             Column("parameters per token, trained", digits=2),
         ],
         rows,
-        "The same held-out documents at every size; the first tokens of the same text. Below 0 % freezing is better.",
+        sentences(
+            "The same held-out documents at every size; the first tokens of the same text.",
+            "Below 0 % freezing is better.",
+            of_these_seeds(task, [arm for _, *both in sizes for arm in both]),
+            of_these_documents(task),
+        ),
     )
 
 
@@ -209,7 +232,7 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
     What is the same for all arms has no column: the number of trained parameters, the contexts, and that all is done.
     """
     main = found.arms["main"]
-    changes = [{} if arm.arm.name == main.arm.name else paired(LOSS, main, arm) for arm in shown]
+    changes = [{} if arm.arm.name == main.arm.name else _change(found.task, main, arm) for arm in shown]
     trained = [arm.runs[0].trainable if arm.runs else None for arm in shown]
     sized, ranked = (len(set(kinds)) > 1 for kinds in (trained, [arm.arm.design for arm in shown]))
     columns: list[tuple[Column, Sequence[Cell]]] = [
@@ -218,8 +241,7 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
         (Column("n", "integer"), [len(arm.runs) for arm in shown]),
         (Column("val PPL", digits=2), [arm.ppl.get("") for arm in shown]),
         (Column("loss changes by"), [change.get("") for change in changes]),
-        (Column("95 % low"), [change.get("_low") for change in changes]),
-        (Column("95 % high"), [change.get("_high") for change in changes]),
+        *((column, [change.get(end) for change in changes]) for end, column in zip(ENDS, END_COLUMNS, strict=True)),
     ]
     if ranked:
         ranks = [mean_ranks(found.contexts.get(arm.arm.design, [])) for arm in shown]
@@ -231,11 +253,20 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
         title,
         [heading for heading, _ in columns],
         [list(row) for row in zip(*(cells for _, cells in columns), strict=True)],
-        caption
-        + (" Trained: parameters of the token block." if sized else "")
-        + " Loss changes by: against the model as set, seed by seed."
-        + (" Rank: effective rank of the contexts, as a share of their width." if ranked else ""),
+        sentences(
+            caption,
+            "Trained: parameters of the token block." if sized else "",
+            "Loss changes by: against the model as set, seed by seed.",
+            "Rank: effective rank of the contexts, as a share of their width." if ranked else "",
+            of_these_seeds(found.task, shown),
+            of_these_documents(found.task),
+        ),
     )
+
+
+def _change(task: ContextTask, main: ArmRuns, arm: ArmRuns) -> dict[str, float]:
+    """Return by how much an arm's loss differs from the main arm's, with both intervals."""
+    return paired(LOSS, main, arm) | over_documents(LOSS, task, main, arm)
 
 
 def fit(shown: Sequence[ArmRuns]) -> Table:
