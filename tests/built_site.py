@@ -38,6 +38,7 @@ def build_both(folder: Path, site: Path) -> Path:
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that one test process makes; the others, where there are several, wait for it."""
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install '.[docs]'")
     top = factory.getbasetemp()
     top = top.parent if os.environ.get("PYTEST_XDIST_WORKER") else top
     folder, done = top / name, top / f"{name}.done"

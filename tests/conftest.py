@@ -4,6 +4,7 @@ The watch is the point: ``run_llmlab`` checks, in every test that starts a proce
 undocumented exit code ever appears, that no half-written file stays, and that what is called JSON is JSON.
 """
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -35,6 +36,12 @@ HANG = 1800
 """Seconds after which a process counts as hanging: a guard, and no measure of anything."""
 
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 129, 130, 143}
+
+
+def needs(library: str, extra: str) -> pytest.MarkDecorator:
+    """Return the mark of a test that is skipped where a library of an extra is not installed."""
+    missing = importlib.util.find_spec(library) is None
+    return pytest.mark.skipif(missing, reason=f"{library} is not installed: pip install '.[{extra}]'")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from safetensors.torch import save
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from llmlab.text.pretrained import Pretrained, load_pretrained
@@ -24,14 +23,20 @@ Files = dict[str, bytes]
 """The files of a model by their names."""
 
 
+def library(name: str) -> Any:
+    """Return a library of the extra ``pretrained``; without it the test that asks is skipped."""
+    return pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[pretrained]'")
+
+
 @cache
 def bert_tokenizer() -> str:
     """Return a WordPiece tokenizer that knows made-up words and their plurals, as JSON; it cuts and pads."""
+    tokenizers = library("tokenizers")
     listed = [*MARKS, *".,=-@<>0123456789", *WORDS, *(f"{word}s" for word in WORDS)]
     numbers = {word: number for number, word in enumerate(listed)}
-    tokenizer = Tokenizer(models.WordPiece(numbers, unk_token=MARKS[1]))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(numbers, unk_token=MARKS[1]))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens(MARKS)
     tokenizer.enable_truncation(4)
     tokenizer.enable_padding(length=8)
@@ -41,11 +46,12 @@ def bert_tokenizer() -> str:
 @cache
 def gpt_tokenizer() -> str:
     """Return a byte-level BPE tokenizer of the same words, as JSON."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
+    tokenizers = library("tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=900, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator([" ".join(f"{word} {word}s" for word in WORDS)] * 3, trainer)
@@ -55,7 +61,7 @@ def gpt_tokenizer() -> str:
 def matrix(tokenizer: str, seed: int = 0) -> Tensor:
     """Return a matrix whose rows of a word and its plural are alike: (V, 16)."""
     chance = torch.Generator().manual_seed(seed)
-    numbers = Tokenizer.from_str(tokenizer).get_vocab()
+    numbers = library("tokenizers").Tokenizer.from_str(tokenizer).get_vocab()
     found = torch.randn(max(numbers.values()) + 1, WIDTH, generator=chance)
     for word, number in numbers.items():
         if word.removesuffix("s") != word and word.removesuffix("s") in numbers:
@@ -71,6 +77,7 @@ def model_files(kind: str = "bert", rows: Tensor | None = None, **changes: Any) 
     }[kind]
     rows = matrix(tokenizer) if rows is None else rows
     told = {**config, "vocab_size": len(rows), **changes}
+    save = library("safetensors.torch").save
     others = {"encoder.weight": torch.ones(7, 3), "embeddings.position_embeddings.weight": torch.ones(5, WIDTH)}
     return {
         "config.json": json.dumps({key: value for key, value in told.items() if value is not None}).encode(),
@@ -86,7 +93,10 @@ def in_shards(files: dict[str, bytes], kind: str = "bert") -> dict[str, bytes]:
     first, second = (f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
     index = json.dumps({"weight_map": {"head.weight": first, name: second}}).encode()
     rest = {path: content for path, content in files.items() if path != "model.safetensors"}
-    weights = {first: save({"head.weight": torch.ones(3)}), second: files["model.safetensors"]}
+    weights = {
+        first: library("safetensors.torch").save({"head.weight": torch.ones(3)}),
+        second: files["model.safetensors"],
+    }
     return {**rest, **weights, "model.safetensors.index.json": index}
 
 

@@ -80,7 +80,7 @@ def by_loss(name: str, *values: float, label: str = "") -> ArmRuns:
 def test_tables_have_n_means_and_intervals() -> None:
     """Every arm's row has its n, exp of its mean loss and of the interval; one that has no run says why."""
     lost = ArmRuns(arm_named(FREEZE, "c"), trouble=["seed 0 diverged at update 3"])
-    told = tables.arms("x", [by_loss("a", 3.0, 3.1, 3.2), by_loss("b", 3.0), lost])
+    told = tables.arms("x", [by_loss("a", 3.0, 3.1, 3.2), by_loss("b", 3.0), lost], small_task())
     cells = [dict(zip([column.name for column in told.columns], row, strict=True)) for row in told.rows]
     wanted = mean_interval([3.0, 3.1, 3.2])
 

@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.ipc
 import pytest
 
-from conftest import HANG
+from conftest import HANG, needs
 from llmlab.errors import TextError, UnreachableError, WriteError
 from llmlab.text import named
 from llmlab.text.corpus import load_corpus
@@ -139,6 +139,7 @@ def fetch(address: str, folder: Path, *names: str) -> str:
     return done.stdout
 
 
+@needs("datasets", "data")
 def test_the_real_library_fetches_once_and_the_cache_serves_from_then_on(tmp_path: Path) -> None:
     """From a stand-in hub both layouts arrive through ``datasets``; after that nothing is asked of anybody."""
     chats = [[{"role": "user", "content": f"hello {number}"}] for number in range(4)]
@@ -170,6 +171,7 @@ def damage_is_noticed(folder: Path) -> None:
         load_corpus("small", offline=True)
 
 
+@needs("datasets", "data")
 def test_a_repository_without_its_files_is_unreachable(tmp_path: Path) -> None:
     """A hub that has the card but not the data ends in one line, not in the library's own error."""
     files = {"README.md": repository(SMALL, "text", ["a"], ["b"])["README.md"]}
@@ -191,6 +193,7 @@ def test_another_revision_never_takes_its_place(tmp_path: Path, monkeypatch: pyt
         load_corpus("small")
 
 
+@needs("datasets", "data")
 def test_a_full_disk_is_a_failure_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """No space for a download is told as such, with exit 7."""
 

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
+from conftest import needs
 from llmlab.errors import Stopped
 from llmlab.lm.peers import MODELS
 from llmlab.lm.training import build
@@ -20,6 +21,8 @@ from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
 from llmlab.train.epochs import Training
 from llmlab.train.recipe import Recipe
+
+pytestmark = needs("transformers", "peers")
 
 WORDS, LENGTH = 11, 9
 SMALL: dict[str, GPT2Size | GRUSize] = {

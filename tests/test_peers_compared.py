@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import needs
 from llmlab import baseline
 from llmlab.errors import CheckpointError, SettingError, Stopped, UnreachableError
 from llmlab.lm.peer_tables import at_equal_time
@@ -24,6 +25,8 @@ from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar
+
+pytestmark = needs("transformers", "peers")
 
 WORDS = 11
 OPTIONS = BaselineSettings(

@@ -11,15 +11,24 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save
-from tokenizers import Tokenizer
 
 from conftest import environment
 from llmlab.errors import TextError
 from llmlab.text.architecture import ARCHITECTURES, embedding_name
 from llmlab.text.pretrained import load_pretrained
-from stand_in_model import WORDS, bert_tokenizer, gpt_tokenizer, in_shards, loaded, matrix, model_files, write_files
+from stand_in_model import (
+    WORDS,
+    bert_tokenizer,
+    gpt_tokenizer,
+    in_shards,
+    library,
+    loaded,
+    matrix,
+    model_files,
+    write_files,
+)
 
+save, Tokenizer = library("safetensors.torch").save, library("tokenizers").Tokenizer
 GIVEN = os.environ.get("LLMLAB_DATA", "")
 pytestmark = pytest.mark.usefixtures("no_model_here")
 

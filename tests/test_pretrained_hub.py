@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from conftest import needs
 from llmlab.errors import UnreachableError, WriteError
 from llmlab.text import hub, named
 from llmlab.text.holdings import model_holding
@@ -136,6 +137,7 @@ def test_another_revision_never_takes_its_place(
         load_pretrained("small")
 
 
+@needs("huggingface_hub", "pretrained")
 def test_a_full_disk_is_a_failure_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """No space for a download is told as such, with exit 7."""
 

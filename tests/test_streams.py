@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import needs
 from llmlab.errors import TextError
 from llmlab.text import cache as disk
 from llmlab.text.corpus import Corpus, load_corpus
@@ -56,7 +57,7 @@ def spec(lines: list[str], coder: Coder, most: int) -> tuple[list[int], list[int
 def test_a_stream_is_its_documents_with_an_end_after_each(lines: list[str], most: int, fewer: int) -> None:
     """Cut at exactly what is asked for, or all there is; a shorter one is the beginning of a longer one."""
     coder = word_coder(WordVocabulary.of_lines(["a b c d"], 7))
-    corpus = Corpus("x", ["a", *lines], ["g g g"])
+    corpus = Corpus("x", ["a", *lines], ["never drawn above"])
     text = streams(corpus, coder, tokens=most)
     tokens, starts = spec(corpus.train, coder, most)
     assert (text.train.tokens.tolist(), text.train.starts.tolist()) == (tokens, starts)
@@ -213,6 +214,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     assert same(streams(cache=tmp_path / "file"), streams())
 
 
+@needs("tokenizers", "pretrained")
 @pytest.mark.skipif(
     not GIVEN or not (Path(GIVEN) / "minilm-embeddings").is_dir() or not (Path(GIVEN) / "wikitext-2").is_dir(),
     reason="LLMLAB_DATA lacks MiniLM or WikiText-2",

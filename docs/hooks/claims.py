@@ -17,7 +17,7 @@ from pathlib import Path
 from mkdocs.exceptions import PluginError
 from mkdocs.utils import get_relative_url
 
-from llmlab.claims.ledger import Claim, Document, read, worded
+from llmlab.claims.ledger import Document, read, worded
 from llmlab.claims.verdicts import BASES, JUDGEMENTS, Judged, judged, text_in
 from llmlab.pages.words import CHAPTERS, chapter
 from llmlab.report.escape import md_text, printable
@@ -162,41 +162,36 @@ def block(row: Judged, lang: str, log: str) -> str:
         f"<p>{marked(worded(claim, 'claim', lang), lang)}</p>"
         f'<p class="evidence">{evidence}</p>'
         f"<p><code>{shown(claim.command)}</code></p>"
-        f"<details><summary>{shown(said('more', lang))}</summary><dl>{''.join(more(row, lang, log))}</dl></details>"
+        f"<details><summary>{shown(said('more', lang))}</summary><dl>{''.join(more(row, lang))}</dl></details>"
         "</div>"
     )
 
 
-def more(row: Judged, lang: str, log: str) -> Iterator[str]:
+def more(row: Judged, lang: str) -> Iterator[str]:
     """Yield what is folded away, as terms and their descriptions."""
     claim = row.claim
-    others = said(", ", lang).join(
-        f'{shown(said(other.verdict, lang))}: <a href="{log}{other.record}.html">{other.record}</a>'
-        for other in row.others
-    )
     told = {
         "conditions": shown(row.elsewhere),
         "unmet": shown(", ".join(row.said.unmet)),
         "changed": f"{claim.changed.on}: {marked(worded(claim.changed, 'why', lang), lang)}" if claim.changed else "",
         "figures": marked(worded(claim, "figures", lang), lang),
         "known": "" if claim.check == "opinion" else marked(worded(claim, "known", lang), lang),
-        "basis": shown(said(f"by {row.basis}", lang)) if row.said.verdict != "not yet run" else "",
-        "kind": shown(language(lang).say(claim.kind)),
-        "how": "<br>".join([shown(said(claim.check, lang)), *checks(claim, lang)]),
-        "also": others,
-        "seed": f"<code>{shown(claim.seed)}</code>" + (f" {shown(said('beside', lang))}" if claim.ours else ""),
+        "basis": shown(said(f"by {row.basis}", lang)) if row.basis not in ("runs", "sums", "opinion") else "",
+        "kind": shown(language(lang).say(claim.kind)) if claim.kind != "measured" else "",
+        "how": "<br>".join([shown(said(claim.check, lang)), *checks(row, lang)]),
+        "seed": shown(claim.seed.split("_")[0]) + (f" {shown(said('beside', lang))}" if claim.ours else ""),
     }
     for name, text in told.items():
         if text:
             yield f"<dt>{shown(said(name, lang).split(':')[0])}</dt><dd>{text}</dd>"
 
 
-def checks(claim: Claim, lang: str) -> Iterator[str]:
-    """Yield the expressions that give the verdict."""
+def checks(row: Judged, lang: str) -> Iterator[str]:
+    """Yield the expression that gave the verdict, and what the rule needs; the ledger has the other expressions."""
+    claim = row.claim
     if claim.records:
-        for verdict in ("supported", "refined", "refuted"):
-            if expression := getattr(claim.records, verdict):
-                yield f"{shown(said(verdict, lang))}: <code>{shown(expression)}</code>"
+        if expression := getattr(claim.records, row.said.verdict, ""):
+            yield f"{shown(said(row.said.verdict, lang))}: <code>{shown(expression)}</code>"
         if claim.records.needs:
             needs = ", ".join(f"{name} {wanted}" for name, wanted in claim.records.needs.items())
             yield f"{shown(said('needs', lang))}: <code>{shown(needs)}</code>"
