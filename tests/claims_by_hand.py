@@ -7,7 +7,7 @@ from pathlib import Path
 from llmlab.claims import findings
 from llmlab.claims.ledger import Claim, read
 from llmlab.report.record import CREATED, Record
-from llmlab.report.result import Finding, Result, Status, Verdict
+from llmlab.report.result import Result, Status, Verdict
 
 HEAD = 'seed = "9.txt"\nabout = "a"\nabout_ja = "b"\n'
 ROW = """
@@ -18,14 +18,26 @@ kind = "measured"
 claim = "c"
 claim_ja = "d"
 command = "llmlab phase1"
-check = "finding"
 """
+SAYS = """
+check = "records"
+[claim.records]
+experiment = "phase1"
+supported = "verdict == 0"
+refined = "verdict == 1"
+refuted = "verdict == 2"
+evidence = "run {number:.0f}"
+evidence_ja = "実行{number:.0f}"
+"""
+"""A rule that says what a run made by ``run`` is told to say."""
 
 
-def judge_of(check: str = "finding", text: str = "") -> Claim:
-    """Return a row to be judged, read from TOML as all rows are."""
-    row = ROW.replace('"finding"', f'"{check}"') + text
-    return ledger_of(row)[0]
+SAID: tuple[Verdict, ...] = ("supported", "refined", "refuted", "inconclusive")
+
+
+def judge_of(check: str = "", text: str = "") -> Claim:
+    """Return a row to be judged, read from TOML as all rows are; without a check, one that believes ``run``."""
+    return ledger_of(ROW + (f'check = "{check}"\n' if check else SAYS) + text)[0]
 
 
 def ledger_of(rows: str) -> tuple[Claim, ...]:
@@ -50,7 +62,7 @@ def run(
     **settings: str | float,
 ) -> Record:
     """Return the record of a run, the newer the higher its number."""
-    found = [Finding("T-1", "c", verdict, f"run {number}")] if verdict else []
-    result = Result("phase1", dict(settings), "why", "how", status, dict(metrics or {}), findings=found)
+    says = {"verdict": SAID.index(verdict), "number": number} if verdict else {}
+    result = Result("phase1", dict(settings), "why", "how", status, {**says, **(metrics or {})})
     created = (datetime(2026, 1, 1) + timedelta(days=number)).strftime(CREATED)
     return Record(result, f"{number:08x}", created, "llmlab phase1", 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Finding, Mark, Result, Table
+from llmlab.report.result import Column, Figure, Mark, Result, Table
 
 HOSTILE = [
     "[/INST]", "[red]", "[link=https://evil.example]x", ":smile:", "{% raw %}", "{{ config }}", "%s {0}",
@@ -65,10 +65,6 @@ def specimen(text: str = "h", value: float = 0.374, *, seed: int = 0, losses: li
         summary=[f"{text} and {text}, its next token, came closer.", f"After {text} the model expects {text}."],
         tables=[_tokens(text, value), _words(text, value)],
         figures=[_map(text, value), _curve(value)],
-        findings=[
-            Finding("T-1", "o does not move.", "supported", f"way of {text}: 0.00"),
-            Finding("T-2", "It never moves.", "refuted", "no"),
-        ],
         samples={"loss": losses, "p_next": [value for _ in losses]},
     )
     return Record(

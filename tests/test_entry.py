@@ -7,7 +7,9 @@ held against the page of a harmless text.
 import html.parser
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from xml.etree import ElementTree
 
 import markdown
@@ -20,7 +22,7 @@ from llmlab.report.escape import LONGEST_NOTE, md_block, md_fence, printable
 from llmlab.report.figure import INK, THEMES, svg
 from llmlab.report.plot import COLOUR
 from llmlab.report.record import Record
-from llmlab.report.result import ARMS, Result
+from llmlab.report.result import ARMS, Finding, Result
 from strategies_report import HOSTILE, records, specimen, texts
 
 EXTENSIONS = ["tables", "admonition", "toc", "pymdownx.superfences", "pymdownx.details"]
@@ -75,17 +77,20 @@ def shown(text: str) -> Seen:
     return Seen(markdown.markdown(text, extensions=EXTENSIONS))
 
 
-HARMLESS = shown(body(specimen("h")))
+@cache
+def harmless() -> Seen:
+    """Return the page of a run of which no text could act."""
+    return shown(body(specimen("h")))
 
 
 def assert_inert(seen: Seen) -> None:
     """Assert that a page has the elements of a harmless page, with the attributes that those may have."""
     assert set(seen.elements) <= set(ATTRIBUTES)
     assert {(tag, name) for tag, name in seen.attributes if name not in ATTRIBUTES[tag]} == set()
-    assert seen.comments == HARMLESS.comments
-    assert {name: seen.elements[name] for name in BUILDING} == {name: HARMLESS.elements[name] for name in BUILDING}
+    assert seen.comments == harmless().comments
+    assert {name: seen.elements[name] for name in BUILDING} == {name: harmless().elements[name] for name in BUILDING}
     sources = {value for name, value in seen.values if name == "src"}
-    assert sources == {value for name, value in HARMLESS.values if name == "src"}
+    assert sources == {value for name, value in harmless().values if name == "src"}
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
@@ -141,6 +146,19 @@ def test_a_fence_cannot_be_closed_from_inside(text: str) -> None:
     assert seen.words.strip() == printable(text).strip()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def findings() -> Iterator[None]:
+    """Let every record support one claim and refute another, with the words of its note as evidence."""
+
+    def by_hand(record: Record, lang: str = "en") -> list[Finding]:
+        moved = Finding("T-1", "o does not move.", "supported", f"way of {record.note}: 0.00")
+        return [moved, Finding("T-2", "It never moves.", "refuted", "no")]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entry, "findings", by_hand)
+        yield
+
+
 @given(records)
 def test_front_matter_says_what_was_meant(record: Record) -> None:
     """The page opens with YAML that a safe loader reads as exactly the title, date, slug, category and tags."""
@@ -185,15 +203,13 @@ def test_the_title_says_what_sets_a_run_apart(settings: dict[str, object], told:
     assert told in entry.title(replace(record, result=changed))
 
 
-def test_the_title_counts_refuted_claims_when_they_are_many() -> None:
+def test_the_title_counts_refuted_claims_when_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two are named; of seven one reads the number, and finds the names below it."""
-    record = specimen()
-    refuted = [replace(record.result.findings[0], claim=f"T-{number}", verdict="refuted") for number in range(1, 4)]
-    two, three = (
-        entry.title(replace(record, result=replace(record.result, findings=refuted[:count]))) for count in (2, 3)
-    )
-    assert "refutes T-1 and T-2," in two
-    assert "refutes 3 claims," in three
+    refuted = [Finding(f"T-{number}", "c", "refuted", "e") for number in range(1, 4)]
+
+    for count, told in ((2, "refutes T-1 and T-2,"), (3, "refutes 3 claims,")):
+        monkeypatch.setattr(entry, "findings", lambda record, count=count: refuted[:count])
+        assert told in entry.title(specimen())
 
 
 @given(records)

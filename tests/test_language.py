@@ -131,7 +131,6 @@ def test_only_words_are_translated() -> None:
         assert (told.result.metrics, told.result.settings) == (record.result.metrics, record.result.settings)
         for there, here in zip(record.result.figures, told.result.figures, strict=True):
             assert [replace(mark, legend="") for mark in there.marks] == [replace(m, legend="") for m in here.marks]
-        assert [f.verdict for f in told.result.findings] == [f.verdict for f in record.result.findings]
 
 
 def shown(record: Record, width: int) -> str:

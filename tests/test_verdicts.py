@@ -120,17 +120,7 @@ def test_what_a_run_decides_is_told_with_it_in_both_languages() -> None:
     assert [f.claim for f in decided["en"]] == sorted((f.claim for f in decided["en"]), key=order.index)
     assert [(f.claim, f.verdict) for f in decided["en"]] == [(f.claim, f.verdict) for f in decided["ja"]]
     assert all(re.search(r"[ぁ-んァ-ヶ一-龠]", f.statement + f.evidence) for f in decided["ja"])
-    assert findings(replace(SEED_RUN, result=replace(SEED_RUN.result, status="interrupted", findings=[]))) == []
-
-
-def test_runs_under_preferred_settings_come_first_where_there_are_any() -> None:
-    """A preferred run counts before a decided one, and the preference falls through where nothing matches."""
-    claim = judge_of(text='finding.prefer = [{data = "a"}, {data = "b"}, {}]\n')
-    plain, preferred = run(1, "supported", seeds=9), run(2, "inconclusive", data="b")
-
-    assert best(claim, [plain, preferred]) == ("inconclusive", "2")
-    assert best(claim, [plain]) == ("supported", "1")
-    assert best(claim, [plain, preferred, run(3, "refuted", data="a")]) == ("refuted", "3")
+    assert findings(replace(SEED_RUN, result=replace(SEED_RUN.result, status="interrupted"))) == []
 
 
 METRICS = """
@@ -244,7 +234,7 @@ def test_what_an_author_logged_is_no_support_for_what_the_author_wrote() -> None
     assert said.evidence.startswith("a: 2.0, as said; these are quoted figures")
     assert judged(judge_of("sums", "quoted = true\n" + wrong), []).said.verdict == "refuted"
     with pytest.raises(TextError, match="quoted is a word about sums"):
-        judge_of(text="quoted = true\n")
+        judge_of("opinion", 'known = "k"\nquoted = true\n')
 
 
 def test_the_ledger_rests_on_each_of_the_bases() -> None:
@@ -296,7 +286,7 @@ def test_no_record_is_lost(runs: list[tuple[Verdict | None, int]]) -> None:
     row = judged(judge_of(), records)
     heard = sorted(said.record for said in (row.said, *row.others) if said.record)
 
-    assert heard == sorted(record.name for record in records if record.result.findings)
+    assert heard == sorted(record.name for record in records if record.result.metrics)
     assert isinstance(replace(row), Judged)
     assert row.document()["verdict"] == row.said.verdict
 

@@ -34,7 +34,6 @@ WORDS = {
     "more": "figures, what is known, how it is checked",
     "seed": "document",
     "how": "checked by",
-    "finding": "what the run itself finds",
     "records": "metrics of the run",
     "opinion": "nothing: an opinion",
     "by runs": "runs",

@@ -22,19 +22,9 @@ from llmlab.report.result import Scalar
 FOLDER = Path(__file__).with_name("ledger")
 Chapter = Literal["phase1", "phase1-2", "baseline", "layers", "embedding-freeze", "two-stage"]
 Kind = Literal["measured", "arithmetic", "estimate", "opinion", "planned", "fact"]
-Check = Literal["finding", "records", "sums", "opinion"]
+Check = Literal["records", "sums", "opinion"]
 Text = Annotated[str, Field(min_length=1)]
 STRICT = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, config=STRICT)
-class FindingCheck:
-    """A claim that runs judge themselves.
-
-    ``prefer`` lists settings to match, best first: the first that any record matches decides which records count.
-    """
-
-    prefer: tuple[dict[str, Scalar], ...] = ({},)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -133,7 +123,6 @@ class Claim:
     figures_ja: str = ""
     known: str = ""
     known_ja: str = ""
-    finding: FindingCheck = Field(default_factory=FindingCheck)
     records: RecordsCheck | None = None
     sums: tuple[Sum, ...] = ()
     quoted: bool = False

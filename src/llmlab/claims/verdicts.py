@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, cast, get_args
 
@@ -162,17 +162,11 @@ def judged(claim: Claim, records: Iterable[Record]) -> Judged:
             return Judged(claim, _opinion(claim))
         newest_first = sorted(records, key=lambda record: (record.created, record.id), reverse=True)
         complete = [one for one in newest_first if one.result.status == "complete" and not one.superseded_by]
-        found = list((_metrics if claim.records else _findings)(claim, complete))
+        found = list(_metrics(claim, complete))
     except ValueError as error:
         raise ValueError(f"{claim.id}: {error}") from error
-    wishes = [wish for wish in claim.finding.prefer if any(_matches(record, wish) for record, _ in found)]
-
-    def rank(pair: tuple[Record, Said]) -> tuple[bool, int, int, int]:
-        record, said = pair
-        disliked = bool(wishes) and not _matches(record, wishes[0])
-        return (disliked, len(said.unmet), len(said.differs), -said.seeds)
-
-    ordered = [said for _, said in sorted(found, key=rank)]  # a stable sort: the newer ones stay first
+    # a stable sort: the newer ones stay first
+    ordered = sorted(found, key=lambda said: (len(said.unmet), len(said.differs), -said.seeds))
     said = ordered or [Said("not yet run", WORDS["en"]["not yet run"], WORDS["ja"]["not yet run"])]
     return Judged(claim, said[0], tuple(said[1:]))
 
@@ -185,38 +179,26 @@ def _rows() -> tuple[Claim, ...]:
 def findings(record: Record, lang: str = "en") -> list[Finding]:
     """Return what a run decides of the claims, in a language, in the ledger's order: of other claims nothing.
 
-    A run that another entry supersedes decides none.
+    A run that another entry supersedes decides none, nor does one that did not end.
     """
-    if record.superseded_by:
+    if record.superseded_by or record.result.status != "complete":
         return []
-    ruled = {claim.id for claim in _rows() if claim.check != "finding"}
-    found = [language(lang).finding(one) for one in record.result.findings if one.claim not in ruled]
-    for claim in _rows() if record.result.status == "complete" else ():
-        for _, said in _metrics(claim, [record]) if claim.records else ():
-            if said.verdict != "not yet run" and not said.unmet:
-                evidence = worded(said, "evidence", lang)
-                found.append(Finding(claim.id, worded(claim, "claim", lang), said.verdict, evidence))
-    order = {claim.id: number for number, claim in enumerate(_rows())}
-    return sorted(found, key=lambda finding: order.get(finding.claim, len(order)))
+    return [
+        Finding(claim.id, worded(claim, "claim", lang), said.verdict, worded(said, "evidence", lang))
+        for claim in _rows()
+        if claim.records
+        for said in _metrics(claim, [record])
+        if said.verdict != "not yet run" and not said.unmet
+    ]
 
 
-def _findings(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said]]:
-    """Yield what runs themselves say of a claim."""
-    for record in records:
-        for finding in record.result.findings:
-            if finding.claim == claim.id:
-                differs = _differing(claim, record)
-                said = Said(finding.verdict, finding.evidence, record=record.name, differs=differs)
-                yield record, replace(said, seeds=_seeds(record))
-
-
-def _metrics(claim: Claim, records: list[Record]) -> Iterator[tuple[Record, Said]]:
+def _metrics(claim: Claim, records: list[Record]) -> Iterator[Said]:
     """Yield what the metrics of runs say of a claim; a run that did not measure them says nothing."""
     check = cast(RecordsCheck, claim.records)
     for record in records:
         if record.result.experiment in check.experiments and _matches(record, check.where):
             with suppress(Missing):
-                yield record, _by_metrics(claim, check, record)
+                yield _by_metrics(claim, check, record)
 
 
 def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:

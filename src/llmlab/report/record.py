@@ -98,10 +98,7 @@ class Record:
         Keys keep their order, so that a page made from the text has its rows where the run had them.  A list of
         numbers stands on one line, so that a thousand seeds do not make a thousand lines.
         """
-        document = self.document()
-        if not document["findings"]:  # verdicts are the ledger's, computed when they are shown
-            del document["findings"]
-        text = json.dumps(stored(document), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(stored(self.document()), indent=1, ensure_ascii=False, allow_nan=False)
         return LIST_OF_NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text) + "\n"
 
     @classmethod

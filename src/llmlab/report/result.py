@@ -124,7 +124,6 @@ class Result:
     summary: list[Text] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
     samples: dict[str, list[float]] = field(default_factory=dict)
     documents: dict[str, list[float]] = field(default_factory=dict)
 

@@ -28,7 +28,7 @@ from llmlab.report.folding import is_wide
 from llmlab.report.format import cell
 from llmlab.report.messages import Message
 from llmlab.report.record import Record
-from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Finding, Mark, Result, Table
+from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Mark, Result, Table
 
 HOLE = re.compile(r"\{(?P<name>[lntwx]\d*|s)\}")
 NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
@@ -138,7 +138,6 @@ class Language:
             summary=[self.say(sentence) for sentence in result.summary],
             tables=[self.table(table) for table in result.tables],
             figures=[self.figure(figure) for figure in result.figures],
-            findings=[self.finding(finding) for finding in result.findings],
         )
 
     def table(self, table: Table) -> Table:
@@ -170,10 +169,6 @@ class Language:
     def mark(self, mark: Mark) -> Mark:
         """Return a mark with its line in the legend likewise."""
         return replace(mark, legend=self.say(mark.legend))
-
-    def finding(self, finding: Finding) -> Finding:
-        """Return a finding with its sentences likewise."""
-        return replace(finding, statement=self.say(finding.statement), evidence=self.say(finding.evidence))
 
 
 def worded(row: object, name: str, language: Language) -> str:
