@@ -1,7 +1,7 @@
 """What is shown of chapter 1: three tables, the learning curve, and the result in three sentences."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Mark, Table, rounded
-from llmlab.settings import Phase1Settings
+from llmlab.settings import Phase1Settings, TinySettings
 from llmlab.shown.table import table
 from llmlab.text.pairs import Pairs
 from llmlab.text.vocabulary import visible
@@ -113,12 +113,7 @@ def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) 
     """Return the result in three sentences."""
     next_token = pairs.vocabulary.names[next(iter(pairs.followers(pairs.vocabulary.numbers[settings.focus])))]
     return [
-        say(
-            "phase1.reached",
-            updates=settings.epochs,
-            loss=over_seeds(samples["loss"]),
-            floor=conditional_entropy(pairs.counts),
-        ),
+        reached("phase1.reached", settings, pairs, samples),
         say(
             "phase1.p_next",
             next=next_token,
@@ -127,6 +122,12 @@ def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) 
         ),
         "The embedding did not move, to the last bit: it was never handed to the optimiser.",
     ]
+
+
+def reached(key: str, settings: TinySettings, pairs: Pairs, samples: Mapping[str, Tensor]) -> Text:
+    """Return what the loss came to, beside the floor of the text, as the message of a chapter."""
+    floor = conditional_entropy(pairs.counts)
+    return say(key, updates=settings.epochs, loss=over_seeds(samples["loss"]), floor=floor)
 
 
 def over_seeds(values: Tensor) -> Text | float:

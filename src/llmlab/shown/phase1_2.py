@@ -16,7 +16,7 @@ from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
 from llmlab.report.result import TO_ROUNDING, Cell, Figure, Mark, Table, rounded
 from llmlab.settings import Phase12Settings
-from llmlab.shown.phase1 import over_seeds
+from llmlab.shown.phase1 import reached
 from llmlab.shown.table import MAX_ROWS, table
 from llmlab.text.pairs import Pairs
 
@@ -373,12 +373,7 @@ def summary(
     probabilities = (inner + bias).softmax(-1)
     winner = int(probabilities.argmax())
     told: list[Text] = [
-        say(
-            "phase1_2.reached",
-            updates=settings.epochs,
-            loss=over_seeds(samples["loss"]),
-            floor=conditional_entropy(pairs.counts),
-        ),
+        reached("phase1_2.reached", settings, pairs, samples),
         say(
             "phase1_2.decided",
             seed=settings.seed,
