@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "embedding_freeze": {"contexts", *CHAPTER},
     "two_stage": {"contexts", *CHAPTER},
     "contexts": {"contexts", "disk", *CHAPTER},
-    "trained": {"trained", "lm", "disk", *CHAPTER},
+    "trained": {"trained", "lab", "lm", "disk", *CHAPTER},
     "lab": {"lab", "train", "measure", "report.result", *GROUND},
     "shown": {"shown", "measure", "text", "report.messages", "report.result", *GROUND},
     "lm": {"lm", "", *CHAPTER},

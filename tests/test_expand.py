@@ -13,7 +13,7 @@ from torch import Tensor
 
 from claims_by_hand import verdicts
 from llmlab import baseline
-from llmlab.errors import CheckpointError, SettingError
+from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.measure.spectrum import effective_rank
 from llmlab.model.expanded import count, expanded, hold_still, largest_difference, parts, spread
 from llmlab.model.new_llm import EPS, ContextVectorLM, Size
@@ -413,3 +413,25 @@ def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
     assert result.samples == {name: values[::2] for name, values in whole.samples.items()}
     assert "Seed 1: B diverged at update 4; no arm of this seed is in these numbers." in result.summary
     assert "(mean of 2 seeds)" in " ".join(result.summary)
+
+
+def test_a_stop_in_a_later_seed_keeps_the_seeds_before(checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is whole is reported as interrupted, to the bit; before anything is whole, the stop itself is raised."""
+
+    def stops(settings: ExpandSettings, name: str, seed: int, *rest: Any) -> ExpandedArm:
+        if (name, seed) == stop_at:
+            raise Stopped("stopped", 15)
+        return trained_arm(settings, name, seed, *rest)
+
+    whole = run(checkpoint, text, arms="continue,B", seeds=2)
+    monkeypatch.setattr(expand, "trained_arm", stops)
+    stop_at = ("continue", 1)
+    result = run(checkpoint, text, arms="continue,B", seeds=2)
+    assert (result.status, result.samples) == (
+        "interrupted",
+        {name: values[:1] for name, values in whole.samples.items()},
+    )
+    assert "Unfinished: stopped after 1 seed." in result.summary
+    stop_at = ("B", 0)
+    with pytest.raises(Stopped):
+        run(checkpoint, text, arms="continue,B", seeds=2)

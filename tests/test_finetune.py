@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from claims_by_hand import verdicts
 from llmlab import baseline
-from llmlab.errors import CheckpointError, SettingError, TextError
+from llmlab.errors import CheckpointError, SettingError, Stopped, TextError
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.training import build
 from llmlab.report.result import Result
@@ -243,6 +243,28 @@ def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
     result = run(checkpoint, data=str(other), seeds=2)
     assert result.samples == {name: values[1:] for name, values in whole.samples.items()}
     assert "Seed 0: scratch diverged at update 3; no arm of this seed is in these numbers." in result.summary
+
+
+def test_a_stop_in_a_later_seed_keeps_the_seeds_before(checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is whole is reported as interrupted, to the bit; before anything is whole, the stop itself is raised."""
+
+    def stops(settings: FinetuneSettings, name: str, seed: int, *rest: Any) -> Tuned:
+        if (name, seed) == stop_at:
+            raise Stopped("stopped", 15)
+        return tuned(settings, name, seed, *rest)
+
+    whole = run(checkpoint, data=str(other), seeds=2)
+    monkeypatch.setattr(finetune, "tuned", stops)
+    stop_at = ("scratch", 1)
+    result = run(checkpoint, data=str(other), seeds=2)
+    assert (result.status, result.samples) == (
+        "interrupted",
+        {name: values[:1] for name, values in whole.samples.items()},
+    )
+    assert "Unfinished: stopped after 1 seed." in result.summary
+    stop_at = ("scratch", 0)
+    with pytest.raises(Stopped):
+        run(checkpoint, data=str(other), seeds=2)
 
 
 # ---- completions and verdicts --------------------------------------------------------------------------------------

@@ -4,89 +4,80 @@ All arms of a seed see the same text in the same batches, so what tells two arms
 within a seed, with its interval; the spread over seeds, which both arms share, is not in it.
 
 One order (seed by seed, so that every state of a study is a fair comparison of as many seeds), one progress, one rule
-for a stop (what is finished is reported), one for divergence (the others go on).
+for a stop (what is finished is kept), one for divergence (the others go on).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from llmlab.errors import Stopped
 from llmlab.measure.stats import mean_interval, paired_interval
-from llmlab.report.result import counted
 from llmlab.train.fit import Diverged, OnStep
 
 
 class Run(Protocol):
-    """What is kept of one seed of an arm: numbers, never the model, or a study would fill the memory with them."""
+    """What is kept of one seed of an arm."""
 
     @property
     def seed(self) -> int:
         """Its number."""
 
-    @property
-    def numbers(self) -> dict[str, float]:
-        """The headline metrics."""
-
 
 R = TypeVar("R", bound=Run)
-R_co = TypeVar("R_co", bound=Run, covariant=True)
-
-
-class Train(Protocol[R_co]):
-    """Trains one seed of an arm, or goes on with it."""
-
-    def __call__(self, seed: int, on_step: OnStep) -> R_co:
-        """Return what is kept of the run; raise ``Diverged``, or ``Stopped`` where ``on_step`` did."""
 
 
 @dataclass(frozen=True)
 class Arm(Generic[R]):
-    """One thing to train: ``key`` ends its metrics, ``label`` stands in tables, ``updates`` is how many it makes."""
+    """One thing to train.
+
+    ``key`` names it, ``updates`` is how many a run of it makes, and ``train`` makes the run of a seed, or raises
+    ``Diverged``, or ``Stopped`` where the ``on_step`` that it is given does.
+    """
 
     key: str
-    label: str
-    train: Train[R]
-    updates: int = 1
+    updates: int
+    train: Callable[[int, OnStep], R]
 
 
 @dataclass
 class Runs(Generic[R]):
-    """An arm's finished runs, in the order of the seeds, and what went wrong with others."""
+    """An arm's finished runs, in the order of the seeds, and of other seeds the update at which they diverged."""
 
     arm: Arm[R]
     runs: list[R] = field(default_factory=list)
-    trouble: list[str] = field(default_factory=list)
+    diverged: dict[int, int] = field(default_factory=dict)
 
-    @property
-    def state(self) -> str:
-        """Whether it is done, in a word or a few."""
-        return "; ".join(self.trouble) or ("done" if self.runs else "not begun")
+    def by_seed(self, of: Callable[[R], float]) -> dict[int, float]:
+        """Return a number of every finished run."""
+        return {run.seed: of(run) for run in self.runs}
 
-    def by_seed(self, metric: str) -> dict[int, float]:
-        """Return a metric of every finished run."""
-        return {run.seed: run.numbers[metric] for run in self.runs}
+    def stat(self, of: Callable[[R], float]) -> dict[str, float]:
+        """Return a number's mean over seeds, with its interval as ``mean_interval`` has it."""
+        return mean_interval(list(self.by_seed(of).values()))
 
-    def stat(self, metric: str) -> dict[str, float]:
-        """Return a metric's mean over seeds, with its interval as ``mean_interval`` has it."""
-        return mean_interval(list(self.by_seed(metric).values()))
-
-    def minus(self, other: "Runs[R]", metric: str) -> dict[str, float]:
-        """Return how much larger a metric is here than in another arm, paired by seed; empty without a common seed."""
-        return paired_interval(other.by_seed(metric), self.by_seed(metric))
+    def minus(self, other: "Runs[R]", of: Callable[[R], float]) -> dict[str, float]:
+        """Return how much larger a number is here than in another arm, paired by seed; empty without a common seed."""
+        return paired_interval(other.by_seed(of), self.by_seed(of))
 
 
 @dataclass
 class Study(Generic[R]):
-    """All arms with their runs, in the order in which they were given; ``stopped`` if not all were trained."""
+    """All arms with their runs, in the order in which they were given; ``stop`` is what ended it early."""
 
     arms: dict[str, Runs[R]]
-    stopped: bool = False
+    stop: BaseException | None = None
 
     @property
-    def finished(self) -> list[Runs[R]]:
-        """The arms that have a finished run."""
-        return [runs for runs in self.arms.values() if runs.runs]
+    def diverged(self) -> list[tuple[int, str, int]]:
+        """The runs that diverged: seed, arm and update, seed by seed."""
+        each = ((seed, key, update) for key, runs in self.arms.items() for seed, update in runs.diverged.items())
+        return sorted(each, key=lambda one: one[0])
+
+    def whole(self) -> list[R]:
+        """Return the runs of the seeds that every arm has finished, seed by seed: they can be compared as they are."""
+        have = [{run.seed: run for run in runs.runs} for runs in self.arms.values()]
+        return [runs[seed] for seed in have[0] if all(seed in runs for runs in have) for runs in have]
 
 
 def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None = None) -> Study[R]:
@@ -108,27 +99,18 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
     total, done = len(seeds) * sum(runs.arm.updates for runs in named.values()), 0
     for seed in seeds:
         for runs in named.values():
-            step = _part_of(on_step, done, total, f"{runs.arm.label}, seed {seed}")
+            step = _part_of(on_step, done, total, f"{runs.arm.key}, seed {seed}")
             done += runs.arm.updates
             try:
                 runs.runs.append(runs.arm.train(seed, step))
             except Diverged as diverged:
-                runs.trouble.append(f"seed {seed} diverged at update {diverged.update}")
-            except (Stopped, KeyboardInterrupt):
-                if not found.finished:
+                runs.diverged[seed] = diverged.update
+            except (Stopped, KeyboardInterrupt) as stop:
+                if not any(each.runs for each in named.values()):
                     raise
-                runs.trouble.append(f"seed {seed} stopped")
-                found.stopped = True
-                _tell_what_is_missing(found, len(seeds))
+                found.stop = stop
                 return found
     return found
-
-
-def _tell_what_is_missing(found: Study[R], seeds: int) -> None:
-    """Say of each arm that has only some of its seeds, and met no trouble, how many those are."""
-    for runs in found.finished:
-        if len(runs.runs) < seeds and not runs.trouble:
-            runs.trouble.append(f"{len(runs.runs)} of {counted(seeds, 'seed')}")
 
 
 def _part_of(on_step: OnStep | None, before: int, total: int, label: str) -> OnStep:
@@ -136,6 +118,6 @@ def _part_of(on_step: OnStep | None, before: int, total: int, label: str) -> OnS
 
     def step(update: int, planned: int, told: str = "") -> None:
         if on_step:
-            on_step(before + update, total, f"{label}: {told}")
+            on_step(before + update, total, f"{label}, {told}")
 
     return step

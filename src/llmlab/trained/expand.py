@@ -7,11 +7,11 @@ Covers the two patterns of the plan, two repairs, and two controls, all with the
 the outcome stands in ``model.expanded``.  Leaves out keeping the larger model.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
 from llmlab.errors import SettingError
+from llmlab.lab.study import Arm, Study, study
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.tables import text_read
 from llmlab.lm.task import Task, check_batch
@@ -26,8 +26,8 @@ from llmlab.train.fit import OnStep
 from llmlab.train.judging import evaluate
 from llmlab.trained import expand_shown as shown
 from llmlab.trained.expanding import SAMPLE, ExpandedArm, Growth, growth, trained_arm
+from llmlab.trained.left_out import left_out, nothing_whole
 from llmlab.trained.opening import new_llm_of, the_model
-from llmlab.trained.seeds import Lost, arms_by_seed
 
 WHY = (
     "The memory of a trained model can be made longer by adding numbers to its context vector. Does the model keep "
@@ -52,13 +52,14 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
         on_step: called after each update with its number, the number planned, and a few words.
 
     Returns:
-        The result; its ``status`` is ``diverged`` if a number stopped being finite.
+        The result; its ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
+        ``on_step`` stopped it after the first.
 
     Raises:
         CheckpointError: there is no usable checkpoint.
         SettingError: it holds another model, the new context is not longer, or the batch is larger than the text.
         LlmlabError: the text cannot be used.
-        Stopped: ``on_step`` stopped the run.
+        Stopped: ``on_step`` stopped the run before every arm had finished a seed.
     """
     base = restored(settings.checkpoint)
     model = new_llm_of(base, settings.checkpoint, "expand")
@@ -68,16 +69,19 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     check_batch(settings.batch, task.text)
     score = evaluate(base.model, task.text.valid, settings.batch)
 
-    def train(name: str, seed: int, step: OnStep | None) -> ExpandedArm:
-        return trained_arm(settings, name, seed, task, base, model, context, step)
+    def arm(name: str) -> Arm[ExpandedArm]:
+        return Arm(
+            name,
+            settings.updates,
+            lambda seed, step: trained_arm(settings, name, seed, task, base, model, context, step),
+        )
 
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    arms, lost = arms_by_seed(seeds, settings.arms.split(","), train, on_step)
-    if not arms:
-        first = lost[0]
-        return Result.diverged(settings.experiment, settings.document(), WHY, HOW, first.update, of=first.arm)
+    found = study(map(arm, settings.arms.split(",")), seeds, on_step)
+    if not found.whole():
+        return nothing_whole(settings, WHY, HOW, found)
     grown = growth(model, expanded(model, context), task.text.valid[:SAMPLE])
-    return reported(settings, base, model, task, score, grown, arms, lost)
+    return reported(settings, base, model, task, score, grown, found)
 
 
 def check_context(model: ContextVectorLM, context: int) -> None:
@@ -100,11 +104,10 @@ def reported(
     task: Task,
     score: Score,
     grown: Growth,
-    arms: Sequence[ExpandedArm],
-    lost: Sequence[Lost] = (),
+    found: Study[ExpandedArm],
 ) -> Result:
     """Return the result of arms that are trained; seeds that were lost are named."""
-    names = settings.arms.split(",")
+    names, arms = settings.arms.split(","), found.whole()
     by_name = {name: [arm for arm in arms if arm.name == name] for name in names}
     samples = {f"val_ppl_{name}": [arm.score.ppl for arm in found] for name, found in by_name.items()}
     return Result(
@@ -112,8 +115,9 @@ def reported(
         settings.document(),
         WHY,
         HOW,
+        status="interrupted" if found.stop else "complete",
         metrics=metrics(model, score, grown, by_name),
-        summary=[*summary(settings, base, model, task, score, grown, by_name), *map(str, lost)],
+        summary=[*summary(settings, base, model, task, score, grown, by_name), *left_out(found)],
         tables=[
             the_model(base),
             text_read(task),

@@ -7,11 +7,12 @@ Covers the trained model against a fresh one under the same recipe, the untouche
 of the old one, and completions.  Leaves out everything that would make the dialogue more than a text: who speaks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 
 from torch import Tensor
 
+from llmlab.lab.study import Arm, Study, study
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import check_batch
 from llmlab.measure.ngram import beside_counting
@@ -25,8 +26,8 @@ from llmlab.train.fit import OnStep
 from llmlab.train.judging import evaluate
 from llmlab.trained import finetune_shown as shown
 from llmlab.trained.finetuning import Dialogue, Tuned, completions, dialogue, new_folder, original_text, tuned
+from llmlab.trained.left_out import left_out, nothing_whole
 from llmlab.trained.opening import the_model
-from llmlab.trained.seeds import arms_by_seed
 
 WHY = (
     "A model that has read one text is trained further on another. Is that a better start than a fresh model, and what "
@@ -53,12 +54,13 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
         on_step: called after each update with its number, the number planned, and a few words.
 
     Returns:
-        The result; its ``status`` is ``diverged`` if a number stopped being finite.
+        The result; its ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
+        ``on_step`` stopped it after the first.
 
     Raises:
         CheckpointError: there is no usable checkpoint.
         LlmlabError: the text cannot be used or is not here, or checkpoints cannot be written.
-        Stopped: ``on_step`` stopped the run.
+        Stopped: ``on_step`` stopped the run before both arms had finished a seed.
     """
     base = restored(settings.checkpoint)
     if settings.out is not None:
@@ -68,15 +70,15 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     notes: list[str] = []
     original = original_text(settings, base, notes)
 
-    def train(name: str, seed: int, step: OnStep | None) -> Tuned:
-        return tuned(settings, name, seed, base, text, original, step)
+    def arm(name: str) -> Arm[Tuned]:
+        updates = settings.epochs * -(-len(text.text.train) // settings.batch)
+        return Arm(name, updates, lambda seed, step: tuned(settings, name, seed, base, text, original, step))
 
-    arms, lost = arms_by_seed(range(settings.seed, settings.seed + settings.seeds), ARMS, train, on_step)
-    if not arms:
-        first = lost[0]
-        return Result.diverged(settings.experiment, settings.document(), WHY, HOW, first.update, of=first.arm)
+    found = study(map(arm, ARMS), range(settings.seed, settings.seed + settings.seeds), on_step)
+    if not found.whole():
+        return nothing_whole(settings, WHY, HOW, found)
     before = None if original is None else evaluate(base.model, original.text.valid, settings.batch)
-    return reported(settings, base, text, before, arms, [*notes, *map(str, lost)])
+    return reported(settings, base, text, before, found, notes)
 
 
 def reported(
@@ -84,10 +86,11 @@ def reported(
     base: Restored,
     text: Dialogue,
     before: Score | None,
-    arms: Sequence[Tuned],
+    found: Study[Tuned],
     notes: list[str],
 ) -> Result:
     """Return the result of arms that are trained; ``before`` is the base on the original text."""
+    arms = found.whole()
     by_name = {name: [arm for arm in arms if arm.name == name] for name in ARMS}
     written = completions(base, text, arms)
     samples = {f"val_ppl_{name}": [arm.score.ppl for arm in found] for name, found in by_name.items()}
@@ -98,8 +101,9 @@ def reported(
         settings.document(),
         WHY,
         HOW,
+        status="interrupted" if found.stop else "complete",
         metrics=metrics(base, text, before, by_name, samples),
-        summary=[*summary(settings, base, text, before, by_name), *notes, *text.notes],
+        summary=[*summary(settings, base, text, before, by_name), *notes, *left_out(found), *text.notes],
         tables=[
             the_model(base),
             shown.compared(text, by_name),
