@@ -28,15 +28,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
+from llmlab.fast.fixed_contexts import FixedContexts, fixed_contexts
+from llmlab.lab.device import fast_bf16
+from llmlab.lab.epochs import Training
+from llmlab.lab.judging import Judging
+from llmlab.lab.language import Place
+from llmlab.lab.recipe import Recipe
 from llmlab.model.context_token import BlockSize, context_outputs, initial, logits_by_token
-from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM
-from llmlab.model.fixed_contexts import FixedContexts, fixed_contexts
 from llmlab.model.inputs import embedded
-from llmlab.model.language import Place
-from llmlab.train.device import fast_bf16
-from llmlab.train.epochs import Training
-from llmlab.train.judging import Judging
-from llmlab.train.recipe import Recipe
 
 PARTS = ("stage1", "stage2", "length", "memory", "pocket")
 STAGE_1, FAR = 10.0, 1e-4

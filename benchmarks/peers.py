@@ -13,14 +13,14 @@ from statistics import median
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from llmlab.model.chance import kept, scale
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.language import LanguageModel, Place
+from llmlab.lab.optimizer import Adam
+from llmlab.lab.rng import kept, scale
 from llmlab.model.gru import GRUSize
-from llmlab.model.language import LanguageModel, Place
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.peers import peer
-from llmlab.model.swept import SweptNewLLM
 from llmlab.model.tiny_gpt2 import GPT2Size
-from llmlab.train.optimizer import Adam
 
 ROUNDS, BATCH, TIME, DROPOUT, RATE = 7, 32, 63, 0.1, 1e-4
 SIZE = Size()

@@ -6,10 +6,10 @@ Run: ``python benchmarks/quantized.py``.
 
 import torch
 
+from llmlab.after.quantized import QuantizedLM
+from llmlab.after.quantizing import times
+from llmlab.lab.checkpoint import packed
 from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.model.quantized import QuantizedLM
-from llmlab.train.checkpoint import packed
-from llmlab.trained.quantizing import times
 
 BAR = 3_600_000
 """The file of int8 linear weights may have so many bytes."""

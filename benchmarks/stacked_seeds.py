@@ -12,10 +12,10 @@ from statistics import median
 
 import torch
 
+from llmlab.lab.optimizer import Adam
 from llmlab.measure.ranks import quantiles
 from llmlab.phase1 import TRAINED, TinyModel, train
 from llmlab.text.pairs import Pairs
-from llmlab.train.optimizer import Adam
 
 ROUNDS, SEEDS, UPDATES = 9, 1_000, 200
 BAR = 8.0

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.chance import kept, scale
+from llmlab.fast.sweep import Sweep
+from llmlab.lab.device import fast_bf16
+from llmlab.lab.rng import kept, scale
 from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.model.sweep import Sweep
-from llmlab.train.device import fast_bf16
 
 ROUNDS = 15
 SIZE, BATCH, TIME, DROPOUT = Size(), 32, 63, 0.1

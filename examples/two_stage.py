@@ -7,8 +7,8 @@ import time
 
 import torch
 
+from llmlab.fast.fixed_contexts import fixed_contexts, sequential
 from llmlab.model.context_token import BlockSize, initial
-from llmlab.model.fixed_contexts import fixed_contexts, sequential
 from llmlab.model.inputs import embedded
 
 TOKENS = 20_000

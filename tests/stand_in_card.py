@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from llmlab.model import chance
+from llmlab.lab import rng as chance
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmlab.train import plain
-from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.lab import plain
+from llmlab.lab.checkpoint import CheckpointFolder
 
 GOLDEN = Path(__file__).parent / "golden" / "checkpoint-v1.ckpt"
 HEADER_BYTES = 48

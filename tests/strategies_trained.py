@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
+from llmlab.lab.checkpoint import packed
 from llmlab.lm.training import size_of
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar
-from llmlab.train.checkpoint import packed
 
 SMALL: dict[str, Any] = {"embedding": 8, "hidden": 16, "context": 8, "layers": 2, "device": "cpu"}
 

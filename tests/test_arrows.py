@@ -15,7 +15,7 @@ MODULES = {
 }
 GROUND = {"settings", "errors"}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
-CHAPTER = {"train", "model", "text", "measure", "report.messages", "report.result", *GROUND}
+CHAPTER = {"lab", "fast", "model", "text", "measure", "report.messages", "report.result", *GROUND}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
@@ -26,12 +26,12 @@ ALLOWED: dict[str, set[str]] = {
     "embedding_freeze": {"contexts", *CHAPTER},
     "two_stage": {"contexts", *CHAPTER},
     "contexts": {"contexts", "disk", *CHAPTER},
-    "trained": {"trained", "lab", "lm", "disk", *CHAPTER},
-    "lab": {"lab", "train", "measure", "report.result", *GROUND},
+    "after": {"after", "lm", "disk", *CHAPTER},
     "shown": {"shown", "measure", "text", "report.messages", "report.result", *GROUND},
-    "lm": {"lm", "", *CHAPTER},
-    "train": {"train", "model", "text", "measure", "disk", "", *GROUND},
-    "model": {"model", *GROUND},
+    "lm": {"lm", "after", "", *CHAPTER},
+    "lab": {"lab", "fast", "model", "text", "measure", "disk", "report.result", "", *GROUND},
+    "fast": {"fast", "lab", "model", *GROUND},
+    "model": {"model", "fast", "lab", *GROUND},
     "text": {"text", "disk", *GROUND},
     "measure": {"measure", *GROUND},
     "settings": {"settings", "errors"},
@@ -46,9 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "params": {"lm", "model", "report.result", "settings", "text", "phase1"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
-LOADERS = {"train.checkpoint", "text.windows", "text.cache"}
+LOADERS = {"lab.checkpoint", "text.windows", "text.cache"}
 TORCH = {
-    *("phase1", "phase1_2", "shown", "lm", "contexts", "train", "model", "trained", "doctor"),
+    *("phase1", "phase1_2", "shown", "lm", "contexts", "lab", "fast", "model", "after", "doctor"),
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
     *("text.matrix", "text.belonging", "text.pretrained", "text.streams"),
     *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),

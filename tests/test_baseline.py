@@ -14,13 +14,13 @@ import pytest
 from conftest import HANG, Done, watch
 from llmlab.baseline import run
 from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.lab.checkpoint import packed, read
+from llmlab.lab.steps import Diverged
 from llmlab.lm import outcome
 from llmlab.lm.restored import restored
 from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, train_seed
 from llmlab.settings import BaselineSettings
-from llmlab.train.checkpoint import packed, read
-from llmlab.train.fit import Diverged
 from processes import started, updates_saved, wait_for_updates
 
 Run = Callable[..., Done]

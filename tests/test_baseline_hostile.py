@@ -13,6 +13,7 @@ from llmlab.cli.execute import _supervised, _to_go_on
 from llmlab.cli.options import Chosen
 from llmlab.cli.progress import ProgressLine
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
+from llmlab.lab.checkpoint import read
 from llmlab.lm import tables
 from llmlab.lm.restored import restored
 from llmlab.settings import (
@@ -23,7 +24,6 @@ from llmlab.settings import (
     QuantizeSettings,
     RunOptions,
 )
-from llmlab.train.checkpoint import read
 
 Run = Callable[..., Done]
 TINY = BaselineSettings(embedding=4, hidden=8, context=4, layers=1, epochs=1, batch=256)
@@ -138,7 +138,7 @@ def test_a_stopped_finetuning_says_what_it_left(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(progress, "step", stopped_soon)
     with pytest.raises(Stopped, match="what is in b is unfinished"):
-        _supervised("llmlab.trained.finetune", Chosen(settings, RunOptions(), []), progress)
+        _supervised("llmlab.after.finetune", Chosen(settings, RunOptions(), []), progress)
     assert list(Path("b").glob("update-*.ckpt"))
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.model.chance import BLOCK, generator, kept, scale, shuffled
+from llmlab.lab.rng import BLOCK, generator, kept, scale, shuffled
 
 SHAPE = (2, 3, 5)
 

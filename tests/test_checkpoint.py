@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from conftest import environment
-from llmlab.train.checkpoint import CheckpointFolder, packed, read
+from llmlab.lab.checkpoint import CheckpointFolder, packed, read
 from strategies_checkpoint import GOLDEN, HEADER_BYTES, same, signed, small_state, values
 
 
@@ -142,7 +142,7 @@ import sys, json
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_checkpoint import descend, packed
-from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.lab.checkpoint import CheckpointFolder
 import hashlib
 state, path = CheckpointFolder(Path(sys.argv[2])).latest(print)
 while state["update"] < 40:

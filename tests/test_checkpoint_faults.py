@@ -56,7 +56,7 @@ import json, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from llmlab.errors import WriteError
-from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.lab.checkpoint import CheckpointFolder
 from strategies_checkpoint import state
 folder, told, code = CheckpointFolder(Path(sys.argv[2])), "", 0
 try:
@@ -120,7 +120,7 @@ import json, mmap, os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from llmlab.disk import HIDDEN
-from llmlab.train.checkpoint import CheckpointFolder, read
+from llmlab.lab.checkpoint import CheckpointFolder, read
 from strategies_checkpoint import state
 folder, dice, kills = CheckpointFolder(Path(sys.argv[2])), random.Random(7), int(sys.argv[3])
 shared = mmap.mmap(-1, 8)  # the last update that the child called saved

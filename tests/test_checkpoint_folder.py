@@ -15,7 +15,7 @@ from conftest import HANG, environment
 from faults import bytes_in
 from llmlab.disk import HIDDEN
 from llmlab.errors import CheckpointError, SettingError, WriteError
-from llmlab.train.checkpoint import CheckpointFolder, read
+from llmlab.lab.checkpoint import CheckpointFolder, read
 from strategies_checkpoint import holding, silent, state
 
 
@@ -123,7 +123,7 @@ def test_a_save_that_is_not_there_afterwards_is_not_called_saved(
     with pytest.raises(WriteError, match="No such file"):
         folder.save(state(2), 2)
     monkeypatch.undo()
-    monkeypatch.setattr("llmlab.train.checkpoint.replace_file", lambda path, _: path.touch())
+    monkeypatch.setattr("llmlab.lab.checkpoint.replace_file", lambda path, _: path.touch())
     with pytest.raises(WriteError, match="not there"):
         folder.save(state(2), 2)
 
@@ -155,7 +155,7 @@ def test_too_little_space_is_told_before_the_run(tmp_path: Path, monkeypatch: py
 HOLDER = """
 import sys, time
 from pathlib import Path
-from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.lab.checkpoint import CheckpointFolder
 with CheckpointFolder(Path(sys.argv[1])).locked():
     print("locked", flush=True)
     time.sleep(int(sys.argv[2]))

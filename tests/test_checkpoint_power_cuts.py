@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from faults import bytes_in
-from llmlab.train.checkpoint import CheckpointFolder
+from llmlab.lab.checkpoint import CheckpointFolder
 from strategies_checkpoint import holding, silent, state
 
 

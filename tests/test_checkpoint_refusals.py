@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from llmlab.errors import CheckpointError, WriteError
-from llmlab.train import checkpoint, plain
-from llmlab.train.checkpoint import CheckpointFolder, read
+from llmlab.lab import checkpoint, plain
+from llmlab.lab.checkpoint import CheckpointFolder, read
 from strategies_checkpoint import GOLDEN, HEADER_BYTES, saved_by_torch, signed, small_state
 
 

@@ -7,9 +7,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+import llmlab.lab.optimizer
 import llmlab.measure.entropy
 import llmlab.phase1
-import llmlab.train.optimizer
 import site_hooks
 from llmlab.cli.chapter import CHAPTERS
 
@@ -45,7 +45,7 @@ def test_every_chapter_shows_its_code(chapter: str) -> None:
     assert sources.MARKER.search((DOCS / "study" / f"{chapter}.md").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("module", [llmlab.measure.entropy, llmlab.phase1, llmlab.train.optimizer])
+@pytest.mark.parametrize("module", [llmlab.measure.entropy, llmlab.phase1, llmlab.lab.optimizer])
 def test_shown_source_is_the_source_without_its_docstring(module: ModuleType) -> None:
     """For each function and class, both parse to the same program, but for the docstring; the lines are the same."""
     for name, thing in vars(module).items():
@@ -78,7 +78,7 @@ def test_a_marker_becomes_a_block_with_a_link_to_the_reference() -> None:
 
 def test_statements_can_be_shown_alone_or_from_one_to_another() -> None:
     """A beginning picks a statement; two pick all from the first to the last."""
-    place = (ROOT / "src", "llmlab.train.optimizer", "Adam.update")
+    place = (ROOT / "src", "llmlab.lab.optimizer", "Adam.update")
 
     assert sources.source(*place, "b1, b2").startswith("b1, b2 = ")
     assert sources.source(*place, "if self") == (
@@ -94,7 +94,7 @@ def test_statements_can_be_shown_alone_or_from_one_to_another() -> None:
         "llmlab.phase1:Gone",
         "llmlab.gone:TinyModel",
         "llmlab.phase1:TinyModel.loss | gone",
-        "llmlab.train.optimizer:Adam.update | parameter.",
+        "llmlab.lab.optimizer:Adam.update | parameter.",
     ],
 )
 def test_a_name_that_is_gone_stops_the_build(marker: str) -> None:

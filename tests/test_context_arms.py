@@ -16,10 +16,10 @@ from llmlab.contexts.running import compared
 from llmlab.contexts.stage1 import Contexts, contexts_of
 from llmlab.contexts.task import Material, task_of
 from llmlab.contexts.token_block import built, train_arm, training_of
+from llmlab.lab.judging import evaluate
 from llmlab.model.context_token import BlockSize
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS
-from llmlab.train.judging import evaluate
 from strategies_contexts import FREEZE, SMALL
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")

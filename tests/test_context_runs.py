@@ -13,7 +13,7 @@ from llmlab.contexts.running import Comparison, compared
 from llmlab.contexts.task import Material
 from llmlab.contexts.token_block import train_arm
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
-from llmlab.train.fit import Diverged
+from llmlab.lab.steps import Diverged
 from strategies_contexts import FREEZE, UPDATES, Stop, without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")

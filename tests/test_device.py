@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from llmlab.errors import UnreachableError
-from llmlab.train import device
-from llmlab.train.device import chosen_precision, device_of, fast_bf16
+from llmlab.lab import device
+from llmlab.lab.device import chosen_precision, device_of, fast_bf16
 
 
 @pytest.mark.parametrize("card", [False, True])

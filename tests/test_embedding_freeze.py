@@ -12,11 +12,11 @@ from llmlab import compare, embedding_freeze
 from llmlab.contexts import made, running
 from llmlab.contexts.arms import FREEZE_LABELS
 from llmlab.errors import SettingError, Stopped
+from llmlab.lab.steps import Diverged
 from llmlab.measure.stats import mean_interval
 from llmlab.report.record import Record
 from llmlab.report.result import Result
 from llmlab.settings.contexts import FREEZE_ARMS
-from llmlab.train.fit import Diverged
 from strategies_contexts import FREEZE_CONTRACT as CONTRACT
 from strategies_contexts import GROWN, Stop, rows, without_times, write_model_and_text
 from strategies_report import specimen

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from llmlab.errors import Stopped
-from llmlab.model.chance import shuffled
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.checkpoint import CheckpointFolder, packed, read
+from llmlab.lab.epochs import Progress, Training
+from llmlab.lab.judging import Judging, evaluate
+from llmlab.lab.recipe import Recipe, square_root_rate
+from llmlab.lab.rng import shuffled
+from llmlab.lab.steps import Diverged
 from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.model.swept import SweptNewLLM
-from llmlab.train.checkpoint import CheckpointFolder, packed, read
-from llmlab.train.epochs import Progress, Training
-from llmlab.train.fit import Diverged
-from llmlab.train.judging import Judging, evaluate
-from llmlab.train.recipe import Recipe, square_root_rate
 
 SIZE = Size(vocabulary=12, embedding=4, hidden=6, context=4, layers=2)
 WINDOWS = 22

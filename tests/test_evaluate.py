@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from llmlab import baseline
+from llmlab.after import evaluate
 from llmlab.errors import CheckpointError, LlmlabError, SettingError
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, EvaluateSettings
 from llmlab.text.words import MARKS
-from llmlab.trained import evaluate
 from strategies_trained import SMALL, saved, state_of
 
 OF_THE_RUN = {"epochs", "best_epoch", "train_loss", "precision", "tokens_per_second"}

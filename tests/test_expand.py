@@ -13,20 +13,20 @@ from torch import Tensor
 
 from claims_by_hand import verdicts
 from llmlab import baseline
+from llmlab.after import expand
+from llmlab.after.expanded import count, expanded, hold_still, largest_difference, parts, spread
+from llmlab.after.expanding import ExpandedArm, context_values, growth, trained_arm
 from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.fast.sweep import Sweep
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.epochs import Training
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.steps import Diverged
 from llmlab.measure.spectrum import effective_rank
-from llmlab.model.expanded import count, expanded, hold_still, largest_difference, parts, spread
 from llmlab.model.new_llm import EPS, ContextVectorLM, Size
-from llmlab.model.sweep import Sweep
-from llmlab.model.swept import SweptNewLLM
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, ExpandSettings
 from llmlab.text.grammar import Grammar
-from llmlab.train.epochs import Training
-from llmlab.train.fit import Diverged
-from llmlab.train.recipe import Recipe
-from llmlab.trained import expand
-from llmlab.trained.expanding import ExpandedArm, context_values, growth, trained_arm
 
 TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1}
 sizes = st.builds(

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 
 from claims_by_hand import verdicts
 from llmlab import baseline
+from llmlab.after import finetune
+from llmlab.after.finetune_shown import head_start
+from llmlab.after.finetuning import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, floor, prompts, tuned
 from llmlab.errors import CheckpointError, SettingError, Stopped, TextError
+from llmlab.lab.judging import evaluate
+from llmlab.lab.steps import Diverged
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.training import build
 from llmlab.report.result import Result
@@ -23,11 +28,6 @@ from llmlab.text.corpus import load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.windows import prepare
 from llmlab.text.words import EOS, MARKS, WordVocabulary
-from llmlab.train.fit import Diverged
-from llmlab.train.judging import evaluate
-from llmlab.trained import finetune
-from llmlab.trained.finetune_shown import head_start
-from llmlab.trained.finetuning import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, floor, prompts, tuned
 
 TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1, "precision": "fp32"}
 STANDARD, DIALECT = Grammar.standard(), Grammar.dialect()

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM, trained_shapes
+from llmlab.fast.fixed_contexts import fixed_contexts, sequential
+from llmlab.lab.epochs import Training
+from llmlab.lab.judging import Judging, evaluate
+from llmlab.lab.language import Place
+from llmlab.lab.recipe import Recipe
 from llmlab.model.context_token import BlockSize, initial, logits_by_token
-from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM, trained_shapes
-from llmlab.model.fixed_contexts import fixed_contexts, sequential
 from llmlab.model.inputs import embedded
-from llmlab.model.language import Place
-from llmlab.train.epochs import Training
-from llmlab.train.judging import Judging, evaluate
-from llmlab.train.recipe import Recipe
 
 HERE = Place(0, 0)
 VOCABULARY = 9

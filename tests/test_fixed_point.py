@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.errors import Stopped
+from llmlab.fast.fixed_contexts import fixed_contexts
+from llmlab.lab.fixed_point import FixedPointRecipe, FixedPointTrained, diversity, fixed_point
+from llmlab.lab.rng import generator
+from llmlab.lab.steps import Diverged
 from llmlab.measure.spectrum import effective_rank
-from llmlab.model.chance import generator
 from llmlab.model.context_token import BlockSize, context_outputs, initial
-from llmlab.model.fixed_contexts import fixed_contexts
 from llmlab.model.inputs import Inputs, embedded
-from llmlab.train.fit import Diverged
-from llmlab.train.fixed_point import FixedPointRecipe, FixedPointTrained, diversity, fixed_point
 from strategies import SEEDS
 
 SMALL = BlockSize(embedding=5, context=6, layers=2)

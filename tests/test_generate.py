@@ -10,6 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlab.after import generate, opening
+from llmlab.after.writing import write
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.lm.restored import restored
 from llmlab.model.new_llm import ContextVectorLM
@@ -17,8 +19,6 @@ from llmlab.model.reader import Reader, draw
 from llmlab.report.result import Result
 from llmlab.settings import GenerateSettings
 from llmlab.text.words import BOS, EOS
-from llmlab.trained import generate, opening
-from llmlab.trained.writing import write
 from strategies_trained import saved, small_models, state_of
 
 SEEDS = st.integers(0, 2**40)

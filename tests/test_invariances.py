@@ -9,12 +9,12 @@ import torch
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
+from llmlab.lab.optimizer import SGD, Adam
 from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import products
 from llmlab.phase1 import BIAS, EMBEDDING, TRAINED, WEIGHT, TinyModel, train
 from llmlab.phase1_2 import padded, rotated
 from llmlab.text.pairs import Pairs
-from llmlab.train.optimizer import SGD, Adam
 from strategies import SEEDS, models, rotations, texts, texts_and_models, texts_with_unseen
 
 ALL = TRAINED["none"]

@@ -12,13 +12,15 @@ import torch
 
 import stand_in_card
 from llmlab import baseline, embedding_freeze, layers, two_stage
+from llmlab.after import evaluate, expand, finetune, generate, quantize
 from llmlab.cli import execute
 from llmlab.contexts.arms import design_of
 from llmlab.contexts.stage1 import contexts_of, learn
 from llmlab.errors import SettingError
+from llmlab.lab import rng as chance
+from llmlab.lab.team import Team
 from llmlab.lm.task import prepare_task
 from llmlab.lm.training import Trained, precision_of, train_seed
-from llmlab.model import chance
 from llmlab.report.result import Result
 from llmlab.settings import (
     BaselineSettings,
@@ -31,8 +33,6 @@ from llmlab.settings import (
     QuantizeSettings,
     TwoStageSettings,
 )
-from llmlab.train.team import Team
-from llmlab.trained import evaluate, expand, finetune, generate, quantize
 from strategies_contexts import SMALL, small_task
 from strategies_trained import saved, state_of
 

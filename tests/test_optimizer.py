@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlab.train.optimizer import SGD, Adam, Optimizer, clip, optimizer_named
+from llmlab.lab.optimizer import SGD, Adam, Optimizer, clip, optimizer_named
 
 RULES = {
     "sgd": (lambda: SGD(0.1), lambda p: torch.optim.SGD(p, lr=0.1)),

@@ -11,16 +11,16 @@ from torch.nn import functional as F  # noqa: N812
 
 from conftest import needs
 from llmlab.errors import Stopped
+from llmlab.lab.epochs import Training
+from llmlab.lab.language import LanguageModel, Place
+from llmlab.lab.recipe import Recipe
 from llmlab.lm.peers import MODELS
 from llmlab.lm.training import build
 from llmlab.model import tiny_gpt2
 from llmlab.model.gru import GRUSize
-from llmlab.model.language import LanguageModel, Place
 from llmlab.model.peers import Peer, peer
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
-from llmlab.train.epochs import Training
-from llmlab.train.recipe import Recipe
 
 pytestmark = needs("transformers", "peers")
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stand_in_card
+from llmlab.fast.replayed import Recording, ReplayedSweep
+from llmlab.fast.sweep import Sweep
 from llmlab.model import replayed, swept
-from llmlab.model.replayed import Recording, ReplayedSweep
-from llmlab.model.sweep import Sweep
 from test_epochs import final, same, training
 from test_sweep import Case, cases
 

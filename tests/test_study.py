@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab.errors import Stopped
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.study import Arm, Study, study
 from llmlab.measure.stats import mean_interval
-from llmlab.train.fit import Diverged, OnStep
 
 STEPS = 3
 

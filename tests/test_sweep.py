@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.fast.sweep import Sweep
 from llmlab.model.new_llm import CLAMP, ContextVectorLM, Size
-from llmlab.model.sweep import Sweep
 
 Learned = tuple[Tensor, dict[str, Tensor]]
 """A loss and the gradient of each parameter."""

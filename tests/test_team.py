@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlab.errors import SettingError, Stopped, UnreachableError
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.checkpoint import CheckpointFolder
+from llmlab.lab.epochs import Training
+from llmlab.lab.judging import ROWS_AT_ONCE, Judging, evaluate
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.steps import Diverged
+from llmlab.lab.team import ALONE, TOLD_BY_TORCHRUN, Team
 from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.model.swept import SweptNewLLM
-from llmlab.train.checkpoint import CheckpointFolder
-from llmlab.train.epochs import Training
-from llmlab.train.fit import Diverged
-from llmlab.train.judging import ROWS_AT_ONCE, Judging, evaluate
-from llmlab.train.recipe import Recipe
-from llmlab.train.team import ALONE, TOLD_BY_TORCHRUN, Team
 
 SIZE = Size(vocabulary=11, embedding=4, hidden=8, context=4, layers=2)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from llmlab import phase1
+from llmlab.lab.optimizer import SGD, Adam
+from llmlab.lab.steps import Diverged
 from llmlab.phase1 import BIAS, TRAINED, TinyModel, train
 from llmlab.text.pairs import Pairs
-from llmlab.train.fit import Diverged
-from llmlab.train.optimizer import SGD, Adam
 
 PAIRS = Pairs.of("hello")
 ALL = TRAINED["none"]

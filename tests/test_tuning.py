@@ -21,10 +21,10 @@ from llmlab.contexts.token_block import built, document_sums, training_of
 from llmlab.contexts.tuning import BESIDE, FACTORS, SHARES, TRIES, Try, Tuned, tail_start
 from llmlab.embedding_freeze import run
 from llmlab.errors import Stopped
+from llmlab.lab.optimizer import optimizer_named
+from llmlab.lab.steps import Diverged
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.text.streams import Stream
-from llmlab.train.fit import Diverged
-from llmlab.train.optimizer import optimizer_named
 from strategies_contexts import FREEZE, SMALL, Stop, rows, without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")

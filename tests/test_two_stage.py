@@ -12,11 +12,11 @@ from llmlab import two_stage
 from llmlab.contexts import keeping, made, running
 from llmlab.contexts.arms import stage_arms
 from llmlab.errors import Stopped
+from llmlab.lab.steps import Diverged
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS
-from llmlab.train.fit import Diverged
 from strategies_contexts import SMALL, UPDATES, Stop, rows, without_times
 from strategies_contexts import STAGE_CONTRACT as CONTRACT
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from conftest import HANG, Done, watch
 from llmlab.errors import SettingError
+from llmlab.lab.checkpoint import read
 from llmlab.settings import TwoStageSettings, flag
 from llmlab.settings.contexts import ABLATIONS
-from llmlab.train.checkpoint import read
 from processes import started, wait_for_updates
 from strategies_contexts import SMALL, without_times, write_model_and_text
 from strategies_contexts import STAGE_CONTRACT as CONTRACT

@@ -13,6 +13,7 @@ But: how deep must the stack be?  That is chapter 4.
 
 from collections.abc import Mapping, Sequence
 
+from llmlab.lab.steps import Diverged, OnStep, one_of_several
 from llmlab.lm import figures, outcome, peer_tables, tables
 from llmlab.lm.peers import MODELS, Peers, alone, train_peers
 from llmlab.lm.task import Task, prepare_task
@@ -21,7 +22,6 @@ from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score, document_sums
 from llmlab.report.result import Result, Status, counted, rounded
 from llmlab.settings import BaselineSettings
-from llmlab.train.fit import Diverged, OnStep, one_of_several
 
 WHY = (
     "New-LLM reads word by word and remembers nothing but one context vector, which it rewrites at every word. "

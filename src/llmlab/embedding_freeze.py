@@ -16,10 +16,10 @@ from llmlab.contexts import differences, figures, outcome, rates_tables, stage1_
 from llmlab.contexts.arms import freeze_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
+from llmlab.lab.steps import OnStep
 from llmlab.measure.ngram import beside_counting
 from llmlab.report.result import Figure, Result, Scalar, Table
 from llmlab.settings import EmbeddingFreezeSettings
-from llmlab.train.fit import OnStep
 
 WHY = (
     "A model on little text can take its token embedding from a model that read much. Is it better to leave that "

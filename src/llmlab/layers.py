@@ -12,6 +12,7 @@ But: the token embedding is learned here from little text.  What if it comes tra
 
 from itertools import combinations
 
+from llmlab.lab.steps import OnStep
 from llmlab.lm import depth_figures, depth_tables, tables
 from llmlab.lm.depth import DepthArm, DepthSweep, paired, sweep
 from llmlab.lm.outcome import of_text
@@ -21,7 +22,6 @@ from llmlab.measure.score import document_sums
 from llmlab.measure.stats import as_metrics, mean_interval
 from llmlab.report.result import Figure, Result, Scalar, Status, Table, counted, rounded, time_span
 from llmlab.settings import LayersSettings
-from llmlab.train.fit import OnStep
 
 WHY = (
     "A deeper stack can compute more between two words. Seed document 003 compared depths by one run each, of unequal "

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmlab.lab.optimizer import Adam, Optimizer
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.geometry import affine_rank, moved
 from llmlab.measure.ranks import quantiles
@@ -36,8 +38,6 @@ from llmlab.settings import Phase1Settings
 from llmlab.shown import phase1 as shown
 from llmlab.shown import table
 from llmlab.text.pairs import Pairs
-from llmlab.train.fit import Diverged, OnStep
-from llmlab.train.optimizer import Adam, Optimizer
 
 EMBEDDING, WEIGHT, BIAS = "embedding.weight", "linear.weight", "linear.bias"
 TRAINED = {

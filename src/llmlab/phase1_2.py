@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from llmlab.lab.optimizer import SGD, Adam, Optimizer, optimizer_named
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.measure.geometry import affine_rank, distances, moved, random_rotation
 from llmlab.measure.ranks import rank_correlation
 from llmlab.phase1 import TRAINED, TinyModel, TinyRun, metrics, over_seeds, samples_of, train
@@ -31,8 +33,6 @@ from llmlab.settings import Phase12Settings
 from llmlab.shown import phase1, table
 from llmlab.shown import phase1_2 as shown
 from llmlab.text.pairs import Pairs
-from llmlab.train.fit import Diverged, OnStep
-from llmlab.train.optimizer import SGD, Adam, Optimizer, optimizer_named
 
 EXPERIMENT_TOKENS = 64
 """With more tokens than this the side experiments are left out: they would take minutes."""

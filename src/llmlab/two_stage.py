@@ -21,10 +21,10 @@ from llmlab.contexts.arms import Arm, stage_arms
 from llmlab.contexts.loading import loaded
 from llmlab.contexts.running import ArmRuns, Comparison, compared
 from llmlab.contexts.stage1 import Measured
+from llmlab.lab.steps import OnStep
 from llmlab.measure.ngram import beside_counting
 from llmlab.report.result import Figure, Result, Scalar, Table
 from llmlab.settings import TwoStageSettings
-from llmlab.train.fit import OnStep
 
 WHY = (
     "Seed document 002 trains in two stages: the memory first, once and for good, then the part that predicts. It "

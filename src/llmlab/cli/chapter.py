@@ -32,31 +32,31 @@ class Chapter:
 FOLLOW_UPS = {
     "evaluate": Chapter(
         declared.EvaluateSettings,
-        "llmlab.trained.evaluate",
+        "llmlab.after.evaluate",
         "Score a trained model, on its own text or another.",
         "llmlab baseline evaluate runs/baseline-pocket-…-1",
     ),
     "generate": Chapter(
         declared.GenerateSettings,
-        "llmlab.trained.generate",
+        "llmlab.after.generate",
         "Let a trained model write.",
         "llmlab baseline generate runs/baseline-pocket-…-1 --tokens 40 --temperature 0.8",
     ),
     "quantize": Chapter(
         declared.QuantizeSettings,
-        "llmlab.trained.quantize",
+        "llmlab.after.quantize",
         "Keep a trained model in eight bits, and measure what that costs.",
         "llmlab baseline quantize runs/baseline-pocket-…-1",
     ),
     "finetune": Chapter(
         declared.FinetuneSettings,
-        "llmlab.trained.finetune",
+        "llmlab.after.finetune",
         "Train a trained model on another text, against starting from nothing.",
         "llmlab baseline finetune runs/baseline-pocket-…-1 --seeds 3",
     ),
     "expand": Chapter(
         declared.ExpandSettings,
-        "llmlab.trained.expand",
+        "llmlab.after.expand",
         "Widen the context of a trained model in four ways, and see which can learn.",
         "llmlab baseline expand runs/baseline-pocket-…-1",
     ),

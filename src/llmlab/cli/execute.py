@@ -22,12 +22,12 @@ from llmlab.cli.log import judged_document, write_json
 from llmlab.cli.options import Chosen
 from llmlab.cli.progress import STOPPING, ProgressLine, signals_held
 from llmlab.errors import Stopped, WriteError
+from llmlab.lab.team import Team
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 from llmlab.report.record import CREATED, Record
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import RunOptions
-from llmlab.train.team import Team
 
 DIVERGED = 6
 

@@ -1,7 +1,7 @@
 """Where the runs of a comparison are kept: one folder, in it one for each arm and seed, and the trained context blocks.
 
 Covers which folder, what may go on in it, and blocks that need not be trained again.  Leaves out files:
-``train.checkpoint``, and whether a checkpoint is this run's: ``train.folders``.
+``lab.checkpoint``, and whether a checkpoint is this run's: ``lab.folders``.
 """
 
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ from llmlab.contexts.stage1 import Contexts, Learned, contexts_of, learn
 from llmlab.contexts.task import ContextTask
 from llmlab.disk import replace_file
 from llmlab.errors import CheckpointError, SettingError, WriteError
+from llmlab.lab.checkpoint import packed, read
+from llmlab.lab.folders import check_same_run, identity, run_folder
+from llmlab.lab.steps import OnStep
 from llmlab.settings import ContextSettings
-from llmlab.train.checkpoint import packed, read
-from llmlab.train.fit import OnStep
-from llmlab.train.folders import check_same_run, identity, run_folder
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from torch import Tensor
 from llmlab.contexts.made import made
 from llmlab.contexts.task import Material
 from llmlab.errors import TextError
-from llmlab.model.chance import generator
+from llmlab.lab.rng import generator
+from llmlab.lab.steps import OnStep
 from llmlab.settings import MADE, ContextSettings
 from llmlab.text.corpus import SYNTHETIC, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.pretrained import load_pretrained
 from llmlab.text.streams import subword_coder, word_coder
-from llmlab.train.fit import OnStep
 
 
 def loaded(settings: ContextSettings, on_step: OnStep | None = None, *, vectors: str = "pretrained") -> Material:

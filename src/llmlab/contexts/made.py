@@ -15,12 +15,12 @@ from llmlab.contexts.arms import Arm, design_of
 from llmlab.contexts.stage1 import contexts_of
 from llmlab.contexts.task import Material, task_of
 from llmlab.contexts.token_block import built, training_of
-from llmlab.model.chance import generator
+from llmlab.lab.rng import generator
+from llmlab.lab.steps import OnStep
 from llmlab.settings import ContextSettings
 from llmlab.text.corpus import SYNTHETIC, Corpus, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.streams import word_coder
-from llmlab.train.fit import OnStep
 
 LINES, HELD_OUT, SEED = 40_000, 600, 3
 """What it is made from: some 720,000 tokens.  The language's own splits have the seeds 1 and 2."""

@@ -15,12 +15,12 @@ from llmlab.contexts.task import ContextTask, Material, task_of
 from llmlab.contexts.token_block import ArmRun, train_arm
 from llmlab.contexts.tuning import TRIES, Tuned, tune
 from llmlab.errors import SettingError, Stopped
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.measure.bootstrap import document_interval
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval, paired_interval
 from llmlab.report.result import counted
 from llmlab.settings import ContextSettings
-from llmlab.train.fit import Diverged, OnStep
 
 LOSS, TEST_LOSS = "val_loss_token", "test_loss_token"
 """The number of a run that arms are compared by, and the same on text that chose nothing."""

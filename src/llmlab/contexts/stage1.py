@@ -14,15 +14,15 @@ from torch import Tensor
 
 from llmlab.contexts.arms import Design
 from llmlab.contexts.task import ContextTask
+from llmlab.fast.fixed_contexts import fixed_contexts
+from llmlab.lab.device import chosen_precision, device_of
+from llmlab.lab.fixed_point import FixedPointRecipe, fixed_point
+from llmlab.lab.language import PRECISIONS
+from llmlab.lab.steps import OnStep
 from llmlab.measure.spectrum import effective_rank
 from llmlab.model.context_token import BlockSize, initial
-from llmlab.model.fixed_contexts import fixed_contexts
 from llmlab.model.inputs import embedded
-from llmlab.model.language import PRECISIONS
 from llmlab.settings import ContextSettings
-from llmlab.train.device import chosen_precision, device_of
-from llmlab.train.fit import OnStep
-from llmlab.train.fixed_point import FixedPointRecipe, fixed_point
 
 FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
 """At least this many contexts are checked, and more while tokens times parameters stay below this."""

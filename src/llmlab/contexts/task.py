@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from llmlab.errors import TextError
+from llmlab.lab.rng import generator
 from llmlab.measure.ngram import Baseline, stream_baselines
-from llmlab.model.chance import generator
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import SYNTHETIC, Corpus
 from llmlab.text.grammar import Grammar, context_recovered

@@ -1,7 +1,7 @@
 """Stage 2: the token block of one arm and seed, trained on fixed contexts.
 
 Covers one run from its start to what is kept of it.  Leaves out the contexts, ``stage1``, and the loop over
-epochs, ``train.epochs``.
+epochs, ``lab.epochs``.
 """
 
 import math
@@ -15,17 +15,17 @@ from torch import Tensor
 from llmlab.contexts.arms import Arm
 from llmlab.contexts.stage1 import Contexts
 from llmlab.contexts.task import ContextTask
+from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
+from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
+from llmlab.lab.device import chosen_precision, device_of
+from llmlab.lab.epochs import Training
+from llmlab.lab.folders import identity, run_folder, to_resume
+from llmlab.lab.judging import Judging
+from llmlab.lab.language import parameter_count
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.steps import OnStep
 from llmlab.measure.score import perplexity
-from llmlab.model.fixed_context_lm import NOT_SCORED, FixedContextLM
-from llmlab.model.language import parameter_count
 from llmlab.settings import ContextSettings
-from llmlab.train.checkpoint import BYTES_KEPT, CheckpointFolder
-from llmlab.train.device import chosen_precision, device_of
-from llmlab.train.epochs import Training
-from llmlab.train.fit import OnStep
-from llmlab.train.folders import identity, run_folder, to_resume
-from llmlab.train.judging import Judging
-from llmlab.train.recipe import Recipe
 
 LOGITS_AT_ONCE, FEWEST_ROWS, MOST_ROWS = 2**25, 256, 4_096
 """A batch is read in parts small enough to keep about this many logits in memory."""

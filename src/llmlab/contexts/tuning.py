@@ -21,11 +21,11 @@ from llmlab.contexts.task import ContextTask
 from llmlab.contexts.token_block import built, of_arm, training_of
 from llmlab.disk import replace_file
 from llmlab.errors import CheckpointError, WriteError
+from llmlab.lab.checkpoint import packed, read
+from llmlab.lab.folders import check_same_run
+from llmlab.lab.steps import Diverged, OnStep, one_of_several
 from llmlab.settings import ContextSettings
 from llmlab.text.streams import StreamText
-from llmlab.train.checkpoint import packed, read
-from llmlab.train.fit import Diverged, OnStep, one_of_several
-from llmlab.train.folders import check_same_run
 
 SHARES, BESIDE = (1.0, 0.1, 0.03, 0.01), (4.0, 2.0, 0.5)
 """Where the embedding is trained: its share of the rate set; then, at the best of these, multiples of that rate."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from llmlab.errors import Stopped
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.measure.stats import mean_interval, paired_interval
-from llmlab.train.fit import Diverged, OnStep
 
 
 class Run(Protocol):

@@ -16,6 +16,12 @@ from pathlib import Path
 from statistics import median
 
 from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.lab.checkpoint import CheckpointFolder
+from llmlab.lab.device import device_of
+from llmlab.lab.epochs import Training
+from llmlab.lab.judging import evaluate
+from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.team import Team
 from llmlab.lm.outcome import per_seed
 from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, build, precision_of, recipe_of, size_of, train_seed
@@ -23,12 +29,6 @@ from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import paired_interval
 from llmlab.report.result import time_span
 from llmlab.settings import BaselineSettings, LayersSettings
-from llmlab.train.checkpoint import CheckpointFolder
-from llmlab.train.device import device_of
-from llmlab.train.epochs import Training
-from llmlab.train.fit import Diverged, OnStep
-from llmlab.train.judging import evaluate
-from llmlab.train.team import Team
 
 PROBE_ROWS = 64
 """The cost of an update is measured on a part of this many windows: a whole batch may take a minute."""
@@ -264,7 +264,7 @@ class _Counter:
 
 
 def _home(settings: LayersSettings, arm: DepthArm, seed: int) -> Path | None:
-    """Return the folder of a run inside that of the sweep; ``None`` leaves it to ``train.folders``."""
+    """Return the folder of a run inside that of the sweep; ``None`` leaves it to ``lab.folders``."""
     place = settings.out
     if settings.resume not in ("", "auto"):
         place = Path(settings.resume)

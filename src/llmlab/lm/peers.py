@@ -1,6 +1,6 @@
 """New-LLM and its peers side by side: sizes that match, runs on the same batches, and what they had at equal time.
 
-A batch depends on the run's seed and the number of the update (``model.chance``) and on nothing else, so models that
+A batch depends on the run's seed and the number of the update (``lab.rng``) and on nothing else, so models that
 train one after another see the same batches.
 
 How a peer is sized: like New-LLM of the same settings, unless ``--model`` names the peer and ``--layers`` is given;
@@ -19,15 +19,15 @@ from pathlib import Path
 import torch
 
 from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.lab.rng import generator
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, peer_size_of, size_of, train_seed
 from llmlab.measure.generation import Cost, Reader, costs
-from llmlab.model.chance import generator
 from llmlab.model.generating import GPT2Reader, GRUReader, NewLLMReader
 from llmlab.model.gru import GRUSize
 from llmlab.model.tiny_gpt2 import GPT2Size, library
 from llmlab.settings import BaselineSettings
-from llmlab.train.fit import Diverged, OnStep
 
 MODELS = {"new-llm": "New-LLM", "tiny-gpt2": "tiny GPT-2", "gru": "GRU"}
 """Every model of the comparison, and what it is called."""

@@ -7,22 +7,22 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from llmlab.after.quantized import dequantized
 from llmlab.errors import CheckpointError, SettingError
+from llmlab.lab.checkpoint import CheckpointFolder, read
+from llmlab.lab.language import LanguageModel
 from llmlab.lm.task import Task, prepare_task
 from llmlab.lm.training import build
-from llmlab.model.language import LanguageModel
-from llmlab.model.quantized import dequantized
 from llmlab.settings import BaselineSettings
 from llmlab.settings.language import CORPORA
 from llmlab.text.words import WordVocabulary
-from llmlab.train.checkpoint import CheckpointFolder, read
 
 
 @dataclass(frozen=True)
 class Restored:
     """A model with the words it knows and the settings it was trained under.
 
-    ``history`` has one row per finished epoch (see ``train.epochs``); ``text`` is the digest of what it read.
+    ``history`` has one row per finished epoch (see ``lab.epochs``); ``text`` is the digest of what it read.
     """
 
     settings: BaselineSettings

@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.errors import Stopped
+from llmlab.fast.swept import SweptNewLLM, release_buffers
+from llmlab.lab.checkpoint import BYTES_KEPT
+from llmlab.lab.device import chosen_precision, device_of
+from llmlab.lab.epochs import Training
+from llmlab.lab.folders import identity, run_folder, to_resume
+from llmlab.lab.judging import evaluate
+from llmlab.lab.language import LanguageModel, parameter_count
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.steps import OnStep
+from llmlab.lab.team import ALONE, Team
 from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score
 from llmlab.model.gru import GRUSize
-from llmlab.model.language import LanguageModel, parameter_count
 from llmlab.model.new_llm import ContextVectorLM, Size
 from llmlab.model.peers import peer
-from llmlab.model.swept import SweptNewLLM, release_buffers
 from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
 from llmlab.text.windows import WindowedText
 from llmlab.text.words import PAD
-from llmlab.train.checkpoint import BYTES_KEPT
-from llmlab.train.device import chosen_precision, device_of
-from llmlab.train.epochs import Training
-from llmlab.train.fit import OnStep
-from llmlab.train.folders import identity, run_folder, to_resume
-from llmlab.train.judging import evaluate
-from llmlab.train.recipe import Recipe
-from llmlab.train.team import ALONE, Team
 
 TRAIN_SAMPLE = 2_048
 """How many training windows are judged without dropout at the end, to compare like with like."""
@@ -113,7 +113,7 @@ def recipe_of(settings: BaselineSettings, seed: int) -> Recipe:
 
 
 def precision_of(settings: BaselineSettings, device: str) -> str:
-    """Return the precision of a model's products, see ``train.device``; a GRU's are fp32 on a card.
+    """Return the precision of a model's products, see ``lab.device``; a GRU's are fp32 on a card.
 
     There its recurrence is cuDNN's, which autocast would have in fp16.
     """

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.chance import generator
+from llmlab.lab.rng import generator
 
 EPS = 1e-5
 WEIGHT_DEVIATION, BIAS_DEVIATION = 0.1, 0.01

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.lab.language import Judged, Place
+from llmlab.lab.rng import generator
 from llmlab.model import tiny_gpt2
-from llmlab.model.chance import generator
 from llmlab.model.gru import GRULanguageModel, GRUSize
-from llmlab.model.language import Judged, Place
 from llmlab.model.tiny_gpt2 import GPT2Size
 
 PADDING = 0

@@ -32,11 +32,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmlab.model.chance import generator
+from llmlab.lab.optimizer import Adam, clip
+from llmlab.lab.rng import generator
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.model.context_token import BlockSize, context_outputs
 from llmlab.model.inputs import Inputs
-from llmlab.train.fit import Diverged, OnStep
-from llmlab.train.optimizer import Adam, clip
 
 FIRST_THAT_MAY_STOP = 3
 """The second iteration finds nothing moved: it starts from the block's own pass."""

@@ -14,14 +14,14 @@ import math
 from collections.abc import Callable
 from statistics import fmean, median
 
+from llmlab.after.opening import opened_new_llm, the_model
+from llmlab.after.writing import Written, write
+from llmlab.lab.steps import OnStep
 from llmlab.measure.stats import mean_interval
 from llmlab.model.reader import Reader
 from llmlab.report.result import Cell, Column, Figure, Mark, Result, Scalar, Table, counted, rounded
 from llmlab.settings import GenerateSettings
 from llmlab.text.words import EOS, UNK, WordVocabulary
-from llmlab.train.fit import OnStep
-from llmlab.trained.opening import opened_new_llm, the_model
-from llmlab.trained.writing import Written, write
 
 WHY = (
     "A recurrent model whose whole memory is one vector can write without end at a price that does not grow. What does "

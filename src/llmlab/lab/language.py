@@ -1,7 +1,7 @@
 """What the training loop asks of a language model.
 
 Covers the protocol that New-LLM, its peers and the token block share.  Leaves out every model: those
-are in ``model.swept``, ``model.peers`` and ``model.fixed_context_lm``.
+are in ``fast.swept``, ``model.peers`` and ``fast.fixed_context_lm``.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Which folder holds a run's checkpoints, and whether they are this run's.
 
 Covers the choice of a folder, the identity that a checkpoint carries, and the refusal of one that belongs to another
-run.  Leaves out files: ``train.checkpoint``.
+run.  Leaves out files: ``lab.checkpoint``.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ import torch
 
 import llmlab
 from llmlab.errors import CheckpointError, SettingError, WriteError
+from llmlab.lab.checkpoint import CheckpointFolder, read
 from llmlab.settings import ContextSettings, LanguageSettings
-from llmlab.train.checkpoint import CheckpointFolder, read
 
 RUNS = Path("runs")
 NOT_COMPARED = {

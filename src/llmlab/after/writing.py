@@ -10,11 +10,11 @@ from statistics import fmean, median
 
 import torch
 
-from llmlab.model.chance import generator
+from llmlab.lab.rng import generator
+from llmlab.lab.steps import OnStep
 from llmlab.model.reader import Reader, draw
 from llmlab.settings import GenerateSettings
 from llmlab.text.words import EOS, UNK
-from llmlab.train.fit import OnStep
 
 LEAST = 1e-300
 """A smaller probability counts as this one where its logarithm is taken."""

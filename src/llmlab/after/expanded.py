@@ -22,7 +22,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from llmlab.model.chance import generator
+from llmlab.lab.rng import generator
 from llmlab.model.new_llm import ContextVectorLM, Size
 
 Part = tuple[str, tuple[slice, ...]]

@@ -6,6 +6,7 @@ Leaves out training.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from llmlab.after.finetuning import Dialogue, Tuned
 from llmlab.lm.restored import Restored
 from llmlab.lm.tables import shown_epochs
 from llmlab.measure.score import Score, document_difference, perplexity
@@ -22,7 +23,6 @@ from llmlab.report.result import (
     rounded,
     sentences,
 )
-from llmlab.trained.finetuning import Dialogue, Tuned
 
 Arms = Mapping[str, Sequence[Tuned]]
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.language import Judged
+from llmlab.fast.stack import Stack, layer_norm_backward
+from llmlab.lab.language import Judged
 from llmlab.model.new_llm import CLAMP, EPS, Size
-from llmlab.model.stack import Stack, layer_norm_backward
 
 READ_THE_TOP = ("output.weight", "gates.weight")
 """The matrices that read the output of the stack."""

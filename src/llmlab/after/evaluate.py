@@ -8,18 +8,18 @@ down.  But: how the model came to be is the run's own entry.
 
 import time
 
+from llmlab.after.opening import check_finite, the_model
+from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
+from llmlab.lab.language import parameter_count
+from llmlab.lab.steps import OnStep
 from llmlab.lm import figures, outcome, tables
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import Task
 from llmlab.lm.training import TRAIN_SAMPLE, score_on_test
 from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score
-from llmlab.model.language import parameter_count
 from llmlab.report.result import TO_ROUNDING, Cell, Column, Result, Scalar, Table, counted, rounded
 from llmlab.settings import EvaluateSettings
-from llmlab.train.fit import OnStep
-from llmlab.train.judging import ROWS_AT_ONCE, evaluate
-from llmlab.trained.opening import check_finite, the_model
 
 ROUNDING = 1e-6
 """Two losses that differ by less are one loss in float32, added up in another order."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.language import Judged
+from llmlab.lab.language import Judged
 
 LOGITS_AT_ONCE = 2**25
 """About how many logits are held at a time: 128 MiB in fp32."""

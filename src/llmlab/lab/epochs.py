@@ -2,7 +2,7 @@
 
 Covers updates with clipping, validation after each epoch, early stopping, checkpoints, and taking them up again.
 What an update does depends on (parameters, optimiser, update number) and on nothing else: order and dropout are
-functions of the update (``model.chance``), so a checkpoint between any two updates continues exactly.
+functions of the update (``lab.rng``), so a checkpoint between any two updates continues exactly.
 A team of processes (``team``) shares the rows of every batch; all its members make the same updates.
 
 Leaves out what a good number is (``measure``), where windows come from (``text``), and who shows progress.
@@ -17,15 +17,15 @@ from typing import Any
 from torch import Tensor
 
 from llmlab.errors import Stopped
+from llmlab.lab.checkpoint import CheckpointFolder
+from llmlab.lab.judging import WINDOWS, Judging, evaluate
+from llmlab.lab.language import LanguageModel, Place
+from llmlab.lab.optimizer import clip, optimizer_named
+from llmlab.lab.recipe import LEAST_GAIN, Recipe
+from llmlab.lab.rng import shuffled
+from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score
-from llmlab.model.chance import shuffled
-from llmlab.model.language import LanguageModel, Place
-from llmlab.train.checkpoint import CheckpointFolder
-from llmlab.train.fit import Diverged, OnStep
-from llmlab.train.judging import WINDOWS, Judging, evaluate
-from llmlab.train.optimizer import clip, optimizer_named
-from llmlab.train.recipe import LEAST_GAIN, Recipe
-from llmlab.train.team import ALONE, Team
 
 SAVE_SECONDS = 600.0
 

@@ -1,16 +1,16 @@
 """New-LLM as the training loop wants it: computed by sweeps, on a card by recorded ones.
 
-Covers the choice of the sweep, its dropout and its buffers.  Leaves out the sweep itself: ``model.sweep``.
+Covers the choice of the sweep, its dropout and its buffers.  Leaves out the sweep itself: ``fast.sweep``.
 """
 
 import torch
 from torch import Tensor
 
-from llmlab.model.chance import kept, scale
-from llmlab.model.language import PRECISIONS, Judged, LanguageModel, Place
+from llmlab.fast.replayed import ReplayedSweep
+from llmlab.fast.sweep import Sweep
+from llmlab.lab.language import PRECISIONS, Judged, LanguageModel, Place
+from llmlab.lab.rng import kept, scale
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.model.replayed import ReplayedSweep
-from llmlab.model.sweep import Sweep
 
 SWEEPS: dict[str, type[Sweep]] = {"cpu": Sweep, "cuda": ReplayedSweep}
 

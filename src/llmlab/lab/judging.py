@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmlab.lab.language import Judged, LanguageModel
+from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score, score
-from llmlab.model.language import Judged, LanguageModel
-from llmlab.train.team import ALONE, Team
 
 ROWS_AT_ONCE = 256
 """Default number of windows that are read at a time."""

@@ -6,12 +6,12 @@ Leaves out files: ``lm.restored``.
 from pathlib import Path
 
 from llmlab.errors import CheckpointError, SettingError
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.language import parameter_count
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.tables import named
 from llmlab.measure.score import Score
-from llmlab.model.language import parameter_count
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.model.swept import SweptNewLLM
 from llmlab.report.result import Cell, Column, Table
 
 

@@ -34,7 +34,7 @@ import torch
 
 from llmlab.disk import HIDDEN, link_file, replace_file
 from llmlab.errors import CheckpointError, SettingError, WriteError
-from llmlab.train.plain import Rebuild, check_names, dense, detached
+from llmlab.lab.plain import Rebuild, check_names, dense, detached
 
 MAGIC = b"LLMLAB"
 VERSION = 1

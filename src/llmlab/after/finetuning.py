@@ -12,27 +12,27 @@ from pathlib import Path
 import torch
 
 from llmlab.errors import LlmlabError, SettingError, TextError
+from llmlab.fast.swept import SweptNewLLM, release_buffers
+from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
+from llmlab.lab.device import device_of
+from llmlab.lab.epochs import Training
+from llmlab.lab.folders import identity
+from llmlab.lab.judging import evaluate
+from llmlab.lab.language import LanguageModel, parameter_count
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.steps import OnStep
 from llmlab.lm.restored import Restored
 from llmlab.lm.task import Task
 from llmlab.lm.training import build, precision_of
 from llmlab.measure.ngram import Baseline, window_baselines
 from llmlab.measure.score import Score
-from llmlab.model.language import LanguageModel, parameter_count
 from llmlab.model.reader import Reader
-from llmlab.model.swept import SweptNewLLM, release_buffers
 from llmlab.settings import FinetuneSettings
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import Corpus, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.windows import WindowedText, prepare
 from llmlab.text.words import EOS, PAD, UNK, WordVocabulary, encoded
-from llmlab.train.checkpoint import BYTES_KEPT, CheckpointFolder
-from llmlab.train.device import device_of
-from llmlab.train.epochs import Training
-from llmlab.train.fit import OnStep
-from llmlab.train.folders import identity
-from llmlab.train.judging import evaluate
-from llmlab.train.recipe import Recipe
 
 PROMPTS = ("hello how are you", "what is your name", "tell me about yourself")
 """Those of the seed document's evaluation."""

@@ -6,6 +6,7 @@ Leaves out training.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from llmlab.after.expanding import ExpandedArm, Growth
 from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import mean_interval, paired_interval
 from llmlab.model.new_llm import ContextVectorLM
@@ -23,7 +24,6 @@ from llmlab.report.result import (
     rounded,
     sentences,
 )
-from llmlab.trained.expanding import ExpandedArm, Growth
 
 Arms = Mapping[str, Sequence[ExpandedArm]]
 

@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmlab.after.quantized import QuantizedLM
+from llmlab.fast.sweep import Sweep
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.checkpoint import packed
+from llmlab.lab.judging import evaluate
 from llmlab.lm.restored import Restored
 from llmlab.measure.score import Score, document_difference
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.model.quantized import QuantizedLM
-from llmlab.model.sweep import Sweep
-from llmlab.model.swept import SweptNewLLM
 from llmlab.text.windows import WindowedText
 from llmlab.text.words import PAD
-from llmlab.train.checkpoint import packed
-from llmlab.train.judging import evaluate
 
 ROUNDS = 15
 STEPS = 32

@@ -10,7 +10,7 @@ LayerNorm, and its own copy of the embedding if that is trained.  So contexts ca
 trained.  (In the seed one LayerNorm served both, and moved them.)
 
 Covers the model as the training loop asks for it (``language.LanguageModel``).  Leaves out where the contexts come from
-(``fixed_contexts``) and training (``train.epochs``).  The oracle is autograd through ``context_token.logits_by_token``.
+(``fixed_contexts``) and training (``lab.epochs``).  The oracle is autograd through ``context_token.logits_by_token``.
 
 Source: seed documents 002 (section 5) and 004, and sections 8.4 and 9 of their code.
 """
@@ -18,6 +18,8 @@ Source: seed documents 002 (section 5) and 004, and sections 8.4 and 9 of their 
 import torch
 from torch import Tensor
 
+from llmlab.fast.head import head_judge, head_loss
+from llmlab.lab.language import PRECISIONS, Judged, Place
 from llmlab.model.context_token import (
     BlockSize,
     context_outputs,
@@ -27,9 +29,7 @@ from llmlab.model.context_token import (
     normalised,
     token_output,
 )
-from llmlab.model.head import head_judge, head_loss
 from llmlab.model.inputs import embedded, last_tokens
-from llmlab.model.language import PRECISIONS, Judged, Place
 
 NOT_SCORED = -1
 """The target of a row that is not scored."""

@@ -10,16 +10,9 @@ But: the products stay fp32.  A processor's products of whole numbers would need
 
 from pathlib import Path
 
-from llmlab.disk import replace_file
-from llmlab.errors import SettingError, WriteError
-from llmlab.measure.score import document_sums
-from llmlab.report.result import Result, Scalar
-from llmlab.settings import QuantizeSettings
-from llmlab.train.fit import OnStep
-from llmlab.train.judging import ROWS_AT_ONCE
-from llmlab.trained import quantize_shown as shown
-from llmlab.trained.opening import check_finite, opened_new_llm, the_model
-from llmlab.trained.quantizing import (
+from llmlab.after import quantize_shown as shown
+from llmlab.after.opening import check_finite, opened_new_llm, the_model
+from llmlab.after.quantizing import (
     BATCHES,
     ROUNDS,
     Quantization,
@@ -29,6 +22,13 @@ from llmlab.trained.quantizing import (
     stored_model,
     times,
 )
+from llmlab.disk import replace_file
+from llmlab.errors import SettingError, WriteError
+from llmlab.lab.judging import ROWS_AT_ONCE
+from llmlab.lab.steps import OnStep
+from llmlab.measure.score import document_sums
+from llmlab.report.result import Result, Scalar
+from llmlab.settings import QuantizeSettings
 
 WHY = (
     "A weight of fp32 takes four bytes. In eight bits it takes one, and is off by at most half a step of its scale. "

@@ -8,20 +8,20 @@ from functools import partial
 
 from torch import Tensor
 
+from llmlab.after.expanded import count, expanded, hold_still, largest_difference, spread
+from llmlab.fast.sweep import Sweep
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.epochs import Training
+from llmlab.lab.judging import evaluate
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.steps import OnStep
 from llmlab.lm.restored import Restored
 from llmlab.lm.task import Task
 from llmlab.measure.score import Score
 from llmlab.measure.spectrum import effective_rank
-from llmlab.model.expanded import count, expanded, hold_still, largest_difference, spread
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.model.sweep import Sweep
-from llmlab.model.swept import SweptNewLLM
 from llmlab.settings import ExpandSettings
 from llmlab.text.words import PAD
-from llmlab.train.epochs import Training
-from llmlab.train.fit import OnStep
-from llmlab.train.judging import evaluate
-from llmlab.train.recipe import Recipe
 
 SAMPLE = 256
 """How many validation windows are read for the context's values."""

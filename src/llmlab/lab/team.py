@@ -178,7 +178,7 @@ class Team:
             return state
         import torch
 
-        from llmlab.train.checkpoint import packed, read
+        from llmlab.lab.checkpoint import packed, read
 
         buffer = bytearray(packed({"shared": state})) if self.leads else bytearray()
         length = torch.tensor([len(buffer)], device=self.device)

@@ -10,24 +10,24 @@ the outcome stands in ``model.expanded``.  Leaves out keeping the larger model.
 from dataclasses import replace
 from statistics import fmean
 
+from llmlab.after import expand_shown as shown
+from llmlab.after.expanded import count, expanded
+from llmlab.after.expanding import SAMPLE, ExpandedArm, Growth, growth, trained_arm
+from llmlab.after.left_out import left_out, nothing_whole
+from llmlab.after.opening import new_llm_of, the_model
 from llmlab.errors import SettingError
+from llmlab.lab.judging import evaluate
+from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, Study, study
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.tables import text_read
 from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score, document_sums, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval
-from llmlab.model.expanded import count, expanded
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import ExpandSettings
 from llmlab.settings.language import MAX_PARAMETERS
-from llmlab.train.fit import OnStep
-from llmlab.train.judging import evaluate
-from llmlab.trained import expand_shown as shown
-from llmlab.trained.expanding import SAMPLE, ExpandedArm, Growth, growth, trained_arm
-from llmlab.trained.left_out import left_out, nothing_whole
-from llmlab.trained.opening import new_llm_of, the_model
 
 WHY = (
     "The memory of a trained model can be made longer by adding numbers to its context vector. Does the model keep "

@@ -12,22 +12,22 @@ from statistics import fmean
 
 from torch import Tensor
 
+from llmlab.after import finetune_shown as shown
+from llmlab.after.finetuning import Dialogue, Tuned, completions, dialogue, new_folder, original_text, tuned
+from llmlab.after.left_out import left_out, nothing_whole
+from llmlab.after.opening import the_model
+from llmlab.lab.judging import evaluate
+from llmlab.lab.language import parameter_count
+from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, Study, study
 from llmlab.lm.restored import Restored, restored
 from llmlab.lm.task import check_batch
 from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score, document_sums, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval
-from llmlab.model.language import parameter_count
 from llmlab.model.new_llm import Size
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import FinetuneSettings
-from llmlab.train.fit import OnStep
-from llmlab.train.judging import evaluate
-from llmlab.trained import finetune_shown as shown
-from llmlab.trained.finetuning import Dialogue, Tuned, completions, dialogue, new_folder, original_text, tuned
-from llmlab.trained.left_out import left_out, nothing_whole
-from llmlab.trained.opening import the_model
 
 WHY = (
     "A model that has read one text is trained further on another. Is that a better start than a fresh model, and what "

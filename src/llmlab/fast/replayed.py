@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from llmlab.model.sweep import Sweep
+from llmlab.fast.sweep import Sweep
 
 Given = dict[str, Tensor]
 Key = tuple[str | float, ...]

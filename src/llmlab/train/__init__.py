@@ -1,1 +1,0 @@
-"""One training loop, and the update rules written as their equations."""
