@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmlab
-from llmlab.report.messages import CODES, Message, messages, read, said, say, stored
+from llmlab.report.messages import CODES, Message, messages, read, said, say, sentences, stored
 
 SOURCE = Path(llmlab.__file__).parent
 HOSTILE: st.SearchStrategy[Any] = st.recursive(
@@ -79,6 +79,16 @@ def test_messages_stand_inside_messages() -> None:
         "ended at 0.5000 (mean over 3 seeds, 95% 0.2500 to 0.7500)."
     )
     assert message.spoken("ja", {"other pairs": "ほかの組"}.__getitem__).count("ほかの組は平均距離2.00") == 2
+
+
+def test_sentences_stand_side_by_side_in_either_language() -> None:
+    """English puts a space between them, Japanese nothing; an empty one is not there, and words go by the catalogue."""
+    told = sentences("One text.", "", say("intervals.of_seeds", seeds=3))
+
+    assert told == "One text. The 95 % intervals speak of seeds only (n = 3): one text."
+    assert isinstance(told, Message)
+    assert told.spoken("ja", {"One text.": "1つ。"}.__getitem__).startswith("1つ。95%区間")
+    assert sentences("a.", "", "b.") == "a. b."
 
 
 @given(HOSTILE, HOSTILE)

@@ -10,6 +10,7 @@ from llmlab.after.expanding import ExpandedArm, Growth
 from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import mean_interval, paired_interval
 from llmlab.model.new_llm import ContextVectorLM
+from llmlab.report.messages import say
 from llmlab.report.result import (
     TO_ROUNDING,
     Cell,
@@ -150,7 +151,7 @@ def over_seeds(arms: Arms, documents: int) -> list[Table]:
     columns = [Column("after the last update", "text"), Column("n", "integer")]
     columns += [Column(name, digits=3) for name in ("mean", "95 % low", "95 % high", "docs low", "docs high")]
     caption = sentences(
-        "The interval is of the mean (Student's t).",
+        say("intervals.of_means"),
         of_seeds([len(first)], documents),
         of_documents(documents, len(first[0].score.targets_by_document)) if beside else "",
     )

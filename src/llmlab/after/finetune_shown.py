@@ -11,6 +11,7 @@ from llmlab.lm.restored import Restored
 from llmlab.lm.tables import shown_epochs
 from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import mean_interval, paired_interval
+from llmlab.report.messages import say
 from llmlab.report.result import (
     Cell,
     Column,
@@ -152,9 +153,7 @@ def over_seeds(samples: Mapping[str, list[float]], text: Dialogue, arms: Arms) -
     names = ("mean", "95 % low", "95 % high", "docs low", "docs high")
     columns = [Column("metric", "token"), Column("n", "integer"), *(Column(name, digits=3) for name in names)]
     documents, blocks = text.text.valid_document_count, len(arms["scratch"][0].score.targets_by_document)
-    caption = sentences(
-        "The interval is of the mean (Student's t).", of_seeds([seeds], documents), of_documents(documents, blocks)
-    )
+    caption = sentences(say("intervals.of_means"), of_seeds([seeds], documents), of_documents(documents, blocks))
     return [Table("over_seeds", "Over seeds", columns, rows, caption)]
 
 

@@ -7,8 +7,8 @@ A message stands once, in ``shown/messages/*.toml``, English and Japanese side b
     ja = "{updates:,}回の更新の最後の直前の損失は{loss:.4f}でした。"
 
 In English a noun behind a hole counts: ``{seeds:seed}`` is "1 seed" or "1,000 seeds"; ``{label:word}`` is a word of
-ours, which the other language says in its own way.  Everything else is Python's own format.  A value may be a message
-itself, or a list of them.
+ours, which the other language says in its own way; ``{each:sentences}`` is a list of sentences.  Everything else is
+Python's own format.  A value may be a message itself, or a list of them.
 
 In memory a message *is* its English text, so whoever only shows English need not know; in a record it is
 ``{"say": key, "with": values}``, and the sentence is made anew from the template of today.
@@ -25,6 +25,9 @@ from typing import Any, cast
 CODES = ("en", "ja")
 JOINTS = {"en": "; ", "ja": "、"}
 """Between the parts of a list, by language."""
+
+SENTENCES = {"en": " ", "ja": ""}
+"""Between the sentences of a text, by language."""
 
 
 class Message(str):
@@ -74,6 +77,14 @@ def say(key: str, /, **values: Any) -> Message:
     if wanted != values.keys():
         raise ValueError(f"{key}: takes {sorted(wanted)}, not {sorted(values)}")
     return Message(key, values)
+
+
+def sentences(*each: Text) -> Text:
+    """Return sentences as one text, without those that are empty."""
+    there = [one for one in each if one]
+    if not any(isinstance(one, Message) for one in there):
+        return " ".join(there)
+    return there[0] if len(there) == 1 else say("text.sentences", each=there)
 
 
 def read(value: Any) -> Any:
@@ -132,9 +143,10 @@ class _Filled(Formatter):
         if isinstance(value, Message):
             return value.spoken(self.code, self.word)
         if isinstance(value, list | tuple):
-            return JOINTS[self.code].join(self.format_field(inner, format_spec) for inner in value)
+            joint = (SENTENCES if format_spec == "sentences" else JOINTS)[self.code]
+            return joint.join(self.format_field(inner, format_spec) for inner in value)
         if isinstance(value, str):
-            return self.word(value) if format_spec == "word" else value
+            return self.word(value) if format_spec in ("word", "sentences") else value
         if isinstance(value, int) and len(format_spec) > 1 and format_spec.replace(" ", "").isalpha():
             return counted(value, format_spec)
         return cast(str, super().format_field(value, format_spec))

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from llmlab.report.messages import Text
+from llmlab.report.messages import Text, say
 from llmlab.report.messages import counted as counted
+from llmlab.report.messages import sentences as sentences
 
 Cell = Text | int | float | None
 Scalar = str | bool | int | float | None
@@ -157,12 +158,7 @@ class Result:
         return _without_non_finite(document)  # type: ignore[no-any-return]
 
 
-def sentences(*each: str) -> str:
-    """Return sentences as one text, without those that are empty."""
-    return " ".join(filter(None, each))
-
-
-def of_seeds(counts: Iterable[int], documents: int | None = None) -> str:
+def of_seeds(counts: Iterable[int], documents: int | None = None) -> Text:
     """Return what the intervals over seeds in a table speak of, in one sentence for every such table.
 
     Args:
@@ -175,12 +171,13 @@ def of_seeds(counts: Iterable[int], documents: int | None = None) -> str:
     least, most = min(counts := list(counts), default=0), max(counts, default=0)
     if most < 2:
         return ""
-    seeds = f"{most:,}" if least == most else f"{least:,} to {most:,}"
-    held_out = "" if documents is None else f", the same {counted(documents, 'validation document')}"
-    return f"The 95 % intervals speak of seeds only (n = {seeds}): one text{held_out}."
+    seeds = most if least == most else say("intervals.from_to", least=least, most=most)
+    if documents is None:
+        return say("intervals.of_seeds", seeds=seeds)
+    return say("intervals.of_seeds_held_out", seeds=seeds, documents=documents)
 
 
-def of_documents(documents: int, blocks: int) -> str:
+def of_documents(documents: int, blocks: int) -> Text:
     """Return what the columns ``docs low`` and ``docs high`` hold; empty for one document, which has no interval.
 
     Args:
@@ -189,11 +186,9 @@ def of_documents(documents: int, blocks: int) -> str:
     """
     if blocks < 2:
         return ""
-    drawn = f", in {blocks:,} blocks," if blocks < documents else ""
-    return (
-        f"Docs low and high hold 95 % of the differences that these very runs have when the {documents:,} validation "
-        f"documents{drawn} are drawn anew (paired bootstrap)."
-    )
+    if blocks < documents:
+        return say("intervals.of_blocks", documents=documents, blocks=blocks)
+    return say("intervals.of_documents", documents=documents)
 
 
 def time_span(seconds: float) -> str:

@@ -25,9 +25,10 @@ def table(
     caption: Text = "",
     *,
     total: int = 0,
+    most: int = MAX_ROWS,
     left_out: str = "table.rows_left_out",
 ) -> Table:
-    """Return a table of at most ``MAX_ROWS`` rows; its caption admits to the cut.
+    """Return a table of at most ``most`` rows; its caption admits to the cut.
 
     Args:
         name: of the table, for figures that belong under it.
@@ -36,13 +37,14 @@ def table(
         rows: their cells.
         caption: what to see in it.
         total: how many rows there would be, if not all of them are handed over.
+        most: how many rows are kept.
         left_out: the message that admits to the cut.
     """
     cells = [list(row) for row in rows]
-    more = max(total, len(cells)) - MAX_ROWS
+    more = max(total, len(cells)) - most
     if more > 0:
         caption = say(left_out, caption=caption, left_out=more)
-    return Table(name, title, [_column(column) for column in columns.split(" | ")], cells[:MAX_ROWS], caption)
+    return Table(name, title, [_column(column) for column in columns.split(" | ")], cells[:most], caption)
 
 
 def _column(words: str) -> Column:
