@@ -17,10 +17,9 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.language import LanguageModel, Place
 from llmlab.lab.optimizer import Adam
 from llmlab.lab.rng import kept, scale
-from llmlab.model.gru import GRUSize
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.lab.sizes import GPT2Size, GRUSize, Size
+from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.peers import peer
-from llmlab.model.tiny_gpt2 import GPT2Size
 
 ROUNDS, BATCH, TIME, DROPOUT, RATE = 7, 32, 63, 0.1, 1e-4
 SIZE = Size()

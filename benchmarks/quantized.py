@@ -9,7 +9,8 @@ import torch
 from llmlab.after.quantized import QuantizedLM
 from llmlab.after.quantizing import times
 from llmlab.lab.checkpoint import packed
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.lab.sizes import Size
+from llmlab.model.new_llm import ContextVectorLM
 
 BAR = 3_600_000
 """The file of int8 linear weights may have so many bytes."""

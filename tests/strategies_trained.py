@@ -7,8 +7,8 @@ import torch
 from hypothesis import strategies as st
 
 from llmlab.lab.checkpoint import packed
-from llmlab.lm.training import size_of
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.lab.sizes import Size, size_of
+from llmlab.model.new_llm import ContextVectorLM
 from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar
 

@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "contexts": {"contexts", "disk", *CHAPTER},
     "after": {"after", "lm", "disk", *CHAPTER},
     "shown": {"shown", "measure", "text", "report.messages", "report.result", *GROUND},
-    "lm": {"lm", "after", "", *CHAPTER},
+    "lm": {"lm", "", *CHAPTER},
     "lab": {"lab", "fast", "model", "text", "measure", "disk", "report.result", "", *GROUND},
     "fast": {"fast", "lab", "model", *GROUND},
     "model": {"model", "fast", "lab", *GROUND},
@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"measure.stats", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
     "doctor": {"environment", "errors", "report"},
-    "params": {"lm", "model", "report.result", "settings", "text", "phase1"},
+    "params": {"lab.sizes", "model", "report.result", "settings", "text", "phase1"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 LOADERS = {"lab.checkpoint", "text.windows", "text.cache"}

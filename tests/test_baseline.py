@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from conftest import HANG, Done, watch
+from llmlab.after.opening import restored
 from llmlab.baseline import run
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lab.checkpoint import packed, read
+from llmlab.lab.dataset import Dataset
 from llmlab.lab.steps import Diverged
 from llmlab.lm import outcome
-from llmlab.lm.restored import restored
-from llmlab.lm.task import Task
 from llmlab.lm.training import Trained, train_seed
 from llmlab.settings import BaselineSettings
 from processes import started, updates_saved, wait_for_updates
@@ -72,7 +72,7 @@ def test_seeds_give_intervals(tmp_path: Path) -> None:
 def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three seeds the second diverges: two are reported, in the same numbers as ever, and a sentence says so."""
 
-    def train(settings: BaselineSettings, task: Task, seed: int, *args: Any) -> Trained:
+    def train(settings: BaselineSettings, task: Dataset, seed: int, *args: Any) -> Trained:
         if seed == 1:
             raise Diverged(7)
         return train_seed(settings, task, seed, *args)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Done
+from llmlab.after.opening import restored
 from llmlab.baseline import _asked, run
 from llmlab.cli.execute import _supervised, _to_go_on
 from llmlab.cli.options import Chosen
@@ -15,7 +16,6 @@ from llmlab.cli.progress import ProgressLine
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.lab.checkpoint import read
 from llmlab.lm import tables
-from llmlab.lm.restored import restored
 from llmlab.settings import (
     BaselineSettings,
     EvaluateSettings,

@@ -139,7 +139,7 @@ def test_counts_of_new_llm_are_those_of_the_model(
     layers: int, context: int, hidden: int, width: int, words: int
 ) -> None:
     """The closed formula and the shapes that the model declares agree for all sizes."""
-    from llmlab.model.new_llm import Size
+    from llmlab.lab.sizes import Size
 
     size = Size(vocabulary=words, embedding=width, hidden=hidden, context=context, layers=layers)
     assert counts.new_llm(layers, context, hidden, width, words) == size.parameters()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from conftest import Done
 from llmlab import layers
 from llmlab.errors import SettingError
+from llmlab.lab.dataset import Dataset, dataset_of
+from llmlab.lab.sizes import Size
 from llmlab.lm import depth_tables
 from llmlab.lm.depth import DepthArm, DepthRun, DepthSweep, paired
-from llmlab.lm.task import Task, prepare_task
-from llmlab.model.new_llm import Size
 from llmlab.report.result import time_span
 from llmlab.settings import BaselineSettings, LanguageSettings, LayersSettings, flag
 
@@ -83,12 +83,12 @@ WORSE = {1: [20.0, 20.2, 20.1], 5: [20.5, 20.8, 20.6], 6: [21.5, 21.8, 21.7]}
 
 
 @pytest.fixture(scope="module")
-def task() -> Task:
+def task() -> Dataset:
     """The text that sweeps made by hand pretend to have read."""
-    return prepare_task(LayersSettings())
+    return dataset_of(LayersSettings())
 
 
-def by_hand(task: Task, ppls: dict[int, list[float]], trains: dict[int, list[float]], **changes: Any) -> DepthSweep:
+def by_hand(task: Dataset, ppls: dict[int, list[float]], trains: dict[int, list[float]], **changes: Any) -> DepthSweep:
     """Return a sweep with the numbers given by depth and seed."""
     settings = LayersSettings(layers=",".join(map(str, ppls)), seeds=len(next(iter(ppls.values()))), **changes)
     arms = []
@@ -114,7 +114,7 @@ def by_hand(task: Task, ppls: dict[int, list[float]], trains: dict[int, list[flo
     return DepthSweep(settings, task, arms, 0.0, stopped=False)
 
 
-def test_the_words_under_the_table_follow_both_losses(task: Task):
+def test_the_words_under_the_table_follow_both_losses(task: Dataset):
     """PPL and train loss that rise together with depth are underfitting; a train loss that falls is overfitting."""
     rising, falling = {1: [2.7, 2.71, 2.72], 5: [2.8, 2.82, 2.81], 6: [2.9, 2.92, 2.93]}, {1: [2.9] * 3, 5: [2.8] * 3}
     falling[6] = [2.7] * 3
@@ -123,7 +123,7 @@ def test_the_words_under_the_table_follow_both_losses(task: Task):
     assert depth_tables.reading(by_hand(task, WORSE, falling)).endswith("overfitting.")
 
 
-def test_differences_between_depths_are_metrics_with_their_intervals(task: Task):
+def test_differences_between_depths_are_metrics_with_their_intervals(task: Dataset):
     """Every deeper stack minus every shallower one, seed by seed; with one seed there is no interval."""
     found = layers.differences(by_hand(task, WORSE, {n: [2.0] * 3 for n in WORSE}))
     few = layers.differences(by_hand(task, {n: ppls[:1] for n, ppls in WORSE.items()}, {n: [2.0] for n in WORSE}))
@@ -160,7 +160,7 @@ def test_pairs_are_only_made_of_seeds_that_both_finished(values: list[tuple[floa
         assert told[""] == pytest.approx(sum(wanted) / len(wanted))
 
 
-def test_equal_time_gives_the_slower_fewer_epochs(task: Task):
+def test_equal_time_gives_the_slower_fewer_epochs(task: Dataset):
     """A stack that takes twice as long gets half the epochs; one that gets none has no PPL."""
     found = by_hand(task, WORSE, {n: [2.0] * 3 for n in WORSE})
     slow = {1: 1.0, 5: 2.0, 6: 9.0}

@@ -18,8 +18,9 @@ from llmlab.lab.epochs import Progress, Training
 from llmlab.lab.judging import Judging, evaluate
 from llmlab.lab.recipe import Recipe, square_root_rate
 from llmlab.lab.rng import shuffled
+from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.model.new_llm import ContextVectorLM
 
 SIZE = Size(vocabulary=12, embedding=4, hidden=6, context=4, layers=2)
 WINDOWS = 22

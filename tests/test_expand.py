@@ -21,9 +21,10 @@ from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.epochs import Training
 from llmlab.lab.recipe import Recipe
+from llmlab.lab.sizes import EPS, Size
 from llmlab.lab.steps import Diverged
 from llmlab.measure.spectrum import effective_rank
-from llmlab.model.new_llm import EPS, ContextVectorLM, Size
+from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, ExpandSettings
 from llmlab.text.grammar import Grammar

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab.after import generate, opening
+from llmlab.after.opening import restored
 from llmlab.after.writing import write
 from llmlab.errors import CheckpointError, SettingError
-from llmlab.lm.restored import restored
+from llmlab.fast.reader import Reader, draw
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.model.reader import Reader, draw
 from llmlab.report.result import Result
 from llmlab.settings import GenerateSettings
 from llmlab.text.words import BOS, EOS

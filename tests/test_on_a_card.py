@@ -18,8 +18,8 @@ from llmlab.contexts.arms import design_of
 from llmlab.contexts.stage1 import contexts_of, learn
 from llmlab.errors import SettingError
 from llmlab.lab import rng as chance
+from llmlab.lab.dataset import dataset_of
 from llmlab.lab.team import Team
-from llmlab.lm.task import prepare_task
 from llmlab.lm.training import Trained, precision_of, train_seed
 from llmlab.report.result import Result
 from llmlab.settings import (
@@ -172,7 +172,7 @@ def test_a_generator_draws_where_its_numbers_are_wanted() -> None:
 def test_a_finished_seed_releases_its_buffers() -> None:
     """Three seeds of a wide model need the memory of one."""
     settings = BaselineSettings(**TINY)
-    found: Trained = train_seed(settings, prepare_task(settings), 0)
+    found: Trained = train_seed(settings, dataset_of(settings), 0)
 
     assert found.model.sweeps == {}  # type: ignore[attr-defined]
 
@@ -184,7 +184,7 @@ def test_a_gru_is_fp32_on_a_card_and_says_so() -> None:
     assert precision_of(settings, "cpu") == "bf16"
     assert precision_of(replace(settings, hidden=512, precision="auto"), "cuda") == "fp32"
     with a_card():
-        found = train_seed(settings, prepare_task(settings), 0)
+        found = train_seed(settings, dataset_of(settings), 0)
     assert found.precision == "fp32"
     assert found.notes == ["Products are fp32: a card's GRU has no bf16."]
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import Done
 from llmlab import params
 from llmlab.lab.language import parameter_count
-from llmlab.lm.peers import sized
-from llmlab.lm.training import build, size_of
+from llmlab.lab.sizes import size_of, sized
+from llmlab.lm.training import build
 from llmlab.model.context_token import BlockSize, initial
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings

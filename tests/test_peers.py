@@ -14,12 +14,10 @@ from llmlab.errors import Stopped
 from llmlab.lab.epochs import Training
 from llmlab.lab.language import LanguageModel, Place
 from llmlab.lab.recipe import Recipe
+from llmlab.lab.sizes import NEAR, GPT2Size, GRUSize
 from llmlab.lm.peers import MODELS
 from llmlab.lm.training import build
-from llmlab.model import tiny_gpt2
-from llmlab.model.gru import GRUSize
 from llmlab.model.peers import Peer, peer
-from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
 
 pytestmark = needs("transformers", "peers")
@@ -79,7 +77,7 @@ def test_some_width_and_depth_come_near_to_any_count(wanted: int, vocabulary: in
     """From twenty thousand parameters on there is a tiny GPT-2 within a tenth of any count."""
     size = GPT2Size.matched(wanted, vocabulary, positions, width)
 
-    assert abs(size.parameters() / wanted - 1) <= tiny_gpt2.NEAR
+    assert abs(size.parameters() / wanted - 1) <= NEAR
 
 
 @given(st.integers(1_000, 10_000_000), st.integers(5, 300), st.integers(1, 100))

@@ -12,17 +12,16 @@ import torch
 
 from conftest import needs
 from llmlab import baseline
+from llmlab.after.opening import restored
 from llmlab.errors import CheckpointError, SettingError, Stopped, UnreachableError
+from llmlab.lab.sizes import GPT2Size, GRUSize, Size, size_of, sized
 from llmlab.lm.peer_tables import at_equal_time
-from llmlab.lm.peers import MODELS, Peers, alone, at_time, first_done, sized
-from llmlab.lm.restored import restored
-from llmlab.lm.training import size_of
+from llmlab.lm.peers import MODELS, Peers, alone, at_time, first_done
 from llmlab.measure.generation import Reader, costs
 from llmlab.model import tiny_gpt2
 from llmlab.model.generating import GPT2Reader, GRUReader, NewLLMReader
-from llmlab.model.gru import GRULanguageModel, GRUSize
-from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.model.tiny_gpt2 import GPT2Size
+from llmlab.model.gru import GRULanguageModel
+from llmlab.model.new_llm import ContextVectorLM
 from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from claims_by_hand import verdicts
 from llmlab.after import evaluate, generate, quantize_shown
 from llmlab.after import quantize as command
+from llmlab.after.opening import restored
 from llmlab.after.quantized import LARGEST, SMALLEST, QuantizedLM, dequantized, quantize, to_quantize
 from llmlab.after.quantizing import Quantization, StoredModel, Times, biggest_errors, context_errors
 from llmlab.errors import SettingError, WriteError
 from llmlab.lab.checkpoint import packed
-from llmlab.lm.restored import restored
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.lab.sizes import Size
+from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result
 from llmlab.settings import EvaluateSettings, GenerateSettings, QuantizeSettings
 from strategies_trained import saved, small_models, state_of

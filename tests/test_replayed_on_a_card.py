@@ -6,7 +6,8 @@ import torch
 from llmlab.fast.replayed import ReplayedSweep
 from llmlab.fast.sweep import Sweep
 from llmlab.lab.rng import kept, scale
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.lab.sizes import Size
+from llmlab.model.new_llm import ContextVectorLM
 
 BATCH, TIME, DROPOUT = 8, 12, 0.1
 CLOSE = {torch.float32: {"rtol": 1e-3, "atol": 1e-5}, torch.bfloat16: {"rtol": 0.1, "atol": 2e-3}}

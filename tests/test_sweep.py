@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.fast.sweep import Sweep
-from llmlab.model.new_llm import CLAMP, ContextVectorLM, Size
+from llmlab.lab.sizes import CLAMP, Size
+from llmlab.model.new_llm import ContextVectorLM
 
 Learned = tuple[Tensor, dict[str, Tensor]]
 """A loss and the gradient of each parameter."""

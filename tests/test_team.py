@@ -23,9 +23,10 @@ from llmlab.lab.checkpoint import CheckpointFolder
 from llmlab.lab.epochs import Training
 from llmlab.lab.judging import ROWS_AT_ONCE, Judging, evaluate
 from llmlab.lab.recipe import Recipe
+from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
 from llmlab.lab.team import ALONE, TOLD_BY_TORCHRUN, Team
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.model.new_llm import ContextVectorLM
 
 SIZE = Size(vocabulary=11, embedding=4, hidden=8, context=4, layers=2)
 

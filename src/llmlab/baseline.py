@@ -13,10 +13,10 @@ But: how deep must the stack be?  That is chapter 4.
 
 from collections.abc import Mapping, Sequence
 
+from llmlab.lab.dataset import Dataset, dataset_of
 from llmlab.lab.steps import Diverged, OnStep, one_of_several
 from llmlab.lm import figures, outcome, peer_tables, tables
 from llmlab.lm.peers import MODELS, Peers, alone, train_peers
-from llmlab.lm.task import Task, prepare_task
 from llmlab.lm.training import Trained, train_seed
 from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score, document_sums
@@ -63,7 +63,7 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
         LlmlabError: text or checkpoints cannot be used, or nothing can be written.
         Stopped: ``on_step`` stopped the run before anything could be reported.
     """
-    task = prepare_task(settings)
+    task = dataset_of(settings)
     each = {name: alone(settings, name, len(task.text.vocabulary)) for name in _models(settings)}
 
     def step_of(number: int, name: str) -> OnStep | None:
@@ -89,7 +89,7 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
 
 def reported(
     settings: BaselineSettings,
-    task: Task,
+    task: Dataset,
     runs: Sequence[Trained],
     peers: Peers | None = None,
     diverged_at: Mapping[int, int] | None = None,
@@ -157,7 +157,7 @@ def _models(settings: BaselineSettings) -> list[str]:
     return list(MODELS) if settings.peers else [settings.model]
 
 
-def _summary(settings: BaselineSettings, task: Task, runs: Sequence[Trained]) -> list[str]:
+def _summary(settings: BaselineSettings, task: Dataset, runs: Sequence[Trained]) -> list[str]:
     run, last, notes = runs[0], runs[-1], [note for one in runs for note in one.notes]
     runs = _finished(runs)
     counting = task.references["kneser_ney_3"]

@@ -12,11 +12,11 @@ But: the token embedding is learned here from little text.  What if it comes tra
 
 from itertools import combinations
 
+from llmlab.lab.dataset import dataset_of
 from llmlab.lab.steps import OnStep
 from llmlab.lm import depth_figures, depth_tables, tables
 from llmlab.lm.depth import DepthArm, DepthSweep, paired, sweep
 from llmlab.lm.outcome import of_text
-from llmlab.lm.task import prepare_task
 from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import document_sums
 from llmlab.measure.stats import as_metrics, mean_interval
@@ -70,7 +70,7 @@ def run(settings: LayersSettings, on_step: OnStep | None = None) -> Result:
         LlmlabError: text or checkpoints cannot be used, or nothing can be written.
         Stopped: ``on_step`` stopped the sweep before its first run was finished; the checkpoint stands.
     """
-    found = sweep(settings, prepare_task(settings), on_step)
+    found = sweep(settings, dataset_of(settings), on_step)
     if not found.finished:
         return _all_diverged(settings, found)
     return reported(settings, found)

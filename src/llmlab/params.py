@@ -9,12 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmlab.lm.peers import sized
-from llmlab.lm.training import peer_size_of, size_of
+from llmlab.lab.sizes import GPT2Size, GRUSize, Size, peer_size_of, size_of, sized
 from llmlab.model.context_token import BlockSize
-from llmlab.model.gru import GRUSize
-from llmlab.model.new_llm import Size
-from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.phase1 import TRAINED, TinyModel
 from llmlab.report.result import Column, Table
 from llmlab.settings import (

@@ -8,13 +8,12 @@ down.  But: how the model came to be is the run's own entry.
 
 import time
 
-from llmlab.after.opening import check_finite, the_model
+from llmlab.after.opening import Restored, check_finite, restored, the_model
+from llmlab.lab.dataset import Dataset
 from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
 from llmlab.lab.language import parameter_count
 from llmlab.lab.steps import OnStep
 from llmlab.lm import figures, outcome, tables
-from llmlab.lm.restored import Restored, restored
-from llmlab.lm.task import Task
 from llmlab.lm.training import TRAIN_SAMPLE, score_on_test
 from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score
@@ -121,7 +120,7 @@ def _which(found: Restored, own: bool) -> str:
     return f"{after}; its run chose its best epoch on this very text." if own else f"{after} on another text."
 
 
-def _summary(found: Restored, task: Task, score: Score, own: bool) -> list[str]:
+def _summary(found: Restored, task: Dataset, score: Score, own: bool) -> list[str]:
     counting = task.references["kneser_ney_3"]
     told = [
         f"{tables.named(found.settings)} with {parameter_count(found.model):,} parameters has a validation "

@@ -14,14 +14,13 @@ from llmlab.after import expand_shown as shown
 from llmlab.after.expanded import count, expanded
 from llmlab.after.expanding import SAMPLE, ExpandedArm, Growth, growth, trained_arm
 from llmlab.after.left_out import left_out, nothing_whole
-from llmlab.after.opening import new_llm_of, the_model
+from llmlab.after.opening import Restored, new_llm_of, restored, the_model
 from llmlab.errors import SettingError
+from llmlab.lab.dataset import Dataset, check_batch
 from llmlab.lab.judging import evaluate
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, Study, study
-from llmlab.lm.restored import Restored, restored
 from llmlab.lm.tables import text_read
-from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score, document_sums, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval
 from llmlab.model.new_llm import ContextVectorLM
@@ -101,7 +100,7 @@ def reported(
     settings: ExpandSettings,
     base: Restored,
     model: ContextVectorLM,
-    task: Task,
+    task: Dataset,
     score: Score,
     grown: Growth,
     found: Study[ExpandedArm],
@@ -165,7 +164,7 @@ def summary(
     settings: ExpandSettings,
     base: Restored,
     model: ContextVectorLM,
-    task: Task,
+    task: Dataset,
     score: Score,
     grown: Growth,
     by_name: dict[str, list[ExpandedArm]],

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from llmlab.lab.rng import generator
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.lab.sizes import Size
+from llmlab.model.new_llm import ContextVectorLM
 
 Part = tuple[str, tuple[slice, ...]]
 """A parameter's name, and where in it."""

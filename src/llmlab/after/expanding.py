@@ -9,14 +9,14 @@ from functools import partial
 from torch import Tensor
 
 from llmlab.after.expanded import count, expanded, hold_still, largest_difference, spread
+from llmlab.after.opening import Restored
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.dataset import Dataset
 from llmlab.lab.epochs import Training
 from llmlab.lab.judging import evaluate
 from llmlab.lab.recipe import Recipe
 from llmlab.lab.steps import OnStep
-from llmlab.lm.restored import Restored
-from llmlab.lm.task import Task
 from llmlab.measure.score import Score
 from llmlab.measure.spectrum import effective_rank
 from llmlab.model.new_llm import ContextVectorLM
@@ -67,7 +67,7 @@ def trained_arm(
     settings: ExpandSettings,
     name: str,
     seed: int,
-    task: Task,
+    task: Dataset,
     base: Restored,
     model: ContextVectorLM,
     context: int,

@@ -15,17 +15,16 @@ from torch import Tensor
 from llmlab.after import finetune_shown as shown
 from llmlab.after.finetuning import Dialogue, Tuned, completions, dialogue, new_folder, original_text, tuned
 from llmlab.after.left_out import left_out, nothing_whole
-from llmlab.after.opening import the_model
+from llmlab.after.opening import Restored, restored, the_model
+from llmlab.lab.dataset import check_batch
 from llmlab.lab.judging import evaluate
 from llmlab.lab.language import parameter_count
+from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, Study, study
-from llmlab.lm.restored import Restored, restored
-from llmlab.lm.task import check_batch
 from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score, document_sums, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval
-from llmlab.model.new_llm import Size
 from llmlab.report.result import Result, Scalar, counted, rounded
 from llmlab.settings import FinetuneSettings
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from llmlab.after.finetuning import Dialogue, Tuned
-from llmlab.lm.restored import Restored
+from llmlab.after.opening import Restored
 from llmlab.lm.tables import shown_epochs
 from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import mean_interval, paired_interval

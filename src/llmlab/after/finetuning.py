@@ -11,9 +11,12 @@ from pathlib import Path
 
 import torch
 
+from llmlab.after.opening import Restored
 from llmlab.errors import LlmlabError, SettingError, TextError
+from llmlab.fast.reader import Reader
 from llmlab.fast.swept import SweptNewLLM, release_buffers
 from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
+from llmlab.lab.dataset import Dataset
 from llmlab.lab.device import device_of
 from llmlab.lab.epochs import Training
 from llmlab.lab.folders import identity
@@ -21,12 +24,9 @@ from llmlab.lab.judging import evaluate
 from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.recipe import Recipe
 from llmlab.lab.steps import OnStep
-from llmlab.lm.restored import Restored
-from llmlab.lm.task import Task
 from llmlab.lm.training import build, precision_of
 from llmlab.measure.ngram import Baseline, window_baselines
 from llmlab.measure.score import Score
-from llmlab.model.reader import Reader
 from llmlab.settings import FinetuneSettings
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import Corpus, load_corpus
@@ -110,7 +110,7 @@ def floor(text: WindowedText) -> float | None:
     return None
 
 
-def original_text(settings: FinetuneSettings, base: Restored, notes: list[str]) -> Task | None:
+def original_text(settings: FinetuneSettings, base: Restored, notes: list[str]) -> Dataset | None:
     """Return the text that the model was trained on; where it is not here, nothing, and a note that says why."""
     try:
         if not settings.original and base.settings.data.startswith("path: "):
@@ -145,7 +145,7 @@ def tuned(
     seed: int,
     base: Restored,
     text: Dialogue,
-    original: Task | None,
+    original: Dataset | None,
     on_step: OnStep | None = None,
 ) -> Tuned:
     """Train one arm of one seed; ``base`` is not changed.

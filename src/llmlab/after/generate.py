@@ -16,9 +16,9 @@ from statistics import fmean, median
 
 from llmlab.after.opening import opened_new_llm, the_model
 from llmlab.after.writing import Written, write
+from llmlab.fast.reader import Reader
 from llmlab.lab.steps import OnStep
 from llmlab.measure.stats import mean_interval
-from llmlab.model.reader import Reader
 from llmlab.report.result import Cell, Column, Figure, Mark, Result, Scalar, Table, counted, rounded
 from llmlab.settings import GenerateSettings
 from llmlab.text.words import EOS, UNK, WordVocabulary

@@ -1,18 +1,106 @@
-"""How every command on a checkpoint begins: the model, the text it is judged on, and the table that says what it is.
+"""How every ``llmlab baseline <verb> CHECKPOINT`` begins: the model of a checkpoint, and a table of what it is."""
 
-Leaves out files: ``lm.restored``.
-"""
-
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
+from llmlab.after.quantized import dequantized
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.swept import SweptNewLLM
-from llmlab.lab.language import parameter_count
-from llmlab.lm.restored import Restored, restored
+from llmlab.lab.checkpoint import CheckpointFolder, read
+from llmlab.lab.dataset import Dataset, dataset_of
+from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lm.tables import named
+from llmlab.lm.training import build
 from llmlab.measure.score import Score
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Cell, Column, Table
+from llmlab.settings import BaselineSettings
+from llmlab.settings.language import CORPORA
+from llmlab.text.words import WordVocabulary
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A model with the words it knows and the settings it was trained under.
+
+    ``history`` has one row per finished epoch (see ``lab.epochs``); ``text`` is the digest of what it read.
+    """
+
+    settings: BaselineSettings
+    seed: int
+    vocabulary: WordVocabulary
+    model: LanguageModel
+    history: list[dict[str, float]]
+    text: str
+
+    def task(self, data: str = "", *, offline: bool = False) -> Dataset:
+        """Return a text as windows over this model's own words: the one it was trained on, or another.
+
+        Raises:
+            SettingError: the model was trained on a file of its reader's, and no ``data`` says which.
+            TextError: the text cannot be used.
+            UnreachableError: it is not here.
+        """
+        data = data or self.settings.data
+        if data.startswith("path: "):
+            raise SettingError(f"--data: the model was trained on {data!r}; say where that is, or name another text")
+        return dataset_of(replace(self.settings, data=data, offline=offline), self.vocabulary)
+
+
+def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Restored:
+    """Return the model of a checkpoint, or of the best checkpoint of a folder.
+
+    Args:
+        path: a file, or a folder that a run wrote.
+        precision: of the products, if it is trained further.
+        device: where it is to compute, wherever it was trained.
+
+    Raises:
+        CheckpointError: there is none, or it is no checkpoint of a language model.
+    """
+    state = _state(path)
+    try:
+        settings = replace(_settings(state["settings"]), device=device)
+        vocabulary = WordVocabulary(tuple(state["vocabulary"]))
+        model = build(settings, len(vocabulary), state["seed"], precision)
+        _take_over(model, dequantized(state))
+        return Restored(settings, state["seed"], vocabulary, model, state["progress"]["history"], state["text"])
+    except (AttributeError, KeyError, TypeError, ValueError, SettingError) as error:
+        raise CheckpointError(f"{path}: no checkpoint of llmlab baseline ({error}); give one that it wrote") from error
+
+
+def _state(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        return read(path)
+    folder = CheckpointFolder(path)
+    found = folder.best() or next(iter(folder.latest(lambda _: None) or ()), None)
+    if not isinstance(found, dict):
+        inner = sorted(path.glob("*/best.ckpt"))  # of several seeds, models or depths
+        way = f"give one of its folders, such as {inner[0].parent}" if inner else "give one that llmlab baseline wrote"
+        raise CheckpointError(f"{path}: no checkpoint in this folder; {way}")
+    return found
+
+
+def _settings(document: dict[str, Any]) -> BaselineSettings:
+    known = {field.name for field in fields(BaselineSettings) if field.metadata["recorded"]}
+    here = {name: value for name, value in document.items() if name in known | {"data"}}
+    settings = BaselineSettings(**here)
+    if settings.data not in CORPORA and not settings.data.startswith("path: "):
+        raise ValueError(f"unknown text {settings.data!r}")
+    return settings
+
+
+def _take_over(model: LanguageModel, parameters: dict[str, Any]) -> None:
+    """Copy a checkpoint's parameters into a model of the same shapes."""
+    if parameters.keys() != model.parameters.keys():
+        raise ValueError(f"other parameters: {sorted(parameters.keys() ^ model.parameters.keys())[:3]}")
+    for name, tensor in model.parameters.items():
+        if parameters[name].shape != tensor.shape:
+            raise ValueError(f"{name} is {tuple(parameters[name].shape)} there and {tuple(tensor.shape)} here")
+        if not bool(parameters[name].isfinite().all()):
+            raise ValueError(f"{name} holds numbers that are not finite")
+        tensor.copy_(parameters[name])
 
 
 def opened_new_llm(path: Path, verb: str) -> tuple[Restored, ContextVectorLM]:
@@ -33,9 +121,10 @@ def new_llm_of(found: Restored, path: Path, verb: str) -> ContextVectorLM:
     Raises:
         SettingError: it holds another model.
     """
-    if not isinstance(found.model, SweptNewLLM):
+    held = found.model.model if isinstance(found.model, SweptNewLLM) else None
+    if not isinstance(held, ContextVectorLM):
         raise SettingError(f"{path}: a {named(found.settings)}; {verb} is for New-LLM")
-    return found.model.model
+    return held
 
 
 def check_finite(score: Score, path: Path) -> None:

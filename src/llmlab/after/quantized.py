@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.lab.sizes import Size
+from llmlab.model.new_llm import ContextVectorLM
 
 LEVELS = 127
 SCALE_BITS = 17

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmlab.after.opening import Restored
 from llmlab.after.quantized import QuantizedLM
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.judging import evaluate
-from llmlab.lm.restored import Restored
 from llmlab.measure.score import Score, document_difference
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.text.windows import WindowedText
@@ -78,7 +78,7 @@ def stored_model(
 
 
 def identity(found: Restored) -> dict[str, Any]:
-    """Return what a file says of a model beside its numbers: all that ``lm.restored`` asks for."""
+    """Return what a file says of a model beside its numbers: all that ``opening.restored`` asks for."""
     return {
         "settings": found.settings.document() | {"data": found.settings.data},
         "seed": found.seed,

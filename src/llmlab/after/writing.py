@@ -10,9 +10,9 @@ from statistics import fmean, median
 
 import torch
 
+from llmlab.fast.reader import Reader, draw
 from llmlab.lab.rng import generator
 from llmlab.lab.steps import OnStep
-from llmlab.model.reader import Reader, draw
 from llmlab.settings import GenerateSettings
 from llmlab.text.words import EOS, UNK
 

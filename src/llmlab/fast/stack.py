@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from llmlab.model.new_llm import EPS, Size
+from llmlab.lab.sizes import EPS, Size
 
 Forward = Callable[[int, Tensor, Tensor], Tensor]
 """position, token's half of layer 0 (B, H), context (B, C) -> the stack's output (B, H)"""

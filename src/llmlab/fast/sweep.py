@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.fast.stack import Stack, layer_norm_backward
 from llmlab.lab.language import Judged
-from llmlab.model.new_llm import CLAMP, EPS, Size
+from llmlab.lab.sizes import CLAMP, EPS, Size
 
 READ_THE_TOP = ("output.weight", "gates.weight")
 """The matrices that read the output of the stack."""

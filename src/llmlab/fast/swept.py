@@ -8,9 +8,8 @@ from torch import Tensor
 
 from llmlab.fast.replayed import ReplayedSweep
 from llmlab.fast.sweep import Sweep
-from llmlab.lab.language import PRECISIONS, Judged, LanguageModel, Place
+from llmlab.lab.language import PRECISIONS, Judged, LanguageModel, NewLLM, Place
 from llmlab.lab.rng import kept, scale
-from llmlab.model.new_llm import ContextVectorLM
 
 SWEEPS: dict[str, type[Sweep]] = {"cpu": Sweep, "cuda": ReplayedSweep}
 
@@ -24,7 +23,7 @@ class SweptNewLLM:
         device: ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, model: ContextVectorLM, precision: str = "fp32", device: str = "cpu") -> None:
+    def __init__(self, model: NewLLM, precision: str = "fp32", device: str = "cpu") -> None:
         self.model, self.parameters = model, model.parameters
         self.dtype, self.device = PRECISIONS[precision], device
         self.sweeps: dict[tuple[int, int, bool], Sweep] = {}

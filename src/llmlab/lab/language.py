@@ -1,7 +1,6 @@
 """What the training loop asks of a language model.
 
-Covers the protocol that New-LLM, its peers and the token block share.  Leaves out every model: those
-are in ``fast.swept``, ``model.peers`` and ``fast.fixed_context_lm``.
+Covers the protocol that New-LLM, its peers and the token block share, and what the fast twins of New-LLM read.
 """
 
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from llmlab.lab.sizes import Size
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -45,6 +46,14 @@ class LanguageModel(Protocol):
 
     def judge(self, inputs: Tensor, targets: Tensor) -> Judged:
         """Return loss and hit of every target, in fp32 and without dropout."""
+
+
+class NewLLM(Protocol):
+    """What a fast twin reads of New-LLM, which is ``baseline.ContextVectorLM``: sizes, parameters by name, dropout."""
+
+    size: Size
+    parameters: dict[str, Tensor]
+    dropout: float
 
 
 def parameter_count(model: LanguageModel) -> int:

@@ -17,14 +17,15 @@ from statistics import median
 
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lab.checkpoint import CheckpointFolder
+from llmlab.lab.dataset import Dataset
 from llmlab.lab.device import device_of
 from llmlab.lab.epochs import Training
 from llmlab.lab.judging import evaluate
+from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.team import Team
 from llmlab.lm.outcome import per_seed
-from llmlab.lm.task import Task
-from llmlab.lm.training import Trained, build, precision_of, recipe_of, size_of, train_seed
+from llmlab.lm.training import Trained, build, precision_of, recipe_of, train_seed
 from llmlab.measure.score import Score, document_difference, perplexity
 from llmlab.measure.stats import paired_interval
 from llmlab.report.result import time_span
@@ -105,7 +106,7 @@ class DepthSweep:
     """All arms, the main ones first, each kind from shallow to deep; ``seconds`` is what was expected at the start."""
 
     settings: LayersSettings
-    task: Task
+    task: Dataset
     arms: list[DepthArm]
     seconds: float
     stopped: bool
@@ -126,7 +127,7 @@ class DepthSweep:
         return [arm for arm in self.finished if not arm.main]
 
 
-def arms_of(settings: LayersSettings, task: Task) -> list[DepthArm]:
+def arms_of(settings: LayersSettings, task: Dataset) -> list[DepthArm]:
     """Return what a sweep trains: every depth, and the remedy beside the deepest one.
 
     A residual stack of one layer is the plain one, so it is not trained twice.
@@ -141,7 +142,7 @@ def arms_of(settings: LayersSettings, task: Task) -> list[DepthArm]:
     return arms
 
 
-def sweep(settings: LayersSettings, task: Task, on_step: OnStep | None = None) -> DepthSweep:
+def sweep(settings: LayersSettings, task: Dataset, on_step: OnStep | None = None) -> DepthSweep:
     """Train every depth and seed, one after the other, shallow ones first.
 
     Args:
@@ -213,7 +214,7 @@ def kept(trained: Trained, *, anew: bool = True) -> DepthRun:
     )
 
 
-def expected_seconds(settings: BaselineSettings, task: Task) -> float:
+def expected_seconds(settings: BaselineSettings, task: Dataset) -> float:
     """Return what one run will take on this machine, from a few updates of a throw-away model on few windows."""
     device = device_of(settings.device)
     Team.join(device)  # with several cards, each process is on its own from now on

@@ -6,7 +6,7 @@ Leaves out tables and pictures, and what the numbers mean.
 from collections.abc import Sequence
 from itertools import pairwise
 
-from llmlab.lm.task import Task
+from llmlab.lab.dataset import Dataset
 from llmlab.lm.training import Trained
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
@@ -52,7 +52,7 @@ def of_test(score: Score | None) -> dict[str, float]:
     return {"test_loss": score.loss, "test_ppl": score.ppl, "test_accuracy": score.accuracy}
 
 
-def of_score(task: Task, score: Score) -> dict[str, float]:
+def of_score(task: Dataset, score: Score) -> dict[str, float]:
     """Return the headline metrics of a model on the validation windows."""
     found = {
         "val_loss": score.loss_batch_mean,
@@ -95,7 +95,7 @@ def beside_the_record(run: Trained) -> dict[str, Scalar]:
     return {"curve_epochs": len(ours), "curve_farthest": max(ratios, key=abs), "curve_rises": rises}
 
 
-def of_text(task: Task) -> dict[str, Scalar]:
+def of_text(task: Dataset) -> dict[str, Scalar]:
     """Return what a text is and what counting reaches on it."""
     found: dict[str, Scalar] = {
         "vocabulary_size": len(task.text.vocabulary),

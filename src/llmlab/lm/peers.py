@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 
 from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.lab.dataset import Dataset
 from llmlab.lab.rng import generator
+from llmlab.lab.sizes import GRUSize, peer_size_of, size_of, sized
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.lm.task import Task
-from llmlab.lm.training import Trained, peer_size_of, size_of, train_seed
+from llmlab.lm.training import Trained, train_seed
 from llmlab.measure.generation import Cost, Reader, costs
 from llmlab.model.generating import GPT2Reader, GRUReader, NewLLMReader
-from llmlab.model.gru import GRUSize
-from llmlab.model.tiny_gpt2 import GPT2Size, library
+from llmlab.model.tiny_gpt2 import library
 from llmlab.settings import BaselineSettings
 
 MODELS = {"new-llm": "New-LLM", "tiny-gpt2": "tiny GPT-2", "gru": "GRU"}
@@ -49,31 +49,6 @@ class Peers:
     def all(self) -> list[Trained]:
         """Every run of every model."""
         return [run for runs in self.runs.values() for run in runs]
-
-
-def sized(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSettings:
-    """Return the settings of one model, its own sizes in them.
-
-    Args:
-        settings: of the command.
-        model: a key of ``MODELS``.
-        vocabulary: how many words the text really has.
-
-    Raises:
-        SettingError: a typed width cannot be that of tiny GPT-2.
-    """
-    own = replace(settings, model=model, peers=False)
-    if model == "new-llm":
-        return own
-    if settings.layers_given and not settings.peers:
-        peer_size_of(own, vocabulary)  # which refuses what does not fit
-        return own
-    wanted = size_of(settings, vocabulary).parameters()
-    if model == "gru":
-        gru = GRUSize.matched(wanted, vocabulary, settings.embedding)
-        return replace(own, layers=gru.layers, hidden=gru.hidden)
-    gpt2 = GPT2Size.matched(wanted, vocabulary, settings.length, settings.embedding)
-    return replace(own, layers=gpt2.layers, embedding=gpt2.width)
 
 
 def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSettings:
@@ -101,7 +76,7 @@ def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
 
 def train_peers(
     settings: BaselineSettings,
-    task: Task,
+    task: Dataset,
     own: Sequence[Trained],
     step_of: Callable[[int, str], OnStep | None],
 ) -> Peers:

@@ -5,8 +5,8 @@ Leaves out pictures, verdicts, and every question of layout.
 
 from collections.abc import Sequence
 
+from llmlab.lab.dataset import Dataset
 from llmlab.lm.outcome import SEED_VALIDATION, per_seed
-from llmlab.lm.task import Task
 from llmlab.lm.training import Trained
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
@@ -24,7 +24,7 @@ REFERENCES = {
 }
 
 
-def text_read(task: Task) -> Table:
+def text_read(task: Dataset) -> Table:
     """Return what the text is: windows, targets, and how much of it has a number."""
     text = task.text
     rows: list[list[Cell]] = []
@@ -59,7 +59,7 @@ def text_read(task: Task) -> Table:
     )
 
 
-def meaning(task: Task, score: Score, name: str, chosen: str = CHOSEN) -> Table:
+def meaning(task: Dataset, score: Score, name: str, chosen: str = CHOSEN) -> Table:
     """Return a model between what counting reaches and what can be reached at all.
 
     Args:
@@ -95,7 +95,7 @@ def meaning(task: Task, score: Score, name: str, chosen: str = CHOSEN) -> Table:
     )
 
 
-def held_out(task: Task, score: Score, test: Score | None, chosen: str) -> list[Table]:
+def held_out(task: Dataset, score: Score, test: Score | None, chosen: str) -> list[Table]:
     """Return a model on the windows that chose it beside those that chose nothing; nothing without such windows.
 
     Args:
@@ -175,7 +175,7 @@ def beside_the_floor(bayes_loss: float, recovered: float) -> str:
 
     Args:
         bayes_loss: of that reader, in nats per token.
-        recovered: of what context can give beyond the last word, the model's share; see ``Task.context_recovered``.
+        recovered: of what context can give beyond the last word, the model's share; see ``Dataset.context_recovered``.
     """
     floor = f"Whoever knows this language reaches {perplexity(bayes_loss):.2f}"
     if recovered < 0:

@@ -11,20 +11,19 @@ from typing import Any
 from llmlab.errors import Stopped
 from llmlab.fast.swept import SweptNewLLM, release_buffers
 from llmlab.lab.checkpoint import BYTES_KEPT
+from llmlab.lab.dataset import Dataset, check_batch
 from llmlab.lab.device import chosen_precision, device_of
 from llmlab.lab.epochs import Training
 from llmlab.lab.folders import identity, run_folder, to_resume
 from llmlab.lab.judging import evaluate
 from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.recipe import Recipe
+from llmlab.lab.sizes import peer_size_of, size_of
 from llmlab.lab.steps import OnStep
 from llmlab.lab.team import ALONE, Team
-from llmlab.lm.task import Task, check_batch
 from llmlab.measure.score import Score
-from llmlab.model.gru import GRUSize
-from llmlab.model.new_llm import ContextVectorLM, Size
+from llmlab.model.new_llm import ContextVectorLM
 from llmlab.model.peers import peer
-from llmlab.model.tiny_gpt2 import GPT2Size
 from llmlab.settings import BaselineSettings
 from llmlab.text.windows import WindowedText
 from llmlab.text.words import PAD
@@ -44,7 +43,7 @@ class Trained:
 
     settings: BaselineSettings
     seed: int
-    task: Task
+    task: Dataset
     model: LanguageModel  # at the best epoch
     history: list[dict[str, float]]
     best_epoch: int
@@ -67,18 +66,6 @@ class Trained:
     def tokens_per_second(self) -> float:
         """Scored training targets per second, validation and saving included."""
         return sum(row["train_targets"] for row in self.history) / max(self.history[-1]["seconds"], 1e-9)
-
-
-def size_of(settings: BaselineSettings, vocabulary: int) -> Size:
-    """Return the sizes of New-LLM under the settings, for the words that the text really has."""
-    return Size(vocabulary, settings.embedding, settings.hidden, settings.context, settings.layers, settings.stack)
-
-
-def peer_size_of(settings: BaselineSettings, vocabulary: int) -> GPT2Size | GRUSize:
-    """Return the sizes of a peer under settings that are its own: ``lm.peers.sized`` makes them."""
-    if settings.model == "gru":
-        return GRUSize(vocabulary, settings.embedding, settings.hidden, settings.layers)
-    return GPT2Size(vocabulary, settings.length, settings.embedding, settings.layers)
 
 
 def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:
@@ -123,7 +110,7 @@ def precision_of(settings: BaselineSettings, device: str) -> str:
 
 
 def train_seed(
-    settings: BaselineSettings, task: Task, seed: int, on_step: OnStep | None = None, *, name: str = ""
+    settings: BaselineSettings, task: Dataset, seed: int, on_step: OnStep | None = None, *, name: str = ""
 ) -> Trained:
     """Train one seed, or go on with it.
 
@@ -188,7 +175,7 @@ def _run(training: Training, on_step: OnStep | None) -> bool:
 def _reached(
     settings: BaselineSettings,
     seed: int,
-    task: Task,
+    task: Dataset,
     training: Training,
     precision: str,
     stopped: bool,

@@ -9,11 +9,11 @@ Leaves out timing and counting: ``measure.generation``.
 import torch
 from torch import Tensor
 
+from llmlab.fast.reader import Reader
+from llmlab.lab.sizes import GPT2Size, GRUSize, Size
 from llmlab.model import tiny_gpt2
-from llmlab.model.gru import GRULanguageModel, GRUSize
-from llmlab.model.new_llm import ContextVectorLM, Size
-from llmlab.model.reader import Reader
-from llmlab.model.tiny_gpt2 import GPT2Size
+from llmlab.model.gru import GRULanguageModel
+from llmlab.model.new_llm import ContextVectorLM
 
 
 class NewLLMReader:

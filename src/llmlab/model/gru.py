@@ -10,44 +10,11 @@ Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" 
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class GRUSize:
-    """The sizes of a GRU with embedding and output layer."""
-
-    vocabulary: int = 1000
-    embedding: int = 256
-    hidden: int = 661
-    layers: int = 1
-
-    def parameters(self) -> int:
-        """Return the exact number of parameters."""
-        inputs = [self.embedding] + [self.hidden] * (self.layers - 1)
-        cells = sum(3 * self.hidden * (width + self.hidden + 2) for width in inputs)
-        return self.vocabulary * (self.embedding + self.hidden + 1) + cells
-
-    @classmethod
-    def matched(cls, wanted: int, vocabulary: int, embedding: int) -> "GRUSize":
-        """Return the one-layer size whose number of parameters is nearest to a wanted one.
-
-        Example:
-            >>> GRUSize.matched(2_739_432, vocabulary=1000, embedding=256).hidden
-            661
-        """
-        # 3 h^2 + b h + c = 0
-        b, c = 3 * embedding + 6 + vocabulary, vocabulary * (embedding + 1) - wanted
-        root = (math.sqrt(max(b * b - 12 * c, 0)) - b) / 6
-        around = (max(1, math.floor(root)), max(1, math.ceil(root)))
-        return min((cls(vocabulary, embedding, hidden) for hidden in around), key=lambda size: size.off(wanted))
-
-    def off(self, wanted: int) -> float:
-        """Return how far the number of parameters is from a wanted one, as a share of it."""
-        return abs(self.parameters() / wanted - 1)
+from llmlab.lab.sizes import GRUSize
 
 
 class GRULanguageModel(nn.Module):

@@ -18,57 +18,12 @@ Source: seed document 001, and section 3 of its code as far as it differs from t
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-CLAMP = 10.0
-EPS = 1e-5
-
-
-@dataclass(frozen=True)
-class Size:
-    """The sizes of a model.
-
-    ``stack`` is ``plain`` (the seed's: each layer replaces the last one's output) or ``residual`` (each layer adds to
-    it, and reads it through a LayerNorm without parameters, so that the counts stay the same).  ``first_norm`` is how
-    many of the context's first numbers have a LayerNorm of their own, apart from the rest; 0: one LayerNorm over all.
-    """
-
-    vocabulary: int = 1000
-    embedding: int = 256
-    hidden: int = 512
-    context: int = 256
-    layers: int = 6
-    stack: str = "plain"
-    first_norm: int = 0
-
-    def norms(self) -> list[slice]:
-        """Return the parts of the context that are normalised each for itself."""
-        cut = self.first_norm
-        return [slice(0, cut), slice(cut, self.context)] if 0 < cut < self.context else [slice(0, self.context)]
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every parameter by name, in the order in which they are initialised."""
-        shapes: dict[str, tuple[int, ...]] = {"embedding": (self.vocabulary, self.embedding)}
-        width = self.embedding + self.context
-        for layer in range(self.layers):
-            shapes[f"layer{layer}.weight"] = (self.hidden, width)
-            shapes[f"layer{layer}.bias"] = (self.hidden,)
-            width = self.hidden
-        shapes["output.weight"] = (self.vocabulary, self.hidden)
-        shapes["output.bias"] = (self.vocabulary,)
-        shapes["gates.weight"] = (3 * self.context, self.hidden)  # rows: D, then F, then I
-        shapes["gates.bias"] = (3 * self.context,)
-        shapes["norm.gain"] = (self.context,)
-        shapes["norm.bias"] = (self.context,)
-        return shapes
-
-    def parameters(self) -> int:
-        """Return the exact number of parameters; 2,739,432 for the seed's sizes."""
-        return sum(math.prod(shape) for shape in self.shapes().values())
+from llmlab.lab.sizes import CLAMP, EPS, Size
 
 
 class ContextVectorLM:

@@ -17,9 +17,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.lab.language import Judged, Place
 from llmlab.lab.rng import generator
+from llmlab.lab.sizes import GPT2Size, GRUSize
 from llmlab.model import tiny_gpt2
-from llmlab.model.gru import GRULanguageModel, GRUSize
-from llmlab.model.tiny_gpt2 import GPT2Size
+from llmlab.model.gru import GRULanguageModel
 
 PADDING = 0
 

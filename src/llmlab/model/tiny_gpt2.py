@@ -12,81 +12,16 @@ Source: Radford et al., "Language models are unsupervised multitask learners" (2
 
 import importlib
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from llmlab.errors import SettingError, UnreachableError
+from llmlab.errors import UnreachableError
+from llmlab.lab.sizes import HEADS, GPT2Size
 
-HEADS = 4
 DEVIATION = 0.02
-DEEPEST = 64
-
-NEAR = 0.1
-"""A width is kept if some depth brings the count within this share of the wanted one."""
-
-
-@dataclass(frozen=True)
-class GPT2Size:
-    """The sizes of a tiny GPT-2.
-
-    Raises:
-        SettingError: the width cannot be divided among the heads.
-    """
-
-    vocabulary: int = 1000
-    positions: int = 64
-    width: int = 256
-    layers: int = 3
-
-    def __post_init__(self) -> None:
-        if self.width % HEADS:
-            raise SettingError(f"--embedding: {self.width} is not a multiple of {HEADS}, the heads of tiny GPT-2")
-
-    def parameters(self) -> int:
-        """Return the exact number of parameters; 2,642,176 for the defaults."""
-        block = 12 * self.width**2 + 13 * self.width
-        return (self.vocabulary + self.positions + 2) * self.width + self.layers * block
-
-    @classmethod
-    def matched(cls, wanted: int, vocabulary: int, positions: int, width: int) -> "GPT2Size":
-        """Return the size whose number of parameters is near a wanted one.
-
-        The width stays if some depth comes within ``NEAR``: then the depth that comes nearest.  Otherwise each depth
-        has its best width, and of those within ``NEAR`` the width nearest to the given one is taken; if there is none,
-        the nearest count.
-
-        Example:
-            >>> GPT2Size.matched(2_739_432, vocabulary=1000, positions=64, width=256).layers
-            3
-        """
-
-        def off(size: GPT2Size) -> float:
-            return abs(size.parameters() / wanted - 1)
-
-        depths = range(1, DEEPEST + 1)
-        if width % HEADS == 0:
-            kept = min((cls(vocabulary, positions, width, depth) for depth in depths), key=off)
-            if off(kept) <= NEAR:
-                return kept
-        rows = vocabulary + positions + 2
-        best = [
-            min((cls(vocabulary, positions, each, depth) for each in _widths(wanted, rows, depth)), key=off)
-            for depth in depths
-        ]
-        near = [size for size in best if off(size) <= NEAR]
-        return min(near, key=lambda size: (abs(size.width - width), off(size))) if near else min(best, key=off)
-
-
-def _widths(wanted: int, rows: int, layers: int) -> tuple[int, int]:
-    """Return the two multiples of ``HEADS`` around the root of rows w + layers (12 w^2 + 13 w) = wanted."""
-    a, b = 12 * layers, rows + 13 * layers
-    root = (math.sqrt(b * b + 4 * a * wanted) - b) / (2 * a)
-    below = max(HEADS, int(root) // HEADS * HEADS)
-    return below, below + HEADS
 
 
 def library() -> Any:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.new_llm import CLAMP, EPS, ContextVectorLM
+from llmlab.lab.language import NewLLM
+from llmlab.lab.sizes import CLAMP, EPS
 
 
 class Reader:
@@ -20,7 +21,7 @@ class Reader:
         model: its parameters are not to change afterwards.
     """
 
-    def __init__(self, model: ContextVectorLM) -> None:
+    def __init__(self, model: NewLLM) -> None:
         self.size, self.parameters = model.size, model.parameters
         first = model.parameters["layer0.weight"]
         own = first[:, : model.size.embedding]

@@ -17,7 +17,7 @@ from llmlab.text.words import PAD, UNK, WordVocabulary
 
 
 @dataclass(frozen=True)
-class Task:
+class Dataset:
     """A text, and the floors and baselines of its validation windows.
 
     ``bayes_loss`` and ``bigram_loss`` are exact and only there for the synthetic language: the loss of a reader who
@@ -59,7 +59,7 @@ class Task:
         return int((self.text.valid[:, 1:] != PAD).sum())
 
 
-def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None = None) -> Task:
+def dataset_of(settings: LanguageSettings, vocabulary: WordVocabulary | None = None) -> Dataset:
     """Read the text of a run, cut it into windows, and count.
 
     Args:
@@ -85,11 +85,11 @@ def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None =
     )
     counted = window_baselines(text.train, text.train_lines, text.valid, len(text.vocabulary), notes.append)
     if settings.data != "synthetic":
-        return Task(text, counted, notes=notes)
+        return Dataset(text, counted, notes=notes)
     grammar = Grammar.standard()
     if not set(grammar.words) <= set(text.vocabulary.words):
         notes.append("The exact floor is not given: the model has no number for some words of the synthetic language.")
-        return Task(text, counted, notes=notes)
+        return Dataset(text, counted, notes=notes)
     bayes, bigram, tested = (
         -float(exact(windows, text.vocabulary)[windows[:, 1:] != PAD].mean())
         for exact, windows in (
@@ -98,7 +98,7 @@ def prepare_task(settings: LanguageSettings, vocabulary: WordVocabulary | None =
             (grammar.log_probabilities, text.test),
         )
     )
-    return Task(text, counted, bayes, bigram, notes, tested)
+    return Dataset(text, counted, bayes, bigram, notes, tested)
 
 
 def check_batch(batch: int, text: WindowedText) -> None:

@@ -1,0 +1,206 @@
+"""The sizes of New-LLM and its peers: the shape of every parameter, exact counts, and sizes that match.
+
+Numbers only, without torch: settings become sizes here, for a model, for its fast twin, and for ``llmlab params``.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from llmlab.errors import SettingError
+from llmlab.settings import BaselineSettings
+
+CLAMP = 10.0
+EPS = 1e-5
+"""Of New-LLM: the largest number in a context, and what its LayerNorms add to a variance."""
+
+HEADS = 4
+DEEPEST = 64
+NEAR = 0.1
+"""Of tiny GPT-2: a width is kept if some depth brings the count within this share of the wanted one."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """The sizes of New-LLM.
+
+    ``stack`` is ``plain`` (the original notes': each layer replaces the last one's output) or ``residual`` (each layer
+    adds to it, and reads it through a LayerNorm without parameters, so that the counts stay the same).  ``first_norm``
+    is how many of the context's first numbers have a LayerNorm of their own; 0: one LayerNorm over all.
+    """
+
+    vocabulary: int = 1000
+    embedding: int = 256
+    hidden: int = 512
+    context: int = 256
+    layers: int = 6
+    stack: str = "plain"
+    first_norm: int = 0
+
+    def norms(self) -> list[slice]:
+        """Return the parts of the context that are normalised each for itself."""
+        cut = self.first_norm
+        return [slice(0, cut), slice(cut, self.context)] if 0 < cut < self.context else [slice(0, self.context)]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every parameter by name, in the order in which they are initialised."""
+        shapes: dict[str, tuple[int, ...]] = {"embedding": (self.vocabulary, self.embedding)}
+        width = self.embedding + self.context
+        for layer in range(self.layers):
+            shapes[f"layer{layer}.weight"] = (self.hidden, width)
+            shapes[f"layer{layer}.bias"] = (self.hidden,)
+            width = self.hidden
+        shapes["output.weight"] = (self.vocabulary, self.hidden)
+        shapes["output.bias"] = (self.vocabulary,)
+        shapes["gates.weight"] = (3 * self.context, self.hidden)  # rows: D, then F, then I
+        shapes["gates.bias"] = (3 * self.context,)
+        shapes["norm.gain"] = (self.context,)
+        shapes["norm.bias"] = (self.context,)
+        return shapes
+
+    def parameters(self) -> int:
+        """Return the exact number of parameters; 2,739,432 for the original notes' sizes."""
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+
+@dataclass(frozen=True)
+class GRUSize:
+    """The sizes of a GRU with embedding and output layer."""
+
+    vocabulary: int = 1000
+    embedding: int = 256
+    hidden: int = 661
+    layers: int = 1
+
+    def parameters(self) -> int:
+        """Return the exact number of parameters."""
+        inputs = [self.embedding] + [self.hidden] * (self.layers - 1)
+        cells = sum(3 * self.hidden * (width + self.hidden + 2) for width in inputs)
+        return self.vocabulary * (self.embedding + self.hidden + 1) + cells
+
+    @classmethod
+    def matched(cls, wanted: int, vocabulary: int, embedding: int) -> "GRUSize":
+        """Return the one-layer size whose number of parameters is nearest to a wanted one.
+
+        Example:
+            >>> GRUSize.matched(2_739_432, vocabulary=1000, embedding=256).hidden
+            661
+        """
+        # 3 h^2 + b h + c = 0
+        b, c = 3 * embedding + 6 + vocabulary, vocabulary * (embedding + 1) - wanted
+        root = (math.sqrt(max(b * b - 12 * c, 0)) - b) / 6
+        around = (max(1, math.floor(root)), max(1, math.ceil(root)))
+        return min((cls(vocabulary, embedding, hidden) for hidden in around), key=lambda size: size.off(wanted))
+
+    def off(self, wanted: int) -> float:
+        """Return how far the number of parameters is from a wanted one, as a share of it."""
+        return abs(self.parameters() / wanted - 1)
+
+
+@dataclass(frozen=True)
+class GPT2Size:
+    """The sizes of a tiny GPT-2.
+
+    Raises:
+        SettingError: the width cannot be divided among the heads.
+    """
+
+    vocabulary: int = 1000
+    positions: int = 64
+    width: int = 256
+    layers: int = 3
+
+    def __post_init__(self) -> None:
+        if self.width % HEADS:
+            raise SettingError(f"--embedding: {self.width} is not a multiple of {HEADS}, the heads of tiny GPT-2")
+
+    def parameters(self) -> int:
+        """Return the exact number of parameters; 2,642,176 for the defaults."""
+        block = 12 * self.width**2 + 13 * self.width
+        return (self.vocabulary + self.positions + 2) * self.width + self.layers * block
+
+    @classmethod
+    def matched(cls, wanted: int, vocabulary: int, positions: int, width: int) -> "GPT2Size":
+        """Return the size whose number of parameters is near a wanted one.
+
+        The width stays if some depth comes within ``NEAR``: then the depth that comes nearest.  Otherwise each depth
+        has its best width, and of those within ``NEAR`` the width nearest to the given one is taken; if there is none,
+        the nearest count.
+
+        Example:
+            >>> GPT2Size.matched(2_739_432, vocabulary=1000, positions=64, width=256).layers
+            3
+        """
+        depths, rows = range(1, DEEPEST + 1), vocabulary + positions + 2
+        if width % HEADS == 0:
+            kept = min(
+                (cls(vocabulary, positions, width, depth) for depth in depths), key=lambda size: size.off(wanted)
+            )
+            if kept.off(wanted) <= NEAR:
+                return kept
+        best = [
+            min(
+                (cls(vocabulary, positions, each, depth) for each in _widths(wanted, rows, depth)),
+                key=lambda size: size.off(wanted),
+            )
+            for depth in depths
+        ]
+        near = [size for size in best if size.off(wanted) <= NEAR]
+        if near:
+            return min(near, key=lambda size: (abs(size.width - width), size.off(wanted)))
+        return min(best, key=lambda size: size.off(wanted))
+
+    def off(self, wanted: int) -> float:
+        """Return how far the number of parameters is from a wanted one, as a share of it."""
+        return abs(self.parameters() / wanted - 1)
+
+
+def _widths(wanted: int, rows: int, layers: int) -> tuple[int, int]:
+    """Return the two multiples of ``HEADS`` around the root of rows w + layers (12 w^2 + 13 w) = wanted."""
+    a, b = 12 * layers, rows + 13 * layers
+    root = (math.sqrt(b * b + 4 * a * wanted) - b) / (2 * a)
+    below = max(HEADS, int(root) // HEADS * HEADS)
+    return below, below + HEADS
+
+
+# ---- from settings to sizes -------------------------------------------------------------------------------------
+
+
+def size_of(settings: BaselineSettings, vocabulary: int) -> Size:
+    """Return the sizes of New-LLM under the settings, for the words that the text really has."""
+    return Size(vocabulary, settings.embedding, settings.hidden, settings.context, settings.layers, settings.stack)
+
+
+def peer_size_of(settings: BaselineSettings, vocabulary: int) -> GPT2Size | GRUSize:
+    """Return the sizes of a peer under settings that are its own: ``sized`` makes them."""
+    if settings.model == "gru":
+        return GRUSize(vocabulary, settings.embedding, settings.hidden, settings.layers)
+    return GPT2Size(vocabulary, settings.length, settings.embedding, settings.layers)
+
+
+def sized(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSettings:
+    """Return the settings of one model, its own sizes in them.
+
+    A peer is as large as New-LLM of the same settings, unless ``--model`` names the peer and ``--layers`` is given:
+    then depth and widths are those of the settings.  With ``--peers``, ``--layers`` is New-LLM's, and the peers follow.
+    A checkpoint's ``layers``, ``embedding`` and ``hidden`` so are those of its model.
+
+    Args:
+        settings: of the command.
+        model: ``new-llm``, ``tiny-gpt2`` or ``gru``.
+        vocabulary: how many words the text really has.
+
+    Raises:
+        SettingError: a typed width cannot be that of tiny GPT-2.
+    """
+    own = replace(settings, model=model, peers=False)
+    if model == "new-llm":
+        return own
+    if settings.layers_given and not settings.peers:
+        peer_size_of(own, vocabulary)  # which refuses what does not fit
+        return own
+    wanted = size_of(settings, vocabulary).parameters()
+    if model == "gru":
+        gru = GRUSize.matched(wanted, vocabulary, settings.embedding)
+        return replace(own, layers=gru.layers, hidden=gru.hidden)
+    gpt2 = GPT2Size.matched(wanted, vocabulary, settings.length, settings.embedding)
+    return replace(own, layers=gpt2.layers, embedding=gpt2.width)
