@@ -18,9 +18,9 @@ import yaml
 from hypothesis import given
 
 from llmlab.report import entry
+from llmlab.report.colours import INK, ROLES, THEMES
 from llmlab.report.escape import LONGEST_NOTE, md_block, md_fence, printable
-from llmlab.report.figure import INK, THEMES, svg
-from llmlab.report.plot import COLOUR
+from llmlab.report.figure import svg
 from llmlab.report.record import Record
 from llmlab.report.result import ARMS, Finding, Result
 from strategies_report import HOSTILE, records, specimen, texts
@@ -266,7 +266,7 @@ def test_an_empty_result_makes_a_page(status: str) -> None:
 def test_no_two_arms_look_alike_and_all_stand_out(theme: str) -> None:
     """Each arm has its own colour, on paper and in the terminal, at least 3:1 against the ground (WCAG 1.4.11)."""
     inks = [INK[theme][arm] for arm in ARMS]
-    assert len(set(inks)) == len({COLOUR[arm] for arm in ARMS}) == len(ARMS)
+    assert len(set(inks)) == len({ROLES[arm][2] for arm in ARMS}) == len(ARMS)
     assert min(contrast(ink, INK[theme]["ground"]) for ink in inks) >= 3
 
 

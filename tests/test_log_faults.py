@@ -16,12 +16,12 @@ import pytest
 from conftest import HANG, environment
 from faults import ERRORS, bytes_in, failing
 from llmlab.errors import WriteError
-from llmlab.report import entry, site
-from llmlab.report.logbook import HIDDEN, STALE_SECONDS, Logbook
+from llmlab.report import entry
+from llmlab.report.logbook import HIDDEN, SMALL_SITE, STALE_SECONDS, Logbook
 from llmlab.report.record import Record
 from strategies_report import specimen
 
-SITE = {"mkdocs.yml": site.MKDOCS, "docs/index.md": site.INDEX, "docs/log/index.md": site.LOG_INDEX}
+SITE = {name: (SMALL_SITE / name).read_text("utf-8") for name in ("mkdocs.yml", "docs/index.md", "docs/log/index.md")}
 
 
 def assert_whole(log: Logbook) -> None:

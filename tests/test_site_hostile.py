@@ -9,7 +9,7 @@ import pytest
 from built_site import CONFIGS, build, copy_of_the_site, once, pages, put_entries
 from dangers import danger
 from llmlab.report.escape import printable
-from llmlab.report.site import write_small_site
+from llmlab.report.logbook import write_small_site
 
 PAYLOADS = [
     "::: llmlab.settings",

@@ -37,8 +37,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from llmlab.cli import app
+from llmlab.report.colours import THEMES
 from llmlab.report.escape import md_text
-from llmlab.report.figure import THEMES, svg
+from llmlab.report.figure import svg
 from llmlab.report.language import CODES, Language, language
 from llmlab.report.record import Record
 from llmlab.report.result import Figure

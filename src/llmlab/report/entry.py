@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llmlab.claims import findings
+from llmlab.report.colours import THEMES
 from llmlab.report.escape import md_block, md_fence, md_line, md_text
-from llmlab.report.figure import THEMES, svg
+from llmlab.report.figure import svg
 from llmlab.report.format import cell, is_text, several
 from llmlab.report.language import ENGLISH, Language, worded
 from llmlab.report.record import Record

@@ -10,62 +10,14 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from rich.cells import cell_len
 
+from llmlab.report.colours import INK
 from llmlab.report.escape import printable
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.result import Figure, Mark
 from llmlab.report.scale import Range, ranges, tick_label, ticks
 
-THEMES = ("light", "dark")
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 96
 FONT = "system-ui, sans-serif"
-
-# Okabe and Ito's colours, which the colour-blind can tell apart, a little lighter on dark ground.
-INK = {
-    "light": {
-        "text": "#1a1a1a",
-        "axis": "#767676",
-        "grid": "#e4e4e4",
-        "ground": "#ffffff",
-        "before": "#767676",
-        "path": "#9a9a9a",
-        "after": "#0072b2",
-        "track": "#9a9a9a",
-        "winner": "#d55e00",
-        "foot": "#00805c",
-        "other": "#767676",
-        "series": "#0072b2",
-        "floor": "#00805c",
-        "arm1": "#0072b2",
-        "arm2": "#d55e00",
-        "arm3": "#00805c",
-        "arm4": "#a3478f",
-        "arm5": "#8a6500",
-        "arm6": "#1a1a1a",
-        "arm7": "#767676",
-    },
-    "dark": {
-        "text": "#f0f0f0",
-        "axis": "#9a9a9a",
-        "grid": "#3a3d46",
-        "ground": "#1e2129",
-        "before": "#b0b0b0",
-        "path": "#8a8a8a",
-        "after": "#56b4e9",
-        "track": "#8a8a8a",
-        "winner": "#ff9d4d",
-        "foot": "#2fc49a",
-        "other": "#b0b0b0",
-        "series": "#56b4e9",
-        "floor": "#2fc49a",
-        "arm1": "#56b4e9",
-        "arm2": "#ff9d4d",
-        "arm3": "#2fc49a",
-        "arm4": "#e08fd0",
-        "arm5": "#d9c04a",
-        "arm6": "#f0f0f0",
-        "arm7": "#9a9a9a",
-    },
-}
 
 
 @dataclass

@@ -20,10 +20,11 @@ from llmlab.disk import HIDDEN, replace_file, sync_folder, write_synced
 from llmlab.errors import SettingError, TextError, WriteError
 from llmlab.report import entry
 from llmlab.report.record import Record
-from llmlab.report.site import write_small_site
 
 STALE_SECONDS = 3600
 LARGEST_RECORD = 50_000_000
+SMALL_SITE = Path(__file__).with_name("small_site")
+HOOKS = '"""The index by chapter, the comparison and the feed."""\n\nfrom llmlab.pages.hooks import *\n'
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,23 @@ class Logbook:
             for name, text in wanted.items()
             if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
         }
+
+
+def write_small_site(site: Path) -> None:
+    """Write the files of the site that a log outside any checkout lives in, where they are missing.
+
+    ``mkdocs.yml``, which says that all is there, comes last.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    pages = {page.relative_to(SMALL_SITE): page.read_text("utf-8") for page in sorted(SMALL_SITE.rglob("*.md"))}
+    settings = {Path("mkdocs.yml"): (SMALL_SITE / "mkdocs.yml").read_text("utf-8")}
+    for name, text in ({Path("log_pages.py"): HOOKS} | pages | settings).items():
+        path = site / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            replace_file(path, text)
 
 
 def _refuse_pair(old: Record, new: Record, why: str) -> None:

@@ -14,6 +14,7 @@ import plotext
 from rich.cells import cell_len
 from rich.text import Text
 
+from llmlab.report.colours import ROLES
 from llmlab.report.escape import printable
 from llmlab.report.folding import is_wide
 from llmlab.report.language import ENGLISH, Language
@@ -29,24 +30,6 @@ AROUND = 4
 DOT_EVERY = 3
 """Columns from one dot to the next along the edge of a band."""
 
-COLOUR = {
-    "before": "gray",
-    "path": "gray",
-    "after": "blue+",
-    "track": "gray+",
-    "winner": "orange+",
-    "foot": "green+",
-    "other": "gray+",
-    "series": "blue+",
-    "floor": "green+",
-    "arm1": "blue+",
-    "arm2": "orange+",
-    "arm3": "green+",
-    "arm4": "magenta+",
-    "arm5": "red+",
-    "arm6": "cyan+",
-    "arm7": "gray+",
-}
 SIGN: dict[str, str] = dict.fromkeys(get_args(Role), "·") | {"before": "○", "after": "•", "foot": "•", "winner": "•"}
 """What points without labels are drawn as; a record may hold points of any role."""
 
@@ -76,7 +59,7 @@ def plot(figure: Figure, width: int, *, ascii_only: bool = False) -> Text:
     lines = str(canvas.build()).rstrip("\n").split("\n")
     lines[-1] = lines[-1].replace(stand_in, label)
     for row, ending in letters.items():
-        lines[row + 1] += "".join(str(plotext.colorize(letter, COLOUR[mark.role])) for letter, mark in ending)
+        lines[row + 1] += "".join(str(plotext.colorize(letter, ROLES[mark.role][2])) for letter, mark in ending)
     drawn = Text.from_ansi("\n".join(lines))
     if ascii_only:
         drawn = Text(drawn.plain.translate(ASCII))
@@ -120,7 +103,7 @@ def _ends(mark: Mark) -> list[float]:
 
 
 def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range, parts: int) -> None:
-    colour = COLOUR[mark.role]
+    colour = ROLES[mark.role][2]
     if mark.kind == "level":
         canvas.draw(canvas.segment(xs, (mark.ys[0], mark.ys[0]), marker=_pixel(dots, colour)))
     elif mark.kind == "track":
