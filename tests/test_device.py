@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmlab.errors import UnreachableError
+from llmlab.errors import SettingError, UnreachableError
 from llmlab.lab import device
 from llmlab.lab.device import chosen_precision, device_of, fast_bf16
 
@@ -20,6 +20,17 @@ def test_a_card_is_taken_where_there_is_one(card: bool, monkeypatch: pytest.Monk
     else:
         with pytest.raises(UnreachableError, match="sees no CUDA card"):
             device_of("cuda")
+
+
+def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two on one card would wait for each other forever."""
+    told = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999", "LOCAL_RANK": "1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SettingError, match="start 1 with --nproc-per-node 1"):
+        device_of("cuda")
 
 
 @pytest.mark.parametrize("fast", [False, True])

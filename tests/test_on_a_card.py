@@ -1,7 +1,6 @@
-"""Every command on a card, as far as the CPU can play one: nothing meets what is elsewhere, and the results are its."""
+"""Every command on a CUDA card, beside the processor: skipped where there is none."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,17 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-import stand_in_card
 from llmlab import baseline, embedding_freeze, layers, two_stage
 from llmlab.after import evaluate, expand, finetune, generate, quantize
 from llmlab.cli import execute
-from llmlab.contexts.arms import design_of
-from llmlab.contexts.stage1 import contexts_of, learn
-from llmlab.errors import SettingError
-from llmlab.lab import rng as chance
+from llmlab.fast.replayed import ReplayedSweep
+from llmlab.fast.sweep import Sweep
 from llmlab.lab.dataset import dataset_of
-from llmlab.lab.team import Team
+from llmlab.lab.rng import kept, scale
+from llmlab.lab.sizes import Size
 from llmlab.lm.training import Trained, precision_of, train_seed
+from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result
 from llmlab.settings import (
     BaselineSettings,
@@ -33,7 +31,7 @@ from llmlab.settings import (
     QuantizeSettings,
     TwoStageSettings,
 )
-from strategies_contexts import SMALL, small_task
+from strategies_contexts import SMALL
 from strategies_trained import saved, state_of
 
 TINY: dict[str, Any] = {
@@ -46,20 +44,12 @@ TINY: dict[str, Any] = {
     "dropout": 0.1,
 }
 SWEEP = {name: value for name, value in TINY.items() if name != "layers"}
-TIMES = ("second", "latency", "equal_time")
-MANY = 100
-"""Calls that a card does at least when it trains or judges: far more than putting parameters there takes."""
-ON_THE_PROCESSOR = ("generate", "quantize")
-"""What is done token by token, for which a card is too slow to be asked."""
-
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
 
-@contextmanager
-def a_card() -> Iterator[stand_in_card.Card]:
-    """One card, for as long as something is done on it."""
-    with pytest.MonkeyPatch.context() as patch, stand_in_card.put_in(patch) as card:
-        yield card
+BATCH, TIME, DROPOUT = 8, 12, 0.1
+CLOSE = {torch.float32: {"rtol": 1e-3, "atol": 1e-5}, torch.bfloat16: {"rtol": 0.1, "atol": 2e-3}}
+on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
 
 
 def of_baseline(**options: Any) -> Callable[[str], Result]:
@@ -91,82 +81,65 @@ VERBS: dict[str, Callable[[Path], Result]] = {
 }
 
 
-def without_times(result: Result) -> dict[str, Any]:
-    """Return what a run measured of its model."""
-    return {name: value for name, value in result.metrics.items() if not any(time in name for time in TIMES)}
-
-
+@on_a_card
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_training_on_a_card_is_the_one_on_the_processor(name: str, sixty_lines: None) -> None:
-    """Where PyTorch sees a card, ``auto`` takes it, and no tensor of the one place meets one of the other."""
-    here = TRAININGS[name]("cpu")
-    with a_card() as card:
-        there = TRAININGS[name]("auto")
+    """``auto`` takes a card where there is one, and gets as far there."""
+    here, there = TRAININGS[name]("cpu"), TRAININGS[name]("auto")
 
-    assert card.done > MANY
     assert there.status == "complete"
-    assert without_times(there) == without_times(here)
+    assert close(here, there)
 
 
+@on_a_card
 @pytest.mark.parametrize("name", VERBS)
 def test_what_is_done_with_a_model_is_the_same_on_a_card(name: str, tmp_path: Path) -> None:
     """A checkpoint of the processor is taken up by a card."""
     path = saved(tmp_path / "best.ckpt", state_of())
-    here = VERBS[name](path)
-    with a_card() as card:
-        there = VERBS[name](path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        here = VERBS[name](path)
 
-    assert card.done == 0 if name in ON_THE_PROCESSOR else card.done > MANY
-    assert there.status == "complete"
-    assert without_times(there) == without_times(here)
+    assert close(here, VERBS[name](path))
 
 
-def test_the_processor_is_left_alone_by_a_card(sixty_lines: None) -> None:
-    """``--device cpu`` puts nothing on a card that is there, the embedding that is made first included."""
-    with a_card():
-        before = dict(stand_in_card.MARKED)
-        embedding_freeze.run(EmbeddingFreezeSettings(**SMALL | {"seeds": 1}, grow="none", device="cpu"))
-
-        assert stand_in_card.MARKED.keys() <= before.keys()
+def close(here: Result, there: Result) -> bool:
+    """Return whether two runs have the same metrics, and their perplexities lie within one per cent."""
+    assert here.metrics.keys() == there.metrics.keys()
+    scores = {name: value for name, value in here.metrics.items() if "ppl" in name and isinstance(value, float)}
+    return {name: there.metrics[name] for name in scores} == pytest.approx(scores, rel=0.01)
 
 
-def test_the_stand_in_refuses_what_a_card_refuses() -> None:
-    """Otherwise the tests above would show nothing."""
-    with a_card():
-        here, there = torch.ones(3), torch.ones(3, device="cuda")
-        refused = [
-            lambda: here + there,
-            lambda: here * there.sum(),
-            lambda: torch.stack([here.sum(), there.sum()]),
-            lambda: here[there.long()],
-            lambda: there.numpy(),
-            lambda: torch.mm(there[None], here[:, None]),
-        ]
-        for act in refused:
-            with pytest.raises((RuntimeError, TypeError), match="cuda:0"):
-                act()
+@on_a_card
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+def test_a_card_has_the_gradients_of_the_processor(stack: str, dtype: torch.dtype) -> None:
+    """Every batch after the recorded one has them too, with other parameters and another dropout, drawn by the card."""
+    size = Size(vocabulary=50, embedding=16, hidden=32, context=16, layers=3, stack=stack)
+    model = ContextVectorLM.initial(size, 0, start="scaled")
+    ours, theirs = ReplayedSweep(size, BATCH, TIME, dtype, "cuda"), Sweep(size, BATCH, TIME, dtype)
+    for seed in range(3):
+        chance = torch.Generator().manual_seed(seed)
+        inputs, targets = torch.randint(1, 50, (2, BATCH, TIME), generator=chance)
+        here = {name: tensor * (1 + 0.1 * seed) for name, tensor in model.parameters.items()}
+        there = {name: tensor.cuda() for name, tensor in here.items()}
+        keep = kept(
+            DROPOUT,
+            (size.layers, TIME, size.hidden),
+            range(BATCH),
+            seed=seed,
+            update=1,
+            dtype=dtype,
+            device="cuda",
+        )
+        assert keep is not None
+        more = {"count": inputs.numel(), "scale": scale(DROPOUT)}
+        loss, gradients = ours.gradients(there, inputs.cuda(), targets.cuda(), keep=keep, **more)
+        wanted_loss, wanted = theirs.gradients(here, inputs, targets, keep=keep.cpu(), **more)
 
-        allowed = [there + here.sum(), there[here.long() - 1], there.clone().copy_(here), here.to(there), there * 2]
-        assert {result.device for result in allowed} == {stand_in_card.THERE}
-        assert (there.cpu() + here).tolist() == [2, 2, 2]
-
-
-def test_both_stages_compute_on_the_card(sixty_lines: None) -> None:
-    """The block is trained, and the contexts are made, where the token block will read them."""
-    settings = EmbeddingFreezeSettings(**SMALL)
-    with a_card():
-        task = small_task()
-        design = design_of(settings)
-        learned = learn(settings, task, design, 0)
-        contexts = contexts_of(settings, task, design, 0, learned=learned)
-
-        assert {tensor.device for tensor in [*learned.block.values(), contexts.after]} == {stand_in_card.THERE}
-
-
-def test_a_generator_draws_where_its_numbers_are_wanted() -> None:
-    """Torch refuses one of another place."""
-    with a_card(), pytest.raises(RuntimeError, match="device type for generator"):
-        torch.empty(3, device="cuda").random_(generator=chance.generator("x"))
+        torch.testing.assert_close(loss.cpu(), wanted_loss, rtol=1e-2, atol=1e-5)
+        for name in wanted:
+            torch.testing.assert_close(gradients[name].cpu(), wanted[name], **CLOSE[dtype])
 
 
 def test_a_finished_seed_releases_its_buffers() -> None:
@@ -175,27 +148,6 @@ def test_a_finished_seed_releases_its_buffers() -> None:
     found: Trained = train_seed(settings, dataset_of(settings), 0)
 
     assert found.model.sweeps == {}  # type: ignore[attr-defined]
-
-
-def test_a_gru_is_fp32_on_a_card_and_says_so() -> None:
-    """CuDNN would have its recurrence in fp16: neither what was asked for nor what New-LLM is compared in."""
-    settings = BaselineSettings(**TINY, model="gru", precision="bf16")
-
-    assert precision_of(settings, "cpu") == "bf16"
-    assert precision_of(replace(settings, hidden=512, precision="auto"), "cuda") == "fp32"
-    with a_card():
-        found = train_seed(settings, dataset_of(settings), 0)
-    assert found.precision == "fp32"
-    assert found.notes == ["Products are fp32: a card's GRU has no bf16."]
-
-
-def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two on one card would wait for each other forever."""
-    told = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999", "LOCAL_RANK": "1"}
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    with a_card(), pytest.raises(SettingError, match="start 1 with --nproc-per-node 1"):
-        Team.join("cuda")
 
 
 def test_an_entry_names_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,24 +164,9 @@ def test_an_entry_names_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "card" not in execute._record(result, 1.0, chosen, "llmlab baseline").environment
 
 
-def test_finetuning_keeps_a_grus_precision_and_releases_buffers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What training does on a card, training on does too."""
-    baseline.run(BaselineSettings(**TINY, model="gru", out=tmp_path / "gru", device="cpu"))
-    base, gru = saved(tmp_path / "best.ckpt", state_of()), tmp_path / "gru"
-    models: list[Any] = []
-    plain = finetune.tuned
+def test_a_gru_is_fp32_on_a_card() -> None:
+    """CuDNN would have its recurrence in fp16: neither what was asked for nor what New-LLM is compared in."""
+    settings = BaselineSettings(**TINY, model="gru", precision="bf16")
 
-    def tuned(*args: Any) -> Any:
-        found = plain(*args)
-        models.append(found.model)
-        return found
-
-    monkeypatch.setattr(finetune, "tuned", tuned)
-    with a_card():
-        finetune.run(FinetuneSettings(checkpoint=gru, epochs=1, precision="bf16"))
-        finetune.run(FinetuneSettings(checkpoint=base, epochs=1))
-
-    assert [(model.device, model.rounds) for model in models[:2]] == [("cuda", False)] * 2
-    assert [model.sweeps for model in models[2:]] == [{}, {}]
+    assert precision_of(settings, "cpu") == "bf16"
+    assert precision_of(replace(settings, hidden=512, precision="auto"), "cuda") == "fp32"

@@ -1,14 +1,12 @@
 """Several processes that train one model: they give what one gives, stop together, and need no shared folder.
 
-Here threads stand in for processes: all that members of a team say to each other is one sum, and a sum can be made
-of a barrier.  Real processes: ``test_team_processes``.
+Here threads play the processes: all that they say to each other is one sum.  Real ones: ``test_team_processes``.
 """
 
 import signal
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import distributed
 
-from llmlab.errors import SettingError, Stopped, UnreachableError
+from llmlab.environment import TOLD_BY_TORCHRUN, rank_and_size
+from llmlab.errors import SettingError, Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder
 from llmlab.lab.epochs import Training
@@ -25,51 +25,54 @@ from llmlab.lab.judging import ROWS_AT_ONCE, Judging, evaluate
 from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
-from llmlab.lab.team import ALONE, TOLD_BY_TORCHRUN, Team
+from llmlab.lab.team import ALONE, Team
 from llmlab.model.new_llm import ContextVectorLM
 
+ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SIZE = Size(vocabulary=11, embedding=4, hidden=8, context=4, layers=2)
 
 
-class Together(Team):
-    """A process played by a thread: sums are made in shared memory."""
+class Meeting:
+    """Threads that play processes: a sum is made of what each of them says, in shared memory."""
 
-    def __init__(self, rank: int, size: int, meeting: threading.Barrier, said: dict[int, torch.Tensor]) -> None:
-        super().__init__(rank, size)
-        self.meeting, self.said = meeting, said
+    def __init__(self, size: int) -> None:
+        self.size, self.barrier, self.said = size, threading.Barrier(size), dict[int, torch.Tensor]()
 
-    def _met(self) -> bool:
-        return True
-
-    def _take_as_own(self, number: int) -> None:
-        """A thread gets no signals."""
-
-    def _sum(self, tensor: torch.Tensor) -> None:
+    def all_reduce(self, tensor: torch.Tensor) -> None:
+        """Replace a tensor by the sum over all threads, as ``torch.distributed`` does over processes."""
         try:
-            self.said[self.rank] = tensor.clone()
-            self.meeting.wait(60)
+            self.said[int(threading.current_thread().name)] = tensor.clone()
+            self.barrier.wait(60)
             total = torch.stack([self.said[rank] for rank in range(self.size)]).sum(0)
-            self.meeting.wait(60)
+            self.barrier.wait(60)
         except threading.BrokenBarrierError as error:
-            raise UnreachableError("gone") from error
+            raise RuntimeError("gone") from error
         tensor.copy_(total)
 
 
 def by_all(size: int, work: Callable[[Team], Any]) -> list[Any]:
     """Let every member of a team do its work, and return what each returned or raised."""
-    meeting, said = threading.Barrier(size), dict[int, torch.Tensor]()
-
-    def one(rank: int) -> Any:
-        try:
-            return work(Together(rank, size, meeting, said))
-        except BaseException as error:
-            meeting.abort()
-            return error
-
     if size == 1:
         return [work(ALONE)]
-    with ThreadPoolExecutor(size) as threads:
-        return list(threads.map(one, range(size)))
+    meeting, found = Meeting(size), dict[int, Any]()
+
+    def one(rank: int) -> None:
+        try:
+            found[rank] = work(Team(rank, size))
+        except BaseException as error:
+            meeting.barrier.abort()
+            found[rank] = error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "all_reduce", meeting.all_reduce)
+        patch.setattr(distributed, "is_initialized", lambda: True)
+        patch.setattr(signal, "raise_signal", lambda number: None)  # threads get no signals
+        threads = [threading.Thread(target=one, args=(rank,), name=str(rank)) for rank in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return [found[rank] for rank in range(size)]
 
 
 def windows(count: int, length: int = 6, seed: int = 0) -> torch.Tensor:
@@ -90,7 +93,7 @@ def training(
         windows(rows),
         windows(7, seed=1),
         Recipe(**{"epochs": 2, "batch": 5, "lr": 0.01, **recipe}),
-        CheckpointFolder(folder) if folder and team.leads else None,
+        CheckpointFolder(folder) if folder and team.rank == 0 else None,
         team=team,
         judging=Judging(rows_at_once=parts),
     )
@@ -183,7 +186,7 @@ def test_all_stop_at_the_same_update_and_any_number_goes_on(asked: int, at: int,
 
         def resumed(team: Team) -> Training:
             store, run = CheckpointFolder(folder), training(team, folder=folder)
-            found = store.latest(pytest.fail) if team.leads else None
+            found = store.latest(pytest.fail) if team.rank == 0 else None
             run.restore(*team.share((found[0], store.best()) if found else None))
             assert run.progress.updates == at
             run.run()
@@ -201,7 +204,7 @@ def test_a_stop_during_validation_is_heard_at_its_next_part():
     def stopped(team: Team) -> Training:
         def on_step(update: int, planned: int, told: str = "") -> None:
             if team.rank == 1 and told == "validating":
-                raise KeyboardInterrupt
+                raise Stopped("stopped by Ctrl-C", signal.SIGINT)
 
         run = training(team, parts=3)
         with pytest.raises(Stopped) as stop:
@@ -227,56 +230,47 @@ def test_all_diverge_at_the_same_update():
 def test_what_is_shared_arrives_as_it_was():
     """Tensors, infinities and nothing at all come out of every process as the first one put them in."""
     state = {"tensor": torch.arange(3.0), "loss": float("inf"), "names": ["a"], "none": None}
-    for found, nothing in by_all(3, lambda team: team.share((state, None) if team.leads else None)):
+    for found, nothing in by_all(3, lambda team: team.share((state, None) if team.rank == 0 else None)):
         assert found.keys() == state.keys()
         assert torch.equal(found["tensor"], torch.arange(3.0))
         assert (found["loss"], found["names"], found["none"], nothing) == (float("inf"), ["a"], None, None)
     assert by_all(2, lambda team: team.share(None)) == [None, None]
 
 
-def told(rank: str, size: str) -> dict[str, str]:
-    """Return the environment that torchrun gives a process."""
-    return dict(zip(TOLD_BY_TORCHRUN, (rank, size, "127.0.0.1", "29500"), strict=True))
-
-
-def test_the_environment_says_who_is_in_a_team(monkeypatch: pytest.MonkeyPatch):
-    """Without torchrun's variables, or with a team of one, a process is alone; with half of them too."""
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, (0, 1)),
+        ({"RANK": "1"}, (0, 1)),
+        ({"RANK": "0", "WORLD_SIZE": "1"} | ADDRESS, (0, 1)),
+        ({"RANK": "2", "WORLD_SIZE": "3"} | ADDRESS, (2, 3)),
+        *(({"RANK": rank, "WORLD_SIZE": size} | ADDRESS, None) for rank, size in ("22", "x2", ("-1", "2"), "0x")),
+    ],
+)
+def test_the_environment_says_who_is_in_a_team(
+    told: dict[str, str], found: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+):
+    """Without torchrun's variables, or with half of them, a process is alone; a rank that cannot be is refused."""
     for name in TOLD_BY_TORCHRUN:
         monkeypatch.delenv(name, raising=False)
-    assert Team.announced() is ALONE
-    monkeypatch.setenv("RANK", "1")
-    assert Team.join() is ALONE
-    for name, value in told("0", "1").items():
+    for name, value in told.items():
         monkeypatch.setenv(name, value)
-    assert Team.join() is ALONE
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setenv("RANK", "2")
-    team = Team.announced()
-    assert (team.rank, team.size, team.leads) == (2, 3, False)
+    if found is None:
+        with pytest.raises(SettingError, match="start with torchrun"):
+            rank_and_size()
+    else:
+        assert rank_and_size() == found
 
 
-@pytest.mark.parametrize(("rank", "size"), [("2", "2"), ("-1", "2"), ("x", "2"), ("0", "many"), ("0", "-2")])
-def test_an_environment_without_sense_is_refused(monkeypatch: pytest.MonkeyPatch, rank: str, size: str):
-    """A rank that is no process of the team is named, with the way out."""
-    for name, value in told(rank, size).items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(SettingError, match="start with torchrun"):
-        Team.announced()
+def test_who_is_alone_waits_for_nobody():
+    """Alone, what is shared is one's own, and a stop is raised at once."""
+    assert ALONE.share(5) == 5
+    run = training()
+    with pytest.raises(Stopped):
+        run.run(stopped_at_once)
+    assert (run.progress.updates, ALONE.asked) == (1, None)
 
 
-def test_who_is_alone_sums_nothing():
-    """Alone, sums change nothing, nobody waits, and a stop is raised at once."""
-    tensor = torch.ones(2)
-    ALONE.add([tensor])
-    ALONE.barrier()
-    gradients = {"p": tensor}
-    assert ALONE.summed(1.5, gradients, {}) == (1.5, gradients)
-    assert tensor.tolist() == [1, 1]
-    with pytest.raises(KeyboardInterrupt):
-        ALONE.ask(interrupted)
-    assert ALONE.asked is None
-
-
-def interrupted() -> None:
-    """Be Ctrl-C."""
-    raise KeyboardInterrupt
+def stopped_at_once(update: int, planned: int, told: str = "") -> None:
+    """Be a signal."""
+    raise Stopped("stopped by SIGTERM", signal.SIGTERM)

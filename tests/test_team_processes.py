@@ -12,16 +12,9 @@ from pathlib import Path
 import pytest
 
 from conftest import HANG, LLMLAB, Done, as_in_a_terminal, environment
+from llmlab.environment import TOLD_BY_TORCHRUN
 from llmlab.errors import UnreachableError
 from llmlab.lab.checkpoint import CheckpointFolder
-from llmlab.lab.team import TOLD_BY_TORCHRUN
-
-
-def test_to_ask_for_the_team_imports_no_torch(tmp_path: Path):
-    """The command line asks who speaks before torch is there."""
-    script = "import sys; from llmlab.lab.team import Team; Team.announced(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, check=True)
-    assert done.stdout.strip() == b"False"
 
 
 def free_port() -> int:

@@ -13,6 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import llmlab
+from llmlab.errors import SettingError
+
+TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def facts(threads: int | None = None) -> dict[str, str | bool | int | float | None]:
@@ -33,6 +36,20 @@ def facts(threads: int | None = None) -> dict[str, str | bool | int | float | No
         "peak_memory_mb": peak_memory_mb(),
     }
     return told if threads is None else told | {"threads": threads}
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Return this process's number and how many torchrun started for one run; (0, 1) for a process by itself.
+
+    Raises:
+        SettingError: the environment makes no sense.
+    """
+    rank, size, *address = (os.environ.get(name, "") for name in TOLD_BY_TORCHRUN)
+    if not (rank and all(address)) or size in ("", "1"):
+        return 0, 1
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise SettingError(f"RANK={rank} and WORLD_SIZE={size} in the environment are no team; start with torchrun")
+    return int(rank), int(size)
 
 
 def installed(package: str) -> str:

@@ -21,8 +21,8 @@ from llmlab.cli.language import spoken
 from llmlab.cli.log import judged_document, write_json
 from llmlab.cli.options import Chosen
 from llmlab.cli.progress import STOPPING, ProgressLine, signals_held
+from llmlab.environment import facts, rank_and_size
 from llmlab.errors import Stopped, WriteError
-from llmlab.lab.team import Team
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 from llmlab.report.record import CREATED, Record
@@ -43,13 +43,13 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
         module: its module, not imported before: it imports torch.
         chosen: settings and options.
     """
-    options, team = chosen.options, Team.announced()
-    if not team.leads:
-        return _beside(team, module, chosen)
+    options, (rank, size) = chosen.options, rank_and_size()
+    if rank:
+        return _beside(module, chosen)
     logbook = Logbook.at(options.log_dir)
     if options.log:
         logbook.check_writable()
-    progress = ProgressLine(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"), together=team.size > 1)
+    progress = ProgressLine(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"), together=size > 1)
     command = _to_go_on(name, chosen)
     result, seconds = _supervised(module, chosen, progress, command)
     record, page = _record(result, seconds, chosen, chosen.command_line(name)), None
@@ -60,7 +60,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
         except WriteError as error:
             failure = error
     _show(record, page, options)
-    team.barrier()  # the others wait until everything is written
+    _wait_for_all()  # the others go when everything is written
     if failure:
         raise failure
     if result.status == "interrupted":
@@ -71,16 +71,21 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
     return 0
 
 
-def _beside(team: Team, module: str, chosen: Chosen) -> int:
+def _beside(module: str, chosen: Chosen) -> int:
     """Run a process of a team that is not the first: it shows and logs nothing but its own failures."""
     progress = ProgressLine(hidden=True, saves=hasattr(chosen.settings, "resume"), together=True)
     try:
         result, _ = _supervised(module, chosen, progress)
     except Stopped as stopped:
         return stopped.exit_code
-    team.barrier()
+    _wait_for_all()
     ends = {"interrupted": 128 + (progress.stopped_by or signal.SIGINT), "diverged": DIVERGED}
     return ends.get(result.status, 0)
+
+
+def _wait_for_all() -> None:
+    if rank_and_size() != (0, 1):
+        importlib.import_module("llmlab.lab.team").Team(*rank_and_size()).share()
 
 
 def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: str = "") -> tuple[Result, float]:
@@ -126,8 +131,6 @@ def _to_go_on(name: str, chosen: Chosen) -> str:
 
 
 def _record(result: Result, seconds: float, chosen: Chosen, command: str) -> Record:
-    from llmlab.environment import facts  # needs torch's thread count, so torch is there by now
-
     options = chosen.options
     pieces: dict[str, Scalar] = (
         {"resumed": "the seconds are those of the last piece"} if "resume" in chosen.given else {}

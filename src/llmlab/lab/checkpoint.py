@@ -84,13 +84,7 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: there is no such file, or it is not whole, not ours, or of a newer llmlab.
     """
     try:
-        payload = io.BytesIO(_payload(path))
-        check_names(payload, 0)
-        payload.seek(0)
-        state = torch.load(payload, weights_only=True, map_location="cpu")
-        if not isinstance(state, dict):
-            raise TypeError(f"a {type(state).__qualname__} instead of a dict")
-        return dict(Rebuild(dense)(state))
+        return unpacked(_payload(path))
     except CheckpointError:
         raise
     except OSError as error:
@@ -98,6 +92,21 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises half a dozen types for what is not a state, and more with each release
         why = " ".join(f"{type(error).__name__}: {error}".split())[:80]
         raise _unusable(path, f"it holds no state of a run ({why})") from error
+
+
+def unpacked(payload: bytes | bytearray | memoryview) -> dict[str, Any]:
+    """Return the state in the payload of a checkpoint.
+
+    Raises:
+        Exception: whatever torch raises at what is no state; it runs no code that stands there.
+    """
+    buffer = io.BytesIO(payload)
+    check_names(buffer, 0)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True, map_location="cpu")
+    if not isinstance(state, dict):
+        raise TypeError(f"a {type(state).__qualname__} instead of a dict")
+    return dict(Rebuild(dense)(state))
 
 
 def _payload(path: Path) -> bytes:

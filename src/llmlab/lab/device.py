@@ -1,31 +1,41 @@
-"""Where a model is trained, and in which numbers: the processor or a CUDA card, fp32 or bf16.
+"""Where a model is trained, and in which numbers: the processor or a CUDA card, fp32 or bf16."""
 
-Leaves out which of several cards: that is ``team``'s, a process has one.
-"""
-
+import os
 from pathlib import Path
 
 import torch
 
-from llmlab.errors import UnreachableError
+from llmlab.environment import rank_and_size
+from llmlab.errors import SettingError, UnreachableError
 
 WIDE = 256
 """From this width on, bf16 is enough faster than fp32 to be worth its rounding error."""
 
 
 def device_of(wanted: str) -> str:
-    """Return ``cpu`` or ``cuda``.
+    """Return ``cpu`` or ``cuda``; of several processes that torchrun started here each has a card of its own.
 
     Args:
         wanted: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         UnreachableError: CUDA was asked for and is not there.
+        SettingError: there are fewer cards than processes; two on one card would wait for each other forever.
     """
     there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
         raise UnreachableError("--device cuda: this torch sees no CUDA card; leave it at auto, or see llmlab doctor")
-    return "cuda" if there and wanted != "cpu" else "cpu"
+    if not there or wanted == "cpu":
+        return "cpu"
+    if rank_and_size()[1] > 1:
+        own, cards = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if own >= cards:
+            raise SettingError(
+                f"process {own + 1} of this machine has no card of its own: PyTorch sees {cards}; "
+                f"start {cards} with --nproc-per-node {cards}, or add --device cpu"
+            )
+        torch.cuda.set_device(own)
+    return "cuda"
 
 
 def chosen_precision(wanted: str, device: str, width: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from llmlab.errors import Stopped
@@ -105,8 +106,13 @@ class Training:
 
         def step(told: str = "") -> None:
             self.progress.seconds = before + time.monotonic() - started
-            if on_step:
-                self.team.ask(lambda: on_step(self.progress.updates, self.planned, told))
+            try:
+                if on_step:
+                    on_step(self.progress.updates, self.planned, told)
+            except Stopped as asked:
+                if self.team.size == 1:
+                    raise
+                self.team.asked = asked  # the next sum tells the others, and then all stop
 
         try:
             while not self.finished():
@@ -124,7 +130,7 @@ class Training:
             if self._consistent:
                 self.save()
             if self.team.agreed:
-                self.team.barrier()  # nobody goes before the first process has saved
+                self.team.share()  # nobody goes before the first process has saved
             raise
 
     def finished(self) -> bool:
@@ -208,7 +214,12 @@ class Training:
             loss, part = self.model.gradients(inputs[rows], targets[rows], count=count, place=place)
             total += float(loss)
             gradients = {name: part[name] + gradients[name] for name in part} if gradients else part
-        return *self.team.summed(total, gradients, self.model.parameters), count
+        if self.team.size == 1:
+            return total, gradients, count
+        whole = {name: gradients.get(name, torch.zeros_like(zero)) for name, zero in self.model.parameters.items()}
+        losses = next(iter(whole.values())).new_tensor([total])
+        self.team.add([losses, *whole.values()])
+        return float(losses), whole, count
 
     def _note(self, loss: float, windows: int, targets: int) -> None:
         """Add an update to the epoch's sums: by windows, as the seed averaged, and by targets."""

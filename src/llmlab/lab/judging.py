@@ -76,10 +76,10 @@ def judged(model: LanguageModel, windows: Tensor, team: Team) -> Judged:
     inputs, targets, mine = windows[:, :-1], windows[:, 1:], team.rows(len(windows))
     if team.size == 1:
         return model.judge(inputs, targets)
-    losses, hits = torch.zeros(2, *targets.shape, device=team.device).unbind()  # zero where others read
+    losses, hits = torch.zeros(2, *targets.shape).unbind()  # zero where others read
     if mine:
         rows = slice(mine.start, mine.stop)
         own = model.judge(inputs[rows], targets[rows])
         losses[rows], hits[rows] = own.losses, own.hits.float()
     team.add([losses, hits])
-    return Judged(losses.cpu(), hits.cpu() > 0)
+    return Judged(losses, hits > 0)

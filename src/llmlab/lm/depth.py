@@ -23,7 +23,6 @@ from llmlab.lab.epochs import Training
 from llmlab.lab.judging import evaluate
 from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.lab.team import Team
 from llmlab.lm.outcome import per_seed
 from llmlab.lm.training import Trained, build, precision_of, recipe_of, train_seed
 from llmlab.measure.score import Score, document_difference, perplexity
@@ -217,7 +216,6 @@ def kept(trained: Trained, *, anew: bool = True) -> DepthRun:
 def expected_seconds(settings: BaselineSettings, task: Dataset) -> float:
     """Return what one run will take on this machine, from a few updates of a throw-away model on few windows."""
     device = device_of(settings.device)
-    Team.join(device)  # with several cards, each process is on its own from now on
     model = build(settings, len(task.text.vocabulary), settings.seed, precision_of(settings, device))
     rows = min(PROBE_ROWS, settings.batch)
     text, recipe = task.text, replace(recipe_of(settings, settings.seed), batch=rows, epochs=PROBE_UPDATES)

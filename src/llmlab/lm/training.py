@@ -135,7 +135,7 @@ def train_seed(
     model = build(settings, len(task.text.vocabulary), seed, precision)
     ours = identity(settings.document(), seed, task.text, precision, task.text.vocabulary.words)
     ours["processes"] = team.size
-    folder = run_folder(settings, ours, name or f"{settings.experiment}-{settings.preset}") if team.leads else None
+    folder = run_folder(settings, ours, name or f"{settings.experiment}-{settings.preset}") if team.rank == 0 else None
     training = Training(
         model,
         task.text.train,
