@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "disk": set(),
     "report": {"report", "claims", "disk", "errors"},
     "claims": {"claims", "errors", "measure.stats", "report.language", "report.record", "report.result"},
-    "compare": {"measure.stats", "report.record", "report.result"},
+    "compare": {"measure.stats", "report.messages", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
     "doctor": {"environment", "errors", "report"},
     "params": {"lab.sizes", "model", "report.result", "settings", "text", "phase1"},

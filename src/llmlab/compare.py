@@ -7,13 +7,14 @@ Leaves out a verdict: an interval that excludes zero says enough.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 from llmlab.measure.stats import mean_interval
+from llmlab.report.messages import say
 from llmlab.report.record import Record
-from llmlab.report.result import Cell, Column, Table
+from llmlab.report.result import Cell, Table, columns_of, sentences
 
 LARGEST_DIFFERENCE = 1e150
 SUFFIXES = ("_sd", "_low", "_high", "_n", "_reason")
@@ -22,187 +23,113 @@ HALVES_MAY_DIFFER = {"layers", "only", "seed", "seeds", "remedy", "device", "pre
 """Settings in which two halves of one depth sweep may differ."""
 
 
+def document(a: Record, b: Record) -> dict[str, Any]:
+    """Return the comparison as strict JSON values."""
+    left, right = ({"experiment": record.result.experiment, **record.result.settings} for record in (a, b))
+    ours, theirs = numbers(a.result.metrics), numbers(b.result.metrics)
+    samples, others = _by_seed(a), _by_seed(b)
+    paired = {name: _paired(samples[name], others[name], least=2) for name in samples if name in others}
+    compared: dict[str, Any] = {
+        "schema": "llmlab.compare/1",
+        "a": a.name,
+        "b": b.name,
+        "superseded_by": {"a": a.superseded_by or None, "b": b.superseded_by or None},
+        "settings": {key: [left.get(key), right.get(key)] for key in left | right if left.get(key) != right.get(key)},
+        "metrics": {
+            name: {"a": value, "b": theirs[name], "difference": _difference(value, theirs[name])}
+            for name, value in ours.items()
+            if name in theirs
+        },
+        "paired": {name: found for name, found in paired.items() if found},
+    }
+    depths = _depths(a.result.metrics, b.result.metrics)
+    if not depths:
+        return compared
+    comparable = not compared["settings"].keys() - HALVES_MAY_DIFFER
+    return compared | {"depths": depths, "neighbours": _neighbours(others | samples) if comparable else []}
+
+
 def tables(a: Record, b: Record) -> list[Table]:
     """Return the comparison as tables: settings, metrics, and differences paired by seed."""
-    names = [a.id, b.id]
-    settings = [[key, str(left), str(right)] for key, left, right in _differing(a, b)]
-    metrics: list[list[Cell]] = [
-        [name, left, right, _difference(left, right)]
-        for name, left, right in _shared_numbers(a.result.metrics, b.result.metrics)
-    ]
-    paired = [
-        [name, int(found["n"]), found[""], found.get("_low"), found.get("_high")]
-        for name, found in _paired(a, b).items()
-    ]
-    interval = [Column(name) for name in ("mean difference", "95% low", "95% high")]
+    found, names = document(a, b), f"{a.id} | {b.id}"
+    settings: list[list[Cell]] = [[key, *map(str, pair)] for key, pair in found["settings"].items()]
+    sweeps = " | ".join(f"{what} {record.id}" for what in ("val PPL", "train loss") for record in (a, b))
+    superseded = [say("compare.superseded", old=r.id, new=r.superseded_by) for r in (a, b) if r.superseded_by]
     built = [
         Table(
             "settings",
             "Settings that differ",
-            [Column("setting", "text"), *(Column(name, "text") for name in names)],
-            [list(row) for row in settings],
-            " ".join([*(["None: the same experiment twice."] if not settings else []), *_superseded(a, b)]),
+            columns_of(f"setting:text | {a.id}:text | {b.id}:text"),
+            settings,
+            sentences("" if settings else say("compare.same"), *superseded),
         ),
-        Table("metrics", "Metrics", [Column("metric", "text"), *map(Column, names), Column("difference")], metrics),
-    ]
-    if paired:
-        built.append(
-            Table(
-                "paired",
-                "Differences seed by seed",
-                [Column("metric", "text"), Column("n", "integer"), *interval],
-                [list(row) for row in paired],
-                f"{b.id} minus {a.id}, over the seeds that both ran.",
-            )
-        )
-    return built + _depth_tables(a, b)
-
-
-def document(a: Record, b: Record) -> dict[str, Any]:
-    """Return the comparison as strict JSON values."""
-    compared = {
-        "schema": "llmlab.compare/1",
-        "a": a.name,
-        "b": b.name,
-        "superseded_by": {name: record.superseded_by or None for name, record in (("a", a), ("b", b))},
-        "settings": {key: [left, right] for key, left, right in _differing(a, b)},
-        "metrics": {
-            name: {"a": left, "b": right, "difference": _difference(left, right)}
-            for name, left, right in _shared_numbers(a.result.metrics, b.result.metrics)
-        },
-        "paired": {
-            name: {"difference" + key if key != "n" else key: value for key, value in found.items()}
-            for name, found in _paired(a, b).items()
-        },
-    }
-    joined = _by_depth(a, b)
-    if not joined:
-        return compared
-    neighbours = [
-        {"from": first, "to": second, "n": int(told["n"])}
-        | {f"difference{end}": told[end] for end in told if end != "n"}
-        for first, second, told in _neighbours(a, b)
-    ]
-    return compared | {"depths": {str(depth): row for depth, row in joined.items()}, "neighbours": neighbours}
-
-
-def _by_depth(a: Record, b: Record) -> dict[int, dict[str, list[Any]]]:
-    """Return by depth its metrics in both entries, ``None`` where one has not got it; empty if not both are sweeps."""
-    sides = [_depths_of(record) for record in (a, b)]
-    if not all(sides):
-        return {}
-    names = ("parameters", "val_ppl", "train_loss")
-    every = sorted(sides[0] | sides[1])
-    return {depth: {name: [side.get(depth, {}).get(name) for side in sides] for name in names} for depth in every}
-
-
-def _depths_of(record: Record) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
-    for metric, value in record.result.metrics.items():
-        if match := DEPTH.fullmatch(metric):
-            found.setdefault(int(match["depth"]), {})[match["name"]] = value
-    return found
-
-
-def _neighbours(a: Record, b: Record) -> list[tuple[int, int, dict[str, float]]]:
-    """Return neighbouring depths of the joined sweep with their PPL differences over common seeds.
-
-    Nothing if the entries differ in more than halves of one sweep do: the difference would not be the depth's.
-    """
-    if {key for key, _, _ in _differing(a, b)} - HALVES_MAY_DIFFER:
-        return []
-    by_seed: dict[int, dict[int, float]] = {}
-    for record in (b, a):  # where both have a depth, the first entry's is taken
-        first, count = _seeds(record)
-        for name, values in record.result.samples.items():
-            match = DEPTH.fullmatch(name)
-            if match and match["name"] == "val_ppl" and len(values) == count:
-                by_seed[int(match["depth"])] = dict(zip(range(first, first + count), values, strict=True))
-    found = []
-    for low, high in pairwise(sorted(by_seed)):
-        one, other = by_seed[low], by_seed[high]
-        differences = [_difference(one[seed], other[seed]) for seed in one if seed in other]
-        finite = [difference for difference in differences if difference is not None]
-        if finite and len(finite) == len(differences):
-            found.append((low, high, {"n": len(finite), **mean_interval(finite)}))
-    return found
-
-
-def _depth_tables(a: Record, b: Record) -> list[Table]:
-    """Return two sweeps as one, if that is what the entries are."""
-    joined = _by_depth(a, b)
-    if not joined:
-        return []
-    pairs: list[Column] = [Column(f"{what} {r.id}") for what in ("val PPL", "train loss") for r in (a, b)]
-    rows: list[list[Cell]] = [
-        [f"L{depth}", next((n for n in row["parameters"] if n is not None), None), *row["val_ppl"], *row["train_loss"]]
-        for depth, row in joined.items()
-    ]
-    built = [
+        Table(
+            "metrics",
+            "Metrics",
+            columns_of(f"metric:text | {names} | difference"),
+            [[name, *told.values()] for name, told in found["metrics"].items()],
+        ),
+        Table(
+            "paired",
+            "Differences seed by seed",
+            columns_of("metric:text | n:integer | mean difference | 95% low | 95% high"),
+            [[name, *_interval(told)] for name, told in found["paired"].items()],
+            say("compare.paired", a=a.id, b=b.id),
+        ),
         Table(
             "depths",
             "Both sweeps by depth",
-            [Column("stack", "text"), Column("parameters", "integer"), *pairs],
-            rows,
-            "A dash: that entry did not train this depth.",
-        )
+            columns_of(f"stack:text | parameters:integer | {sweeps}"),
+            [_in_depth(depth, row) for depth, row in found.get("depths", {}).items()],
+            say("compare.depths"),
+        ),
+        Table(
+            "neighbours",
+            "From depth to depth",
+            columns_of("what:text | n:integer | val PPL | 95% low | 95% high"),
+            [[f"L{told['to']} minus L{told['from']}", *_interval(told)] for told in found.get("neighbours", [])],
+            say("compare.neighbours", a=a.id),
+        ),
     ]
-    steps: list[list[Cell]] = [
-        [f"L{high} minus L{low}", int(told["n"]), told[""], told.get("_low"), told.get("_high")]
-        for low, high, told in _neighbours(a, b)
-    ]
-    if steps:
-        ends = [Column(name) for name in ("val PPL", "95% low", "95% high")]
-        caption = f"Over the seeds that both depths ran; where both entries have a depth, that of {a.id} is taken."
-        built.append(
-            Table(
-                "neighbours",
-                "From depth to depth",
-                [Column("what", "text"), Column("n", "integer"), *ends],
-                steps,
-                caption,
-            )
-        )
-    return built
+    return [table for table in built if table.rows or table.name in ("settings", "metrics")]
 
 
-def _superseded(*records: Record) -> Iterator[str]:
-    """Yield a sentence for each entry that the log no longer stands by."""
-    yield from (f"{record.id} is superseded by {record.superseded_by}." for record in records if record.superseded_by)
-
-
-def _differing(a: Record, b: Record) -> list[tuple[str, Any, Any]]:
-    left, right = ({"experiment": r.result.experiment, **r.result.settings} for r in (a, b))
-    return [(key, left.get(key), right.get(key)) for key in left | right if left.get(key) != right.get(key)]
-
-
-def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics by which two entries are compared: numbers, without what only qualifies another one."""
     return {
-        name: value
-        for name, value in metrics.items()
-        if isinstance(value, (int, float)) and not name.endswith(SUFFIXES)
+        name: value for name, value in metrics.items() if isinstance(value, int | float) and not name.endswith(SUFFIXES)
     }
 
 
-def _shared_numbers(left: dict[str, Any], right: dict[str, Any]) -> list[tuple[str, float, float]]:
-    others = numbers(right)
-    return [(name, value, others[name]) for name, value in numbers(left).items() if name in others]
+def _by_seed(record: Record) -> dict[str, dict[int, float]]:
+    """Return a record's samples by seed: those that it has of every seed."""
+    first, count = (record.result.settings.get(name) for name in ("seed", "seeds"))
+    if not isinstance(first, int) or not isinstance(count, int):
+        return {}
+    seeds = range(first, first + count)
+    return {
+        name: dict(zip(seeds, values, strict=True))
+        for name, values in record.result.samples.items()
+        if len(values) == count
+    }
 
 
-def _paired(a: Record, b: Record) -> dict[str, dict[str, float]]:
-    """Return n, mean difference and interval per metric, over the seeds that both records hold samples of."""
-    (first_a, count_a), (first_b, count_b) = _seeds(a), _seeds(b)
-    seeds = range(max(first_a, first_b), min(first_a + count_a, first_b + count_b))
-    found: dict[str, dict[str, float]] = {}
-    for name, left in a.result.samples.items():
-        right = b.result.samples.get(name)
-        if right is not None and len(left) == count_a and len(right) == count_b and len(seeds) > 1:
-            differences = [_difference(left[seed - first_a], right[seed - first_b]) for seed in seeds]
-            finite = [difference for difference in differences if difference is not None]
-            if len(finite) == len(seeds):
-                found[name] = {"n": len(seeds), **mean_interval(finite)}
-    return found
+def _paired(one: dict[int, float], other: dict[int, float], least: int = 1) -> dict[str, float]:
+    """Return n, mean difference and interval over the seeds that both have; empty if they are too few."""
+    differences = [_difference(one[seed], other[seed]) for seed in one if seed in other]
+    finite = [difference for difference in differences if difference is not None]
+    if len(differences) < least or len(finite) < len(differences):
+        return {}
+    return {"n": len(finite), **{f"difference{end}": value for end, value in mean_interval(finite).items()}}
+
+
+def _in_depth(depth: str, row: dict[str, list[Any]]) -> list[Cell]:
+    parameters = next((count for count in row["parameters"] if count is not None), None)
+    return [f"L{depth}", parameters, *row["val_ppl"], *row["train_loss"]]
+
+
+def _interval(told: dict[str, Any]) -> list[Cell]:
+    return [told.get(name) for name in ("n", "difference", "difference_low", "difference_high")]
 
 
 def _difference(left: float, right: float) -> float | None:
@@ -211,6 +138,25 @@ def _difference(left: float, right: float) -> float | None:
     return difference if abs(difference) < LARGEST_DIFFERENCE else None
 
 
-def _seeds(record: Record) -> tuple[int, int]:
-    first, count = (record.result.settings.get(name) for name in ("seed", "seeds"))
-    return (first, count) if isinstance(first, int) and isinstance(count, int) else (0, 0)
+def _depths(*sides: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """Return by depth its metrics in both entries, ``None`` where one has not got it; empty if not both are sweeps."""
+    found = [sorted({int(match["depth"]) for name in side if (match := DEPTH.fullmatch(name))}) for side in sides]
+    if not all(found):
+        return {}
+    return {
+        str(depth): {
+            name: [side.get(f"{name}_L{depth}") for side in sides] for name in ("parameters", "val_ppl", "train_loss")
+        }
+        for depth in sorted({depth for depths in found for depth in depths})
+    }
+
+
+def _neighbours(samples: dict[str, dict[int, float]]) -> list[dict[str, Any]]:
+    """Return neighbouring depths of the joined sweep with their PPL differences over common seeds."""
+    by_depth = {
+        int(match["depth"]): by_seed
+        for name, by_seed in samples.items()
+        if (match := DEPTH.fullmatch(name)) and match["name"] == "val_ppl"
+    }
+    paired = {(low, high): _paired(by_depth[low], by_depth[high]) for low, high in pairwise(sorted(by_depth))}
+    return [{"from": low, "to": high, **found} for (low, high), found in paired.items() if found]

@@ -19,6 +19,7 @@ from llmlab.cli.language import Lang, spoken
 from llmlab.errors import TextError, UnreachableError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
+from llmlab.report.messages import say
 from llmlab.report.record import Record
 
 app = typer.Typer(help="The experiment log: list, show, compare, supersede, render, serve.")
@@ -115,7 +116,8 @@ def log_supersede(
         names = {"old": replaced.name, "new": successor.name}
         write_json({"schema": "llmlab.supersede/1", **names, "why": replaced.superseded_why})
     else:
-        terminal.write(spoken(lang).say(f"{replaced.id} is superseded by {successor.id}.") + "\n")
+        told = say("compare.superseded", old=replaced.id, new=successor.id)
+        terminal.write(spoken(lang).say(told) + "\n")
 
 
 @app.command("render")

@@ -16,27 +16,30 @@ from llmlab.report.escape import md_block, md_fence, md_line, md_text
 from llmlab.report.figure import svg
 from llmlab.report.format import cell, is_text, several
 from llmlab.report.language import ENGLISH, Language, worded
+from llmlab.report.messages import Message, say
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Table, counted
+from llmlab.report.result import Column, Figure, Table
 
 PAGE = "entry.md"
 NOTES_BEGIN = "<!-- notes:begin (yours: what stands between these two lines is never overwritten) -->"
 NOTES_END = "<!-- notes:end -->"
-ARMS = {
-    ("freeze", "embedding"): ", embedding frozen",
-    ("freeze", "linear"): ", linear layer frozen",
-    ("optimizer", "sgd"): ", SGD",
-    ("optimizer", "adamw"): ", AdamW",
-    ("data", "wikitext-2"): " on WikiText-2",
-    ("data", "dailydialog"): " on DailyDialog",
-    ("data", "ultrachat"): " on UltraChat",
-    ("preset", "seed"): ", seed conditions",
-    ("preset", "advanced"): ", larger model",
-    ("preset", "modern"): ", modern recipe",
-    ("model", "tiny-gpt2"): ", tiny GPT-2",
-    ("model", "gru"): ", GRU",
-    ("peers", True): " and its peers",
-    ("stack", "residual"): ", residual",
+TITLED = {
+    ("freeze", "embedding"): "title.embedding_frozen",
+    ("freeze", "linear"): "title.linear_frozen",
+    ("optimizer", "sgd"): "title.sgd",
+    ("optimizer", "adamw"): "title.adamw",
+    ("data", "wikitext-2"): "title.wikitext",
+    ("data", "dailydialog"): "title.dailydialog",
+    ("data", "ultrachat"): "title.ultrachat",
+    ("preset", "seed"): "title.original",
+    ("preset", "advanced"): "title.advanced",
+    ("preset", "modern"): "title.modern",
+    ("model", "tiny-gpt2"): "title.tiny_gpt2",
+    ("model", "gru"): "title.gru",
+    ("peers", True): "title.peers",
+    ("stack", "residual"): "title.residual",
+    ("status", "interrupted"): "title.interrupted",
+    ("status", "diverged"): "title.diverged",
 }
 """What a title may say of settings that are words: only what stands here."""
 
@@ -105,37 +108,41 @@ def notes_of(page: str) -> str:
 
 def title(record: Record, language: Language = ENGLISH) -> str:
     """Return the entry's title, made only of names and numbers of ours: it appears unescaped in menus."""
-    result = record.result
-    arms = [words for (name, value), words in ARMS.items() if result.settings.get(name) == value]
-    status = "" if result.status == "complete" else f" ({result.status})"
-    replaced = " (superseded)" if record.superseded_by else ""
+    settings, status = record.result.settings, record.result.status
+    parts = [say(key) for (name, value), key in TITLED.items() if settings.get(name) == value]
+    parts += [*_sizes(settings), *_refuted(record)]
+    parts += [say(TITLED["status", status])] if status != "complete" else []
+    parts += [say("title.superseded")] if record.superseded_by else []
     when = f"{record.created[:10]} {record.created[11:16]}"
-    parts = [*arms, *_sizes(result.settings), _refuted(record, language), status, replaced]
-    return f"{result.experiment}{''.join(map(language.say, parts))}{language.say(', ')}{when}"
+    return f"{record.result.experiment}{''.join(map(language.say, parts))}{language.say(', ')}{when}"
 
 
-def _sizes(settings: dict[str, Any]) -> Iterator[str]:
+def _sizes(settings: dict[str, Any]) -> Iterator[Message]:
     """Yield what a title says of settings that are numbers, or lists of names of ours."""
     numbers = {name: value for name, value in settings.items() if type(value) is int}
     words = {name: str(settings.get(name, "")) for name in ("layers", "ablate", "focus")}
     if ABLATED.fullmatch(words["ablate"]):
-        yield f", ablating {words['ablate'].replace(',', ' + ')}"
+        yield say("title.ablating", parts=words["ablate"].replace(",", " + "))
     if FOCUS.fullmatch(words["focus"]):
-        yield f", focus {words['focus']}"
+        yield say("title.focus", token=words["focus"])
     if "dim" in numbers:
-        yield f", dim {numbers['dim']}"
+        yield say("title.dim", dim=numbers["dim"])
     if DEPTHS.fullmatch(words["layers"]):
-        yield f", depth {words['layers']}"
-    for name in ("tokens", "seeds"):
-        if name in numbers:
-            yield f", {counted(numbers[name], name[:-1])}"
+        yield say("title.depth", layers=words["layers"])
+    if "tokens" in numbers:
+        yield say("title.tokens", tokens=numbers["tokens"])
+    if "seeds" in numbers:
+        yield say("title.seeds", seeds=numbers["seeds"])
 
 
-def _refuted(record: Record, language: Language) -> str:
+def _refuted(record: Record) -> Iterator[Message]:
     claims = [finding.claim for finding in findings(record) if finding.verdict == "refuted"]
     if len(claims) > MOST_NAMED:
-        return f", refutes {len(claims)} claims"
-    return f", refutes {language.say(' and ').join(claims)}" if claims else ""
+        yield say("title.refutes_many", claims=len(claims))
+    elif len(claims) == MOST_NAMED:
+        yield say("title.refutes_two", first=claims[0], second=claims[1])
+    elif claims:
+        yield say("title.refutes_one", claim=claims[0])
 
 
 def _front_matter(record: Record, language: Language) -> Iterator[str]:
@@ -157,33 +164,33 @@ def _front_matter(record: Record, language: Language) -> Iterator[str]:
 
 def _body(record: Record, language: Language, names: Mapping[str, str]) -> Iterator[str]:
     """Yield the page's parts; the record's own words are in the language already."""
-    result, say = record.result, language.say
+    result, word = record.result, language.say
     yield f"\n# {md_text(title(record, language))}\n"
     first, *others = [_line(sentence, language) for sentence in result.summary] or [""]
     yield from _superseded(record, first, language, names) if record.superseded_by else [first]
     yield "\n<!-- more -->\n"  # a list of entries shows no more of each
     yield "\n\n".join(others)
     if record.expectation:
-        yield f"\n**{say(expected(record))}**\n\n{md_block(record.expectation)}"
+        yield f"\n**{word(expected(record))}**\n\n{md_block(record.expectation)}"
     if record.supersedes:
-        yield f"\n{say('Supersedes')} {say(', ').join(_linked(other, names) for other in record.supersedes)}"
+        yield f"\n{word('Supersedes')} {word(', ').join(_linked(other, names) for other in record.supersedes)}"
     yield ""
-    yield f"## {say('Why')}\n\n{_words(result.why, language)}\n"
-    yield f"## {say('How')}\n\n{_words(result.how, language)}\n"
-    yield f"## {say('Conditions')}\n"
+    yield f"## {word('Why')}\n\n{_words(result.why, language)}\n"
+    yield f"## {word('How')}\n\n{_words(result.how, language)}\n"
+    yield f"## {word('Conditions')}\n"
     yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()}, language)
-    yield f"\n## {say('Results')}\n"
+    yield f"\n## {word('Results')}\n"
     yield from _results(record, language)
     if found := findings(record, language.code):
-        yield f"## {say('Verdicts on claims of the seed documents')}\n"
-        rows = [[said.claim, said.statement, say(said.verdict), said.evidence] for said in found]
-        columns = [Column(say(name), "text") for name in ("id", "claim", "verdict", "evidence")]
+        yield f"## {word('Verdicts on claims of the seed documents')}\n"
+        rows = [[said.claim, said.statement, word(said.verdict), said.evidence] for said in found]
+        columns = [Column(word(name), "text") for name in ("id", "claim", "verdict", "evidence")]
         yield from _grid(columns, [[_words(text, language) for text in row] for row in rows])
     yield from _amendments(record, language)
-    yield f"\n## {say('Reproduce')}\n\n{md_fence(record.command, 'sh')}\n"
-    yield f"## {say('Environment')}\n"
+    yield f"\n## {word('Reproduce')}\n\n{md_fence(record.command, 'sh')}\n"
+    yield f"## {word('Environment')}\n"
     yield from _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"}, language)
-    yield f"\n## {say('Notes')}\n"
+    yield f"\n## {word('Notes')}\n"
 
 
 def expected(record: Record) -> str:
@@ -196,11 +203,11 @@ def _superseded(record: Record, first: str, language: Language, names: Mapping[s
 
     Folded parts are HTML without a blank line, which every Markdown takes as it is.
     """
-    say = language.say
+    word = language.say
     successor = _linked(record.superseded_by, names)
     why = _words(worded(record, "superseded_why", language), language)
-    yield f"**{say('Superseded by')} {successor}**: {why}\n"
-    yield f"<details>\n<summary>{say('What it said')}</summary>\n<p>{first}</p>\n</details>"
+    yield f"**{word('Superseded by')} {successor}**: {why}\n"
+    yield f"<details>\n<summary>{word('What it said')}</summary>\n<p>{first}</p>\n</details>"
 
 
 def _linked(other: str, names: Mapping[str, str]) -> str:
@@ -209,10 +216,10 @@ def _linked(other: str, names: Mapping[str, str]) -> str:
 
 def _amendments(record: Record, language: Language) -> Iterator[str]:
     """Yield what was counted again, folded, with each old value beside the new one."""
-    say, now = language.say, record.numbers()
+    word, now = language.say, record.numbers()
     if record.amendments:
-        yield f"\n## {say('Counted again')}\n"
-    heads = "".join(f"<th>{say(name)}</th>" for name in ("number", "was", "is"))
+        yield f"\n## {word('Counted again')}\n"
+    heads = "".join(f"<th>{word(name)}</th>" for name in ("number", "was", "is"))
     for amendment in record.amendments:
         yield "<details>"
         yield f"<summary>{amendment.date}: {_words(worded(amendment, 'why', language), language)}</summary>"

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from llmlab.report.messages import say, sentences
 from llmlab.report.record import Record
-from llmlab.report.result import Cell, Column, Scalar, Table
+from llmlab.report.result import Cell, Scalar, Table, columns_of
 
 
 def entries_table(records: list[Record], folded: int = 0) -> Table:
@@ -13,20 +14,10 @@ def entries_table(records: list[Record], folded: int = 0) -> Table:
         records: the entries.
         folded: how many superseded ones are left out.
     """
-    caption = [f"{'1 entry' if len(records) == 1 else f'{len(records):,} entries'}."]
-    caption += [f"{folded:,} superseded, shown by --all."] if folded else []
     return Table(
         "log",
         "Experiment log",
-        [
-            Column("id", "token"),
-            Column("date", "token"),
-            Column("experiment", "text"),
-            Column("status", "text"),
-            Column("seeds", "integer"),
-            Column("loss"),
-            Column("command", "text"),
-        ],
+        columns_of("id:token | date:token | experiment:text | status:text | seeds:integer | loss | command:text"),
         [
             [
                 record.id,
@@ -39,8 +30,22 @@ def entries_table(records: list[Record], folded: int = 0) -> Table:
             ]
             for record in records
         ],
-        " ".join([*caption, "llmlab log show ID shows one."]),
+        sentences(
+            say("list.one") if len(records) == 1 else say("list.entries", entries=len(records)),
+            say("list.folded", folded=folded) if folded else "",
+            say("list.show"),
+        ),
     )
+
+
+def entries_document(records: list[Record]) -> dict[str, Any]:
+    """Return the entries as strict JSON values, without their tables and figures."""
+    kept = ("id", "created", "experiment", "status", "command", "settings", "metrics")
+    entries = [(record.document(), record.superseded_by or None) for record in records]
+    return {
+        "schema": "llmlab.log/1",
+        "entries": [{name: told[name] for name in kept} | {"superseded_by": by} for told, by in entries],
+    }
 
 
 def _words(record: Record) -> str:
@@ -50,24 +55,4 @@ def _words(record: Record) -> str:
 
 
 def _number(value: Scalar) -> Cell:
-    return value if isinstance(value, (int, float)) else None
-
-
-def entries_document(records: list[Record]) -> dict[str, Any]:
-    """Return the entries as strict JSON values, without their tables and figures."""
-    return {
-        "schema": "llmlab.log/1",
-        "entries": [
-            {
-                "id": record.id,
-                "created": record.created,
-                "experiment": record.result.experiment,
-                "status": record.result.status,
-                "command": record.command,
-                "settings": record.result.settings,
-                "metrics": record.result.metrics,
-                "superseded_by": record.superseded_by or None,
-            }
-            for record in records
-        ],
-    }
+    return value if isinstance(value, int | float) else None

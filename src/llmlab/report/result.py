@@ -9,7 +9,7 @@ Leaves out when, where and by which command the run was made: ``record`` adds th
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from llmlab.report.messages import Text, say
 from llmlab.report.messages import counted as counted
@@ -43,6 +43,18 @@ class Column:
     name: Text
     kind: CellKind = "number"
     digits: int = 4
+
+
+def columns_of(line: str) -> list[Column]:
+    """Return the columns that a line names: ``"next:token | in text:share | loss | n:integer | mean:3"``.
+
+    After a column's name and a colon stands its kind or its number of decimals; without one it is a number of four.
+    """
+    parts = [column.rpartition(":") if ":" in column else (column, "", "4") for column in line.split(" | ")]
+    return [
+        Column(name, cast(CellKind, kind)) if kind in get_args(CellKind) else Column(name, digits=int(kind))
+        for name, _, kind in parts
+    ]
 
 
 @dataclass(frozen=True)
@@ -133,18 +145,15 @@ class Result:
         cls, experiment: str, settings: dict[str, Any], why: str, how: str, update: int, *, of: str = ""
     ) -> "Result":
         """Return the result of a run whose numbers stopped being finite at an update, ``of`` one of its parts."""
-        reason = f"diverged at update {update}" + (f" of {of}" if of else "")
+        told = say("run.diverged_of", update=update, of=of) if of else say("run.diverged", update=update)
         return cls(
             experiment,
             settings,
             why,
             how,
             status="diverged",
-            metrics={"loss": None, "loss_reason": reason},
-            summary=[
-                f"The run {reason}: a loss or a parameter was no longer a finite number.",
-                "There is no number to report; a smaller learning rate is the usual way out.",
-            ],
+            metrics={"loss": None, "loss_reason": f"diverged at update {update}" + (f" of {of}" if of else "")},
+            summary=[told, say("run.way_out")],
         )
 
     def document(self) -> dict[str, Any]:

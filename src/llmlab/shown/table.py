@@ -4,14 +4,13 @@ After a column's name and a colon stands its kind or its number of decimals; wit
 """
 
 from collections.abc import Iterable, Sequence
-from typing import cast, get_args
 
 from torch import Tensor
 
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, CellKind, Column, Table, of_seeds, sentences
+from llmlab.report.result import Cell, Table, columns_of, of_seeds, sentences
 
 MAX_ROWS = 24
 """A longer table keeps the rows that say most, which stand first, and tells how many are left out."""
@@ -44,14 +43,7 @@ def table(
     more = max(total, len(cells)) - most
     if more > 0:
         caption = say(left_out, caption=caption, left_out=more)
-    return Table(name, title, [_column(column) for column in columns.split(" | ")], cells[:most], caption)
-
-
-def _column(words: str) -> Column:
-    name, _, kind = words.rpartition(":") if ":" in words else (words, "", "")
-    if kind in get_args(CellKind):
-        return Column(name, cast(CellKind, kind))
-    return Column(name, digits=int(kind or 4))
+    return Table(name, title, columns_of(columns), cells[:most], caption)
 
 
 def over_seeds(samples: dict[str, Tensor]) -> list[Table]:
