@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads of several test workers wait for each other
+
+from forked import HANG, run_forked
 from strategies_report import strict_json
 
 if TYPE_CHECKING:
@@ -32,8 +35,8 @@ settings.register_profile("pi", **PATIENT, derandomize=True, max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 LLMLAB = [sys.executable, "-m", "llmlab"]
-HANG = 1800
-"""Seconds after which a process counts as hanging: a guard, and no measure of anything."""
+FRESH = ("PYTHON", "OMP_", "LANG", "HF_")
+"""How variables begin that only an interpreter of its own obeys."""
 
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 129, 130, 143}
 
@@ -165,31 +168,34 @@ def watch(done: Done, args: list[str] | tuple[str, ...]) -> Done:
 
 
 @pytest.fixture
-def run_llmlab(tmp_path: Path) -> Callable[..., Done]:
-    """Run ``llmlab`` as a process of its own, in an empty folder, and watch it (see ``watch``).
+def run_llmlab(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
+    """Run ``llmlab`` as a process, in an empty folder, and watch it (see ``watch``).
 
     The function takes the arguments, then ``folder``, ``stdin``, ``prefix`` (a command to run it under) and any
-    variable of the environment.
+    variable of the environment.  With a prefix, or a variable that Python itself reads, it is a fresh interpreter.
     """
 
     def run(
         *args: str | bytes,
         folder: Path | None = None,
-        stdin: bytes | None = b"",
+        stdin: bytes = b"",
         prefix: list[str] | None = None,
         **changes: str | None,
     ) -> Done:
         where = folder or tmp_path
+        words, variables = [os.fsdecode(word) for word in args], environment(where, **changes)
+        if prefix is None and not any(name.startswith(FRESH) for name in changes):
+            code, out, err = run_forked(words, where, variables, stdin, tmp_path_factory.mktemp("streams"))
+            return watch(Done(code, out.decode(), err.decode(), where), words)
         found = subprocess.run(
             [*(prefix or []), *LLMLAB, *args],
             cwd=where,
-            env=environment(where, **changes),
+            env=variables,
             input=stdin,
             capture_output=True,
             timeout=HANG,
             check=False,
         )
-        words = [os.fsdecode(word) for word in args]
         return watch(Done(found.returncode, found.stdout.decode(), found.stderr.decode(), where), words)
 
     return run
