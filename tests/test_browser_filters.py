@@ -11,7 +11,7 @@ from llmlab.report.logbook import Logbook
 from llmlab.report.record import Record
 from llmlab.report.result import TO_ROUNDING
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 
 def column(page: Any, number: int) -> list[str]:
