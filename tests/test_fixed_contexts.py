@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from llmlab.fast import fixed_contexts as stage
 from llmlab.fast.fixed_contexts import Cut, fixed_contexts, sequential
-from llmlab.model import fixed_contexts as stage
 from llmlab.model.context_token import BlockSize, context_outputs, initial
 from llmlab.model.inputs import embedded, last_tokens
 
