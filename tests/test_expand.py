@@ -14,8 +14,18 @@ from torch import Tensor
 from claims_by_hand import verdicts
 from llmlab import baseline
 from llmlab.after import expand
-from llmlab.after.expanded import count, expanded, hold_still, largest_difference, parts, spread
-from llmlab.after.expanding import ExpandedArm, context_values, growth, trained_arm
+from llmlab.after.expand import (
+    ExpandedArm,
+    context_values,
+    count,
+    expanded,
+    growth,
+    hold_still,
+    largest_difference,
+    parts,
+    spread,
+    trained_arm,
+)
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM

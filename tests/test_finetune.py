@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from claims_by_hand import verdicts
 from llmlab import baseline
 from llmlab.after import finetune
-from llmlab.after.finetune_shown import head_start
-from llmlab.after.finetuning import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, floor, prompts, tuned
+from llmlab.after.finetune import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, floor, prompts, tuned
 from llmlab.after.opening import Restored, restored
 from llmlab.errors import CheckpointError, SettingError, Stopped, TextError
 from llmlab.lab.judging import evaluate
@@ -24,6 +23,7 @@ from llmlab.lab.steps import Diverged
 from llmlab.lm.training import build
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, FinetuneSettings
+from llmlab.shown.finetune import head_start
 from llmlab.text.corpus import load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.windows import prepare
@@ -179,7 +179,7 @@ def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path):
     base = restored(checkpoint)
     before = {name: tensor.clone() for name, tensor in base.model.parameters.items()}
     settings = chosen(checkpoint, data=str(other), epochs=1)
-    arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base), None)
+    arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base).text, None)
     assert all(torch.equal(tensor, base.model.parameters[name]) for name, tensor in before.items())
     assert not torch.equal(arm.model.parameters["embedding"], before["embedding"])
 
@@ -313,11 +313,7 @@ def test_what_the_plan_needs_is_measured(checkpoint: Path, other: Path):
     assert metrics["val_ppl_pretrained_minus_scratch_low"] < means
 
 
-def test_the_head_start_is_counted_in_epochs(checkpoint: Path, other: Path):
+def test_the_head_start_is_counted_in_epochs():
     """The sentence names the first epoch in which the fresh model is as good as the pretrained one after its first."""
-    base = restored(checkpoint)
-    settings = chosen(checkpoint, data=str(other), epochs=3)
-    arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base), None)
-    rows = [dict(arm.history[0], val_loss_token=arm.history[0]["val_loss_token"] + more) for more in (0.2, 0.1, -0.1)]
-    assert head_start(arm, replace(arm, history=rows)).endswith("reaches after 3 epochs.")
-    assert head_start(arm, replace(arm, history=rows[:2])).endswith("does not reach in 2 epochs.")
+    assert head_start([3.0, 2.0, 1.0], [4.0, 2.2, 2.1, 1.9]).endswith("reaches after 3 epochs.")
+    assert head_start([3.0, 2.0, 1.0], [4.0, 2.2, 2.1]).endswith("does not reach in 2 epochs.")

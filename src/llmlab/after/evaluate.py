@@ -8,7 +8,7 @@ down.  But: how the model came to be is the run's own entry.
 
 import time
 
-from llmlab.after.opening import Restored, check_finite, restored, the_model
+from llmlab.after.opening import Restored, check_finite, restored
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
 from llmlab.lab.language import parameter_count
@@ -59,7 +59,7 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
         headline["train_loss_no_dropout"] = evaluate(found.model, sample, settings.batch, step.next).loss
     metrics: dict[str, Scalar] = {"parameters": parameter_count(found.model), "epochs": len(found.history), **headline}
     metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | outcome.of_text(task)
-    name, shown = tables.named(found.settings), [the_model(found), tables.text_read(task)]
+    name, shown = tables.named(found.settings), [found.table(), tables.text_read(task)]
     shown.append(tables.meaning(task, score, name, _which(found, own)))
     shown += tables.held_out(task, score, test, "choosing the epoch" if own else "nothing")
     written = written_down(found, score) if own and found.history else None

@@ -3,44 +3,312 @@
 Question: seed document 003 planned to double a trained context, with the new weights at zero.  Does the model keep
 what it knows, and do the new numbers come to hold anything?
 
-Covers the two patterns of the plan, two repairs, and two controls, all with the same updates.  The arithmetic behind
-the outcome stands in ``model.expanded``.  Leaves out keeping the larger model.
+A context of c0 numbers becomes one of c1.  The parameters that belong to single context numbers grow: the columns
+of the first layer that read them (token columns, old context, new context), the rows of D, F and I that write them,
+and the gains and biases of their LayerNorm.  Everything else is copied.  Two facts hold whatever the model is:
+
+(1) One LayerNorm over old numbers and new zeros divides by a smaller deviation.  With r = c0 / c1, and mean m and
+variance v of the old numbers,
+
+    v becomes r v + r (1 - r) m^2, so for m = 0 the old numbers grow by sqrt(1 / r),
+
+and every new one becomes the same constant.  (2) New numbers whose weights are equal get equal gradients, at every
+update: they stay equal for ever, and are one number, written down many times.  In fp32 they are equal to the bit where
+a product sums every column in the same order, as it does at the seed's sizes; at sizes that leave an odd rest they
+differ by a rounding (which Adam enlarges where a gradient is nothing but roundings).
+
+So there are the two patterns of the plan, two repairs and two controls, all with the same updates:
+
+    B            new weights 0, everything trains            continue   not expanded
+    A            new weights 0, the old context held still   scratch    begun anew at the larger size
+    random       new rows at N(0, 0.02^2)
+    preserving   likewise, and the new part normalised for itself: nothing changes at first
+
+But: the larger model is not kept.
+
+Source: the plan at the end of seed document 003, and section 7 of its code.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
+from typing import NamedTuple
 
-from llmlab.after import expand_shown as shown
-from llmlab.after.expanded import count, expanded
-from llmlab.after.expanding import SAMPLE, ExpandedArm, Growth, growth, trained_arm
-from llmlab.after.left_out import left_out, nothing_whole
-from llmlab.after.opening import Restored, new_llm_of, restored, the_model
+import torch
+from torch import Tensor
+
+from llmlab.after.opening import Restored, new_llm_of, nothing_whole, restored
 from llmlab.errors import SettingError
+from llmlab.fast.sweep import Sweep
+from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.dataset import Dataset, check_batch
+from llmlab.lab.epochs import Training
 from llmlab.lab.judging import evaluate
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.rng import generator
+from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
-from llmlab.lab.study import Arm, Study, study
+from llmlab.lab.study import Arm, study
 from llmlab.lm.tables import text_read
-from llmlab.measure.score import Score, document_sums, perplexity
-from llmlab.measure.stats import as_metrics, mean_interval
+from llmlab.measure.score import Score, document_difference, document_sums, perplexity
+from llmlab.measure.spectrum import effective_rank
+from llmlab.measure.stats import as_metrics, metrics_of, paired_interval
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.report.result import Result, Scalar, counted, rounded
+from llmlab.report.messages import say
+from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import ExpandSettings
 from llmlab.settings.language import MAX_PARAMETERS
+from llmlab.shown import after
+from llmlab.shown import expand as shown
+from llmlab.text.words import PAD
 
-WHY = (
-    "The memory of a trained model can be made longer by adding numbers to its context vector. Does the model keep "
-    "what it knows, and do the new numbers come to hold anything?"
-)
-HOW = (
-    "The seed document planned new weights that start at zero. Arithmetic says what follows. The LayerNorm now divides "
-    "by the deviation of old numbers and zeros together: at twice the length the old numbers grow by about √2, and "
-    "every new one becomes the same constant. And numbers with equal weights get equal gradients, at every update: the "
-    "new ones stay equal, and hold what one number could. B trains everything; A holds the old context's weights still "
-    "(the rest trains). Two repairs: random starts the new rows at N(0, 0.02²), preserving does so too and normalises "
-    "the new part for itself, so that nothing changes at first. Two controls: continue trains on without expanding, "
-    "scratch starts anew at the larger size. All arms make the same updates on the same windows."
-)
+Part = tuple[str, tuple[slice, ...]]
+"""A parameter's name, and where in it."""
+
+DEVIATION = 0.02
+"""Of new rows that start by chance; the deviation that all weights of the seed's model start with."""
+
+SAMPLE = 256
+"""How many validation windows are read for the context's values."""
+
+
+# ---- a longer context -------------------------------------------------------------------------------------------
+
+
+def parts(size: Size, first: int, last: int) -> list[Part]:
+    """Return where the parameters of the context numbers from ``first`` up to ``last`` stand."""
+    found: list[Part] = [
+        ("layer0.weight", (slice(None), slice(size.embedding + first, size.embedding + last))),
+        ("norm.gain", (slice(first, last),)),
+        ("norm.bias", (slice(first, last),)),
+    ]
+    for gate in range(3):  # D, then F, then I
+        rows = slice(gate * size.context + first, gate * size.context + last)
+        found += [("gates.weight", (rows,)), ("gates.bias", (rows,))]
+    return found
+
+
+def expanded(
+    model: ContextVectorLM, context: int, *, rows: str = "zero", own_norm: bool = False, seed: int = 0
+) -> ContextVectorLM:
+    """Return a model with a longer context that has the trained parameters in its old part.
+
+    New columns, biases and gains are 0, 0 and 1; the parameters are copies.
+
+    Args:
+        model: the trained one.
+        context: numbers of the new context, more than the old one has.
+        rows: the new rows of D, F and I: ``zero``, or ``random`` for N(0, 0.02^2).
+        own_norm: normalise old and new part each for itself.  As no column reads the new part yet, the logits are
+            then exactly those of ``model``; with ``rows="zero"`` the new part would stay 0 and could never learn.
+        seed: of the random rows.
+
+    Raises:
+        ValueError: the context is not longer.
+    """
+    old = model.size
+    if context <= old.context:
+        raise ValueError(f"a context of {context} is not longer than one of {old.context}")
+    size = replace(old, context=context, first_norm=old.context if own_norm else 0)
+    parameters = {
+        name: model.parameters[name].clone()
+        if model.parameters[name].shape == shape
+        else model.parameters[name].new_zeros(shape)
+        for name, shape in size.shapes().items()
+    }
+    parameters["layer0.weight"][:, : size.embedding] = model.parameters["layer0.weight"][:, : size.embedding]
+    parameters["norm.gain"][old.context :] = 1.0
+    for (name, there), (_, here) in zip(parts(old, 0, old.context), parts(size, 0, old.context), strict=True):
+        parameters[name][here] = model.parameters[name][there]
+    if rows == "random":
+        chance = generator("new rows", seed)
+        for name, here in parts(size, old.context, context):
+            if name == "gates.weight":
+                new = parameters[name][here]
+                new.copy_(torch.randn(new.shape, generator=chance) * DEVIATION)
+    return ContextVectorLM(size, parameters, model.dropout)
+
+
+def count(size: Size, first: int, last: int) -> int:
+    """Return how many parameters belong to the context numbers from ``first`` up to ``last``.
+
+    Example:
+        >>> 1_951_720 - count(Size(layers=1, context=512), 0, 256)  # what pattern A trains at the seed's sizes
+        1426152
+    """
+    return (last - first) * (size.hidden + 2 + 3 * (size.hidden + 1))
+
+
+def hold_still(gradients: dict[str, Tensor], size: Size, old: int) -> None:
+    """Set the gradients of the first ``old`` context numbers' parameters to 0: pattern A.
+
+    Under Adam without decay a parameter whose gradient has always been 0 does not move.
+    """
+    for name, here in parts(size, 0, old):
+        gradients[name][here] = 0.0
+
+
+# ---- what became of the numbers ---------------------------------------------------------------------------------
+
+
+def largest_difference(after: ContextVectorLM, before: ContextVectorLM, old: int) -> float:
+    """Return how far the parameters of the first ``old`` context numbers moved, the one that moved most."""
+    return max(
+        float((after.parameters[name][here] - before.parameters[name][here]).abs().max())
+        for name, here in parts(after.size, 0, old)
+    )
+
+
+def spread(model: ContextVectorLM, old: int) -> float:
+    """Return the largest difference between the same parameter of any two new context numbers; 0: they are one."""
+    found = 0.0
+    for name, here in parts(model.size, old, model.size.context):
+        new = model.parameters[name][here]
+        axis = 1 if name == "layer0.weight" else 0  # along which the new numbers stand
+        found = max(found, float((new.amax(axis) - new.amin(axis)).max()))
+    return found
+
+
+def context_values(model: ContextVectorLM, windows: Tensor) -> Tensor:
+    """Return the context after every token that is no padding: (N, L) -> (tokens, C)."""
+    return _read(model, windows).contexts[1:][windows[:, :-1].T != PAD]
+
+
+class Growth(NamedTuple):
+    """By how much the old context numbers grow under a LayerNorm over new ones too: expected and measured.
+
+    ``simple`` is for old numbers with mean 0, ``exact`` for those there are; both at the first token of a window,
+    where the new numbers are still 0.  ``first`` and ``all`` are measured, there and over all tokens.
+    """
+
+    simple: float
+    exact: float
+    first: float
+    all: float
+
+
+def growth(model: ContextVectorLM, larger: ContextVectorLM, windows: Tensor) -> Growth:
+    """Return how much larger the old numbers are in an expanded model, before any update."""
+    old, share = model.size.context, model.size.context / larger.size.context
+    base, grown = _read(model, windows), _read(larger, windows)
+    first = base.gates[0, :, :old] * base.contexts[0] + base.gates[0, :, old:] * base.change[0]  # (B, C)
+    mean, variance = first.mean(1), first.var(1, correction=0)
+    exact = (variance / (share * variance + share * (1 - share) * mean.square())).sqrt()
+    deviations = grown.normed[..., :old].std(-1, correction=0) / base.normed.std(-1, correction=0)  # (T, B)
+    read = windows[:, :-1].T != PAD
+    return Growth(share**-0.5, float(exact.mean()), float(deviations[0].mean()), float(deviations[read].mean()))
+
+
+def _read(model: ContextVectorLM, windows: Tensor) -> Sweep:
+    """Return a sweep that has read windows, with everything that it found on the way."""
+    device = model.parameters["embedding"].device
+    sweep = Sweep(model.size, len(windows), windows.shape[1] - 1, device=str(device), learns=False)
+    windows = windows.to(device)
+    sweep.judge(model.parameters, windows[:, :-1], windows[:, 1:])
+    return sweep
+
+
+# ---- one arm ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ExpandedArm:
+    """One way to go on from the base, trained with one seed.
+
+    ``losses`` are per token on validation, before the first update and after each round.  ``apart`` (``spread``),
+    ``rank`` and ``old_moved`` (``largest_difference``) are ``None`` where there is no new part, or no old one.
+    """
+
+    name: str
+    seed: int
+    context: int
+    parameters: int
+    trained: int
+    losses: list[float]
+    score: Score
+    apart: float | None
+    rank: float | None
+    old_moved: float | None
+
+
+def begun(name: str, base: Restored, model: ContextVectorLM, context: int, seed: int) -> ContextVectorLM:
+    """Return the model with which an arm begins."""
+    if name == "continue":
+        parameters = {key: tensor.clone() for key, tensor in model.parameters.items()}
+        return ContextVectorLM(model.size, parameters, model.dropout)
+    if name == "scratch":
+        size = replace(model.size, context=context, first_norm=0)
+        fresh = ContextVectorLM.initial(size, seed, dropout=model.dropout, start=base.settings.start)
+        device = model.parameters["embedding"].device
+        fresh.parameters = {key: tensor.to(device) for key, tensor in fresh.parameters.items()}
+        return fresh
+    rows = "zero" if name in ("A", "B") else "random"
+    return expanded(model, context, rows=rows, own_norm=name == "preserving", seed=seed)
+
+
+def trained_arm(
+    settings: ExpandSettings,
+    name: str,
+    seed: int,
+    task: Dataset,
+    base: Restored,
+    model: ContextVectorLM,
+    context: int,
+    on_step: OnStep | None = None,
+) -> ExpandedArm:
+    """Train one arm of one seed.
+
+    Args:
+        settings: the options.
+        name: one of ``settings.adapted.ARMS``.
+        seed: of the order of windows, dropout, new rows, and of the model from scratch.
+        task: the text.
+        base: where the base model came from.
+        model: the base; it is not changed.
+        context: numbers of the longer context.
+        on_step: called after each update.
+
+    Raises:
+        Diverged: a number was not finite.
+    """
+    start = begun(name, base, model, context, seed)
+    size, old, text = start.size, model.size.context, task.text
+    has_new, holds = name not in ("continue", "scratch"), name == "A"
+    swept = SweptNewLLM(start, settings.precision, str(start.parameters["embedding"].device))
+    before = evaluate(swept, text.valid, settings.batch)
+    held = partial(hold_still, size=size, old=old) if holds else None
+    training = Training(swept, text.train, text.valid, recipe(settings, seed), mask_gradients=held)
+    training.run(on_step)
+    return ExpandedArm(
+        name=name,
+        seed=seed,
+        context=size.context,
+        parameters=size.parameters(),
+        trained=size.parameters() - (count(size, 0, old) if holds else 0),
+        losses=[before.loss, *(row["val_loss_token"] for row in training.progress.history)],
+        score=evaluate(swept, text.valid, settings.batch, documents=text.valid_documents),
+        apart=spread(start, old) if has_new else None,
+        rank=effective_rank(context_values(start, text.valid[:SAMPLE])[:, old:]) if has_new else None,
+        old_moved=largest_difference(start, expanded(model, context), old) if has_new else None,
+    )
+
+
+def recipe(settings: ExpandSettings, seed: int) -> Recipe:
+    """Return how every arm is trained: the seed's Adam without decay, and its clip, with no early stopping."""
+    rounds = settings.updates // settings.round_updates
+    return Recipe(
+        epochs=rounds,
+        batch=settings.batch,
+        lr=settings.lr,
+        seed=seed,
+        schedule=settings.schedule,
+        patience=rounds + 1,
+        round_updates=settings.round_updates,
+    )
+
+
+# ---- the comparison ---------------------------------------------------------------------------------------------
 
 
 def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
@@ -67,20 +335,57 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     task = base.task(settings.data, offline=settings.offline)
     check_batch(settings.batch, task.text)
     score = evaluate(base.model, task.text.valid, settings.batch)
+    names, why, how = settings.arms.split(","), say("expand.why"), say("expand.how")
 
     def arm(name: str) -> Arm[ExpandedArm]:
-        return Arm(
-            name,
-            settings.updates,
-            lambda seed, step: trained_arm(settings, name, seed, task, base, model, context, step),
-        )
+        def train(seed: int, step: OnStep) -> ExpandedArm:
+            return trained_arm(settings, name, seed, task, base, model, context, step)
 
-    seeds = range(settings.seed, settings.seed + settings.seeds)
-    found = study(map(arm, settings.arms.split(",")), seeds, on_step)
-    if not found.whole():
-        return nothing_whole(settings, WHY, HOW, found)
+        return Arm(name, settings.updates, train)
+
+    found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
+    runs = found.whole()
+    if not runs:
+        return nothing_whole(settings, why, how, found)
+    by_name = {name: [run for run in runs if run.name == name] for name in names}
+    scores = {name: [run.score for run in arm] for name, arm in by_name.items()}
     grown = growth(model, expanded(model, context), task.text.valid[:SAMPLE])
-    return reported(settings, base, model, task, score, grown, found)
+    told = metrics(model, score, grown, by_name)
+    losses = {
+        name: [fmean(each) for each in zip(*(run.losses for run in arm), strict=True)] for name, arm in by_name.items()
+    }
+    seeds, rows = len(runs) // len(names), dict[str, str]()
+    for name in names:
+        rows[f"PPL {name}"] = f"val_ppl_{name}"
+        if f"val_ppl_{name}_minus_continue" in told:
+            rows[f"{name} minus continue"] = f"val_ppl_{name}_minus_continue"
+    blocks = len(runs[0].score.targets_by_document) if len(rows) > len(names) else 0
+    known = bool(settings.data) or task.text.digest == base.text
+    return Result(
+        settings.experiment,
+        settings.document(),
+        why,
+        how,
+        status="interrupted" if found.stop else "complete",
+        metrics=told,
+        summary=[
+            *shown.summary(settings, told, names, seeds),
+            *([] if known else [say("expand.text_changed")]),
+            *task.notes,
+            *after.left_out(found.diverged, seeds if found.stop else None),
+        ],
+        tables=[
+            base.table(),
+            text_read(task),
+            shown.compared(told, {name: arm[0].context for name, arm in by_name.items()}, settings.updates, seeds),
+            shown.growth_of_old(grown),
+            *shown.new_numbers(told, names),
+            *after.over_seeds("after the last update:text", rows, told, seeds, task.text.valid_document_count, blocks),
+        ],
+        figures=[shown.curves(score.loss, losses, settings.round_updates)],
+        samples={f"val_ppl_{name}": rounded(score.ppl for score in arm) for name, arm in scores.items()},
+        documents=document_sums({f"_{name}": arm for name, arm in scores.items()}),
+    )
 
 
 def check_context(model: ContextVectorLM, context: int) -> None:
@@ -96,45 +401,14 @@ def check_context(model: ContextVectorLM, context: int) -> None:
         raise SettingError(f"--context: {context} makes {parameters:,} parameters; at most {MAX_PARAMETERS:,}")
 
 
-def reported(
-    settings: ExpandSettings,
-    base: Restored,
-    model: ContextVectorLM,
-    task: Dataset,
-    score: Score,
-    grown: Growth,
-    found: Study[ExpandedArm],
-) -> Result:
-    """Return the result of arms that are trained; seeds that were lost are named."""
-    names, arms = settings.arms.split(","), found.whole()
-    by_name = {name: [arm for arm in arms if arm.name == name] for name in names}
-    samples = {f"val_ppl_{name}": [arm.score.ppl for arm in found] for name, found in by_name.items()}
-    return Result(
-        settings.experiment,
-        settings.document(),
-        WHY,
-        HOW,
-        status="interrupted" if found.stop else "complete",
-        metrics=metrics(model, score, grown, by_name),
-        summary=[*summary(settings, base, model, task, score, grown, by_name), *left_out(found)],
-        tables=[
-            the_model(base),
-            text_read(task),
-            shown.compared(model, score, by_name),
-            shown.growth_of_old(grown),
-            *shown.new_numbers(model, by_name),
-            *shown.over_seeds(by_name, task.text.valid_document_count),
-        ],
-        figures=[shown.curves(score, by_name)],
-        samples={name: rounded(values) for name, values in samples.items()},
-        documents=document_sums({f"_{name}": [arm.score for arm in found] for name, found in by_name.items()}),
-    )
-
-
 def metrics(
-    model: ContextVectorLM, score: Score, grown: Growth, by_name: dict[str, list[ExpandedArm]]
+    model: ContextVectorLM, score: Score, grown: Growth, by_name: Mapping[str, Sequence[ExpandedArm]]
 ) -> dict[str, Scalar]:
-    """Return the headline numbers: of each arm the mean over seeds, of a perplexity with its interval."""
+    """Return the headline numbers: of each arm the mean over seeds, of a perplexity with its interval.
+
+    The differences from ``continue``, which trained as long without expanding, are taken seed by seed, and with
+    documents drawn anew.
+    """
     found: dict[str, Scalar] = {
         "base_ppl": score.ppl,
         "base_ppl_batch_mean": score.ppl_batch_mean,
@@ -147,48 +421,17 @@ def metrics(
     for name, arms in by_name.items():
         found |= {f"parameters_{name}": arms[0].parameters, f"trained_parameters_{name}": arms[0].trained}
         found[f"start_ppl_{name}"] = fmean(perplexity(arm.losses[0]) for arm in arms)
-        for suffix, value in mean_interval([arm.score.ppl for arm in arms]).items():
-            found[f"val_ppl_{name}{suffix}"] = value
+        found |= metrics_of({f"val_ppl_{name}": [arm.score.ppl for arm in arms]})
         if arms[0].apart is not None:
             found["context"] = arms[0].context
             found["new_parameters"] = count(model.size, model.size.context, arms[0].context)
             found[f"new_apart_{name}"] = max(arm.apart or 0.0 for arm in arms)
             found[f"new_rank_{name}"] = fmean(arm.rank or 0.0 for arm in arms)
             found[f"old_moved_{name}"] = max(arm.old_moved or 0.0 for arm in arms)
-    for name, told in shown.beside_continue(by_name).items():
-        found |= as_metrics(f"val_ppl_{name}_minus_continue", told)
+    plain = by_name.get("continue", [])
+    for name, arms in by_name.items() if plain else ():
+        if name != "continue":
+            ppls = ({arm.seed: arm.score.ppl for arm in each} for each in (plain, arms))
+            drawn = document_difference([arm.score for arm in plain], [arm.score for arm in arms])
+            found |= as_metrics(f"val_ppl_{name}_minus_continue", paired_interval(*ppls) | drawn)
     return found
-
-
-def summary(
-    settings: ExpandSettings,
-    base: Restored,
-    model: ContextVectorLM,
-    task: Dataset,
-    score: Score,
-    grown: Growth,
-    by_name: dict[str, list[ExpandedArm]],
-) -> list[str]:
-    """Return what one would say of the run in a few sentences."""
-    expansions = {name: arms for name, arms in by_name.items() if arms[0].apart is not None}
-    told = [f"The model with a context of {model.size.context} has a validation perplexity of {score.ppl:.2f}."]
-    zero = next((arms for name, arms in expansions.items() if name in ("A", "B")), None)
-    if zero:
-        told.append(
-            f"With new weights at zero it has {perplexity(zero[0].losses[0]):.2f} before any update: the old context "
-            f"numbers grow by {grown.first:.2f} at the first token, by {grown.all:.2f} over all tokens."
-        )
-    if "preserving" in expansions:
-        start = perplexity(expansions["preserving"][0].losses[0])
-        told.append(f"With a LayerNorm of its own for the new part it has {start:.2f}: what it was before.")
-    ends = ", ".join(f"{name} {fmean(arm.score.ppl for arm in arms):.2f}" for name, arms in by_name.items())
-    seeds = len(next(iter(by_name.values())))
-    of_seeds = f" (mean of {counted(seeds, 'seed')})" if seeds > 1 else ""
-    told.append(f"After {counted(settings.updates, 'update')} each{of_seeds}: {ends}.")
-    ranks = ", ".join(f"{name} {fmean(arm.rank or 0.0 for arm in arms):.1f}" for name, arms in expansions.items())
-    if ranks:
-        new = next(iter(expansions.values()))[0].context - model.size.context
-        told.append(f"The effective rank of the {counted(new, 'new number')} is then: {ranks}.")
-    if not settings.data and task.text.digest != base.text:
-        told.append("The text is not the one that the model was trained on: its content has changed.")
-    return [*told, *task.notes]

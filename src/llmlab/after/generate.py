@@ -3,41 +3,153 @@
 Question: what does the model write, how sure is it of each token, and does the thousandth token cost what the first
 one did?
 
-The prompt is read from an empty context up to its last token.  Then, again and again, the last token is read with the
-context before it: that gives the scores from which the next token is drawn, and the next context.
+    scores, context = step(token, context)
+    token ~ softmax(scores / temperature), among the k likeliest
 
-Covers temperature and top-k, the model's own probability of what it wrote, and what the state and a token cost.
+The prompt is read from an empty context up to its last token; then these two lines again and again.  Nothing is kept
+but one context vector and one token.  Probability and entropy are the model's own, before temperature and top-k.
+
 But: how good the text is stays for the reader to say; perplexity on held-out text is measured by ``evaluate``.
 """
 
 import math
-from collections.abc import Callable
+import time
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from llmlab.after.opening import opened_new_llm, the_model
-from llmlab.after.writing import Written, write
+import torch
+from torch import Tensor
+
+from llmlab.after.opening import opened_new_llm
 from llmlab.fast.reader import Reader
+from llmlab.lab.rng import generator
 from llmlab.lab.steps import OnStep
-from llmlab.measure.stats import mean_interval
-from llmlab.report.result import Cell, Column, Figure, Mark, Result, Scalar, Table, counted, rounded
+from llmlab.measure.stats import metrics_of
+from llmlab.report.messages import say
+from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import GenerateSettings
-from llmlab.text.words import EOS, UNK, WordVocabulary
+from llmlab.shown import generate as shown
+from llmlab.text.words import EOS, UNK
 
-WHY = (
-    "A recurrent model whose whole memory is one vector can write without end at a price that does not grow. What does "
-    "it write, and how sure is it of each word?"
-)
-HOW = (
-    "The prompt is read from an empty context up to its last token. Then the last token is read with the context "
-    "before it, a next token is drawn from softmax(scores / temperature), and so on. Nothing is kept but one context "
-    "vector and one token. Probability and entropy are the model's own, before temperature and top-k."
-)
-SHOWN_FIRST, SHOWN_LAST, IN_A_ROW = 240, 80, 8
-"""How many tokens of a long text are shown; a row of the table has eight."""
+LEAST = 1e-300
+"""A smaller probability counts as this one where its logarithm is taken."""
 
-ONE_BY_ONE, IN_SHORT, POINTS = 20, 60, 200
+WARM_UP = 5
 LONGEST_TEXT = 10_000
 """Characters of the text in the JSON document."""
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+def draw(logits: Tensor, temperature: float, top_k: int, chance: torch.Generator) -> int:
+    """Return a token drawn from softmax(logits / temperature).
+
+    Args:
+        logits: (V,).
+        temperature: 0 takes the likeliest token, of equal ones the first.
+        top_k: draw among this many of the likeliest tokens, of equal ones the first; 0 for all.
+        chance: asked once for each draw, and not at all at temperature 0.
+    """
+    if temperature == 0:
+        return int(logits.argmax())
+    values, tokens = logits.double().sort(descending=True, stable=True)
+    values = values[:top_k] if top_k else values
+    # the largest is taken off first: then no temperature, however small, makes a number that is not one
+    weights = ((values - values[0]) / temperature).exp()
+    return int(tokens[torch.multinomial(weights, 1, generator=chance)])
+
+
+@dataclass
+class Written:
+    """What one seed wrote, token by token, with the model's own probabilities and entropies, and what each cost."""
+
+    seed: int
+    tokens: list[int] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
+    likeliest: list[int] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)  # nats
+    seconds: list[float] = field(default_factory=list)
+    state_bytes: set[int] = field(default_factory=set)
+
+
+def write(
+    reader: Reader,
+    prompt: list[int],
+    settings: GenerateSettings,
+    seed: int,
+    on_step: OnStep | None = None,
+    before: int = 0,
+) -> Written:
+    """Return what the model writes after a prompt.
+
+    Args:
+        reader: the model.
+        prompt: token numbers, one or more.
+        settings: how many tokens, how they are drawn, and whether <eos> ends the text.
+        seed: the same seed draws the same text.
+        on_step: called after each token.
+        before: tokens that other seeds were given already.
+    """
+    chance, written = generator("generate", seed), Written(seed)
+    context = reader.own.new_zeros(reader.size.context)
+    with torch.no_grad():
+        _warm_up(reader, prompt[0], settings)
+        for token in prompt[:-1]:
+            _, context = reader.step(token, context)
+        token = prompt[-1]
+        for number in range(settings.tokens):
+            start = time.perf_counter()
+            scores, context = reader.step(token, context)
+            token = draw(scores, settings.temperature, settings.top_k, chance)
+            written.seconds.append(time.perf_counter() - start)
+            logs = scores.double().log_softmax(0)
+            written.tokens.append(token)
+            written.probabilities.append(float(logs[token].exp()))
+            written.likeliest.append(int(scores.argmax()))
+            written.entropies.append(-float((logs.exp() * logs).sum()))
+            written.state_bytes.add(context.untyped_storage().nbytes() + 8)  # and the last token, an int64
+            if on_step:
+                on_step(before + number + 1, settings.seeds * settings.tokens, "writing")
+            if token == EOS and settings.stop:
+                break
+    return written
+
+
+def _warm_up(reader: Reader, token: int, settings: GenerateSettings) -> None:
+    """Read and draw a few times for nothing: the first use of torch's functions would be counted as the first token."""
+    context, chance = reader.own.new_zeros(reader.size.context), generator("warm-up")
+    for _ in range(WARM_UP):
+        scores, _ = reader.step(token, context)
+        draw(scores, settings.temperature, settings.top_k, chance)
+
+
+# ---- what was written, in numbers -------------------------------------------------------------------------------
+
+
+def surprises(written: Written) -> list[float]:
+    """Return -ln of each token's probability."""
+    return [-math.log(max(one, LEAST)) for one in written.probabilities]
+
+
+def microseconds(written: Written) -> tuple[float, float]:
+    """Return what a token cost at the beginning and at the end: the medians of the first and last tenth."""
+    tenth = max(1, len(written.seconds) // 10)
+    return 1e6 * median(written.seconds[:tenth]), 1e6 * median(written.seconds[-tenth:])
+
+
+def numbers(written: Written) -> dict[str, float]:
+    """Return the headline metrics of one seed."""
+    first, last = microseconds(written)
+    return {
+        "tokens": float(len(written.tokens)),
+        "unk_share": written.tokens.count(UNK) / len(written.tokens),
+        "mean_probability": fmean(written.probabilities),
+        "mean_entropy": fmean(written.entropies),
+        "own_ppl": math.exp(fmean(surprises(written))),
+        "microseconds_first": first,
+        "microseconds_last": last,
+    }
 
 
 def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
@@ -57,175 +169,35 @@ def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
     reader, texts = Reader(model), list[Written]()
     for seed in range(settings.seed, settings.seed + settings.seeds):
         texts.append(write(reader, prompt, settings, seed, on_step, before=len(texts) * settings.tokens))
-    numbers = [text.numbers() for text in texts]
-    samples = {name: [one[name] for one in numbers] for name in numbers[0]}
-    states = sorted(set().union(*(text.state_bytes for text in texts)))
-    metrics: dict[str, Scalar] = {"state_bytes": states[0], "state_bytes_most": states[-1]}
-    for name, values in samples.items():
-        metrics |= {name + suffix: value for suffix, value in mean_interval(values).items()}
+    first, states = texts[0], sorted(set().union(*(text.state_bytes for text in texts)))
+    by_seed = [numbers(text) for text in texts]
+    samples = {name: [one[name] for one in by_seed] for name in by_seed[0]}
+    text = words.decode(first.tokens)
+    metrics: dict[str, Scalar] = {"state_bytes": states[0], "state_bytes_most": states[-1], **metrics_of(samples)}
     metrics["stopped_at_eos"] = all(text.tokens[-1] == EOS for text in texts)
-    metrics["text"] = cut(words.decode(texts[0].tokens))
+    metrics["text"] = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
+    chances = fmean(one for each in texts for one in each.probabilities)
+    written = {text.seed: text.tokens for text in texts}
+    costs = [
+        (text.seed, len(text.tokens), *microseconds(text), min(text.state_bytes), max(text.state_bytes))
+        for text in texts
+    ]
     return Result(
         settings.experiment,
         settings.document(),
-        WHY,
-        HOW,
+        say("generate.why"),
+        say("generate.how"),
         metrics=metrics,
-        summary=_summary(settings, words, prompt, texts, states),
-        tables=[the_model(found), the_text(words, prompt, texts), one_by_one(words, texts[0]), cost(texts)],
-        figures=[surprise(texts[0]), price(texts[0])],
+        summary=shown.summary(settings, words, prompt, written, chances, microseconds(first), states),
+        tables=[
+            found.table(),
+            shown.the_text(words, prompt, written),
+            shown.one_by_one(words, first.tokens, first.probabilities, first.likeliest, first.entropies),
+            shown.cost(costs),
+        ],
+        figures=[
+            shown.surprise(surprises(first), first.entropies),
+            shown.price([1e6 * one for one in first.seconds], *microseconds(first)),
+        ],
         samples={name: rounded(values) for name, values in samples.items()},
     )
-
-
-def the_text(words: WordVocabulary, prompt: list[int], texts: list[Written]) -> Table:
-    """Return prompt and text, eight tokens in a row; of a long text its beginning and its end."""
-    rows: list[list[Cell]] = [["prompt", None, words.decode(prompt)]]
-    for text in texts:
-        rows += [[f"seed {text.seed}", *row] for row in _rows(words, text.tokens)]
-    return Table(
-        "text",
-        "What the model wrote",
-        [Column("who", "text"), Column("from token", "integer"), Column("tokens", "token")],
-        rows,
-        "<unk> stands for any word without a number: the model has learned to expect it, but cannot say which word.",
-    )
-
-
-def _rows(words: WordVocabulary, tokens: list[int]) -> list[list[Cell]]:
-    starts = range(0, len(tokens), IN_A_ROW)
-    whole = len(tokens) <= SHOWN_FIRST + SHOWN_LAST
-    rows: list[list[Cell]] = []
-    for start in starts:
-        if whole or start < SHOWN_FIRST or start >= len(tokens) - SHOWN_LAST:
-            rows.append([start + 1, words.decode(tokens[start : start + IN_A_ROW])])
-        elif rows[-1][0] is not None:
-            rows.append([None, "…"])
-    return rows
-
-
-def one_by_one(words: WordVocabulary, text: Written) -> Table:
-    """Return the first tokens, how likely each was, and what was likeliest in its place."""
-    several = zip(text.tokens, text.probabilities, text.likeliest, text.entropies, strict=True)
-    rows: list[list[Cell]] = [
-        [number, words.words[token], probability, words.words[likeliest], entropy]
-        for number, (token, probability, likeliest, entropy) in enumerate(several, 1)
-        if number <= ONE_BY_ONE
-    ]
-    return Table(
-        "tokens",
-        "Token by token",
-        [
-            Column("token", "integer"),
-            Column("drawn", "token"),
-            Column("probability", "share"),
-            Column("likeliest", "token"),
-            Column("entropy", digits=2),
-        ],
-        rows,
-        "The model's own distribution, before temperature and top-k; entropy in nats, at most "
-        f"{math.log(len(words)):.2f}."
-        + (f" The first {ONE_BY_ONE} of {len(text.tokens):,} tokens." if len(text.tokens) > ONE_BY_ONE else ""),
-    )
-
-
-def cost(texts: list[Written]) -> Table:
-    """Return what a token and the state cost at the beginning and at the end of each text."""
-    rows: list[list[Cell]] = []
-    for text in texts:
-        first, last = text.microseconds()
-        states = sorted(text.state_bytes)
-        rows.append([text.seed, len(text.tokens), first, last, states[0], states[-1]])
-    return Table(
-        "cost",
-        "What a token costs",
-        [
-            Column("seed", "integer"),
-            Column("tokens", "integer"),
-            Column("µs per token, first tenth", digits=0),
-            Column("µs per token, last tenth", digits=0),
-            Column("state bytes, least", "integer"),
-            Column("state bytes, most", "integer"),
-        ],
-        rows,
-        "Medians of step and draw, on this machine with whatever else it did. The state is the context vector and the "
-        "last token: all that the model knows of what it wrote.",
-    )
-
-
-def surprise(text: Written) -> Figure:
-    """Return how surprising each token was to the model that drew it, beside how unsure it was."""
-    surprises = text.surprises()
-    xs, ys = _thinned(surprises)
-    _, unsure = _thinned(text.entropies)
-    return Figure(
-        "surprise",
-        "How sure the model is of what it writes",
-        f"Surprise of the drawn tokens, mean {fmean(surprises):.2f} nats, beside the entropy of the distributions "
-        f"they were drawn from, mean {fmean(text.entropies):.2f}; equal on the average at temperature 1.",
-        "token",
-        "nats",
-        [Mark("line", "series", xs, ys, legend="surprise"), Mark("line", "other", xs, unsure, legend="entropy")],
-        after="tokens",
-    )
-
-
-def price(text: Written) -> Figure:
-    """Return what each token cost."""
-    # few points, so that each is the median of several tokens: one that another process held up says nothing
-    xs, ys = _thinned([1e6 * one for one in text.seconds], median, POINTS // 5)
-    first, last = text.microseconds()
-    return Figure(
-        "price",
-        "What a token costs",
-        f"Microseconds per token: {first:.0f} in the first tenth, {last:.0f} in the last of "
-        f"{counted(len(text.tokens), 'token')}.",
-        "token",
-        "microseconds",
-        [Mark("line", "series", xs, ys, legend="step and draw")],
-        after="cost",
-    )
-
-
-def _thinned(
-    values: list[float], middle: Callable[[list[float]], float] = fmean, most: int = POINTS
-) -> tuple[list[float], list[float]]:
-    """Return at most ``most`` points: the middle of each stretch of values, at the stretch's end."""
-    stretch = -(-len(values) // most)
-    parts = [values[start : start + stretch] for start in range(0, len(values), stretch)]
-    ends = [float(min((number + 1) * stretch, len(values))) for number in range(len(parts))]
-    return ends, rounded(middle(part) for part in parts)
-
-
-def cut(text: str) -> str:
-    """Return a text, or as much of it as a record has room for."""
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
-
-
-def _summary(
-    settings: GenerateSettings, words: WordVocabulary, prompt: list[int], texts: list[Written], states: list[int]
-) -> list[str]:
-    text = texts[0]
-    after = f"After “{words.decode(prompt[1:][-IN_SHORT:])}” it" if len(prompt) > 1 else "It"
-    more = " …" if len(text.tokens) > IN_SHORT else ""
-    told = [f"{after} wrote: {words.decode(text.tokens[:IN_SHORT])}{more}"]
-    unknown = [word for word in dict.fromkeys(settings.prompt.lower().split()) if word not in words.numbers]
-    if unknown:
-        some = ", ".join(unknown[:5]) + (" and others" if len(unknown) > 5 else "")
-        told.append(f"In the prompt the model does not know {some}: it read <unk>.")
-    tokens = [token for one in texts for token in one.tokens]
-    chances = [one for each in texts for one in each.probabilities]
-    told.append(
-        f"Of {counted(len(tokens), 'token')} {tokens.count(UNK) / len(tokens):.1%} are <unk>; the model gave those it "
-        f"wrote a probability of {fmean(chances):.1%} on the average."
-    )
-    if settings.stop and text.tokens[-1] == EOS and len(text.tokens) < settings.tokens:
-        told.append(f"It ended the line itself after {counted(len(text.tokens), 'token')}; --no-stop lets it go on.")
-    if not settings.stop and EOS in text.tokens[:-1]:
-        told.append("After <eos> it reads on, which it never did in training.")
-    first, last = text.microseconds()
-    grown = "did not grow" if len(states) == 1 else f"grew to {states[-1]:,}"
-    told.append(
-        f"A token cost {first:.0f} µs at first and {last:.0f} µs at last; the state of {states[0]:,} bytes {grown}."
-    )
-    return told

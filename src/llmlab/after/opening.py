@@ -1,4 +1,4 @@
-"""How every ``llmlab baseline <verb> CHECKPOINT`` begins: the model of a checkpoint, and a table of what it is."""
+"""How every ``llmlab baseline <verb> CHECKPOINT`` begins: the model of a checkpoint, and what it is."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,13 +10,15 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, read
 from llmlab.lab.dataset import Dataset, dataset_of
 from llmlab.lab.language import LanguageModel, parameter_count
-from llmlab.lm.tables import named
+from llmlab.lab.study import Study
 from llmlab.lm.training import build
 from llmlab.measure.score import Score
 from llmlab.model.new_llm import ContextVectorLM
-from llmlab.report.result import Cell, Column, Table
-from llmlab.settings import BaselineSettings
+from llmlab.report.messages import Text
+from llmlab.report.result import Result, Table
+from llmlab.settings import BaselineSettings, Settings
 from llmlab.settings.language import CORPORA
+from llmlab.shown import after as shown
 from llmlab.text.words import WordVocabulary
 
 
@@ -46,6 +48,11 @@ class Restored:
         if data.startswith("path: "):
             raise SettingError(f"--data: the model was trained on {data!r}; say where that is, or name another text")
         return dataset_of(replace(self.settings, data=data, offline=offline), self.vocabulary)
+
+    def table(self) -> Table:
+        """Return what the checkpoint holds."""
+        sizes = parameter_count(self.model), len(self.vocabulary)
+        return shown.the_model(self.settings, *sizes, len(self.history), self.seed)
 
 
 def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Restored:
@@ -123,7 +130,7 @@ def new_llm_of(found: Restored, path: Path, verb: str) -> ContextVectorLM:
     """
     held = found.model.model if isinstance(found.model, SweptNewLLM) else None
     if not isinstance(held, ContextVectorLM):
-        raise SettingError(f"{path}: a {named(found.settings)}; {verb} is for New-LLM")
+        raise SettingError(f"{path}: a {shown.NAMES[found.settings.model]}; {verb} is for New-LLM")
     return held
 
 
@@ -137,25 +144,14 @@ def check_finite(score: Score, path: Path) -> None:
         raise CheckpointError(f"{path}: the model's losses are not finite; give another checkpoint")
 
 
-def the_model(found: Restored) -> Table:
-    """Return what a checkpoint holds."""
-    settings = found.settings
-    told: dict[str, Cell] = {
-        "model": named(settings),
-        "parameters": f"{parameter_count(found.model):,}",
-        "layers": str(settings.layers),
-        "embedding, hidden, context": f"{settings.embedding}, {settings.hidden}, {settings.context}",
-        "words with a number": f"{len(found.vocabulary):,}",
-        "trained on": settings.data,
-        "epochs finished": str(len(found.history)),
-        "seed": str(found.seed),
-    }
-    if settings.model != "new-llm":
-        del told["embedding, hidden, context"]
-    return Table(
-        "model",
-        "The model",
-        [Column("what", "text"), Column("value", "token")],
-        [[name, value] for name, value in told.items()],
-        "As its checkpoint says.",
-    )
+def nothing_whole(settings: Settings, why: Text, how: Text, found: Study[Any]) -> Result:
+    """Return the result of a comparison in which some arm diverged in every seed.
+
+    Raises:
+        Stopped: it was stopped before every arm had finished a seed.
+        KeyboardInterrupt: likewise.
+    """
+    if found.stop:
+        raise found.stop
+    _, arm, update = found.diverged[0]
+    return Result.diverged(settings.experiment, settings.document(), why, how, update, of=arm)

@@ -11,7 +11,7 @@ But: the products stay fp32.  A processor's products of whole numbers would need
 from pathlib import Path
 
 from llmlab.after import quantize_shown as shown
-from llmlab.after.opening import check_finite, opened_new_llm, the_model
+from llmlab.after.opening import check_finite, opened_new_llm
 from llmlab.after.quantizing import (
     BATCHES,
     ROUNDS,
@@ -84,7 +84,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         metrics=metrics(measured),
         summary=[*shown.summary(measured, task.name, embedding=settings.embedding), *_told(settings), *task.notes],
         tables=[
-            the_model(found),
+            found.table(),
             shown.sizes(measured, task.text.valid_document_count),
             shown.by_position(measured),
             shown.weights(exact, measured),

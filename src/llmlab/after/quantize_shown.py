@@ -4,10 +4,10 @@ Leaves out every measurement: ``quantizing``.
 """
 
 from llmlab.after.quantizing import STEPS, Quantization, biggest_errors
-from llmlab.lm.tables import loss_by_groups
 from llmlab.measure.score import perplexity
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Cell, Column, Figure, Mark, Table, rounded, sentences
+from llmlab.shown.windows import loss_by_groups
 
 NAMES = {"fp32": "fp32", "row": "int8, scale per row", "tensor": "int8, scale per tensor"}
 FASTER = 0.95

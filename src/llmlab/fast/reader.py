@@ -2,8 +2,6 @@
 
 The same numbers as ``ContextVectorLM.step`` on one row, faster: the token's half of the first layer is looked up in
 a table made once, (V, H), and every product is one of a matrix with a vector.
-
-Covers one step and one draw.  Leaves out when to stop.
 """
 
 import torch
@@ -48,21 +46,3 @@ class Reader:
             else:
                 hidden = torch.addmv(bias, weight, hidden).relu_()
         return hidden
-
-
-def draw(logits: Tensor, temperature: float, top_k: int, chance: torch.Generator) -> int:
-    """Return a token drawn from softmax(logits / temperature).
-
-    Args:
-        logits: (V,).
-        temperature: 0 takes the likeliest token, of equal ones the first.
-        top_k: draw among this many of the likeliest tokens, of equal ones the first; 0 for all.
-        chance: asked once for each draw, and not at all at temperature 0.
-    """
-    if temperature == 0:
-        return int(logits.argmax())
-    values, tokens = logits.double().sort(descending=True, stable=True)
-    values = values[:top_k] if top_k else values
-    # the largest is taken off first: then no temperature, however small, makes a number that is not one
-    weights = ((values - values[0]) / temperature).exp()
-    return int(tokens[torch.multinomial(weights, 1, generator=chance)])

@@ -1,5 +1,7 @@
 """What every training loop shares: how it tells of its steps, and how it ends when numbers stop being finite."""
 
+from collections.abc import Callable
+from itertools import count
 from typing import Protocol
 
 
@@ -26,6 +28,17 @@ def one_of_several(on_step: OnStep | None, before: int, runs: int, label: str) -
         on_step(before * planned + update, runs * planned, f"{label}, {told}")
 
     return step
+
+
+def counting(on_step: OnStep | None, planned: int) -> Callable[[str], None]:
+    """Return a function that tells ``on_step`` of one more of the planned parts of a work, in a few words."""
+    done = count(1)
+
+    def one_more(told: str) -> None:
+        if on_step:
+            on_step(next(done), planned, told)
+
+    return one_more
 
 
 class Diverged(Exception):  # noqa: N818 - a fact about the run, not a mistake of the caller

@@ -10,7 +10,7 @@ Windows and streams are counted and scored by the same functions: both are lines
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Literal
@@ -373,7 +373,7 @@ def _baseline(name: str, losses: Tensor, correct: Tensor, tokens: Tensor, unknow
     return Baseline(name, loss, math.exp(loss), float(correct.double().mean()), share_known)
 
 
-def beside_counting(found: dict[str, Baseline], ppls: Sequence[float]) -> list[str]:
+def beside_counting(found: Mapping[str, Baseline], ppls: Sequence[float]) -> list[str]:
     """Return a sentence where the best way of counting does better than a model, or than some of several models."""
     best = min(baseline.ppl for baseline in found.values())
     worse = sum(ppl > best for ppl in ppls)

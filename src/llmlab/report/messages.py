@@ -7,8 +7,8 @@ A message stands once, in ``shown/messages/*.toml``, English and Japanese side b
     ja = "{updates:,}回の更新の最後の直前の損失は{loss:.4f}でした。"
 
 In English a noun behind a hole counts: ``{seeds:seed}`` is "1 seed" or "1,000 seeds"; ``{label:word}`` is a word of
-ours, which the other language says in its own way; ``{each:sentences}`` is a list of sentences.  Everything else is
-Python's own format.  A value may be a message itself, or a list of them.
+ours, which the other language says in its own way; ``{each:sentences}`` and ``{each:commas}`` are lists.  Everything
+else is Python's own format.  A value may be a message itself, or a list of them.
 
 In memory a message *is* its English text, so whoever only shows English need not know; in a record it is
 ``{"say": key, "with": values}``, and the sentence is made anew from the template of today.
@@ -23,11 +23,11 @@ from string import Formatter
 from typing import Any, cast
 
 CODES = ("en", "ja")
-JOINTS = {"en": "; ", "ja": "、"}
-"""Between the parts of a list, by language."""
-
-SENTENCES = {"en": " ", "ja": ""}
-"""Between the sentences of a text, by language."""
+JOINTS = {
+    "en": {"": "; ", "commas": ", ", "sentences": " "},
+    "ja": {"": "、", "commas": "、", "sentences": ""},
+}
+"""What stands between the parts of a list, by language and by what the template calls it."""
 
 
 class Message(str):
@@ -143,10 +143,11 @@ class _Filled(Formatter):
         if isinstance(value, Message):
             return value.spoken(self.code, self.word)
         if isinstance(value, list | tuple):
-            joint = (SENTENCES if format_spec == "sentences" else JOINTS)[self.code]
+            joints = JOINTS[self.code]
+            joint = joints.get(format_spec, joints[""])
             return joint.join(self.format_field(inner, format_spec) for inner in value)
         if isinstance(value, str):
-            return self.word(value) if format_spec in ("word", "sentences") else value
+            return self.word(value) if format_spec in ("word", "commas", "sentences") else value
         if isinstance(value, int) and len(format_spec) > 1 and format_spec.replace(" ", "").isalpha():
             return counted(value, format_spec)
         return cast(str, super().format_field(value, format_spec))

@@ -1,0 +1,68 @@
+"""What is shown of every trained model that is taken further: what its checkpoint holds, intervals, lost seeds."""
+
+from collections.abc import Iterable, Mapping
+
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Cell, Scalar, Table, of_documents, of_seeds, sentences
+from llmlab.settings import BaselineSettings
+from llmlab.shown.table import table
+
+NAMES = {"new-llm": "New-LLM", "tiny-gpt2": "tiny GPT-2", "gru": "GRU"}
+COUNTING = {"unigram": "unigram", "bigram": "bigram", "kneser_ney_3": "Kneser–Ney 3-gram"}
+ENDS = ("", "_low", "_high", "_doc_low", "_doc_high")
+
+Metrics = Mapping[str, Scalar]
+
+
+def the_model(settings: BaselineSettings, parameters: int, words: int, epochs: int, seed: int) -> Table:
+    """Return what a checkpoint holds: the settings it was trained under, how long, and from which seed."""
+    rows: dict[str, Cell] = {
+        "model": NAMES[settings.model],
+        "parameters": f"{parameters:,}",
+        "layers": str(settings.layers),
+        "embedding, hidden, context": f"{settings.embedding}, {settings.hidden}, {settings.context}",
+        "words with a number": f"{words:,}",
+        "trained on": settings.data,
+        "epochs finished": str(epochs),
+        "seed": str(seed),
+    }
+    if settings.model != "new-llm":
+        del rows["embedding, hidden, context"]
+    return table("model", "The model", "what:text | value:token", rows.items(), say("after.model"))
+
+
+def over_seeds(
+    heading: str, rows: Mapping[str, str], metrics: Metrics, seeds: int, documents: int, blocks: int
+) -> list[Table]:
+    """Return metrics with their intervals, over seeds and over documents drawn anew; nothing for a single seed.
+
+    Args:
+        heading: of the first column, with its kind.
+        rows: the metric of each row by what it is called there.
+        metrics: of the result.
+        seeds: how many runs each arm has.
+        documents: of the validation text.
+        blocks: how many of them, or blocks of neighbours, are drawn; 0 where nothing is.
+    """
+    if seeds < 2:
+        return []
+    return [
+        table(
+            "over_seeds",
+            "Over seeds",
+            f"{heading} | n:integer | mean:3 | 95 % low:3 | 95 % high:3 | docs low:3 | docs high:3",
+            ([name, seeds, *(metrics.get(metric + end) for end in ENDS)] for name, metric in rows.items()),
+            sentences(say("intervals.of_means"), of_seeds([seeds], documents), of_documents(documents, blocks)),
+        )
+    ]
+
+
+def left_out(diverged: Iterable[tuple[int, str, int]], stopped_after: int | None) -> list[Text]:
+    """Return what is in no number of a comparison of arms.
+
+    Args:
+        diverged: seed, arm and update of each run that did.
+        stopped_after: how many seeds are whole, if the comparison was stopped.
+    """
+    lost: list[Text] = [say("study.lost", seed=seed, arm=arm, update=update) for seed, arm, update in diverged]
+    return lost if stopped_after is None else [*lost, say("study.stopped", seeds=stopped_after)]

@@ -1,0 +1,114 @@
+"""What is shown of a context that was made longer: each way beside the base, and what became of the new numbers."""
+
+from collections.abc import Mapping, Sequence
+
+from llmlab.report.messages import Text, say
+from llmlab.report.result import TO_ROUNDING, Cell, Figure, Mark, Role, Table, rounded
+from llmlab.settings import ExpandSettings
+from llmlab.shown.after import Metrics
+from llmlab.shown.table import table
+
+ONE = 1e-4
+"""New numbers whose weights differ by less than this are one number; weights that learn differ by a hundred times."""
+
+TOLD = {
+    "continue": "no expansion",
+    "B": "new weights 0, all trains",
+    "A": "new weights 0, old context held still",
+    "random": "new rows random",
+    "preserving": "new rows random, a LayerNorm of their own",
+    "scratch": "started anew at the larger size",
+}
+ROLES: dict[str, Role] = {"continue": "before", "B": "series", "random": "winner", "preserving": "foot"}
+"""The arms in the picture: A lies on B or above it, and scratch would leave no height for the others."""
+
+
+def compared(metrics: Metrics, contexts: Mapping[str, int], updates: int, seeds: int) -> Table:
+    """Return the arms beside the base: size, what trains, perplexity before and after; ``contexts`` by arm."""
+    base = float(metrics["base_ppl"] or 0)
+    rows: list[list[Cell]] = [
+        ["base", "as it was", metrics["context_base"], metrics["parameters_base"], None, None, base, None]
+    ]
+    for arm, context in contexts.items():
+        kinds = ("parameters", "trained_parameters", "start_ppl", "val_ppl")
+        cells = [metrics[f"{kind}_{arm}"] for kind in kinds]
+        rows.append([arm, TOLD[arm], context, *cells, float(cells[-1] or 0) / base - 1])
+    means = {"updates": updates, "seeds": say("expand.means", seeds=seeds) if seeds > 1 else ""}
+    return table(
+        "arms",
+        "Ways to a longer context",
+        "arm:text | what it is:text | context:integer | parameters:integer | trained:integer | PPL before:2 | "
+        "PPL after:2 | beside base:share",
+        rows,
+        say("expand.compared", **means),
+    )
+
+
+def growth_of_old(factors: Sequence[float]) -> Table:
+    """Return by how much the old numbers grow: by arithmetic, and measured."""
+    what = (
+        "expected, were their mean 0",
+        "expected, with their mean",
+        "measured at the first token",
+        "measured over all tokens",
+    )
+    return table(
+        "growth",
+        "By how much zeros in a LayerNorm raise the old numbers",
+        "deviation of the old numbers, after / before:text | factor",
+        zip(what, factors, strict=True),
+        say("expand.growth"),
+    )
+
+
+def new_numbers(metrics: Metrics, arms: Sequence[str]) -> list[Table]:
+    """Return what became of the new numbers and of the old weights; nothing without an expansion."""
+    rows: list[list[Cell]] = []
+    for arm in _expansions(metrics, arms):
+        apart, rank, moved = (metrics[f"{kind}_{arm}"] for kind in ("new_apart", "new_rank", "old_moved"))
+        rows.append([arm, _new(metrics), TO_ROUNDING if 0 < float(apart or 0) < ONE else apart, rank, moved])
+    columns = "arm:text | new numbers:integer | farthest apart:6 | effective rank:2 | old weights moved:6"
+    caption = say("expand.new_numbers")
+    return [table("new_numbers", "What became of the new numbers", columns, rows, caption)] if rows else []
+
+
+def curves(base: float, losses: Mapping[str, Sequence[float]], updates: int) -> Figure:
+    """Return the mean validation loss of the arms, judged every so many updates, beside that of the base."""
+    xs = [float(updates * place) for place in range(len(next(iter(losses.values()))))]
+    marks = [Mark("line", ROLES[arm], xs, rounded(losses[arm]), legend=arm) for arm in losses if arm in ROLES]
+    ends = [say("expand.from_to", arm=arm, first=each[0], last=each[-1]) for arm, each in losses.items()]
+    return Figure(
+        "curve",
+        "Loss after expanding",
+        say("expand.curves", base=base, arms=ends),
+        "update",
+        "loss (nats)",
+        [*marks, Mark("level", "other", [], [base], legend="base")],
+        after="arms",
+    )
+
+
+def summary(settings: ExpandSettings, metrics: Metrics, arms: Sequence[str], seeds: int) -> list[Text]:
+    """Return the run in a few sentences."""
+    told: list[Text] = [say("expand.base", context=metrics["context_base"], ppl=metrics["base_ppl"])]
+    zero, expansions = next((arm for arm in arms if arm in ("A", "B")), ""), _expansions(metrics, arms)
+    if zero:
+        grown = {"first": metrics["growth_first"], "every": metrics["growth_all"]}
+        told.append(say("expand.starts_at_zero", ppl=metrics[f"start_ppl_{zero}"], **grown))
+    if "preserving" in arms:
+        told.append(say("expand.preserves", ppl=metrics["start_ppl_preserving"]))
+    of_seeds = say("expand.mean_of", seeds=seeds) if seeds > 1 else ""
+    ends = [say("expand.end", arm=arm, ppl=metrics[f"val_ppl_{arm}"]) for arm in arms]
+    told.append(say("expand.ends", updates=settings.updates, seeds=of_seeds, arms=ends))
+    if expansions:
+        ranks = [say("expand.rank", arm=arm, rank=metrics[f"new_rank_{arm}"]) for arm in expansions]
+        told.append(say("expand.ranks", new=_new(metrics), arms=ranks))
+    return told
+
+
+def _expansions(metrics: Metrics, arms: Sequence[str]) -> list[str]:
+    return [arm for arm in arms if f"new_rank_{arm}" in metrics]
+
+
+def _new(metrics: Metrics) -> int:
+    return int(metrics["context"] or 0) - int(metrics["context_base"] or 0)

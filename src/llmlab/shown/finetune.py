@@ -1,0 +1,144 @@
+"""What is shown of a fine-tuned model: beside a fresh one, epoch by epoch, on the text before, and completing prompts.
+
+Where a table or the picture shows one run of an arm, it is the one of the first seed; ``losses`` are on validation per
+token, before the first epoch and after each.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from llmlab.measure.ngram import Baseline, beside_counting
+from llmlab.measure.score import Score, perplexity
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Cell, Figure, Mark, Table, rounded
+from llmlab.shown.after import COUNTING, Metrics
+from llmlab.shown.table import table
+from llmlab.shown.windows import shown_epochs
+
+
+def compared(
+    text: str, references: Mapping[str, Baseline], zero_shot: Score, updates: Mapping[str, int], metrics: Metrics
+) -> Table:
+    """Return what predicts the new text how well, from counting to the floor.
+
+    Args:
+        text: what it is called.
+        references: what counting reaches.
+        zero_shot: the untouched model.
+        updates: of each arm's best epoch.
+        metrics: of the result.
+    """
+    scores = {name: (None, references[key]) for key, name in COUNTING.items()} | {"base, untouched": (0, zero_shot)}
+    rows: list[list[Cell]] = [
+        [name, count, score.ppl, score.accuracy, score.accuracy_known] for name, (count, score) in scores.items()
+    ]
+    measures = ("val_ppl", "val_accuracy", "val_accuracy_known")
+    rows += [[arm, count, *(metrics[f"{each}_{arm}"] for each in measures)] for arm, count in updates.items()]
+    if "bayes_ppl" in metrics:
+        rows.append(["Bayes (floor)", None, metrics["bayes_ppl"], None, None])
+    return table(
+        "arms",
+        say("finetune.on_new_text", text=text),
+        "what predicts:text | updates:integer | PPL:2 | accuracy:share | accuracy of known:share",
+        rows,
+        say("finetune.compared", targets=zero_shot.targets),
+    )
+
+
+def by_epoch(losses: Mapping[str, Sequence[float]], best: Mapping[str, int], updates: int) -> Table:
+    """Return the validation perplexity of both arms; ``updates`` are those of an epoch, ``best`` the best epochs."""
+    longest = max(losses, key=lambda name: len(losses[name]))
+    rows = [
+        (epoch, epoch * updates, *(perplexity(each[epoch]) if epoch < len(each) else None for each in losses.values()))
+        for epoch in [0, *shown_epochs(len(losses[longest]) - 1, best[longest])]
+    ]
+    columns = " | ".join(["epoch:integer", "updates:integer", *(f"PPL {name}:2" for name in losses)])
+    return table("epochs", "Epoch by epoch", columns, rows, say("finetune.epochs", **best), most=len(rows))
+
+
+def forgotten(text: str, before: Score, after: Mapping[str, float]) -> Table:
+    """Return the perplexity on the original text of the base, and after training that of each arm."""
+    return table(
+        "forgotten",
+        say("finetune.what_is_left", text=text),
+        "model:text | PPL:2 | beside base:share",
+        [("base", before.ppl, None), *((name, ppl, ppl / before.ppl - 1) for name, ppl in after.items())],
+        say("finetune.forgotten", targets=before.targets),
+    )
+
+
+def words(size: int, metrics: Metrics) -> Table:
+    """Return what the one vocabulary, of ``size`` words, costs on the new text."""
+    own = metrics["shared_words"], metrics["unk_share_lines_own_vocabulary"]
+    return table(
+        "words",
+        "One vocabulary",
+        "vocabulary:text | of the model's words:integer | <unk> share:share",
+        [("the checkpoint's", size, metrics["unk_share_lines"]), ("the text's own, of at most that size", *own)],
+        say("finetune.words", same=metrics["words_with_same_number"], size=size),
+    )
+
+
+def written(found: Sequence[tuple[str, str, str]]) -> list[Table]:
+    """Return the completions: prompt, model, and words; nothing where the model writes none."""
+    rows = [(prompt, name, words or "(ends at once)") for prompt, name, words in found]
+    columns = "prompt:token | model:text | the likeliest words:token"
+    return [table("completions", "How they go on", columns, rows, say("finetune.completions"))] if rows else []
+
+
+def curves(losses: Mapping[str, Sequence[float]], counting: float, floor: float | None) -> Figure:
+    """Return the validation loss of both arms by epoch, between the best way of counting and the floor."""
+    ours, fresh = losses["pretrained"], losses["scratch"][1:]
+    marks = [
+        Mark("line", "series", [float(epoch) for epoch in range(len(ours))], rounded(ours), legend="pretrained"),
+        Mark("line", "winner", [epoch + 1.0 for epoch in range(len(fresh))], rounded(fresh), legend="scratch"),
+        Mark("level", "other", [], [counting], legend="Kneser–Ney 3-gram"),
+    ]
+    told = {"before": ours[0], "after": ours[-1], "epochs": len(ours) - 1, "counting": counting}
+    told |= {"first": fresh[0], "last": fresh[-1], "fresh_epochs": len(fresh)}
+    caption = say("finetune.curves", **told)
+    if floor is not None:
+        marks.append(Mark("level", "floor", [], [floor], legend="Bayes floor"))
+        caption = say("finetune.curves_with_floor", **told, floor=floor)
+    return Figure("curve", "Pretrained and from scratch", caption, "epoch", "loss (nats)", marks, after="epochs")
+
+
+def summary(
+    text: str,
+    before: str,
+    references: Mapping[str, Baseline],
+    metrics: Metrics,
+    losses: Mapping[str, Sequence[float]],
+    seeds: int,
+) -> list[Text]:
+    """Return the run in a few sentences; ``text`` and ``before`` are what the new and the old text are called."""
+    pretrained, scratch = (float(metrics[f"val_ppl_{name}"] or 0) for name in losses)
+    told: list[Text] = [
+        say(
+            "finetune.reached",
+            text=text,
+            zero_shot=metrics["zero_shot_ppl"],
+            pretrained=pretrained,
+            scratch=scratch,
+            seeds=say("finetune.means", seeds=seeds) if seeds > 1 else "",
+            counting=min(references[name].ppl for name in ("bigram", "kneser_ney_3")),
+        ),
+        *beside_counting(references, [pretrained, scratch]),
+        head_start(losses["pretrained"], losses["scratch"]),
+        say("finetune.unknown", share=metrics["unk_share"]),
+    ]
+    if "original_ppl_before" in metrics:
+        was, now = (metrics[f"original_ppl_{when}"] for when in ("before", "after"))
+        forgets = float(now or 0) > float(was or 0)
+        told.append(
+            say("finetune.forgets" if forgets else "finetune.forgets_nothing", text=before, before=was, after=now)
+        )
+    return told
+
+
+def head_start(pretrained: Sequence[float], scratch: Sequence[float]) -> Text:
+    """Return in a sentence how long a fresh model needs for what the pretrained one has after its first epoch."""
+    bar, epochs = pretrained[1], len(scratch) - 1
+    there = next((epoch for epoch in range(1, epochs + 1) if scratch[epoch] <= bar), None)
+    if there is None:
+        return say("finetune.fresh_does_not_reach", bar=perplexity(bar), epochs=epochs)
+    return say("finetune.fresh_reaches", bar=perplexity(bar), epochs=there)

@@ -1,0 +1,154 @@
+"""What is shown of a text that a model wrote: the text itself, how sure the model was of it, and what it cost."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, median
+
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Cell, Figure, Mark, Table, rounded
+from llmlab.settings import GenerateSettings
+from llmlab.shown.table import table
+from llmlab.text.words import EOS, UNK, WordVocabulary
+
+SHOWN_FIRST, SHOWN_LAST, IN_A_ROW = 240, 80, 8
+"""How many tokens of a long text are shown; a row of the table has eight."""
+
+ONE_BY_ONE, IN_SHORT, POINTS = 20, 60, 200
+
+
+def the_text(words: WordVocabulary, prompt: list[int], texts: Mapping[int, list[int]]) -> Table:
+    """Return prompt and text of each seed, eight tokens in a row; of a long text its beginning and its end."""
+    rows: list[list[Cell]] = [["prompt", None, words.decode(prompt)]]
+    for seed, tokens in texts.items():
+        rows += [[f"seed {seed}", *row] for row in _rows(words, tokens)]
+    columns = "who:text | from token:integer | tokens:token"
+    return table("text", "What the model wrote", columns, rows, say("generate.text"), most=len(rows))
+
+
+def _rows(words: WordVocabulary, tokens: list[int]) -> list[list[Cell]]:
+    whole, rows = len(tokens) <= SHOWN_FIRST + SHOWN_LAST, list[list[Cell]]()
+    for start in range(0, len(tokens), IN_A_ROW):
+        if whole or start < SHOWN_FIRST or start >= len(tokens) - SHOWN_LAST:
+            rows.append([start + 1, words.decode(tokens[start : start + IN_A_ROW])])
+        elif rows[-1][0] is not None:
+            rows.append([None, "…"])
+    return rows
+
+
+def one_by_one(
+    words: WordVocabulary,
+    tokens: Sequence[int],
+    probabilities: Sequence[float],
+    likeliest: Sequence[int],
+    entropies: Sequence[float],
+) -> Table:
+    """Return the first tokens, how likely each was, and what was likeliest in its place."""
+    rows = [
+        (number, words.words[token], probability, words.words[likely], entropy)
+        for number, (token, probability, likely, entropy) in enumerate(
+            zip(tokens[:ONE_BY_ONE], probabilities, likeliest, entropies, strict=False), 1
+        )
+    ]
+    cut = len(tokens) > ONE_BY_ONE
+    more = {"shown": ONE_BY_ONE, "tokens": len(tokens)} if cut else {}
+    return table(
+        "tokens",
+        "Token by token",
+        "token:integer | drawn:token | probability:share | likeliest:token | entropy:2",
+        rows,
+        say("generate.first_tokens" if cut else "generate.tokens", most=math.log(len(words)), **more),
+    )
+
+
+def cost(rows: Sequence[Sequence[Cell]]) -> Table:
+    """Return what a token and the state cost at the beginning and at the end of each text."""
+    return table(
+        "cost",
+        "What a token costs",
+        "seed:integer | tokens:integer | µs per token, first tenth:0 | µs per token, last tenth:0 | "
+        "state bytes, least:integer | state bytes, most:integer",
+        rows,
+        say("generate.cost"),
+        most=len(rows),
+    )
+
+
+def surprise(surprises: Sequence[float], entropies: Sequence[float]) -> Figure:
+    """Return how surprising each token was to the model that drew it, beside how unsure it was."""
+    return Figure(
+        "surprise",
+        "How sure the model is of what it writes",
+        say("generate.surprise", surprise=fmean(surprises), entropy=fmean(entropies)),
+        "token",
+        "nats",
+        [
+            Mark("line", "series", *_thinned(surprises), legend="surprise"),
+            Mark("line", "other", *_thinned(entropies), legend="entropy"),
+        ],
+        after="tokens",
+    )
+
+
+def price(microseconds: Sequence[float], first: float, last: float) -> Figure:
+    """Return what each token cost; ``first`` and ``last`` are the medians of the first and last tenth."""
+    # few points, so that each is the median of several tokens: one that another process held up says nothing
+    xs, ys = _thinned(microseconds, median, POINTS // 5)
+    return Figure(
+        "price",
+        "What a token costs",
+        say("generate.price", first=first, last=last, tokens=len(microseconds)),
+        "token",
+        "microseconds",
+        [Mark("line", "series", xs, ys, legend="step and draw")],
+        after="cost",
+    )
+
+
+def _thinned(
+    values: Sequence[float], middle: Callable[[Sequence[float]], float] = fmean, most: int = POINTS
+) -> tuple[list[float], list[float]]:
+    """Return at most ``most`` points: the middle of each stretch of values, at the stretch's end."""
+    stretch = -(-len(values) // most)
+    parts = [values[start : start + stretch] for start in range(0, len(values), stretch)]
+    ends = [float(min((number + 1) * stretch, len(values))) for number in range(len(parts))]
+    return ends, rounded(middle(part) for part in parts)
+
+
+def summary(
+    settings: GenerateSettings,
+    words: WordVocabulary,
+    prompt: list[int],
+    texts: Mapping[int, list[int]],
+    probability: float,
+    cost: tuple[float, float],
+    states: Sequence[int],
+) -> list[Text]:
+    """Return the run in a few sentences.
+
+    Args:
+        settings: the options.
+        words: of the model.
+        prompt: the tokens that were read.
+        texts: the tokens of each seed.
+        probability: that the model gave those it wrote, on the average.
+        cost: of a token of the first seed, at first and at last, in microseconds.
+        states: the different sizes of the state in bytes, rising.
+    """
+    first, every = next(iter(texts.values())), [token for tokens in texts.values() for token in tokens]
+    text = words.decode(first[:IN_SHORT]) + (" …" if len(first) > IN_SHORT else "")
+    after = words.decode(prompt[1:][-IN_SHORT:])
+    told: list[Text] = [
+        say("generate.wrote_after", prompt=after, text=text) if after else say("generate.wrote", text=text)
+    ]
+    unknown = [word for word in dict.fromkeys(settings.prompt.lower().split()) if word not in words.numbers]
+    if unknown:
+        key = "generate.unknown_words" if len(unknown) > 5 else "generate.unknown"
+        told.append(say(key, words=", ".join(unknown[:5])))
+    told.append(say("generate.sure", tokens=len(every), unknown=every.count(UNK) / len(every), probability=probability))
+    if settings.stop and first[-1] == EOS and len(first) < settings.tokens:
+        told.append(say("generate.stopped", tokens=len(first)))
+    if not settings.stop and EOS in first[:-1]:
+        told.append(say("generate.read_on"))
+    took = {"first": cost[0], "last": cost[1], "least": states[0]}
+    grew = say("generate.state_grew", **took, most=states[-1])
+    return [*told, say("generate.state", **took) if len(states) == 1 else grew]
