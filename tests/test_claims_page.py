@@ -25,7 +25,9 @@ hook = site_hooks.hook("claims")
 def page(evidence: str, lang: str = "en") -> str:
     """Return the page with each claim judged by a run that said something."""
     rows = [
-        Judged(claim, Said(JUDGEMENTS[number % 5], evidence, record="2026-01-01-phase1-00000000"))
+        Judged(
+            claim, Said(JUDGEMENTS[number % 5], {"en": evidence, "ja": evidence}, record="2026-01-01-phase1-00000000")
+        )
         for number, claim in enumerate(CLAIMS)
     ]
     made: Any = hook.rendered(DOCUMENTS, rows, lang, "log/")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claims_by_hand import judge_of, run
-from llmlab.claims.ledger import Claim, read, worded
+from llmlab.claims.ledger import Claim, read
 from llmlab.claims.verdicts import Judged, findings, judged
 from llmlab.errors import TextError
 from llmlab.report.logbook import read_record
@@ -65,10 +65,10 @@ def test_a_run_that_does_not_meet_the_conditions_informs_and_decides_nothing() -
     claim = judge_of("records", NEEDS.format(needs='{seeds = ">= 3", dim = 8}'))
     (said, few) = (judged(claim, [run(1, metrics={"loss": 0.5}, seeds=n, dim=8)]).said for n in (3, 2))
 
-    assert (said.verdict, said.evidence, said.unmet) == ("supported", "loss 0.5", ())
+    assert (said.verdict, said.evidence["en"], said.unmet) == ("supported", "loss 0.5", ())
     assert (few.verdict, few.unmet) == ("inconclusive", ("seeds 2 (>= 3)",))
-    assert few.evidence == "loss 0.5 (decides nothing: seeds 2 (>= 3))"
-    assert few.evidence_ja == "損失 0.5（これだけでは判定できない: seeds 2 (>= 3)）"
+    assert few.evidence["en"] == "loss 0.5 (decides nothing: seeds 2 (>= 3))"
+    assert few.evidence["ja"] == "損失 0.5（これだけでは判定できない: seeds 2 (>= 3)）"
     several = judge_of("records", NEEDS.format(needs='{dim = [2, 8], loss = "< 0.4"}'))
     (said, other) = (judged(several, [run(1, metrics={"loss": 0.25 * n}, dim=n)]).said for n in (1, 2))
     assert (said.unmet, other.unmet) == (("dim 1 (2 / 8)",), ("loss 0.5 (< 0.4)",))
@@ -105,9 +105,9 @@ def test_a_rule_that_was_changed_says_so_of_the_runs_before() -> None:
     claim = judge_of("records", NEEDS.format(needs="{}") + change)
     old, new = (judged(claim, [run(day, metrics={"loss": 0.5})]).said for day in (1, 5))
 
-    assert old.evidence == "loss 0.5 (the rule was changed on 2026-01-03, after the result: it could not refute)"
-    assert "2026-01-03に変更した: 反証できなかった" in old.evidence_ja
-    assert new.evidence == "loss 0.5"
+    assert old.evidence["en"] == "loss 0.5 (the rule was changed on 2026-01-03, after the result: it could not refute)"
+    assert "2026-01-03に変更した: 反証できなかった" in old.evidence["ja"]
+    assert new.evidence["en"] == "loss 0.5"
     assert judged(claim, []).document()["changed"] == "2026-01-03"
 
 
@@ -145,8 +145,8 @@ def test_the_first_expression_that_holds_gives_the_verdict(loss: float | None, v
 
     assert row.said.verdict == verdict
     if loss is not None:
-        assert worded(row.said, "evidence", "en") == f"loss {loss} of 3"
-        assert worded(row.said, "evidence", "ja") == f"損失 {loss}"
+        assert row.said.evidence["en"] == f"loss {loss} of 3"
+        assert row.said.evidence["ja"] == f"損失 {loss}"
 
 
 def test_a_run_under_other_settings_or_without_the_metric_does_not_speak() -> None:
@@ -189,15 +189,15 @@ def test_sums_all_some_or_none_of_which_hold() -> None:
     told = {text: judged(judge_of("sums", text), []).said for text in (right, wrong, right + wrong)}
 
     assert [said.verdict for said in told.values()] == ["supported", "refuted", "refined"]
-    assert [said.evidence for said in told.values()] == [
+    assert [said.evidence["en"] for said in told.values()] == [
         "a: 2.0, as said",
         "b: 2.0, not 3.0",
         "a: 2.0, as said; b: 2.0, not 3.0",
     ]
-    assert told[wrong].evidence_ja == "和: 2.0（文書では 3.0）"
+    assert told[wrong].evidence["ja"] == "和: 2.0（文書では 3.0）"
     share = right.replace("2.0", "-0.189").replace("1 + 1", "3.150 / 3.884 - 1").replace("0.05", "0.0005")
-    assert judged(judge_of("sums", share), []).said.evidence == "a: -0.189, as said"
-    assert judged(judge_of("sums", share + 'format = ".1%"\n'), []).said.evidence == "a: -18.9%, as said"
+    assert judged(judge_of("sums", share), []).said.evidence["en"] == "a: -0.189, as said"
+    assert judged(judge_of("sums", share + 'format = ".1%"\n'), []).said.evidence["en"] == "a: -18.9%, as said"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_what_an_author_logged_is_no_support_for_what_the_author_wrote() -> None
     said = judged(judge_of("sums", "quoted = true\n" + right), []).said
 
     assert said.verdict == "refined"
-    assert said.evidence.startswith("a: 2.0, as said; these are quoted figures")
+    assert said.evidence["en"].startswith("a: 2.0, as said; these are quoted figures")
     assert judged(judge_of("sums", "quoted = true\n" + wrong), []).said.verdict == "refuted"
     with pytest.raises(TextError, match="quoted is a word about sums"):
         judge_of("opinion", 'known = "k"\nquoted = true\n')
@@ -267,7 +267,7 @@ def test_a_statement_holds_or_does_not() -> None:
     """A sum may be a comparison instead of a number."""
     for text, words in (("1 < 2", "holds"), ("2 < 1", "does not hold")):
         said = judged(judge_of("sums", f'[[claim.sums]]\nwhat = "x"\nholds = "{text}"\n'), []).said
-        assert said.evidence == f"x: {words}"
+        assert said.evidence["en"] == f"x: {words}"
 
 
 def test_an_opinion_is_never_decided() -> None:
@@ -275,8 +275,8 @@ def test_an_opinion_is_never_decided() -> None:
     row = judged(judge_of("opinion", 'known = "Show it."\nknown_ja = "示す。"\n'), [run(1, "supported")])
 
     assert (row.said.verdict, row.others) == ("inconclusive", ())
-    assert "Show it." in row.said.evidence
-    assert "示す。" in row.said.evidence_ja
+    assert "Show it." in row.said.evidence["en"]
+    assert "示す。" in row.said.evidence["ja"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["supported", "refuted", "inconclusive", None]), st.integers(1, 3))))

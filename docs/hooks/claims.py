@@ -17,12 +17,13 @@ from pathlib import Path
 from mkdocs.exceptions import PluginError
 from mkdocs.utils import get_relative_url
 
-from llmlab.claims.ledger import Document, read, worded
-from llmlab.claims.verdicts import BASES, JUDGEMENTS, Judged, judged, text_in
+from llmlab.claims.ledger import Document, read
+from llmlab.claims.verdicts import BASES, JUDGEMENTS, Judged, judged
 from llmlab.pages.words import CHAPTERS, chapter
 from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
 from llmlab.report.logbook import Logbook
+from llmlab.report.messages import worded
 
 PLACE = re.compile(r"<!-- claims: (en|ja) -->")
 WORDS = {
@@ -147,7 +148,7 @@ def block(row: Judged, lang: str, log: str) -> str:
     """Return one claim: what it says, the verdict, the evidence, and the rest folded."""
     claim, verdict = row.claim, row.said.verdict
     anchor, kind = claim.id.lower(), verdict.replace(" ", "-")
-    evidence = marked(text_in(row.said, "evidence", lang), lang)
+    evidence = marked(row.said.evidence[lang], lang)
     if row.said.record:
         evidence += f' (<a href="{log}{row.said.record}.html">{shown(said("entry", lang))}</a>)'
     also = said(", ", lang).join(shown(said(f"{count} {judgement}", lang)) for judgement, count in row.also().items())

@@ -173,11 +173,6 @@ def read(folder: Path = FOLDER) -> list[Document]:
     return documents
 
 
-def worded(row: Any, field: str, lang: str) -> str:
-    """Return a text field of a row in a language, or in English where there is no other."""
-    return str(getattr(row, f"{field}_{lang}", "") or getattr(row, field))
-
-
 def _document(path: Path) -> Document:
     """Return one file's document, each claim with the seed it belongs to."""
     try:

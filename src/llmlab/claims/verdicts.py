@@ -23,8 +23,9 @@ from functools import cache
 from typing import Any, Literal, cast, get_args
 
 from llmlab.claims.evaluate import Missing, filled, names, value
-from llmlab.claims.ledger import Changed, Claim, Kind, RecordsCheck, Sum, read, worded
-from llmlab.report.language import language
+from llmlab.claims.ledger import Changed, Claim, Kind, RecordsCheck, Sum, read
+from llmlab.report.messages import CODES, worded
+from llmlab.report.messages import said as told
 from llmlab.report.record import Record
 from llmlab.report.result import Finding, Scalar, Verdict
 
@@ -46,35 +47,10 @@ SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-WORDS = {
-    "en": {
-        "as said": "{what}: {found}, as said",
-        "not": "{what}: {found}, not {said}",
-        "holds": "{what}: holds",
-        "fails": "{what}: does not hold",
-        "quoted": "{told}; these are quoted figures, and nothing was run again",
-        "opinion": "An opinion, which no number here decides. ",
-        "not yet run": "No complete run in the log speaks of it yet.",
-        "unmet": "{told} (decides nothing: {why})",
-        "changed": "{told} (the rule was changed on {on}, after the result: {why})",
-        "; ": "; ",
-    },
-    "ja": {
-        "as said": "{what}: {found}（文書のとおり）",
-        "not": "{what}: {found}（文書では {said}）",
-        "holds": "{what}: 成り立つ",
-        "fails": "{what}: 成り立たない",
-        "quoted": "{told}。引用した数値どうしであり、ここでは再実行していない",
-        "opinion": "意見であり、ここの数値では決められない。",
-        "not yet run": "これについて述べる完了した実行は、まだログにない。",
-        "unmet": "{told}（これだけでは判定できない: {why}）",
-        "changed": "{told}（判定規則は結果の後、{on}に変更した: {why}）",
-        "; ": "。",
-    },
-}
+BETWEEN_SUMS = {"en": "; ", "ja": "。"}
 
-Computed = tuple[bool, tuple[str, str, str]]
-"""Whether a sum agrees with its document, and (which words to use, what was found, what was said)."""
+Computed = tuple[bool, str, dict[str, str]]
+"""Whether a sum agrees with its document, and the message that says so with its numbers."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +58,8 @@ class Said:
     """What one record, or a computation (``record`` is then empty), says of a claim."""
 
     verdict: Judgement
-    evidence: str
-    evidence_ja: str = ""
+    evidence: dict[str, str]
+    """By language."""
     record: str = ""
     """The name of the record's folder in the log."""
     differs: tuple[str, ...] = ()
@@ -133,20 +109,15 @@ class Judged:
             "differs": list(self.said.differs),
             "unmet": list(self.said.unmet),
             "changed": self.claim.changed.on if self.claim.changed else None,
-            "evidence": self.said.evidence,
+            "evidence": self.said.evidence["en"],
             "known": self.claim.known,
             "check": self.claim.check,
             "command": self.claim.command,
             "record": self.said.record or None,
             "others": [{"verdict": other.verdict, "record": other.record} for other in self.others],
-            **{f"{name}_ja": text_in(self.claim, name, "ja") for name in ("claim", "figures", "known")},
-            "evidence_ja": text_in(self.said, "evidence", "ja"),
+            **{f"{name}_ja": worded(self.claim, name, "ja") for name in ("claim", "figures", "known")},
+            "evidence_ja": self.said.evidence["ja"],
         }  # fmt: skip
-
-
-def text_in(row: Any, field: str, lang: str) -> str:
-    """Return what a row or a run says, in a language as far as it is there: what runs say, by the catalogue."""
-    return language(lang).say(worded(row, field, lang))
 
 
 def judged(claim: Claim, records: Iterable[Record]) -> Judged:
@@ -167,7 +138,7 @@ def judged(claim: Claim, records: Iterable[Record]) -> Judged:
         raise ValueError(f"{claim.id}: {error}") from error
     # a stable sort: the newer ones stay first
     ordered = sorted(found, key=lambda said: (len(said.unmet), len(said.differs), -said.seeds))
-    said = ordered or [Said("not yet run", WORDS["en"]["not yet run"], WORDS["ja"]["not yet run"])]
+    said = ordered or [Said("not yet run", {code: told("claims.not_yet_run", {}, code) for code in CODES})]
     return Judged(claim, said[0], tuple(said[1:]))
 
 
@@ -184,7 +155,7 @@ def findings(record: Record, lang: str = "en") -> list[Finding]:
     if record.superseded_by or record.result.status != "complete":
         return []
     return [
-        Finding(claim.id, worded(claim, "claim", lang), said.verdict, worded(said, "evidence", lang))
+        Finding(claim.id, worded(claim, "claim", lang), said.verdict, said.evidence[lang])
         for claim in _rows()
         if claim.records
         for said in _metrics(claim, [record])
@@ -206,12 +177,12 @@ def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:
     known = names(record.result) | {"as_documented": not differs}
     unmet = tuple(_unmet(check, record))
     verdict = "inconclusive" if unmet else _decided(check, known)
-    told = {lang: filled(worded(check, "evidence", lang), known) for lang in WORDS}
+    evidence = {code: filled(worded(check, "evidence", code), known) for code in CODES}
     if unmet:
-        told = {lang: WORDS[lang]["unmet"].format(told=each, why=", ".join(unmet)) for lang, each in told.items()}
+        evidence = _around(evidence, "claims.unmet", why=", ".join(unmet))
     if claim.changed and record.created[:10] < claim.changed.on:
-        told = {lang: _with_change(each, claim.changed, lang) for lang, each in told.items()}
-    return Said(verdict, told["en"], told["ja"], record.name, differs, unmet, _seeds(record))
+        evidence = _with_change(evidence, claim.changed)
+    return Said(verdict, evidence, record.name, differs, unmet, _seeds(record))
 
 
 def _decided(check: RecordsCheck, known: dict[str, Scalar]) -> Verdict:
@@ -223,9 +194,17 @@ def _decided(check: RecordsCheck, known: dict[str, Scalar]) -> Verdict:
     return "refuted" if check.refuted and value(check.refuted, known) else "inconclusive"
 
 
-def _with_change(told: str, changed: Changed, lang: str) -> str:
+def _around(evidence: dict[str, str], key: str, **values: str) -> dict[str, str]:
+    """Return evidence within a message, in each language."""
+    return {code: told(key, {"told": each, **values}, code) for code, each in evidence.items()}
+
+
+def _with_change(evidence: dict[str, str], changed: Changed) -> dict[str, str]:
     """Return evidence with a word on when and why its rule was changed."""
-    return WORDS[lang]["changed"].format(told=told, on=changed.on, why=worded(changed, "why", lang))
+    return {
+        code: told("claims.changed", {"told": each, "on": changed.on, "why": worded(changed, "why", code)}, code)
+        for code, each in evidence.items()
+    }
 
 
 def _unmet(check: RecordsCheck, record: Record) -> Iterator[str]:
@@ -251,35 +230,33 @@ def _meets(own: Scalar, wanted: Scalar | tuple[Scalar, ...]) -> bool:
 def _sums(claim: Claim) -> Said:
     """Return what computing again says of a claim."""
     each = [_computed(one) for one in claim.sums]
-    right = sum(agrees for agrees, _ in each)
+    right = sum(agrees for agrees, _, _ in each)
     verdict: Verdict = "supported" if right == len(each) else "refined" if right else "refuted"
-    quoted = claim.quoted and verdict == "supported"
-    told = {lang: _in_words(claim, each, lang, quoted) for lang in WORDS}
+    evidence = {
+        code: BETWEEN_SUMS[code].join(
+            told(key, {"what": worded(one, "what", code), **numbers}, code)
+            for one, (_, key, numbers) in zip(claim.sums, each, strict=True)
+        )
+        for code in CODES
+    }
+    if claim.quoted and verdict == "supported":
+        verdict, evidence = "refined", _around(evidence, "claims.quoted")
     if claim.changed:
-        told = {lang: _with_change(words, claim.changed, lang) for lang, words in told.items()}
-    return Said("refined" if quoted else verdict, told["en"], told["ja"])
-
-
-def _in_words(claim: Claim, each: list[Computed], lang: str, quoted: bool) -> str:
-    """Return the evidence that sums are, in a language."""
-    words = WORDS[lang]
-    told = words["; "].join(
-        words[agrees].format(what=worded(one, "what", lang), found=found, said=said)
-        for one, (_, (agrees, found, said)) in zip(claim.sums, each, strict=True)
-    )
-    return words["quoted"].format(told=told) if quoted else told
+        evidence = _with_change(evidence, claim.changed)
+    return Said(verdict, evidence)
 
 
 def _computed(one: Sum) -> Computed:
     """Return a sum computed again, beside what its document says."""
     if one.says is None or one.within is None:
         holds = bool(value(one.holds))
-        return holds, ("holds" if holds else "fails", "", "")
+        return holds, "claims.holds" if holds else "claims.fails", {}
     found = value(one.value)
     if isinstance(found, str) or found is None:
         raise ValueError(f"{one.value}: not a number")
     agrees = abs(found - one.says) <= one.within * (1 + 1e-9)
-    return agrees, ("as said" if agrees else "not", _shown(found, one), _shown(one.says, one))
+    numbers = {"found": _shown(found, one), "said": _shown(one.says, one)}
+    return agrees, "claims.as_said" if agrees else "claims.not_said", numbers
 
 
 def _shown(number: float, one: Sum) -> str:
@@ -289,8 +266,9 @@ def _shown(number: float, one: Sum) -> str:
 
 
 def _opinion(claim: Claim) -> Said:
-    english, japanese = (words["opinion"] + worded(claim, "known", lang) for lang, words in WORDS.items())
-    return Said("inconclusive", english, japanese)
+    return Said(
+        "inconclusive", {code: told("claims.opinion", {"known": worded(claim, "known", code)}, code) for code in CODES}
+    )
 
 
 def _matches(record: Record, wish: dict[str, Scalar]) -> bool:

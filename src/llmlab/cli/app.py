@@ -1,6 +1,6 @@
 """The program ``llmlab``: its commands put together, and every failure as one line.
 
-Leaves out what the commands do: ``chapter``, ``claims``, ``data``, ``log`` and ``params``.
+Leaves out what the commands do: ``chapter``, ``claims``, ``data`` and ``log``.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import llmlab
-from llmlab.cli import chapter, claims, data, log, params
-from llmlab.cli.log import AsJson, LogDir, write_json
+from llmlab.cli import chapter, claims, data, log
+from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.cli.progress import ignore_signals
 from llmlab.errors import LlmlabError, Stopped, WriteError
 from llmlab.report import terminal
@@ -70,6 +70,25 @@ def explained(error: Exception) -> tuple[str, int]:
     return f"internal error, {told} (--debug shows where)", 1
 
 
+def params(lang: Lang = "en", as_json: AsJson = False) -> None:
+    """Exact parameter counts of every model in the study."""
+    from llmlab import params as counts
+
+    counted, said = counts.models(), spoken(lang)
+    write_json(counts.document(counted)) if as_json else show(counts.tables(counted), said)
+
+
+def doctor(log_dir: LogDir = None, as_json: AsJson = False) -> None:
+    """Is this machine (a Raspberry Pi?) set up well?"""
+    from llmlab import doctor as examine
+
+    found = list(examine.checks(log_dir))
+    if as_json:
+        write_json({"schema": "llmlab.doctor/1", "checks": [dataclasses.asdict(check) for check in found]})
+    else:
+        show([examine.table(found)])
+
+
 app = typer.Typer(
     cls=OneLineErrors,
     help="How tiny language models come to mean something, in runnable chapters.",
@@ -80,19 +99,10 @@ app = typer.Typer(
 )
 app.add_typer(log.app, name="log")
 app.add_typer(data.app, name="data")
-for _name, _chapter in chapter.CHAPTERS.items():
-    _told: dict[str, Any] = {"help": _chapter.help, "epilog": f"Example: {_chapter.example}\n\n{EPILOG}"}
-    if _chapter.follow_ups:
-        _group = typer.Typer(invoke_without_command=True)
-        _group.callback()(chapter.command(_name, _chapter))
-        for _verb, _follow_up in _chapter.follow_ups.items():
-            _after: dict[str, Any] = {"help": _follow_up.help, "epilog": f"Example: {_follow_up.example}\n\n{EPILOG}"}
-            _group.command(_verb, **_after)(chapter.command(f"{_name} {_verb}", _follow_up))
-        app.add_typer(_group, name=_name, **_told)
-    else:
-        app.command(_name, **_told)(chapter.command(_name, _chapter))
-app.command("params")(params.params)
+chapter.add_commands(app, chapter.CHAPTERS, EPILOG)
+app.command("params")(params)
 app.command("claims")(claims.claims)
+app.command("doctor")(doctor)
 
 
 @app.callback(invoke_without_command=True)
@@ -110,16 +120,3 @@ def top(
 def main() -> None:
     """Run the command line."""
     app(prog_name="llmlab")
-
-
-@app.command()
-def doctor(log_dir: LogDir = None, as_json: AsJson = False) -> None:
-    """Is this machine (a Raspberry Pi?) set up well?"""
-    from llmlab import doctor as examine
-    from llmlab.report.table import table_view
-
-    found = list(examine.checks(log_dir))
-    if as_json:
-        write_json({"schema": "llmlab.doctor/1", "checks": [dataclasses.asdict(check) for check in found]})
-    else:
-        terminal.show(table_view(examine.table(found), terminal.console()))

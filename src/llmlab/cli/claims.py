@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli.language import Lang, spoken
-from llmlab.cli.log import AsJson, LogDir, readable, write_json
+from llmlab.cli.log import readable
+from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.errors import SettingError
-from llmlab.report import terminal
+from llmlab.report.language import Language
 from llmlab.report.logbook import Logbook
+from llmlab.report.messages import say, sentences, worded
+from llmlab.report.result import Table, columns_of
 
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
-    from llmlab.report.result import Table
 
 
 def claims(
@@ -32,19 +33,17 @@ def claims(
     """The ledger: every claim of the seed documents, its verdict, its evidence."""
     from llmlab.claims.ledger import read
     from llmlab.claims.verdicts import SCHEMA, judged
-    from llmlab.report.table import table_view
 
     logbook = Logbook.kept(log_dir)
     records = readable(logbook)
     everything = [judged(claim, records) for document in read() for claim in document.claims]
-    rows = _chosen(everything, {"--chapter": chapter, "--verdict": verdict, "--id": claim_id.upper(), "--seed": seed})
+    wishes = {"--chapter": chapter, "--verdict": verdict, "--id": claim_id.upper(), "--seed": seed}
+    rows = _chosen(everything, {option: wanted for option, wanted in wishes.items() if wanted})
     if as_json:
-        document = [{**row.document(), "entry": _page(logbook, row)} for row in rows]
-        write_json({"schema": SCHEMA, "claims": document})
+        write_json({"schema": SCHEMA, "claims": [{**row.document(), "entry": _page(logbook, row)} for row in rows]})
     else:
         said = spoken(lang)
-        table = _in_full(rows[0], _page(logbook, rows[0]), said.code) if claim_id and rows else _table(rows, said.code)
-        terminal.show(table_view(said.table(table), terminal.console()))
+        show([_in_full(rows[0], _page(logbook, rows[0]), said) if claim_id and rows else _table(rows, said.code)], said)
 
 
 def _chosen(everything: "list[Judged]", wishes: dict[str, str]) -> "list[Judged]":
@@ -57,22 +56,19 @@ def _chosen(everything: "list[Judged]", wishes: dict[str, str]) -> "list[Judged]
 
     rows = everything
     for option, wanted in wishes.items():
-        if not wanted:
-            continue
         known = {_property(row, option) for row in everything} | ({*JUDGEMENTS} if option == "--verdict" else set())
-        fits = {each for each in known if (each.startswith(wanted) if option == "--seed" else each == wanted)}
+        fits = {each for each in known if each == wanted or (option == "--seed" and each.startswith(wanted))}
         if not fits:
-            raise SettingError(f"{option} {wanted!r}: {_names(sorted(known), option)}")
+            told = (
+                "no such claim; see llmlab claims" if option == "--id" else f"the ledger has {', '.join(sorted(known))}"
+            )
+            raise SettingError(f"{option} {wanted!r}: {told}")
         rows = [row for row in rows if _property(row, option) in fits]
     return rows
 
 
 def _property(row: "Judged", option: str) -> str:
     return row.said.verdict if option == "--verdict" else str(getattr(row.claim, option.removeprefix("--")))
-
-
-def _names(known: list[str], option: str) -> str:
-    return "no such claim; see llmlab claims" if option == "--id" else f"the ledger has {', '.join(known)}"
 
 
 def _page(logbook: Logbook, row: "Judged") -> str | None:
@@ -82,60 +78,52 @@ def _page(logbook: Logbook, row: "Judged") -> str | None:
     return os.path.relpath(logbook.posts / row.said.record / PAGE) if row.said.record else None
 
 
-def _table(rows: "list[Judged]", lang: str) -> "Table":
+def _table(rows: "list[Judged]", code: str) -> Table:
     """Return the rows as a table, with their number by verdict below it."""
-    from llmlab.claims.ledger import worded
     from llmlab.claims.verdicts import JUDGEMENTS
-    from llmlab.report.result import Column, Table, counted
 
     found = Counter(row.said.verdict for row in rows)
-    told = ", ".join(f"{judgement} {found[judgement]}" for judgement in JUDGEMENTS if found[judgement])
+    each = [say("claims.of_verdict", verdict=verdict, n=found[verdict]) for verdict in JUDGEMENTS if found[verdict]]
     elsewhere, ours = sum(bool(row.elsewhere) for row in rows), sum(row.claim.ours for row in rows)
-    caption = [f"{counted(len(rows), 'claim')}: {told}."]
-    caption += [f"{ours} of them are statements of llmlab's own."] if ours else []
-    caption += [f"{elsewhere} of them by runs under other conditions than the document's."] if elsewhere else []
-    caption += ["All of one: llmlab claims --id ID."]
+    caption = sentences(
+        say("claims.counted", claims=len(rows), each=each),
+        say("claims.of_ours", ours=ours) if ours else "",
+        say("claims.elsewhere", elsewhere=elsewhere) if elsewhere else "",
+        say("claims.all_of_one"),
+    )
     return Table(
         "claims",
         "Claims of the seed documents",
-        [Column("id", "token"), Column("verdict", "text"), Column("claim", "text")],
-        [[row.claim.id, row.said.verdict, worded(row.claim, "claim", lang)] for row in rows],
-        " ".join(caption) if rows else "No claim is all of that.",
+        columns_of("id:token | verdict:text | claim:text"),
+        [[row.claim.id, row.said.verdict, worded(row.claim, "claim", code)] for row in rows],
+        caption if rows else say("claims.none"),
     )
 
 
-def _in_full(row: "Judged", entry: str | None, lang: str) -> "Table":
+def _in_full(row: "Judged", entry: str | None, said: Language) -> Table:
     """Return one row as a table of everything that is known of it."""
-    from llmlab.claims.ledger import worded
-    from llmlab.claims.verdicts import text_in
-    from llmlab.report.language import language
-    from llmlab.report.result import Column, Table
-
-    claim, say = row.claim, language(lang).say
+    claim, records, comma = row.claim, row.claim.records, said.say(", ")
+    sums = [(one.value or one.holds, worded(one, "source", said.code)) for one in claim.sums]
     told = {
-        "claim": worded(claim, "claim", lang),
+        "claim": worded(claim, "claim", said.code),
         "verdict": row.said.verdict,
-        "evidence": text_in(row.said, "evidence", lang),
+        "evidence": row.said.evidence[said.code],
         "basis": row.basis,
         "conditions": row.elsewhere,
         "wanting to decide": ", ".join(row.said.unmet),
         "entry": entry or "",
-        "also": say(", ").join(f"{say(other.verdict)} ({other.record})" for other in row.others),
+        "also": comma.join(f"{said.say(other.verdict)} ({other.record})" for other in row.others),
         "run": claim.command,
-        "figures": worded(claim, "figures", lang),
-        "known": "" if claim.check == "opinion" else worded(claim, "known", lang),
-        "kind": f"{claim.kind}, checked by {claim.check}",
-        "needed to decide": ", ".join(f"{name} {wanted}" for name, wanted in claim.records.needs.items())
-        if claim.records
-        else "",
-        "one outcome only": worded(claim.records, "only", lang) if claim.records else "",
-        "sums": "; ".join(
-            (one.value or one.holds) + (f" ({told})" if (told := worded(one, "source", lang)) else "")
-            for one in claim.sums
-        ),
+        "figures": worded(claim, "figures", said.code),
+        "known": "" if claim.check == "opinion" else worded(claim, "known", said.code),
+        "kind": say("claims.checked_by", kind=claim.kind, check=claim.check),
+        "needed to decide": ", ".join(f"{name} {wanted}" for name, wanted in records.needs.items()) if records else "",
+        "one outcome only": worded(records, "only", said.code) if records else "",
+        "sums": "; ".join(sum_ + (f" ({source})" if source else "") for sum_, source in sums),
         "chapter": f"llmlab {claim.chapter}",
         "seed document": claim.seed,
-        "ours": "Beside this document, a statement of llmlab's own." if claim.ours else "",
+        "ours": say("claims.ours") if claim.ours else "",
     }
-    columns = [Column("what", "text"), Column("", "text")]
-    return Table(claim.id, claim.id, columns, [[name, text] for name, text in told.items() if text])
+    return Table(
+        claim.id, claim.id, columns_of("what:text | :text"), [[name, text] for name, text in told.items() if text]
+    )

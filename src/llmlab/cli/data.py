@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from llmlab.cli.log import AsJson, write_json
+from llmlab.cli.output import AsJson, show, write_json
 from llmlab.errors import SettingError
-from llmlab.report import terminal
-from llmlab.report.result import Cell, Column, Table
+from llmlab.report.result import Cell, Table, columns_of
 from llmlab.text.corpus import DIALECT, SYNTHETIC, load_corpus
 from llmlab.text.holdings import Holding, ModelHolding, holding, model_holding
 from llmlab.text.hub import MODELS
@@ -25,9 +24,6 @@ CAPTION = (
     "A path works as a corpus too: a text file, a folder with train.txt and valid.txt, or a .jsonl of chat messages. "
     "Lines in the datasets cache count blank ones."
 )
-
-
-FETCHED = (*NAMED, *MODELS)
 MODEL_CAPTION = "Only the tokenizer and the input embedding are read. A folder with a model's files works too."
 
 
@@ -41,12 +37,14 @@ def top(context: typer.Context) -> None:
 @app.command("status")
 def data_status(as_json: AsJson = False) -> None:
     """List the corpora and models: here or not, where, how large, and how to get them."""
-    show([*BUILT_IN.values(), *map(holding, NAMED)], [*map(model_holding, MODELS)], as_json)
+    _show([*BUILT_IN.values(), *map(holding, NAMED)], [*map(model_holding, MODELS)], as_json)
 
 
 @app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(FETCHED)}.", metavar="NAME", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help=f"One of {', '.join((*NAMED, *MODELS))}.", metavar="NAME", show_default=False)
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Fetch a corpus or a model, and check it.
@@ -56,75 +54,59 @@ def data_fetch(
     """
     progress = sys.stderr is not None and sys.stderr.isatty()
     if name in BUILT_IN:
-        show([BUILT_IN[name]], [], as_json)
+        _show([BUILT_IN[name]], [], as_json)
     elif name in MODELS:
         from llmlab.text.pretrained import load_pretrained  # it imports torch
 
         load_pretrained(name, progress=progress)
-        show([], [model_holding(name)], as_json)
+        _show([], [model_holding(name)], as_json)
     elif name in NAMED:
         corpus = load_corpus(name, progress=progress)
         found = holding(name)
-        show([Holding(name, found.where, found.size, (len(corpus.train), len(corpus.valid)), "")], [], as_json)
+        _show([Holding(name, found.where, found.size, (len(corpus.train), len(corpus.valid)), "")], [], as_json)
     else:
-        raise SettingError(f"data fetch {name!r}: the names are {', '.join((*BUILT_IN, *FETCHED))}")
+        raise SettingError(f"data fetch {name!r}: the names are {', '.join((*BUILT_IN, *NAMED, *MODELS))}")
 
 
-def show(corpora: list[Holding], models: list[ModelHolding], as_json: bool) -> None:
+def _show(corpora: list[Holding], models: list[ModelHolding], as_json: bool) -> None:
     """Print corpora and models as a table each, or as one document."""
-    from llmlab.report.table import table_view
-
     if as_json:
-        write_json(document(corpora, models))
+        lines = [dict(zip(("train_lines", "valid_lines"), each.rows, strict=True)) for each in corpora]
+        write_json(
+            {
+                "schema": "llmlab.data/1",
+                "corpora": [_document(each, **rows) for each, rows in zip(corpora, lines, strict=True)],
+                "models": [_document(each) for each in models],
+            }
+        )
         return
-    for shown in ([table(corpora)] if corpora else []) + ([model_table(models)] if models else []):
-        terminal.show(table_view(shown, terminal.console()))
-
-
-def table(holdings: list[Holding]) -> Table:
-    """Return corpora as a table."""
-    names = (("corpus", "token"), ("here", "text"), ("MB", "number"), ("train", "integer"), ("valid", "integer"))
-    rows: list[list[Cell]] = [
-        [each.name, each.where or "no", None if each.size is None else each.size / 1e6, *each.rows, each.way]
-        for each in holdings
+    ends = "how to get it:text"
+    tables = [
+        Table(
+            "data",
+            "Corpora",
+            columns_of(f"corpus:token | here:text | MB:1 | train:integer | valid:integer | {ends}"),
+            [_row(each, *each.rows) for each in corpora],
+            CAPTION,
+        ),
+        Table(
+            "models",
+            "Pretrained models",
+            columns_of(f"model:token | here:text | MB:1 | {ends}"),
+            [_row(each) for each in models],
+            MODEL_CAPTION,
+        ),
     ]
-    columns = [Column(name, kind, 1) for name, kind in names]  # type: ignore[arg-type]
-    return Table("data", "Corpora", [*columns, Column("how to get it", "text")], rows, CAPTION)
+    for table in tables:
+        if table.rows:
+            show([table])
 
 
-def model_table(holdings: list[ModelHolding]) -> Table:
-    """Return models as a table."""
-    rows: list[list[Cell]] = [
-        [each.name, each.where or "no", None if each.size is None else each.size / 1e6, each.way] for each in holdings
-    ]
-    columns = [Column("model", "token"), Column("here", "text"), Column("MB", "number", 1)]
-    return Table("models", "Pretrained models", [*columns, Column("how to get it", "text")], rows, MODEL_CAPTION)
+def _row(each: Holding | ModelHolding, *rows: int | None) -> list[Cell]:
+    return [each.name, each.where or "no", None if each.size is None else each.size / 1e6, *rows, each.way]
 
 
-def document(corpora: list[Holding], models: list[ModelHolding]) -> dict[str, Any]:
-    """Return corpora and models as strict JSON values."""
-    return {
-        "schema": "llmlab.data/1",
-        "corpora": [
-            {
-                "name": each.name,
-                "here": bool(each.where),
-                "where": each.where or None,
-                "bytes": each.size,
-                "train_lines": each.rows[0],
-                "valid_lines": each.rows[1],
-                "get": each.way or None,
-            }
-            for each in corpora
-        ],
-        "models": [
-            {
-                "name": each.name,
-                "here": bool(each.where),
-                "where": each.where or None,
-                "bytes": each.size,
-                "get": each.way or None,
-            }
-            for each in models
-        ],
-    }
+def _document(each: Holding | ModelHolding, **rows: int | None) -> dict[str, Any]:
+    """Return a corpus or a model as strict JSON values."""
+    here = {"name": each.name, "here": bool(each.where), "where": each.where or None, "bytes": each.size}
+    return here | rows | {"get": each.way or None}

@@ -17,9 +17,9 @@ import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
-from llmlab.cli.language import spoken
-from llmlab.cli.log import judged_document, write_json
+from llmlab.cli.log import judged_document
 from llmlab.cli.options import Chosen
+from llmlab.cli.output import spoken, write_json
 from llmlab.cli.progress import STOPPING, ProgressLine, signals_held
 from llmlab.environment import facts, rank_and_size
 from llmlab.errors import Stopped, WriteError

@@ -4,18 +4,16 @@ None of them imports torch, so that they answer at once.  Leaves out how the log
 """
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from llmlab.claims import findings
-from llmlab.cli.language import Lang, spoken
+from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.errors import TextError, UnreachableError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
@@ -24,10 +22,6 @@ from llmlab.report.record import Record
 
 app = typer.Typer(help="The experiment log: list, show, compare, supersede, render, serve.")
 
-LogDir = Annotated[
-    Path | None, typer.Option("--log-dir", help="Folder of the log's site; its entries lie in docs/log/posts.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 EntryId = Annotated[str, typer.Argument(help="Id of an entry, or how it begins.", metavar="ID", show_default=False)]
 
 
@@ -59,7 +53,6 @@ def log_list(
 ) -> None:
     """List the entries, oldest first."""
     from llmlab.report.listing import entries_document, entries_table
-    from llmlab.report.table import table_view
 
     records = [record for record in readable(Logbook.kept(log_dir)) if experiment in ("", record.result.experiment)]
     records.sort(key=lambda record: (record.created, record.id))
@@ -67,8 +60,7 @@ def log_list(
         write_json(entries_document(records))
     else:
         shown = [record for record in records if every or not record.superseded_by]
-        table = entries_table(shown, folded=len(records) - len(shown))
-        terminal.show(table_view(spoken(lang).table(table), terminal.console()))
+        show([entries_table(shown, folded=len(records) - len(shown))], spoken(lang))
 
 
 @app.command("show")
@@ -87,15 +79,13 @@ def log_show(entry: EntryId, log_dir: LogDir = None, lang: Lang = "en", as_json:
 def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, lang: Lang = "en", as_json: AsJson = False) -> None:
     """Compare two entries: settings that differ, metrics, and differences paired by seed."""
     from llmlab import compare
-    from llmlab.report.table import table_view
 
     logbook = Logbook.kept(log_dir)
     (_, left), (_, right) = logbook.find(a), logbook.find(b)
     if as_json:
         write_json(compare.document(left, right))
     else:
-        tables = map(spoken(lang).table, compare.tables(left, right))
-        terminal.show(*(table_view(table, terminal.console()) for table in tables))
+        show(compare.tables(left, right), spoken(lang))
 
 
 @app.command("supersede")
@@ -154,8 +144,3 @@ def log_serve(
 def judged_document(record: Record) -> dict[str, Any]:
     """Return a record's document with what the run decides of the claims."""
     return {**record.document(), "findings": [asdict(finding) for finding in findings(record)]}
-
-
-def write_json(document: Any) -> None:
-    """Print one strict JSON document, in ASCII: it means the same whatever the terminal can show."""
-    terminal.write(json.dumps(document, indent=1, allow_nan=False) + "\n")

@@ -15,8 +15,8 @@ from llmlab.report.colours import THEMES
 from llmlab.report.escape import md_block, md_fence, md_line, md_text
 from llmlab.report.figure import svg
 from llmlab.report.format import cell, is_text, several
-from llmlab.report.language import ENGLISH, Language, worded
-from llmlab.report.messages import Message, say
+from llmlab.report.language import ENGLISH, Language
+from llmlab.report.messages import Message, say, worded
 from llmlab.report.record import Record
 from llmlab.report.result import Column, Figure, Table
 
@@ -205,7 +205,7 @@ def _superseded(record: Record, first: str, language: Language, names: Mapping[s
     """
     word = language.say
     successor = _linked(record.superseded_by, names)
-    why = _words(worded(record, "superseded_why", language), language)
+    why = _words(worded(record, "superseded_why", language.code), language)
     yield f"**{word('Superseded by')} {successor}**: {why}\n"
     yield f"<details>\n<summary>{word('What it said')}</summary>\n<p>{first}</p>\n</details>"
 
@@ -222,7 +222,7 @@ def _amendments(record: Record, language: Language) -> Iterator[str]:
     heads = "".join(f"<th>{word(name)}</th>" for name in ("number", "was", "is"))
     for amendment in record.amendments:
         yield "<details>"
-        yield f"<summary>{amendment.date}: {_words(worded(amendment, 'why', language), language)}</summary>"
+        yield f"<summary>{amendment.date}: {_words(worded(amendment, 'why', language.code), language)}</summary>"
         yield f"<table>\n<tr>{heads}</tr>"
         for name, was in amendment.was.items():
             cells = "".join(f"<td>{md_text(text)}</td>" for text in (name, several(was), several(now[name])))

@@ -87,6 +87,11 @@ def sentences(*each: Text) -> Text:
     return there[0] if len(there) == 1 else say("text.sentences", each=there)
 
 
+def worded(row: object, name: str, code: str) -> str:
+    """Return a text that stands in two languages, ``why`` and ``why_ja``, in one of them as far as it is there."""
+    return str(getattr(row, f"{name}_{code}", "") or getattr(row, name))
+
+
 def read(value: Any) -> Any:
     """Return what a record holds with its messages in the place of their documents."""
     if isinstance(value, list):

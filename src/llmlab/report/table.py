@@ -18,7 +18,8 @@ from llmlab.claims import findings
 from llmlab.report.escape import printable
 from llmlab.report.folding import Words, folded, is_wide, phrases
 from llmlab.report.format import cell, is_text, several
-from llmlab.report.language import ENGLISH, Language, worded
+from llmlab.report.language import ENGLISH, Language
+from llmlab.report.messages import worded
 from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Figure, Finding, Result, Table
@@ -54,7 +55,7 @@ def circumstances(record: Record, language: Language = ENGLISH) -> Group:
     say, when = language.say, record.created.replace("T", " ").removesuffix("Z")
     lines = [f"{when} UTC, id {record.id}: {record.command}"]
     if record.superseded_by:
-        lines += [f"{say('Superseded by')} {record.superseded_by}: {worded(record, 'superseded_why', language)}"]
+        lines += [f"{say('Superseded by')} {record.superseded_by}: {worded(record, 'superseded_why', language.code)}"]
     if record.supersedes:
         lines += [f"{say('Supersedes')} {say(', ').join(record.supersedes)}"]
     return Group(*(Words(printable(line)) for line in lines))
@@ -105,7 +106,7 @@ def _counted_again(record: Record, console: Console, language: Language) -> Rend
         for amendment in record.amendments
         for name, was in amendment.was.items()
     ]
-    reasons = [f"{amendment.date}: {worded(amendment, 'why', language)}" for amendment in record.amendments]
+    reasons = [f"{amendment.date}: {worded(amendment, 'why', language.code)}" for amendment in record.amendments]
     columns = [Column(name, "text") for name in ("number", "was", "is")]
     table = Table("amendments", "Counted again", columns, rows)
     return table_view(replace(language.table(table), caption=" ".join(reasons)), console)

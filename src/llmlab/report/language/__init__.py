@@ -17,12 +17,9 @@ Leaves out help, errors and progress, which are English, and the JSON document, 
 
 import re
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Any
 
 from llmlab.report.folding import is_wide
 from llmlab.report.format import cell
@@ -171,11 +168,6 @@ class Language:
         return replace(mark, legend=self.say(mark.legend))
 
 
-def worded(row: object, name: str, language: Language) -> str:
-    """Return a text that stands in two languages, ``why`` and ``why_ja``, in one of them as far as it is there."""
-    return str(getattr(row, f"{name}_{language.code}", "") or getattr(row, name))
-
-
 ENGLISH = Language("en")
 CODES = ("en", "ja")
 
@@ -184,8 +176,6 @@ CODES = ("en", "ja")
 def language(code: str) -> Language:
     """Return a language by its code.
 
-    The sentences of the claims come from the ledger's own rows, which hold them in both languages.
-
     Raises:
         KeyError: there is no such language.
     """
@@ -193,24 +183,7 @@ def language(code: str) -> Language:
         raise KeyError(code)
     if code == "en":
         return ENGLISH
-    package = files("llmlab")
-    catalogue = dict(_both(package / "claims" / "ledger", code))
-    for toml in _tomls(package / "report" / "language" / code):
-        catalogue |= toml
+    catalogue: dict[str, str] = {}
+    for file in sorted((files("llmlab.report.language") / code).iterdir(), key=lambda file: file.name):
+        catalogue |= tomllib.loads(file.read_text("utf-8"))
     return Language(code, catalogue)
-
-
-def _both(folder: Traversable, code: str) -> Iterator[tuple[str, str]]:
-    """Yield from the rows of a ledger every text that stands beside its translation: ``claim`` and ``claim_ja``."""
-    for toml in _tomls(folder):
-        for row in toml.get("claim", []):
-            for name in row:
-                if f"{name}_{code}" in row:
-                    yield row[name], row[f"{name}_{code}"]
-
-
-def _tomls(folder: Traversable) -> Iterator[dict[str, Any]]:
-    if folder.is_dir():
-        for file in sorted(folder.iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".toml"):
-                yield tomllib.loads(file.read_text("utf-8"))

@@ -1,21 +1,29 @@
-"""The option ``--lang``: in which language a command shows its tables and sentences.
+"""What commands print, tables in a language or one JSON document, and the options by which they are told to.
 
 Leaves out the words: ``report.language``.
 """
 
+import json
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.language import CODES, ENGLISH, Language, language
+from llmlab.report.result import Table
 from llmlab.settings import LANGUAGE_VARIABLE
 
 Lang = Annotated[
     str, typer.Option("--lang", envvar=LANGUAGE_VARIABLE, help=f"Language of tables: {' or '.join(CODES)}.")
 ]
+LogDir = Annotated[
+    Path | None, typer.Option("--log-dir", help="Folder of the log's site; its entries lie in docs/log/posts.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def spoken(code: str) -> Language:
@@ -31,3 +39,15 @@ def spoken(code: str) -> Language:
         terminal.say(f"warning: --lang {code}: the output knows only {encoding}, so this is English")
         return ENGLISH
     return language(code)
+
+
+def show(tables: Iterable[Table], lang: Language = ENGLISH) -> None:
+    """Print tables in a language."""
+    from llmlab.report.table import table_view  # with Rich's tables and plots, for which help has no time
+
+    terminal.show(*(table_view(lang.table(table), terminal.console()) for table in tables))
+
+
+def write_json(document: Any) -> None:
+    """Print one strict JSON document, in ASCII: it means the same whatever the terminal can show."""
+    terminal.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
