@@ -49,6 +49,7 @@ def test_every_message_is_used_and_every_one_used_is_there() -> None:
     """The keys in the code are those of the files: none is missing, none is left over."""
     code = "\n".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
     used = set(re.findall(r'"([a-z0-9_]+\.[a-z0-9_]+)"', code)) & set(messages())
+    used |= {key for key in messages() for name in re.findall(r'group\("(\w+)"', code) if key.startswith(f"{name}.")}
 
     assert used == set(messages())
 

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab import compare
-from llmlab.pages import chapters, comparison, feed, pictures, words
+from llmlab.pages import chapters, comparison, feed, pictures
 from llmlab.report import entry
 from llmlab.report.escape import printable
 from llmlab.report.language import language
+from llmlab.report.messages import group
 from llmlab.report.record import Record
 from strategies_report import records, specimen, strict_json
 
@@ -73,7 +74,7 @@ def test_no_word_of_a_user_adds_an_element_to_the_comparison(record: Record) -> 
 @given(records, records)
 def test_the_script_compares_by_what_log_compare_compares_by(a: Record, b: Record) -> None:
     """The page's data hold every metric that ``log compare`` compares, to nine digits, and every setting."""
-    document = json.loads(json.dumps(comparison.data([a, b], words.words("en"))))
+    document = json.loads(json.dumps(comparison.data([a, b], group("pages", "en"))))
     (told_a, numbers_a), (told_b, numbers_b) = (unfolded(document, number) for number in (0, 1))
     wanted = compare.document(a, b)["metrics"]
 
@@ -110,7 +111,7 @@ def test_the_index_by_chapter_follows_the_study() -> None:
 
 def test_every_experiment_has_its_chapter_in_both_languages() -> None:
     """The words of the pages are complete: each has its line in the catalogue."""
-    for text in (*words.CHAPTERS.values(), *words.WORDS.values()):
+    for text in chapters.CHAPTERS.values():
         assert language("ja").translation(text) is not None, text
 
 

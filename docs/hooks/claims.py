@@ -19,7 +19,7 @@ from mkdocs.utils import get_relative_url
 
 from llmlab.claims.ledger import Document, read
 from llmlab.claims.verdicts import BASES, JUDGEMENTS, Judged, judged
-from llmlab.pages.words import CHAPTERS, chapter
+from llmlab.pages.chapters import CHAPTERS, chapter
 from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
 from llmlab.report.logbook import Logbook

@@ -8,16 +8,15 @@ Leaves out differences seed by seed, for which the page names the command.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from html import escape
 from typing import Any
 
 from llmlab.claims import findings
 from llmlab.compare import numbers
-from llmlab.pages.words import words as own_words
 from llmlab.report import entry
-from llmlab.report.escape import printable
+from llmlab.report.escape import html_text, printable
 from llmlab.report.format import NOTHING, number
 from llmlab.report.language import Language, language
+from llmlab.report.messages import group, say
 from llmlab.report.record import Record
 
 DIGITS = 9
@@ -37,15 +36,15 @@ def block(records: list[Record], address: Callable[[Record], str], code: str = "
         address: gives the link to an entry's page.
         code: of the page's language.
     """
-    words, said = own_words(code), language(code)
+    words, said = group("pages", code), language(code)
     if not records:
-        return f"<p>{_text(words['empty'])}</p>"
+        return f"<p>{html_text(words['empty'])}</p>"
     return "\n".join(
         [
             f'<div class="log-comparison" id="log-comparison">{WITHOUT_SCRIPT}',
             *_controls(words, len(records)),
             '<section class="log-pair" id="log-pair" tabindex="-1" aria-labelledby="log-pair-title" hidden></section>',
-            f'<table class="log-table" role="table" aria-label="{_text(words["table"])}">',
+            f'<table class="log-table" role="table" aria-label="{html_text(words["table"])}">',
             *_head(words),
             '<tbody role="rowgroup">',
             *(_row(record, address(record), words, said) for record in records),
@@ -94,29 +93,29 @@ def shown(value: object) -> str:
 
 
 def _controls(words: dict[str, str], count: int) -> Iterator[str]:
-    yield f'<div class="log-controls" role="group" aria-label="{_text(words["controls"])}">'
+    yield f'<div class="log-controls" role="group" aria-label="{html_text(words["controls"])}">'
     for name, first in (("experiment", "all"), ("setting", "any"), ("value", "any"), ("metric", "none")):
-        option = f'<option value="">{_text(words[first])}</option>'
-        yield f'<label>{_text(words[name])} <select id="log-{name}">{option}</select></label>'
+        option = f'<option value="">{html_text(words[first])}</option>'
+        yield f'<label>{html_text(words[name])} <select id="log-{name}">{option}</select></label>'
     told = words["shown"].format(shown=count, all=count)
-    yield f'<p class="log-count" id="log-count" role="status">{_text(told)}</p>'
+    yield f'<p class="log-count" id="log-count" role="status">{html_text(told)}</p>'
     yield "</div>"
 
 
 def _head(words: dict[str, str]) -> Iterator[str]:
     yield '<thead role="rowgroup"><tr role="row">'
-    yield f'<th role="columnheader" class="log-choose">{_text(words["choose"])}</th>'
+    yield f'<th role="columnheader" class="log-choose">{html_text(words["choose"])}</th>'
     for name in ("entry", *COLUMNS):
         newest = ' aria-sort="descending"' if name == "date" else ""
-        yield f'<th role="columnheader" scope="col" data-sort="{name}"{newest}>{_text(words[name])}</th>'
+        yield f'<th role="columnheader" scope="col" data-sort="{name}"{newest}>{html_text(words[name])}</th>'
     yield '<th role="columnheader" scope="col" data-sort="metric" hidden></th></tr></thead>'
 
 
 def _row(record: Record, link: str, words: dict[str, str], said: Language) -> str:
-    title = _text(entry.title(record, said)[: -len("2026-11-22 03:18")].rstrip(",、 "))
-    chosen = f'<input type="checkbox" aria-label="{_text(words["choose"])} {_text(record.id)}">'
+    title = html_text(entry.title(record, said)[: -len("2026-11-22 03:18")].rstrip(",、 "))
+    chosen = f'<input type="checkbox" aria-label="{html_text(words["choose"])} {html_text(record.id)}">'
     cells = [f'<td role="cell" class="log-choose">{chosen}</td>']
-    cells.append(f'<th role="rowheader" scope="row"><a href="{_text(link)}">{title}</a></th>')
+    cells.append(f'<th role="rowheader" scope="row"><a href="{html_text(link)}">{title}</a></th>')
     cells += [
         _cell(words[name], value, 2 if name == "perplexity" else 4)
         for name, value in zip(COLUMNS, _values(record, said), strict=True)
@@ -129,20 +128,21 @@ def _values(record: Record, said: Language) -> list[str | float | None]:
     settings, metrics = record.result.settings, numbers(record.result.metrics)
     seeds = settings.get("seeds")
     verdicts = Counter(finding.verdict for finding in findings(record))
+    each = [say("claims.so_many", verdict=verdict, n=count) for verdict, count in verdicts.most_common()]
     return [
         record.created[:16].replace("T", " "),
         record.result.experiment,
         seeds if isinstance(seeds, int) else None,
         metrics.get("loss", metrics.get("val_loss")),
         metrics.get("val_ppl"),
-        said.say(", ").join(said.say(f"{count} {verdict}") for verdict, count in verdicts.most_common()),
+        said.say(say("claims.list", each=each)),
     ]
 
 
 def _cell(label: str, value: str | float | None, digits: int = 4) -> str:
-    start = f'<td role="cell" data-label="{_text(label)}"'
+    start = f'<td role="cell" data-label="{html_text(label)}"'
     if isinstance(value, str):
-        return f"{start}>{_text(value or NOTHING)}</td>"
+        return f"{start}>{html_text(value or NOTHING)}</td>"
     if value is None:
         return f'{start} data-value="">{NOTHING}</td>'
     told = f"{value:,}" if isinstance(value, int) else number(value, digits)
@@ -151,7 +151,3 @@ def _cell(label: str, value: str | float | None, digits: int = 4) -> str:
 
 def _short(value: float) -> float:
     return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))

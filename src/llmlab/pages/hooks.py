@@ -21,9 +21,9 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
 from llmlab.pages import chapters, comparison, feed, pictures
-from llmlab.pages.words import words
 from llmlab.report import entry
 from llmlab.report.logbook import Logbook
+from llmlab.report.messages import group
 from llmlab.report.record import Record
 
 __all__ = ["on_config", "on_env", "on_files", "on_page_context", "on_page_markdown", "on_post_page", "on_post_template"]
@@ -94,7 +94,7 @@ def on_env(env: Any, *, config: MkDocsConfig, files: Files) -> Any:
     assert made is not None  # noqa: S101 - on_files has added it
     made.content_string = feed.atom(
         current,
-        title=f"{config.site_name}: {words(_language(config))['feed']}",
+        title=f"{config.site_name}: {group('pages', _language(config))['feed']}",
         code=_language(config),
         site=config.site_url or "",
         folder=f"{LOG}/",
@@ -110,7 +110,7 @@ def on_env(env: Any, *, config: MkDocsConfig, files: Files) -> Any:
 
 def on_post_template(output_content: str, *, config: MkDocsConfig, **_: Any) -> str:
     """Name the search of pages that have no source, like 404."""
-    return output_content.replace(SEARCH, f'{SEARCH} aria-label="{words(_language(config))["search"]}"', 1)
+    return output_content.replace(SEARCH, f'{SEARCH} aria-label="{group("pages", _language(config))["search"]}"', 1)
 
 
 @event_priority(50)

@@ -180,7 +180,8 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
     yield f"## {word('Conditions')}\n"
     yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()}, language)
     yield f"\n## {word('Results')}\n"
-    yield from _results(record, language)
+    for part in result.parts():
+        yield from _table(part, language) if isinstance(part, Table) else _pictures(part, language)
     if found := findings(record, language.code):
         yield f"## {word('Verdicts on claims of the seed documents')}\n"
         rows = [[said.claim, said.statement, word(said.verdict), said.evidence] for said in found]
@@ -230,18 +231,11 @@ def _amendments(record: Record, language: Language) -> Iterator[str]:
         yield "</table>\n</details>\n"
 
 
-def _results(record: Record, language: Language) -> Iterator[str]:
-    result = record.result
-    for table in result.tables:
-        yield f"### {md_text(table.title)}\n"
-        yield from _grid(table.columns, [_cells(table, row) for row in range(len(table.rows))])
-        yield f"\n{_line(table.caption, language)}\n"
-        for figure in result.figures:
-            if figure.after == table.name:
-                yield from _pictures(figure, language)
-    for figure in result.figures:
-        if figure.after not in {table.name for table in result.tables}:
-            yield from _pictures(figure, language)
+def _table(table: Table, language: Language) -> Iterator[str]:
+    yield f"### {md_text(table.title)}\n"
+    cells = ([cell(value, column) for value, column in zip(row, table.columns, strict=True)] for row in table.rows)
+    yield from _grid(table.columns, [[md_text(text) for text in row] for row in cells])
+    yield f"\n{_line(table.caption, language)}\n"
 
 
 def _words(text: str, language: Language) -> str:
@@ -252,10 +246,6 @@ def _words(text: str, language: Language) -> str:
 def _line(text: str, language: Language) -> str:
     """Return the same where it begins a line."""
     return _words(text, language) if language.is_foreign(text) else md_line(text)
-
-
-def _cells(table: Table, row: int) -> list[str]:
-    return [md_text(cell(value, column)) for value, column in zip(table.rows[row], table.columns, strict=True)]
 
 
 def _pictures(figure: Figure, language: Language) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The only doors through which text reaches a terminal, a Markdown page or an SVG.
+"""The only doors through which text reaches a terminal, a page of Markdown or HTML, or an SVG.
 
 Notes, tokens and ``--text`` are somebody's words.  In a terminal they could clear the screen, in Markdown they
 could break the page, on the site they could run as script.  Everything that ``report`` writes goes through one
@@ -8,6 +8,7 @@ of these functions, our own sentences too, so that none is forgotten.
 import re
 import shlex
 import unicodedata
+from html import escape
 
 MARKDOWN_SPECIAL = re.compile(r"[&<>`*_\[\]{}|\\#!~^$]|:(?=:)")
 NUMBERED = re.compile(r"\d+[.)]")
@@ -27,6 +28,11 @@ def printable(text: str) -> str:
 
 
 _ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def html_text(text: str) -> str:
+    """Return text that HTML shows as it is, in an element or in an attribute."""
+    return escape(printable(text))
 
 
 def md_text(text: str) -> str:

@@ -125,6 +125,15 @@ def messages() -> dict[str, dict[str, str]]:
     return found
 
 
+def group(name: str, code: str) -> dict[str, str]:
+    """Return a group's templates in a language, as they stand, by what comes after the group's name."""
+    return {
+        key.removeprefix(f"{name}."): templates[code]
+        for key, templates in messages().items()
+        if key.startswith(f"{name}.")
+    }
+
+
 def said(key: str, values: Mapping[str, Any], code: str, word: Callable[[str], str] = str) -> str:
     """Return a message in a language; if it cannot be said, its key and values."""
     try:

@@ -7,7 +7,7 @@ Leaves out when, where and by which command the run was made: ``record`` adds th
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast, get_args
 
@@ -155,6 +155,14 @@ class Result:
             metrics={"loss": None, "loss_reason": f"diverged at update {update}" + (f" of {of}" if of else "")},
             summary=[told, say("run.way_out")],
         )
+
+    def parts(self) -> Iterator[Table | Figure]:
+        """Yield tables and figures in reading order: each figure after its table, and those without one at the end."""
+        for table in self.tables:
+            yield table
+            yield from (figure for figure in self.figures if figure.after == table.name)
+        names = {table.name for table in self.tables}
+        yield from (figure for figure in self.figures if figure.after not in names)
 
     def document(self) -> dict[str, Any]:
         """Return the result as strict JSON values: every non-finite number becomes ``None``."""

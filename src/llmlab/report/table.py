@@ -33,14 +33,8 @@ def report(record: Record, console: Console, language: Language = ENGLISH) -> It
     """Yield everything a run shows, in reading order: tables with their pictures, findings, the result in short."""
     result = language.result(record.result)
     yield Group(heading(f"{result.experiment}: {result.why}"))  # alone, rich would make plain Text of it
-    for table in result.tables:
-        yield table_view(table, console)
-        for figure in result.figures:
-            if figure.after == table.name:
-                yield figure_view(figure, console, language)
-    for figure in result.figures:
-        if figure.after not in {table.name for table in result.tables}:
-            yield figure_view(figure, console, language)
+    for part in result.parts():
+        yield table_view(part, console) if isinstance(part, Table) else figure_view(part, console, language)
     if found := findings(record, language.code):
         yield findings_view(found, language)
     if record.amendments:
