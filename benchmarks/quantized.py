@@ -6,8 +6,7 @@ Run: ``python benchmarks/quantized.py``.
 
 import torch
 
-from llmlab.after.quantized import QuantizedLM
-from llmlab.after.quantizing import times
+from llmlab.after.quantize import QuantizedLM, times
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.sizes import Size
 from llmlab.model.new_llm import ContextVectorLM

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claims_by_hand import verdicts
-from llmlab.after import evaluate, generate, quantize_shown
+from llmlab.after import evaluate, generate
 from llmlab.after import quantize as command
-from llmlab.after.opening import restored
-from llmlab.after.quantized import LARGEST, SMALLEST, QuantizedLM, dequantized, quantize, to_quantize
-from llmlab.after.quantizing import Quantization, StoredModel, Times, biggest_errors, context_errors
+from llmlab.after.opening import dequantized, restored
+from llmlab.after.quantize import LARGEST, SMALLEST, QuantizedLM, biggest_errors, context_errors, quantize
 from llmlab.errors import SettingError, WriteError
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.sizes import Size
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result
 from llmlab.settings import EvaluateSettings, GenerateSettings, QuantizeSettings
+from llmlab.shown.quantize import speed
 from strategies_trained import saved, small_models, state_of
 
 SCHEMES = st.sampled_from(["row", "tensor"])
@@ -106,7 +106,7 @@ def test_a_model_is_quantised_in_its_linear_weights_alone(model: ContextVectorLM
     quantized = QuantizedLM.of(model, scheme, embedding=embedding)
     wide = quantized.dequantized()
     chosen = {name for name in model.parameters if name.endswith(".weight")} | ({"embedding"} if embedding else set())
-    assert set(quantized.matrices) == chosen == set(to_quantize(model.parameters, embedding=embedding))
+    assert set(quantized.matrices) == chosen
     same = {name for name in model.parameters if torch.equal(wide.parameters[name], model.parameters[name])}
     assert same >= model.parameters.keys() - chosen
     assert list(wide.parameters) == list(model.size.shapes())
@@ -140,18 +140,14 @@ def test_the_bytes_at_the_seeds_sizes_are_the_right_ones() -> None:
 @given(small_models(), SCHEMES)
 def test_the_largest_error_of_a_matrix_is_what_a_plain_loop_finds(model: ContextVectorLM, scheme: str) -> None:
     """Of each quantised matrix: its largest weight, and the largest error of each stored model, fp32's being 0."""
-    quantized, nothing = QuantizedLM.of(model, scheme), Any
-    stored = [
-        StoredModel(scheme, quantized.dequantized(), nothing, 0, memoryview(b""), quantized),
-        StoredModel("fp32", model, nothing, 0, memoryview(b"")),
-    ]
-    for name, shape, largest, errors in biggest_errors(model, stored):
-        pairs = zip(
-            model.parameters[name].flatten().tolist(), stored[0].model.parameters[name].flatten().tolist(), strict=True
-        )
-        assert shape == tuple(model.parameters[name].shape)
-        assert largest == max(map(abs, model.parameters[name].flatten().tolist()))
-        assert errors == [pytest.approx(max(abs(one - other) for one, other in pairs), rel=1e-5, abs=1e-12), 0.0]
+    quantized = QuantizedLM.of(model, scheme)
+    wide = quantized.dequantized()
+    for found in biggest_errors(model, [wide, model], list(quantized.matrices)):
+        ours, theirs = (one.parameters[found.name].flatten().tolist() for one in (model, wide))
+        worst = max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
+        assert (found.rows, found.columns) == tuple(model.parameters[found.name].shape)
+        assert found.largest == max(map(abs, ours))
+        assert found.errors == [pytest.approx(worst, rel=1e-5, abs=1e-12), 0.0]
 
 
 @given(small_models(), st.integers(0, 1_000))
@@ -216,17 +212,6 @@ def test_a_file_that_is_there_is_not_overwritten(quantised: tuple[Path, Path, Re
     assert path.read_bytes() == before
 
 
-def measured(*ratios: float) -> Quantization:
-    """Return measurements with these ratios of times."""
-    scores: Any = [type("Score", (), {"ppl": ppl, "ppl_batch_mean": ppl}) for ppl in (20.0, 20.0)]
-    files = [memoryview(bytes(size)) for size in (10_980_000, 3_570_000)]
-    model: Any = None
-    stored = {"fp32": StoredModel("fp32", model, scores[0], 0, files[0])}
-    stored |= {scheme: StoredModel(scheme, model, scores[1], 0, files[1]) for scheme in ("row", "tensor")}
-    times = [Times("token", 1, 1.0, ratio) for ratio in ratios]
-    return Quantization(stored, "row", {"row": [0.01, 0.02], "tensor": [0.01, 0.02]}, times)
-
-
 @pytest.mark.parametrize(
     ("ratios", "words"),
     [
@@ -238,7 +223,7 @@ def measured(*ratios: float) -> Quantization:
 )
 def test_faster_is_said_only_where_it_was_measured(ratios: tuple[float, ...], words: str) -> None:
     """Every ratio has to be clearly below one."""
-    assert words in quantize_shown.summary(measured(*ratios), "synthetic", embedding=False)[0]
+    assert speed(ratios).startswith(words)
 
 
 @pytest.mark.parametrize("options", [{"scheme": "column"}, {"batch": 0}, {"seeds": 2}], ids=str)

@@ -4,7 +4,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from llmlab.after.quantized import dequantized
+import torch
+from torch import Tensor
+
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, read
@@ -96,6 +98,21 @@ def _settings(document: dict[str, Any]) -> BaselineSettings:
     if settings.data not in CORPORA and not settings.data.startswith("path: "):
         raise ValueError(f"unknown text {settings.data!r}")
     return settings
+
+
+def dequantized(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Return all parameters of a checkpoint in fp32, whether or not ``quantize`` kept some in eight bits.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are neither of the two.
+    """
+    found: dict[str, Tensor] = dict(state["model"])
+    for name, part in dict(state.get("int8", {})).items():
+        numbers, scale = part["numbers"], part["scale"]
+        if numbers.dtype != torch.int8 or numbers.dim() != 2 or scale.shape not in {(1, 1), (len(numbers), 1)}:
+            raise ValueError(f"{name} is no matrix in eight bits")
+        found[name] = numbers.float() * scale
+    return found
 
 
 def _take_over(model: LanguageModel, parameters: dict[str, Any]) -> None:

@@ -1,46 +1,280 @@
-"""``llmlab baseline quantize CHECKPOINT``: a trained New-LLM with weights of eight bits.
+"""``llmlab baseline quantize CHECKPOINT``: a trained New-LLM with weights of eight bits, a quarter of the bytes.
 
 Question: how many bytes does it save, what does it cost in perplexity, and does the recurrence, which hands its error
 on from word to word, make that cost grow along the window?
 
-Covers one scale per row and one per tensor, files as they are really written, perplexity by position, how far the
-context strays, and time.
-But: the products stay fp32.  A processor's products of whole numbers would need activations in whole numbers too.
+    scale = max|w| / 127,    n = round(w / scale),    w' = n * scale,    so |w - w'| <= scale / 2
+
+A whole tensor has one scale, or each row its own (a row of weights makes one output number).  The scale is rounded up
+to 17 binary digits, by less than 0.002 %: n * scale is then exact in fp32, and to quantise again changes nothing.
+Biases, LayerNorm, context and all products stay fp32; the weights are dequantised on each use.
+
+But: a processor's products of whole numbers would need activations in whole numbers too.
+
+Source: seed document 001, which plans it with one scale per tensor.
 """
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
 
-from llmlab.after import quantize_shown as shown
-from llmlab.after.opening import check_finite, opened_new_llm
-from llmlab.after.quantizing import (
-    BATCHES,
-    ROUNDS,
-    Quantization,
-    StoredModel,
-    Times,
-    context_errors,
-    stored_model,
-    times,
-)
+import torch
+from torch import Tensor
+
+from llmlab.after.opening import Restored, check_finite, opened_new_llm
 from llmlab.disk import replace_file
 from llmlab.errors import SettingError, WriteError
-from llmlab.lab.judging import ROWS_AT_ONCE
-from llmlab.lab.steps import OnStep
-from llmlab.measure.score import document_sums
+from llmlab.fast.sweep import Sweep
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.checkpoint import packed
+from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
+from llmlab.lab.sizes import Size
+from llmlab.lab.steps import OnStep, counting
+from llmlab.measure.score import Score, document_difference, document_sums
+from llmlab.model.new_llm import ContextVectorLM
+from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import QuantizeSettings
+from llmlab.shown import quantize as shown
+from llmlab.text.words import PAD
 
-WHY = (
-    "A weight of fp32 takes four bytes. In eight bits it takes one, and is off by at most half a step of its scale. "
-    "How small does the model become, what does it cost in perplexity, and does the context carry the error on?"
-)
-HOW = (
-    "Each weight w of the linear layers becomes a whole number n = round(w / scale) with scale = max|w| / 127, for "
-    "each row or for a whole tensor; biases, LayerNorm, context and all products stay fp32, and the weights are "
-    "widened to n · scale at each use. Both models are written as files, score the same validation windows, and are "
-    "timed in turns at one thread."
-)
-SCHEMES = ("fp32", "row", "tensor")
+LEVELS = 127
+SCALE_BITS = 17
+"""With the 7 bits of n they fill the 24 of a float."""
+
+SMALLEST, LARGEST = 2.0**-100, LEVELS * 2.0**120
+"""The smallest scale, and the largest weight: between them no product leaves the range of fp32."""
+
+SCHEMES = ("row", "tensor")
+ROUNDS = 15
+STEPS = 32
+"""How many tokens are read for one measurement of a token's time."""
+
+BATCHES = (1, 32)
+DRIFT_ROWS = 128
+
+
+# ---- eight bits -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class QuantizedMatrix:
+    """A matrix as ``numbers``, (R, C) int8, and ``scale``, (R, 1) or (1, 1) fp32."""
+
+    numbers: Tensor
+    scale: Tensor
+
+    def tensor(self) -> Tensor:
+        """Return the matrix that the numbers stand for, (R, C) fp32."""
+        return self.numbers.float() * self.scale
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers and of the scale."""
+        return self.numbers.numel() + 4 * self.scale.numel()
+
+
+def quantize(weight: Tensor, scheme: str = "row") -> QuantizedMatrix:
+    """Return a matrix in eight bits.
+
+    Args:
+        weight: (R, C).
+        scheme: ``row`` gives each row its scale, ``tensor`` gives all of them one.
+
+    Raises:
+        ValueError: a weight is not finite, or larger than ``LARGEST``, about 1.7e38.
+    """
+    size = weight.double().abs()
+    if not bool((size <= LARGEST).all()):
+        raise ValueError(f"a weight is not finite, or beyond {LARGEST:.1e}")
+    largest = size.amax(1, keepdim=True) if scheme == "row" else size.amax().view(1, 1)
+    fraction, exponent = torch.frexp(largest / LEVELS)
+    scale = torch.ldexp((fraction * 2**SCALE_BITS).ceil() / 2**SCALE_BITS, exponent).clamp_min(SMALLEST)
+    return QuantizedMatrix((weight.double() / scale).round().to(torch.int8), scale.float())
+
+
+@dataclass(frozen=True)
+class QuantizedLM:
+    """New-LLM with ``matrices`` in eight bits, dequantised to fp32 at each use; the others are ``kept`` in fp32."""
+
+    size: Size
+    kept: dict[str, Tensor]
+    matrices: dict[str, QuantizedMatrix]
+
+    @classmethod
+    def of(cls, model: ContextVectorLM, scheme: str = "row", *, embedding: bool = False) -> "QuantizedLM":
+        """Return a model with its linear layers' matrices quantised, and the embedding if it is wanted."""
+        chosen = {
+            name: quantize(tensor, scheme)
+            for name, tensor in model.parameters.items()
+            if tensor.dim() == 2 and (embedding or name != "embedding")
+        }
+        return cls(model.size, {n: tensor for n, tensor in model.parameters.items() if n not in chosen}, chosen)
+
+    def dequantized(self) -> ContextVectorLM:
+        """Return the model with all parameters in fp32, computed now."""
+        wide = self.kept | {name: part.tensor() for name, part in self.matrices.items()}
+        return ContextVectorLM(self.size, {name: wide[name] for name in self.size.shapes()})
+
+    def step(self, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Read one token per row; see ``ContextVectorLM.step``."""
+        return self.dequantized().step(tokens, context)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all numbers, scales included."""
+        return _nbytes(self.kept) + sum(part.nbytes for part in self.matrices.values())
+
+    def state(self) -> dict[str, Any]:
+        """Return the parameters as they are kept in a checkpoint; ``opening.dequantized`` reads them."""
+        parts = {name: {"numbers": part.numbers, "scale": part.scale} for name, part in self.matrices.items()}
+        return {"model": self.kept, "int8": parts}
+
+
+def _nbytes(parameters: dict[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in parameters.values())
+
+
+# ---- what it costs ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model as it is stored: the model that is read back, its score, and its bytes, of the numbers and as a file."""
+
+    model: ContextVectorLM
+    score: Score
+    nbytes: int
+    file: memoryview
+
+
+def header(found: Restored) -> dict[str, Any]:
+    """Return what a file says of a model beside its numbers: all that ``restored`` asks for."""
+    return {
+        "settings": found.settings.document() | {"data": found.settings.data},
+        "seed": found.seed,
+        "text": found.text,
+        "vocabulary": list(found.vocabulary.words),
+        "progress": {"history": found.history},
+    }
+
+
+def context_errors(exact: ContextVectorLM, quantized: ContextVectorLM, windows: Tensor) -> list[float]:
+    """Return how far the context is from the exact one after each position, as a share of its length.
+
+    The mean over windows, (N, L), of those positions that are not padding.
+    """
+    inputs, targets = windows[:DRIFT_ROWS, :-1], windows[:DRIFT_ROWS, 1:]
+    contexts = []  # (T, B, C) each
+    for model in (exact, quantized):
+        sweep = Sweep(model.size, *inputs.shape, learns=False)
+        sweep.judge(model.parameters, inputs, targets)
+        contexts.append(sweep.contexts[1:].clone())
+    share = (contexts[1] - contexts[0]).norm(dim=2) / contexts[0].norm(dim=2).clamp_min(1e-12)  # (T, B)
+    there = inputs.T != PAD
+    counted = there.sum(1)
+    means = (share * there).sum(1) / counted.clamp_min(1)
+    return [float(mean) for mean, rows in zip(means, counted, strict=True) if rows]
+
+
+class WeightErrors(NamedTuple):
+    """Of one quantised matrix: its largest weight, and the largest error in each of several models."""
+
+    name: str
+    rows: int
+    columns: int
+    largest: float
+    errors: list[float]
+
+
+def biggest_errors(exact: ContextVectorLM, models: list[ContextVectorLM], names: list[str]) -> list[WeightErrors]:
+    """Return the largest error of a weight in each named matrix of some models."""
+    found = []
+    for name in names:
+        weight = exact.parameters[name]
+        errors = [float((model.parameters[name] - weight).abs().max()) for model in models]
+        found.append(WeightErrors(name, len(weight), weight.shape[1], float(weight.abs().max()), errors))
+    return found
+
+
+# ---- time -------------------------------------------------------------------------------------------------------
+
+
+class Times(NamedTuple):
+    """Medians in milliseconds, of one token or one window at one batch, and how many times longer int8 takes."""
+
+    what: str
+    batch: int
+    fp32: float
+    int8: float
+    ratio: float
+
+
+def times(exact: ContextVectorLM, quantized: QuantizedLM, windows: Tensor, between: Callable[[], None]) -> list[Times]:
+    """Return the processor time of a token and of a window, fp32 and int8 in turns, at one thread.
+
+    int8 is dequantised anew for each token, or once for each window.
+    """
+    found = []
+    with one_thread():
+        for batch in BATCHES:
+            rows = windows.repeat(-(-batch // len(windows)), 1)[:batch]  # the first ones again if there are too few
+            tokens = [_tokens(model, rows) for model in (exact, quantized)]
+            for what, per, ways in (("token", STEPS, tokens), ("window", 1, _window_ways(exact, quantized, rows))):
+                fp32, int8 = in_turns(ways, per, between)
+                found.append(Times(what, batch, fp32, int8, int8 / fp32))
+    return found
+
+
+def in_turns(ways: list[Callable[[], object]], per: int, between: Callable[[], None]) -> list[float]:
+    """Return the median milliseconds of each way, divided by ``per``; the first round is not counted."""
+    taken: list[list[float]] = [[] for _ in ways]
+    for turn in range(ROUNDS + 1):
+        for way, times in zip(ways, taken, strict=True):
+            start = time.thread_time()  # at one thread it is what the way takes, whoever else is computing
+            way()
+            if turn:
+                times.append(1e3 * (time.thread_time() - start) / per)
+        between()
+    return [median(times) for times in taken]
+
+
+def _tokens(model: ContextVectorLM | QuantizedLM, rows: Tensor) -> Callable[[], object]:
+    def read() -> Tensor:
+        context = torch.zeros(len(rows), model.size.context)
+        with torch.no_grad():
+            for number in range(STEPS):
+                _, context = model.step(rows[:, number % rows.shape[1]], context)
+        return context
+
+    return read
+
+
+def _window_ways(exact: ContextVectorLM, quantized: QuantizedLM, rows: Tensor) -> list[Callable[[], object]]:
+    inputs, targets = rows[:, :-1], rows[:, 1:]
+    sweep = Sweep(exact.size, *inputs.shape, learns=False)
+    return [
+        lambda: sweep.judge(exact.parameters, inputs, targets),
+        lambda: sweep.judge(quantized.dequantized().parameters, inputs, targets),
+    ]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---- the command ------------------------------------------------------------------------------------------------
 
 
 def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
@@ -59,95 +293,66 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     check_free(settings.save)
     found, exact = opened_new_llm(settings.checkpoint, "quantize")
     task = found.task(settings.data, offline=settings.offline)
-    windows, step = task.text.valid, _Steps(on_step, len(task.text.valid))
-    models: dict[str, StoredModel] = {}
-    for scheme in SCHEMES:
-        models[scheme] = stored_model(
-            found, exact, scheme, task.text, settings.batch, embedding=settings.embedding, between=step.judged
+    text, windows = task.text, task.text.valid
+    parts = (1 + len(SCHEMES)) * -(-len(windows) // ROWS_AT_ONCE) + 2 * len(BATCHES) * (ROUNDS + 1)
+    step = counting(on_step, parts)
+    quantized = {scheme: QuantizedLM.of(exact, scheme, embedding=settings.embedding) for scheme in SCHEMES}
+    stored: dict[str, StoredModel] = {}
+    for name in ("fp32", *SCHEMES):
+        small = quantized.get(name)
+        model = small.dequantized() if small else exact
+        score = evaluate(
+            SweptNewLLM(model), windows, settings.batch, lambda: step("judging"), documents=text.valid_documents
         )
-        check_finite(models[scheme].score, settings.checkpoint)
-    chosen = models[settings.scheme]
+        check_finite(score, settings.checkpoint)
+        file = packed(header(found) | (small.state() if small else {"model": exact.parameters}))
+        stored[name] = StoredModel(model, score, small.nbytes if small else _nbytes(exact.parameters), file)
     if settings.save is not None:
-        saved(settings.save, chosen.file)
-    assert chosen.quantized is not None  # noqa: S101 - fp32 is not among the schemes of the settings
-    measured = Quantization(
-        models,
-        settings.scheme,
-        {name: context_errors(exact, models[name].model, windows) for name in SCHEMES[1:]},
-        times(exact, chosen.quantized, windows, step.timed),
-    )
+        save(settings.save, stored[settings.scheme].file)
+    errors = {scheme: context_errors(exact, stored[scheme].model, windows) for scheme in SCHEMES}
+    taken = times(exact, quantized[settings.scheme], windows, lambda: step("timing"))
+    scores, files = ({n: one.score for n, one in stored.items()}, {n: len(one.file) for n, one in stored.items()})
+    numbers = {name: one.nbytes for name, one in stored.items()}
+    told = metrics(settings.scheme, stored, errors[settings.scheme], taken)
+    models, matrices = [stored[scheme].model for scheme in SCHEMES], list(quantized["row"].matrices)
     return Result(
         settings.experiment,
         settings.document(),
-        WHY,
-        HOW,
-        metrics=metrics(measured),
-        summary=[*shown.summary(measured, task.name, embedding=settings.embedding), *_told(settings), *task.notes],
+        say("quantize.why"),
+        say("quantize.how"),
+        metrics=told,
+        summary=[*shown.summary(settings, task.name, told, errors, [each.ratio for each in taken]), *task.notes],
         tables=[
             found.table(),
-            shown.sizes(measured, task.text.valid_document_count),
-            shown.by_position(measured),
-            shown.weights(exact, measured),
-            shown.latency(measured),
+            shown.sizes(scores, numbers, files, told, text.valid_document_count),
+            shown.by_position(scores, errors),
+            shown.weights(biggest_errors(exact, models, matrices)),
+            shown.latency(taken, STEPS),
         ],
-        figures=[shown.cost_by_position(measured), shown.context_by_position(measured)],
-        samples={"val_ppl_fp32": [models["fp32"].score.ppl], "val_ppl_int8": [chosen.score.ppl]},
-        documents=document_sums({f"_{name}": [stored.score] for name, stored in models.items()}),
+        figures=[shown.cost_by_position(scores), shown.context_by_position(errors)],
+        samples={"val_ppl_fp32": [scores["fp32"].ppl], "val_ppl_int8": [scores[settings.scheme].ppl]},
+        documents=document_sums({f"_{name}": [score] for name, score in scores.items()}),
     )
 
 
-class _Steps:
-    """Counts the parts of the work for whoever watches."""
-
-    def __init__(self, on_step: OnStep | None, windows: int) -> None:
-        self.on_step, self.done = on_step, 0
-        self.planned = len(SCHEMES) * -(-windows // ROWS_AT_ONCE) + 2 * len(BATCHES) * (ROUNDS + 1)
-
-    def judged(self) -> None:
-        self._next("judging")
-
-    def timed(self) -> None:
-        self._next("timing")
-
-    def _next(self, told: str) -> None:
-        self.done += 1
-        if self.on_step:
-            self.on_step(self.done, self.planned, told)
-
-
-def metrics(measured: Quantization) -> dict[str, Scalar]:
-    """Return the metrics: perplexities, accuracies, bytes and times."""
-    exact, chosen = measured.exact, measured.chosen
-    errors = measured.errors[measured.scheme]
-    found: dict[str, Scalar] = {
-        "bytes_fp32": len(exact.file),
-        "bytes_int8": len(chosen.file),
-        "number_bytes_fp32": exact.nbytes,
-        "number_bytes_int8": chosen.nbytes,
-        "val_ppl_fp32": exact.score.ppl,
-        "val_ppl_int8": chosen.score.ppl,
-        "val_ppl_batch_mean_fp32": exact.score.ppl_batch_mean,
-        "val_ppl_batch_mean_int8": chosen.score.ppl_batch_mean,
-        "val_accuracy_fp32": exact.score.accuracy,
-        "val_accuracy_int8": chosen.score.accuracy,
-    }
-    for name in SCHEMES[1:]:
-        found[f"val_ppl_change_{name}"] = measured.change(name)
-        found[f"val_ppl_batch_mean_change_{name}"] = measured.change(name, batch_mean=True)
-        for end, value in measured.change_by_documents(name).items():
-            found[f"val_ppl_{name}_minus_fp32{end}"] = value
-        found[f"bytes_int8_{name}"] = len(measured.models[name].file)
-    found |= {"context_error_first": errors[0], "context_error_last": errors[-1]}
-    found["latency_ratio"] = measured.times[0].ratio
-    for taken in measured.times:
-        found[f"latency_ratio_{_key(taken)}"] = taken.ratio
-        found[f"latency_ms_fp32_{_key(taken)}"] = taken.fp32
-        found[f"latency_ms_int8_{_key(taken)}"] = taken.int8
+def metrics(chosen: str, stored: dict[str, StoredModel], errors: list[float], taken: list[Times]) -> dict[str, Scalar]:
+    """Return perplexities, accuracies, bytes and times; int8 is the scheme that was chosen."""
+    exact, found = stored["fp32"].score, dict[str, Scalar]()
+    for end, one in (("fp32", stored["fp32"]), ("int8", stored[chosen])):
+        found |= {f"bytes_{end}": len(one.file), f"number_bytes_{end}": one.nbytes, f"val_ppl_{end}": one.score.ppl}
+        found |= {f"val_ppl_batch_mean_{end}": one.score.ppl_batch_mean, f"val_accuracy_{end}": one.score.accuracy}
+    for scheme in SCHEMES:
+        score = stored[scheme].score
+        found[f"val_ppl_change_{scheme}"] = score.ppl / exact.ppl - 1
+        found[f"val_ppl_batch_mean_change_{scheme}"] = score.ppl_batch_mean / exact.ppl_batch_mean - 1
+        drawn = {"": score.ppl - exact.ppl, **document_difference([exact], [score])}
+        found |= {f"val_ppl_{scheme}_minus_fp32{end}": value for end, value in drawn.items()}
+        found[f"bytes_int8_{scheme}"] = len(stored[scheme].file)
+    found |= {"context_error_first": errors[0], "context_error_last": errors[-1], "latency_ratio": taken[0].ratio}
+    for what, batch, fp32, int8, ratio in taken:
+        key = f"{what}_{batch}"
+        found |= {f"latency_ratio_{key}": ratio, f"latency_ms_fp32_{key}": fp32, f"latency_ms_int8_{key}": int8}
     return found
-
-
-def _key(taken: Times) -> str:
-    return f"{taken.what}_{taken.batch}"
 
 
 def check_free(path: Path | None) -> None:
@@ -169,7 +374,7 @@ def check_free(path: Path | None) -> None:
         raise WriteError(f"--save: there is no folder {path.parent}; make it, or choose another")
 
 
-def saved(path: Path, file: memoryview) -> None:
+def save(path: Path, file: memoryview) -> None:
     """Write a file in one step.
 
     Raises:
@@ -179,9 +384,3 @@ def saved(path: Path, file: memoryview) -> None:
         replace_file(path, file)
     except OSError as error:
         raise WriteError(f"--save: {path} was not written: {error.strerror}; choose another place") from error
-
-
-def _told(settings: QuantizeSettings) -> list[str]:
-    if settings.save is None:
-        return []
-    return ["The int8 model was written to the file asked for; evaluate and generate read it like any checkpoint."]
