@@ -18,7 +18,7 @@ from pathlib import Path
 from llmlab.environment import installed, memory_bytes, processor
 from llmlab.errors import WriteError
 from llmlab.report.logbook import Logbook
-from llmlab.report.result import Column, Table
+from llmlab.report.result import Cell, Table, columns_of
 
 CPU_WHEELS = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 
@@ -41,38 +41,32 @@ class Check:
     found: str
     advice: str = ""
 
+    @classmethod
+    def of(cls, name: str, found: str, ok: bool, advice: str = "", otherwise: str = "warning") -> "Check":
+        """Return a check that is ok, or else has an advice."""
+        return cls(name, "ok", found) if ok else cls(name, otherwise, found, advice)
+
 
 def checks(log_dir: Path | None = None) -> Iterator[Check]:
     """Yield every check in turn; the one of torch imports it."""
+    bits, free = struct.calcsize("P") * 8, shutil.disk_usage(Path.cwd()).free / 1e9
+    memory = memory_bytes() / 2**30
     yield Check("processor", "ok", processor())
-    yield _python()
+    yield Check.of("Python", f"{sys.version.split()[0]}, {bits} bit", bits == 64, "torch needs a 64-bit system")
     yield _torch()
-    yield _memory()
-    yield _disk()
+    yield Check.of("memory", f"{memory:.1f} GB", memory > 1.5, "2 GB are advised")
+    yield Check.of("free disk", f"{free:.1f} GB", free > 1, "1 GB is advised")
     yield _log(log_dir)
     yield _throttling()
     for extra, package in EXTRAS.items():
         there = importlib.util.find_spec(package) is not None
-        advice = "" if there else f"only needed for llmlab[{extra}]"
-        yield Check(f"extra '{extra}'", "ok" if there else "missing", installed(package), advice)
+        yield Check.of(f"extra '{extra}'", installed(package), there, f"only needed for llmlab[{extra}]", "missing")
 
 
 def table(found: list[Check]) -> Table:
     """Return the checks as a table."""
-    return Table(
-        "doctor",
-        "This machine",
-        [Column("check", "text"), Column("state", "text"), Column("found", "text"), Column("advice", "text")],
-        [[check.name, check.state, check.found, check.advice] for check in found],
-    )
-
-
-def _python() -> Check:
-    bits = struct.calcsize("P") * 8
-    found = f"{sys.version.split()[0]}, {bits} bit"
-    return (
-        Check("Python", "ok", found) if bits == 64 else Check("Python", "warning", found, "torch needs a 64-bit system")
-    )
+    rows: list[list[Cell]] = [[check.name, check.state, check.found, check.advice] for check in found]
+    return Table("doctor", "This machine", columns_of("check:text | state:text | found:text | advice:text"), rows)
 
 
 def _torch() -> Check:
@@ -84,21 +78,8 @@ def _torch() -> Check:
     except ImportError as error:
         return Check("torch", "missing", str(error)[:60], CPU_WHEELS)
     found = f"{torch.__version__}, {torch.get_num_threads()} thread(s), import {time.perf_counter() - start:.1f} s"
-    if torch.version.cuda and not torch.cuda.is_available():
-        return Check("torch", "warning", found, f"built for CUDA {torch.version.cuda}, no such card here; {CPU_WHEELS}")
-    return Check("torch", "ok", found)
-
-
-def _memory() -> Check:
-    size = memory_bytes() / 2**30
-    return Check(
-        "memory", "ok" if size > 1.5 else "warning", f"{size:.1f} GB", "" if size > 1.5 else "2 GB are advised"
-    )
-
-
-def _disk() -> Check:
-    free = shutil.disk_usage(Path.cwd()).free / 1e9
-    return Check("free disk", "ok" if free > 1 else "warning", f"{free:.1f} GB", "" if free > 1 else "1 GB is advised")
+    advice = f"built for CUDA {torch.version.cuda}, no such card here; {CPU_WHEELS}"
+    return Check.of("torch", found, not torch.version.cuda or torch.cuda.is_available(), advice)
 
 
 def _log(log_dir: Path | None) -> Check:
@@ -119,6 +100,4 @@ def _throttling() -> Check:
         return Check("power and heat", "ok", "not a Raspberry Pi, or it does not tell")
     if value & 0x10001:
         return Check("power and heat", "warning", f"{value:#x}", "under-voltage: use the 27 W supply")
-    return Check(
-        "power and heat", "ok" if value == 0 else "warning", f"{value:#x}", "" if value == 0 else "it was throttled"
-    )
+    return Check.of("power and heat", f"{value:#x}", value == 0, "it was throttled")

@@ -20,6 +20,10 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 96
 FONT = "system-ui, sans-serif"
 
 
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+
 @dataclass
 class Canvas:
     """Where data coordinates land on the page, what has been drawn, and where labels already stand."""
@@ -30,7 +34,7 @@ class Canvas:
     ys: Range
     width: int
     height: int
-    taken: list[tuple[float, float, float, float]]
+    taken: list[Box]
 
     def x(self, value: float) -> float:
         """Return the horizontal position of a data value."""
@@ -45,6 +49,11 @@ class Canvas:
     def add(self, tag: str, **attributes: object) -> Element:
         """Append one element; ``stroke_width`` becomes ``stroke-width``."""
         return SubElement(self.root, tag, {key.replace("_", "-"): str(value) for key, value in attributes.items()})
+
+    def line(self, start: Point, end: Point, colour: str, **attributes: object) -> Element:
+        """Append a straight line."""
+        (x1, y1), (x2, y2) = start, end
+        return self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=self.ink[colour], **attributes)
 
     def text(self, x: float, y: float, words: str, *, anchor: str = "middle", colour: str = "text") -> None:
         """Append a line of text."""
@@ -95,11 +104,11 @@ def _axes(canvas: Canvas, figure: Figure) -> None:
     left, right, top, bottom = LEFT, canvas.width - RIGHT, TOP, canvas.height - BOTTOM
     for value in ticks(*canvas.xs, 8):
         x = canvas.x(value)
-        canvas.add("line", x1=x, y1=top, x2=x, y2=bottom, stroke=canvas.ink["grid"])
+        canvas.line((x, top), (x, bottom), "grid")
         canvas.text(x, bottom + 18, tick_label(value))
     for value in ticks(*canvas.ys, 7):
         y = canvas.y(value)
-        canvas.add("line", x1=left, y1=y, x2=right, y2=y, stroke=canvas.ink["grid"])
+        canvas.line((left, y), (right, y), "grid")
         canvas.text(left - 8, y + 4, tick_label(value), anchor="end")
     canvas.add("rect", x=left, y=top, width=right - left, height=bottom - top, fill="none", stroke=canvas.ink["axis"])
     canvas.text((left + right) / 2, bottom + 38, figure.x_label)
@@ -124,29 +133,18 @@ def _band(canvas: Canvas, mark: Mark) -> None:
 
 def _level(canvas: Canvas, mark: Mark) -> None:
     y = canvas.y(mark.ys[0])
-    canvas.add(
-        "line",
-        x1=LEFT,
-        y1=y,
-        x2=canvas.width - RIGHT,
-        y2=y,
-        stroke=canvas.ink[mark.role],
-        stroke_width=1.5,
-        stroke_dasharray="6 4",
-    )
+    canvas.line((LEFT, y), (canvas.width - RIGHT, y), mark.role, stroke_width=1.5, stroke_dasharray="6 4")
 
 
 def _track(canvas: Canvas, mark: Mark) -> None:
     """Draw a faint line through zero to both edges and an arrow from zero to the point."""
-    (x, y), colour = (mark.xs[0], mark.ys[0]), canvas.ink[mark.role]
+    x, y = mark.xs[0], mark.ys[0]
     reach = _reach(x, y, canvas.xs, canvas.ys), _reach(-x, -y, canvas.xs, canvas.ys)
-    ends = [(x * reach[0], y * reach[0]), (-x * reach[1], -y * reach[1])]
-    (x1, y1), (x2, y2) = ((canvas.x(a), canvas.y(b)) for a, b in ends)
-    canvas.add("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=colour, stroke_width=1, stroke_opacity=0.45)
-    tip, zero = (canvas.x(x), canvas.y(y)), (canvas.x(0.0), canvas.y(0.0))
-    width = 3.5 if mark.role == "winner" else 2
-    canvas.add("line", x1=zero[0], y1=zero[1], x2=tip[0], y2=tip[1], stroke=colour, stroke_width=width)
-    canvas.add("polygon", points=_arrow_head(zero, tip), fill=colour)
+    start, end = ((canvas.x(x * far), canvas.y(y * far)) for far in (reach[0], -reach[1]))
+    canvas.line(start, end, mark.role, stroke_width=1, stroke_opacity=0.45)
+    zero, tip = (canvas.x(0.0), canvas.y(0.0)), (canvas.x(x), canvas.y(y))
+    canvas.line(zero, tip, mark.role, stroke_width=3.5 if mark.role == "winner" else 2)
+    canvas.add("polygon", points=_arrow_head(zero, tip), fill=canvas.ink[mark.role])
 
 
 def _reach(x: float, y: float, xs: Range, ys: Range) -> float:
@@ -155,7 +153,7 @@ def _reach(x: float, y: float, xs: Range, ys: Range) -> float:
     return min([*steps, 1000.0])
 
 
-def _arrow_head(tail: tuple[float, float], tip: tuple[float, float]) -> str:
+def _arrow_head(tail: Point, tip: Point) -> str:
     dx, dy = tip[0] - tail[0], tip[1] - tail[1]
     length = (dx * dx + dy * dy) ** 0.5 or 1.0
     ux, uy = dx / length * 11, dy / length * 11
@@ -196,11 +194,11 @@ def _labels(canvas: Canvas, mark: Mark) -> None:
         canvas.root[-1].set("font-weight", "600")
 
 
-def _box(x: float, y: float, half: float) -> tuple[float, float, float, float]:
+def _box(x: float, y: float, half: float) -> Box:
     return x - half, y - half, x + half, y + half
 
 
-def _cost(canvas: Canvas, box: tuple[float, float, float, float]) -> float:
+def _cost(canvas: Canvas, box: Box) -> float:
     """Return how badly a label's box would stand: overlap with other labels, and overhang over the frame."""
     overlap = sum(
         max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
@@ -231,7 +229,7 @@ def _swatch(canvas: Canvas, mark: Mark, x: float, y: float) -> None:
         canvas.root[-1].set("cx", str(x + 12))
         canvas.root[-1].set("cy", str(y))
         return
-    line = canvas.add("line", x1=x, y1=y, x2=x + 24, y2=y, stroke=canvas.ink[mark.role])
+    line = canvas.line((x, y), (x + 24, y), mark.role)
     line.set("stroke-width", "8" if mark.kind == "band" else "3")
     if mark.kind == "band":
         line.set("stroke-opacity", "0.25")
