@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"measure.stats", "report.messages", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
     "doctor": {"environment", "errors", "report"},
-    "params": {"lab.sizes", "model", "report.result", "settings", "text", "phase1"},
+    "params": {"lab.sizes", "model", "report.messages", "report.result", "settings", "text", "phase1"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 LOADERS = {"lab.checkpoint", "text.windows", "text.cache"}

@@ -12,7 +12,8 @@ from typing import Any
 from llmlab.lab.sizes import GPT2Size, GRUSize, Size, peer_size_of, size_of, sized
 from llmlab.model.context_token import BlockSize
 from llmlab.phase1 import TRAINED, TinyModel
-from llmlab.report.result import Column, Table
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Table, columns_of
 from llmlab.settings import (
     BaselineSettings,
     ContextSettings,
@@ -28,14 +29,18 @@ GPT2_VOCABULARY = 50_257
 MINILM_VOCABULARY, MINILM_WIDTH = 30_522, 384
 
 CAPTIONS = {
-    "1 and 2": "For the text hello. Trained is what the optimiser may change.",
-    "3 and 4": "The pocket models know the words of the synthetic language, the others 1,000 words. The peers are "
-    "sized like New-LLM. A residual stack has the same parameters as a plain one.",
-    "5 and 6": "Trained in Stage 2, the training on fixed contexts; Stage 1 trains the context block and nothing else. "
-    "A tied head is the embedding again. The seed's log leaves the LayerNorm on the embedding, 1,536, out of what it "
-    "trained untied: 45,739,345, and 42,193,489 with 3 + 3 layers. --json has the parts of every model.",
+    "1 and 2": "params.about_tiny",
+    "3 and 4": "params.about_recurrent",
+    "5 and 6": "params.about_contexts",
 }
 """What is to be known of the counts, by chapters."""
+
+CORNERS = {
+    ("every", "decreasing"): "params.every_decreasing",
+    ("first", "constant"): "params.first_constant",
+    ("first", "decreasing"): "params.first_decreasing",
+}
+"""The other ways of reading and widening than the seed's: what a context layer reads, and its width."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Counted:
     """The parameters of one model by part, and the parts that stay as they are."""
 
     chapters: str
-    name: str
+    name: Text
     parts: dict[str, int]
     frozen: frozenset[str] = frozenset()
 
@@ -84,18 +89,17 @@ def document(counted: list[Counted]) -> dict[str, Any]:
 
 def tables(counted: list[Counted]) -> list[Table]:
     """Return the counts as tables, one for every two chapters."""
-    columns = [Column("model", "text"), *(Column(name, "integer") for name in ("total", "trained", "frozen"))]
     return [
         Table(
             f"chapters {chapters}",
-            f"Parameters, chapters {chapters}",
-            columns,
+            say("params.title", first=chapters[0], second=chapters[-1]),
+            columns_of("model:text | total:integer | trained:integer | frozen:integer"),
             [
                 [each.name, each.total, each.trainable, each.total - each.trainable]
                 for each in counted
                 if each.chapters == chapters
             ],
-            caption,
+            say(caption),
         )
         for chapters, caption in CAPTIONS.items()
     ]
@@ -107,7 +111,7 @@ def _tiny() -> Iterator[Counted]:
         model = TinyModel.initial(len(Vocabulary.of(settings.text)), settings.dim, [0])
         parts = {name: parameter.numel() for name, parameter in model.parameters().items()}
         for freeze in freezes:
-            name = f"tiny, d = {settings.dim}, frozen: {freeze}"
+            name = say("params.tiny", dim=settings.dim, freeze=freeze)
             yield Counted("1 and 2", name, parts, frozenset(parts) - TRAINED[freeze])
 
 
@@ -120,21 +124,22 @@ def _recurrent() -> Iterator[Counted]:
 
     for preset in ("seed", "advanced", "pocket"):
         settings = BaselineSettings(preset=preset)
-        yield Counted(chapters, f"New-LLM, {preset}", _new_llm(size_of(*of(settings))))
+        yield Counted(chapters, say("params.new_llm", preset=preset), _new_llm(size_of(*of(settings))))
     for preset in ("seed", "pocket"):
         sweep = LayersSettings(preset=preset)
         for depth in sweep.depths:
             settings = sweep.of_one(depth, sweep.stack)
-            yield Counted(chapters, f"New-LLM, {preset}, depth {depth}", _new_llm(size_of(*of(settings))))
+            name = say("params.new_llm_deep", preset=preset, depth=depth)
+            yield Counted(chapters, name, _new_llm(size_of(*of(settings))))
     for depth in (1, 4, 6):
         size = size_of(*of(BaselineSettings(preset="seed", layers=depth, context=512)))
-        yield Counted(chapters, f"New-LLM, seed, depth {depth}, context 512", _new_llm(size))
+        yield Counted(chapters, say("params.new_llm_wide", preset="seed", depth=depth, context=512), _new_llm(size))
     for preset in ("seed", "pocket"):
         settings, vocabulary = of(BaselineSettings(preset=preset))
         gpt2, gru = (peer_size_of(sized(settings, peer, vocabulary), vocabulary) for peer in ("tiny-gpt2", "gru"))
-        yield Counted(chapters, f"tiny GPT-2, {preset}", _peer(gpt2))
-        yield Counted(chapters, f"GRU, {preset}", _peer(gru))
-    yield Counted(chapters, "tiny GPT-2, as its author coded it", _peer(GPT2Size(layers=6)))
+        yield Counted(chapters, say("params.tiny_gpt2", preset=preset), _peer(gpt2))
+        yield Counted(chapters, say("params.gru", preset=preset), _peer(gru))
+    yield Counted(chapters, say("params.tiny_gpt2_coded"), _peer(GPT2Size(layers=6)))
 
 
 def _new_llm(size: Size) -> dict[str, int]:
@@ -164,9 +169,9 @@ def _on_fixed_contexts() -> Iterator[Counted]:
     for layers in (1, 2, 3):
         yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, layers=layers))
     yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, layers=3), tied=False)
-    for token_in, widths in (("every", "decreasing"), ("first", "constant"), ("first", "decreasing")):
-        size = replace(seed, token_in=token_in, widths=widths)
-        yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, size, corner=f", {token_in}, {widths}")
+    for (token_in, widths), corner in CORNERS.items():
+        here = _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, token_in=token_in, widths=widths))
+        yield replace(here, name=say(corner, model=here.name))
 
 
 def _size_of(settings: ContextSettings) -> BlockSize:
@@ -188,13 +193,8 @@ def _grid(name: str, vocabulary: int, size: BlockSize) -> Iterator[Counted]:
             yield _on_contexts(name, vocabulary, size, tied=tied, trained=trained)
 
 
-def _on_contexts(
-    name: str, vocabulary: int, size: BlockSize, *, tied: bool = True, trained: bool = False, corner: str = ""
-) -> Counted:
-    """Count a token block on fixed contexts, its embedding tied to the head or not, trained or frozen.
-
-    ``corner`` says how its widths and its reading differ from the seed's.
-    """
+def _on_contexts(name: str, vocabulary: int, size: BlockSize, *, tied: bool = True, trained: bool = False) -> Counted:
+    """Count a token block on fixed contexts, its embedding tied to the head or not, trained or frozen."""
     parts = {
         "embedding": vocabulary * size.embedding,
         "context_block": size.context_parameters(),
@@ -205,4 +205,4 @@ def _on_contexts(
         parts["head"] = vocabulary * (size.embedding + 1)
     arm = f"{'tied' if tied else 'untied'}, {'trained' if trained else 'frozen'}"
     frozen = frozenset({"context_block"} if trained else {"context_block", "embedding"})
-    return Counted("5 and 6", f"{name} {size.layers} + {size.layers}, {arm}{corner}", parts, frozen)
+    return Counted("5 and 6", say("params.contexts", size=name, layers=size.layers, arm=arm), parts, frozen)
