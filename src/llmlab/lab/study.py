@@ -32,12 +32,15 @@ class Arm(Generic[R]):
     """One thing to train.
 
     ``key`` names it, ``updates`` is how many a run of it makes, and ``train`` makes the run of a seed, or raises
-    ``Diverged``, or ``Stopped`` where the ``on_step`` that it is given does.
+    ``Diverged``, or ``Stopped`` where the ``on_step`` that it is given does.  ``label`` is what people call it, and
+    ``before`` how many updates more its first run makes, to choose rates for example.
     """
 
     key: str
     updates: int
     train: Callable[[int, OnStep], R]
+    label: str = ""
+    before: int = 0
 
 
 @dataclass
@@ -96,13 +99,14 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
     for arm in arms:
         named.setdefault(arm.key, Runs(arm))
     found = Study(named)
-    total, done = len(seeds) * sum(runs.arm.updates for runs in named.values()), 0
+    total, done = sum(len(seeds) * runs.arm.updates + runs.arm.before for runs in named.values()), 0
     for seed in seeds:
         for runs in named.values():
-            step = _part_of(on_step, done, total, f"{runs.arm.key}, seed {seed}")
-            done += runs.arm.updates
+            arm, planned = runs.arm, runs.arm.updates + (runs.arm.before if seed == seeds[0] else 0)
+            step = _part_of(on_step, done, planned, total, f"{arm.label or arm.key}, seed {seed}")
+            done += planned
             try:
-                runs.runs.append(runs.arm.train(seed, step))
+                runs.runs.append(arm.train(seed, step))
             except Diverged as diverged:
                 runs.diverged[seed] = diverged.update
             except (Stopped, KeyboardInterrupt) as stop:
@@ -113,11 +117,11 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
     return found
 
 
-def _part_of(on_step: OnStep | None, before: int, total: int, label: str) -> OnStep:
-    """Return the ``on_step`` of one run, whose updates count on from ``before`` in a study of ``total``."""
+def _part_of(on_step: OnStep | None, before: int, most: int, total: int, label: str) -> OnStep:
+    """Return the ``on_step`` of one run of ``most`` updates, which count on from ``before`` in a study of ``total``."""
 
     def step(update: int, planned: int, told: str = "") -> None:
         if on_step:
-            on_step(before + update, total, f"{label}, {told}")
+            on_step(before + min(update, most), total, f"{label}, {told}")
 
     return step
