@@ -28,15 +28,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.embedding_freeze import EQUATIONS, context_layers, initial, logits_by_token
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.fast.fixed_contexts import FixedContexts, fixed_contexts
+from llmlab.fast.last_tokens import embedded
+from llmlab.lab.context_stages import fresh_parameters
 from llmlab.lab.device import fast_bf16
 from llmlab.lab.epochs import Training
 from llmlab.lab.judging import Judging
 from llmlab.lab.language import Place
 from llmlab.lab.recipe import Recipe
-from llmlab.model.context_token import BlockSize, context_outputs, initial, logits_by_token
-from llmlab.model.inputs import embedded
+from llmlab.lab.sizes import BlockSize
 
 PARTS = ("stage1", "stage2", "length", "memory", "pocket")
 STAGE_1, FAR = 10.0, 1e-4
@@ -69,19 +71,22 @@ class Bench:
 
     def contexts(self, n: int, out: Tensor | None = None) -> FixedContexts:
         """Return the contexts of the first n tokens, again and again the same if the text is shorter."""
-        read = embedded(self.frozen["embedding"], self.ids, self.size.inputs)
+        read = embedded(self.frozen["embedding"], self.ids, self.size.n_tokens)
         return fixed_contexts(self.size, self.frozen, lambda at: read(at % len(self.ids)), n, out=out)
 
     def model(self, contexts: Tensor, precision: str, starts: tuple[int, ...] = (0,)) -> FixedContextLM:
         """Return the frozen, tied model over the first tokens."""
         ids = self.ids[: len(contexts)]
-        return FixedContextLM.initial(self.size, self.frozen, ids, contexts, 0, starts=starts, precision=precision)
+        embedding = self.frozen["embedding"]
+        parameters = fresh_parameters(EQUATIONS, self.size, embedding, 0, tied=True, trains_embedding=False)
+        blocks, more = EQUATIONS.blocks, {"starts": starts, "precision": precision}
+        return FixedContextLM(blocks, self.size, self.frozen, ids, contexts, parameters, **more)
 
     def stage1(self) -> list[Row]:
         """Time the plain loop and segments side by side in turns, and compare all that both computed."""
         n, plain, fast = len(self.ids), list[float](), list[float]()
         some = min(n, 2000)
-        read = embedded(self.frozen["embedding"], self.ids, self.size.inputs)
+        read = embedded(self.frozen["embedding"], self.ids, self.size.n_tokens)
         for _ in range(self.turns):
             seconds, expected = timed(lambda: token_by_token(self.size, self.frozen, read(torch.arange(some))))
             plain.append(some / seconds)
@@ -209,7 +214,7 @@ def token_by_token(size: BlockSize, parameters: dict[str, Tensor], x: Tensor) ->
     context, found = torch.zeros(1, size.context), []
     with torch.no_grad():
         for row in torch.split(x, 1):  # type: ignore[no-untyped-call]
-            context = context_outputs(size, parameters, context, row)[-1]
+            context = context_layers(size, parameters, context, row)[-1]
             found.append(context)
     return torch.cat(found)
 

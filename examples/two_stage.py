@@ -7,9 +7,10 @@ import time
 
 import torch
 
+from llmlab.embedding_freeze import initial
 from llmlab.fast.fixed_contexts import fixed_contexts, sequential
-from llmlab.model.context_token import BlockSize, initial
-from llmlab.model.inputs import embedded
+from llmlab.fast.last_tokens import embedded
+from llmlab.lab.sizes import BlockSize
 
 TOKENS = 20_000
 

@@ -24,7 +24,7 @@ from strategies_report import strict_json
 
 if TYPE_CHECKING:
     from browser_walk import Walk
-    from llmlab.contexts.task import Material
+    from llmlab.lab.context_text import EmbeddedCorpus
 
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 """No test reads the clock: a machine may be slow, or busy with something else."""
@@ -116,17 +116,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def sixty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every embedding that is made in a run be made of sixty lines."""
-    from llmlab.contexts import made
-
-    monkeypatch.setattr(made, "LINES", 60)
+    monkeypatch.setattr("llmlab.lab.context_stages.LINES", 60)
 
 
 @pytest.fixture(scope="module")
-def material(one_thread: None) -> "Material":
+def source(one_thread: None) -> "EmbeddedCorpus":
     """The synthetic language with an embedding that was made of sixty lines."""
-    from strategies_contexts import small_material
+    from strategies_contexts import small_source
 
-    return small_material()
+    return small_source()
 
 
 @pytest.fixture

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from llmlab.contexts import made
-from llmlab.contexts.arms import Arm, design_of
-from llmlab.contexts.loading import of_chance
-from llmlab.contexts.running import ArmRuns, Comparison
-from llmlab.contexts.stage1 import Measured, size_of
-from llmlab.contexts.task import ContextTask, Material, task_of
-from llmlab.contexts.token_block import ArmRun
+from llmlab.embedding_freeze import EQUATIONS
 from llmlab.errors import Stopped
+from llmlab.lab import context_runs, context_stages, context_study
+from llmlab.lab.context_runs import ArmRun, ArmSpec, Contexts, ContextSpec, Measured
+from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, random_corpus
+from llmlab.lab.steps import OnStep
 from llmlab.report.result import Result
 from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
 from llmlab.settings.contexts import FREEZE_ARMS
@@ -45,6 +44,29 @@ STAGE_CONTRACT = {
     *("val_ppl", "val_accuracy", "train_tokens"),
 }
 """Names of metrics that chapter 6 has promised."""
+
+
+def compared(
+    settings: ContextSettings, source: EmbeddedCorpus, arms: Sequence[ArmSpec], on_step: OnStep | None = None
+) -> Comparison:
+    """Train arms and seeds by chapter 5's equations."""
+    return context_study.compared(EQUATIONS, settings, source, arms, on_step)
+
+
+def stage1(settings: ContextSettings, text: ContextDataset, spec: ContextSpec, seed: int) -> Contexts:
+    """Return contexts by chapter 5's equations."""
+    return context_stages.stage1(EQUATIONS, settings, text, spec, seed)
+
+
+def stage2(settings: ContextSettings, text: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int) -> Any:
+    """Return a fresh model by chapter 5's equations."""
+    return context_stages.stage2(EQUATIONS, settings, text, arm, contexts, seed)
+
+
+def train_arm(settings: ContextSettings, text: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int) -> ArmRun:
+    """Train one arm with one seed."""
+    return context_runs.train_arm(settings, text, arm, stage2(settings, text, arm, contexts, seed), seed)
+
 
 losses = st.lists(st.floats(0.1, 9), min_size=1, max_size=6)
 """Losses of one arm, seed by seed."""
@@ -79,20 +101,20 @@ def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def small_material() -> Material:
+def small_source() -> EmbeddedCorpus:
     """Return the synthetic language with an embedding made of sixty lines; its last bits depend on the threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(made, "LINES", 60)
-        return made.made(8)
+        patch.setattr(context_stages, "LINES", 60)
+        return context_stages.made(EQUATIONS, 8)
 
 
 @functools.cache
-def small_task(tokens: int = 300) -> ContextTask:
-    """Return the task that comparisons made by hand pretend to have read."""
-    return task_of(of_chance(4), tokens, 120)
+def small_text(tokens: int = 300) -> ContextDataset:
+    """Return the text that comparisons made by hand pretend to have read."""
+    return dataset_of(random_corpus(4), tokens, 120)
 
 
-def arm_runs(arm: Arm, values: dict[int, dict[str, float]]) -> ArmRuns:
+def arm_runs(arm: ArmSpec, values: dict[int, dict[str, float]]) -> ArmRuns:
     """Return an arm with a finished run for each seed, of which only the given numbers are known.
 
     Where nothing else is said, its train loss is 1, and its validation loss has risen by the end.
@@ -101,7 +123,7 @@ def arm_runs(arm: Arm, values: dict[int, dict[str, float]]) -> ArmRuns:
     for seed, given in values.items():
         loss = given.get("val_loss_token", 1.0)
         numbers = {"val_loss_last": loss + 0.1} | given
-        made.append(ArmRun(seed, numbers, [loss], [1.0], arm.design.tokens, 10, 20, 0.0, "fp32", 1.0))
+        made.append(ArmRun(seed, numbers, [loss], [1.0], arm.contexts.tokens, 10, 20, 0.0, "fp32", 1.0))
     return ArmRuns(arm, made)
 
 
@@ -111,24 +133,21 @@ def compared_by_hand(settings: ContextSettings, arms: Sequence[ArmRuns], ranks: 
     for arm in arms:
         told = (ranks or {}).get(arm.arm.name, {run.seed: (0.5, 0.4) for run in arm.runs})
         if told:
-            contexts[arm.arm.design] = [measured(settings, arm.arm, seed, *each) for seed, each in told.items()]
-    task = small_task()
-    found = Comparison(settings, {settings.tokens: task}, {arm.arm.name: arm for arm in arms}, contexts)
-    assert found.task is task
-    return found
+            contexts[arm.arm.contexts] = [measured(settings, arm.arm, seed, *each) for seed, each in told.items()]
+    return Comparison(settings, {settings.tokens: small_text()}, {arm.arm.name: arm for arm in arms}, contexts)
 
 
-def measured(settings: ContextSettings, arm: Arm, seed: int, trained: float, untrained: float) -> Measured:
+def measured(settings: ContextSettings, arm: ArmSpec, seed: int, trained: float, untrained: float) -> Measured:
     """Return what Stage 1 could have measured, with these effective ranks."""
-    size = size_of(settings, arm.design, small_task().embedding)
+    size = arm.contexts.size(settings, small_text().embedding)
     ranks = {"train": trained, "valid": trained, "untrained": untrained}
     passes = [{"iteration": n, "fixed_point_loss": 0.1, "diversity": -0.1, "converged_fraction": 1.0} for n in (2, 3)]
-    return Measured(arm.design, seed, size, 8, 2e-6, 1e-6, 32, False, 1e4, ranks, passes, 1.0, 0.1)
+    return Measured(seed, size, 8, 2e-6, 1e-6, 32, False, 1e4, ranks, passes, 1.0)
 
 
-def arm_named(settings: ContextSettings, name: str, label: str = "", **changes: Any) -> Arm:
+def arm_named(settings: ContextSettings, name: str, label: str = "", **changes: Any) -> ArmSpec:
     """Return an arm whose block is the settings' own."""
-    return Arm(name, label or name, design_of(settings), **changes)
+    return ArmSpec(name, label or name, ContextSpec.of(settings), **changes)
 
 
 def write_model_and_text(folder: Path) -> dict[str, str]:

@@ -15,7 +15,8 @@ MODULES = {
 }
 GROUND = {"settings", "errors"}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
-CHAPTER = {"lab", "fast", "model", "text", "measure", "report.messages", "report.result", *GROUND}
+REPORT = {"report.messages", "report.result"}
+CHAPTER = {"lab", "fast", "model", "text", "measure", *REPORT, *GROUND}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
@@ -23,13 +24,12 @@ ALLOWED: dict[str, set[str]] = {
     "phase1_2": {"phase1", "shown", *CHAPTER},
     "baseline": {"lm", *CHAPTER},
     "layers": {"lm", *CHAPTER},
-    "embedding_freeze": {"contexts", *CHAPTER},
-    "two_stage": {"contexts", *CHAPTER},
-    "contexts": {"contexts", "disk", *CHAPTER},
+    "embedding_freeze": {"shown", *CHAPTER},
+    "two_stage": {"embedding_freeze", "shown", *CHAPTER},
     "after": {"after", "lm", "shown", "disk", *CHAPTER},
-    "shown": {"shown", "measure", "text", "report.messages", "report.result", *GROUND},
+    "shown": {"shown", "lab", "measure", "text", *REPORT, *GROUND},
     "lm": {"lm", "shown", "", *CHAPTER},
-    "lab": {"lab", "fast", "model", "text", "measure", "disk", "environment", "report.result", "", *GROUND},
+    "lab": {"lab", "fast", "model", "text", "measure", "disk", "environment", *REPORT, "", *GROUND},
     "fast": {"fast", "lab", "model", *GROUND},
     "model": {"model", "fast", "lab", *GROUND},
     "text": {"text", "disk", *GROUND},
@@ -48,9 +48,9 @@ ALLOWED: dict[str, set[str]] = {
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 LOADERS = {"lab.checkpoint", "text.windows", "text.cache"}
 TORCH = {
-    *("phase1", "phase1_2", "shown", "lm", "contexts", "lab", "fast", "model", "after", "doctor"),
+    *("phase1", "phase1_2", "embedding_freeze", "shown", "lm", "lab", "fast", "model", "after", "doctor"),
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
-    *("text.cache", "text.pretrained", "text.streams"),
+    *("text.matrix", "text.belonging", "text.pretrained", "text.streams"),
     *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),
     "measure.generation",
 }

@@ -17,6 +17,7 @@ from llmlab.claims.verdicts import judged
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS, Chapter
 from llmlab.errors import TextError
+from llmlab.lab.sizes import BlockSize
 from llmlab.measure.stats import holm, mean_interval
 from llmlab.report.messages import worded
 from llmlab.report.result import Result
@@ -158,8 +159,6 @@ def test_counts_of_both_blocks_are_those_of_the_model(
     layers: int, context: int, width: int, inputs: int, token_in: str, widths: str
 ) -> None:
     """The closed formulas and the shapes that the blocks declare agree for all sizes and wirings."""
-    from llmlab.model.context_token import BlockSize
-
     size = BlockSize(width, context, layers, inputs, token_in, widths)
     assert counts.context_block(layers, context, width, inputs, token_in, widths) == size.context_parameters()
     assert counts.token_block(layers, context, width, inputs, widths) == size.token_parameters()

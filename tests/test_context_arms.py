@@ -10,17 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.contexts import stage1
-from llmlab.contexts.arms import Arm, Design, freeze_arms, stage_arms
-from llmlab.contexts.running import compared
-from llmlab.contexts.stage1 import Contexts, contexts_of
-from llmlab.contexts.task import Material, task_of
-from llmlab.contexts.token_block import built, train_arm, training_of
+from llmlab.embedding_freeze import freeze_arms
+from llmlab.lab import context_stages
+from llmlab.lab.context_runs import ArmSpec, Contexts, ContextSpec, training_of
+from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
 from llmlab.lab.judging import evaluate
-from llmlab.model.context_token import BlockSize
+from llmlab.lab.sizes import BlockSize
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS
-from strategies_contexts import FREEZE, SMALL
+from llmlab.two_stage import stage_arms
+from strategies_contexts import FREEZE, SMALL, compared, stage1, stage2, train_arm
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
@@ -34,9 +33,9 @@ def test_the_grid_is_what_its_names_say() -> None:
 
     assert tuple(arms) == FREEZE_ARMS
     for name, arm in arms.items():
-        assert arm.learns_embedding == ("trained" in name)
+        assert arm.trains_embedding == ("trained" in name)
         assert arm.tied == ("untied" not in name)
-        assert arm.design.vectors == ("random" if "random" in name else "pretrained")
+        assert arm.contexts.vectors == ("random" if "random" in name else "pretrained")
     assert len({arm.label for arm in arms.values()}) == len(arms)
 
 
@@ -45,13 +44,13 @@ def test_growth_adds_the_first_two_arms_and_nothing_else(sizes: set[int], names:
     """At every other number of tokens there is one frozen and one trained arm, in whatever order things were asked."""
     asked = replace(FREEZE, arms=",".join(names), grow=",".join(map(str, sizes)))
     arms = freeze_arms(asked)
-    others = [arm for arm in arms if arm.design.tokens != 300]
+    others = [arm for arm in arms if arm.contexts.tokens != 300]
 
     assert [arm.name for arm in arms[:4]] == list(FREEZE_ARMS[:4])
     assert {arm.name for arm in others} == {f"{n}-{size}" for size in sizes - {300} for n in ("frozen", "trained")}
     for arm in others:
         own = next(one for one in arms if one.name == arm.name.rpartition("-")[0])
-        assert replace(arm, name=own.name, label=own.label, design=own.design) == own
+        assert replace(arm, name=own.name, label=own.label, contexts=own.contexts) == own
 
 
 stage_settings = st.builds(
@@ -83,12 +82,12 @@ def test_an_ablation_changes_one_thing_and_shares_the_arm_as_set(asked: TwoStage
     assert list(found) == ["main", *(name for name in ABLATIONS if name in names)]
     for name in names:
         for arm in found[name]:
-            changed = {key for key, value in vars(arm.design).items() if value != vars(own.design)[key]}
+            changed = {key for key, value in vars(arm.contexts).items() if value != vars(own.contexts)[key]}
             assert changed <= may_differ[name]
             assert (arm.reading == own.reading) or name == "reading"
-            assert (arm.name == "main") == (arm.design == own.design and arm.reading == own.reading)
+            assert (arm.name == "main") == (arm.contexts == own.contexts and arm.reading == own.reading)
         assert len({arm.label for arm in found[name]}) == len(found[name])
-    assert not any(arm.design.stops for arm in found.get("noise", []))  # equal passes, whatever the noise
+    assert not any(arm.contexts.stops for arm in found.get("noise", []))  # equal passes, whatever the noise
 
 
 def test_one_layer_is_read_once() -> None:
@@ -104,26 +103,26 @@ def test_one_layer_is_read_once() -> None:
 def test_equal_names_mean_equal_arms_and_equal_files_equal_blocks(asked: TwoStageSettings) -> None:
     """Over all ablations an arm's name stands for one thing to train, and a block's file for one trained block."""
     arms = [arm for each in stage_arms(replace(asked, ablate="all")).values() for arm in each]
-    by_name: dict[str, Arm] = {}
-    by_file: dict[str, Design] = {}
+    by_name: dict[str, ArmSpec] = {}
+    by_file: dict[str, ContextSpec] = {}
     for arm in arms:
         assert by_name.setdefault(arm.name, arm) == replace(arm, label=by_name[arm.name].label)
-        assert "/" not in arm.name + arm.design.name
-        if arm.design.trained:
-            assert by_file.setdefault(arm.design.name, arm.design) == arm.design
+        assert "/" not in arm.name + arm.contexts.name
+        if arm.contexts.trained:
+            assert by_file.setdefault(arm.contexts.name, arm.contexts) == arm.contexts
 
 
 # ---- equal starts, fixed contexts, the control ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_all_arms_of_a_seed_start_alike(material: Material, seed: int) -> None:
+def test_all_arms_of_a_seed_start_alike(source: EmbeddedCorpus, seed: int) -> None:
     """One token block, one order of batches; tied arms on one embedding start at one loss, untied ones at ln V."""
-    task = task_of(material, 300, 120)
+    task = dataset_of(source, 300, 120)
     starts, first, blocks = {}, {}, {}
     for arm in freeze_arms(FREEZE):
-        contexts = contexts_of(FREEZE, task, arm.design, seed)
-        model = built(FREEZE, task, arm, contexts, seed)
+        contexts = stage1(FREEZE, task, arm.contexts, seed)
+        model = stage2(FREEZE, task, arm, contexts, seed)
         training = training_of(FREEZE, task, model, seed)
         starts[arm.name] = evaluate(model, training.valid, 64, judging=training.judging).loss
         first[arm.name] = training._gradients(training._batch(0, 0), 0)[0]
@@ -137,17 +136,17 @@ def test_all_arms_of_a_seed_start_alike(material: Material, seed: int) -> None:
 
 
 @pytest.mark.parametrize("arm", freeze_arms(FREEZE), ids=lambda arm: arm.name)
-def test_training_moves_no_context_and_what_is_frozen_stays(material: Material, arm: Arm) -> None:
+def test_training_moves_no_context_and_what_is_frozen_stays(source: EmbeddedCorpus, arm: ArmSpec) -> None:
     """After training every context is what it was, to the bit; so is the embedding unless it is trained."""
-    task = task_of(material, 300, 120)
-    contexts = contexts_of(FREEZE, task, arm.design, 0)
+    task = dataset_of(source, 300, 120)
+    contexts = stage1(FREEZE, task, arm.contexts, 0)
     before, embedding = contexts.after.clone(), contexts.embedding.clone()
     run = train_arm(replace(FREEZE, out=Path("arm")), task, arm, contexts, 0)
 
     assert run.drift == 0.0
     assert torch.equal(contexts.after, before)
     assert torch.equal(contexts.embedding, embedding)
-    again = contexts_of(FREEZE, task, arm.design, 0)
+    again = stage1(FREEZE, task, arm.contexts, 0)
     assert torch.equal(again.after, before)
 
 
@@ -161,9 +160,9 @@ def test_the_counts_are_those_of_the_seed_document() -> None:
     assert token_side + embedding + size.context_parameters() == 52_782_336
 
 
-def test_an_arm_counts_what_it_trains_and_all_there_is(material: Material) -> None:
+def test_an_arm_counts_what_it_trains_and_all_there_is(source: EmbeddedCorpus) -> None:
     """Frozen and trained have as many parameters in all, the context block's among them; they differ in what learns."""
-    found = compared(replace(FREEZE, seeds=1), material, freeze_arms(replace(FREEZE, arms="frozen,trained")))
+    found = compared(replace(FREEZE, seeds=1), source, freeze_arms(replace(FREEZE, arms="frozen,trained")))
     frozen, trained = (found.arms[name].runs[0] for name in ("frozen", "trained"))
     size = BlockSize(embedding=8, context=8, layers=1)
 
@@ -171,9 +170,9 @@ def test_an_arm_counts_what_it_trains_and_all_there_is(material: Material) -> No
     assert (frozen.trainable, trained.trainable) == (16 + size.token_parameters(), 132 * 8 + frozen.trainable)
 
 
-def test_the_random_control_has_the_length_of_the_pretrained_and_nothing_else(material: Material) -> None:
+def test_the_random_control_has_the_length_of_the_pretrained_and_nothing_else(source: EmbeddedCorpus) -> None:
     """Drawn by the seed: the same for the same one, another for another, of equal mean square, and no words in it."""
-    task = task_of(material, 300, 120)
+    task = dataset_of(source, 300, 120)
     one, same, other = (task.vectors("random", seed) for seed in (0, 0, 1))
 
     assert torch.equal(one, same)
@@ -184,13 +183,13 @@ def test_the_random_control_has_the_length_of_the_pretrained_and_nothing_else(ma
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_a_reading_gives_the_contexts_that_it_names(material: Material, reading: str) -> None:
+def test_a_reading_gives_the_contexts_that_it_names(source: EmbeddedCorpus, reading: str) -> None:
     """After: layer by layer; final and before: one for all layers; none: zeros, whatever the contexts were."""
     asked = replace(FREEZE, layers=2, reading=reading)
-    task, arm = task_of(material, 300, 120), freeze_arms(asked)[0]
-    contexts = contexts_of(asked, task, arm.design, 0)
-    model = built(asked, task, arm, contexts, 0)
-    given_to = model._given(torch.arange(5), torch.float32)
+    task, arm = dataset_of(source, 300, 120), freeze_arms(asked)[0]
+    contexts = stage1(asked, task, arm.contexts, 0)
+    model = stage2(asked, task, arm, contexts, 0)
+    given_to = model._given(torch.arange(5))
 
     wanted = {"after": contexts.after[:5], "final": contexts.after[:5], "none": torch.zeros(5, 8)}
     wanted["before"] = torch.cat([torch.zeros(1, 8), contexts.after[:4]])
@@ -199,12 +198,12 @@ def test_a_reading_gives_the_contexts_that_it_names(material: Material, reading:
     assert torch.equal(given_to[0], given_to[1]) == (reading != "after")
 
 
-def test_contexts_measure_their_own_error(material: Material) -> None:
+def test_contexts_measure_their_own_error(source: EmbeddedCorpus) -> None:
     """What Stage 1 says of itself is true: no context is further from the plain pass than it says."""
-    task = task_of(material, 2_000, 500)
-    design = freeze_arms(replace(FREEZE, tokens=2_000))[0].design
-    found: Contexts = contexts_of(replace(FREEZE, tokens=2_000), task, design, 0)
-    plain = contexts_of(replace(FREEZE, tolerance=1e-12), task, design, 0)
+    task = dataset_of(source, 2_000, 500)
+    design = freeze_arms(replace(FREEZE, tokens=2_000))[0].contexts
+    found: Contexts = stage1(replace(FREEZE, tokens=2_000), task, design, 0)
+    plain = stage1(replace(FREEZE, tolerance=1e-12), task, design, 0)
 
     assert plain.measured.plain
     assert found.after.shape == (3_000, 8)
@@ -213,27 +212,27 @@ def test_contexts_measure_their_own_error(material: Material) -> None:
     assert found.measured.checked >= 64
 
 
-def test_errors_are_the_largest_ones_of_all_texts(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_the_largest_ones_of_all_texts(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was left at a seam, and what the check found, of the training text and of the others."""
-    real, told = stage1.fixed_contexts, iter(((1e-6, 2e-7), (3e-6, 1e-7), (2e-6, 1e-8)))
+    real, told = context_stages.fixed_contexts, iter(((1e-6, 2e-7), (3e-6, 1e-7), (2e-6, 1e-8)))
 
     def made(*given: Any, **words: Any) -> Any:
         seam, largest = next(told)
         return replace(real(*given, **words), seam_error=seam, max_error=largest)
 
-    monkeypatch.setattr(stage1, "fixed_contexts", made)
-    design = replace(freeze_arms(FREEZE)[0].design, trained=False)
-    measured = contexts_of(FREEZE, task_of(material, 300, 120), design, 0).measured
+    monkeypatch.setattr(context_stages, "fixed_contexts", made)
+    design = replace(freeze_arms(FREEZE)[0].contexts, trained=False)
+    measured = stage1(FREEZE, dataset_of(source, 300, 120), design, 0).measured
 
     assert (measured.seam_error, measured.max_error) == (3e-6, 2e-7)
 
 
-def test_the_untrained_rank_is_that_of_the_block_before_its_training(material: Material) -> None:
+def test_the_untrained_rank_is_that_of_the_block_before_its_training(source: EmbeddedCorpus) -> None:
     """It equals the rank of the same block with its training skipped, and not that of the trained one."""
-    task = task_of(material, 300, 120)
-    design = freeze_arms(FREEZE)[0].design
+    task = dataset_of(source, 300, 120)
+    design = freeze_arms(FREEZE)[0].contexts
     trained, untrained = (
-        contexts_of(FREEZE, task, replace(design, trained=each), 0).measured.ranks for each in (True, False)
+        stage1(FREEZE, task, replace(design, trained=each), 0).measured.ranks for each in (True, False)
     )
 
     assert trained["untrained"] == untrained["train"] == untrained["untrained"]

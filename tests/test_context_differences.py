@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from llmlab.contexts import outcome
-from llmlab.contexts.differences import differences, interaction, of_each
-from llmlab.contexts.running import ArmRuns
+from llmlab.lab.context_metrics import differences, interaction, of_each
+from llmlab.lab.context_study import ArmRuns
+from llmlab.shown import contexts as shown
+from llmlab.shown import embedding_freeze, two_stage
 from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -17,7 +18,7 @@ def arm(name: str, losses: list[float], accuracy: float = 0.5, layers: int = 1) 
     """Return an arm with these validation losses by seed, which rose by 0.1 until the last epoch."""
     numbers = {"val_accuracy": accuracy, "best_epoch": 2.0}
     made = arm_named(FREEZE, name)
-    made = replace(made, design=replace(made.design, layers=layers))
+    made = replace(made, contexts=replace(made.contexts, layers=layers))
     return arm_runs(made, {seed: numbers | {"val_loss_token": loss} for seed, loss in enumerate(losses)})
 
 
@@ -64,8 +65,11 @@ def test_sentences_go_from_the_first_arm_to_the_second() -> None:
     """Each sentence's share is that of going from what it names first, or from training, to the other."""
     trained, frozen = arm("trained", [2.5, 2.5]), arm("frozen", [2.0, 2.0])
 
-    assert outcome.difference(trained, frozen).startswith("From trained to frozen the PPL changes by -39.3%")
-    assert outcome.spread(trained, [frozen, arm("c", [2.75, 2.75])]).startswith(
+    assert shown.difference(trained, frozen)[0].startswith("From trained to frozen the PPL changes by -39.3%")
+    assert two_stage.spread(trained, [frozen, arm("c", [2.75, 2.75])])[0].startswith(
         "2 single changes change the PPL by -39.3% (frozen) to +28.4% (c)"
     )
-    assert "100 -39.3%, 200 +64.9% in PPL" in outcome.crossing([(100, frozen, trained), (200, trained, frozen)])[0]
+    assert (
+        "100 -39.3%; 200 +64.9% in PPL"
+        in embedding_freeze.crossing([(100, frozen, trained), (200, trained, frozen)])[0]
+    )

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.contexts import figures, outcome, tables, token_block
-from llmlab.contexts.loading import of_chance
-from llmlab.contexts.running import ArmRuns, over_documents, paired, paired_gap
+from llmlab.lab import context_metrics
+from llmlab.lab.context_metrics import over_documents, paired, paired_gap
+from llmlab.lab.context_study import ArmRuns
+from llmlab.lab.context_text import random_corpus
 from llmlab.measure.stats import mean_interval
+from llmlab.shown import contexts as shown
+from llmlab.shown import two_stage
 from llmlab.text.words import BOS, EOS, PAD
-from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, losses, measured, small_task
+from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, losses, measured, small_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,9 +41,9 @@ def test_only_seeds_that_both_finished_are_subtracted(
     assert told.get("n", 0) == len(wanted)
     if wanted:
         assert told[""] == pytest.approx(sum(wanted) / len(wanted))
-        assert f"{math.exp(told['']) - 1:+.1%}" in outcome.difference(*arms)
+        assert f"{math.exp(told['']) - 1:+.1%}" in shown.difference(*arms)[0]
     else:
-        assert outcome.difference(*arms) == ""
+        assert shown.difference(*arms) == []
 
 
 def test_the_gap_of_the_second_arm_is_larger_by_its_own_gap() -> None:
@@ -58,7 +61,7 @@ def test_the_gap_of_the_second_arm_is_larger_by_its_own_gap() -> None:
 def test_documents_give_the_difference_the_same_sign() -> None:
     """Where the second arm is worse in every document, the whole interval over documents is above 0."""
     arms = [arm_runs(arm_named(FREEZE, name), {0: {}, 1: {}}) for name in ("a", "b")]
-    task = small_task()
+    task = small_text()
     for arm, loss in zip(arms, (1.0, 1.25), strict=True):
         arm.runs[:] = [replace(run, valid_sums=[loss * count for count in task.valid_counts]) for run in arm.runs]
 
@@ -80,7 +83,7 @@ def by_loss(name: str, *values: float, label: str = "") -> ArmRuns:
 def test_tables_have_n_means_and_intervals() -> None:
     """Every arm's row has its n, exp of its mean loss and of the interval; one that has no run says why."""
     lost = ArmRuns(arm_named(FREEZE, "c"), trouble=["seed 0 diverged at update 3"])
-    told = tables.arms("x", [by_loss("a", 3.0, 3.1, 3.2), by_loss("b", 3.0), lost], small_task())
+    told = shown.arms("x", [by_loss("a", 3.0, 3.1, 3.2), by_loss("b", 3.0), lost], small_text())
     cells = [dict(zip([column.name for column in told.columns], row, strict=True)) for row in told.rows]
     wanted = mean_interval([3.0, 3.1, 3.2])
 
@@ -96,9 +99,9 @@ def test_samples_have_no_gaps_and_metrics_end_in_their_arm() -> None:
     """Values by seed only of arms that finished every seed; an arm without a run is null with its reason."""
     lost = ArmRuns(arm_named(FREEZE, "noise-0.05"), trouble=["seed 0 diverged at update 3"])
     found = compared_by_hand(FREEZE, [by_loss("main", 1.0, 2.0), by_loss("b-c", 2.0), lost])
-    metrics = outcome.metrics(found)
+    metrics = context_metrics.metrics(found)
 
-    assert set(outcome.samples(found)) == {"val_ppl", "val_loss_token", "val_accuracy"}
+    assert set(context_metrics.samples(found)) == {"val_ppl", "val_loss_token", "val_accuracy"}
     assert metrics["val_loss_token"] == 1.5
     assert metrics["val_loss_token_b_c"] == 2.0
     assert metrics["val_ppl_noise_0_05"] is None
@@ -113,7 +116,7 @@ def test_an_untrained_block_has_no_share_that_converged() -> None:
     found = compared_by_hand(FREEZE, [by_loss("main", 1.0)])
     for each in found.contexts.values():
         each[:] = [replace(one, converged=None) for one in each]
-    metrics = outcome.metrics(found)
+    metrics = context_metrics.metrics(found)
 
     assert metrics["converged_fraction"] is None
     assert "not trained" in str(metrics["converged_fraction_reason"])
@@ -124,17 +127,17 @@ def test_curves_end_with_their_shortest_seed() -> None:
     arm = by_loss("a", 3.0, 2.0)
     arm.runs = [replace(run, losses=[3.0, 2.0, 1.0][: 2 + run.seed]) for run in arm.runs]
 
-    assert figures.common(arm, "losses") == [3.0, 2.0]
-    shown = tables.epochs([arm]).rows
-    assert [row[1] for row in shown] == [pytest.approx(math.exp(3)), pytest.approx(math.exp(2)), None]
+    assert shown.common(arm, "losses") == [3.0, 2.0]
+    rows = shown.epochs([arm]).rows
+    assert [row[1] for row in rows] == [pytest.approx(math.exp(3)), pytest.approx(math.exp(2)), None]
 
 
 def test_the_spread_needs_two_changes_and_names_the_ends() -> None:
     """The sentence says the least and the most of the single changes; one alone is no spread."""
     main, least, most = by_loss("main", 2.0), by_loss("a", 1.9), by_loss("b", 2.2)
 
-    assert outcome.spread(main, [least]) == ""
-    assert "2 single changes change the PPL by -9.5% (a) to +22.1% (b)" in outcome.spread(main, [most, least])
+    assert two_stage.spread(main, [least]) == []
+    assert "2 single changes change the PPL by -9.5% (a) to +22.1% (b)" in two_stage.spread(main, [most, least])[0]
 
 
 def test_what_is_made_by_hand_is_what_is_measured() -> None:
@@ -142,7 +145,6 @@ def test_what_is_made_by_hand_is_what_is_measured() -> None:
     one = measured(FREEZE, arm_named(FREEZE, "a"), 0, 0.5, 0.4)
 
     assert one.size.context == FREEZE.context
-    assert small_task().text.vocabulary == len(small_task().embedding) == 132
-    assert token_block.LOGITS_AT_ONCE > 0
+    assert small_text().text.vocabulary == len(small_text().embedding) == 132
     assert (PAD, BOS, EOS) == (0, 2, 3)
-    assert of_chance(4).digest == of_chance(8).digest
+    assert random_corpus(4).digest == random_corpus(8).digest

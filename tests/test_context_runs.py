@@ -7,53 +7,54 @@ from typing import Any
 
 import pytest
 
-from llmlab.contexts import keeping, outcome
-from llmlab.contexts.arms import Arm, Design, freeze_arms
-from llmlab.contexts.running import Comparison, compared
-from llmlab.contexts.task import Material
-from llmlab.contexts.token_block import train_arm
+from llmlab.embedding_freeze import freeze_arms
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
+from llmlab.lab import context_metrics, context_study
+from llmlab.lab.context_runs import ArmSpec, ContextSpec
+from llmlab.lab.context_study import Comparison
+from llmlab.lab.context_text import EmbeddedCorpus
 from llmlab.lab.steps import Diverged
-from strategies_contexts import FREEZE, UPDATES, Stop, without_times
+from llmlab.shown import contexts as shown
+from strategies_contexts import FREEZE, UPDATES, Stop, compared, without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
 
 def numbers(found: Comparison) -> dict[str, Any]:
     """Return what a comparison measured, without times."""
-    return without_times(outcome.metrics(found))
+    return without_times(context_metrics.metrics(found))
 
 
-def test_steps_count_all_runs_as_one(material: Material) -> None:
+def test_steps_count_all_runs_as_one(source: EmbeddedCorpus) -> None:
     """The updates of all arms and seeds rise together to the planned number; training a block counts as none."""
     count = Stop()
     asked = replace(FREEZE, arms="frozen,random-frozen", patience=100)
-    found = compared(asked, material, freeze_arms(asked), count)
+    found = compared(asked, source, freeze_arms(asked), count)
     made_updates = sum(int(value) for arm in found.finished for value in arm.values("updates"))
 
     assert count.planned == {4 * UPDATES} == {made_updates}
     assert count.updates == sorted(count.updates)
     assert count.updates[-1] == 4 * UPDATES
     assert any("context block, iteration 2 of 3" in told for told in count.told)
-    assert any(told.startswith("random, frozen, seed 1: epoch 2 of 2") for told in count.told)
+    assert any(told.startswith("random, frozen, seed 1, epoch 2 of 2") for told in count.told)
 
 
 @pytest.mark.parametrize("at", [0, 3, 5, 12, 20, 33])
-def test_a_stopped_comparison_goes_on_to_the_same_numbers(material: Material, at: int) -> None:
+def test_a_stopped_comparison_goes_on_to_the_same_numbers(source: EmbeddedCorpus, at: int) -> None:
     """Stopped in Stage 1, within or between runs: what is finished is told, and the rest follows to the bit."""
     asked = replace(FREEZE, arms="frozen,trained")
     arms = freeze_arms(asked)
-    straight = compared(replace(asked, out=Path("straight")), material, arms)
+    straight = compared(replace(asked, out=Path("straight")), source, arms)
     if at < UPDATES:  # before the first run is finished there is nothing to tell
         with pytest.raises(Stopped):
-            compared(asked, material, arms, Stop(at))
+            compared(asked, source, arms, Stop(at))
     else:
-        stopped = compared(asked, material, arms, Stop(at))
+        stopped = compared(asked, source, arms, Stop(at))
         assert stopped.stopped
-        assert any("Unfinished" in note for note in outcome.notes(stopped))
+        assert any("Stopped before the end" in note for note in shown.notes(stopped))
         assert all("done" not in arm.state for arm in stopped.arms.values() if len(arm.runs) < asked.seeds)
     rest = Stop()
-    resumed = compared(replace(asked, resume="auto"), material, arms, rest)
+    resumed = compared(replace(asked, resume="auto"), source, arms, rest)
 
     assert numbers(resumed) == numbers(straight)
     assert not resumed.stopped
@@ -61,25 +62,25 @@ def test_a_stopped_comparison_goes_on_to_the_same_numbers(material: Material, at
     assert len(list(Path("runs").iterdir())) == 1
 
 
-def test_a_trained_block_is_not_trained_again(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trained_block_is_not_trained_again(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Going on, every block is found where it was written, and gives the same contexts; a damaged one is made anew."""
     asked = replace(FREEZE, arms="frozen", out=Path("a"))
     arms = freeze_arms(asked)
-    first = compared(asked, material, arms)
+    first = compared(asked, source, arms)
     trained: list[int] = []
-    real = keeping.learn
-    monkeypatch.setattr(keeping, "learn", lambda *told: trained.append(told[-2]) or real(*told))
-    again = compared(replace(asked, resume="auto"), material, arms)
+    real = context_study.trained_block
+    monkeypatch.setattr(context_study, "trained_block", lambda *told: trained.append(told[-2]) or real(*told))
+    again = compared(replace(asked, resume="auto"), source, arms)
     assert (numbers(again), trained) == (numbers(first), [])
 
     block = next(Path("a").glob("block-*-seed1.ckpt"))
     block.write_bytes(block.read_bytes()[:-1])
-    assert numbers(compared(replace(asked, resume="a"), material, arms)) == numbers(first)
+    assert numbers(compared(replace(asked, resume="a"), source, arms)) == numbers(first)
     assert trained == [1]
 
 
 def test_a_stop_while_contexts_are_computed_keeps_the_trained_block(
-    material: Material, monkeypatch: pytest.MonkeyPatch
+    source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stage 1 can be stopped between tokens, and the block that was trained before it is not trained again."""
     asked = replace(FREEZE, arms="frozen", seeds=1, out=Path("a"))
@@ -90,83 +91,83 @@ def test_a_stop_while_contexts_are_computed_keeps_the_trained_block(
             raise Stopped("stopped by SIGTERM", 15)
 
     with pytest.raises(Stopped):
-        compared(asked, material, arms, stop)
-    monkeypatch.setattr(keeping, "learn", pytest.fail)
-    again = compared(replace(asked, resume="auto"), material, arms)
+        compared(asked, source, arms, stop)
+    monkeypatch.setattr(context_study, "trained_block", pytest.fail)
+    again = compared(replace(asked, resume="auto"), source, arms)
     assert [len(arm.runs) for arm in again.arms.values()] == [1]
 
 
 @pytest.mark.parametrize("lost", ["best.ckpt", "update-*.ckpt"])
-def test_lost_checkpoints_change_no_number(material: Material, lost: str) -> None:
+def test_lost_checkpoints_change_no_number(source: EmbeddedCorpus, lost: str) -> None:
     """Without its best checkpoint a finished run still knows its best epoch; without the last ones it trains again.
 
     Only what needs the best model itself, its losses on other text, is then missing.
     """
     asked = replace(FREEZE, arms="frozen", out=Path("a"), lr=0.5, epochs=4)
     arms = freeze_arms(asked)
-    first = compared(asked, material, arms)
+    first = compared(asked, source, arms)
     for path in Path("a").rglob(lost):
         path.unlink()
-    again = compared(replace(asked, resume="auto"), material, arms)
+    again = compared(replace(asked, resume="auto"), source, arms)
     missing = numbers(first).keys() - numbers(again).keys()
 
     assert numbers(again).items() <= numbers(first).items()
     assert all(lost == "best.ckpt" and name.startswith(("test_ppl", "test_loss")) for name in missing)
 
 
-def test_other_options_begin_anew_and_do_not_meet_the_old_run(material: Material) -> None:
+def test_other_options_begin_anew_and_do_not_meet_the_old_run(source: EmbeddedCorpus) -> None:
     """``--resume auto`` goes on in a comparison with the same options only; with others it begins one of its own."""
     asked = replace(FREEZE, arms="frozen", seeds=1)
-    compared(asked, material, freeze_arms(asked))
+    compared(asked, source, freeze_arms(asked))
     for change_of in ({"noise": 0.2}, {"layers": 2}, {"reading": "before"}, {"block": "untrained"}, {"lr": 0.1}):
         other = replace(asked, resume="auto", **change_of)
-        assert compared(other, material, freeze_arms(other)).finished
+        assert compared(other, source, freeze_arms(other)).finished
     assert len(list(Path("runs").iterdir())) == 6
     more = replace(asked, resume="auto", seeds=2, arms="frozen,trained")
     count = Stop()
-    compared(more, material, freeze_arms(more), count)
+    compared(more, source, freeze_arms(more), count)
     assert len(list(Path("runs").iterdir())) == 6
     assert len(count.updates) == 3 * UPDATES
 
 
-def test_more_epochs_go_on_from_fewer(material: Material) -> None:
+def test_more_epochs_go_on_from_fewer(source: EmbeddedCorpus) -> None:
     """The rate is constant, so a finished comparison can be taken further, and equals the long one."""
     asked = replace(FREEZE, arms="frozen", seeds=1, out=Path("a"))
     arms = freeze_arms(asked)
-    compared(asked, material, arms)
-    longer = compared(replace(asked, epochs=3, resume="auto"), material, arms)
-    straight = compared(replace(asked, epochs=3, out=Path("b")), material, arms)
+    compared(asked, source, arms)
+    longer = compared(replace(asked, epochs=3, resume="auto"), source, arms)
+    straight = compared(replace(asked, epochs=3, out=Path("b")), source, arms)
 
     assert numbers(longer) == numbers(straight)
 
 
-def test_folders_that_cannot_be_used_are_refused(material: Material) -> None:
+def test_folders_that_cannot_be_used_are_refused(source: EmbeddedCorpus) -> None:
     """A folder with runs, a file, two places for one run, a folder without runs, and one of another run."""
     asked = replace(FREEZE, arms="frozen", seeds=1)
     arms = freeze_arms(asked)
-    compared(replace(asked, out=Path("a")), material, arms)
+    compared(replace(asked, out=Path("a")), source, arms)
     Path("empty").mkdir()
     Path("file").write_text("x")
 
     with pytest.raises(SettingError, match="--out: a holds checkpoints; add --resume auto"):
-        compared(replace(asked, out=Path("a")), material, arms)
+        compared(replace(asked, out=Path("a")), source, arms)
     with pytest.raises(WriteError, match="--out: file is not a folder"):
-        compared(replace(asked, out=Path("file")), material, arms)
+        compared(replace(asked, out=Path("file")), source, arms)
     for place in ("empty", "file", "nowhere"):
         with pytest.raises(CheckpointError, match=f"--resume: {place} holds no runs"):
-            compared(replace(asked, resume=place), material, arms)
+            compared(replace(asked, resume=place), source, arms)
     with pytest.raises(CheckpointError, match="of another run: lr"):
-        compared(replace(asked, resume="a", lr=0.1), material, arms)
+        compared(replace(asked, resume="a", lr=0.1), source, arms)
     with pytest.raises(SettingError, match="--out"):
         replace(asked, resume="a", out=Path("b"))
     assert replace(asked, resume="a", out=Path("a")).out == Path("a")
 
 
-def test_each_run_has_a_folder_of_its_own(material: Material) -> None:
+def test_each_run_has_a_folder_of_its_own(source: EmbeddedCorpus) -> None:
     """Under ``runs``: one folder for the comparison, in it one for each arm and seed, and the trained blocks."""
     asked = replace(FREEZE, arms="frozen,random-frozen")
-    compared(asked, material, freeze_arms(asked))
-    compared(asked, material, freeze_arms(asked))
+    compared(asked, source, freeze_arms(asked))
+    compared(asked, source, freeze_arms(asked))
     first, second = sorted(Path("runs").iterdir())
     names = sorted(path.name for path in first.iterdir())
 
@@ -178,54 +179,54 @@ def test_each_run_has_a_folder_of_its_own(material: Material) -> None:
     assert len([name for name in names if name.startswith("block")]) == 4
 
 
-def test_an_arm_that_diverges_leaves_the_others_alone(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arm_that_diverges_leaves_the_others_alone(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row says so, its metric is null, and the other arms are what they are without it."""
     asked = replace(FREEZE, arms="frozen,trained")
     arms = freeze_arms(asked)
-    alone = compared(replace(asked, arms="frozen"), material, arms[:1])
-    real = train_arm
+    alone = compared(replace(asked, arms="frozen"), source, arms[:1])
+    real = context_study.train_arm
 
-    def fragile(own: Any, task: Any, arm: Arm, *rest: Any) -> Any:
+    def fragile(own: Any, task: Any, arm: ArmSpec, *rest: Any) -> Any:
         if arm.name == "trained":
             raise Diverged(3)
         return real(own, task, arm, *rest)
 
-    monkeypatch.setattr("llmlab.contexts.running.train_arm", fragile)
+    monkeypatch.setattr("llmlab.lab.context_study.train_arm", fragile)
     count = Stop()
-    found = compared(asked, material, arms, count)
+    found = compared(asked, source, arms, count)
 
     assert found.arms["trained"].state == "seed 0 diverged at update 3; seed 1 diverged at update 3"
     assert found.arms["frozen"].values("val_ppl") == alone.arms["frozen"].values("val_ppl")
-    assert outcome.metrics(found)["val_ppl_trained"] is None
-    assert any(note.startswith("trained, tied: seed 0 diverged") for note in outcome.notes(found))
+    assert context_metrics.metrics(found)["val_ppl_trained"] is None
+    assert any(note.startswith("trained, tied: seed 0 diverged") for note in shown.notes(found))
     assert not found.stopped
     assert max(count.updates) == 3 * UPDATES
 
 
 def test_a_block_that_diverges_takes_only_its_own_arms_with_it(
-    material: Material, monkeypatch: pytest.MonkeyPatch
+    source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The arms on it say in which pass; those on other contexts are trained."""
     asked = replace(FREEZE, arms="frozen,trained,random-frozen", seeds=1)
-    real = keeping.learn
+    real = context_study.trained_block
 
-    def fragile(own: Any, task: Any, design: Design, *rest: Any) -> Any:
-        if design.vectors == "random":
+    def fragile(equations: Any, own: Any, text: Any, spec: ContextSpec, *rest: Any) -> Any:
+        if spec.vectors == "random":
             raise Diverged(1)
-        return real(own, task, design, *rest)
+        return real(equations, own, text, spec, *rest)
 
-    monkeypatch.setattr(keeping, "learn", fragile)
-    found = compared(asked, material, freeze_arms(asked))
+    monkeypatch.setattr(context_study, "trained_block", fragile)
+    found = compared(asked, source, freeze_arms(asked))
 
     assert found.arms["random-frozen"].trouble == ["seed 0: the context block diverged in pass 2"]
     assert [arm.arm.name for arm in found.finished] == ["frozen", "trained"]
     assert len(found.contexts) == 1
 
 
-def test_a_wild_rate_diverges_or_stays_finite_but_never_fails(material: Material) -> None:
+def test_a_wild_rate_diverges_or_stays_finite_but_never_fails(source: EmbeddedCorpus) -> None:
     """However large the learning rate: a run ends with numbers, or says at which update they ended."""
     asked = replace(FREEZE, arms="trained,trained-untied", lr=1e3, block_lr=1e3, seeds=1)
-    found = compared(asked, material, freeze_arms(asked))
+    found = compared(asked, source, freeze_arms(asked))
 
     for arm in found.arms.values():
         assert arm.runs or "diverged" in arm.state

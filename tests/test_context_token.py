@@ -9,19 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmlab.model.context_token import (
-    EPS,
-    BlockSize,
-    context_outputs,
-    initial,
-    logits_by_token,
-    normalised,
-    rounded,
-    token_output,
-)
-from llmlab.model.context_token import given as given_to
+from llmlab.embedding_freeze import context_layers, initial, logits_by_token, normalised, token_layers
+from llmlab.lab.device import products_in
+from llmlab.lab.sizes import EPS, BlockSize
 
-SEED = BlockSize()
+NOTES = BlockSize()
 
 
 @st.composite
@@ -31,8 +23,8 @@ def sizes(draw: st.DrawFn) -> BlockSize:
         embedding=draw(st.integers(2, 6)),
         context=draw(st.integers(2, 6)),
         layers=draw(st.integers(1, 4)),
-        inputs=draw(st.integers(1, 3)),
-        token_in=draw(st.sampled_from(["every", "first"])),
+        n_tokens=draw(st.integers(1, 3)),
+        token_injection=draw(st.sampled_from(["every", "first"])),
         widths=draw(st.sampled_from(["constant", "decreasing"])),
         layerwise=draw(st.booleans()),
     )
@@ -50,16 +42,16 @@ def stirred(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("size", "context", "token"),
     [
-        (SEED, 7_091_712, 7_091_712),
-        (replace(SEED, layers=3), 3_545_856, 3_545_856),
-        (replace(SEED, layerwise=False), 7_091_712, 7_091_712),
-        (replace(SEED, token_in="first", widths="decreasing"), 15_394_304, 8_566_272),  # noqa: S106 - a place
+        (NOTES, 7_091_712, 7_091_712),
+        (replace(NOTES, layers=3), 3_545_856, 3_545_856),
+        (replace(NOTES, layerwise=False), 7_091_712, 7_091_712),
+        (replace(NOTES, token_injection="first", widths="decreasing"), 15_394_304, 8_566_272),  # noqa: S106 - a place
         # of 6 layers, 5 lose 768 columns
-        (replace(SEED, token_in="first"), 7_091_712 - 5 * 768 * 768, 7_091_712),  # noqa: S106 - a place
+        (replace(NOTES, token_injection="first"), 7_091_712 - 5 * 768 * 768, 7_091_712),  # noqa: S106 - a place
         # layers 2 to 6 of the decreasing block get 768 more columns each
-        (replace(SEED, widths="decreasing"), 15_394_304 + 768 * (1280 + 1152 + 1024 + 896 + 768), 8_566_272),
+        (replace(NOTES, widths="decreasing"), 15_394_304 + 768 * (1280 + 1152 + 1024 + 896 + 768), 8_566_272),
         # the second token: 768 more columns in every context layer, and in the first token layer
-        (replace(SEED, inputs=2), 7_091_712 + 6 * 768 * 768, 7_091_712 + 768 * 768),
+        (replace(NOTES, n_tokens=2), 7_091_712 + 6 * 768 * 768, 7_091_712 + 768 * 768),
     ],
 )
 def test_counts(size: BlockSize, context: int, token: int):
@@ -70,11 +62,11 @@ def test_counts(size: BlockSize, context: int, token: int):
 def test_the_seeds_whole_models():
     """Embedding, its LayerNorm, both blocks, and a head of its own: what the seed documents quote."""
     embedding, norm, head = 50_257 * 768, 2 * 768, 50_257 * 769
-    tied = embedding + norm + SEED.context_parameters() + SEED.token_parameters()
+    tied = embedding + norm + NOTES.context_parameters() + NOTES.token_parameters()
     assert (tied, tied + head) == (52_782_336, 91_429_969)
-    assert norm + SEED.token_parameters() == 7_093_248
-    three = replace(SEED, layers=3)
-    assert tied - SEED.context_parameters() - SEED.token_parameters() + 2 * three.context_parameters() + head == (
+    assert norm + NOTES.token_parameters() == 7_093_248
+    three = replace(NOTES, layers=3)
+    assert tied - NOTES.context_parameters() - NOTES.token_parameters() + 2 * three.context_parameters() + head == (
         84_338_257
     )
 
@@ -119,13 +111,13 @@ def test_the_blocks_are_their_equations(size: BlockSize, seed: int):
     parameters = stirred(size.context_shapes() | size.token_shapes(), seed)
     chance = torch.Generator().manual_seed(seed)
     context, x = (torch.randn(3, width, generator=chance) for width in (size.context, size.read))
-    outputs = context_outputs(size, parameters, context, x)
-    y = token_output(size, parameters, given_to(size, outputs), x)
+    outputs = context_layers(size, parameters, context, x)
+    y = token_layers(size, parameters, outputs if size.layerwise else outputs[-1:] * size.layers, x)
 
     row, tokens = context[1].tolist(), x[1].tolist()
     expected: list[list[float]] = []
     for number in range(size.layers):
-        reads = row + (tokens if number == 0 or size.token_in == "every" else [])  # noqa: S105 - a place
+        reads = row + (tokens if number == 0 or size.token_injection == "every" else [])  # noqa: S105 - a place
         row = layer(parameters, f"context{number}", reads, row)
         expected.append(row)
     for ours, theirs in zip(outputs, expected, strict=True):
@@ -143,25 +135,23 @@ def test_the_first_layers_alone(size: BlockSize, seed: int, layers: int):
     """To run only some layers changes nothing in them."""
     parameters = initial(size.context_shapes(), seed)
     context, x = torch.ones(2, size.context), torch.ones(2, size.read)
-    some = context_outputs(size, parameters, context, x, layers=layers)
-    whole = context_outputs(size, parameters, context, x)
+    some = context_layers(size, parameters, context, x, layers=layers)
+    whole = context_layers(size, parameters, context, x)
     assert len(some) == min(layers, size.layers)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(some, whole, strict=False))
 
 
-def test_rounded_beforehand_or_on_the_way():
-    """Parameters cast once give what those cast in each product give, to the bit; LayerNorms and sums stay fp32."""
+def test_in_bf16_sums_stay_as_they_are():
+    """Products are rounded and nothing else: layers give fp32, near to what they give without rounding."""
     size = BlockSize(8, 8, 2, widths="decreasing")
-    parameters = initial(size.context_shapes() | size.token_shapes(), 0)
+    parameters = initial(size.context_shapes(), 0)
     context, x = torch.randn(5, 8), torch.randn(5, 8)
-    cast = rounded(parameters, torch.bfloat16)
-    ours = context_outputs(size, cast, context, x, torch.bfloat16)
-    theirs = context_outputs(size, parameters, context, x, torch.bfloat16)
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert {output.dtype for output in ours} == {torch.float32}
-    exact = context_outputs(size, parameters, context, x)
-    assert torch.allclose(ours[-1], exact[-1], atol=0.1)
-    assert not torch.equal(ours[-1], exact[-1])
+    exact = context_layers(size, parameters, context, x)
+    with products_in(torch.bfloat16, "cpu"):
+        near = context_layers(size, parameters, context, x)
+    assert {output.dtype for output in near} == {torch.float32}
+    assert torch.allclose(near[-1], exact[-1], atol=0.1)
+    assert not torch.equal(near[-1], exact[-1])
 
 
 @given(seed=st.integers(0, 2**32))
@@ -176,7 +166,7 @@ def test_a_start_depends_on_names_not_on_neighbours(seed: int):
 
 def test_the_start_is_the_seeds():
     """Weights spread by 0.1, biases by 0.01, LayerNorms change nothing."""
-    parameters = initial(BlockSize(64, 64, 2, token_in="first", widths="decreasing").context_shapes(), 0)  # noqa: S106
+    parameters = initial(BlockSize(64, 64, 2, token_injection="first", widths="decreasing").context_shapes(), 0)  # noqa: S106
     for name, tensor in parameters.items():
         if "norm" in name:
             assert torch.equal(tensor, torch.full_like(tensor, float(name.endswith("gain"))))
@@ -206,6 +196,6 @@ def test_before_or_after_its_token():
     parameters = initial(size.token_shapes(), 0) | norm
     ids = torch.tensor([1, 2, 3])
     first = next(logits_by_token(size, frozen, parameters, ids, when="before"))
-    y = token_output(size, parameters, [torch.zeros(1, 8)] * 2, normalised(frozen["embedding"][[1]]))
+    y = token_layers(size, parameters, [torch.zeros(1, 8)] * 2, normalised(frozen["embedding"][[1]]))
     assert torch.allclose(first, (y @ frozen["embedding"].T)[0], atol=1e-5)
     assert not torch.allclose(first, next(logits_by_token(size, frozen, parameters, ids)), atol=1e-3)

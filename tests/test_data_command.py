@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from conftest import Done
-from llmlab.text.hub import CORPORA, MODELS
+from llmlab.text.hub import MODELS
+from llmlab.text.named import NAMED
 from stand_in_model import model_files, write_files
 
 Run = Callable[..., Done]
-NAMES = ["synthetic", "dialect", *CORPORA]
+NAMES = ["synthetic", "dialect", *NAMED]
 
 
 def write_corpus(folder: Path, train: int, valid: int) -> None:
@@ -90,10 +91,10 @@ def test_status_imports_no_heavy_library(run_llmlab: Run) -> None:
     done = run_llmlab("data", "status", PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
     assert imported & {"torch", "datasets", "pyarrow", "huggingface_hub", "numpy", "tokenizers", "safetensors"} == set()
-    assert "llmlab.text.hub" in imported
+    assert "llmlab.text.holdings" in imported
 
 
-@pytest.mark.parametrize("name", CORPORA)
+@pytest.mark.parametrize("name", NAMED)
 def test_fetching_offline_is_refused(run_llmlab: Run, name: str) -> None:
     """With the hub forbidden and nothing here: exit 5 and the ways out."""
     done = run_llmlab("data", "fetch", name, HF_HUB_OFFLINE="1")
@@ -147,4 +148,4 @@ def test_another_name_is_refused(run_llmlab: Run, name: str) -> None:
     """A name that is none is a wrong argument, told with the names there are."""
     done = run_llmlab("data", "fetch", name)
     assert (done.code, done.out) == (2, "")
-    assert all(known in done.err for known in [*CORPORA, *MODELS])
+    assert all(known in done.err for known in [*NAMED, *MODELS])

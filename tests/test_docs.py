@@ -113,7 +113,7 @@ def test_every_command_in_the_pages_runs(
         pytest.skip(skipped[0] if skipped else TOO_LONG[" ".join(words)])
     if words[1] in SHRUNKEN and words[2:3] not in [[name] for name in WITH_A_MODEL]:
         words[2:2] = SHRUNKEN[words[1]].split()
-        monkeypatch.setattr("llmlab.contexts.made.LINES", 60)
+        monkeypatch.setattr("llmlab.lab.context_stages.LINES", 60)
     monkeypatch.chdir(tmp_path)
     words = words[: next((n for n, word in enumerate(words) if word in ("|", ">", "<")), len(words))]
     if "CHECKPOINT" in words:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from llmlab import compare, embedding_freeze
-from llmlab.contexts import made, running
-from llmlab.contexts.arms import FREEZE_LABELS
+from llmlab.embedding_freeze import LABELS
 from llmlab.errors import SettingError, Stopped
+from llmlab.lab import context_study
 from llmlab.lab.steps import Diverged
 from llmlab.measure.stats import mean_interval
 from llmlab.report.record import Record
@@ -29,7 +29,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     """A finished comparison of all arms at two numbers of tokens, and its folder."""
     folder = tmp_path_factory.mktemp("whole") / "runs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(made, "LINES", 60)
+        patch.setattr("llmlab.lab.context_stages.LINES", 60)
         return embedding_freeze.run(replace(GROWN, out=folder)), folder
 
 
@@ -55,8 +55,8 @@ def test_the_tables_have_a_row_per_arm_with_n_mean_and_interval(whole: tuple[Res
     names = ["text", "meaning", "arms", "pairs", "final", "fit", "growth", "epochs", "contexts", "passes"]
 
     assert [table.name for table in result.tables] == names
-    assert list(grid) == [FREEZE_LABELS[name] for name in FREEZE_ARMS]
-    for name, label in FREEZE_LABELS.items():
+    assert list(grid) == [LABELS[name] for name in FREEZE_ARMS]
+    for name, label in LABELS.items():
         told = mean_interval(result.samples[f"val_loss_token_{name.replace('-', '_')}"])
         found = [grid[label][column] for column in ("n", "val PPL", "95 % low", "95 % high")]
         assert found == [2, *(pytest.approx(math.exp(told[end]), rel=5e-2) for end in ("", "_low", "_high"))]
@@ -100,7 +100,7 @@ def test_growth_has_every_size_once_from_small_to_large(whole: tuple[Result, Pat
     metrics = whole[0].metrics
 
     assert list(told) == [150, 300]
-    assert told[300]["PPL, frozen"] == rows(whole[0], "arms")[FREEZE_LABELS["frozen"]]["val PPL"]
+    assert told[300]["PPL, frozen"] == rows(whole[0], "arms")[LABELS["frozen"]]["val PPL"]
     assert told[150]["PPL, trained"] == pytest.approx(metrics["val_ppl_trained_150"], rel=0.05)  # another mean
     for tokens, row in told.items():
         per_token = float(metrics["trainable_parameters_trained"] or 0) / tokens
@@ -152,7 +152,7 @@ def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tup
     stopped = embedding_freeze.run(GROWN, Stop(25))
 
     assert stopped.status == "interrupted"
-    assert any("Unfinished; not begun: " in sentence for sentence in stopped.summary)
+    assert any("Stopped before the end, without a finished run of " in sentence for sentence in stopped.summary)
     assert "mean of n = 1:" in stopped.summary[0]
     assert stopped.samples == {}
     resumed = embedding_freeze.run(replace(GROWN, resume="auto"))
@@ -177,14 +177,14 @@ def test_a_folder_with_runs_is_not_written_over(whole: tuple[Result, Path]) -> N
 
 def test_seeds_that_never_finish_together_leave_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """If frozen loses one seed and trained the other, both are told and nothing is subtracted."""
-    real = running.train_arm
+    real = context_study.train_arm
 
-    def fragile(own: Any, task: Any, arm: Any, contexts: Any, seed: int, step: Any) -> Any:
+    def fragile(own: Any, task: Any, arm: Any, model: Any, seed: int, step: Any) -> Any:
         if (arm.name.startswith("frozen"), seed) in ((True, 0), (False, 1)):
             raise Diverged(3)
-        return real(own, task, arm, contexts, seed, step)
+        return real(own, task, arm, model, seed, step)
 
-    monkeypatch.setattr(running, "train_arm", fragile)
+    monkeypatch.setattr(context_study, "train_arm", fragile)
     result = embedding_freeze.run(replace(GROWN, arms="frozen,trained"))
 
     assert result.status == "complete"
@@ -200,7 +200,7 @@ def test_a_comparison_of_which_nothing_stays_finite_has_diverged(monkeypatch: py
     def wild(*_: Any, **__: Any) -> Any:
         raise Diverged(5)
 
-    monkeypatch.setattr(running, "train_arm", wild)
+    monkeypatch.setattr(context_study, "train_arm", wild)
     result = embedding_freeze.run(replace(GROWN, arms="frozen,trained", grow="none", seeds=1))
 
     assert result.status == "diverged"

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM, trained_shapes
+from llmlab.embedding_freeze import EQUATIONS, initial, logits_by_token, plain_loss
+from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.fast.fixed_contexts import fixed_contexts, sequential
+from llmlab.fast.last_tokens import embedded
+from llmlab.lab.context_stages import fresh_parameters
 from llmlab.lab.epochs import Training
 from llmlab.lab.judging import Judging, evaluate
 from llmlab.lab.language import Place
 from llmlab.lab.recipe import Recipe
-from llmlab.model.context_token import BlockSize, initial, logits_by_token
-from llmlab.model.inputs import embedded
+from llmlab.lab.sizes import BlockSize
 
 HERE = Place(0, 0)
 VOCABULARY = 9
@@ -52,6 +54,23 @@ class Case:
         return losses.detach(), dict(zip(leaves, found, strict=True))
 
 
+def fresh(
+    size: BlockSize,
+    frozen: dict[str, Tensor],
+    ids: Tensor,
+    contexts: Tensor,
+    seed: int,
+    *,
+    tied: bool = True,
+    trains_embedding: bool = False,
+    **choices: Any,
+) -> FixedContextLM:
+    """Return a model before its first update."""
+    trained = {"tied": tied, "trains_embedding": trains_embedding}
+    parameters = fresh_parameters(EQUATIONS, size, frozen["embedding"], seed, **trained)
+    return FixedContextLM(EQUATIONS.blocks, size, frozen, ids, contexts, parameters, **choices)
+
+
 def built(size: BlockSize, seed: int, **choices: Any) -> Case:
     """Return a case: contexts by the plain pass of each stream, and parameters away from where they start."""
     chance = torch.Generator().manual_seed(seed)
@@ -59,10 +78,10 @@ def built(size: BlockSize, seed: int, **choices: Any) -> Case:
     frozen = initial(size.context_shapes(), seed)
     frozen["embedding"] = torch.randn(VOCABULARY, size.embedding, generator=chance)
     contexts = [
-        sequential(size, frozen, embedded(frozen["embedding"], part, size.inputs), len(part))
+        sequential(size, frozen, embedded(frozen["embedding"], part, size.n_tokens), len(part))
         for part in (ids[:cut], ids[cut:])
     ]
-    model = FixedContextLM.initial(size, frozen, ids, torch.cat(contexts), seed, starts=(0, cut), **choices)
+    model = fresh(size, frozen, ids, torch.cat(contexts), seed, starts=(0, cut), **choices)
     for name, tensor in model.parameters.items():
         if name != "embedding":
             tensor.add_(torch.randn(tensor.shape, generator=chance), alpha=0.3)
@@ -76,8 +95,8 @@ def cases(draw: st.DrawFn) -> Case:
         embedding=draw(st.integers(3, 6)),
         context=draw(st.integers(3, 6)),
         layers=draw(st.integers(1, 3)),
-        inputs=draw(st.integers(1, 3)),
-        token_in=draw(st.sampled_from(["every", "first"])),
+        n_tokens=draw(st.integers(1, 3)),
+        token_injection=draw(st.sampled_from(["every", "first"])),
         widths=draw(st.sampled_from(["constant", "decreasing"])),
         layerwise=draw(st.booleans()),
     )
@@ -110,6 +129,14 @@ def test_a_batch_is_the_plain_loop(case: Case):
     assert {name: gradient.shape for name, gradient in gradients.items()} == {
         name: tensor.shape for name, tensor in case.model.parameters.items()
     }
+
+
+def test_the_plain_loss_is_that_of_a_whole_stream():
+    """The chapter's own loss, token by token, is what the batch of all positions of a text gives."""
+    model = built(BlockSize(5, 6, 2, 2), 3, tied=False, trains_embedding=True).model
+    rows = model.windows(0)
+    loss, _ = model.gradients(rows[:, :1], rows[:, 1:], count=len(rows), place=HERE)
+    assert float(loss) == pytest.approx(float(plain_loss(model.size, model.frozen, model.parameters, model.ids[:11])))
 
 
 @given(case=cases(), data=st.data())
@@ -196,6 +223,7 @@ def test_bf16_is_near_and_fresh(case: Case):
     """With bf16 products the loss is near that of fp32, and follows a parameter that changes in place."""
     model = case.model
     rounded = FixedContextLM(
+        EQUATIONS.blocks,
         model.size,
         model.frozen,
         model.ids,
@@ -253,7 +281,7 @@ def test_it_learns_what_follows_what():
     size, ids = BlockSize(16, 16, 2), torch.arange(1200) % VOCABULARY
     frozen = initial(size.context_shapes(), 0) | {"embedding": torch.randn(VOCABULARY, 16)}
     contexts = fixed_contexts(size, frozen, embedded(frozen["embedding"], ids), 1200).contexts
-    model = FixedContextLM.initial(size, frozen, ids, contexts, 0, starts=(0, 1000))
+    model = fresh(size, frozen, ids, contexts, 0, starts=(0, 1000))
     recipe = Recipe(3, 50, 0.01, clip="1.0")
     run = Training(model, model.windows(0), model.windows(1), recipe, judging=Judging(NOT_SCORED, NOT_SCORED))
     run.run()
@@ -265,7 +293,7 @@ def test_counts_of_what_is_trained():
     size = BlockSize()
 
     def count(size: BlockSize, **choices: bool) -> int:
-        shapes = trained_shapes(size, 50_257, **choices)
+        shapes = size.trained_shapes(50_257, **choices)
         return sum(torch.Size(shape).numel() for shape in shapes.values())
 
     assert count(size) == 7_093_248

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from llmlab.embedding_freeze import context_layers, initial
 from llmlab.fast import fixed_contexts as stage
-from llmlab.fast.fixed_contexts import Cut, fixed_contexts, sequential
-from llmlab.model.context_token import BlockSize, context_outputs, initial
-from llmlab.model.inputs import embedded, last_tokens
+from llmlab.fast.fixed_contexts import Segmentation, fixed_contexts, sequential
+from llmlab.fast.last_tokens import embedded, last_tokens
+from llmlab.lab.sizes import BlockSize
 
 VOCABULARY = 50
 
@@ -30,7 +31,7 @@ class Case:
     @property
     def inputs(self) -> stage.Inputs:
         """What the block reads."""
-        return embedded(self.embedding, self.ids, self.size.inputs)
+        return embedded(self.embedding, self.ids, self.size.n_tokens)
 
     def plain(self, ids: Tensor | None = None) -> Tensor:
         """Return the contexts by a loop with nothing in it but the equation."""
@@ -38,14 +39,14 @@ class Case:
         context = torch.zeros(1, self.size.context) if self.start is None else self.start[None]
         found = []
         for at in range(len(ids)):
-            last = [self.embedding[ids[i]] if i >= 0 else None for i in range(at - self.size.inputs + 1, at + 1)]
+            last = [self.embedding[ids[i]] if i >= 0 else None for i in range(at - self.size.n_tokens + 1, at + 1)]
             rows = [
                 torch.zeros(self.size.embedding)
                 if row is None
                 else (row - row.mean()) / (row.var(unbiased=False) + 1e-5) ** 0.5
                 for row in last
             ]
-            context = context_outputs(self.size, self.parameters, context, torch.cat(rows)[None])[-1]
+            context = context_layers(self.size, self.parameters, context, torch.cat(rows)[None])[-1]
             found.append(context[0])
         return torch.stack(found)
 
@@ -73,8 +74,8 @@ def sizes(draw: st.DrawFn) -> BlockSize:
         embedding=draw(st.integers(8, 24)),
         context=draw(st.integers(8, 24)),
         layers=draw(st.integers(2, 4)),
-        inputs=draw(st.integers(1, 2)),
-        token_in=draw(st.sampled_from(["every", "first"])),
+        n_tokens=draw(st.integers(1, 2)),
+        token_injection=draw(st.sampled_from(["every", "first"])),
         widths=draw(st.sampled_from(["constant", "decreasing"])),
     )
 
@@ -198,7 +199,7 @@ def test_parameters_that_learn_are_only_read():
 @given(n=st.integers(0, 5000), segments=st.integers(0, 80), checked=st.integers(0, 200))
 def test_a_cut_covers_the_text_once(n: int, segments: int, checked: int):
     """Segments are as many as is said, none is empty, and there is nothing between them."""
-    cut = Cut.of(n, min(segments, n // 128), checked)
+    cut = Segmentation.of(n, min(segments, n // 128), checked)
     seams = [0, *cut.seams(torch.device("cpu")).tolist(), n]
     assert len(seams) == cut.segments + 1
     assert all(first < last for first, last in itertools.pairwise(seams)) or n == 0

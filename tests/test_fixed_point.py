@@ -1,7 +1,7 @@
 """Stage 1's training against a loop that keeps to the specification word by word, with torch's autograd and Adam."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.embedding_freeze import context_layers, diversity, fixed_point, initial
 from llmlab.errors import Stopped
 from llmlab.fast.fixed_contexts import fixed_contexts
-from llmlab.lab.fixed_point import FixedPointRecipe, FixedPointTrained, diversity, fixed_point
+from llmlab.fast.last_tokens import Inputs, embedded
+from llmlab.lab.recipe import FixedPointRecipe
 from llmlab.lab.rng import generator
+from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import Diverged
 from llmlab.measure.spectrum import effective_rank
-from llmlab.model.context_token import BlockSize, context_outputs, initial
-from llmlab.model.inputs import Inputs, embedded
 from strategies import SEEDS
 
 SMALL = BlockSize(embedding=5, context=6, layers=2)
@@ -28,27 +29,42 @@ def double(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: parameter.double() for name, parameter in parameters.items()}
 
 
+class Done(NamedTuple):
+    """What the training left: parameters, a row per iteration, and the contexts of the last."""
+
+    parameters: dict[str, Tensor]
+    rows: list[dict[str, float]]
+    contexts: Tensor
+
+
+def done_from(
+    size: BlockSize, block: dict[str, Tensor], inputs: Inputs, start: Tensor, *rest: Any, **more: Any
+) -> Done:
+    """Train a block; ``start`` is written over."""
+    return Done(*fixed_point(size, block, inputs, start, *rest, **more), start)
+
+
 def text(n: int, size: BlockSize = SMALL, seed: int = 0, words: int = 11) -> Inputs:
     """Return what is read of a random text, in float64."""
     chance = torch.Generator().manual_seed(seed)
     embedding = torch.randn(words, size.embedding, generator=chance, dtype=torch.float64)
-    return embedded(embedding, torch.randint(words, (n,), generator=chance), size.inputs)
+    return embedded(embedding, torch.randint(words, (n,), generator=chance), size.n_tokens)
 
 
 def passed(size: BlockSize, parameters: dict[str, Tensor], inputs: Inputs, n: int) -> Tensor:
     """Return the token-by-token pass from a zero context, in float64."""
     context, contexts = torch.zeros(1, size.context, dtype=torch.float64), []
     for x in inputs(torch.arange(n)).split(1):
-        context = context_outputs(size, parameters, context, x, torch.float64)[-1]
+        context = context_layers(size, parameters, context, x)[-1]
         contexts.append(context)
     return torch.cat(contexts)
 
 
-def trained(n: int, size: BlockSize = SMALL, seed: int = 0, **recipe: Any) -> tuple[FixedPointTrained, Inputs]:
+def trained(n: int, size: BlockSize = SMALL, seed: int = 0, **recipe: Any) -> tuple[Done, Inputs]:
     """Train a small block in float64."""
     parameters, inputs = double(initial(size.context_shapes(), seed)), text(n, size)
     start = passed(size, parameters, inputs, n)
-    done = fixed_point(size, parameters, inputs, start, FixedPointRecipe(**recipe), dtype=torch.float64)
+    done = done_from(size, parameters, inputs, start, FixedPointRecipe(**recipe), dtype=torch.float64)
     return done, inputs
 
 
@@ -119,7 +135,7 @@ def test_training_is_the_specifications_loop(
     x = inputs(torch.arange(n))
     weights, contexts, rows = by_the_specification(parameters, start, x, recipe, layers)
 
-    done = fixed_point(size, parameters, inputs, start.clone(), recipe, dtype=torch.float64)
+    done = done_from(size, parameters, inputs, start.clone(), recipe, dtype=torch.float64)
 
     names = ("iteration", "fixed_point_loss", "diversity", "converged_fraction")
     for row, expected in zip(done.rows, rows, strict=True):
@@ -135,7 +151,7 @@ def test_the_block_that_was_given_stays_as_it_was():
     before = {name: parameter.clone() for name, parameter in parameters.items()}
     inputs = embedded(torch.randn(9, 5, generator=generator("words")), torch.arange(300) % 9)
     start = fixed_contexts(SMALL, parameters, inputs, 300).contexts
-    done = fixed_point(SMALL, parameters, inputs, start, FixedPointRecipe(3))
+    done = done_from(SMALL, parameters, inputs, start, FixedPointRecipe(3))
     assert all(torch.equal(parameters[name], before[name]) for name in before)
     assert any(not torch.equal(done.parameters[name], before[name]) for name in before)
     assert done.contexts.shape == (300, 6)
@@ -149,7 +165,7 @@ def test_contexts_of_the_first_learning_iteration_do_not_depend_on_the_batch(bat
     start = passed(size, parameters, inputs, n)
     expected = block(parameters, start.roll(1, 0), inputs(torch.arange(n)), size.layers)
     recipe = FixedPointRecipe(2, noise=0.0, batch=batch)
-    done = fixed_point(size, parameters, inputs, start.clone(), recipe, dtype=torch.float64)
+    done = done_from(size, parameters, inputs, start.clone(), recipe, dtype=torch.float64)
     torch.testing.assert_close(done.contexts, expected)
     torch.testing.assert_close(done.contexts[1:], start[1:])  # the pass is a fixed point already, but for the first
     assert not torch.allclose(done.contexts[0], start[0])
@@ -159,7 +175,7 @@ def test_the_first_iteration_learns_nothing():
     """A recipe of one iteration leaves the block and the contexts as they were."""
     parameters, inputs = double(initial(SMALL.context_shapes(), 1)), text(40)
     start = passed(SMALL, parameters, inputs, 40)
-    done = fixed_point(SMALL, parameters, inputs, start.clone(), FixedPointRecipe(1), dtype=torch.float64)
+    done = done_from(SMALL, parameters, inputs, start.clone(), FixedPointRecipe(1), dtype=torch.float64)
     assert done.rows == []
     assert all(torch.equal(done.parameters[name], parameters[name]) for name in parameters)
     assert torch.equal(done.contexts, start)
@@ -183,7 +199,7 @@ def test_noise_depends_on_seed_iteration_and_batch_and_on_nothing_else():
 
     def ends(noise: float, seed: int) -> Tensor:
         recipe = FixedPointRecipe(3, noise=noise, seed=seed)
-        return fixed_point(SMALL, parameters, inputs, start.clone(), recipe, dtype=torch.float64).contexts
+        return done_from(SMALL, parameters, inputs, start.clone(), recipe, dtype=torch.float64).contexts
 
     assert torch.equal(ends(0.0, 1), ends(0.0, 2))
     assert not torch.equal(ends(0.1, 1), ends(0.1, 2))
@@ -246,7 +262,7 @@ def test_rounded_products_train_nearly_the_same_block():
     start = fixed_contexts(size, parameters, inputs, n).contexts
     recipe = FixedPointRecipe(4, batch=200)
     fine, coarse = (
-        fixed_point(size, parameters, inputs, start.clone(), recipe, dtype=dtype)
+        done_from(size, parameters, inputs, start.clone(), recipe, dtype=dtype)
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert coarse.contexts.dtype == coarse.parameters["context0.weight"].dtype == torch.float32
@@ -255,12 +271,12 @@ def test_rounded_products_train_nearly_the_same_block():
         assert one["diversity"] == pytest.approx(other["diversity"], rel=0.02)
 
 
-@pytest.mark.parametrize("token_in", ["every", "first"])
+@pytest.mark.parametrize("injection", ["every", "first"])
 @pytest.mark.parametrize("widths", ["constant", "decreasing"])
 @pytest.mark.parametrize("inputs", [1, 3])
-def test_every_kind_of_block_can_be_trained(token_in: str, widths: str, inputs: int):
+def test_every_kind_of_block_can_be_trained(injection: str, widths: str, inputs: int):
     """All widths, ways of reading and numbers of input tokens give contexts of the block's width."""
-    size = BlockSize(4, 6, 3, inputs, token_in, widths)
+    size = BlockSize(4, 6, 3, inputs, injection, widths)
     done, _ = trained(50, size, iterations=3, batch=20)
     assert done.contexts.shape == (50, 6)
     assert done.parameters.keys() == size.context_shapes().keys()

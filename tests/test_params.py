@@ -6,10 +6,10 @@ import pytest
 
 from conftest import Done
 from llmlab import params
+from llmlab.embedding_freeze import initial
 from llmlab.lab.language import parameter_count
-from llmlab.lab.sizes import size_of, sized
+from llmlab.lab.sizes import BlockSize, size_of, sized
 from llmlab.lm.training import build
-from llmlab.model.context_token import BlockSize, initial
 from llmlab.model.new_llm import ContextVectorLM
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings
 from strategies_report import strict_json

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from counted_by_hand import CountedByHand, asked_of_stream
-from llmlab.contexts.task import Material, exact_losses, task_of
+from llmlab.lab.context_text import EmbeddedCorpus, dataset_of, exact_losses
 from llmlab.measure.ngram import Baseline, kneser_ney, predict, stream_baselines, stream_targets, window_targets
 from llmlab.text.grammar import Grammar
 from llmlab.text.streams import Stream, stream, word_coder
@@ -47,16 +47,16 @@ def test_the_exact_losses_of_a_stream_are_those_of_its_lines(count: int, seed: i
         assert told == pytest.approx(sum(wanted) / len(wanted))
 
 
-def test_the_floor_is_below_what_counting_reaches(material: Material) -> None:
+def test_the_floor_is_below_what_counting_reaches(source: EmbeddedCorpus) -> None:
     """On the same targets no baseline is better than the best reader, and the scale between them ends there."""
-    task = task_of(material, 4_000, 1_000)
+    task = dataset_of(source, 4_000, 1_000)
     assert task.bayes_loss is not None
 
     assert task.bayes_loss < min(task.references[name].loss for name in ("unigram", "bigram", "kneser_ney_3"))
     assert task.context_recovered(task.bayes_loss) == pytest.approx(1)
     assert task.context_recovered(task.bigram_loss) == pytest.approx(0)
     assert task.context_recovered(task.references["bigram"].loss) < 0
-    assert task.valid_targets == 999
+    assert sum(task.valid_counts) == 999
 
 
 # ---- what counting reaches on a stream ------------------------------------------------------------------------------

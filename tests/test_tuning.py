@@ -12,20 +12,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.contexts import outcome, tuning
-from llmlab.contexts.arms import freeze_arms
-from llmlab.contexts.running import Comparison, compared
-from llmlab.contexts.stage1 import contexts_of
-from llmlab.contexts.task import Material, task_of
-from llmlab.contexts.token_block import built, document_sums, training_of
-from llmlab.contexts.tuning import BESIDE, FACTORS, SHARES, TRIES, Try, Tuned, tail_start
-from llmlab.embedding_freeze import run
+from llmlab.embedding_freeze import freeze_arms, run
 from llmlab.errors import Stopped
+from llmlab.lab import context_metrics, tuning
+from llmlab.lab.context_runs import document_sums, training_of
+from llmlab.lab.context_study import Comparison
+from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
 from llmlab.lab.optimizer import optimizer_named
 from llmlab.lab.steps import Diverged
+from llmlab.lab.tuning import BESIDE, FACTORS, SHARES, TRIES, Try, Tuned, tail_start
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.text.streams import Stream
-from strategies_contexts import FREEZE, SMALL, Stop, rows, without_times
+from strategies_contexts import FREEZE, SMALL, Stop, compared, rows, stage1, stage2, without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
@@ -69,14 +67,14 @@ def test_every_arm_tries_as_much_and_looks_as_far(losses: list[float | None], na
     finite = [loss for loss in losses if loss is not None]
     assert found.best.loss == min(finite, default=None)
     first, then = found.tries[: len(SHARES)], found.tries[len(SHARES) :]
-    if ARMS[name].learns_embedding:
+    if ARMS[name].trains_embedding:
         assert [one.embedding for one in first] == list(SHARES)
         assert {one.embedding for one in then} == {replace(found, tries=first).best.embedding}
     for one in found.tries:
         asked = found.at(one)
         assert asked.lr == FREEZE.lr * one.rate
         assert asked.lr * asked.embedding_lr == pytest.approx(
-            FREEZE.lr * one.embedding if ARMS[name].learns_embedding else asked.lr
+            FREEZE.lr * one.embedding if ARMS[name].trains_embedding else asked.lr
         )
 
 
@@ -113,11 +111,11 @@ def test_the_tail_begins_with_a_document_and_scores_something(lengths: list[int]
         assert cut in starts
 
 
-def test_a_try_trains_on_nothing_that_it_is_judged_on(material: Material) -> None:
+def test_a_try_trains_on_nothing_that_it_is_judged_on(source: EmbeddedCorpus) -> None:
     """Rows before the tail are trained on, the others judged on; together they are the training text."""
-    task, arm = task_of(material, 300, 120), ARMS["trained"]
+    task, arm = dataset_of(source, 300, 120), ARMS["trained"]
     cut = tail_start(task.text)
-    model = built(TUNE, task, arm, contexts_of(TUNE, task, arm.design, 0), 0)
+    model = stage2(TUNE, task, arm, stage1(TUNE, task, arm.contexts, 0), 0)
     whole, tried = training_of(TUNE, task, model, 0), training_of(TUNE, task, model, 0, tail=cut)
 
     assert torch.equal(torch.cat([tried.train, tried.valid]), whole.train)
@@ -126,44 +124,44 @@ def test_a_try_trains_on_nothing_that_it_is_judged_on(material: Material) -> Non
     assert 0.85 < cut / 300 < 0.95
 
 
-def test_the_validation_text_has_no_say(material: Material) -> None:
+def test_the_validation_text_has_no_say(source: EmbeddedCorpus) -> None:
     """With another validation text every try comes out the same, to the bit."""
     other = replace(TUNE, val_tokens=60)
-    first, second = (compared(asked, material, freeze_arms(asked)) for asked in (TUNE, other))
+    first, second = (compared(asked, source, freeze_arms(asked)) for asked in (TUNE, other))
 
     assert tuned(first) == tuned(second)
-    assert first.task.text.digest != second.task.text.digest
+    assert first.text.text.digest != second.text.text.digest
 
 
-def test_the_runs_use_what_was_chosen_and_all_of_the_text(material: Material) -> None:
+def test_the_runs_use_what_was_chosen_and_all_of_the_text(source: EmbeddedCorpus) -> None:
     """The runs of an arm are those of a comparison that is given its rates, on the whole training text."""
-    found = compared(TUNE, material, freeze_arms(TUNE))
+    found = compared(TUNE, source, freeze_arms(TUNE))
     for name, arm in found.arms.items():
         asked = replace(arm.tuned.at(arm.tuned.best), tune=False, arms=name)
-        plain = compared(asked, material, freeze_arms(asked))
+        plain = compared(asked, source, freeze_arms(asked))
         assert plain.arms[name].runs[0].numbers == arm.runs[0].numbers
         assert plain.arms[name].tuned is None
 
 
 @pytest.mark.parametrize("at", [3, 14, 40, 63, 75, 80, 150])
-def test_a_stopped_comparison_does_not_choose_again(material: Material, at: int) -> None:
+def test_a_stopped_comparison_does_not_choose_again(source: EmbeddedCorpus, at: int) -> None:
     """Stopped in a try, between tries or in a run: the tries that were finished stand, and all comes out the same."""
     arms = freeze_arms(TUNE)
-    straight = compared(replace(TUNE, out=Path("straight")), material, arms)
+    straight = compared(replace(TUNE, out=Path("straight")), source, arms)
     stop, rest = Stop(at), Stop()
     with contextlib.suppress(Stopped):
-        compared(TUNE, material, arms, stop)
-    resumed = compared(replace(TUNE, resume="auto"), material, arms, rest)
+        compared(TUNE, source, arms, stop)
+    resumed = compared(replace(TUNE, resume="auto"), source, arms, rest)
 
     assert tuned(resumed) == tuned(straight)
-    assert without_times(outcome.metrics(resumed)) == without_times(outcome.metrics(straight))
+    assert without_times(context_metrics.metrics(resumed)) == without_times(context_metrics.metrics(straight))
     assert rest.planned == stop.planned == {2 * (TRIES + 1) * 10}
     again = Stop()
-    compared(replace(TUNE, resume="auto"), material, arms, again)
+    compared(replace(TUNE, resume="auto"), source, arms, again)
     assert again.updates == []
 
 
-def test_a_try_that_diverges_is_one_that_was_not_best(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_try_that_diverges_is_one_that_was_not_best(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no loss, the others decide; where all diverge, the rates stay as they are set."""
     real = tuning.training_of
     bad: set[float] = {4.0, 2.8}
@@ -175,26 +173,26 @@ def test_a_try_that_diverges_is_one_that_was_not_best(material: Material, monkey
         return training
 
     monkeypatch.setattr(tuning, "training_of", diverging)
-    found = compared(TUNE, material, freeze_arms(TUNE))
+    found = compared(TUNE, source, freeze_arms(TUNE))
     tries = tuned(found)
     assert [one.loss is None for one in tries["frozen"]] == [True, True, *[False] * 5]
     assert found.arms["frozen"].tuned.best.rate not in bad
     bad |= {*FACTORS, *BESIDE}
-    none = compared(replace(TUNE, out=Path("b")), material, freeze_arms(TUNE)).arms["frozen"]
+    none = compared(replace(TUNE, out=Path("b")), source, freeze_arms(TUNE)).arms["frozen"]
     assert (none.tuned.best, none.tuned.edge) == (Try(1.0, 1.0), [])
     assert none.runs
 
 
-def test_losses_by_document_add_up_to_those_that_are_reported(material: Material) -> None:
+def test_losses_by_document_add_up_to_those_that_are_reported(source: EmbeddedCorpus) -> None:
     """By a plain loop over targets: the loss of each document, and over all the one that the run is known by."""
     asked = replace(FREEZE, arms="trained", seeds=1)
-    found = compared(asked, material, freeze_arms(asked))
-    (one,), task = found.arms["trained"].runs, found.task
+    found = compared(asked, source, freeze_arms(asked))
+    (one,), task = found.arms["trained"].runs, found.text
     assert len(one.valid_sums) == len(task.valid_counts) == len(task.text.valid.starts)
     assert sum(one.valid_sums) / sum(task.valid_counts) == pytest.approx(one.numbers["val_loss_token"], rel=1e-6)
     assert sum(one.test_sums) / sum(task.test_counts) == pytest.approx(one.numbers["test_loss_token"], rel=1e-12)
 
-    model = built(asked, task, ARMS["trained"], contexts_of(asked, task, ARMS["trained"].design, 0), 0)
+    model = stage2(asked, task, ARMS["trained"], stage1(asked, task, ARMS["trained"].contexts, 0), 0)
     for number, counts in ((1, task.valid_counts), (2, task.test_counts)):
         stream, sums = task.text.streams[number], [0.0] * len(counts)
         windows = model.windows(number, task.text.scored(stream))

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from llmlab import two_stage
-from llmlab.contexts import keeping, made, running
-from llmlab.contexts.arms import stage_arms
 from llmlab.errors import Stopped
+from llmlab.lab import context_study
 from llmlab.lab.steps import Diverged
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS
+from llmlab.two_stage import stage_arms
 from strategies_contexts import SMALL, UPDATES, Stop, rows, without_times
 from strategies_contexts import STAGE_CONTRACT as CONTRACT
 
@@ -31,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     """A finished run with every ablation, and its folder."""
     folder = tmp_path_factory.mktemp("whole") / "runs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(made, "LINES", 60)
+        patch.setattr("llmlab.lab.context_stages.LINES", 60)
         return two_stage.run(replace(ALL, out=folder)), folder
 
 
@@ -98,7 +98,7 @@ def test_arms_are_shared_and_trained_once(whole: tuple[Result, Path]) -> None:
     arms = {arm.name for each in stage_arms(ALL).values() for arm in each}
 
     assert names == {f"{name}-seed{seed}" for name in arms for seed in (0, 1)}
-    assert len(rows(whole[0], "contexts")) == len({arm.design for each in stage_arms(ALL).values() for arm in each})
+    assert len(rows(whole[0], "contexts")) == len({arm.contexts for each in stage_arms(ALL).values() for arm in each})
 
 
 def test_the_summary_says_what_stage_1_measured(whole: tuple[Result, Path]) -> None:
@@ -162,7 +162,7 @@ def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tup
     stopped = two_stage.run(ALL, Stop(at))
 
     assert stopped.status == "interrupted"
-    assert any(sentence.startswith("Unfinished; not begun: ") for sentence in stopped.summary)
+    assert any("Stopped before the end, without a finished run of" in sentence for sentence in stopped.summary)
     assert stopped.metrics["val_ppl_first_decreasing"] is None
     assert stopped.metrics["val_ppl_first_decreasing_reason"] == "not begun"
     json.dumps(stopped.document(), allow_nan=False)
@@ -184,14 +184,14 @@ def test_a_run_stopped_in_its_first_arm_has_nothing_to_report() -> None:
 
 def test_a_lost_main_arm_leaves_the_ablations(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the arm as set diverges, the others are told all the same, without differences."""
-    real = running.train_arm
+    real = context_study.train_arm
 
     def fragile(own: Any, task: Any, arm: Any, *rest: Any) -> Any:
         if arm.name == "main":
             raise Diverged(3)
         return real(own, task, arm, *rest)
 
-    monkeypatch.setattr(running, "train_arm", fragile)
+    monkeypatch.setattr(context_study, "train_arm", fragile)
     result = two_stage.run(replace(ALL, ablate="reading,block", seeds=1))
 
     assert result.status == "complete"
@@ -205,14 +205,14 @@ def test_a_lost_main_arm_leaves_the_ablations(monkeypatch: pytest.MonkeyPatch) -
 
 def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where its block diverged in the first seed, and another design was measured before it."""
-    real = keeping.learn
+    real = context_study.trained_block
 
-    def fragile(own: Any, task: Any, design: Any, seed: int, on_pass: Any) -> Any:
+    def fragile(equations: Any, own: Any, text: Any, spec: Any, seed: int, on_pass: Any) -> Any:
         if seed == 0:
             raise Diverged(1)
-        return real(own, task, design, seed, on_pass)
+        return real(equations, own, text, spec, seed, on_pass)
 
-    monkeypatch.setattr(keeping, "learn", fragile)
+    monkeypatch.setattr(context_study, "trained_block", fragile)
     result = two_stage.run(replace(ALL, ablate="block"))
     alone = two_stage.run(replace(ONE, seed=1, seeds=1))
 
@@ -223,14 +223,14 @@ def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that diverges in one seed is missing there, and shifts no other seed's rank."""
-    real = keeping.learn
+    real = context_study.trained_block
 
-    def fragile(own: Any, task: Any, design: Any, seed: int, on_pass: Any) -> Any:
-        if design.wiring == "first" and seed == 0:
+    def fragile(equations: Any, own: Any, text: Any, spec: Any, seed: int, on_pass: Any) -> Any:
+        if spec.wiring == "first" and seed == 0:
             raise Diverged(1)
-        return real(own, task, design, seed, on_pass)
+        return real(equations, own, text, spec, seed, on_pass)
 
-    monkeypatch.setattr(keeping, "learn", fragile)
+    monkeypatch.setattr(context_study, "trained_block", fragile)
     result = two_stage.run(replace(ALL, ablate="wiring", layers=2))
 
     assert rows(result, "wiring")["first, constant"]["n"] == 1

@@ -1,49 +1,334 @@
-"""Embedding freeze: does a pretrained token embedding serve better if it is not trained any further?
+"""Chapter 5: a memory that is computed once, and on top of it a pretrained embedding that is trained no further.
 
-Question: the seed compared two runs that differed in text, head and validation, and found freezing 72 % better.  On
-the same tokens, the same validation text and the same updates: what does freezing do, and up to how much text?
+Question: the original notes compared two runs that differed in text, head and validation, and found freezing 72 %
+better.  On the same tokens, the same validation text and the same updates: what does freezing do, and up to how much
+text?
 
-    c_i = block(c_(i-1), LN(E[x_i]))      the contexts, fixed before        {E frozen, E trained} x
-    y_i = tokens(LN(E[x_i]), c_i)         the token block, trained           {score = E y (tied), score = W y + b}
-                                                                             and a random E, as the control
+One stack writes the memory, another one reads it and predicts.  With x the normalised embedding of token t (of the last
+M tokens side by side, the newest last), and as many layers k in either block:
 
-Covers the grid with seeds and intervals, train and validation curves, the growth of the text, and what the contexts
-are worth by themselves.
+    context layer    c[k] = LayerNorm( P c[k-1] + ReLU( A [c[k-1] ; x] + a ) )    c[0] = the context after token t-1
+    token layer      y[k] = LayerNorm( P y[k-1] + ReLU( A [c[k] ; y[k-1]] + a ) )    y[0] = x
+
+Every layer has its own A, a and P; P is the identity where the width stays, and a learned linear map where it changes.
+The context after token t is the last context layer's output; the last token layer's output y is scored against the
+embedding (a tied head), score = E y, or by a head of its own, score = W y + b.
+
+Stage 1 trains the context block with no target from outside, and computes the contexts of the whole text; Stage 2
+trains the token block on them.  The arms of this chapter differ in Stage 2 alone: {E frozen, E trained} x {tied, untied
+head}, and a random E as the control.
+
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
 
-from llmlab.contexts import differences, figures, outcome, rates_tables, stage1_tables, tables
-from llmlab.contexts.arms import freeze_arms
-from llmlab.contexts.loading import loaded
-from llmlab.contexts.running import ArmRuns, Comparison, compared
-from llmlab.lab.steps import OnStep
-from llmlab.measure.ngram import beside_counting
-from llmlab.report.result import Figure, Result, Scalar, Table
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab.fast.fixed_context_lm import Blocks
+from llmlab.fast.last_tokens import Inputs
+from llmlab.lab import context_metrics
+from llmlab.lab.context_runs import ArmSpec, ContextSpec
+from llmlab.lab.context_stages import Equations, loaded
+from llmlab.lab.context_study import ArmRuns, Comparison, compared
+from llmlab.lab.device import products_in
+from llmlab.lab.optimizer import Adam, clip
+from llmlab.lab.recipe import FixedPointRecipe
+from llmlab.lab.rng import generator
+from llmlab.lab.sizes import EPS, BlockSize
+from llmlab.lab.steps import Diverged, OnStep
+from llmlab.report.messages import say
+from llmlab.report.result import Result, Scalar
 from llmlab.settings import EmbeddingFreezeSettings
+from llmlab.shown import embedding_freeze as shown
 
-WHY = (
-    "A model on little text can take its token embedding from a model that read much. Is it better to leave that "
-    "embedding as it is, or to train it further? Seed document 004 found freezing 72 % better, but its two runs "
-    "differed in text, head and validation text, and the embedding was frozen in both."
-)
-HOW = (
-    "A context block is trained to a fixed point and its contexts are computed once; then a token block is trained on "
-    "them, with the embedding frozen or trained, tied to the output or not, pretrained or from chance. All arms see "
-    "the same tokens in the same batches and start from the same token block; runs of one seed are subtracted from "
-    "each other."
-)
+WEIGHT_DEVIATION, BIAS_DEVIATION = 0.1, 0.01
 
+# ---- the two blocks ---------------------------------------------------------------------------------------------
+
+
+def layer(parameters: dict[str, Tensor], name: str, reads: Tensor, residual: Tensor) -> Tensor:
+    """Return LayerNorm( P residual + ReLU( A reads + a ) ), (B, w); without a P the residual is added as it is."""
+    if f"{name}.projection.weight" in parameters:
+        weight, bias = parameters[f"{name}.projection.weight"], parameters[f"{name}.projection.bias"]
+        residual = F.linear(residual, weight, bias).to(residual.dtype)
+    change = F.linear(reads, parameters[f"{name}.weight"], parameters[f"{name}.bias"]).relu()
+    gain, bias = parameters[f"{name}.norm.gain"], parameters[f"{name}.norm.bias"]
+    return F.layer_norm(residual + change, gain.shape, gain, bias, EPS)
+
+
+def context_layers(
+    size: BlockSize, parameters: dict[str, Tensor], context: Tensor, x: Tensor, layers: int | None = None
+) -> list[Tensor]:
+    """Run the ContextBlock over one token per row.
+
+    Args:
+        size: the sizes.
+        parameters: as named by ``BlockSize.context_shapes``.
+        context: (B, c), before the token.
+        x: (B, M d), the normalised embeddings of the last M tokens.
+        layers: how many of the layers to run; ``None`` for all.
+
+    Returns:
+        The output of each layer, (B, w_k); the last of all is the context after the token.
+    """
+    outputs: list[Tensor] = []
+    for k in range(size.layers)[:layers]:
+        reads = torch.cat([context, x], dim=1) if size.reads_tokens(k) else context
+        context = layer(parameters, f"context{k}", reads, context)
+        outputs.append(context)
+    return outputs
+
+
+def token_layers(size: BlockSize, parameters: dict[str, Tensor], contexts: list[Tensor], x: Tensor) -> Tensor:
+    """Run the TokenBlock over one token per row, and return (B, d), for the head.
+
+    Args:
+        size: the sizes.
+        parameters: as named by ``BlockSize.token_shapes``.
+        contexts: for each layer the context it is given, (B, w_k).
+        x: (B, M d), the normalised embeddings of the last M tokens.
+    """
+    y = x
+    for k, context in enumerate(contexts):
+        residual = y[:, -size.embedding :] if size.widths == "constant" else y  # the newest token's
+        y = layer(parameters, f"token{k}", torch.cat([context, y], dim=1), residual)
+    return y
+
+
+def initial(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+    """Return fresh parameters: weights N(0, 0.1^2), biases N(0, 0.01^2), LayerNorms that change nothing.
+
+    What a parameter starts with depends on its name, its shape and the seed, so no other parameter can move it.
+    """
+    parameters: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        if "norm." in name:
+            parameters[name] = torch.full(shape, float(name.endswith("gain")))
+        else:
+            deviation = WEIGHT_DEVIATION if len(shape) > 1 else BIAS_DEVIATION
+            parameters[name] = torch.randn(shape, generator=generator(name, seed)) * deviation
+    return parameters
+
+
+# ---- the plain pass, token by token -----------------------------------------------------------------------------
+
+
+def normalised(rows: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
+    """Return embedding rows after LayerNorm, with the trained ``norm.gain`` and ``norm.bias`` if there are any."""
+    gain, bias = (parameters["norm.gain"], parameters["norm.bias"]) if parameters else (None, None)
+    return F.layer_norm(rows, rows.shape[-1:], gain, bias, EPS)
+
+
+def plain_pass(size: BlockSize, frozen: dict[str, Tensor], ids: Tensor) -> Iterator[list[Tensor]]:
+    """Yield what every context layer has written after each token of a text, (1, w_k) each.
+
+    Args:
+        size: the sizes.
+        frozen: the ContextBlock and the ``embedding``, (V, d), that it reads.
+        ids: (n,) token numbers.
+    """
+    context = frozen["embedding"].new_zeros(1, size.context)
+    x = frozen["embedding"].new_zeros(size.n_tokens, size.embedding)
+    for token in ids.tolist():
+        x = torch.cat([x[1:], normalised(frozen["embedding"][[token]])])
+        outputs = context_layers(size, frozen, context, x.view(1, -1))
+        context = outputs[-1]
+        yield outputs
+
+
+def logits_by_token(
+    size: BlockSize, frozen: dict[str, Tensor], parameters: dict[str, Tensor], ids: Tensor, *, when: str = "after"
+) -> Iterator[Tensor]:
+    """Yield the logits after each token of a text, (V,) each: both blocks, the plain way.
+
+    Args:
+        size: the sizes.
+        frozen: see ``plain_pass``; no gradient flows into these, nor into a context.
+        parameters: the TokenBlock, ``norm.gain`` and ``norm.bias``; ``embedding`` if that is trained, ``head.weight``
+            and ``head.bias`` if the head is not tied to it.
+        ids: (n,) token numbers.
+        when: the token layers see the context ``after`` their token, or ``before`` it.
+    """
+    embedding = parameters.get("embedding", frozen["embedding"])
+    head, bias = parameters.get("head.weight", embedding), parameters.get("head.bias")
+    x = embedding.new_zeros(size.n_tokens, size.embedding)
+    before = [embedding.new_zeros(1, width) for width in size.context_widths()]
+    for token, after in zip(ids.tolist(), plain_pass(size, frozen, ids), strict=True):
+        x = torch.cat([x[1:], normalised(embedding[[token]], parameters)])
+        seen = after if when == "after" else before
+        y = token_layers(size, parameters, seen if size.layerwise else seen[-1:] * size.layers, x.view(1, -1))
+        yield F.linear(y, head, bias)[0]
+        before = after
+
+
+def plain_loss(
+    size: BlockSize, frozen: dict[str, Tensor], parameters: dict[str, Tensor], ids: Tensor, *, when: str = "after"
+) -> Tensor:
+    """Return the mean loss of each next token of a text, in nats: what Stage 2 makes small, the plain way.
+
+    Autograd through this loop is the oracle of ``fast.fixed_context_lm``, which trains on any positions at once.
+    """
+    logits = torch.stack(list(logits_by_token(size, frozen, parameters, ids, when=when))[:-1])
+    return F.cross_entropy(logits, ids[1:])
+
+
+# ---- Stage 1: contexts that stay put and fill the space ---------------------------------------------------------
+
+
+def diversity(contexts: Tensor) -> Tensor:
+    """Return minus the length of what contexts, (m, c), differ by from their mean, divided by m.
+
+    It goes with 1 / sqrt(m), so another batch size is another recipe.  It asks for distance from the mean and not for
+    directions: contexts at two opposite points have all of it.
+    """
+    length: Tensor = torch.linalg.vector_norm(contexts - contexts.mean(0))
+    return -length / len(contexts)
+
+
+def fixed_point(
+    size: BlockSize,
+    start: dict[str, Tensor],
+    inputs: Inputs,
+    contexts: Tensor,
+    recipe: FixedPointRecipe,
+    on_step: OnStep | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+    """Train a copy of a ContextBlock, with no target from outside: every context should be what it was before.
+
+    Each iteration moves all positions at once, adds up the gradients of all batches, and makes one step of Adam.
+
+    Args:
+        size: the sizes.
+        start: the parameters of the ContextBlock; they stay as they are.
+        inputs: what is read.
+        contexts: (n, c), of iteration 1: the block's own pass through the text.  They are written over by those of the
+            last iteration, from before its step and with its noise: what the notes measure.
+        recipe: how.
+        on_step: called after each batch.
+        dtype: of the products; all else is float32.
+
+    Returns:
+        The trained parameters, and a row per iteration from the second on.
+
+    Raises:
+        Diverged: a loss or a gradient is not finite.
+    """
+    block = {name: parameter.clone() for name, parameter in start.items()}
+    adam, rows = Adam(recipe.lr), list[dict[str, float]]()
+    batches = -(-len(contexts) // recipe.batch)
+    for iteration in range(2, recipe.iterations + 1):
+        began, rate = time.monotonic(), rows[-1]["converged_fraction"] if rows else 0.0
+        done, planned = (iteration - 2) * batches, (recipe.iterations - 1) * batches
+        told = f"iteration {iteration} of {recipe.iterations}, {rate:.1%} converged"
+
+        def step(batch: int, done: int = done, planned: int = planned, told: str = told) -> None:
+            if on_step:
+                on_step(done + batch, planned, told)
+
+        found, gradients = one_iteration(size, block, inputs, contexts, recipe, iteration, step, dtype)
+        if not math.isfinite(clip(gradients, recipe.clip)):
+            raise Diverged(iteration - 1)
+        adam.update(block, gradients)
+        rows.append({"iteration": iteration, **found, "seconds": time.monotonic() - began})
+        if iteration > 2 and found["converged_fraction"] >= recipe.enough:
+            break
+    return block, rows
+
+
+def one_iteration(
+    size: BlockSize,
+    block: dict[str, Tensor],
+    inputs: Inputs,
+    contexts: Tensor,
+    recipe: FixedPointRecipe,
+    iteration: int,
+    step: Callable[[int], None],
+    dtype: torch.dtype,
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Put new contexts O in place of the old ones P; return what was found, means over batches, and the gradients.
+
+    With P_t the context after token t as it was found last, w the weight of the diversity and m positions in a batch:
+
+        O_t  = block( P_(t-1) + noise, x_t )          the first one reads P_n: the text goes round
+        loss = (1 - w) mean (O - P)^2  -  w |O - mean row of O| / m          P is constant here
+
+    One (n, c) buffer is enough: batches are worked off from the last to the first, so that P_(t-1) is still the old one
+    when position t reads it.  Noise is a function of (seed, iteration, batch).
+    """
+    batches, device = -(-len(contexts) // recipe.batch), contexts.device
+    wrapped = contexts[-1:].clone()  # is written over long before the first position reads it
+    moved, spread, settled = 0.0, 0.0, 0
+    gradients: dict[str, Tensor] = {}
+    for done, number in enumerate(reversed(range(batches)), 1):
+        first, stop = number * recipe.batch, min((number + 1) * recipe.batch, len(contexts))
+        old = contexts[first:stop]
+        before = torch.cat([contexts[first - 1 : first] if first else wrapped, old[:-1]])
+        if recipe.noise:
+            drawn = torch.randn(before.shape, generator=generator("context noise", recipe.seed, iteration, number))
+            before.add_(drawn.to(device, before.dtype), alpha=recipe.noise)
+        leaves = {name: parameter.detach().requires_grad_() for name, parameter in block.items()}
+        with torch.enable_grad(), products_in(dtype, device):
+            output = context_layers(size, leaves, before, inputs(torch.arange(first, stop, device=device)))[-1]
+            stays, fills = (output - old).square().mean(), diversity(output)
+            loss = ((1 - recipe.weight) * stays + recipe.weight * fills) / batches
+            part = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+        gradients = {name: gradients[name].add_(part[name]) for name in part} if gradients else part
+        moved, spread, output = moved + float(stays.detach()), spread + float(fills.detach()), output.detach()
+        settled += int(((output - old).square().mean(1) < recipe.near).sum())
+        contexts[first:stop] = output
+        step(done)
+    found = {"fixed_point_loss": moved / batches, "diversity": spread / batches}
+    return found | {"converged_fraction": settled / len(contexts)}, gradients
+
+
+EQUATIONS = Equations(initial, fixed_point, Blocks(context_layers, token_layers))
+"""All that both stages compute with, whoever runs them."""
+
+
+# ---- the chapter ------------------------------------------------------------------------------------------------
+
+
+LABELS = {
+    "frozen": "frozen, tied",
+    "trained": "trained, tied",
+    "frozen-untied": "frozen, untied",
+    "trained-untied": "trained, untied",
+    "random-frozen": "random, frozen",
+    "random-trained": "random, trained",
+}
+GRID = (("trained", "frozen"), ("trained-untied", "frozen-untied"))
+"""Freezing with a tied head and with an untied one: from the first to the second."""
 PAIRS = (
-    ("trained", "frozen"),
-    ("trained-untied", "frozen-untied"),
+    *GRID,
     ("frozen-untied", "frozen"),
     ("trained-untied", "trained"),
     ("random-frozen", "frozen"),
     ("random-trained", "trained"),
 )
-"""What is compared with what: from the first to the second."""
-GRID = PAIRS[:2]
-"""Freezing with a tied head and with an untied one."""
+"""What is compared with what."""
+
+
+def freeze_arms(settings: EmbeddingFreezeSettings) -> list[ArmSpec]:
+    """Return the arms: the grid, then frozen and trained at the other numbers of tokens."""
+    arms = []
+    for name in settings.arm_names:
+        contexts = ContextSpec.of(settings, vectors="random" if name.startswith("random") else "pretrained")
+        tied, trained = not name.endswith("untied"), "trained" in name
+        arms.append(ArmSpec(name, LABELS[name], contexts, settings.reading, tied, trained))
+    for tokens in settings.sizes:
+        for arm in [arm for arm in arms if arm.name in GRID[0] and tokens != settings.tokens]:
+            contexts, label = replace(arm.contexts, tokens=tokens), say("contexts.grown", arm=arm.label, tokens=tokens)
+            grown = replace(arm, name=f"{arm.name}-{tokens}", label=label, contexts=contexts)
+            arms.append(grown)
+    return arms
 
 
 def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Result:
@@ -61,63 +346,26 @@ def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Res
         LlmlabError: text, embedding or checkpoints cannot be used, or nothing can be written.
         Stopped: ``on_step`` stopped it before its first run was finished.
     """
-    found = compared(settings, loaded(settings, on_step), freeze_arms(settings), on_step)
-    if not found.finished:
-        return outcome.all_diverged(settings, found, WHY, HOW)
-    grid = [found.arms[name] for name in settings.arm_names]
-    growth = growing(settings, found)
-    shown: list[Table] = [
-        tables.text_read(found.task),
-        tables.meaning(found, settings.arm_names),
-        tables.arms("The grid", grid, found.task),
-        tables.differences(pairs(found), found.task),
-        *rates_tables.rates(found.finished),
-        tables.final(found, found.finished),
-        tables.fit(grid),
-        *([tables.growth(growth, found.task)] if len(growth) > 1 else []),
-        tables.epochs([arm for arm in grid if arm.runs]),
-        stage1_tables.contexts(found, lambda design: f"{design.vectors}, {design.tokens:,} tokens"),
-        stage1_tables.passes(found.first_contexts),
-    ]
-    pictures: list[Figure] = [
-        figures.curves([arm for arm in grid if arm.runs], found.task),
-        figures.train_and_validation([arm for arm in grid if arm.runs][:2]),
-    ]
-    if len(growth) > 1:
-        pictures.append(figures.growth(growth))
-    return Result(
-        settings.experiment,
-        settings.document(),
-        WHY,
-        HOW,
-        status="interrupted" if found.stopped else "complete",
-        metrics=outcome.metrics(found) | compared_arms(settings, found),
-        summary=_summary(settings, found, growth),
-        tables=[table for table in shown if table.rows],
-        figures=pictures,
-        samples=outcome.samples(found),
-    )
-
-
-def pairs(found: Comparison) -> list[tuple[str, ArmRuns, ArmRuns]]:
-    """Return the arms to subtract from each other, each pair with its name."""
+    source = loaded(EQUATIONS, settings, on_step)
+    found = compared(EQUATIONS, settings, source, freeze_arms(settings), on_step)
     have = {name: arm for name, arm in found.arms.items() if arm.runs}
-    named = [(have[one], have[other]) for one, other in PAIRS if one in have and other in have]
-    return [(f"{one.arm.label} → {other.arm.label}", one, other) for one, other in named]
+    pairs = [(have[one], have[other]) for one, other in PAIRS if one in have and other in have]
+    metrics = context_metrics.metrics(found) | differences(settings, found) if found.finished else {}
+    return shown.result(settings, found, metrics, pairs, growing(settings, found))
 
 
-def compared_arms(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[str, Scalar]:
+def differences(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[str, Scalar]:
     """Return the differences between arms as metrics, and how much freezing and tying help each other.
 
     Frozen and trained are told by their number of tokens, too, whichever size the settings begin with.
     """
-    sized = {f"{name}-{settings.tokens}": arm for name, arm in found.arms.items() if name in ("frozen", "trained")}
-    have = {name: (differences.called(name), arm) for name, arm in {**found.arms, **sized}.items() if arm.runs}
+    sized = {f"{name}-{settings.tokens}": arm for name, arm in found.arms.items() if name in GRID[0]}
+    have = {name: (context_metrics.called(name), arm) for name, arm in {**found.arms, **sized}.items() if arm.runs}
     grown = [(f"trained-{tokens}", f"frozen-{tokens}") for tokens in sorted({settings.tokens, *settings.sizes})]
     both = [(have[one], have[other]) for one, other in (*PAIRS, *grown) if {one, other} <= have.keys()]
-    told = differences.differences(found, both)
+    told = context_metrics.differences(found, both)
     if {name for pair in GRID for name in pair} <= have.keys():
-        told |= differences.interaction(*(have[name][1] for pair in GRID for name in pair))
+        told |= context_metrics.interaction(*(have[name][1] for pair in GRID for name in pair))
     return told
 
 
@@ -133,25 +381,3 @@ def growing(settings: EmbeddingFreezeSettings, found: Comparison) -> list[tuple[
         if frozen and trained and frozen.runs and trained.runs:
             told.setdefault(frozen.runs[0].tokens, (frozen, trained))
     return [(tokens, *both) for tokens, both in told.items()]
-
-
-def _summary(
-    settings: EmbeddingFreezeSettings, found: Comparison, growth: list[tuple[int, ArmRuns, ArmRuns]]
-) -> list[str]:
-    counts = sorted({len(found.arms[name].runs) for name in settings.arm_names if found.arms[name].runs})
-    of = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts else "0"
-    reached = ", ".join(
-        f"{found.arms[name].arm.label} {found.arms[name].ppl['']:.2f}"
-        for name in settings.arm_names
-        if found.arms[name].runs
-    )
-    told = [
-        f"Validation PPL on {len(found.task.text.train.tokens):,} tokens, mean of n = {of}: {reached}; "
-        f"a bigram has {found.task.references['bigram'].ppl:.2f}, Kneser–Ney "
-        f"{found.task.references['kneser_ney_3'].ppl:.2f}."
-    ]
-    finished = [found.arms[name].ppl[""] for name in settings.arm_names if found.arms[name].runs]
-    told += beside_counting(found.task.references, finished)
-    told += [told_pair for _, one, other in pairs(found)[:1] if (told_pair := outcome.difference(one, other))]
-    told += outcome.crossing(growth)
-    return [*told, *outcome.notes(found)]

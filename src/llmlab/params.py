@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmlab.lab.sizes import GPT2Size, GRUSize, Size, peer_size_of, size_of, sized
-from llmlab.model.context_token import BlockSize
+from llmlab.lab.sizes import BlockSize, GPT2Size, GRUSize, Size, peer_size_of, size_of, sized
 from llmlab.phase1 import TRAINED, TinyModel
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Table, columns_of
@@ -169,8 +168,9 @@ def _on_fixed_contexts() -> Iterator[Counted]:
     for layers in (1, 2, 3):
         yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, layers=layers))
     yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, layers=3), tied=False)
-    for (token_in, widths), corner in CORNERS.items():
-        here = _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, token_in=token_in, widths=widths))
+    for (injection, widths), corner in CORNERS.items():
+        size = replace(seed, token_injection=injection, widths=widths)
+        here = _on_contexts("GPT-2 size", GPT2_VOCABULARY, size)
         yield replace(here, name=say(corner, model=here.name))
 
 
@@ -180,8 +180,8 @@ def _size_of(settings: ContextSettings) -> BlockSize:
         embedding=settings.width,
         context=settings.context,
         layers=settings.layers,
-        inputs=settings.inputs,
-        token_in=settings.wiring,
+        n_tokens=settings.inputs,
+        token_injection=settings.wiring,
         widths=settings.widths,
     )
 

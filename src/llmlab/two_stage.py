@@ -1,68 +1,87 @@
-"""Two stages: contexts that are computed once and stay, then a token block that learns to read them.
+"""Chapter 6: contexts that are computed once and stay, then a token block that learns to read them: what matters?
 
-Question: what do the contexts C* contribute, and which of the seed's choices in making them matters: the training of
+Question: what do the contexts C* contribute, and which of the notes' choices in making them matters: the training of
 their block, the noise, the number of layers, where the token enters, and whether the context is read before the token
 or after it?
 
-    Stage 1    C*_i = block(C*_(i-1), x_i)        no gradient, once; many segments side by side, exact to a tolerance
-    Stage 2    y_i  = tokens(x_i, C*)             C* after token i, layer by layer, or C*_(i-1) for all layers
+    Stage 1    C*_t = block( C*_(t-1), x_t )      no gradient, once; many segments side by side, exact to a tolerance
+    Stage 2    y_t  = tokens( x_t, C* )           C* after token t, layer by layer, or C*_(t-1) for all layers
 
-Covers Stage 1 with its error against the token-by-token pass, Stage 2 on contexts that provably do not move, and one
-ablation for each choice, with seeds and intervals.
+The blocks, the training of Stage 1 and the plain pass are chapter 5's.  New here: changing one choice at a time, while
+everything else stays, with seeds and intervals.
+
 But: does what was said here of a small text hold for a large one?  The log's entries say how far it was taken.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from llmlab.contexts import differences, figures, outcome, rates_tables, stage1_tables, tables
-from llmlab.contexts.arms import Arm, stage_arms
-from llmlab.contexts.loading import loaded
-from llmlab.contexts.running import ArmRuns, Comparison, compared
-from llmlab.contexts.stage1 import Measured
+from llmlab.embedding_freeze import EQUATIONS
+from llmlab.lab import context_metrics
+from llmlab.lab.context_runs import ArmSpec, ContextSpec
+from llmlab.lab.context_stages import loaded
+from llmlab.lab.context_study import ArmRuns, Comparison, compared
 from llmlab.lab.steps import OnStep
-from llmlab.measure.ngram import beside_counting
-from llmlab.report.result import Figure, Result, Scalar, Table
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Result, Scalar
 from llmlab.settings import TwoStageSettings
+from llmlab.shown import two_stage as shown
 
-WHY = (
-    "Seed document 002 trains in two stages: the memory first, once and for good, then the part that predicts. It "
-    "praises noise, single layers and the token in every layer from single runs that differ in more than one thing. "
-    "Changing one thing at a time: what does each of them do, and does the memory have to be trained at all?"
-)
-HOW = (
-    "A context block is trained to a fixed point, or left as chance made it; its contexts are computed once, segments "
-    "of the text side by side, and the error against the token-by-token pass is measured. Then a token block is "
-    "trained on them with a frozen embedding and a tied head. Each ablation changes one choice; all its runs see the "
-    "same tokens, at most as many updates, and equal seeds."
-)
+WIRINGS = (("every", "constant"), ("every", "decreasing"), ("first", "constant"), ("first", "decreasing"))
+"""Where the token enters the context block, and how wide its layers are."""
 
-TITLES = {
-    "block": ("Is the context block worth training?", "context block", "The same block, its training skipped."),
-    "noise": (
-        "Noise while the context block is trained",
-        "noise",
-        "Standard deviation of the noise, at equal passes: every block makes all of them.",
-    ),
-    "layers": ("Layers of both blocks", "layers", "As many token layers as context layers."),
-    "wiring": (
-        "Where the token enters, and how wide the layers are",
-        "token in, widths",
-        "Token in every layer of the context block or the first only; widths constant or decreasing. The seed's two "
-        "designs are every, constant and first, decreasing.",
-    ),
-    "reading": (
-        "Which context predicts",
-        "context",
-        "After: the context holds the last token, each token layer reads its own context layer, or all read the last. "
-        "Before: all read the context without the last token. No context: zeros in its place, so that the token block "
-        "can learn no more than what follows the tokens it reads.",
-    ),
-}
-"""By ablation: title of its table, heading of its first column, and what differs."""
+READINGS = {"after": "after, by layer", "final": "after, last layer", "before": "before", "none": "no context"}
+"""Which context predicts: what a table calls it."""
 
-CURVES = {"noise": ("Loss by noise", "noise"), "layers": ("Loss by layers", "layers")}
+
+# ---- one change at a time ---------------------------------------------------------------------------------------
+
+
+def stage_arms(settings: TwoStageSettings) -> dict[str, list[ArmSpec]]:
+    """Return the arms by ablation; ``main`` holds the settings' own arm.
+
+    An ablation has that arm too wherever one of its values is the settings', but for noise: its blocks make every pass.
+    Ablations share arms: an arm is trained once.
+    """
+    own = ArmSpec("main", "two-stage", ContextSpec.of(settings, vectors=settings.vectors), settings.reading)
+    return {"main": [own]} | {name: changed(name, own, settings) for name in settings.ablations}
+
+
+def changed(ablation: str, own: ArmSpec, settings: TwoStageSettings) -> list[ArmSpec]:
+    """Return the main arm with each value of what is changed, itself where the value is its own."""
+    base = own.contexts
+    if ablation == "reading":
+        # for a block whose only layer is its last, two readings are the same
+        alike = own.reading if own.reading in ("after", "final") else "after"
+        one_layer = {"after": alike, "final": alike} if base.layers == 1 else {}
+        read = {reading: one_layer.get(reading, reading) for reading in READINGS}
+        return [named(own, READINGS[read[each]], label, base, read[each]) for each, label in READINGS.items()]
+    values: list[tuple[Text, ContextSpec]]
+    if ablation == "block":
+        values = [("trained block", replace(base, trained=True)), ("untrained block", replace(base, trained=False))]
+    elif ablation == "noise":
+        # without noise contexts soon stay where they are, and noise would also decide how long a block is trained
+        every_pass = replace(base, trained=True, stops=False)
+        values = [
+            (say("two_stage.noise", noise=noise), replace(every_pass, noise=noise)) for noise in settings.swept_noises
+        ]
+    elif ablation == "layers":
+        values = [
+            (say("two_stage.layers", layers=layers), replace(base, layers=layers)) for layers in settings.swept_depths
+        ]
+    else:
+        values = [(f"{each}, {widths}", replace(base, wiring=each, widths=widths)) for each, widths in WIRINGS]
+    return [named(own, label, label, contexts, own.reading) for label, contexts in values]
+
+
+def named(own: ArmSpec, name: str, label: Text, contexts: ContextSpec, reading: str) -> ArmSpec:
+    """Return a changed arm under its name; one that is the main arm's equal keeps that one's name."""
+    same = (contexts, reading) == (own.contexts, own.reading)
+    words = name.replace(",", "").replace(" ", "-")
+    return replace(own, name="main" if same else words, label=label, contexts=contexts, reading=reading)
+
+
+# ---- the chapter ------------------------------------------------------------------------------------------------
 
 
 def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
@@ -81,98 +100,22 @@ def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
         Stopped: ``on_step`` stopped it before its first run was finished.
     """
     ablations = stage_arms(settings)
-    found = compared(
-        settings,
-        loaded(settings, on_step, vectors=settings.vectors),
-        [arm for each in ablations.values() for arm in each],
-        on_step,
-    )
-    if not found.finished:
-        return outcome.all_diverged(settings, found, WHY, HOW)
-    by_name = {name: [_with_label(found, arm) for arm in ablations[name]] for name in settings.ablations}
-    main = [found.arms["main"]] if found.arms["main"].runs else []
-    shown: list[Table] = [
-        tables.text_read(found.task),
-        tables.meaning(found, ["main"]),
-        tables.arms("The model", [found.arms["main"]], found.task),
-        *[_ablation(name, arms, found) for name, arms in by_name.items()],
-        *rates_tables.rates(found.finished),
-        tables.final(found, found.finished),
-        tables.fit(found.finished),
-        *([tables.epochs(main)] if main else []),
-        stage1_tables.contexts(found, found.label_of),
-        stage1_tables.passes(found.first_contexts),
-    ]
-    return Result(
-        settings.experiment,
-        settings.document(),
-        WHY,
-        HOW,
-        status="interrupted" if found.stopped else "complete",
-        metrics=outcome.metrics(found) | compared_arms(found, by_name),
-        summary=_summary(settings, found, by_name),
-        tables=[table for table in shown if table.rows],
-        figures=_figures(settings, found, by_name),
-        samples=outcome.samples(found),
-    )
+    source = loaded(EQUATIONS, settings, on_step, vectors=settings.vectors)
+    found = compared(EQUATIONS, settings, source, [arm for each in ablations.values() for arm in each], on_step)
+    by_name = {name: [with_label(found, arm) for arm in ablations[name]] for name in settings.ablations}
+    metrics = context_metrics.metrics(found) | differences(found, by_name) if found.finished else {}
+    return shown.result(settings, found, metrics, by_name)
 
 
-def compared_arms(found: Comparison, by_name: dict[str, list[ArmRuns]]) -> dict[str, Scalar]:
+def with_label(found: Comparison, arm: ArmSpec) -> ArmRuns:
+    """Return an arm's runs under the label that it has in an ablation: arms are shared between ablations."""
+    return replace(found.arms[arm.name], arm=arm)
+
+
+def differences(found: Comparison, by_name: dict[str, list[ArmRuns]]) -> dict[str, Scalar]:
     """Return the differences within each ablation as metrics, its arms called by their labels."""
     told: dict[str, Scalar] = {}
     for arms in by_name.values():
-        named = [(differences.called(arm.arm.label), arm) for arm in arms if arm.runs]
-        told |= differences.of_each(found, named) | differences.differences(found, combinations(named, 2))
+        named = [(context_metrics.called(arm.arm.label), arm) for arm in arms if arm.runs]
+        told |= context_metrics.of_each(found, named) | context_metrics.differences(found, combinations(named, 2))
     return told
-
-
-def _with_label(found: Comparison, arm: Arm) -> ArmRuns:
-    """Return an arm's runs under the label that it has in an ablation: arms are shared between ablations."""
-    runs = found.arms[arm.name]
-    return runs if runs.arm.label == arm.label else replace(runs, arm=arm)
-
-
-def _ablation(name: str, arms: Sequence[ArmRuns], found: Comparison) -> Table:
-    title, column, caption = TITLES[name]
-    return tables.ablation(name, title, column, arms, found, caption)
-
-
-def _figures(settings: TwoStageSettings, found: Comparison, by_name: dict[str, list[ArmRuns]]) -> list[Figure]:
-    """Return train and validation loss of the main arm, and a curve for each ablation whose values are numbers."""
-    main = [found.arms["main"]] if found.arms["main"].runs else []
-    shown = [figures.train_and_validation(main)] if main else []
-    values = {"noise": settings.swept_noises, "layers": [float(depth) for depth in settings.swept_depths]}
-    for name, (title, label) in CURVES.items():
-        arms = by_name.get(name, [])
-        if len(arms) > 1 and all(arm.runs for arm in arms):
-            shown.append(figures.by_value(name, title, label, values[name], arms))
-    return shown
-
-
-def _summary(settings: TwoStageSettings, found: Comparison, by_name: dict[str, list[ArmRuns]]) -> list[str]:
-    main, told = found.arms["main"], list[str]()
-    measured = found.first_contexts
-    references = found.task.references
-    if main.runs:
-        told.append(
-            f"Validation PPL {main.ppl['']:.2f} on {len(found.task.text.train.tokens):,} tokens, mean of "
-            f"n = {len(main.runs)}; a bigram has {references['bigram'].ppl:.2f}, Kneser–Ney "
-            f"{references['kneser_ney_3'].ppl:.2f}."
-        )
-        told += beside_counting(references, [main.ppl[""]])
-    told.append(
-        f"Stage 1 made {measured.tokens_per_second:,.0f} contexts a second, {_exactness(measured)}; Stage 2 moved them "
-        f"by {max(run.drift for arm in found.finished for run in arm.runs):g}."
-    )
-    if main.runs:
-        others = [arm for arms in by_name.values() for arm in arms if arm.arm.name != "main" and arm.runs]
-        told += [said] if (said := outcome.spread(main, others)) else []
-    return [*told, *outcome.notes(found)]
-
-
-def _exactness(measured: Measured) -> str:
-    if measured.plain:
-        return "token by token"
-    return (
-        f"none of {measured.checked:,} checked ones further than {measured.max_error:.1e} from the token-by-token pass"
-    )

@@ -14,7 +14,8 @@ Roundings set a limit that no way of computing passes.  A narrow block of one la
 on the way stretches differences up to a thousandfold: two plain passes, one of whose inputs is changed in the last bit,
 are up to 5e-4 apart.  Six layers, 768 wide, forget within thirty tokens and stretch nothing.
 
-Covers the plain pass, the segments, and what was measured on the way.  Leaves out what the contexts are for.
+The plain twin is ``embedding_freeze.plain_pass``; ``sequential`` is the same pass, one token after the other, with the
+products of the tokens formed ahead.
 """
 
 import time
@@ -26,8 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.model.context_token import EPS, BlockSize
-from llmlab.model.inputs import Inputs
+from llmlab.fast.last_tokens import Inputs
+from llmlab.lab.sizes import EPS, BlockSize
 
 SHORTEST = 128
 """Tokens of the shortest segments; a text of less than two of them gets the plain pass."""
@@ -35,7 +36,7 @@ SHORTEST = 128
 ROWS_AT_ONCE = 2048
 """The tokens' halves of the products are formed for about this many positions at a time."""
 
-JOINED_AT_ONCE = 2
+STITCHED_AT_ONCE = 2
 """Each segment runs this many tokens again, or an eighth of those it ran again before, until the change is measured."""
 
 LONGEST = 0.1
@@ -126,13 +127,13 @@ def fixed_contexts(
     device = next(iter(parameters.values())).device
     contexts = torch.empty(n, size.context, device=device) if out is None else out
     checked = min(n, max(32, n // 500) if check is None else check)
-    cut = Cut.of(n, min(segments, n // SHORTEST), checked)
+    cut = Segmentation.of(n, min(segments, n // SHORTEST), checked)
     with torch.no_grad():
         start = torch.zeros(size.context, device=device) if start is None else start
         if cut.segments > 1:
             steps = _Steps(size, parameters, inputs, n, between)
             steps.run(cut, start, contexts)
-            warm_up, seam_error = steps.join(cut, contexts, tolerance * MARGIN)
+            warm_up, seam_error = steps.stitch(cut, contexts, tolerance * MARGIN)
             if seam_error <= tolerance * MARGIN:
                 if check is None:
                     checked = min(n, max(checked, cut.first + 2 * warm_up))
@@ -147,7 +148,7 @@ def fixed_contexts(
     return FixedContexts(contexts, 0, 0.0, 0.0, n, 1, True, time.perf_counter() - began)
 
 
-class Cut(NamedTuple):
+class Segmentation(NamedTuple):
     """A text of n tokens in segments: a short one, then segments of equal length, the last cut off at n."""
 
     n: int
@@ -156,7 +157,7 @@ class Cut(NamedTuple):
     first: int
 
     @classmethod
-    def of(cls, n: int, segments: int, checked: int) -> "Cut":
+    def of(cls, n: int, segments: int, checked: int) -> "Segmentation":
         """Return a cut whose first seam lies in the middle of the tokens that will be checked."""
         if segments < 2:
             return cls(n, 1, max(n, 1), n)
@@ -196,14 +197,14 @@ class _Steps:
         self._advance(torch.zeros(1, dtype=torch.long, device=self.device), range(self.n), start[None], contexts)
         return contexts
 
-    def run(self, cut: Cut, start: Tensor, contexts: Tensor) -> None:
+    def run(self, cut: Segmentation, start: Tensor, contexts: Tensor) -> None:
         """Run every segment and write all contexts; the first one has a start, and ends with the others."""
         seams, idle = cut.seams(self.device), cut.length - cut.first
         context = self._advance(seams, range(idle), start.new_zeros(len(seams), self.size.context), contexts)
         starts = torch.cat([seams[:1] - cut.length, seams])
         self._advance(starts, range(idle, cut.length), torch.cat([start[None], context]), contexts)
 
-    def join(self, cut: Cut, contexts: Tensor, least: float) -> tuple[int, float]:
+    def stitch(self, cut: Segmentation, contexts: Tensor, least: float) -> tuple[int, float]:
         """Run each segment again from where its predecessor ended, until that changes next to nothing.
 
         Where that takes more than the segment, its successor is written over too.
@@ -212,18 +213,18 @@ class _Steps:
             The number of tokens that it took the slowest, and the largest change of any at its end.
         """
         starts, step, left = cut.seams(self.device), 0, 0.0
-        context, loud = contexts[starts - 1], torch.zeros_like(starts)  # when each last changed anything
+        context, last_change = contexts[starts - 1], torch.zeros_like(starts)  # when each last changed anything
         while len(starts) and step < LONGEST * self.n:
-            steps = range(step, step + max(JOINED_AT_ONCE, step // 8))
+            steps = range(step, step + max(STITCHED_AT_ONCE, step // 8))
             positions = (starts[:, None] + torch.tensor(steps, device=self.device)).clamp(max=self.n - 1)
             before = contexts[positions]
             context = self._advance(starts, steps, context, contexts)
             change, step = (contexts[positions] - before).abs().amax((1, 2)), steps.stop
-            loud = loud.where(change <= least, step)
-            agreed = step - loud >= QUIET * step
+            last_change = last_change.where(change <= least, step)
+            agreed = step - last_change >= QUIET * step
             left = max(left, float(change.where(agreed, 0.0).max()))
             on = ~agreed & (starts + step < self.n)
-            starts, context, loud = starts[on], context[on], loud[on]
+            starts, context, last_change = starts[on], context[on], last_change[on]
         return step, float("inf") if len(starts) else left
 
     def _advance(self, starts: Tensor, steps: range, context: Tensor, contexts: Tensor) -> Tensor:

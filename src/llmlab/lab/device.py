@@ -66,3 +66,8 @@ def fast_bf16(device: str = "cpu") -> bool:
         return False
     flags = {word for line in told.splitlines() if line.startswith(("flags", "Features")) for word in line.split()}
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def products_in(dtype: torch.dtype, device: torch.device | str) -> torch.autocast:
+    """Return a context in which products are made in bf16, if that is the dtype; sums and LayerNorms are not."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)

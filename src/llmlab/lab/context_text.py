@@ -1,7 +1,4 @@
-"""What the models of chapters 5 and 6 read: two streams of tokens, an embedding, and what counting reaches.
-
-Leaves out where an embedding comes from: ``loading``.
-"""
+"""What the models of chapters 5 and 6 read: streams of tokens, an embedding, and what counting reaches."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,15 +10,18 @@ from torch import Tensor
 from llmlab.errors import TextError
 from llmlab.lab.rng import generator
 from llmlab.measure.ngram import Baseline, stream_baselines
+from llmlab.report.messages import Text, say
+from llmlab.settings import MADE, ContextSettings
 from llmlab.text.cache import cache_folder
-from llmlab.text.corpus import SYNTHETIC, Corpus
+from llmlab.text.corpus import SYNTHETIC, Corpus, load_corpus
 from llmlab.text.grammar import Grammar, context_recovered
-from llmlab.text.streams import Coder, Stream, StreamText, stream_text
+from llmlab.text.pretrained import load_pretrained
+from llmlab.text.streams import Coder, Stream, StreamText, stream_text, subword_coder, word_coder
 from llmlab.text.words import BOS, PAD, WordVocabulary
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class EmbeddedCorpus:
     """A corpus, how its text becomes numbers, and the embedding of these; ``words`` if the numbers are whole words.
 
     ``embedding`` is (V, d) fp32, ``name`` and ``digest`` what it is called and known by.
@@ -30,14 +30,14 @@ class Material:
     corpus: Corpus
     coder: Coder
     embedding: Tensor
-    name: str
+    name: Text
     digest: str
     words: WordVocabulary | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: list[Text] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
-class ContextTask:
+class ContextDataset:
     """A text cut to a number of tokens, with the embedding that it is read by.
 
     ``bayes_loss`` and ``bigram_loss`` are exact and only there for the synthetic language: the loss on the validation
@@ -46,12 +46,12 @@ class ContextTask:
 
     text: StreamText
     embedding: Tensor
-    embedding_name: str
+    embedding_name: Text
     digest: str  # of text and embedding together
     references: dict[str, Baseline]
     bayes_loss: float | None
     bigram_loss: float | None
-    notes: list[str]
+    notes: list[Text]
 
     @property
     def name(self) -> str:
@@ -83,11 +83,6 @@ class ContextTask:
         return stream_baselines(text.train.tokens, text.test.tokens, text.vocabulary, text.unknown)
 
     @cached_property
-    def valid_targets(self) -> int:
-        """How many validation targets are scored."""
-        return sum(self.valid_counts)
-
-    @cached_property
     def valid_counts(self) -> list[int]:
         """How many targets of each validation document are scored."""
         return self.by_document(self.text.valid, self.text.scored(self.text.valid).double()).int().tolist()
@@ -105,7 +100,7 @@ class ContextTask:
         return sums.index_add_(0, torch.searchsorted(stream.starts, places, right=True) - 1, values.double())
 
 
-def task_of(material: Material, tokens: int, valid_tokens: int) -> ContextTask:
+def dataset_of(source: EmbeddedCorpus, tokens: int, valid_tokens: int) -> ContextDataset:
     """Return a corpus cut to a number of tokens, with what counting reaches on it.
 
     Raises:
@@ -114,31 +109,31 @@ def task_of(material: Material, tokens: int, valid_tokens: int) -> ContextTask:
     """
     said: list[str] = []
     text = stream_text(
-        material.corpus,
-        material.coder,
+        source.corpus,
+        source.coder,
         tokens=tokens,
         valid_tokens=valid_tokens,
-        cache=None if material.words else cache_folder(),
+        cache=None if source.words else cache_folder(),
         say=said.append,
     )
     for use, stream in (("train on", text.train), ("validate with", text.valid)):
         if not text.scored(stream).any():
             raise TextError(
-                f"{text.name}: of all tokens to {use} the tokenizer of {material.name} knows none; give a text in its "
+                f"{text.name}: of all tokens to {use} the tokenizer of {source.name} knows none; give a text in its "
                 "language, or another --pretrained"
             )
     counted = stream_baselines(text.train.tokens, text.valid.tokens, text.vocabulary, text.unknown, said.append)
-    known = material.corpus.name == SYNTHETIC and material.words is not None
-    best, one_word = exact_losses(text.valid, material.words) if known and material.words else (None, None)
-    return ContextTask(
+    known = source.corpus.name == SYNTHETIC and source.words is not None
+    best, one_word = exact_losses(text.valid, source.words) if known and source.words else (None, None)
+    return ContextDataset(
         text,
-        material.embedding,
-        material.name,
-        f"{text.digest} {material.digest}",
+        source.embedding,
+        source.name,
+        f"{text.digest} {source.digest}",
         counted,
         best,
         one_word,
-        [*material.notes, *text.notes, *said],
+        [*source.notes, *text.notes, *said],
     )
 
 
@@ -156,3 +151,45 @@ def exact_losses(stream: Stream, words: WordVocabulary) -> tuple[float, float]:
     count = len(stream.tokens) - 1
     everything, last_word = grammar.log_probabilities(windows, words), grammar.bigram_log_probabilities(windows, words)
     return -float(everything.sum()) / count, -float(last_word.sum()) / count
+
+
+def embedded_corpus(settings: ContextSettings, *, vectors: str = "pretrained") -> EmbeddedCorpus:
+    """Return corpus and embedding from files and the hub; of the synthetic language with random rows.
+
+    Args:
+        settings: which.
+        vectors: ``random`` leaves the pretrained matrix unread: only its tokenizer is needed.
+
+    Raises:
+        TextError: text, tokenizer or matrix cannot be used.
+        UnreachableError: they are not here, or a library is missing.
+        WriteError: what was fetched could not be written.
+    """
+    if settings.pretrained == MADE:
+        return random_corpus(settings.width)
+    corpus = load_corpus(settings.data, offline=settings.offline)
+    found = load_pretrained(settings.pretrained, offline=settings.offline, weights=vectors == "pretrained")
+    coder, notes = subword_coder(found), list[Text](found.notes)
+    if vectors == "random":
+        rows, name = random_rows(found.vocabulary, settings.width), say("contexts.random_for", name=found.name)
+        return EmbeddedCorpus(corpus, coder, rows, name, found.digest, notes=notes)
+    if found.embedding is None:
+        raise TextError(f"--pretrained {settings.pretrained}: it has a tokenizer but no embedding")
+    return EmbeddedCorpus(corpus, coder, found.embedding, found.name, found.digest, notes=notes)
+
+
+def random_corpus(width: int) -> EmbeddedCorpus:
+    """Return the synthetic language with an embedding of random rows."""
+    words = Grammar.standard().vocabulary()
+    name = "random, for the words of the synthetic language"
+    rows = random_rows(len(words), width)
+    return EmbeddedCorpus(load_corpus(SYNTHETIC), word_coder(words), rows, name, words.sha256, words)
+
+
+def random_rows(vocabulary: int, width: int) -> Tensor:
+    """Return rows of unit length on average, so that scores start near 1.
+
+    ``ContextDataset.vectors`` draws others by seed.
+    """
+    rows: Tensor = torch.randn(vocabulary, width, generator=generator("random vectors")) / width**0.5
+    return rows

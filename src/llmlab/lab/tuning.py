@@ -7,22 +7,17 @@ the rate of everything else while the embedding keeps its own; both kinds of arm
 
 A try trains on the text up to its last documents and is judged on these: the validation text has no say.  The runs that
 are compared then train on all of the text.  Contexts are those of the runs, for what makes them saw no targets.
-
-Leaves out the runs themselves, ``running``, and what is shown, ``tables``.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llmlab.contexts.arms import Arm
-from llmlab.contexts.stage1 import Contexts
-from llmlab.contexts.task import ContextTask
-from llmlab.contexts.token_block import built, of_arm, training_of
-from llmlab.disk import replace_file
-from llmlab.errors import CheckpointError, WriteError
-from llmlab.lab.checkpoint import packed, read
-from llmlab.lab.folders import check_same_run
+from llmlab.fast.fixed_context_lm import FixedContextLM
+from llmlab.lab.context_runs import LOSS, ArmSpec, as_settings, training_of
+from llmlab.lab.context_text import ContextDataset
+from llmlab.lab.kept import keep, kept
 from llmlab.lab.steps import Diverged, OnStep, one_of_several
 from llmlab.settings import ContextSettings
 from llmlab.text.streams import StreamText
@@ -57,7 +52,7 @@ class Try:
 class Tuned:
     """What an arm tried, in the order of its grid, on a ``tail`` of so many tokens."""
 
-    arm: Arm
+    arm: ArmSpec
     settings: ContextSettings
     tail: int
     tries: list[Try] = field(default_factory=list)
@@ -74,7 +69,7 @@ class Tuned:
         done = len(self.tries)
         if done == TRIES:
             return None
-        if not self.arm.learns_embedding:
+        if not self.arm.trains_embedding:
             return Try(FACTORS[done], 1.0)
         if done < len(SHARES):
             return Try(1.0, SHARES[done])
@@ -86,22 +81,29 @@ class Tuned:
         best = self.best
         at = {
             "rate": best.rate in (FACTORS[0], FACTORS[-1]),
-            "embedding": self.arm.learns_embedding and best.embedding in (SHARES[0], SHARES[-1]),
+            "embedding": self.arm.trains_embedding and best.embedding in (SHARES[0], SHARES[-1]),
         }
         return [name for name, there in at.items() if there and best.loss is not None]
 
     def at(self, rates: Try) -> ContextSettings:
         """Return the settings with these rates."""
         settings = self.settings
-        share = settings.embedding_lr * rates.embedding / rates.rate if self.arm.learns_embedding else 1.0
+        share = settings.embedding_lr * rates.embedding / rates.rate if self.arm.trains_embedding else 1.0
         return replace(settings, lr=settings.lr * rates.rate, embedding_lr=share)
+
+    def told(self, rates: Try) -> str:
+        """Return what is being tried, for people."""
+        own = self.at(rates)
+        beside = f", the embedding's {own.lr * own.embedding_lr:.3g}" if self.arm.trains_embedding else ""
+        return f"choosing rates, {len(self.tries) + 1} of {TRIES}: learning rate {own.lr:.3g}{beside}"
 
 
 def tune(
     settings: ContextSettings,
-    task: ContextTask,
-    arm: Arm,
-    contexts: Contexts,
+    data: ContextDataset,
+    arm: ArmSpec,
+    fresh: Callable[[], FixedContextLM],
+    seed: int,
     path: Path,
     ours: dict[str, Any],
     resumes: bool,
@@ -111,9 +113,10 @@ def tune(
 
     Args:
         settings: of the comparison; the grid is relative to its rates.
-        task: what the arm reads.
+        data: what the arm reads.
         arm: which.
-        contexts: of its design.
+        fresh: makes the arm's model anew.
+        seed: of that model, and of the order of its batches.
         path: of the file that keeps what was tried, from one try to the next.
         ours: what the comparison's checkpoints say of it.
         resumes: whether to go on from what is kept.
@@ -124,20 +127,20 @@ def tune(
         CheckpointError: what is kept is another comparison's.
         WriteError: it cannot be kept.
     """
-    seed, cut = contexts.measured.seed, tail_start(task.text)
-    identity = ours | {"settings": ours["settings"] | of_arm(settings, arm), "text": task.digest}
-    found = Tuned(arm, settings, len(task.text.train.tokens) - cut, _kept(path, identity) if resumes else [])
+    cut = tail_start(data.text)
+    identity = ours | {"settings": ours["settings"] | as_settings(settings, arm), "text": data.digest}
+    before = kept(path, identity, "tries") if resumes else None
+    tries = [Try(**one) for one in before["tries"]] if before else []
+    found = Tuned(arm, settings, len(data.text.train.tokens) - cut, tries)
     while (rates := found.next) is not None:
-        own = found.at(rates)
-        training = training_of(own, task, built(own, task, arm, contexts, seed), seed, tail=cut)
-        step = one_of_several(on_step, len(found.tries), TRIES, f"trying rate x {rates.rate:g}, {rates.embedding:g}")
+        training = training_of(found.at(rates), data, fresh(), seed, tail=cut)
         try:
-            training.run(step)
-            best = min(training.progress.history, key=lambda row: row["val_loss_token"])
-            found.tries.append(replace(rates, loss=best["val_loss_token"], epoch=int(best["epoch"])))
+            training.run(one_of_several(on_step, len(found.tries), TRIES, found.told(rates)))
+            best = min(training.progress.history, key=lambda row: row[LOSS])
+            found.tries.append(replace(rates, loss=best[LOSS], epoch=int(best["epoch"])))
         except Diverged:
             found.tries.append(rates)
-        _keep(path, identity | {"tries": [asdict(one) for one in found.tries]})
+        keep(path, identity, {"tries": [asdict(one) for one in found.tries]})
     return found
 
 
@@ -152,22 +155,3 @@ def tail_start(text: StreamText) -> int:
     near = [start for start in text.train.starts.tolist() if tokens // 2 <= start <= tokens - max(1, tokens // 50)]
     cut = min(near, key=lambda start: abs(start - wanted), default=wanted)
     return min(cut, int(text.scored(text.train).nonzero()[-1, 0]) + 1)
-
-
-def _kept(path: Path, ours: dict[str, Any]) -> list[Try]:
-    """Return what an earlier run tried; what cannot be read is tried again."""
-    try:
-        state = read(path)
-        tries = [Try(**one) for one in state["tries"]]
-    except (CheckpointError, KeyError, TypeError):
-        return []
-    check_same_run(ours, state, path)
-    return tries
-
-
-def _keep(path: Path, state: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, packed(state))
-    except OSError as error:
-        raise WriteError(f"{path}: {error.strerror}; choose another folder with --out") from error

@@ -1,0 +1,204 @@
+"""The metrics of chapters 5 and 6: of each arm, of the contexts, and of differences between arms seed by seed.
+
+A difference is named by what is subtracted from what: ``val_loss_token_frozen_minus_trained`` with ``_sd``, ``_low``,
+``_high`` and ``_n``, and of losses with ``_doc_low`` and ``_doc_high``, the interval over documents.
+``val_ppl_change_frozen_minus_trained`` is the same as a share of the perplexity.
+"""
+
+import re
+from collections.abc import Iterable
+
+from llmlab.lab.context_runs import LOSS, TEST_LOSS
+from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.lab.context_text import ContextDataset
+from llmlab.lab.tuning import TRIES
+from llmlab.measure.bootstrap import document_interval
+from llmlab.measure.score import perplexity
+from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
+from llmlab.report.result import Scalar, rounded
+
+MEASURED = (
+    *("val_ppl", LOSS, "val_accuracy", "train_loss_at_best", "gap", "best_epoch", "epochs", "updates"),
+    *("context_recovered", "test_ppl", TEST_LOSS),
+)
+"""What of each arm is a metric: its name, then the arm's, as in ``val_ppl_frozen_untied``."""
+
+Named = tuple[str, ArmRuns]
+"""An arm and how metrics call it."""
+
+
+def metrics(found: Comparison) -> dict[str, Scalar]:
+    """Return the metrics: means over seeds with intervals, and the baselines beside them."""
+    text = found.text
+    measured: dict[str, Scalar] = {
+        "total_parameters": found.finished[0].runs[0].total,
+        "train_tokens": len(text.text.train.tokens),
+        "val_tokens": len(text.text.valid.tokens),
+        "val_documents": len(text.valid_counts),
+        "unigram_ppl": text.references["unigram"].ppl,
+        "bigram_ppl": text.references["bigram"].ppl,
+        "kneser_ney_ppl": text.references["kneser_ney_3"].ppl,
+        "majority_accuracy": text.references["majority"].accuracy,
+    }
+    if text.bayes_loss is not None and text.bigram_loss is not None:
+        measured |= {"bayes_ppl": perplexity(text.bayes_loss), "exact_bigram_ppl": perplexity(text.bigram_loss)}
+    if text.text.test:
+        measured |= {
+            "test_tokens": len(text.text.test.tokens),
+            "test_documents": len(text.test_counts),
+            "test_text": text.text.test_is,
+            "test_bigram_ppl": text.test_references["bigram"].ppl,
+            "test_kneser_ney_ppl": text.test_references["kneser_ney_3"].ppl,
+        }
+    if found.settings.tune:
+        measured["tuning_tries"] = TRIES
+    return measured | of_contexts(found) | of_arms(found)
+
+
+def of_arms(found: Comparison) -> dict[str, Scalar]:
+    """Return the numbers of every arm, their names ending in its own; of one without a run why there are none."""
+    measured: dict[str, Scalar] = {}
+    for name, arm in found.arms.items():
+        end = _end(name)
+        if not arm.runs:
+            measured |= {f"val_ppl{end}": None, f"val_ppl{end}_reason": arm.state}
+            continue
+        measured |= {f"{kind}_parameters{end}": getattr(arm.runs[0], kind) for kind in ("trainable", "total")}
+        for own in MEASURED:
+            if all(own in run.numbers for run in arm.runs):
+                measured |= {f"{own}{end}{tail}": value for tail, value in arm.mean(own).items()}
+        if arm.tuned:
+            chosen = arm.tuned.at(arm.tuned.best)
+            measured |= {f"tuned_lr{end}": chosen.lr, f"tuned_at_edge{end}": int(bool(arm.tuned.edge))}
+            measured |= {f"tuned_embedding_lr{end}": chosen.embedding_lr} if arm.arm.trains_embedding else {}
+    return measured
+
+
+def of_contexts(found: Comparison) -> dict[str, Scalar]:
+    """Return what Stage 1 measured of the settings' own contexts, and what Stage 2 cost."""
+    measured = found.own_contexts
+    runs = [run for arm in found.finished for run in arm.runs]
+    told: dict[str, Scalar] = {
+        "stage1_max_error": max(one.max_error for one in measured),
+        "stage1_seam_error": max(one.seam_error for one in measured),
+        "context_drift": max(run.drift for run in runs),
+        "precision": runs[0].precision,
+    }
+    values: dict[str, list[float]] = {
+        "stage1_tokens_per_second": [one.tokens_per_second for one in measured],
+        "stage2_tokens_per_second": [run.tokens_per_second for run in runs],
+        "effective_rank": [one.ranks["train"] for one in measured],
+        "effective_rank_validation": [one.ranks["valid"] for one in measured],
+        "effective_rank_untrained": [one.ranks["untrained"] for one in measured],
+        "converged_fraction": [one.converged for one in measured if one.converged is not None],
+    }
+    before = [one.rows[0]["converged_fraction"] for one in measured if len(one.rows) > 1]
+    told |= {"converged_fraction_before": min(before)} if before else {}
+    for name, each in values.items():
+        told |= {name + tail: value for tail, value in mean_interval(each).items()} if each else {}
+    if not values["converged_fraction"]:
+        told |= {"converged_fraction": None, "converged_fraction_reason": "the context block was not trained"}
+    return told
+
+
+def samples(found: Comparison) -> dict[str, list[float]]:
+    """Return values by seed; only of arms that finished all seeds, for a list has no place for a gap."""
+    names = ("val_ppl", LOSS, "val_accuracy")
+    whole = {name: arm for name, arm in found.arms.items() if len(arm.runs) == found.settings.seeds}
+    return {name + _end(key): rounded(arm.values(name)) for key, arm in whole.items() for name in names}
+
+
+def _end(arm: str) -> str:
+    """Return how the metrics of an arm end; those of the settings' own arm have no end."""
+    return "" if arm == "main" else "_" + arm.replace("-", "_").replace(".", "_")
+
+
+# ---- differences ------------------------------------------------------------------------------------------------
+
+
+def paired(name: str, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
+    """Return how much larger a number is in the second arm, seed by seed; see ``paired_interval``."""
+    one, other = ({run.seed: run.numbers[name] for run in arm.runs if name in run.numbers} for arm in (first, second))
+    return paired_interval(one, other)
+
+
+def over_documents(name: str, text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
+    """Return between which values the difference of a loss lies when other documents are drawn.
+
+    See ``document_interval``; empty without two documents, and for runs whose best model was lost.
+    """
+    valid = name == LOSS
+    one, other = (
+        {run.seed: sums for run in arm.runs if (sums := run.valid_sums if valid else run.test_sums)}
+        for arm in (first, second)
+    )
+    both = [seed for seed in one if seed in other]
+    counts = text.valid_counts if valid else text.test_counts
+    return document_interval([one[seed] for seed in both], [other[seed] for seed in both], counts)
+
+
+def paired_gap(first: ArmRuns, second: ArmRuns) -> dict[str, float]:
+    """Return how much larger the gap between validation and train loss is in the second arm, after equal updates.
+
+    That is after the last epoch that both runs of a seed made: patience may end one of them earlier.
+    """
+    one, other = ({run.seed: run for run in arm.runs} for arm in (first, second))
+    last = {seed: min(len(one[seed].losses), len(other[seed].losses)) - 1 for seed in one if seed in other}
+    gaps = [
+        {seed: runs[seed].losses[epoch] - runs[seed].train_losses[epoch] for seed, epoch in last.items()}
+        for runs in (one, other)
+    ]
+    return paired_interval(*gaps)
+
+
+def differences(found: Comparison, pairs: Iterable[tuple[Named, Named]]) -> dict[str, Scalar]:
+    """Return what each second arm has more of than the first: loss, accuracy, gap after equal updates, and so on."""
+    told: dict[str, Scalar] = {}
+    for (one, first), (other, second) in pairs:
+        pair, loss, text = f"{other}_minus_{one}", paired(LOSS, first, second), found.texts[first.arm.contexts.tokens]
+        for name in (LOSS, TEST_LOSS):
+            if seeds := paired(name, first, second):
+                told |= as_metrics(f"{name}_{pair}", seeds | over_documents(name, text, first, second))
+        told |= {
+            f"val_ppl_change_{pair}{end}": perplexity(loss[end]) - 1 for end in ("", "_low", "_high") if end in loss
+        }
+        for name in ("val_accuracy", "best_epoch"):
+            told |= as_metrics(f"{name}_{pair}", paired(name, first, second))
+        told |= as_metrics(f"gap_equal_{pair}", paired_gap(first, second))
+        if first.arm.contexts != second.arm.contexts:
+            measured = (found.contexts.get(arm.arm.contexts, []) for arm in (first, second))
+            ranks = ({one.seed: one.ranks["valid"] for one in each} for each in measured)
+            told |= as_metrics(f"effective_rank_validation_{pair}", paired_interval(*ranks))
+    return told
+
+
+def of_each(found: Comparison, arms: Iterable[Named]) -> dict[str, Scalar]:
+    """Return of each arm the ranks of its contexts, and by how much its validation loss has risen again at the end."""
+    told: dict[str, Scalar] = {}
+    for name, arm in arms:
+        measured = found.contexts.get(arm.arm.contexts, [])
+        for what, kind in (("validation", "valid"), ("untrained", "untrained")):
+            ranks = mean_interval([one.ranks[kind] for one in measured]) if measured else {}
+            told |= {f"effective_rank_{what}_{name}{end}": value for end, value in ranks.items()}
+        rises = [run.numbers["val_loss_last"] - run.numbers[LOSS] for run in arm.runs]
+        told |= {f"val_loss_rise_{name}": mean_interval(rises)[""]} if rises else {}
+    return told
+
+
+def interaction(
+    trained: ArmRuns, frozen: ArmRuns, trained_untied: ArmRuns, frozen_untied: ArmRuns
+) -> dict[str, Scalar]:
+    """Return by how much freezing changes the loss more with a tied head than with an untied one, seed by seed.
+
+    Below 0 tying and freezing help each other.
+    """
+    gains = []
+    for before, after in ((trained_untied, frozen_untied), (trained, frozen)):
+        one, other = ({run.seed: run.numbers[LOSS] for run in arm.runs} for arm in (before, after))
+        gains.append({seed: other[seed] - one[seed] for seed in other if seed in one})
+    return {**as_metrics(f"{LOSS}_tying_with_freezing", paired_interval(*gains))}
+
+
+def called(name: str) -> str:
+    """Return how metrics call an arm or a label: words and numbers, joined by ``_``."""
+    return re.sub(r"\W+", "_", name)

@@ -1,0 +1,280 @@
+"""Arms x seeds of chapters 5 and 6: contexts that arms share are computed once a seed, and rates are chosen first.
+
+All arms of a seed see the same tokens in the same batches, and start from the same token block.  One folder holds what
+is kept of a comparison: a folder of checkpoints for each arm and seed, the trained context blocks, and the rates tried.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from llmlab.errors import CheckpointError, SettingError, WriteError
+from llmlab.fast.fixed_context_lm import FixedContextLM
+from llmlab.lab.context_runs import LOSS, ArmRun, ArmSpec, Contexts, ContextSpec, Measured, TrainedBlock, train_arm
+from llmlab.lab.context_stages import Equations, stage1, stage2, trained_block
+from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of
+from llmlab.lab.folders import identity, run_folder
+from llmlab.lab.kept import keep, kept
+from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.study import Arm, study
+from llmlab.lab.tuning import TRIES, Tuned, tune
+from llmlab.measure.score import perplexity
+from llmlab.measure.stats import mean_interval
+from llmlab.report.messages import Text, say
+from llmlab.settings import ContextSettings
+
+
+@dataclass
+class ArmRuns:
+    """An arm and its finished runs; ``trouble`` says in words which are missing, ``tuned`` which rates it tried."""
+
+    arm: ArmSpec
+    runs: list[ArmRun] = field(default_factory=list)
+    trouble: list[Text] = field(default_factory=list)
+    tuned: Tuned | None = None
+
+    @property
+    def state(self) -> Text:
+        """Whether it is done, in a word or a few."""
+        if len(self.trouble) > 1:
+            return say("contexts.states", states=self.trouble)
+        return self.trouble[0] if self.trouble else "done" if self.runs else "not begun"
+
+    def values(self, name: str) -> list[float]:
+        """Return a headline number of every finished run, in the order of the seeds."""
+        return [run.numbers[name] for run in self.runs]
+
+    def mean(self, name: str) -> dict[str, float]:
+        """Return its mean over seeds, with the interval as ``mean_interval`` has it."""
+        return mean_interval(self.values(name))
+
+    @property
+    def ppl(self) -> dict[str, float]:
+        """The perplexity over seeds and its interval: exp of those of the loss, never below 1; empty without runs."""
+        told = self.mean(LOSS) if self.runs else {}
+        return {end: perplexity(told[end]) for end in ("", "_low", "_high") if end in told}
+
+
+@dataclass
+class Comparison:
+    """All arms of a chapter with their runs; ``contexts`` are what Stage 1 measured, by spec, one per seed."""
+
+    settings: ContextSettings
+    texts: dict[int, ContextDataset]  # by number of tokens
+    arms: dict[str, ArmRuns]
+    contexts: dict[ContextSpec, list[Measured]] = field(default_factory=dict)
+    stopped: bool = False
+
+    @property
+    def text(self) -> ContextDataset:
+        """The text of the settings' own number of tokens."""
+        return self.texts[self.settings.tokens]
+
+    @property
+    def own_contexts(self) -> list[Measured]:
+        """What was measured of the first arm's contexts, the settings' own; of others where it has none."""
+        own = next(iter(self.arms.values())).arm.contexts
+        return self.contexts.get(own) or next(iter(self.contexts.values()))
+
+    @property
+    def finished(self) -> list[ArmRuns]:
+        """The arms that have a finished run, in their order."""
+        return [arm for arm in self.arms.values() if arm.runs]
+
+
+def compared(
+    equations: Equations,
+    settings: ContextSettings,
+    source: EmbeddedCorpus,
+    arms: Sequence[ArmSpec],
+    on_step: OnStep | None = None,
+) -> Comparison:
+    """Train every arm with every seed: seed by seed, and within a seed contexts by contexts.
+
+    Args:
+        equations: of the chapter.
+        settings: of the comparison.
+        source: what all of them read.
+        arms: of equal names only the first one is trained.
+        on_step: called after each update, counted over all runs.
+
+    Raises:
+        Stopped: before the first run was finished; its checkpoint was written.
+        SettingError: the folder asked for holds checkpoints and nobody said to resume, or batch or inputs are larger
+            than the text.
+        TextError: the text cannot be used.
+        CheckpointError: the checkpoints cannot be used.
+        WriteError: there is no room for them.
+    """
+    sizes = sorted({arm.contexts.tokens for arm in arms} | {settings.tokens})
+    texts = {tokens: dataset_of(source, tokens, settings.val_tokens) for tokens in sizes}
+    check_fits(settings, texts[sizes[0]])
+    named: dict[str, ArmRuns] = {}
+    for arm in arms:
+        named.setdefault(arm.name, ArmRuns(arm))
+    found = Comparison(settings, texts, named)
+    training = _Training(equations, found, ComparisonFolder.of(settings, texts[settings.tokens]))
+    specs = list(dict.fromkeys(each.arm.contexts for each in named.values()))
+    in_order = sorted(named.values(), key=lambda each: specs.index(each.arm.contexts))
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    trained = study(map(training.as_arm, in_order), seeds, on_step)
+    found.stopped = trained.stop is not None
+    for name, runs in trained.arms.items():
+        arm_runs = named[name]
+        arm_runs.runs = runs.runs
+        for seed, update in runs.diverged.items():
+            in_block = training.blocks_lost.get((arm_runs.arm.contexts, seed))
+            lost = say("contexts.block_diverged", seed=seed, iteration=in_block + 1) if in_block else None
+            arm_runs.trouble.append(lost or say("contexts.run_diverged", seed=seed, update=update))
+        if found.stopped and runs.runs and not arm_runs.trouble and len(runs.runs) < len(seeds):
+            arm_runs.trouble.append(say("contexts.some_seeds", done=len(runs.runs), seeds=len(seeds)))
+    return found
+
+
+class _Training:
+    """Trains the arms of a comparison, and holds the contexts of one spec and seed at a time."""
+
+    def __init__(self, equations: Equations, found: Comparison, folder: "ComparisonFolder") -> None:
+        self.equations, self.found, self.folder = equations, found, folder
+        self.blocks_lost: dict[tuple[ContextSpec, int], int] = {}
+        self.held: tuple[ContextSpec, int, Contexts] | None = None
+
+    def as_arm(self, runs: ArmRuns) -> Arm[ArmRun]:
+        """Return an arm for the study; with its first run come the tries of its rates."""
+        settings, text = self.found.settings, self.found.texts[runs.arm.contexts.tokens]
+        updates = settings.epochs * -(-(len(text.text.train.tokens) - 1) // settings.batch)
+        before = TRIES * updates if settings.tune else 0
+        return Arm(runs.arm.name, updates, lambda seed, step: self.run(runs, seed, step), runs.arm.label, before)
+
+    def run(self, runs: ArmRuns, seed: int, step: OnStep) -> ArmRun:
+        """Return the run of an arm and seed."""
+        settings, arm = self.found.settings, runs.arm
+        data, contexts = self.found.texts[arm.contexts.tokens], self.contexts(arm.contexts, seed, step)
+
+        def fresh() -> FixedContextLM:
+            return stage2(self.equations, settings, data, arm, contexts, seed)
+
+        if settings.tune and runs.tuned is None:
+            path = self.folder.path / f"rates-{arm.name}-seed{seed}.ckpt"
+            ours, resumes = self.folder.ours, self.folder.resumes
+            runs.tuned = tune(settings, data, arm, fresh, seed, path, ours, resumes, step)
+            step = _after(step, runs.tuned)
+        chosen = runs.tuned.at(runs.tuned.best) if runs.tuned else settings
+        own = self.folder.path / f"{arm.name}-seed{seed}"
+        alone = replace(chosen, seed=seed, seeds=1, out=own, resume="auto" if self.folder.resumes else "")
+        return train_arm(alone, data, arm, fresh(), seed, step)
+
+    def contexts(self, spec: ContextSpec, seed: int, step: OnStep) -> Contexts:
+        """Return the contexts of a spec and seed, their block trained here or found in the folder.
+
+        Raises:
+            Diverged: the block did, now or for an earlier arm.
+        """
+        if self.held is not None and self.held[:2] == (spec, seed):
+            return self.held[2]
+        self.held = None  # let go of the last ones before there are others
+        if (spec, seed) in self.blocks_lost:
+            raise Diverged(self.blocks_lost[spec, seed])
+        settings, data = self.found.settings, self.found.texts[spec.tokens]
+
+        def on_pass(update: int, planned: int, told: str = "") -> None:
+            step(0, 1, f"context block, {told}")  # these are no updates
+
+        try:
+            trained = self.trained_block(spec, seed, on_pass) if spec.trained else None
+            contexts = stage1(self.equations, settings, data, spec, seed, on_pass, trained)
+        except Diverged as diverged:
+            self.blocks_lost[spec, seed] = diverged.update
+            raise
+        self.found.contexts.setdefault(spec, []).append(contexts.measured)
+        self.held = spec, seed, contexts
+        return contexts
+
+    def trained_block(self, spec: ContextSpec, seed: int, on_pass: OnStep) -> TrainedBlock:
+        """Return a trained block, and keep it as soon as it is there."""
+        data, ours = self.found.texts[spec.tokens], self.folder.ours
+        path = self.folder.path / f"block-{spec.name}-seed{seed}.ckpt"
+        whose = ours | {"settings": ours["settings"] | vars(spec), "seed": seed, "text": data.digest}
+        if self.folder.resumes and (state := kept(path, whose, "block", "rows", "rank")):
+            return TrainedBlock(**state)
+        trained = trained_block(self.equations, self.found.settings, data, spec, seed, on_pass)
+        keep(path, whose, vars(trained))
+        return trained
+
+
+def _after(step: OnStep, tuned: Tuned) -> OnStep:
+    """Return what the run of an arm calls whose rates were chosen before: its updates come after theirs."""
+
+    def later(update: int, planned: int, told: str = "") -> None:
+        step(len(tuned.tries) * planned + update, planned, told)
+
+    return later
+
+
+@dataclass(frozen=True)
+class ComparisonFolder:
+    """The folder of a comparison; ``ours`` is what its files say of it, beside what is each one's own."""
+
+    path: Path
+    resumes: bool
+    ours: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: ContextSettings, data: ContextDataset) -> "ComparisonFolder":
+        """Return the folder asked for, the last one of the same comparison, or a new one under ``runs``.
+
+        Raises:
+            SettingError: the folder asked for holds checkpoints and nobody said to resume.
+            CheckpointError: there is nothing to resume at the path given.
+            WriteError: what was asked for is not a folder.
+        """
+        ours = identity(settings.document() | {"schedule": "constant"}, settings.seed, data, "")
+        place = Path(settings.resume)
+        if settings.resume not in ("", "auto") and not _holds_runs(place):
+            raise CheckpointError(
+                f"--resume: {place} holds no runs of a comparison; give auto, or the folder that does"
+            )
+        folder = run_folder(replace(settings, seeds=1), ours, f"{settings.experiment}-{settings.preset}").folder
+        if settings.out is not None and not settings.resume and _holds_runs(folder):
+            raise SettingError(f"--out: {folder} holds checkpoints; add --resume auto, or choose another folder")
+        _check_can_be_made(folder)
+        return cls(folder, bool(settings.resume), ours)
+
+
+def _check_can_be_made(folder: Path) -> None:
+    """Make sure of a folder before a block is trained for it, and leave nothing behind.
+
+    Raises:
+        WriteError: it is not there and cannot be made.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in made:
+            each.rmdir()
+    except OSError as error:
+        raise WriteError(f"{folder}: {error.strerror}; choose another folder with --out") from error
+
+
+def _holds_runs(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*-seed*"))
+
+
+def check_fits(settings: ContextSettings, data: ContextDataset) -> None:
+    """Refuse a batch or a window of input tokens that the shortest text does not fill.
+
+    Raises:
+        SettingError: says how many tokens there are.
+    """
+    tokens, valid = len(data.text.train.tokens), len(data.text.valid.tokens)
+    if settings.batch > tokens - 1:
+        raise SettingError(
+            f"--batch: {settings.batch:,} tokens, but the text has only {tokens - 1:,} to learn to predict; lower it, "
+            "or give more text"
+        )
+    if settings.inputs > min(tokens, valid):
+        raise SettingError(
+            f"--inputs: {settings.inputs} tokens at once, but the text has only {min(tokens, valid):,}; lower it, or "
+            "give more text"
+        )

@@ -1,0 +1,450 @@
+"""What is shown of chapters 5 and 6 alike: the text, the arms and their differences, the contexts, the rates tried."""
+
+from collections.abc import Callable, Sequence
+
+from llmlab.lab.context_metrics import of_arms, over_documents, paired
+from llmlab.lab.context_runs import LOSS, TEST_LOSS, ContextSpec, Measured
+from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.lab.context_text import ContextDataset
+from llmlab.lab.tuning import BESIDE, FACTORS, SHARES, Tuned
+from llmlab.measure.score import perplexity
+from llmlab.measure.stats import mean_interval
+from llmlab.report.messages import Text, say
+from llmlab.report.result import (
+    ARMS,
+    Cell,
+    Figure,
+    Mark,
+    Result,
+    Role,
+    Table,
+    of_documents,
+    of_seeds,
+    rounded,
+    sentences,
+)
+from llmlab.shown.table import table
+
+REFERENCES = {
+    "majority": "always the commonest token",
+    "unigram": "unigram",
+    "bigram": "bigram",
+    "kneser_ney_3": "Kneser–Ney 3-gram",
+}
+RANKS = {"rank, train": "train", "rank, val": "valid", "rank, untrained": "untrained"}
+"""Effective ranks: how a column calls them, and their names."""
+
+ENDS = ("_low", "_high", "_doc_low", "_doc_high")
+END_COLUMNS = "95 % low{0} | 95 % high{0} | docs low{0} | docs high{0}"
+"""The ends of both intervals of a difference: over seeds, and over validation documents."""
+
+
+# ---- text and arms ----------------------------------------------------------------------------------------------
+
+
+def text_read(text: ContextDataset) -> Table:
+    """Return what the text is: tokens, documents, and how many targets are scored."""
+    rows: list[list[Cell]] = []
+    for name, stream in (("train", text.text.train), ("validation", text.text.valid)):
+        scored = text.text.scored(stream)
+        kinds, counted = int(stream.tokens.bincount().count_nonzero()), int(scored.sum())
+        left_out = 1 - float(scored.double().mean())
+        rows.append([name, len(stream.tokens), len(stream.starts), counted, left_out, kinds])
+    vocabulary, width = text.embedding.shape
+    return table(
+        "text",
+        f"The text: {text.text.name}",
+        "split:text | tokens:integer | documents:integer | targets:integer | not scored:share | kinds of token:integer",
+        rows,
+        say("contexts.text", vocabulary=vocabulary, embedding=text.embedding_name, width=width),
+    )
+
+
+def meaning(found: Comparison, names: Sequence[str]) -> Table:
+    """Return arms between what counting reaches on the same targets and, where it is known, the floor."""
+    text, rows = found.text, list[list[Cell]]()
+    for key, title in REFERENCES.items():
+        reference = text.references[key]
+        rows.append([title, *([None, None] if key == "majority" else [reference.ppl, reference.loss])])
+        rows[-1].append(reference.accuracy)
+    for arm in (found.arms[name] for name in names if found.arms[name].runs):
+        rows.append([arm.arm.label, arm.ppl[""], arm.mean(LOSS)[""], arm.mean("val_accuracy")[""]])
+    for title, loss in (("exact bigram", text.bigram_loss), ("Bayes (floor)", text.bayes_loss)):
+        if loss is not None:
+            rows.append([title, perplexity(loss), loss, None])
+    return table(
+        "meaning",
+        "What the number means",
+        "what predicts:text | PPL:2 | loss | accuracy:share",
+        rows,
+        say("contexts.meaning", targets=sum(text.valid_counts), tokens=len(text.text.train.tokens)),
+    )
+
+
+def arms(title: str, shown: Sequence[ArmRuns], text: ContextDataset) -> Table:
+    """Return what each arm reached, with what of it was trained."""
+    rows: list[list[Cell]] = []
+    for arm in shown:
+        if not arm.runs:
+            rows.append([arm.arm.label, None, None, None, 0, *[None] * 6, arm.state])
+            continue
+        run, means = arm.runs[0], [arm.mean(name)[""] for name in ("val_accuracy", "best_epoch", "updates")]
+        counts = [run.trainable, run.total, run.trainable / run.tokens, len(arm.runs)]
+        rows.append([arm.arm.label, *counts, *(arm.ppl.get(end) for end in ("", "_low", "_high")), *means, arm.state])
+    return table(
+        "arms",
+        title,
+        "arm:text | trained:integer | total:integer | trained per token:2 | n:integer | val PPL:2 | 95 % low:2 | "
+        "95 % high:2 | accuracy:share | best epoch:1 | updates:0 | state:text",
+        rows,
+        sentences(say("contexts.arms"), of_these_seeds(text, shown)),
+        most=len(rows),
+    )
+
+
+def of_these_seeds(text: ContextDataset, shown: Sequence[ArmRuns]) -> Text:
+    """Return in a sentence what intervals over the seeds of arms speak of."""
+    return of_seeds([len(arm.runs) for arm in shown if arm.runs], len(text.valid_counts))
+
+
+def of_these_documents(text: ContextDataset) -> Text:
+    """Return in a sentence what intervals over the validation documents speak of; empty where there are none."""
+    return of_documents(len(text.valid_counts), len(text.valid_counts))
+
+
+def change(text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
+    """Return by how much the second arm's loss differs from the first's, with both intervals; empty without a pair."""
+    told = paired(LOSS, first, second)
+    return told | over_documents(LOSS, text, first, second) if told else {}
+
+
+def differences(pairs: Sequence[tuple[ArmRuns, ArmRuns]], text: ContextDataset) -> Table:
+    """Return differences of the loss seed by seed, and the ratio of perplexities that they are."""
+    rows: list[list[Cell]] = []
+    for first, second in pairs:
+        if told := change(text, first, second):
+            label = say("contexts.pair", first=first.arm.label, second=second.arm.label)
+            ends = (told.get(end) for end in ENDS)
+            rows.append([label, int(told["n"]), told[""], *ends, perplexity(told[""]) - 1])
+    return table(
+        "pairs",
+        "Differences, seed by seed",
+        f"from, to:text | n:integer | loss changes by | {END_COLUMNS.format('')} | PPL changes by:share",
+        rows,
+        sentences(
+            say("contexts.differences"),
+            of_these_seeds(text, [arm for both in pairs for arm in both]),
+            of_these_documents(text),
+        ),
+    )
+
+
+def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found: Comparison, caption: Text) -> Table:
+    """Return arms that differ in one thing: what they reach, against the main arm, and the rank of their contexts.
+
+    What is the same for all arms has no column: the number of trained parameters, the contexts, and that all is done.
+    """
+    main, text = found.arms["main"], found.text
+    changes = [{} if arm.arm.name == main.arm.name else change(text, main, arm) for arm in shown]
+    trained = [arm.runs[0].trainable if arm.runs else None for arm in shown]
+    sized, ranked = (len(set(kinds)) > 1 for kinds in (trained, [arm.arm.contexts for arm in shown]))
+    columns: dict[str, Sequence[Cell]] = {f"{column}:text": [arm.arm.label for arm in shown]}
+    columns |= {"trained:integer": trained} if sized else {}
+    columns |= {"n:integer": [len(arm.runs) for arm in shown], "val PPL:2": [arm.ppl.get("") for arm in shown]}
+    for heading, end in zip(f"loss changes by | {END_COLUMNS.format('')}".split(" | "), ("", *ENDS), strict=True):
+        columns[heading] = [told.get(end) for told in changes]
+    if ranked:
+        ranks = [mean_ranks(found.contexts.get(arm.arm.contexts, [])) for arm in shown]
+        columns |= zip([f"{heading}:share" for heading in RANKS], zip(*ranks, strict=True), strict=True)
+    if any(arm.state != "done" for arm in shown):
+        columns["state:text"] = [arm.state for arm in shown]
+    return table(
+        name,
+        title,
+        " | ".join(columns),
+        zip(*columns.values(), strict=True),
+        sentences(
+            caption,
+            say("contexts.ablation_trained") if sized else "",
+            say("contexts.ablation_change"),
+            say("contexts.ablation_rank") if ranked else "",
+            of_these_seeds(text, shown),
+            of_these_documents(text),
+        ),
+    )
+
+
+def final(found: Comparison) -> Table:
+    """Return what arms reach on the test text, beside the validation text that chose their best epochs."""
+    text, rows = found.text, list[list[Cell]]()
+    for arm in found.finished:
+        if all(TEST_LOSS in run.numbers for run in arm.runs):
+            test = arm.mean(TEST_LOSS)
+            ends = (perplexity(test[end]) if end in test else None for end in ("", "_low", "_high"))
+            rows.append([arm.arm.label, len(arm.runs), arm.ppl[""], *ends])
+    for key in ("bigram", "kneser_ney_3") if rows else ():
+        rows.append([REFERENCES[key], None, text.references[key].ppl, text.test_references[key].ppl, None, None])
+    targets, documents = sum(text.test_counts), len(text.test_counts)
+    return table(
+        "final",
+        "On text that chose nothing",
+        "what predicts:text | n:integer | val PPL:2 | test PPL:2 | 95 % low:2 | 95 % high:2",
+        rows,
+        say("contexts.test", targets=targets, documents=documents, where=text.text.test_is) if rows else "",
+        most=len(rows),
+    )
+
+
+def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) -> Table:
+    """Return frozen beside trained at each number of training tokens."""
+    rows: list[list[Cell]] = []
+    for tokens, frozen, trained in sizes:
+        told = change(text, trained, frozen)
+        ends = [perplexity(told[end]) - 1 if end in told else None for end in ("", *ENDS)]
+        means = [arm.ppl[""] for arm in (frozen, trained)]
+        rows.append([tokens, int(told.get("n", 0)), *means, *ends, trained.runs[0].trainable / tokens])
+    return table(
+        "growth",
+        "By number of tokens",
+        "tokens:integer | n:integer | PPL, frozen:2 | PPL, trained:2 | freezing changes PPL by:share | "
+        f"{END_COLUMNS.format(':share')} | parameters per token, trained:2",
+        rows,
+        sentences(
+            say("contexts.growth"),
+            of_these_seeds(text, [arm for _, *both in sizes for arm in both]),
+            of_these_documents(text),
+        ),
+    )
+
+
+def fit(shown: Sequence[ArmRuns]) -> Table:
+    """Return train and validation loss at the best and at the last epoch: who overfits, and when?"""
+    names = ("train_loss_at_best", LOSS, "gap", "train_loss_last", "val_loss_last", "gap_last")
+    return table(
+        "fit",
+        "Train and validation loss",
+        "arm:text | train, best | val, best | gap, best | train, last | val, last | gap, last",
+        [[arm.arm.label, *(arm.mean(name)[""] for name in names)] for arm in shown if arm.runs],
+        say("contexts.fit"),
+        most=len(shown),
+    )
+
+
+def epochs(shown: Sequence[ArmRuns]) -> Table:
+    """Return the validation PPL of every arm epoch by epoch, means over seeds."""
+    most = max(len(run.losses) for arm in shown for run in arm.runs)
+    rows: list[list[Cell]] = []
+    for epoch in range(most):
+        reached = [[run.losses[epoch] for run in arm.runs if len(run.losses) > epoch] for arm in shown]
+        whole = [
+            _mean(losses) if len(losses) == len(arm.runs) else None for losses, arm in zip(reached, shown, strict=True)
+        ]
+        rows.append([epoch + 1, *(None if loss is None else perplexity(loss) for loss in whole)])
+    columns = " | ".join(["epoch:integer", *(f"{arm.arm.label}:1" for arm in shown)])
+    return table("epochs", "Validation PPL by epoch", columns, rows, say("contexts.epochs", arms=len(shown)), most=most)
+
+
+# ---- Stage 1, and the rates that were tried ---------------------------------------------------------------------
+
+
+def contexts(found: Comparison, label: Callable[[ContextSpec], Text]) -> Table:
+    """Return what Stage 1 measured of each spec: how far training brought its block, and how exact its contexts are."""
+    rows: list[list[Cell]] = []
+    for spec, measured in found.contexts.items():
+        first = measured[0]
+        rows.append(
+            [
+                label(spec),
+                first.size.context_parameters(),
+                len(measured),
+                _mean([one.rows[-1]["iteration"] for one in measured if one.rows]),
+                _mean([one.converged for one in measured if one.converged is not None]),
+                *mean_ranks(measured),
+                None if first.plain else first.warm_up,
+                max((one.max_error for one in measured if not one.plain), default=None),
+                _mean([one.tokens_per_second for one in measured]),
+            ]
+        )
+    ranks = " | ".join(f"{heading}:share" for heading in RANKS)
+    return table(
+        "contexts",
+        "Stage 1: the contexts",
+        f"context block:text | parameters:integer | n:integer | passes:1 | converged:share | {ranks} | "
+        "warm-up:integer | max error:8 | tokens/s:0",
+        rows,
+        say("contexts.stage1"),
+        most=len(rows),
+    )
+
+
+def passes(one: Measured) -> Table:
+    """Return the passes of a context block's training."""
+    names = ("fixed_point_loss", "diversity", "converged_fraction")
+    return table(
+        "passes",
+        "Training the context block",
+        "pass:integer | fixed-point loss | diversity loss | converged:share",
+        [[int(row["iteration"]), *(row[name] for name in names)] for row in one.rows],
+        say("contexts.passes", seed=one.seed),
+        most=len(one.rows),
+    )
+
+
+def mean_ranks(measured: Sequence[Measured]) -> list[Cell]:
+    """Return the effective ranks of contexts as shares of their width, means over seeds; empty cells without a seed."""
+    return [_mean([one.ranks[name] for one in measured]) for name in RANKS.values()]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return mean_interval(values)[""] if values else None
+
+
+def rates(shown: Sequence[ArmRuns]) -> list[Table]:
+    """Return what each arm's tries reached, for the arms that train the embedding and for those that do not."""
+    tuned = [(arm.arm.label, arm.tuned) for arm in shown if arm.tuned]
+    tried = [f"embedding × {share:g}" for share in SHARES] + [f"rest × {factor:g}" for factor in BESIDE]
+    both = [
+        table(
+            "embedding-rates",
+            "Choosing the rates of arms that train the embedding",
+            " | ".join(["arm:text", *tried, "rate:5 | embedding's:6 | at the edge:text | judged on:integer"]),
+            [_tried(label, each) for label, each in tuned if each.arm.trains_embedding],
+            sentences(say("contexts.rates_of_both"), say("contexts.rates_tried")),
+        ),
+        table(
+            "rates",
+            "Choosing the rate of arms that do not train the embedding",
+            " | ".join(
+                ["arm:text", *(f"× {one:g}" for one in FACTORS), "rate:5 | at the edge:text | judged on:integer"]
+            ),
+            [_tried(label, each) for label, each in tuned if not each.arm.trains_embedding],
+            sentences(say("contexts.rates_of_one"), say("contexts.rates_tried")),
+        ),
+    ]
+    return [each for each in both if each.rows]
+
+
+def _tried(label: Text, found: Tuned) -> list[Cell]:
+    own = found.at(found.best)
+    chosen = [own.lr, own.lr * own.embedding_lr] if found.arm.trains_embedding else [own.lr]
+    edge = "no" if not found.edge else found.edge[0] if len(found.edge) == 1 else "rate and embedding"
+    return [label, *(one.loss for one in found.tries), *chosen, edge, found.tail]
+
+
+# ---- pictures ---------------------------------------------------------------------------------------------------
+
+
+def curves(shown: Sequence[ArmRuns], text: ContextDataset) -> Figure:
+    """Return the validation loss of each arm by epoch, mean over seeds, between a bigram and the floor."""
+    marks, told, bigram = list[Mark](), list[Text](), text.references["bigram"].loss
+    for number, arm in enumerate(shown):
+        means = common(arm, "losses")
+        marks.append(_curve(means, ARMS[number % len(ARMS)], arm.arm.label))
+        told.append(say("contexts.arm_loss", arm=arm.arm.label, loss=min(means)))
+    marks.append(Mark("level", "other", [], [bigram], legend="bigram"))
+    if text.bayes_loss is not None:
+        marks.append(Mark("level", "floor", [], [text.bayes_loss], legend="Bayes floor"))
+    caption = say("contexts.curves", arms=told, bigram=bigram)
+    return Figure("curves", "Validation loss by epoch", caption, "epoch", "loss (nats)", marks, after="epochs")
+
+
+def train_and_validation(shown: Sequence[ArmRuns]) -> Figure:
+    """Return train and validation loss of a few arms by epoch, mean over seeds."""
+    marks, told = list[Mark](), list[Text]()
+    for number, arm in enumerate(shown):
+        for place, (name, what) in enumerate((("losses", "validation"), ("train_losses", "train"))):
+            means, legend = common(arm, name), say("contexts.curve", arm=arm.arm.label, what=what)
+            marks.append(_curve(means, ARMS[(2 * number + place) % len(ARMS)], legend))
+            told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=means[-1]))
+    caption, title = say("contexts.fit_curves", curves=told), "Train and validation loss by epoch"
+    return Figure("fit", title, caption, "epoch", "loss (nats)", marks, after="fit")
+
+
+def growth_curves(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Figure:
+    """Return the loss of frozen and of trained against the number of training tokens, with intervals."""
+    xs, (first, last) = [float(tokens) for tokens, _, _ in sizes], (sizes[0], sizes[-1])
+    marks = _line(xs, [frozen for _, frozen, _ in sizes], ARMS[0], "frozen")
+    marks += _line(xs, [trained for _, _, trained in sizes], ARMS[1], "trained")
+    caption = say(
+        "contexts.growth_curves",
+        few=first[0],
+        frozen_few=first[1].mean(LOSS)[""],
+        trained_few=first[2].mean(LOSS)[""],
+        many=last[0],
+        frozen_many=last[1].mean(LOSS)[""],
+        trained_many=last[2].mean(LOSS)[""],
+    )
+    title = "Frozen and trained by number of tokens"
+    return Figure("growth", title, caption, "training tokens", "loss (nats)", marks, after="growth")
+
+
+def by_value(name: str, title: str, label: str, values: Sequence[float], shown: Sequence[ArmRuns]) -> Figure:
+    """Return the loss of arms against the number that tells them apart, with intervals."""
+    told = [
+        say("contexts.value_loss", value=value, loss=arm.mean(LOSS)[""])
+        for value, arm in zip(values, shown, strict=True)
+    ]
+    marks = _line(list(values), shown, "series", "validation")
+    caption = say("contexts.by_value", label=label, values=told)
+    return Figure(f"{name}-loss", title, caption, label, "loss (nats)", marks, after=name)
+
+
+def common(arm: ArmRuns, name: str) -> list[float]:
+    """Return the mean over seeds of a curve, as far as all seeds have it."""
+    each = zip(*(getattr(run, name) for run in arm.runs), strict=False)
+    return [mean_interval(list(values))[""] for values in each]
+
+
+def _curve(means: list[float], role: Role, legend: Text) -> Mark:
+    return Mark("line", role, [epoch + 1.0 for epoch in range(len(means))], rounded(means), legend=legend)
+
+
+def _line(xs: list[float], shown: Sequence[ArmRuns], role: Role, legend: str) -> list[Mark]:
+    """Return a line and, where every arm has several seeds, the band of its intervals."""
+    told = [arm.mean(LOSS) for arm in shown]
+    marks = [Mark("line", role, xs, rounded(one[""] for one in told), legend=legend)]
+    if all("_low" in one for one in told):
+        low, high = (rounded(one[end] for one in told) for end in ("_low", "_high"))
+        marks.insert(0, Mark("band", role, xs, low, tops=high))
+    return marks
+
+
+# ---- sentences --------------------------------------------------------------------------------------------------
+
+
+def difference(first: ArmRuns, second: ArmRuns) -> list[Text]:
+    """Return in a sentence what going from the first to the second arm does to the perplexity; none without a pair."""
+    told = paired(LOSS, first, second)
+    if not told:
+        return []
+    low, middle, high = (perplexity(told.get(end, told[""])) - 1 for end in ("_low", "", "_high"))
+    arms = {"first": first.arm.label, "second": second.arm.label, "change": middle}
+    if "_low" not in told:
+        return [say("contexts.difference", **arms)]
+    return [say("contexts.difference_with_interval", **arms, low=low, high=high)]
+
+
+def notes(found: Comparison) -> list[Text]:
+    """Return what else a reader has to know: what stopped, what diverged, what the text was like."""
+    told: list[Text] = [
+        say("contexts.state", arm=arm.arm.label, state=arm.state) for arm in found.arms.values() if arm.trouble
+    ]
+    if found.stopped:
+        left = [arm.arm.label for arm in found.arms.values() if not arm.runs and not arm.trouble]
+        told.append(say("contexts.stopped_without", arms=left) if left else say("contexts.stopped"))
+    every = [one for each in found.contexts.values() for one in each]
+    if plain := sum(one.plain for one in every):
+        told.append(say("contexts.token_by_token", blocks=len(every), plain=plain))
+    own = [note for arm in found.arms.values() for run in arm.runs for note in run.notes]
+    texts = [note for text in found.texts.values() for note in text.notes]
+    return [*told, *dict.fromkeys([*texts, *own])]
+
+
+def all_diverged(found: Comparison, why: str, how: str) -> Result:
+    """Return the result of a comparison in which no run stayed finite."""
+    settings = found.settings
+    reasons = [say("contexts.reason", arm=arm.arm.label, state=arm.state) for arm in found.arms.values()]
+    told = [say("contexts.all_diverged", reasons=reasons), say("contexts.no_number")]
+    return Result(
+        settings.experiment, settings.document(), why, how, "diverged", metrics=of_arms(found), summary=list(told)
+    )

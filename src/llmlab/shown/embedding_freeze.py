@@ -1,0 +1,114 @@
+"""What is shown of chapter 5: the grid of arms, their differences, and how they change with the number of tokens."""
+
+from collections.abc import Sequence
+
+from llmlab.lab.context_metrics import paired, samples
+from llmlab.lab.context_runs import LOSS
+from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.measure.ngram import beside_counting
+from llmlab.measure.score import perplexity
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Figure, Result, Scalar
+from llmlab.settings import EmbeddingFreezeSettings
+from llmlab.shown import contexts
+
+WHY = (
+    "A model on little text can take its token embedding from a model that read much. Is it better to leave that "
+    "embedding as it is, or to train it further? Seed document 004 found freezing 72 % better, but its two runs "
+    "differed in text, head and validation text, and the embedding was frozen in both."
+)
+HOW = (
+    "A context block is trained to a fixed point and its contexts are computed once; then a token block is trained on "
+    "them, with the embedding frozen or trained, tied to the output or not, pretrained or from chance. All arms see "
+    "the same tokens in the same batches and start from the same token block; runs of one seed are subtracted from "
+    "each other."
+)
+
+Growth = list[tuple[int, ArmRuns, ArmRuns]]
+"""Frozen and trained, by number of tokens."""
+
+
+def result(
+    settings: EmbeddingFreezeSettings,
+    found: Comparison,
+    metrics: dict[str, Scalar],
+    pairs: Sequence[tuple[ArmRuns, ArmRuns]],
+    growth: Growth,
+) -> Result:
+    """Return the result of the chapter.
+
+    Args:
+        settings: its options.
+        found: all arms with their runs.
+        metrics: what was measured.
+        pairs: arms that are subtracted from each other.
+        growth: frozen and trained at each number of tokens, fewest first.
+    """
+    if not found.finished:
+        return contexts.all_diverged(found, WHY, HOW)
+    grid = [found.arms[name] for name in settings.arm_names]
+    trained = [arm for arm in grid if arm.runs]
+    tables = [
+        contexts.text_read(found.text),
+        contexts.meaning(found, settings.arm_names),
+        contexts.arms("The grid", grid, found.text),
+        contexts.differences(pairs, found.text),
+        *contexts.rates(found.finished),
+        contexts.final(found),
+        contexts.fit(grid),
+        *([contexts.growth(growth, found.text)] if len(growth) > 1 else []),
+        *([contexts.epochs(trained)] if trained else []),
+        contexts.contexts(found, lambda spec: say("contexts.read", vectors=spec.vectors, tokens=spec.tokens)),
+        contexts.passes(found.own_contexts[0]),
+    ]
+    figures: list[Figure] = [
+        contexts.curves(trained, found.text),
+        contexts.train_and_validation(trained[:2]),
+        *([contexts.growth_curves(growth)] if len(growth) > 1 else []),
+    ]
+    return Result(
+        settings.experiment,
+        settings.document(),
+        WHY,
+        HOW,
+        status="interrupted" if found.stopped else "complete",
+        metrics=metrics,
+        summary=summary(found, trained, pairs, growth),
+        tables=[table for table in tables if table.rows],
+        figures=figures,
+        samples=samples(found),
+    )
+
+
+def summary(
+    found: Comparison, trained: Sequence[ArmRuns], pairs: Sequence[tuple[ArmRuns, ArmRuns]], growth: Growth
+) -> list[Text]:
+    """Return what one would say of the run in a few sentences."""
+    least, most = (of((len(arm.runs) for arm in trained), default=0) for of in (min, max))
+    references = found.text.references
+    told: list[Text] = [
+        say(
+            "embedding_freeze.reached",
+            tokens=len(found.text.text.train.tokens),
+            seeds=most if least == most else say("intervals.from_to", least=least, most=most),
+            arms=[say("embedding_freeze.arm", arm=arm.arm.label, ppl=arm.ppl[""]) for arm in trained],
+            bigram=references["bigram"].ppl,
+            kneser_ney=references["kneser_ney_3"].ppl,
+        )
+    ]
+    told += beside_counting(references, [arm.ppl[""] for arm in trained])
+    told += [sentence for one, other in pairs[:1] for sentence in contexts.difference(one, other)]
+    return [*told, *crossing(growth), *contexts.notes(found)]
+
+
+def crossing(growth: Growth) -> list[Text]:
+    """Return in a sentence at which numbers of tokens freezing pays; nothing with fewer than two of them."""
+    if len(growth) < 2:
+        return []
+    told: list[Text] = []
+    for tokens, frozen, trained in growth:
+        change = paired(LOSS, trained, frozen)
+        share = perplexity(change[""]) - 1 if change else None
+        missing = say("embedding_freeze.size_missing", tokens=tokens)
+        told.append(missing if share is None else say("embedding_freeze.size", tokens=tokens, change=share))
+    return [say("embedding_freeze.crossing", sizes=told)]

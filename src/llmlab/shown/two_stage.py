@@ -1,0 +1,131 @@
+"""What is shown of chapter 6: a table for each ablation, and how exact and how fast the contexts were made."""
+
+from collections.abc import Sequence
+
+from llmlab.lab.context_metrics import paired, samples
+from llmlab.lab.context_runs import LOSS, ContextSpec, Measured
+from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.measure.ngram import beside_counting
+from llmlab.measure.score import perplexity
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Figure, Result, Scalar
+from llmlab.settings import TwoStageSettings
+from llmlab.shown import contexts
+
+WHY = (
+    "Seed document 002 trains in two stages: the memory first, once and for good, then the part that predicts. It "
+    "praises noise, single layers and the token in every layer from single runs that differ in more than one thing. "
+    "Changing one thing at a time: what does each of them do, and does the memory have to be trained at all?"
+)
+HOW = (
+    "A context block is trained to a fixed point, or left as chance made it; its contexts are computed once, segments "
+    "of the text side by side, and the error against the token-by-token pass is measured. Then a token block is "
+    "trained on them with a frozen embedding and a tied head. Each ablation changes one choice; all its runs see the "
+    "same tokens, at most as many updates, and equal seeds."
+)
+
+TITLES = {
+    "block": ("Is the context block worth training?", "context block", say("two_stage.block")),
+    "noise": ("Noise while the context block is trained", "noise", say("two_stage.noises")),
+    "layers": ("Layers of both blocks", "layers", say("two_stage.depths")),
+    "wiring": ("Where the token enters, and how wide the layers are", "token in, widths", say("two_stage.wiring")),
+    "reading": ("Which context predicts", "context", say("two_stage.reading")),
+}
+"""By ablation: title of its table, heading of its first column, and what differs."""
+
+CURVES = {"noise": ("Loss by noise", "noise"), "layers": ("Loss by layers", "layers")}
+
+
+def result(
+    settings: TwoStageSettings, found: Comparison, metrics: dict[str, Scalar], by_name: dict[str, list[ArmRuns]]
+) -> Result:
+    """Return the result of the chapter.
+
+    Args:
+        settings: its options.
+        found: all arms with their runs.
+        metrics: what was measured.
+        by_name: the arms of each ablation.
+    """
+    if not found.finished:
+        return contexts.all_diverged(found, WHY, HOW)
+    main = [found.arms["main"]] if found.arms["main"].runs else []
+
+    def label_of(spec: ContextSpec) -> Text:
+        """Return the label of the first arm that has these contexts."""
+        return next(arm.arm.label for arm in found.arms.values() if arm.arm.contexts == spec)
+
+    tables = [
+        contexts.text_read(found.text),
+        contexts.meaning(found, ["main"]),
+        contexts.arms("The model", [found.arms["main"]], found.text),
+        *[contexts.ablation(name, *TITLES[name][:2], arms, found, TITLES[name][2]) for name, arms in by_name.items()],
+        *contexts.rates(found.finished),
+        contexts.final(found),
+        contexts.fit(found.finished),
+        *([contexts.epochs(main)] if main else []),
+        contexts.contexts(found, label_of),
+        contexts.passes(found.own_contexts[0]),
+    ]
+    return Result(
+        settings.experiment,
+        settings.document(),
+        WHY,
+        HOW,
+        status="interrupted" if found.stopped else "complete",
+        metrics=metrics,
+        summary=summary(found, by_name),
+        tables=[table for table in tables if table.rows],
+        figures=figures(settings, main, by_name),
+        samples=samples(found),
+    )
+
+
+def figures(settings: TwoStageSettings, main: Sequence[ArmRuns], by_name: dict[str, list[ArmRuns]]) -> list[Figure]:
+    """Return train and validation loss of the main arm, and a curve for each ablation whose values are numbers."""
+    shown = [contexts.train_and_validation(main)] if main else []
+    values = {"noise": settings.swept_noises, "layers": [float(depth) for depth in settings.swept_depths]}
+    for name, (title, label) in CURVES.items():
+        arms = by_name.get(name, [])
+        if len(arms) > 1 and all(arm.runs for arm in arms):
+            shown.append(contexts.by_value(name, title, label, values[name], arms))
+    return shown
+
+
+def summary(found: Comparison, by_name: dict[str, list[ArmRuns]]) -> list[Text]:
+    """Return what one would say of the run in a few sentences."""
+    main, references, told = found.arms["main"], found.text.references, list[Text]()
+    if main.runs:
+        told.append(
+            say(
+                "two_stage.reached",
+                ppl=main.ppl[""],
+                tokens=len(found.text.text.train.tokens),
+                seeds=len(main.runs),
+                bigram=references["bigram"].ppl,
+                kneser_ney=references["kneser_ney_3"].ppl,
+            )
+        )
+        told += beside_counting(references, [main.ppl[""]])
+    told.append(exactness(found.own_contexts[0], max(run.drift for arm in found.finished for run in arm.runs)))
+    if main.runs:
+        others = [arm for arms in by_name.values() for arm in arms if arm.arm.name != "main" and arm.runs]
+        told += spread(main, others)
+    return [*told, *contexts.notes(found)]
+
+
+def exactness(measured: Measured, drift: float) -> Text:
+    """Return in a sentence how fast contexts were made, how exact they are, and that they stayed."""
+    if measured.plain:
+        return say("two_stage.made_plainly", rate=measured.tokens_per_second, drift=drift)
+    checks = {"checked": measured.checked, "error": measured.max_error}
+    return say("two_stage.made", rate=measured.tokens_per_second, drift=drift, **checks)
+
+
+def spread(main: ArmRuns, others: Sequence[ArmRuns]) -> list[Text]:
+    """Return in a sentence between which single changes the perplexity lies; nothing for fewer than two changes."""
+    changes = {arm.arm.label: perplexity(told[""]) - 1 for arm in others if (told := paired(LOSS, main, arm))}
+    if len(changes) < 2:
+        return []
+    (least, low), *_, (most, high) = sorted(changes.items(), key=lambda change: change[1])
+    return [say("two_stage.spread", changes=len(changes), least=least, low=low, most=most, high=high)]
