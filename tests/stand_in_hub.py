@@ -1,6 +1,6 @@
 """A stand-in for the Hugging Face hub on this machine: one small dataset or model, or one way to fail.
 
-It answers what the ``datasets`` and ``huggingface_hub`` libraries ask of the real one, so that the real code is
+It answers what the ``huggingface_hub`` library asks of the real one, so that the real code is
 tested without a network.
 """
 
@@ -17,11 +17,10 @@ from urllib.parse import unquote, urlparse
 import pyarrow
 import pyarrow.parquet
 
-from llmlab.text.hub import Model
-from llmlab.text.named import Named
+from llmlab.text.hub import Source
 
 REVISION = "0123456789abcdef" * 2 + "01234567"
-SMALL = Model("small", "nobody/small", REVISION, 1)
+SMALL = Source("small", "nobody/small", REVISION, 1)
 """A model that has a name only while ``no_model_here`` is asked for."""
 
 
@@ -32,23 +31,18 @@ def parquet(column: str, values: list[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def repository(corpus: Named, column: str, train: list[Any], valid: list[Any]) -> dict[str, bytes]:
-    """Return the files of a dataset repository laid out as on the hub."""
-    folder = "data" if corpus.config == "default" else corpus.config
-    card = ["---", "configs:", f"- config_name: {corpus.config}", "  data_files:"]
-    for split in corpus.splits:
-        card += [f"  - split: {split}", f"    path: {folder}/{split}-*"]
-    files = {"README.md": "\n".join([*card, "---", ""]).encode()}
-    for split, values in zip(corpus.splits, (train, valid), strict=True):
-        files[f"{folder}/{split}-00000-of-00001.parquet"] = parquet(column, values)
-    return files
+def repository(corpus: Source, column: str, *splits: list[Any]) -> dict[str, bytes]:
+    """Return the files of a dataset repository laid out as on the hub, and one that nobody needs."""
+    named = zip(corpus.splits, splits, strict=True)
+    files = {pattern.replace("*", "00000-of-00001"): parquet(column, values) for pattern, values in named}
+    return {"README.md": b"# A corpus", "data/other-00000-of-00001.parquet": b"large", **files}
 
 
 @contextlib.contextmanager
-def serving(corpus: Named | Model, files: dict[str, bytes], failure: int = 0) -> Iterator[tuple[str, list[str]]]:
+def serving(corpus: Source, files: dict[str, bytes], failure: int = 0) -> Iterator[tuple[str, list[str]]]:
     """Serve a repository, or answer everything with a status code; yield the address and what is asked."""
     asked: list[str] = []
-    kind, prefix = ("datasets", "/datasets") if isinstance(corpus, Named) else ("models", "")
+    kind, prefix = ("datasets", "/datasets") if corpus.splits else ("models", "")
     stop = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,29 +66,20 @@ def serving(corpus: Named | Model, files: dict[str, bytes], failure: int = 0) ->
                 self.serve(unquote(urlparse(self.path).path), body)
 
         def serve(self, path: str, body: bytes) -> None:
-            resolve = f"{prefix}/{corpus.repository}/resolve/{corpus.revision}/"
+            resolve = f"{prefix}/{corpus.repository}/resolve/{corpus.commit}/"
             api = f"/api/{kind}/{corpus.repository}"
             if path.startswith(resolve) and path.removeprefix(resolve) in files:
                 found = files[path.removeprefix(resolve)]
                 tag = f'"{hashlib.sha256(found).hexdigest()}"'
-                self.answer(200, found, ETag=tag, **{"X-Repo-Commit": corpus.revision})
-            elif path.startswith(f"{api}/tree/{corpus.revision}"):
-                self.json(self.tree(path.removeprefix(f"{api}/tree/{corpus.revision}").strip("/")))
-            elif path == f"{api}/paths-info/{corpus.revision}":
+                self.answer(200, found, ETag=tag, **{"X-Repo-Commit": corpus.commit})
+            elif path.startswith(f"{api}/tree/{corpus.commit}"):
+                self.json([entry(name) for name in files])
+            elif path == f"{api}/paths-info/{corpus.commit}":
                 self.json([entry(name) for name in json.loads(body)["paths"] if name in files])
-            elif path in (api, f"{api}/revision/{corpus.revision}"):
-                self.json({"id": corpus.repository, "sha": corpus.revision, "siblings": []})
+            elif path in (api, f"{api}/revision/{corpus.commit}"):
+                self.json({"id": corpus.repository, "sha": corpus.commit, "siblings": []})
             else:
-                self.answer(404, **{"X-Error-Code": "EntryNotFound", "X-Repo-Commit": corpus.revision})
-
-        def tree(self, folder: str) -> list[dict[str, Any]]:
-            prefix = folder + "/" if folder else ""
-            found = {}
-            for name in (name for name in files if name.startswith(prefix)):
-                head, deeper, _ = name.removeprefix(prefix).partition("/")
-                kind = {"type": "directory", "oid": "0" * 40, "size": 0, "path": prefix + head}
-                found[head] = kind if deeper else entry(name)
-            return list(found.values())
+                self.answer(404, **{"X-Error-Code": "EntryNotFound", "X-Repo-Commit": corpus.commit})
 
         def json(self, document: Any) -> None:
             self.answer(200, json.dumps(document).encode(), **{"Content-Type": "application/json"})

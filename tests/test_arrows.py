@@ -50,7 +50,7 @@ LOADERS = {"lab.checkpoint", "text.windows", "text.cache"}
 TORCH = {
     *("phase1", "phase1_2", "embedding_freeze", "shown", "lm", "lab", "fast", "model", "after", "doctor"),
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
-    *("text.matrix", "text.belonging", "text.pretrained", "text.streams"),
+    *("text.cache", "text.pretrained", "text.streams"),
     *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),
     "measure.generation",
 }

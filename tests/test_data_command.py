@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Done
-from llmlab.text.hub import MODELS
-from llmlab.text.named import NAMED
+from llmlab.text.hub import CORPORA, MODELS
 from stand_in_model import model_files, write_files
 
 Run = Callable[..., Done]
-NAMES = ["synthetic", "dialect", *NAMED]
+NAMES = ["synthetic", "dialect", *CORPORA]
 
 
 def write_corpus(folder: Path, train: int, valid: int) -> None:
@@ -91,10 +90,10 @@ def test_status_imports_no_heavy_library(run_llmlab: Run) -> None:
     done = run_llmlab("data", "status", PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
     assert imported & {"torch", "datasets", "pyarrow", "huggingface_hub", "numpy", "tokenizers", "safetensors"} == set()
-    assert "llmlab.text.holdings" in imported
+    assert "llmlab.text.hub" in imported
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", CORPORA)
 def test_fetching_offline_is_refused(run_llmlab: Run, name: str) -> None:
     """With the hub forbidden and nothing here: exit 5 and the ways out."""
     done = run_llmlab("data", "fetch", name, HF_HUB_OFFLINE="1")
@@ -148,4 +147,4 @@ def test_another_name_is_refused(run_llmlab: Run, name: str) -> None:
     """A name that is none is a wrong argument, told with the names there are."""
     done = run_llmlab("data", "fetch", name)
     assert (done.code, done.out) == (2, "")
-    assert all(known in done.err for known in [*NAMED, *MODELS])
+    assert all(known in done.err for known in [*CORPORA, *MODELS])

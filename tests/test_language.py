@@ -60,7 +60,7 @@ def of_table(table: Table) -> Iterator[tuple[str, str]]:
     yield from (("title", table.title), ("caption", table.caption))
     for index, column in enumerate(table.columns):
         yield "column", column.name
-        yield from (("cell", str(row[index])) for row in table.rows if column.kind == "text")
+        yield from (("cell", cell(row[index], column)) for row in table.rows if column.kind == "text")
 
 
 def of_result(result: Result) -> Iterator[tuple[str, str]]:

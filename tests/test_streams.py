@@ -201,11 +201,13 @@ def test_a_payload_that_is_sealed_but_senseless_is_refused(
 def test_what_is_kept_is_checked_against_its_tokenizer() -> None:
     """Numbers beyond the vocabulary, starts outside, or another key are refused."""
     text = streams()
-    payload = pack((text.train, text.valid, text.valid), "key")
-    unpack(payload, "key", 60)
-    for key, vocabulary in (("other", 60), ("key", 5)):
+    payload = disk.sealed("key", *pack((text.train, text.valid, text.valid)))
+    for key, vocabulary in (("key", 60), ("other", 60), ("key", 5)):
+        if (key, vocabulary) == ("key", 60):
+            unpack(disk.opened(payload, key)[1], vocabulary)
+            continue
         with pytest.raises(ValueError, match=r"another text|not those of its tokenizer"):
-            unpack(payload, key, vocabulary)
+            unpack(disk.opened(payload, key)[1], vocabulary)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:

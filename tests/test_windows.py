@@ -81,7 +81,8 @@ def test_a_test_split_changes_nothing_else(tmp_path: Path) -> None:
 def test_packing_and_unpacking_change_nothing(train: list[str], valid: list[str], length: int) -> None:
     """What is kept is what was computed, whatever the text."""
     text = dataclasses.replace(prepare(Corpus("x", train, valid), length=length), digest="")
-    assert same(unpack(pack(text, "key"), "key", "x", length), text)
+    packed = disk.opened(disk.sealed("key", *pack(text)), "key")
+    assert same(unpack(*packed, "x", length), text)
 
 
 def test_a_large_vocabulary_survives_the_cache(tmp_path: Path) -> None:

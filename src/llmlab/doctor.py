@@ -23,7 +23,7 @@ from llmlab.report.result import Cell, Table, columns_of
 CPU_WHEELS = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 
 EXTRAS = {
-    "data": "datasets",
+    "data": "pyarrow",
     "peers": "transformers",
     "pretrained": "tokenizers",
     "docs": "mkdocs",

@@ -1,10 +1,12 @@
 """The commands of corpora and pretrained models: ``llmlab data status|fetch``.
 
 Status looks at folders only, so it answers at once and without a network.  Leaves out where corpora and models come
-from: ``text.named`` and ``text.hub``.
+from: ``text.hub``.
 """
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,18 +15,63 @@ from llmlab.cli.output import AsJson, show, write_json
 from llmlab.errors import SettingError
 from llmlab.report.result import Cell, Table, columns_of
 from llmlab.text.corpus import DIALECT, SYNTHETIC, load_corpus
-from llmlab.text.holdings import Holding, ModelHolding, holding, model_holding
-from llmlab.text.hub import MODELS
-from llmlab.text.named import NAMED
+from llmlab.text.hub import CORPORA, DATA, MODELS, Source, split_files
+from llmlab.text.model_files import is_whole
 
 app = typer.Typer(help="The corpora and pretrained models: what is here, what is missing, how to get it.")
 
-BUILT_IN = {name: Holding(name, "built in", None, (None, None), "") for name in (SYNTHETIC, DIALECT)}
 CAPTION = (
-    "A path works as a corpus too: a text file, a folder with train.txt and valid.txt, or a .jsonl of chat messages. "
-    "Lines in the datasets cache count blank ones."
+    "A path works as a corpus too: a text file, a folder with train.txt and valid.txt, or a .jsonl of chat messages."
 )
 MODEL_CAPTION = "Only the tokenizer and the input embedding are read. A folder with a model's files works too."
+Lines = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A corpus or model as it lies here: ``where`` is empty if it does not, ``way`` if nothing of it is missing.
+
+    ``lines`` are those of a corpus to train and validate with, where they are known.
+    """
+
+    name: str
+    where: str = ""
+    size: int | None = None
+    lines: Lines = (None, None)
+    way: str = ""
+
+
+BUILT_IN = {name: Holding(name, "built in") for name in (SYNTHETIC, DIALECT)}
+
+
+def holding(source: Source) -> Holding:
+    """Return what is here of a corpus or model, by looking at folders only: no library, no network."""
+    way = f"llmlab data fetch {source.name} (about {source.megabytes} MB)"
+    folder = source.given or source.cached
+    lines: Lines = source.lines or (None, None)
+    if source.kind == "model":
+        whole, files = is_whole(folder), [*folder.glob("*.json"), *folder.glob("*.safetensors")]
+    elif source.given:
+        lines = lines_in(folder / "train.txt"), lines_in(folder / "valid.txt")
+        whole, files = None not in lines, list(folder.glob("*.txt"))
+    else:
+        splits = split_files(source, folder)
+        whole, files = all(splits), [path for paths in splits for path in paths]
+    if not (whole or source.given):
+        return Holding(source.name, way=way)
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    return Holding(source.name, DATA if source.given else "hub cache", size, lines, "" if whole else way)
+
+
+def lines_in(path: Path) -> int | None:
+    """Return how many lines of a file are not blank, or nothing where it cannot be read."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return sum(1 for line in file if line.strip())
+    except OSError:
+        pass
+    return None
 
 
 @app.callback(invoke_without_command=True)
@@ -37,20 +84,19 @@ def top(context: typer.Context) -> None:
 @app.command("status")
 def data_status(as_json: AsJson = False) -> None:
     """List the corpora and models: here or not, where, how large, and how to get them."""
-    _show([*BUILT_IN.values(), *map(holding, NAMED)], [*map(model_holding, MODELS)], as_json)
+    _show([*BUILT_IN.values(), *map(holding, CORPORA.values())], [*map(holding, MODELS.values())], as_json)
 
 
 @app.command("fetch")
 def data_fetch(
     name: Annotated[
-        str, typer.Argument(help=f"One of {', '.join((*NAMED, *MODELS))}.", metavar="NAME", show_default=False)
+        str, typer.Argument(help=f"One of {', '.join((*CORPORA, *MODELS))}.", metavar="NAME", show_default=False)
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a corpus or a model, and check it.
+    """Fetch a corpus or a model into the cache of the Hugging Face hub, and check it.
 
-    It goes into the cache of the datasets library (needs the data extra) or of the Hugging Face hub (needs the
-    pretrained extra).
+    A corpus needs the data extra, a model the pretrained extra.
     """
     progress = sys.stderr is not None and sys.stderr.isatty()
     if name in BUILT_IN:
@@ -59,19 +105,19 @@ def data_fetch(
         from llmlab.text.pretrained import load_pretrained  # it imports torch
 
         load_pretrained(name, progress=progress)
-        _show([], [model_holding(name)], as_json)
-    elif name in NAMED:
+        _show([], [holding(MODELS[name])], as_json)
+    elif name in CORPORA:
         corpus = load_corpus(name, progress=progress)
-        found = holding(name)
-        _show([Holding(name, found.where, found.size, (len(corpus.train), len(corpus.valid)), "")], [], as_json)
+        found = holding(CORPORA[name])
+        _show([Holding(name, found.where, found.size, (len(corpus.train), len(corpus.valid)))], [], as_json)
     else:
-        raise SettingError(f"data fetch {name!r}: the names are {', '.join((*BUILT_IN, *NAMED, *MODELS))}")
+        raise SettingError(f"data fetch {name!r}: the names are {', '.join((*BUILT_IN, *CORPORA, *MODELS))}")
 
 
-def _show(corpora: list[Holding], models: list[ModelHolding], as_json: bool) -> None:
+def _show(corpora: list[Holding], models: list[Holding], as_json: bool) -> None:
     """Print corpora and models as a table each, or as one document."""
     if as_json:
-        lines = [dict(zip(("train_lines", "valid_lines"), each.rows, strict=True)) for each in corpora]
+        lines = [dict(zip(("train_lines", "valid_lines"), each.lines, strict=True)) for each in corpora]
         write_json(
             {
                 "schema": "llmlab.data/1",
@@ -86,7 +132,7 @@ def _show(corpora: list[Holding], models: list[ModelHolding], as_json: bool) -> 
             "data",
             "Corpora",
             columns_of(f"corpus:token | here:text | MB:1 | train:integer | valid:integer | {ends}"),
-            [_row(each, *each.rows) for each in corpora],
+            [_row(each, *each.lines) for each in corpora],
             CAPTION,
         ),
         Table(
@@ -102,11 +148,11 @@ def _show(corpora: list[Holding], models: list[ModelHolding], as_json: bool) -> 
             show([table])
 
 
-def _row(each: Holding | ModelHolding, *rows: int | None) -> list[Cell]:
+def _row(each: Holding, *rows: int | None) -> list[Cell]:
     return [each.name, each.where or "no", None if each.size is None else each.size / 1e6, *rows, each.way]
 
 
-def _document(each: Holding | ModelHolding, **rows: int | None) -> dict[str, Any]:
+def _document(each: Holding, **rows: int | None) -> dict[str, Any]:
     """Return a corpus or a model as strict JSON values."""
     here = {"name": each.name, "here": bool(each.where), "where": each.where or None, "bytes": each.size}
     return here | rows | {"get": each.way or None}

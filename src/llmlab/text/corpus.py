@@ -1,7 +1,7 @@
 """Lines of text to train on, to validate with and to test on, by one word: a name or a path.
 
 ``synthetic`` is made here, by the grammar of ``grammar``, and so is its ``dialect``; ``wikitext-2``, ``ultrachat``
-and ``dailydialog`` come from ``named``; anything else is a path, for ``files``.  A file or folder that is called like
+and ``dailydialog`` come from ``hub``; anything else is a path, for ``files``.  A file or folder that is called like
 a corpus is meant by ``./synthetic``.  Leaves out words and windows.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmlab.errors import TextError
 from llmlab.text.files import read_path
-from llmlab.text.named import NAMED, read_named
+from llmlab.text.hub import CORPORA, read_corpus
 
 SYNTHETIC = "synthetic"
 DIALECT = "dialect"
@@ -50,12 +50,12 @@ def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> 
         from llmlab.text.grammar import dialect_lines
 
         return Corpus(data, dialect_lines("train"), dialect_lines("valid"), MADE_HERE, dialect_lines("test"))
-    if data in NAMED:
-        (train, valid, test), source = read_named(data, offline=offline, progress=progress)
+    if data in CORPORA:
+        (train, valid, test), source = read_corpus(data, offline=offline, progress=progress)
         return Corpus(data, train, valid, source, test)
     path = Path(data)
     if not data or not exists(path):
-        names = ", ".join((SYNTHETIC, DIALECT, *NAMED))
+        names = ", ".join((SYNTHETIC, DIALECT, *CORPORA))
         raise TextError(f"--data {data!r}: there is no such file or folder, and the names are {names}")
     try:
         train, valid, test = read_path(path)

@@ -1,7 +1,7 @@
 """Text from a user's own files: plain text, a folder of two files, or chat messages as JSON lines.
 
 Covers what may stand there instead: nothing, a pipe, a device, a gigabyte, a picture, half a character.  Leaves
-out the corpora that have a name: ``named``.
+out the corpora that have a name: ``hub``.
 """
 
 import json

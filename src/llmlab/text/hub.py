@@ -1,115 +1,126 @@
-"""Models on the Hugging Face hub: where their files are, at which revision, and whether they are here.
+"""Corpora and models that have a name: at which commit of the Hugging Face hub they are, and whether they are here.
 
-A model is looked for in a fixed order: the folder that the environment variable ``LLMLAB_DATA`` gives, the hub's
-own cache, and then, unless offline, the hub.  The revision is pinned and the cache is read by that revision's folder,
-so nothing ever takes the place of what is missing.  Of the weights only the file is fetched that holds the input
-embedding.  Leaves out what the files say: ``matrix`` and ``pretrained``; and corpora: ``named``.
+They are looked for in a fixed order: the folder that the environment variable ``LLMLAB_DATA`` gives, the hub's own
+cache, and then, unless offline, the hub.  The commit is pinned and the cache is read by that commit's folder, so
+nothing ever takes the place of what is missing.  Only the files are fetched that are read.
 """
 
+import errno
 import importlib
 import os
-import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmlab.errors import TextError, UnreachableError, WriteError
-from llmlab.text import named
-from llmlab.text.architecture import CONFIG, INDEX, WEIGHTS, embedding_shard
+from llmlab.errors import UnreachableError, WriteError
+from llmlab.text.files import Splits, dialogue, read_folder
 
-TOKENIZER = "tokenizer.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
-HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
-"""``owner/name@commit``; a branch would change under the study."""
+DATA = "LLMLAB_DATA"
+"""The environment variable that names a folder with a subfolder per corpus or model."""
+
+SECONDS = 8
+"""How long the hub may take to answer the first question."""
+
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR}
+"""What a disk says that takes no more."""
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model on the hub; ``shape`` is that of its input embedding, where it is known for sure."""
+class Source:
+    """A corpus or a model on the hub, at one commit.
+
+    ``splits`` are the files of a corpus to train on, to validate with and, where there is one that nothing is chosen
+    by, to test on; ``lines`` is how many non-blank lines the first two have, where that is known for sure, and
+    ``most`` how many of each are read: a small machine has no room for all of a large one.  ``shape`` is that of a
+    model's input embedding.
+    """
 
     name: str
     repository: str
-    revision: str
-    megabytes: int | None = None
+    commit: str
+    megabytes: int = 0
+    splits: tuple[str, ...] = ()
+    lines: tuple[int, int] | None = None
+    most: tuple[int | None, ...] = (None, None, None)
     shape: tuple[int, int] | None = None
 
+    @property
+    def kind(self) -> str:
+        """What the hub calls it."""
+        return "dataset" if self.splits else "model"
 
-MODELS = {
-    "gpt2": Model("gpt2", "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e", 550, (50_257, 768)),
+    @property
+    def given(self) -> Path | None:
+        """Its folder under ``LLMLAB_DATA``, if there is one."""
+        base = os.environ.get(DATA)
+        folder = Path(base).expanduser() / self.name if base and self.name in {**CORPORA, **MODELS} else None
+        return folder if folder is not None and folder.is_dir() else None
+
+    @property
+    def cached(self) -> Path:
+        """Where the hub's cache has the files of this commit, if it has any."""
+        return hub_cache() / f"{self.kind}s--{self.repository.replace('/', '--')}" / "snapshots" / self.commit
+
+    def unreachable(self, reason: str) -> UnreachableError:
+        """Return the failure in one line, with the ways out."""
+        fetch = f"run 'llmlab data fetch {self.name}'" if self.megabytes else "try again"
+        option, files = ("--data", "train.txt and valid.txt")
+        if self.kind == "model":
+            option, files = "--pretrained", "config.json, tokenizer.json and model.safetensors"
+        return UnreachableError(
+            f"{option} {self.name}: {reason}; {fetch} while online, or give {option} FOLDER with {files}"
+        )
+
+
+CORPORA = {
+    "wikitext-2": Source(
+        "wikitext-2",
+        "Salesforce/wikitext",
+        "b08601e04326c79dfdd32d625aee71d232d685c3",
+        8,
+        tuple(f"wikitext-2-raw-v1/{split}-*.parquet" for split in ("train", "validation", "test")),
+        lines=(23_767, 2_461),
+    ),
+    "ultrachat": Source(
+        "ultrachat",
+        "HuggingFaceH4/ultrachat_200k",
+        "8049631c405ae6576f93f445c6b8166f76f5505a",
+        810,
+        ("data/train_sft-*.parquet", "data/test_sft-*.parquet"),
+        most=(10_000, 1_000),
+    ),
+    "dailydialog": Source(
+        "dailydialog",
+        "OpenRL/daily_dialog",
+        "1668faf0c0dc44664f108c489fd0666128db2c48",
+        5,
+        tuple(f"data/{split}-*.parquet" for split in ("train", "validation", "test")),
+    ),
 }
-
-
-def model_on_hub(name: str) -> Model | None:
-    """Return the model that a name means: one of ours, or ``owner/name@commit``; a path means none."""
-    told = HUB_ID.fullmatch(name)
-    return MODELS.get(name) or (Model(name, told[1], told[2]) if told else None)
-
-
-def locate(model: Model, *, offline: bool, weights: bool, progress: bool = False) -> Path:
-    """Return the folder with a model's files, fetched if need be.
-
-    ``weights`` tells whether the input embedding is needed too, or the tokenizer only.
-
-    Raises:
-        UnreachableError: it is neither here nor to be fetched.
-        WriteError: what was fetched could not be written.
-    """
-    folder = given(model) or cached(model, weights)
-    if folder is None:
-        if offline or named.told_offline():
-            raise unreachable(model, "it is not here, and this is offline")
-        download(model, weights, progress)
-        folder = cached(model, weights)
-    if folder is None:
-        raise unreachable(model, f"the hub did not give revision {model.revision[:12]} with its {WEIGHTS}")
-    return folder
-
-
-def unreachable(model: Model, reason: str) -> UnreachableError:
-    """Return the failure in one line, with the ways out."""
-    way = f"run 'llmlab data fetch {model.name}' while online" if model.name in MODELS else "try again while online"
-    return UnreachableError(
-        f"--pretrained {model.name}: {reason}; {way}, or give --pretrained FOLDER with {CONFIG}, {TOKENIZER} "
-        f"and {WEIGHTS}"
-    )
-
-
-def given(model: Model) -> Path | None:
-    """Return the model's folder under ``LLMLAB_DATA``, if there is one."""
-    base = os.environ.get(named.DATA)
-    folder = Path(base) / model.name if base and model.name in MODELS else None
-    return folder if folder is not None and folder.is_dir() else None
+MODELS = {
+    "gpt2": Source(
+        "gpt2", "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e", 550, shape=(50_257, 768)
+    ),
+}
 
 
 def hub_cache() -> Path:
     """Return where the hub's library keeps what it fetched, by the same variables that it reads."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.environ.get("HF_HOME") or home)
-    place = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or home / "hub"
-    return Path(os.path.expanduser(place))  # noqa: PTH111
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    place = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home) / "hub"
+    return Path(place).expanduser()
 
 
-def cached(model: Model, weights: bool) -> Path | None:
-    """Return the folder of the pinned revision in the hub's cache, if all that is needed is in it."""
-    folder = hub_cache() / f"models--{model.repository.replace('/', '--')}" / "snapshots" / model.revision
-    needed = [TOKENIZER] if not weights else [TOKENIZER, CONFIG]
-    if not all((folder / name).is_file() for name in needed):
-        return None
-    return folder if not weights or has_embedding(folder) else None
+def told_offline() -> bool:
+    """Return whether one of the hub's own variables forbids the network."""
+    variables = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+    return any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in variables)
 
 
-def has_embedding(folder: Path) -> bool:
-    """Return whether the file that holds the input embedding is in a folder."""
-    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
-        return (folder / WEIGHTS).is_file()
-    try:
-        return (folder / embedding_shard(folder)).is_file()
-    except TextError:
-        return True  # whoever reads it says what is wrong with it
-
-
-def download(model: Model, weights: bool, progress: bool) -> None:
-    """Fetch a model's files into the hub's cache.
+def fetch(source: Source, get: Callable[[Any], object], progress: bool) -> None:
+    """Let the hub's library get what ``get`` asks it for.
 
     Raises:
         UnreachableError: the library is missing, or the hub does not answer or refuses.
@@ -118,43 +129,123 @@ def download(model: Model, weights: bool, progress: bool) -> None:
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise unreachable(model, f"{error}; pip install 'llmlab[pretrained]'") from error
+        extra = "data" if source.kind == "dataset" else "pretrained"
+        raise source.unreachable(f"{error}; pip install 'llmlab[{extra}]'") from error
     hub.logging.set_verbosity_error()
     (hub.utils.enable_progress_bars if progress else hub.utils.disable_progress_bars)()
     try:
-        named.knock(hub, f"{model.repository}/resolve/{model.revision}/{TOKENIZER}")
-        fetch(model, weights, hub)
-    except TextError as error:
-        raise unreachable(model, str(error)) from error
-    except Exception as error:  # whatever the library or the network throws, the model is not to be had
-        if isinstance(error, OSError) and error.errno in named.DISK:
+        knock(source)
+        get(hub)
+    except Exception as error:  # whatever the library or the network throws, it is not to be had
+        if isinstance(error, OSError) and error.errno in DISK:
             raise WriteError(f"{hub_cache()}: {error.strerror}") from error
         told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise unreachable(model, f"it is not here and could not be fetched ({told})") from error
+        raise source.unreachable(f"it is not here and could not be fetched ({told})") from error
 
 
-def fetch(model: Model, weights: bool, hub: Any) -> None:
-    """Fetch the tokenizer and, if wanted, the configuration and the one file that holds the input embedding.
+def knock(source: Source) -> None:
+    """Ask the hub for one small file, once: the library would try for minutes before it says that nobody answers."""
+    hub, constants = (importlib.import_module(f"huggingface_hub{name}") for name in ("", ".constants"))
+    where = f"datasets/{source.repository}" if source.splits else source.repository
+    file = "README.md" if source.splits else "tokenizer.json"
+    address = f"{constants.ENDPOINT}/{where}/resolve/{source.commit}/{file}"
+    answer = hub.get_session().head(address, timeout=SECONDS)
+    if answer.status_code >= 400:
+        raise ConnectionError(f"{constants.ENDPOINT} answers {answer.status_code}")
+
+
+def located(
+    source: Source, whole: Callable[[Path], bool], get: Callable[[Any], object], *, offline: bool, progress: bool
+) -> Path:
+    """Return the folder of a source in the hub's cache, fetched if what is needed is not there.
+
+    Args:
+        source: what is wanted.
+        whole: whether a folder has all that is needed of it.
+        get: asks the hub's library for that.
+        offline: forbids the network; so do ``HF_HUB_OFFLINE`` and ``HF_DATASETS_OFFLINE``.
+        progress: lets the library show how a download goes.
 
     Raises:
-        TextError: no file of the model holds an input embedding.
-        Exception: whatever the library throws.
+        UnreachableError: it is neither here nor to be fetched.
+        WriteError: what was fetched could not be written.
     """
+    if not whole(source.cached):
+        if offline or told_offline():
+            raise source.unreachable("it is not here, and this is offline")
+        fetch(source, get, progress)
+        if not whole(source.cached):
+            raise source.unreachable(f"the hub did not give commit {source.commit[:12]} with all its files")
+    return source.cached
 
-    def get(name: str, needed: bool = True) -> Path | None:
-        try:
-            return Path(
-                hub.hf_hub_download(model.repository, name, revision=model.revision, cache_dir=str(hub_cache()))
-            )
-        except hub.errors.EntryNotFoundError:
-            if needed:
-                raise
-            return None
 
-    get(TOKENIZER)
-    get(TOKENIZER_CONFIG, needed=False)
-    if weights:
-        get(CONFIG)
-        if get(WEIGHTS, needed=False) is None:
-            index = get(INDEX)
-            get(embedding_shard(index.parent) if index else INDEX)
+def read_corpus(name: str, *, offline: bool, progress: bool = False) -> tuple[Splits, str]:
+    """Return the lines of a corpus on the hub, and in words where they came from.
+
+    Raises:
+        UnreachableError: it is neither here nor to be fetched, or what is here is not the whole of it.
+        TextError: the files under ``LLMLAB_DATA`` cannot be used.
+        WriteError: what was fetched could not be written.
+    """
+    source = CORPORA[name]
+    folder, where = source.given, f"{DATA}/{name}"
+    if folder is not None:
+        found = read_folder(folder)
+    else:
+        where = f"{source.repository} at {source.commit[:12]}"
+        asked = {"revision": source.commit, "repo_type": source.kind, "allow_patterns": list(source.splits)}
+        folder = located(
+            source,
+            lambda place: all(split_files(source, place)),
+            lambda hub: hub.snapshot_download(source.repository, cache_dir=hub_cache(), **asked),
+            offline=offline,
+            progress=progress,
+        )
+        splits = zip(split_files(source, folder), source.most, strict=False)
+        train, valid, *test = (read_split(source, paths, most) for paths, most in splits)
+        found = train, valid, test[0] if test else []
+    counts = len(found[0]), len(found[1])
+    if counts != (source.lines or counts) or 0 in counts:
+        wanted = "{:,} and {:,}".format(*source.lines) if source.lines else "some"
+        raise UnreachableError(
+            f"--data {name}: {folder} has {counts[0]:,} and {counts[1]:,} lines to train and validate with instead of "
+            f"{wanted}; replace that folder, or delete it and run 'llmlab data fetch {name}'"
+        )
+    return found, where
+
+
+def split_files(source: Source, folder: Path) -> list[list[Path]]:
+    """Return the files of each split in order; of one that lacks a file none."""
+    found = [sorted(folder.glob(pattern)) for pattern in source.splits]
+    return [paths if paths and f"-of-{len(paths):05d}" in paths[0].name else [] for paths in found]
+
+
+def read_split(source: Source, paths: list[Path], most: int | None) -> list[str]:
+    """Return the lines of a split, the first ones of very many.
+
+    Raises:
+        UnreachableError: pyarrow is missing, or a file is broken.
+    """
+    try:
+        return list(islice(filter(None, map(as_line, rows(paths))), most))
+    except ImportError as error:
+        raise source.unreachable(f"{error}; pip install 'llmlab[data]'") from error
+    except (OSError, ValueError, TypeError) as error:  # pyarrow's failures are among these
+        raise UnreachableError(
+            f"--data {source.name}: a file in {paths[0].parent} is broken; delete {source.cached.parents[1]} and run "
+            f"'llmlab data fetch {source.name}'"
+        ) from error
+
+
+def rows(paths: list[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of Parquet files, a batch at a time."""
+    parquet = importlib.import_module("pyarrow.parquet")
+    for path in paths:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+
+
+def as_line(row: dict[str, Any]) -> str:
+    """Return a row as one line: its text, or its dialogue."""
+    return str(row["text"]).strip() if "text" in row else dialogue(row)

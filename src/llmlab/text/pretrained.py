@@ -1,31 +1,42 @@
 """A pretrained embedding and its tokenizer: one matrix of somebody's model, and what its rows stand for.
 
 ``load_pretrained`` takes ``gpt2``, a model on the hub as ``owner/name@commit``, or a model folder with
-``config.json``, ``tokenizer.json`` and ``model.safetensors``.  The rest of the model is never read.  Leaves out text
+``config.json``, ``tokenizer.json`` and ``model.safetensors``.  The rest of the model is never read.  That the
+tokenizer is this model's is seen by how many tokens it knows and by where its special tokens stand.  Leaves out text
 as token numbers: ``streams``.
 """
 
 import hashlib
+import importlib
 import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from llmlab.errors import TextError, UnreachableError
-from llmlab.text.architecture import CONFIG, embedding_file, read_config, read_json
-from llmlab.text.belonging import check_kind, check_marks, check_size, check_twins, mark, token_at
+from llmlab.text import model_files
 from llmlab.text.files import read_bytes
-from llmlab.text.hub import MODELS, TOKENIZER, TOKENIZER_CONFIG, Model, locate, model_on_hub
-from llmlab.text.matrix import library, read_matrix, row_faults
+from llmlab.text.hub import MODELS, Source
+from llmlab.text.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 
+MARKS = ("pad", "unk", "cls", "sep", "eos")
 ENDS = ("</s>", "[SEP]", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_end|>")
 """Marks that end a text, where neither file of the tokenizer's settings names one."""
 
+STORED = {"F16", "BF16", "F32"}
+AT_ONCE = 1 << 20
+"""Numbers that are looked at in one go, so that no second copy of the matrix is needed."""
+
 ZERO_SHARE = 0.01
 """The largest share of ordinary tokens whose row may be zero."""
+
+SPARE_ROWS, SPARE_SHARE = 128, 0.02
+"""How many rows a matrix may have more than its tokenizer knows tokens, the larger of the two: machines like round
+numbers, and hardly a model has more to spare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,37 +68,37 @@ def load_pretrained(name: str, *, offline: bool = False, weights: bool = True, p
         UnreachableError: the model is neither here nor to be fetched, or a library is missing.
         WriteError: what was fetched could not be written.
     """
-    model = model_on_hub(name)
+    model = model_files.model_on_hub(name)
     try:
-        folder = Path(name) if model is None else locate(model, offline=offline, weights=weights, progress=progress)
-        if model is None and (not name or not is_folder(folder)):
-            raise missing(name)
+        if model is None:
+            return read_folder(own_folder(name), weights)
+        folder = model_files.model_folder(model, offline=offline, weights=weights, progress=progress)
         found = read_folder(folder, weights)
     except TextError as error:
         raise TextError(f"--pretrained {error}") from error
-    if model is None:
-        return found
-    check_whole(model, found, folder)
-    return replace(found, name=model.name, notes=[f"{model.repository} at {model.revision[:12]}", *found.notes])
+    check_shape(model, found, folder)
+    return replace(found, name=model.name, notes=[f"{model.repository} at {model.commit[:12]}", *found.notes])
 
 
-def missing(name: str) -> TextError | UnreachableError:
-    """Return the failure of a name that is neither a folder nor a model whose revision is known."""
+def own_folder(name: str) -> Path:
+    """Return the user's own folder of this name.
+
+    Raises:
+        UnreachableError: there is none, and the name looks like a model on the hub.
+        TextError: there is none.
+    """
+    try:
+        if name and Path(name).expanduser().is_dir():
+            return Path(name).expanduser()
+    except (OSError, ValueError, RuntimeError):
+        pass  # a name that no disk could hold
     ways = f"give a model folder, {', '.join(MODELS)}, or owner/name@ and the 40 digits of a commit"
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@.*)?", name) and not Path(name).exists():
-        return UnreachableError(f"--pretrained {name}: no such folder, and no commit of a model on the hub; {ways}")
-    return TextError(f"{name!r}: there is no such folder; {ways}")
+        raise UnreachableError(f"--pretrained {name}: no such folder, and no commit of a model on the hub; {ways}")
+    raise TextError(f"{name!r}: there is no such folder; {ways}")
 
 
-def is_folder(path: Path) -> bool:
-    """Return whether a path is a folder; a name that no disk could hold is none."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
-
-
-def check_whole(model: Model, found: Pretrained, folder: Path) -> None:
+def check_shape(model: Source, found: Pretrained, folder: Path) -> None:
     """Check that a model of ours has the shape that it is known to have.
 
     Raises:
@@ -107,49 +118,65 @@ def read_folder(folder: Path, weights: bool) -> Pretrained:
     Raises:
         TextError: it cannot be used.
     """
-    tokenizer, content = read_tokenizer(folder)
-    settings = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).exists() else {}
+    where = folder / TOKENIZER
+    tokenizer, content = read_tokenizer(where)
+    settings = model_files.read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).exists() else {}
     running = hashlib.sha256(content)
     size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-    if not weights:
-        end, unknown, notes = special_numbers(tokenizer, settings, {}, folder)
-        return Pretrained(called(folder), tokenizer, None, size, running.hexdigest(), unknown, end, notes)
-    if not os.path.lexists(folder / CONFIG):
-        raise TextError(
-            f"{folder}: a tokenizer, but no {CONFIG}, so no embedding to read; "
-            "llmlab two-stage --vectors random needs none"
-        )
-    config, path, where = read_config(folder), embedding_file(folder), folder / TOKENIZER
-    check_kind(tokenizer, config, where)
-    matrix, stored = read_matrix(path, config)
-    check_size(size, config, where)
-    running.update(stored.encode())
-    end, unknown, notes = special_numbers(tokenizer, settings, config, folder)
-    notes = [
-        f"matrix of {matrix.shape[0]:,} rows and {matrix.shape[1]:,} columns, tokenizer of {size:,} tokens",
-        *notes,
-        *check_marks(tokenizer, settings, config, where),
-        *check_rows(matrix, tokenizer, path),
-        check_twins(tokenizer, matrix, where),
+    config: dict[str, Any] = {}
+    matrix, notes = None, []
+    if weights:
+        if not os.path.lexists(folder / CONFIG):
+            raise TextError(
+                f"{folder}: a tokenizer, but no {CONFIG}, so no embedding to read; "
+                "llmlab two-stage --vectors random needs none"
+            )
+        config = model_files.read_config(folder)
+        path = model_files.embedding_file(folder)
+        matrix, stored = read_matrix(path, config)
+        running.update(stored.encode())
+        check_size(tokenizer, size, len(matrix), where)
+        notes = check_marks(tokenizer, settings, config, where) + check_rows(matrix, tokenizer, path)
+    end, unknown = special_numbers(tokenizer, settings, config, folder)
+    shown = [
+        f"{tokenizer.id_to_token(end)} ends a document, {tokenizer.id_to_token(unknown)} stands for an unknown word"
     ]
-    return Pretrained(called(folder), tokenizer, matrix, len(matrix), running.hexdigest(), unknown, end, notes)
+    if matrix is not None:
+        height, width = matrix.shape
+        shown.insert(0, f"matrix of {height:,} rows and {width:,} columns, tokenizer of {size:,} tokens")
+    return Pretrained(
+        name=folder.resolve().name,
+        tokenizer=tokenizer,
+        embedding=matrix,
+        vocabulary=size if matrix is None else len(matrix),
+        digest=running.hexdigest(),
+        unknown=unknown,
+        end=end,
+        notes=[*shown, *notes],
+    )
 
 
-def called(folder: Path) -> str:
-    """Return the last name of a folder, however it was given."""
-    return folder.resolve().name
+def library(name: str) -> Any:
+    """Import a library that only pretrained embeddings need.
+
+    Raises:
+        UnreachableError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UnreachableError(f"--pretrained: {error}; pip install 'llmlab[pretrained]'") from error
 
 
-def read_tokenizer(folder: Path) -> tuple[Any, bytes]:
-    """Return the tokenizer of a folder and its file's content; it neither cuts nor pads what it encodes.
+def read_tokenizer(path: Path) -> tuple[Any, bytes]:
+    """Return a tokenizer and its file's content; it neither cuts nor pads what it encodes.
 
     Raises:
         TextError: it is missing or broken.
         UnreachableError: the tokenizers library is missing.
     """
-    path = folder / TOKENIZER
     if not path.exists():
-        raise TextError(f"{folder}: a model folder has {TOKENIZER}; it is missing")
+        raise TextError(f"{path.parent}: a model folder has {TOKENIZER}; it is missing")
     content = read_bytes(path)
     tokenizers = library("tokenizers")
     try:
@@ -163,10 +190,100 @@ def read_tokenizer(folder: Path) -> tuple[Any, bytes]:
     return tokenizer, content
 
 
-def special_numbers(
-    tokenizer: Any, settings: dict[str, Any], config: dict[str, Any], folder: Path
-) -> tuple[int, int, list[str]]:
-    """Return the numbers of the tokens that end a document and that stand for unknown words, and notes on them.
+def read_matrix(path: Path, config: dict[str, Any]) -> tuple[Tensor, str]:
+    """Return the input embedding of a safetensors file, (V, D) fp32, and the SHA-256 of it as it is stored.
+
+    Raises:
+        TextError: the file is cut or is none, or the tensor is not what an embedding can be.
+        UnreachableError: the safetensors library is missing.
+    """
+    safetensors = library("safetensors")
+    if not path.is_file():  # the library would wait for ever at a pipe
+        raise TextError(f"{path}: not a regular file; copy the weights into one")
+    try:
+        with safetensors.safe_open(str(path), "pt") as file:
+            name = model_files.embedding_name(config, file.keys(), path)
+            view = file.get_slice(name)
+            shape, kind, wanted = view.get_shape(), view.get_dtype(), config.get("vocab_size")
+            if kind not in STORED:
+                raise TextError(f"{path}, {name}: it is stored as {kind}; F16, BF16, F32 can be read")
+            if len(shape) != 2 or 0 in shape:
+                raise TextError(
+                    f"{path}, {name}: an embedding is a matrix with rows; this has the shape {tuple(shape)}"
+                )
+            if wanted not in (None, shape[0]):
+                raise TextError(f"{path}, {name}: it has {shape[0]:,} rows, and {CONFIG} says {wanted!r}")
+            stored = file.get_tensor(name)
+            return stored.to(torch.float32, copy=True), checksum(stored)
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
+        told = " ".join(str(error).split())[:160]
+        raise TextError(f"{path}: no whole safetensors file ({told}); fetch it again") from error
+
+
+def checksum(matrix: Tensor) -> str:
+    """Return the SHA-256 of a tensor's bytes, part by part."""
+    running = hashlib.sha256()
+    for part in torch.split(matrix.flatten(), AT_ONCE):
+        room = bytearray(part.numel() * part.element_size())
+        torch.frombuffer(room, dtype=part.dtype).copy_(part)  # Tensor.numpy() would need NumPy
+        running.update(room)
+    return running.hexdigest()
+
+
+def check_size(tokenizer: Any, size: int, rows: int, where: Path) -> None:
+    """Check that a matrix has a row for every token and few more.
+
+    Raises:
+        TextError: it has fewer rows, or so many more that the tokenizer must be that of another model.
+    """
+    told = f"{where}: it knows {size:,} tokens, and the matrix has {rows:,} rows"
+    if size > rows:
+        first = next(number for number in range(rows, size) if tokenizer.id_to_token(number) is not None)
+        token = tokenizer.id_to_token(first)
+        raise TextError(f"{told}: token {first}, {token!r}, has none; give this model's own tokenizer")
+    if rows - size > max(SPARE_ROWS, SPARE_SHARE * rows):
+        raise TextError(f"{told}; it belongs to another model")
+
+
+def mark(value: Any) -> str | None:
+    """Return the text of a special token, which settings give as text or as an object."""
+    value = value.get("content") if isinstance(value, dict) else value
+    return value if isinstance(value, str) else None
+
+
+def token_at(tokenizer: Any, number: object) -> str | None:
+    """Return the token with a number, ``None`` if there is none or what a configuration says is no token's number."""
+    return tokenizer.id_to_token(number) if isinstance(number, int) and 0 <= number < 2**32 else None
+
+
+def check_marks(tokenizer: Any, settings: dict[str, Any], config: dict[str, Any], where: Path) -> list[str]:
+    """Check that the special tokens stand where the configuration says; return notes on those that stand elsewhere.
+
+    Raises:
+        TextError: the configuration's number is an ordinary token, or a special token is not in the tokenizer.
+    """
+    named = {each: mark(settings.get(f"{each}_token")) for each in MARKS}
+    for each, name in named.items():
+        if name is not None and each != "pad" and tokenizer.token_to_id(name) is None:  # padding may be added later
+            raise TextError(f"{where}: it lacks {name}, the {each} token of its settings; one is of another model")
+    special = {*tokenizer.get_added_tokens_decoder(), *(tokenizer.token_to_id(name) for name in named.values() if name)}
+    notes = []
+    for each, name in named.items():
+        value = config.get(f"{each}_token_id")
+        numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)]
+        for number in numbers:
+            if number >= 0 and number not in special:
+                raise TextError(
+                    f"{where}: token {number} is {token_at(tokenizer, number)!r}, and {CONFIG} says that it is "
+                    f"the {each} token; it belongs to another model"
+                )
+        if name is not None and numbers and tokenizer.token_to_id(name) not in numbers:
+            notes.append(f"{CONFIG} and the tokenizer's settings name different {each} tokens")
+    return notes
+
+
+def special_numbers(tokenizer: Any, settings: dict[str, Any], config: dict[str, Any], folder: Path) -> tuple[int, int]:
+    """Return the numbers of the tokens that end a document and that stand for unknown words.
 
     A tokenizer that knows every byte needs no unknown token; the one that ends a document then stands for it, as
     GPT-2's own settings have it.
@@ -183,9 +300,7 @@ def special_numbers(
         raise TextError(f"{folder}: neither {TOKENIZER_CONFIG} nor {TOKENIZER} names a token that ends a text")
     names = (mark(settings.get("unk_token")), getattr(tokenizer.model, "unk_token", None))
     numbers = [tokenizer.token_to_id(name) for name in names if isinstance(name, str)]
-    unknown = next((number for number in numbers if number is not None), end)
-    note = f"{tokenizer.id_to_token(end)} ends a document, {tokenizer.id_to_token(unknown)} stands for an unknown word"
-    return end, unknown, [note]
+    return end, next((number for number in numbers if number is not None), end)
 
 
 def check_rows(matrix: Tensor, tokenizer: Any, path: Path) -> list[str]:
@@ -196,7 +311,9 @@ def check_rows(matrix: Tensor, tokenizer: Any, path: Path) -> list[str]:
     Raises:
         TextError: a row is not finite, or too many are zero.
     """
-    broken, zero = row_faults(matrix)
+    parts = torch.split(matrix, max(1, AT_ONCE // matrix.shape[1]))
+    largest = torch.cat([part.abs().amax(1) for part in parts])  # NaN and infinity come through
+    broken, zero = (~largest.isfinite()).nonzero().flatten(), (largest == 0).nonzero().flatten()
     if len(broken):
         raise TextError(
             f"{path}: {len(broken):,} rows of the embedding hold NaN or infinity, first row {int(broken[0])}"

@@ -6,26 +6,24 @@ streams are kept in the user's cache.  Leaves out what a document is, ``document
 """
 
 import hashlib
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmlab.errors import TextError
-from llmlab.text import cache as disk
+from llmlab.text.cache import Packed, recall
 from llmlab.text.corpus import Corpus
 from llmlab.text.documents import documents, documents_to_test, undone
 from llmlab.text.pretrained import Pretrained
 from llmlab.text.windows import content_hash
 from llmlab.text.words import EOS, UNK, WordVocabulary
 
-VERSION = 2
+VERSION = 3
 """Of what is kept and how it is computed; a change of either needs a new number."""
 
 
@@ -145,13 +143,14 @@ def stream_text(
         f"{content_hash(corpus)}{last} {coder.digest} {coder.unknown} {coder.end} {tokens} {valid_tokens}".encode()
     ).hexdigest()
     key = hashlib.sha256(f"{digest} {VERSION} {sys.byteorder}".encode()).hexdigest()
-    path = cache / f"{key}.tokens" if cache is not None else None
-    streams = look_up(path, key, coder.vocabulary, say) if path is not None else None
-    if streams is None:
-        streams = encoded(corpus, coder, tokens, valid_tokens)
-        if path is not None:
-            store(path, key, streams)
-    train, valid, test = streams
+    train, valid, test = recall(
+        cache / f"{key}.tokens" if cache is not None else None,
+        key,
+        lambda: encoded(corpus, coder, tokens, valid_tokens),
+        pack,
+        lambda head, parts: unpack(parts, coder.vocabulary),
+        say,
+    )
     for use, found in (("train on", train), ("validate with", valid)):
         if len(found.tokens) < max(2, fewest):
             raise TextError(
@@ -198,53 +197,21 @@ def shortfall(found: Stream, use: str, asked: int) -> list[str]:
     return [f"To {use} there are {count:,} tokens, fewer than the {asked:,} asked for: all are used."]
 
 
-def look_up(path: Path, key: str, vocabulary: int, say: Callable[[str], None]) -> Streams | None:
-    """Return what is kept under a key, or nothing; ``say`` tells of what is damaged."""
-    try:
-        payload = disk.kept(path)
-        return None if payload is None else unpack(payload, key, vocabulary)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
-        say(f"warning: {path} could not be used ({error}); it is made again")
-        return None
+def pack(streams: Streams) -> Packed:
+    """Return streams as words and numbers."""
+    return {}, [part for found in streams for part in (found.tokens, found.starts)]
 
 
-def store(path: Path, key: str, streams: Streams) -> None:
-    """Keep streams; without a word if that is not possible, for nothing is lost but seconds of the next run."""
-    try:
-        disk.keep(path, pack(streams, key))
-    except OSError:
-        return
-
-
-def pack(streams: Streams, key: str) -> bytes:
-    """Return streams as bytes: the length of a head, the head in JSON, and whole numbers one after the other."""
-    parts = [part for found in streams for part in (found.tokens, found.starts)]
-    head: dict[str, Any] = {"key": key, "sizes": [len(part) for part in parts]}
-    numbers = torch.cat(parts).to(torch.int32)
-    told = json.dumps(head).encode("ascii")
-    told += b" " * (-len(told) % 8)  # the numbers begin where a machine can read them at once
-    room = bytearray(len(numbers) * numbers.element_size())
-    torch.frombuffer(room, dtype=torch.int32).copy_(numbers)  # Tensor.numpy() would need NumPy
-    return len(told).to_bytes(8, "little") + told + room
-
-
-def unpack(payload: bytes, key: str, vocabulary: int) -> Streams:
+def unpack(parts: list[Tensor], vocabulary: int) -> Streams:
     """Return the streams of ``pack``.
 
     Raises:
-        ValueError, KeyError, TypeError, RuntimeError: these are not the bytes of streams under this key.
+        ValueError, RuntimeError: these are not the numbers of streams.
     """
-    start = 8 + int.from_bytes(payload[:8], "little")
-    head = json.loads(payload[8:start])
-    if head["key"] != key:
-        raise ValueError("it belongs to another text")
-    numbers = torch.frombuffer(bytearray(payload[start:]), dtype=torch.int32).long()
-    parts = iter([part.clone() for part in torch.split(numbers, head["sizes"])])
-    streams = [Stream(tokens, starts) for tokens, starts in zip(parts, parts, strict=True)]
-    for found, starts in ((each.tokens, each.starts) for each in streams):
-        if not 0 <= int(found.min()) <= int(found.max()) < vocabulary:
+    train, valid, test = (Stream(*pair) for pair in zip(parts[::2], parts[1::2], strict=True))
+    for found in (train, valid, test):
+        if not 0 <= int(found.tokens.min()) <= int(found.tokens.max()) < vocabulary:
             raise ValueError("its numbers are not those of its tokenizer")
-        if len(starts) and not 0 < int(starts.min()) <= int(starts.max()) < len(found):
+        if len(found.starts) and not 0 < int(found.starts.min()) <= int(found.starts.max()) < len(found.tokens):
             raise ValueError("its documents begin outside of it")
-    train, valid, test = streams
     return train, valid, test

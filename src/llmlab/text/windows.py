@@ -6,7 +6,6 @@ windows: ``words``.
 """
 
 import hashlib
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,12 +17,12 @@ import torch
 from torch import Tensor
 
 from llmlab.errors import TextError
-from llmlab.text import cache as disk
+from llmlab.text.cache import Packed, recall
 from llmlab.text.corpus import Corpus
 from llmlab.text.documents import document_of_each, titled
 from llmlab.text.words import FEWEST_WORDS, MARKS, WINDOW, WordVocabulary, encoded, windows, windows_of
 
-VERSION = 1
+VERSION = 2
 """Of what is kept and how it is computed; a change of either needs a new number."""
 
 
@@ -76,14 +75,16 @@ def prepare(
         vocabulary.sha256 if vocabulary else f"{vocabulary_size}"
     )
     key = hashlib.sha256(f"{content} {how}".encode()).hexdigest()
-    path = cache / f"{key}.words" if cache is not None else None
-    text = look_up(path, key, corpus.name, length, say) if path is not None else None
-    if text is None:
-        text = compute(
+    text = recall(
+        cache / f"{key}.words" if cache is not None else None,
+        key,
+        lambda: compute(
             corpus, vocabulary or WordVocabulary.of_lines(corpus.train, vocabulary_size), length, fewest_words
-        )
-        if path is not None:
-            store(path, key, text)
+        ),
+        pack,
+        lambda head, parts: unpack(head, parts, corpus.name, length),
+        say,
+    )
     digest = hashlib.sha256(f"{content} {text.vocabulary.sha256} {length} {fewest_words}".encode()).hexdigest()
     in_articles = titled(corpus.train)
     return replace(
@@ -128,68 +129,24 @@ def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_word
     return WindowedText(corpus.name, vocabulary, train, valid, lines, "")
 
 
-def look_up(path: Path, key: str, name: str, length: int, say: Callable[[str], None]) -> WindowedText | None:
-    """Return what is kept under a key, or nothing; ``say`` tells of what is damaged."""
-    try:
-        payload = disk.kept(path)
-        return None if payload is None else unpack(payload, key, name, length)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
-        say(f"warning: {path} could not be used ({error}); it is made again")
-        return None
+def pack(text: WindowedText) -> Packed:
+    """Return a text as words and numbers."""
+    flat = torch.tensor([number for line in text.train_lines for number in line], dtype=torch.int64)
+    words = {"words": text.vocabulary.words, "lines": [len(line) for line in text.train_lines]}
+    return words, [text.train, text.valid, flat]
 
 
-def store(path: Path, key: str, text: WindowedText) -> None:
-    """Keep a text; without a word if that is not possible, for nothing is lost but a second of the next run."""
-    try:
-        disk.keep(path, pack(text, key))
-    except OSError:
-        return
-
-
-def pack(text: WindowedText, key: str) -> bytes:
-    """Return a text as bytes: the length of a head, the head in JSON, and whole numbers one after the other."""
-    kind = torch.int16 if len(text.vocabulary) <= torch.iinfo(torch.int16).max else torch.int32
-    sizes = [len(line) for line in text.train_lines]
-    head: dict[str, Any] = {
-        "key": key,
-        "kind": str(kind).removeprefix("torch."),
-        "words": text.vocabulary.words,
-        "windows": [len(text.train), len(text.valid)],
-        "sizes": sizes,
-    }
-    lines = torch.tensor([number for line in text.train_lines for number in line], dtype=kind)
-    numbers = torch.cat([text.train.flatten().to(kind), text.valid.flatten().to(kind), lines])
-    told = json.dumps(head).encode("ascii")
-    told += b" " * (-len(told) % 8)  # the numbers begin where a machine can read them at once
-    room = bytearray(len(numbers) * numbers.element_size())
-    torch.frombuffer(room, dtype=kind).copy_(numbers)  # Tensor.numpy() would need NumPy, which torch does not bring
-    return len(told).to_bytes(8, "little") + told + room
-
-
-def unpack(payload: bytes, key: str, name: str, length: int) -> WindowedText:
+def unpack(head: dict[str, Any], parts: list[Tensor], name: str, length: int) -> WindowedText:
     """Return the text of ``pack``; its digest is still empty.
 
     Raises:
-        ValueError, KeyError, TypeError, RuntimeError: these are not the bytes of a text under this key.
+        ValueError, KeyError, TypeError, RuntimeError: these are not the numbers of a text.
     """
-    start = 8 + int.from_bytes(payload[:8], "little")
-    head = json.loads(payload[8:start])
-    if head["key"] != key:
-        raise ValueError("it belongs to another text")
-    kind = {"int16": torch.int16, "int32": torch.int32}[head["kind"]]
-    numbers = torch.frombuffer(bytearray(payload[start:]), dtype=kind)
+    train, valid, lines = parts
     vocabulary = WordVocabulary(tuple(head["words"]))
-    train, valid = head["windows"]
-    trained, validated, lines = torch.split(numbers, [train * length, valid * length, sum(head["sizes"])])
-    if vocabulary.words[: len(MARKS)] != MARKS or not 0 <= int(numbers.min()) <= int(numbers.max()) < len(vocabulary):
+    least, most = (min(int(part.min()) for part in parts), max(int(part.max()) for part in parts))
+    if vocabulary.words[: len(MARKS)] != MARKS or not 0 <= least <= most < len(vocabulary):
         raise ValueError("its numbers are not those of its words")
-    flat = lines.tolist()
-    cuts = pairwise(accumulate(head["sizes"], initial=0))
-    return WindowedText(
-        name,
-        vocabulary,
-        trained.long().reshape(train, length),
-        validated.long().reshape(valid, length),
-        [flat[begin:end] for begin, end in cuts],
-        "",
-    )
+    flat, cuts = lines.tolist(), pairwise(accumulate(head["lines"], initial=0))
+    cut = [flat[begin:end] for begin, end in cuts]
+    return WindowedText(name, vocabulary, train.reshape(-1, length), valid.reshape(-1, length), cut, "")

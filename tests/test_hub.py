@@ -1,0 +1,304 @@
+"""Corpora and models that have a name: looked for in order, fetched by the real library, never half, never swapped."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import HANG, needs
+from llmlab.cli.data import holding
+from llmlab.errors import TextError, UnreachableError, WriteError
+from llmlab.text import hub
+from llmlab.text.corpus import load_corpus
+from llmlab.text.hub import CORPORA, MODELS, Source
+from llmlab.text.pretrained import load_pretrained
+from stand_in_hub import REVISION, SMALL, parquet, repository, serving
+from stand_in_model import bert_tokenizer, in_shards, matrix, model_files, without, write_files
+
+GIVEN = os.environ.get("LLMLAB_DATA", "")
+TEXT = Source("text", "nobody/text", "76543210" * 5, 1, ("raw/train-*.parquet", "raw/valid-*.parquet"))
+CHATS = replace(
+    TEXT, name="chats", repository="nobody/chats", splits=("d/train-*.parquet", "d/valid-*.parquet"), most=(2, 1)
+)
+LINES = ["", " = A = \n", "b c\n"], ["d", "e"]
+pytestmark = [pytest.mark.usefixtures("no_model_here"), needs("pyarrow", "data"), needs("safetensors", "pretrained")]
+
+
+@pytest.fixture(autouse=True)
+def _two_corpora_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two small corpora have a name."""
+    for corpus in (TEXT, CHATS):
+        monkeypatch.setitem(CORPORA, corpus.name, corpus)
+
+
+def load(name: str, *, offline: bool = False) -> object:
+    """Load a corpus or a model."""
+    return load_corpus(name, offline=offline) if name in CORPORA else load_pretrained(name, offline=offline)
+
+
+@pytest.mark.parametrize("name", ["wikitext-2", "gpt2", f"owner/name@{REVISION}"])
+@pytest.mark.parametrize("told", ["option", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
+def test_offline_with_nothing_here_says_the_ways_out(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By option or by either variable: one line, exit 5, and nobody goes to the network."""
+    monkeypatch.setattr(hub, "fetch", lambda *_: pytest.fail("it went to the network"))
+    if told != "option":
+        monkeypatch.setenv(told, "1")
+    with pytest.raises(UnreachableError, match=r"offline; .* while online, or give --\w+ FOLDER with") as caught:
+        load(name, offline=told == "option")
+    assert f"llmlab data fetch {name}" in str(caught.value) or "@" in name
+
+
+@pytest.mark.parametrize("name", ["owner/name", "owner/name@main", f"owner/name@{REVISION[:-1]}"])
+def test_a_hub_id_without_its_commit_is_unreachable(name: str) -> None:
+    """A branch could change under the study; the line says what is missing."""
+    with pytest.raises(UnreachableError, match="40 digits of a commit"):
+        load_pretrained(name)
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "extra"),
+    [
+        ("huggingface_hub", "dailydialog", "data"),
+        ("huggingface_hub", "small", "pretrained"),
+        ("pyarrow.parquet", "text", "data"),
+        ("tokenizers", "model", "pretrained"),
+        ("safetensors", "model", "pretrained"),
+    ],
+)
+def test_a_missing_library_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, name: str, extra: str
+) -> None:
+    """Without the extra the way out is one pip command."""
+    write_files(tmp_path / "model", model_files())
+    put(TEXT, *LINES)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UnreachableError, match=rf"pip install 'llmlab\[{extra}\]'"):
+        load(name)
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that points the library at another address."""
+    from huggingface_hub import constants
+
+    def point(address: str) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    return point
+
+
+@pytest.mark.parametrize("source", [TEXT, SMALL], ids=["corpus", "model"])
+@pytest.mark.parametrize(("failure", "told"), [(404, "404"), (429, "429"), (500, "500"), (-1, "imed out")])
+def test_a_hub_that_fails_is_told_at_once(
+    at: Callable[[str], None], source: Source, failure: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refusing, overloaded, broken or silent: one line with the reason, after one question."""
+    monkeypatch.setattr(hub, "SECONDS", 0.5 if failure == -1 else HANG)
+    with serving(source, {}, failure) as (address, asked):
+        at(address)
+        with pytest.raises(UnreachableError, match=told) as caught:
+            load(source.name)
+    assert "\n" not in str(caught.value)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["text", "small", f"nobody/small@{REVISION}"])
+def test_a_hub_that_is_not_there_is_told_at_once(at: Callable[[str], None], name: str) -> None:
+    """A refused connection is one line as well."""
+    with serving(SMALL, {}) as (address, _):
+        pass
+    at(address)
+    with pytest.raises(UnreachableError, match="refused"):
+        load(name)
+
+
+def test_a_corpus_is_fetched_once_and_the_cache_serves_from_then_on(at: Callable[[str], None]) -> None:
+    """Text and dialogues arrive, and no other file; after that nothing is asked of anybody."""
+    with serving(TEXT, repository(TEXT, "text", *LINES)) as (address, asked):
+        at(address)
+        corpus = load_corpus("text")
+    assert (corpus.train, corpus.valid, corpus.source) == (["= A =", "b c"], ["d", "e"], "nobody/text at 765432107654")
+    assert not any("resolve" in path and "other" in path for path in asked)
+    assert load_corpus("text", offline=True) == corpus
+    assert (holding(TEXT).where, holding(TEXT).way) == ("hub cache", "")
+    chats = [[{"role": "user", "content": f"hello {number}"}] for number in range(4)]
+    with serving(CHATS, repository(CHATS, "messages", chats, chats)) as (address, _):
+        at(address)
+        corpus = load_corpus("chats")
+    assert (corpus.train, corpus.valid) == (["hello 0", "hello 1"], ["hello 0"])
+
+
+@pytest.mark.parametrize("shards", [False, True])
+@pytest.mark.parametrize("name", ["small", f"nobody/small@{REVISION}"])
+def test_a_model_is_fetched_once_and_the_cache_serves_from_then_on(
+    at: Callable[[str], None], shards: bool, name: str
+) -> None:
+    """What is needed arrives, and no other shard; after that nothing is asked of anybody."""
+    files = in_shards(model_files()) if shards else model_files()
+    with serving(SMALL, files) as (address, asked):
+        at(address)
+        found = load_pretrained(name)
+    assert (found.name, found.notes[0]) == (name, "nobody/small at 0123456789ab")
+    assert torch.equal(found.embedding, matrix(bert_tokenizer()))  # type: ignore[arg-type]
+    assert not any("00001-of" in path for path in asked)
+    assert load_pretrained(name, offline=True).digest == found.digest
+    assert (holding(SMALL).where, holding(SMALL).way) == ("hub cache", "")
+    assert holding(SMALL).size == sum(len(content) for path, content in files.items() if "00001-of" not in path)
+    (SMALL.cached / "tokenizer.json").unlink()
+    with pytest.raises(UnreachableError, match="offline"):
+        load_pretrained(name, offline=True)
+
+
+def test_only_the_tokenizer_is_fetched_where_only_it_is_wanted(at: Callable[[str], None]) -> None:
+    """Without weights nothing large is asked for; with them the rest follows."""
+    with serving(SMALL, model_files()) as (address, asked):
+        at(address)
+        assert load_pretrained("small", weights=False).embedding is None
+        assert not any("safetensors" in path or path.endswith("/config.json") for path in asked)
+        assert load_pretrained("small").embedding is not None
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_model_without_its_files_is_unreachable(at: Callable[[str], None], lost: str) -> None:
+    """A hub that lacks a file ends in one line, not in the library's own error."""
+    with serving(SMALL, without(lost)) as (address, _):
+        at(address)
+        with pytest.raises(UnreachableError, match="--pretrained small: it is not here and could not") as caught:
+            load_pretrained("small")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", ["raw/train-00000-of-00001.parquet", "raw/valid-00000-of-00001.parquet"])
+def test_a_corpus_without_its_files_is_unreachable(at: Callable[[str], None], lost: str) -> None:
+    """A hub that lacks a split ends in one line, and what came is not used."""
+    files = repository(TEXT, "text", *LINES)
+    del files[lost]
+    with serving(TEXT, files) as (address, _):
+        at(address)
+        with pytest.raises(UnreachableError, match="did not give commit 765432107654 with all its files"):
+            load_corpus("text")
+    assert holding(TEXT).where == ""
+
+
+def put(source: Source, *splits: Any) -> list[Path]:
+    """Put a corpus into the hub's cache, as the library does."""
+    found = []
+    for pattern, lines in zip(source.splits, splits, strict=True):
+        path = source.cached / pattern.replace("*", "00000-of-00001")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(parquet("text", lines))
+        found.append(path)
+    return found
+
+
+def test_a_damaged_file_is_told_of_with_the_folder_to_delete() -> None:
+    """A file that is cut, or another file: nothing is trained on it."""
+    path, _ = put(TEXT, *LINES)
+    content = path.read_bytes()
+    for damaged in (b"", content[:10], content[: len(content) // 2], b"\xff" * len(content)):
+        path.write_bytes(damaged)
+        with pytest.raises(UnreachableError, match=r"is broken; delete .*datasets--nobody--text and run"):
+            load_corpus("text", offline=True)
+    path.rename(path.with_name("train-00000-of-00002.parquet"))  # the other half did not arrive
+    with pytest.raises(UnreachableError, match="offline"):
+        load_corpus("text", offline=True)
+
+
+@pytest.mark.parametrize("source", [TEXT, SMALL], ids=["corpus", "model"])
+def test_another_commit_never_takes_its_place(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the library keeps of another commit is passed over, before and after it was asked."""
+    if source is TEXT:
+        put(source, *LINES)
+    else:
+        write_files(source.cached, model_files())
+    assert load(source.name, offline=True)
+    source.cached.rename(source.cached.with_name("f" * 40))
+    monkeypatch.setattr(hub, "fetch", lambda *_: None)
+    with pytest.raises(UnreachableError, match=f"did not give commit {source.commit[:12]}"):
+        load(source.name)
+
+
+@pytest.mark.parametrize("name", ["text", "small"])
+def test_a_full_disk_is_a_failure_to_write(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """No space for a download is told as such, with exit 7."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hub, "knock", full)
+    with pytest.raises(WriteError, match="No space left"):
+        load(name)
+
+
+def written(path: Path, content: str) -> None:
+    """Write a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, "utf-8")
+
+
+def test_a_given_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``LLMLAB_DATA`` serves a corpus, a part of one is refused, and a folder without it is passed over."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LLMLAB_DATA", "~/data")
+    with pytest.raises(UnreachableError, match="offline"):
+        load_corpus("dailydialog", offline=True)
+    written(tmp_path / "data/dailydialog/train.txt", "hello there\nand you\n")
+    with pytest.raises(TextError, match=r"valid\.txt is missing"):
+        load_corpus("dailydialog", offline=True)
+    written(tmp_path / "data/dailydialog/valid.txt", "fine thanks\nbye\n")
+    corpus = load_corpus("dailydialog", offline=True)
+    assert (corpus.train, corpus.source, corpus.test) == (["hello there", "and you"], "LLMLAB_DATA/dailydialog", [])
+    written(tmp_path / "data/dailydialog/test.txt", "test one\n\n test two\n")
+    assert load_corpus("dailydialog", offline=True).test == ["test one", "test two"]
+
+
+def test_a_corpus_on_the_hub_may_have_a_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read beside the others, without its blank lines."""
+    source = replace(TEXT, splits=(*TEXT.splits, "raw/test-*.parquet"))
+    monkeypatch.setitem(CORPORA, "text", source)
+    put(source, *LINES, ["", "test one"])
+    assert load_corpus("text", offline=True).test == ["test one"]
+
+
+def test_a_given_model_is_never_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``LLMLAB_DATA`` serves a model that has a name; what is there must have its known shape."""
+    monkeypatch.setenv("LLMLAB_DATA", str(tmp_path / "data"))
+    write_files(tmp_path / "data/small", model_files())
+    assert load_pretrained("small", offline=True).name == "small"
+    write_files(tmp_path / "data/gpt2", model_files("gpt2"))
+    with pytest.raises(UnreachableError, match=r"instead of \(50257, 768\)"):
+        load_pretrained("gpt2", offline=True)
+
+
+def test_a_part_of_wikitext_is_never_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WikiText-2 with a line too few is refused with both counts and the way out."""
+    monkeypatch.setenv("LLMLAB_DATA", str(tmp_path))
+    written(tmp_path / "wikitext-2/train.txt", "a b c\n" * 23_766)
+    written(tmp_path / "wikitext-2/valid.txt", "a b c\n" * 2_461)
+    with pytest.raises(UnreachableError, match=r"23,766 and 2,461 .* instead of 23,767 and 2,461"):
+        load_corpus("wikitext-2")
+    written(tmp_path / "wikitext-2/train.txt", "a b c\n" * 23_767)
+    assert len(load_corpus("wikitext-2").train) == 23_767
+
+
+@pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")
+def test_wikitext_has_the_lines_that_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real files have 23,767 and 2,461 lines that are not blank."""
+    monkeypatch.setenv("LLMLAB_DATA", GIVEN)
+    corpus = load_corpus("wikitext-2", offline=True)
+    assert (len(corpus.train), len(corpus.valid)) == (23_767, 2_461)
+
+
+@pytest.mark.parametrize("source", [*CORPORA.values(), *MODELS.values()], ids=lambda source: source.name)
+def test_every_pin_is_a_commit(source: Source) -> None:
+    """A revision is 40 hexadecimal digits: a branch could change under the study."""
+    assert len(source.commit) == 40
+    assert int(source.commit, 16) >= 0
