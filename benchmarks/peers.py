@@ -13,13 +13,13 @@ from statistics import median
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from llmlab.baseline import ContextVectorLM
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.language import LanguageModel, Place
 from llmlab.lab.optimizer import Adam
 from llmlab.lab.rng import kept, scale
 from llmlab.lab.sizes import GPT2Size, GRUSize, Size
-from llmlab.model.new_llm import ContextVectorLM
-from llmlab.model.peers import peer
+from llmlab.peers import peer
 
 ROUNDS, BATCH, TIME, DROPOUT, RATE = 7, 32, 63, 0.1, 1e-4
 SIZE = Size()

@@ -7,9 +7,9 @@ Run: ``python benchmarks/quantized.py``.
 import torch
 
 from llmlab.after.quantize import QuantizedLM, times
+from llmlab.baseline import ContextVectorLM
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.sizes import Size
-from llmlab.model.new_llm import ContextVectorLM
 
 BAR = 3_600_000
 """The file of int8 linear weights may have so many bytes."""

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.baseline import ContextVectorLM
 from llmlab.fast.sweep import Sweep
 from llmlab.lab.device import fast_bf16
 from llmlab.lab.rng import kept, scale
 from llmlab.lab.sizes import Size
-from llmlab.model.new_llm import ContextVectorLM
 
 ROUNDS = 15
 SIZE, BATCH, TIME, DROPOUT = Size(), 32, 63, 0.1

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
+from llmlab.baseline import ContextVectorLM
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.sizes import Size, size_of
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar
 

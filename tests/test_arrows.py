@@ -16,22 +16,21 @@ MODULES = {
 GROUND = {"settings", "errors"}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 REPORT = {"report.messages", "report.result"}
-CHAPTER = {"lab", "fast", "model", "text", "measure", *REPORT, *GROUND}
+CHAPTER = {"lab", "fast", "text", "measure", *REPORT, *GROUND}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
     "phase1": {"shown", *CHAPTER},
     "phase1_2": {"phase1", "shown", *CHAPTER},
-    "baseline": {"lm", *CHAPTER},
-    "layers": {"lm", *CHAPTER},
+    "baseline": {"peers", "shown", *CHAPTER},
+    "layers": {"baseline", "shown", *CHAPTER},
+    "peers": CHAPTER,
     "embedding_freeze": {"shown", *CHAPTER},
     "two_stage": {"embedding_freeze", "shown", *CHAPTER},
-    "after": {"after", "lm", "shown", "disk", *CHAPTER},
+    "after": {"after", "baseline", "shown", "disk", *CHAPTER},
     "shown": {"shown", "lab", "measure", "text", *REPORT, *GROUND},
-    "lm": {"lm", "shown", "", *CHAPTER},
-    "lab": {"lab", "fast", "model", "text", "measure", "disk", "environment", *REPORT, "", *GROUND},
-    "fast": {"fast", "lab", "model", *GROUND},
-    "model": {"model", "fast", "lab", *GROUND},
+    "lab": {"lab", "fast", "text", "measure", "disk", "environment", *REPORT, "", *GROUND},
+    "fast": {"fast", "lab", *GROUND},
     "text": {"text", "disk", *GROUND},
     "measure": {"measure", *GROUND},
     "settings": {"settings", "errors"},
@@ -43,12 +42,13 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"measure.stats", "report.messages", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
     "doctor": {"environment", "errors", "report"},
-    "params": {"lab.sizes", "model", "report.messages", "report.result", "settings", "text", "phase1"},
+    "params": {"lab.sizes", "report.messages", "report.result", "settings", "text", "phase1"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 LOADERS = {"lab.checkpoint", "text.windows", "text.cache"}
 TORCH = {
-    *("phase1", "phase1_2", "embedding_freeze", "shown", "lm", "lab", "fast", "model", "after", "doctor"),
+    *("phase1", "phase1_2", "baseline", "layers", "peers", "embedding_freeze"),
+    *("shown", "lab", "fast", "after", "doctor"),
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
     *("text.cache", "text.pretrained", "text.streams"),
     *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),

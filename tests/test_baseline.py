@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -13,14 +14,15 @@ import pytest
 
 from conftest import HANG, Done, watch
 from llmlab.after.opening import restored
-from llmlab.baseline import run
+from llmlab.baseline import beside_the_notes, build, repeats_the_notes, run, train_seed
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lab.checkpoint import packed, read
 from llmlab.lab.dataset import Dataset
+from llmlab.lab.language import LanguageModel
+from llmlab.lab.runs import LanguageRun
 from llmlab.lab.steps import Diverged
-from llmlab.lm import outcome
-from llmlab.lm.training import Trained, train_seed
 from llmlab.settings import BaselineSettings
+from llmlab.shown.baseline import NOTES_LOSSES
 from processes import started, updates_saved, wait_for_updates
 
 Run = Callable[..., Done]
@@ -72,7 +74,7 @@ def test_seeds_give_intervals(tmp_path: Path) -> None:
 def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three seeds the second diverges: two are reported, in the same numbers as ever, and a sentence says so."""
 
-    def train(settings: BaselineSettings, task: Dataset, seed: int, *args: Any) -> Trained:
+    def train(settings: BaselineSettings, task: Dataset, seed: int, *args: Any) -> LanguageRun:
         if seed == 1:
             raise Diverged(7)
         return train_seed(settings, task, seed, *args)
@@ -319,27 +321,65 @@ def test_a_damaged_last_checkpoint_falls_back_and_says_so(damage: str) -> None:
     assert any("updates are lost" in sentence for sentence in result.summary)
 
 
-def test_several_seeds_share_a_folder_and_are_resumed_one_by_one(tmp_path: Path) -> None:
-    """With ``--out`` each seed has its own folder in it, and a run stopped in the second seed goes on there."""
+@pytest.mark.parametrize("updates", [3, 25])
+def test_what_is_finished_outlives_a_stop_in_the_second_seed(tmp_path: Path, updates: int) -> None:
+    """Before and after that seed's first epoch: the first seed is reported, and the run goes on where it stopped."""
 
     def stop(update: int, planned: int, told: str = "") -> None:
-        if update >= 40 + 25:
+        if update >= 40 + updates:
             raise Stopped("enough", signal.SIGTERM)
 
     straight = run(BaselineSettings(**TINY, seeds=2, out=Path("one")))
-    assert run(BaselineSettings(**TINY, seeds=2, out=Path("two")), stop).status == "interrupted"
+    stopped = run(BaselineSettings(**TINY, seeds=2, out=Path("two")), stop)
     resumed = run(BaselineSettings(**TINY, seeds=2, out=Path("two"), resume="auto"))
+
+    assert stopped.status == "interrupted"
+    assert stopped.samples["val_ppl"] == straight.samples["val_ppl"][:1]
+    assert any("Unfinished: stopped in New-LLM, seed 1, after" in sentence for sentence in stopped.summary)
     assert without_times(resumed.metrics) == without_times(straight.metrics)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {"seed0", "seed1"}
+
+
+@pytest.mark.parametrize("resume", ["auto", "a"])
+def test_more_seeds_join_a_run_of_one(resume: str) -> None:
+    """A finished run of one seed is resumed with two: the first is not trained again, the numbers are those of two."""
+    calls: list[int] = []
+
+    def hear(update: int, planned: int, told: str = "") -> None:
+        calls.append(update)
+
+    straight = run(BaselineSettings(**TINY, seeds=2))
+    run(BaselineSettings(**TINY, out=Path("a")))
+
+    joined = run(BaselineSettings(**TINY, seeds=2, out=Path("a"), resume=resume), hear)
+    again = run(BaselineSettings(**TINY, out=Path("a"), resume="auto"))
+
+    assert min(calls) > 40
+    assert without_times(joined.metrics) == without_times(straight.metrics)
+    assert again.samples["val_ppl"] == straight.samples["val_ppl"][:1]
+
+
+def test_a_model_is_let_go_with_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seeds of a wide model need the memory of one."""
+    models: list[weakref.ref[LanguageModel]] = []
+
+    def remembered(*args: Any) -> LanguageModel:
+        assert [model for model in models if model()] == []
+        models.append(weakref.ref(model := build(*args)))
+        return model
+
+    monkeypatch.setattr("llmlab.baseline.build", remembered)
+    run(BaselineSettings(**TINY, seeds=3))
+    assert len(models) == 3
 
 
 @pytest.mark.parametrize("epochs", [1, 5, 27, 40])
 def test_a_curve_is_held_against_the_recorded_one_epoch_by_epoch(epochs: int) -> None:
     """The farthest epoch, in per cent of the perplexity and with its sign, and every epoch that did not improve."""
-    losses = [*outcome.SEED_VALIDATION, *([3.2] * 13)][:epochs]
+    losses = [*NOTES_LOSSES, *([3.2] * 13)][:epochs]
     losses[epochs // 2 if epochs < 27 else 9] += math.log(0.94)
     run: Any = type("Run", (), {"history": [{"val_loss": loss} for loss in losses]})
-    found = outcome.beside_the_record(run)
+    found = beside_the_notes(run)
 
     assert found["curve_epochs"] == min(epochs, 27)
     assert found["curve_farthest"] == pytest.approx(-0.06)
@@ -350,6 +390,6 @@ def test_only_the_documents_conditions_are_held_against_its_record() -> None:
     """For however many epochs, but with no other setting changed."""
     theirs = BaselineSettings(preset="seed", data="wikitext-2")
 
-    assert outcome.repeats_the_seed(replace(theirs, epochs=3))
+    assert repeats_the_notes(replace(theirs, epochs=3))
     for name, other in (("lr", 0.1), ("clip", "none"), ("hidden", 8), ("layers", 1), ("data", "synthetic")):
-        assert not outcome.repeats_the_seed(replace(theirs, **{name: other})), name
+        assert not repeats_the_notes(replace(theirs, **{name: other})), name

@@ -9,13 +9,13 @@ import pytest
 
 from conftest import Done
 from llmlab.after.opening import restored
-from llmlab.baseline import _asked, run
+from llmlab.baseline import run
 from llmlab.cli.execute import _supervised, _to_go_on
 from llmlab.cli.options import Chosen
 from llmlab.cli.progress import ProgressLine
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.lab.checkpoint import read
-from llmlab.lm import tables
+from llmlab.lab.sizes import MODELS
 from llmlab.settings import (
     BaselineSettings,
     EvaluateSettings,
@@ -24,6 +24,7 @@ from llmlab.settings import (
     QuantizeSettings,
     RunOptions,
 )
+from llmlab.shown.peers import asked
 
 Run = Callable[..., Done]
 TINY = BaselineSettings(embedding=4, hidden=8, context=4, layers=1, epochs=1, batch=256)
@@ -168,9 +169,7 @@ def test_the_help_says_where_seeds_change_nothing(settings: type[EvaluateSetting
 @pytest.mark.parametrize(("model", "word"), [("gru", "recurrent"), ("tiny-gpt2", "attention")])
 def test_the_run_of_a_peer_does_not_describe_new_llm(model: str, word: str) -> None:
     """What a page says it asks and does is of the model that was trained, and it names that model."""
-    settings = replace(TINY, model=model)
-    why, how = _asked(settings)
-    assert tables.named(settings) in why
+    why, how = asked(model)
+    assert MODELS[model] in why
     assert word in how
     assert "stack" not in how
-    assert _asked(replace(settings, peers=True)) == _asked(TINY)

@@ -1,9 +1,8 @@
 """A depth sweep without training: which depths there are, exact counts, pairs, and equal time."""
 
 import math
-from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
@@ -12,12 +11,14 @@ from hypothesis import strategies as st
 from conftest import Done
 from llmlab import layers
 from llmlab.errors import SettingError
-from llmlab.lab.dataset import Dataset, dataset_of
+from llmlab.lab.runs import LanguageRun, epochs_in_equal_time
 from llmlab.lab.sizes import Size
-from llmlab.lm import depth_tables
-from llmlab.lm.depth import DepthArm, DepthRun, DepthSweep, paired
+from llmlab.lab.steps import OnStep
+from llmlab.lab.study import Arm, Runs
+from llmlab.measure.score import Score
 from llmlab.report.result import time_span
-from llmlab.settings import BaselineSettings, LanguageSettings, LayersSettings, flag
+from llmlab.settings import LanguageSettings, LayersSettings, flag
+from llmlab.shown.layers import Stack, reading
 
 
 def test_the_parameters_of_the_seeds_depths_are_exact():
@@ -82,51 +83,45 @@ WORSE = {1: [20.0, 20.2, 20.1], 5: [20.5, 20.8, 20.6], 6: [21.5, 21.8, 21.7]}
 """Validation PPL of three seeds that rises with depth in each of them."""
 
 
-@pytest.fixture(scope="module")
-def task() -> Dataset:
-    """The text that sweeps made by hand pretend to have read."""
-    return dataset_of(LayersSettings())
+def made(seed: int, ppl: float, train: float = 2.0, ends: Sequence[float] = (1.0,)) -> LanguageRun:
+    """Return a finished run of these numbers, its epochs at these seconds, the last one's loss that of the PPL."""
+    loss = math.log(ppl)
+    rows = [
+        {"val_loss": loss, "val_loss_token": loss + len(ends) - n, "seconds": end, "updates": float(n)}
+        for n, end in enumerate(ends, 1)
+    ]
+    numbers = {"val_ppl": ppl, "val_loss_token": loss, "train_loss_no_dropout": train, "gap": loss - train}
+    return LanguageRun(seed, 0, "fp32", rows, len(rows), Score(loss, loss, 0, 0, 0, 0, 1, [], []), numbers)
 
 
-def by_hand(task: Dataset, ppls: dict[int, list[float]], trains: dict[int, list[float]], **changes: Any) -> DepthSweep:
+def stack(depth: int, runs: list[LanguageRun]) -> Stack:
+    """Return a depth with runs made by hand."""
+
+    def nothing(seed: int, on_step: OnStep) -> LanguageRun:
+        raise AssertionError(seed, on_step)
+
+    return Stack(f"L{depth}", depth, 0, Runs(Arm(f"L{depth}", 1, nothing), runs), epochs=1)
+
+
+def by_hand(ppls: dict[int, list[float]], trains: dict[int, list[float]]) -> list[Stack]:
     """Return a sweep with the numbers given by depth and seed."""
-    settings = LayersSettings(layers=",".join(map(str, ppls)), seeds=len(next(iter(ppls.values()))), **changes)
-    arms = []
-    for n, values in ppls.items():
-        runs = [
-            DepthRun(
-                seed,
-                {
-                    "val_ppl": ppl,
-                    "val_loss_token": math.log(ppl),
-                    "train_loss_no_dropout": train,
-                    "gap": math.log(ppl) - train,
-                },
-                [math.log(ppl)],
-                [float(n)],
-                1,
-                "fp32",
-                anew=True,
-            )
-            for seed, (ppl, train) in enumerate(zip(values, trains[n], strict=True))
-        ]
-        arms.append(DepthArm(settings.of_one(n, "plain"), 0, main=True, runs=runs))
-    return DepthSweep(settings, task, arms, 0.0, stopped=False)
+    return [stack(n, list(map(made, range(len(own)), own, trains[n]))) for n, own in ppls.items()]
 
 
-def test_the_words_under_the_table_follow_both_losses(task: Dataset):
+def test_the_words_under_the_table_follow_both_losses():
     """PPL and train loss that rise together with depth are underfitting; a train loss that falls is overfitting."""
     rising, falling = {1: [2.7, 2.71, 2.72], 5: [2.8, 2.82, 2.81], 6: [2.9, 2.92, 2.93]}, {1: [2.9] * 3, 5: [2.8] * 3}
     falling[6] = [2.7] * 3
 
-    assert "underfitting, not overfitting" in depth_tables.reading(by_hand(task, WORSE, rising))
-    assert depth_tables.reading(by_hand(task, WORSE, falling)).endswith("overfitting.")
+    assert "underfitting, not overfitting" in reading(by_hand(WORSE, rising))[0]
+    assert reading(by_hand(WORSE, falling))[0].endswith("overfitting.")
+    assert reading(by_hand(WORSE, falling)[:1]) == []
 
 
-def test_differences_between_depths_are_metrics_with_their_intervals(task: Dataset):
+def test_differences_between_depths_are_metrics_with_their_intervals():
     """Every deeper stack minus every shallower one, seed by seed; with one seed there is no interval."""
-    found = layers.differences(by_hand(task, WORSE, {n: [2.0] * 3 for n in WORSE}))
-    few = layers.differences(by_hand(task, {n: ppls[:1] for n, ppls in WORSE.items()}, {n: [2.0] for n in WORSE}))
+    found = layers.differences(by_hand(WORSE, {n: [2.0] * 3 for n in WORSE}))
+    few = layers.differences(by_hand({n: ppls[:1] for n, ppls in WORSE.items()}, {n: [2.0] for n in WORSE}))
 
     assert found["val_ppl_L6_minus_L5"] == pytest.approx(31 / 30)
     assert found["val_ppl_L6_minus_L5_low"] == pytest.approx(31 / 30 - 4.3027 * (1 / 300) ** 0.5 / 3**0.5, rel=1e-3)
@@ -140,43 +135,32 @@ def test_pairs_are_only_made_of_seeds_that_both_finished(values: list[tuple[floa
     """Whatever runs are missing, the mean difference is that of the common seeds."""
     lost = [data.draw(st.sets(st.integers(0, len(values) - 1))) for _ in range(2)]
     one, other = (
-        DepthArm(
-            BaselineSettings(),
-            0,
-            main=True,
-            runs=[
-                DepthRun(seed, {"val_ppl": pair[side]}, [], [], 0, "fp32", anew=True)
-                for seed, pair in enumerate(values)
-                if seed not in lost[side]
-            ],
-        )
+        stack(side, [made(seed, pair[side]) for seed, pair in enumerate(values) if seed not in lost[side]])
         for side in (0, 1)
     )
     wanted = [b - a for seed, (a, b) in enumerate(values) if seed not in lost[0] | lost[1]]
-    told = paired("val_ppl", one, other)
+    told = other.minus(one, "val_ppl")
 
     assert told.get("n", 0) == len(wanted)
     if wanted:
         assert told[""] == pytest.approx(sum(wanted) / len(wanted))
 
 
-def test_equal_time_gives_the_slower_fewer_epochs(task: Dataset):
+def test_equal_time_gives_the_slower_fewer_epochs():
     """A stack that takes twice as long gets half the epochs; one that gets none has no PPL."""
-    found = by_hand(task, WORSE, {n: [2.0] * 3 for n in WORSE})
     slow = {1: 1.0, 5: 2.0, 6: 9.0}
-    for arm in found.arms:
-        step = slow[arm.depth]
-        arm.runs = [
-            replace(run, losses=[3.0, 2.0, 1.0, 0.5], ends=[step * n for n in (1, 2, 3, 4)]) for run in arm.runs
-        ]
+    stacks = [stack(n, [made(0, 2.0, ends=[step * k for k in (1, 2, 3, 4)])]) for n, step in slow.items()]
+    fits = epochs_in_equal_time({one.label: one.runs for one in stacks})
+    found = [layers.of_stack(one, 4, fits[one.label]) for one in stacks]
 
-    assert depth_tables.epochs_in_the_same_time(found) == {"L1": 4, "L5": 2, "L6": 0}
-    assert [depth_tables.equal_time_ppl(found, arm) for arm in found.arms] == [
-        pytest.approx(math.exp(0.5)),
-        pytest.approx(math.exp(2.0)),
+    assert fits == {"L1": 4, "L5": 2, "L6": 0}
+    assert [found[n][f"val_ppl_equal_time_L{depth}"] for n, depth in enumerate(slow)] == [
+        pytest.approx(2.0),
+        pytest.approx(2.0 * math.e**2),
         None,
     ]
-    assert {depth_tables.equal_updates_ppl(found, arm) for arm in found.arms} == {math.exp(0.5)}
+    equal = [own[f"val_ppl_equal_updates_L{depth}"] for own, depth in zip(found, slow, strict=True)]
+    assert equal == pytest.approx([2.0] * 3)
 
 
 def test_the_command_line_knows_the_remedy_both_ways():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from llmlab.baseline import ContextVectorLM
 from llmlab.errors import Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, packed, read
@@ -20,7 +21,6 @@ from llmlab.lab.recipe import Recipe, square_root_rate
 from llmlab.lab.rng import shuffled
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
-from llmlab.model.new_llm import ContextVectorLM
 
 SIZE = Size(vocabulary=12, embedding=4, hidden=6, context=4, layers=2)
 WINDOWS = 22

@@ -26,6 +26,7 @@ from llmlab.after.expand import (
     spread,
     trained_arm,
 )
+from llmlab.baseline import ContextVectorLM
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
@@ -34,7 +35,6 @@ from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import EPS, Size
 from llmlab.lab.steps import Diverged
 from llmlab.measure.spectrum import effective_rank
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, ExpandSettings
 from llmlab.text.grammar import Grammar

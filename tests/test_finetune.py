@@ -17,10 +17,10 @@ from llmlab import baseline
 from llmlab.after import finetune
 from llmlab.after.finetune import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, floor, prompts, tuned
 from llmlab.after.opening import Restored, restored
+from llmlab.baseline import build
 from llmlab.errors import CheckpointError, SettingError, Stopped, TextError
 from llmlab.lab.judging import evaluate
 from llmlab.lab.steps import Diverged
-from llmlab.lm.training import build
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, FinetuneSettings
 from llmlab.shown.finetune import head_start

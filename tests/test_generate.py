@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from llmlab.after import generate, opening
 from llmlab.after.generate import draw, write
 from llmlab.after.opening import restored
+from llmlab.baseline import ContextVectorLM
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.reader import Reader
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result
 from llmlab.settings import GenerateSettings
 from llmlab.text.words import BOS, EOS

@@ -13,7 +13,7 @@ import pytest
 from conftest import Done
 from llmlab import compare, layers
 from llmlab.errors import CheckpointError, SettingError, Stopped
-from llmlab.lm import depth
+from llmlab.lab.steps import Diverged
 from llmlab.measure.stats import mean_interval
 from llmlab.report.record import Record
 from llmlab.report.result import Result
@@ -193,9 +193,9 @@ def test_a_finished_sweep_is_not_trained_again(whole: tuple[Result, Path], text:
 
 
 def test_a_sweep_stopped_in_the_middle_goes_on(whole: tuple[Result, Path], text: Path):
-    """It reports the depths it has, then trains only what is missing, and ends where an unbroken one does."""
+    """It reports the runs it has, then trains only what is missing, and ends where an unbroken one does."""
     folder = text.parent / "stopped"
-    first = Stop(at=3 * UPDATES + 4)  # in the second epoch of the fourth run: L2, seed 1
+    first = Stop(at=5 * UPDATES + 4)  # in the second epoch of the sixth run: L2, seed 1
     broken = layers.run(small(text, out=folder), first)
     states = {name: row["state"] for name, row in rows(broken, "depths").items()}
     second = Stop()
@@ -204,10 +204,10 @@ def test_a_sweep_stopped_in_the_middle_goes_on(whole: tuple[Result, Path], text:
     assert broken.status == "interrupted"
     assert states["L1"] == "done"
     assert states["L2"] == "seed 1 stopped after 1 of 2 epochs"
-    assert states["L3"] == "not begun"
+    assert rows(broken, "depths")["L3"]["n"] == 1
     assert "val_ppl_L1" in broken.samples
     assert "val_ppl_L2" not in broken.samples, "one seed is missing"
-    assert any("the whole sweep takes about" in sentence for sentence in broken.summary)
+    assert any("in L2, seed 1, after 1 epoch of 2; finished before it: 5 runs" in told for told in broken.summary)
     assert mended.status == "complete"
     assert second.calls == 8 * UPDATES - first.calls
     assert without_times(mended) == without_times(whole[0])
@@ -235,27 +235,26 @@ def test_a_folder_with_runs_is_not_written_over(whole: tuple[Result, Path], text
     assert count.calls == 0
 
 
-def test_the_first_words_say_how_long_the_sweep_takes(text: Path):
-    """Before the first epoch ends a reader knows what it will take on this machine."""
+def test_the_progress_is_one_count_and_names_the_run(text: Path):
+    """A reader sees which depth and seed is trained, and how far the whole sweep is."""
     count = Stop()
     layers.run(small(text, layers="1,2", seeds=1, remedy=False, out=text.parent / "told"), count)
 
-    assert count.told[0].startswith("the sweep takes about ")
-    assert "on this machine; L1 seed 0, epoch 1 of 2, loss" in count.told[0]
-    assert count.told[-1].startswith("L2 seed 0")
+    assert count.told[0].startswith("L1, seed 0, epoch 1 of 2, loss")
+    assert count.told[-1].startswith("L2, seed 0")
     assert count.planned == 2 * UPDATES
 
 
 def test_a_depth_that_diverges_says_so_in_its_row(text: Path, monkeypatch: pytest.MonkeyPatch):
     """The other depths are trained all the same; its PPL is null, with the reason beside it."""
-    real = depth.train_seed
+    real = layers.train_seed
 
     def fragile(settings: BaselineSettings, *rest: Any, **words: Any) -> Any:
         if settings.layers == 2:
-            raise depth.Diverged(3)
+            raise Diverged(3)
         return real(settings, *rest, **words)
 
-    monkeypatch.setattr(depth, "train_seed", fragile)
+    monkeypatch.setattr(layers, "train_seed", fragile)
     result = layers.run(small(text, remedy=False, out=text.parent / "diverged"))
 
     assert result.status == "complete"
@@ -270,9 +269,9 @@ def test_a_sweep_of_which_nothing_stays_finite_has_diverged(text: Path, monkeypa
     """If every run diverges, so has the sweep, and the result says which and when."""
 
     def wild(*_: Any, **__: Any) -> Any:
-        raise depth.Diverged(5)
+        raise Diverged(5)
 
-    monkeypatch.setattr(depth, "train_seed", wild)
+    monkeypatch.setattr(layers, "train_seed", wild)
     result = layers.run(small(text, layers="1,2", out=text.parent / "wild"))
 
     assert result.status == "diverged"

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmlab.baseline import ContextVectorLM
 from llmlab.lab.sizes import CLAMP, EPS, Size
-from llmlab.model.new_llm import ContextVectorLM
 
 SMALL = {"vocabulary": 7, "embedding": 3, "hidden": 5, "context": 4}
 

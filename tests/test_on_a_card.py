@@ -11,14 +11,12 @@ import torch
 
 from llmlab import baseline, embedding_freeze, layers, two_stage
 from llmlab.after import evaluate, expand, finetune, generate, quantize
+from llmlab.baseline import ContextVectorLM, precision_of
 from llmlab.cli import execute
 from llmlab.fast.replayed import ReplayedSweep
 from llmlab.fast.sweep import Sweep
-from llmlab.lab.dataset import dataset_of
 from llmlab.lab.rng import kept, scale
 from llmlab.lab.sizes import Size
-from llmlab.lm.training import Trained, precision_of, train_seed
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result
 from llmlab.settings import (
     BaselineSettings,
@@ -140,14 +138,6 @@ def test_a_card_has_the_gradients_of_the_processor(stack: str, dtype: torch.dtyp
         torch.testing.assert_close(loss.cpu(), wanted_loss, rtol=1e-2, atol=1e-5)
         for name in wanted:
             torch.testing.assert_close(gradients[name].cpu(), wanted[name], **CLOSE[dtype])
-
-
-def test_a_finished_seed_releases_its_buffers() -> None:
-    """Three seeds of a wide model need the memory of one."""
-    settings = BaselineSettings(**TINY)
-    found: Trained = train_seed(settings, dataset_of(settings), 0)
-
-    assert found.model.sweeps == {}  # type: ignore[attr-defined]
 
 
 def test_an_entry_names_the_card(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,10 @@ import pytest
 
 from conftest import Done
 from llmlab import params
+from llmlab.baseline import ContextVectorLM, build
 from llmlab.embedding_freeze import initial
 from llmlab.lab.language import parameter_count
 from llmlab.lab.sizes import BlockSize, size_of, sized
-from llmlab.lm.training import build
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings
 from strategies_report import strict_json
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,16 +14,16 @@ import torch
 from conftest import needs
 from llmlab import baseline
 from llmlab.after.opening import restored
+from llmlab.baseline import ContextVectorLM
 from llmlab.errors import CheckpointError, SettingError, Stopped, UnreachableError
-from llmlab.lab.sizes import GPT2Size, GRUSize, Size, size_of, sized
-from llmlab.lm.peer_tables import at_equal_time
-from llmlab.lm.peers import MODELS, Peers, alone, at_time, first_done
+from llmlab.lab.runs import LanguageRun
+from llmlab.lab.sizes import MODELS, GPT2Size, GRUSize, Size, size_of, sized
+from llmlab.lab.steps import Diverged
 from llmlab.measure.generation import Reader, costs
-from llmlab.model import tiny_gpt2
-from llmlab.model.generating import GPT2Reader, GRUReader, NewLLMReader
-from llmlab.model.gru import GRULanguageModel
-from llmlab.model.new_llm import ContextVectorLM
+from llmlab.measure.score import Score
+from llmlab.peers import GPT2Reader, GRULanguageModel, GRUReader, NewLLMReader, alone, first_done, gpt2_logits, metrics
 from llmlab.settings import BaselineSettings
+from llmlab.shown.peers import at_equal_time
 from llmlab.text.grammar import Grammar
 
 pytestmark = needs("transformers", "peers")
@@ -81,11 +82,12 @@ def test_a_missing_library_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
 def readers() -> dict[str, tuple[Reader, Callable[[torch.Tensor], torch.Tensor]]]:
     """Return each reader with the logits of all positions at once, (T,) to (T, V)."""
     size, gru_size = Size(WORDS, 5, 7, 6, 2), GRUSize(WORDS, 6, 10, 2)
-    new, gru, gpt2 = NewLLMReader(size), GRUReader(gru_size), GPT2Reader(GPT2Size(WORDS, 32, 8, 2))
+    model = ContextVectorLM.initial(size, 0)
+    new, gru, gpt2 = NewLLMReader(model), GRUReader(gru_size), GPT2Reader(GPT2Size(WORDS, 32, 8, 2))
     return {
-        "new-llm": (new, lambda tokens: ContextVectorLM.initial(size, 0).logits(tokens[None])[0]),
+        "new-llm": (new, lambda tokens: model.logits(tokens[None])[0]),
         "gru": (gru, lambda tokens: GRULanguageModel(gru_size, 0).eval()(tokens[None])[0][0].detach()),
-        "tiny-gpt2": (gpt2, lambda tokens: tiny_gpt2.logits(gpt2.module, tokens[None])[0].detach()),
+        "tiny-gpt2": (gpt2, lambda tokens: gpt2_logits(gpt2.module, tokens[None])[0].detach()),
     }
 
 
@@ -124,7 +126,7 @@ def test_only_the_transformers_memory_grows_with_the_text():
 def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaselineSettings:
     """Return settings of a comparison that takes a second, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("llmlab.lm.peers.LENGTHS", (1, 8))
+    monkeypatch.setattr("llmlab.peers.LENGTHS", (1, 8))
     each = product(("cat", "dog", "owl"), ("sun", "sea"), ("runs", "sleeps", "sings"))
     lines = [f"the {who} sees the {what} and the {who} {how}" for who, what, how in each]
     (tmp_path / "tale.txt").write_text("\n".join(lines * 6), "utf-8")
@@ -212,39 +214,54 @@ def test_what_to_resume_must_hold_the_models(compared: BaselineSettings, tmp_pat
     assert (own.out, own.resume) == (tmp_path / "gru", "auto")
 
 
-def run_of(seed: int, seconds: list[float], losses: list[float]) -> object:
-    """Return as much of a finished run as the comparison at equal time looks at."""
+def run_of(seed: int, seconds: list[float], losses: list[float]) -> LanguageRun:
+    """Return a finished run with these ends of epochs and validation losses."""
     rows = [
-        {"seconds": time, "val_loss_token": loss, "updates": 10.0 * (epoch + 1)}
-        for epoch, (time, loss) in enumerate(zip(seconds, losses, strict=True))
+        {"seconds": time, "val_loss": loss, "val_loss_token": loss, "val_accuracy": 0.5, "updates": 10.0 * epoch}
+        for epoch, (time, loss) in enumerate(zip(seconds, losses, strict=True), 1)
     ]
-    return type("Run", (), {"seed": seed, "history": rows, "settings": OPTIONS})()
+    score = Score(losses[-1], losses[-1], 0.5, 0.5, 0.5, 0.0, 10, [], [])
+    return LanguageRun(seed, 100, "fp32", rows, len(rows), score, {"tokens_per_second": 1.0})
 
 
 def test_equal_time_is_read_off_a_straight_line_between_epochs():
     """Halfway between two epochs lies the mean of their losses; before the first nothing is known."""
     run = run_of(0, [10.0, 20.0], [3.0, 2.0])
 
-    assert at_time(run, 15.0, "val_loss_token") == 2.5  # type: ignore[arg-type]
-    assert at_time(run, 10.0, "val_loss_token") == 3.0  # type: ignore[arg-type]
-    assert at_time(run, 99.0, "val_loss_token") == 2.0  # type: ignore[arg-type]
-    assert at_time(run, 9.0, "val_loss_token") is None  # type: ignore[arg-type]
+    assert [run.at_time(time, "val_loss_token") for time in (15.0, 10.0, 99.0, 9.0)] == [2.5, 3.0, 2.0, None]
 
 
 def test_a_model_slower_than_everything_has_no_perplexity_yet():
     """The fastest sets the time for its seed; who has not finished an epoch by then has an empty cell."""
-    runs = {
+    models = {
         "new-llm": [run_of(0, [4.0, 8.0], [3.0, 2.0])],
         "tiny-gpt2": [run_of(0, [9.0, 18.0], [2.5, 1.5])],
         "gru": [run_of(0, [6.0, 10.0], [3.0, 2.0])],
     }
-    peers = Peers(runs)  # type: ignore[arg-type]
 
-    rows = at_equal_time(peers).rows
+    rows = at_equal_time(models, dict.fromkeys(models, OPTIONS), metrics(models, {}), "").rows
 
-    assert first_done(peers, 0) == 8.0
+    assert first_done(models, 0) == 8.0
     assert rows == [
         ["New-LLM", 8.0, 20, pytest.approx(math.exp(2.0))],
         ["tiny GPT-2", 8.0, None, None],
         ["GRU", 8.0, 15, pytest.approx(math.exp(2.5))],
     ]
+
+
+def test_peers_go_on_where_new_llm_diverges(compared: BaselineSettings, monkeypatch: pytest.MonkeyPatch):
+    """With New-LLM lost in every seed its peers are trained, measured and shown all the same."""
+    real = baseline.train_seed
+
+    def fragile(settings: BaselineSettings, *rest: Any, **words: Any) -> LanguageRun:
+        if settings.model == "new-llm":
+            raise Diverged(3)
+        return real(settings, *rest, **words)
+
+    monkeypatch.setattr(baseline, "train_seed", fragile)
+    result = baseline.run(compared)
+
+    assert result.status == "diverged"
+    assert result.metrics["val_ppl_gru"] is not None
+    assert "val_ppl_new_llm_minus_gru" not in result.metrics
+    assert [row[0] for row in result.tables[0].rows] == ["tiny GPT-2", "GRU"]

@@ -13,10 +13,10 @@ from llmlab.after import evaluate, generate
 from llmlab.after import quantize as command
 from llmlab.after.opening import dequantized, restored
 from llmlab.after.quantize import LARGEST, SMALLEST, QuantizedLM, biggest_errors, context_errors, quantize
+from llmlab.baseline import ContextVectorLM
 from llmlab.errors import SettingError, WriteError
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.sizes import Size
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.result import Result
 from llmlab.settings import EvaluateSettings, GenerateSettings, QuantizeSettings
 from llmlab.shown.quantize import speed

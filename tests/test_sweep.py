@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab.baseline import ContextVectorLM
 from llmlab.fast.sweep import Sweep
 from llmlab.lab.sizes import CLAMP, Size
-from llmlab.model.new_llm import ContextVectorLM
 
 Learned = tuple[Tensor, dict[str, Tensor]]
 """A loss and the gradient of each parameter."""
@@ -66,9 +66,8 @@ class Case:
         leaves = {name: tensor.to(dtype).clone().requires_grad_() for name, tensor in self.parameters.items()}
         keep = None if self.keep is None else self.keep.to(dtype) * self.scale
         context = None if self.context is None else self.context.to(dtype)
-        logits = ContextVectorLM(self.size, leaves).logits(self.inputs, keep, context).flatten(0, 1)
-        loss = F.cross_entropy(logits, self.targets.flatten(), ignore_index=0)
-        loss.backward()
+        loss = ContextVectorLM(self.size, leaves).loss(self.inputs, self.targets, keep, context)
+        loss.backward()  # type: ignore[no-untyped-call]
         nothing = torch.zeros(())
         return loss.detach(), {
             name: nothing.expand_as(tensor) if tensor.grad is None else tensor.grad for name, tensor in leaves.items()

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import distributed
 
+from llmlab.baseline import ContextVectorLM
 from llmlab.environment import TOLD_BY_TORCHRUN, rank_and_size
 from llmlab.errors import SettingError, Stopped
 from llmlab.fast.swept import SweptNewLLM
@@ -26,7 +27,6 @@ from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
 from llmlab.lab.team import ALONE, Team
-from llmlab.model.new_llm import ContextVectorLM
 
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SIZE = Size(vocabulary=11, embedding=4, hidden=8, context=4, layers=2)

@@ -1,184 +1,478 @@
-"""Chapter 3: New-LLM, a language model whose whole memory is one vector.
+"""Chapter 3: New-LLM, a language model whose whole memory is one vector, the context.
 
-Question: a recurrent model reads a text word by word and keeps what it needs in a context of fixed size.  How
-well does it predict the next word, and what does that number mean?
+Question: a recurrent model reads a text word by word and keeps what it needs in a context of fixed size.  How well
+does it predict the next word, and how good is that?
 
-    score of the next word = f(word, context before it),    context after it = g(word, context before it)
+At each position t a stack of layers reads the token and the context *before* it, and gives both the logits of the next
+token and the change of the context:
 
-Covers training with checkpoints, the seed document's measures beside per-token ones, and on the same windows what
-counting reaches; on the synthetic language also the exact floor, and how much of the context the model recovers; if
-asked, also a transformer and a GRU of the same size on the same batches.
+    u_t    = [ E[x_t] ; c_(t-1) ]                   token first, c_0 = 0
+    h_t    = stack(u_t)                             L layers, each Linear, ReLU, dropout
+    logits = Out h_t                                so the logits see the OLD context and the token
+    d, f, i = D h_t,  sigmoid(F h_t),  sigmoid(I h_t)
+    c_t    = clamp( LayerNorm( f * c_(t-1) + i * d ), -10, 10 )
+
+The memory never grows: generating the 10,000th token costs what the first one did.  Beside the model stands what
+counting reaches on the same windows; on the synthetic language also the exact floor; if asked, a transformer and a GRU
+of the same size (``peers``).
+
+Source: document 001 of the original notes, and section 3 of its code as far as it differs from the text.
 But: how deep must the stack be?  That is chapter 4.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from dataclasses import replace
+from itertools import pairwise
 
-from llmlab.lab.dataset import Dataset, dataset_of
-from llmlab.lab.steps import Diverged, OnStep, one_of_several
-from llmlab.lm import figures, outcome, peer_tables, tables
-from llmlab.lm.peers import MODELS, Peers, alone, train_peers
-from llmlab.lm.training import Trained, train_seed
-from llmlab.measure.ngram import beside_counting
-from llmlab.measure.score import Score, document_sums
-from llmlab.report.result import Result, Status, counted, rounded
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab import peers
+from llmlab.errors import Stopped
+from llmlab.fast.swept import SweptNewLLM
+from llmlab.lab.dataset import Dataset, check_batch, dataset_of
+from llmlab.lab.device import chosen_precision, device_of
+from llmlab.lab.epochs import Training
+from llmlab.lab.folders import identity
+from llmlab.lab.judging import evaluate
+from llmlab.lab.language import LanguageModel, parameter_count
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.runs import LanguageRun, checkpointed
+from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, size_of
+from llmlab.lab.steps import OnStep
+from llmlab.lab.study import Arm, Study, Unfinished, study
+from llmlab.lab.team import ALONE, Team
+from llmlab.measure.score import Score, document_sums, perplexity
+from llmlab.measure.stats import mean_interval
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Result, Scalar, Status, rounded
 from llmlab.settings import BaselineSettings
+from llmlab.shown import baseline as shown
+from llmlab.shown import peers as shown_peers
+from llmlab.shown.study import endings
+from llmlab.text.windows import WindowedText
+from llmlab.text.words import PAD
 
-WHY = (
-    "New-LLM reads word by word and remembers nothing but one context vector, which it rewrites at every word. "
-    "How well does it predict the next word, and what is its perplexity worth beside plain counting?"
-)
-HOW = (
-    "Lines are cut into windows of fixed length, each read from an empty context. At each position a stack of layers "
-    "reads the word and the context before it, and gives the scores of the next word and, through two gates and a "
-    "LayerNorm, the next context; gradients go back through the whole window. The same windows are scored by counting: "
-    "unigram, bigram, Kneser–Ney."
-)
+TRAIN_SAMPLE = 2_048
+"""How many training windows are judged without dropout at the end, to compare like with like."""
 
-WHY_OF_A_PEER = (
-    "{name} is a peer of New-LLM: it reads the same windows, is trained by the same rule, and what it remembers has "
-    "another form. How well does it predict the next word, and what is its perplexity worth beside plain counting?"
+NOTES_CONDITIONS = (
+    *("data", "vocabulary", "length", "embedding", "hidden", "context", "stack", "start", "dropout"),
+    *("batch", "lr", "schedule", "optimizer", "clip", "model", "layers"),
 )
-HOW_OF_A_PEER = (
-    "Lines are cut into windows of fixed length, each read from the start with nothing remembered. {what} The same "
-    "windows are scored by counting: unigram, bigram, Kneser–Ney."
-)
-WHAT_A_PEER_IS = {
-    "tiny-gpt2": "A decoder of the GPT-2 kind looks back at every earlier word of the window by attention.",
-    "gru": "Gated recurrent layers hand one vector per layer on from word to word.",
-}
+"""The settings in which a run has to be like document 001's to be held against its numbers."""
+
+
+# ---- the model ----------------------------------------------------------------------------------------------------
+
+
+class ContextVectorLM:
+    """New-LLM as named parameters and its equations.
+
+    Args:
+        size: the sizes.
+        parameters: the tensors named by ``Size.shapes``.
+        dropout: probability with which a hidden number is set to zero in training.
+    """
+
+    def __init__(self, size: Size, parameters: dict[str, Tensor], dropout: float = 0.0) -> None:
+        self.size, self.parameters, self.dropout = size, parameters, dropout
+
+    @classmethod
+    def initial(cls, size: Size, seed: int, *, dropout: float = 0.0, start: str = "seed") -> "ContextVectorLM":
+        """Return a fresh model.
+
+        Args:
+            size: the sizes.
+            seed: the same seed gives the same numbers.
+            dropout: see the class.
+            start: ``seed`` draws every weight and the embedding from N(0, 0.02^2), as the original notes' code does;
+                the contexts are then nearly constant at first, and training lingers at token frequencies.
+                ``scaled`` draws each layer from N(0, 2 / inputs) (He et al. 2015), the other matrices from
+                N(0, 1 / inputs), the embedding from N(0, 1), and opens the forget gates with a bias of 1
+                (Jozefowicz et al. 2015).
+        """
+        rng = torch.Generator().manual_seed(seed)
+        parameters: dict[str, Tensor] = {}
+        for name, shape in size.shapes().items():
+            if name == "norm.gain":
+                parameters[name] = torch.ones(shape)
+            elif len(shape) == 1:
+                parameters[name] = torch.zeros(shape)
+            else:
+                parameters[name] = torch.randn(shape, generator=rng) * _deviation(name, shape, start)
+        if start == "scaled":
+            parameters["gates.bias"][size.context : 2 * size.context] = 1.0
+        return cls(size, parameters, dropout)
+
+    def first_context(self, batch: int) -> Tensor:
+        """Return the context before the first token: zeros, (B, C)."""
+        return self.parameters["embedding"].new_zeros(batch, self.size.context)
+
+    def step(self, tokens: Tensor, context: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read one token per row.
+
+        Args:
+            tokens: (B,) token numbers.
+            context: (B, C), the context before them.
+            keep: (L, B, H), what dropout leaves: 0 or 1 / (1 - p); ``None`` outside training.
+
+        Returns:
+            The logits of the next token, (B, V), and the context after these, (B, C).
+        """
+        p = self.parameters
+        hidden = self.stack(torch.cat([p["embedding"][tokens], context], dim=1), keep)  # (B, H)
+        logits = F.linear(hidden, p["output.weight"], p["output.bias"])
+        change, forget, write = F.linear(hidden, p["gates.weight"], p["gates.bias"]).chunk(3, dim=1)  # (B, C) each
+        mixed = forget.sigmoid() * context + write.sigmoid() * change
+        normed = [
+            F.layer_norm(own, own.shape[1:], p["norm.gain"][part], p["norm.bias"][part], EPS)
+            for part, own in ((part, mixed[:, part]) for part in self.size.norms())
+        ]
+        return logits, torch.cat(normed, dim=1).clamp(-CLAMP, CLAMP)
+
+    def stack(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Take (B, D + C) through the hidden layers: each replaces what it reads, or adds to it, (B, H)."""
+        for layer in range(self.size.layers):
+            weight, bias = self.parameters[f"layer{layer}.weight"], self.parameters[f"layer{layer}.bias"]
+            adds = self.size.stack == "residual" and layer > 0
+            read = F.layer_norm(hidden, (self.size.hidden,), eps=EPS) if adds else hidden
+            out = F.linear(read, weight, bias).relu()
+            out = out if keep is None else out * keep[layer]
+            hidden = hidden + out if adds else out
+        return hidden
+
+    def logits(self, inputs: Tensor, keep: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Return the logits after every position of windows, by the plain loop.
+
+        Args:
+            inputs: (B, T) token numbers.
+            keep: (L, T, B, H), what dropout leaves, or ``None``.
+            context: (B, C) to start from; zeros if ``None``.
+
+        Returns:
+            (B, T, V).
+        """
+        context = self.first_context(len(inputs)) if context is None else context
+        logits: list[Tensor] = []
+        for t in range(inputs.shape[1]):
+            at_t, context = self.step(inputs[:, t], context, None if keep is None else keep[:, t])
+            logits.append(at_t)
+        return torch.stack(logits, dim=1)
+
+    def loss(
+        self, inputs: Tensor, targets: Tensor, keep: Tensor | None = None, context: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean loss over the (B, T) targets, in nats; padding is no target.
+
+        Its gradient, by autograd back through every step, is what training follows.  ``fast.sweep`` computes both
+        several times sooner, and a test holds the two together.
+        """
+        logits = self.logits(inputs, keep, context)  # (B, T, V)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
+
+
+def _deviation(name: str, shape: tuple[int, ...], start: str) -> float:
+    if start == "seed":
+        return 0.02
+    if name == "embedding":
+        return 1.0
+    return math.sqrt((2.0 if name.startswith("layer") else 1.0) / shape[1])
+
+
+# ---- training -----------------------------------------------------------------------------------------------------
+
+
+def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:
+    """Return a fresh model of one seed, as the training loop asks for it: New-LLM computed by sweeps, or a peer.
+
+    Raises:
+        UnreachableError: the library that tiny GPT-2 is made of is not there.
+    """
+    device = device_of(settings.device)
+    if settings.model != "new-llm":
+        return peers.build(settings, vocabulary, seed, precision, device)
+    model = ContextVectorLM.initial(size_of(settings, vocabulary), seed, dropout=settings.dropout, start=settings.start)
+    model.parameters = {name: tensor.to(device) for name, tensor in model.parameters.items()}
+    return SweptNewLLM(model, precision, device)
+
+
+def recipe_of(settings: BaselineSettings, seed: int) -> Recipe:
+    """Return how a run of one seed is trained."""
+    return Recipe(
+        epochs=settings.epochs,
+        batch=settings.batch,
+        lr=settings.lr,
+        seed=seed,
+        schedule=settings.schedule,
+        optimizer=settings.optimizer,
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        patience=settings.patience,
+    )
+
+
+def precision_of(settings: BaselineSettings, device: str) -> str:
+    """Return the precision of a model's products, see ``lab.device``; a GRU's are fp32 on a card.
+
+    There its recurrence is cuDNN's, which autocast would have in fp16.
+    """
+    if settings.model == "gru" and device == "cuda":
+        return "fp32"
+    return chosen_precision(settings.precision, device, settings.hidden)
+
+
+def train_seed(
+    settings: BaselineSettings, data: Dataset, seed: int, on_step: OnStep | None = None, *, name: str = ""
+) -> LanguageRun:
+    """Train one seed, or go on with it, and measure the best epoch's model.
+
+    Args:
+        settings: of one model.
+        data: what it reads.
+        seed: its number; the settings' own ``seed`` is the first of several.
+        on_step: called after each update.
+        name: of the folder of its checkpoints under ``runs``; the experiment and the preset if empty.
+
+    Raises:
+        Diverged: a number was not finite; the last good checkpoint stands.
+        SettingError: the batch is larger than the text, or the folder asked for holds another run.
+        Stopped: before the first epoch was finished; a checkpoint was written.
+        Unfinished: it was stopped later; it holds what was reached.
+        CheckpointError: the checkpoints cannot be used.
+        WriteError: there is no room for them.
+    """
+    check_batch(settings.batch, data.text)
+    text, device = data.text, device_of(settings.device)
+    team, precision = Team.join(device), precision_of(settings, device)
+    model = build(settings, len(text.vocabulary), seed, precision)
+    training = Training(
+        model,
+        text.train,
+        text.valid,
+        recipe_of(settings, seed),
+        save_seconds=60 * settings.save_minutes,
+        team=team,
+        documents=text.valid_documents,
+    )
+    ours = identity(settings.document(), seed, text, precision, text.vocabulary.words)
+    stop: BaseException | None = None
+    with checkpointed(training, settings, ours, name or f"{settings.experiment}-{settings.preset}") as notes:
+        before = training.progress.updates
+        try:
+            training.run(on_step)  # each epoch: updates on shuffled batches, then the loss on the validation windows
+        except (Stopped, KeyboardInterrupt) as stopped:
+            if not training.progress.history:
+                raise
+            stop = stopped
+    if settings.precision not in ("auto", precision):
+        notes.append(say("run.precision", precision=precision, asked=settings.precision))
+    run = measured(training, settings, data, seed, notes, finished=stop is None)
+    if stop is not None:
+        raise Unfinished(run, stop)
+    return replace(run, anew=training.progress.updates > before)
+
+
+def measured(
+    training: Training, settings: BaselineSettings, data: Dataset, seed: int, notes: list[Text], *, finished: bool
+) -> LanguageRun:
+    """Return what is kept of a run: its epochs, and the scores of the best epoch's parameters."""
+    model, team, progress, text = training.model, training.team, training.progress, data.text
+    for name, tensor in training.best.items():
+        model.parameters[name].copy_(tensor)
+    score = (
+        Score(**progress.best_score)
+        if progress.best_score
+        else evaluate(model, text.valid, settings.batch, team=team, documents=text.valid_documents)
+    )
+    sample = text.train[:TRAIN_SAMPLE]
+    run = LanguageRun(
+        seed=seed,
+        parameters=parameter_count(model),
+        precision=precision_of(settings, device_of(settings.device)),
+        history=progress.history,
+        best_epoch=progress.best_epoch or len(progress.history),
+        score=score,
+        train_score=evaluate(model, sample, settings.batch, team=team) if finished else None,
+        test_score=score_on_test(model, text, settings.batch, team) if finished else None,
+        notes=notes,
+    )
+    return replace(run, numbers=numbers(data, run))
+
+
+# ---- what is measured ---------------------------------------------------------------------------------------------
+
+
+def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Team = ALONE) -> Score | None:
+    """Return how a model does on the test windows, used for no choice; ``None`` where the text has none."""
+    if not (text.test[:, 1:] != PAD).any():
+        return None
+    return evaluate(model, text.test, batch, team=team, documents=text.test_documents)
+
+
+def numbers(data: Dataset, run: LanguageRun) -> dict[str, float]:
+    """Return the headline metrics of a run, by the names that every chapter shares."""
+    best, targets = run.history[run.best_epoch - 1], sum(row["train_targets"] for row in run.history)
+    found = {
+        "epochs": float(len(run.history)),
+        "best_epoch": float(run.best_epoch),
+        "train_loss": best["train_loss"],
+        **of_score(data, run.score),
+        "tokens_per_second": targets / max(run.history[-1]["seconds"], 1e-9),
+        **of_test(run.test_score),
+    }
+    return found | {"train_loss_no_dropout": run.train_score.loss} if run.train_score else found
+
+
+def of_score(data: Dataset, score: Score) -> dict[str, float]:
+    """Return the headline metrics of a model on the validation windows."""
+    found = {
+        "val_loss": score.loss_batch_mean,
+        "val_loss_token": score.loss,
+        "val_ppl": score.ppl,
+        "val_ppl_batch_mean": score.ppl_batch_mean,
+        "val_accuracy": score.accuracy,
+        "val_accuracy_known": score.accuracy_known,
+    }
+    recovered = data.context_recovered(score.loss)
+    return found if recovered is None else found | {"context_recovered": recovered}
+
+
+def of_test(score: Score | None) -> dict[str, float]:
+    """Return the metrics on the test windows, all per token; none where there are no such windows."""
+    if score is None:
+        return {}
+    return {"test_loss": score.loss, "test_ppl": score.ppl, "test_accuracy": score.accuracy}
+
+
+def of_text(data: Dataset) -> dict[str, Scalar]:
+    """Return what a text is and what counting reaches on it."""
+    found: dict[str, Scalar] = {
+        "vocabulary_size": len(data.text.vocabulary),
+        "unk_share": data.unknown_share,
+        "train_windows": len(data.text.train),
+        "val_windows": len(data.text.valid),
+        "train_targets": data.train_targets,
+        "val_targets": data.valid_targets,
+        "majority_accuracy": data.references["majority"].accuracy,
+        "unigram_ppl": data.references["unigram"].ppl,
+        "bigram_ppl": data.references["bigram"].ppl,
+        "kneser_ney_ppl": data.references["kneser_ney_3"].ppl,
+    }
+    if data.bayes_loss is not None and data.bigram_loss is not None:
+        found |= {"bayes_ppl": perplexity(data.bayes_loss), "exact_bigram_ppl": perplexity(data.bigram_loss)}
+    if data.test_bayes_loss is not None:
+        found["test_bayes_ppl"] = perplexity(data.test_bayes_loss)
+    return found
+
+
+def per_seed(runs: list[LanguageRun]) -> dict[str, list[float]]:
+    """Return each headline metric as a list over seeds."""
+    return {name: [run.numbers[name] for run in runs] for name in runs[0].numbers}
+
+
+def metrics(settings: BaselineSettings, data: Dataset, runs: list[LanguageRun]) -> dict[str, Scalar]:
+    """Return the metrics: means over seeds with intervals, and the baselines beside them."""
+    found: dict[str, Scalar] = {"parameters": runs[0].parameters, "precision": runs[0].precision}
+    for name, values in per_seed(runs).items():
+        told = mean_interval(values)
+        if name in ("epochs", "best_epoch") and told[""].is_integer():
+            told[""] = int(told[""])
+        found |= {name + suffix: value for suffix, value in told.items()}
+    return found | of_text(data) | (beside_the_notes(runs[0]) if repeats_the_notes(settings) else {})
+
+
+def repeats_the_notes(settings: BaselineSettings) -> bool:
+    """Return whether a run has the conditions of document 001, for however many epochs."""
+    theirs = BaselineSettings(preset="seed")
+    return all(getattr(settings, name) == getattr(theirs, name) for name in NOTES_CONDITIONS)
+
+
+def beside_the_notes(run: LanguageRun) -> dict[str, Scalar]:
+    """Return how a run's curve lies to the one that document 001's author recorded, as metrics.
+
+    How many of its epochs there are, the perplexity's largest difference as a share, and how many did not improve.
+    """
+    ours = [row["val_loss"] for row in run.history[: len(shown.NOTES_LOSSES)]]
+    ratios = [perplexity(mine) / perplexity(theirs) - 1 for mine, theirs in zip(ours, shown.NOTES_LOSSES, strict=False)]
+    rises = sum(later >= earlier for earlier, later in pairwise(ours))
+    return {"curve_epochs": len(ours), "curve_farthest": max(ratios, key=abs), "curve_rises": rises}
+
+
+# ---- the chapter --------------------------------------------------------------------------------------------------
 
 
 def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
     """Train a language model of each seed and report what it reached beside what counting reaches.
 
     Args:
-        settings: the options of the chapter.
+        settings: the options of the chapter; with ``peers`` the study has three arms, otherwise one.
         on_step: called after each update with its number, the number planned, and a few words.
 
     Returns:
-        The result; its ``status`` is ``diverged`` if a number stopped being finite, ``interrupted`` if ``on_step``
-        stopped the run after the first epoch.
+        The result; its ``status`` is ``diverged`` if no run stayed finite, ``interrupted`` if ``on_step`` stopped it
+        when there was something to show.
 
     Raises:
         LlmlabError: text or checkpoints cannot be used, or nothing can be written.
         Stopped: ``on_step`` stopped the run before anything could be reported.
     """
-    task = dataset_of(settings)
-    each = {name: alone(settings, name, len(task.text.vocabulary)) for name in _models(settings)}
+    data = dataset_of(settings)
+    names = list(MODELS) if settings.peers else [settings.model]
+    each = {name: peers.alone(settings, name, len(data.text.vocabulary)) for name in names}
 
-    def step_of(number: int, name: str) -> OnStep | None:
-        total = settings.seeds * len(each)
-        return on_step if total == 1 else one_of_several(on_step, number, total, f"run {number + 1} of {total}, {name}")
+    def arm(name: str) -> Arm[LanguageRun]:
+        own = each[name]
+        return Arm(name, data.updates(own), lambda seed, step: train_seed(own, data, seed, step))
 
-    runs, diverged_at = list[Trained](), dict[int, int]()
-    for number in range(settings.seeds):
-        seed = settings.seed + number
-        try:
-            runs.append(train_seed(each[settings.model], task, seed, step_of(number, tables.named(settings))))
-        except Diverged as diverged:
-            diverged_at[seed] = diverged.update
-            continue
-        if runs[-1].stopped:
-            break
-    if not runs:
-        first = next(iter(diverged_at.values()))
-        return Result.diverged(settings.experiment, settings.document(), *_asked(settings), first)
-    peers = train_peers(settings, task, runs, step_of) if settings.peers and not runs[-1].stopped else None
-    return reported(settings, task, runs, peers, diverged_at)
+    found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
+    return reported(settings, data, found, each)
 
 
 def reported(
-    settings: BaselineSettings,
-    task: Dataset,
-    runs: Sequence[Trained],
-    peers: Peers | None = None,
-    diverged_at: Mapping[int, int] | None = None,
+    settings: BaselineSettings, data: Dataset, found: Study[LanguageRun], each: dict[str, BaselineSettings]
 ) -> Result:
-    """Return the result of runs that are made, and of their peers'.
+    """Return the result of a study: the asked model's runs, and its peers' beside them.
 
-    A run that was stopped is reported only if none was finished: half a run and a whole one have no mean.  Seeds that
-    diverged, by the update they did it at, are named and are in no number.
+    A run that was stopped is reported only if none was finished: half a run and a whole one have no mean.
     """
-    stopped = runs[-1].stopped or (peers is not None and peers.stopped)
-    status: Status = "interrupted" if stopped else "complete"
-    told, runs = _summary(settings, task, runs), _finished(runs)
-    samples = outcome.per_seed(runs)
-    lost = [
-        f"Seed {seed} diverged at update {update}; it is in none of these numbers."
-        for seed, update in (diverged_at or {}).items()
-    ]
-    shown = [
-        tables.text_read(task),
-        tables.meaning(task, runs[0].score, tables.named(settings)),
-        *tables.held_out(task, runs[0].score, runs[0].test_score, "choosing the epoch"),
-        tables.epochs(runs[0], beside_seed=outcome.repeats_the_seed(settings)),
-        tables.by_position(runs[0].score),
-        *([] if len(runs) == 1 else [tables.over_seeds(runs)]),
-        *(peer_tables.tables(peers) if peers else []),
-    ]
-    pictures = [figures.learning_curve(runs), figures.loss_by_position(runs[0].score, tables.named(settings))]
+    main, models = found.arms[settings.model], {name: arm.runs for name, arm in found.arms.items() if arm.runs}
+    runs = main.runs or ([main.unfinished] if main.unfinished else [])
+    asked = (shown.WHY, shown.HOW) if settings.model == "new-llm" else shown_peers.asked(settings.model)
+    beside, generation = any(name != settings.model for name in models), {}
+    if beside and not found.stop:
+        model = ContextVectorLM.initial(size_of(each["new-llm"], len(data.text.vocabulary)), seed=0)
+        generation = peers.generation_costs(each, model)
+    compared = peers.metrics(models, generation) if beside else {}
+    peer_tables = shown_peers.tables(data, models, each, generation, compared) if beside else []
+    status: Status = "interrupted" if found.stop else "complete" if runs else "diverged"
+    if not runs:
+        if found.stop and not beside:
+            raise found.stop
+        lost = Result.diverged(settings.experiment, settings.document(), *asked, next(iter(main.diverged.values())))
+        return replace(lost, metrics=lost.metrics | compared, tables=peer_tables, status=status)
+    measured = metrics(settings, data, runs)
     return Result(
         settings.experiment,
         settings.document(),
-        *_asked(settings),
+        *asked,
         status=status,
-        metrics={
-            **outcome.metrics(runs),
-            **(outcome.beside_the_record(runs[0]) if outcome.repeats_the_seed(settings) else {}),
-            **(peer_tables.metrics(peers) if peers else {}),
-        },
-        summary=[*told, *lost, *(peer_tables.summary(peers) if peers else [])],
-        tables=shown,
-        figures=[*pictures, *(peer_tables.figures(peers) if peers else [])],
-        samples={name: rounded(values) for name, values in samples.items()},
-        documents=document_sums(_scores(runs, peers)),
+        metrics=measured | compared,
+        summary=[
+            *shown.summary(settings, data, runs),
+            *endings(found, settings.epochs, MODELS),
+            *data.notes,
+            *(note for one in runs for note in one.notes),
+            *(shown_peers.summary(data, models, compared) if beside else []),
+        ],
+        tables=[*shown.tables(settings, data, runs, "curve_epochs" in measured), *peer_tables],
+        figures=[
+            *shown.figures(settings, data, runs),
+            *(shown_peers.figures(data, models, generation) if beside else []),
+        ],
+        samples={name: rounded(values) for name, values in per_seed(runs).items()},
+        documents=document_sums(
+            {f"_{name.replace('-', '_')}" if beside else "": [one.score for one in own] for name, own in models.items()}
+        ),
     )
-
-
-def _asked(settings: BaselineSettings) -> tuple[str, str]:
-    """Return why and how, of the model that is asked about; with its peers beside it that is New-LLM."""
-    if settings.peers or settings.model == "new-llm":
-        return WHY, HOW
-    return WHY_OF_A_PEER.format(name=tables.named(settings)), HOW_OF_A_PEER.format(what=WHAT_A_PEER_IS[settings.model])
-
-
-def _scores(runs: Sequence[Trained], peers: Peers | None) -> dict[str, list[Score]]:
-    """Return the scores of every model by the end of its metrics' names."""
-    if peers is None:
-        return {"": [run.score for run in runs]}
-    return {f"_{name.replace('-', '_')}": [run.score for run in own] for name, own in peers.runs.items() if own}
-
-
-def _finished(runs: Sequence[Trained]) -> Sequence[Trained]:
-    return [run for run in runs if not run.stopped] or runs
-
-
-def _models(settings: BaselineSettings) -> list[str]:
-    return list(MODELS) if settings.peers else [settings.model]
-
-
-def _summary(settings: BaselineSettings, task: Dataset, runs: Sequence[Trained]) -> list[str]:
-    run, last, notes = runs[0], runs[-1], [note for one in runs for note in one.notes]
-    runs = _finished(runs)
-    counting = task.references["kneser_ney_3"]
-    ppl = sum(one.score.ppl for one in runs) / len(runs)
-    mean = "" if len(runs) == 1 else f" (mean of {counted(len(runs), 'seed')})"
-    told = [
-        f"{tables.named(settings)} with {run.parameters:,} parameters reached a validation perplexity of {ppl:.2f} per "
-        f"token{mean}; counting with Kneser–Ney reaches {counting.ppl:.2f}, a bigram "
-        f"{task.references['bigram'].ppl:.2f}, token frequencies {task.references['unigram'].ppl:.2f}.",
-        *beside_counting(task.references, [ppl]),
-    ]
-    recovered = task.context_recovered(sum(one.score.loss for one in runs) / len(runs))
-    if recovered is not None and task.bayes_loss is not None:
-        told.append(tables.beside_the_floor(task.bayes_loss, recovered))
-    told.append(
-        f"Accuracy {run.score.accuracy:.1%}, without the targets that are <unk> {run.score.accuracy_known:.1%}; always "
-        f"naming the commonest token has {task.references['majority'].accuracy:.1%}."
-    )
-    if last.stopped:
-        told.append(
-            f"Unfinished: stopped after {counted(len(last.history), 'epoch')} of {settings.epochs}"
-            + (f", in seed {last.seed}." if settings.seeds > 1 else ".")
-        )
-    return [*told, *task.notes, *notes]

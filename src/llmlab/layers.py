@@ -1,39 +1,35 @@
-"""Depth sweep: how many layers must New-LLM's stack have?
+"""Chapter 4: how many layers must New-LLM's stack have?
 
 Question: the same model, text, batches and number of updates; only the depth differs.  Is deeper better?  And where
 it is worse, does the deep stack learn too much of its training text (overfitting), or too little of anything?
 
     h = relu(W_L ... relu(W_1 u))    plain: each layer replaces      h = h + relu(W LayerNorm(h))    residual: it adds
 
-Covers equal updates and equal time, exact parameter counts, differences seed by seed with their intervals, train loss
-without dropout beside validation loss, and the remedy: a residual stack of the same size.
+The sweep is a study: its arms are depths and kinds of stack, and all arms of a seed read the same windows in the same
+batches, so runs of one seed can be subtracted.  Compared are equal updates and equal time, train loss without dropout
+beside validation loss, and the remedy: a residual stack of the same size.
 But: the token embedding is learned here from little text.  What if it comes trained, and stays frozen?  Chapter 5.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
-from llmlab.lab.dataset import dataset_of
+from llmlab.baseline import of_text, train_seed
+from llmlab.errors import CheckpointError, SettingError
+from llmlab.lab.checkpoint import CheckpointFolder
+from llmlab.lab.dataset import Dataset, dataset_of
+from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time, median_seconds
+from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import OnStep
-from llmlab.lm import depth_figures, depth_tables, tables
-from llmlab.lm.depth import DepthArm, DepthSweep, paired, sweep
-from llmlab.lm.outcome import of_text
-from llmlab.measure.ngram import beside_counting
-from llmlab.measure.score import document_sums
+from llmlab.lab.study import Arm, Study, study
+from llmlab.measure.score import document_difference, document_sums
 from llmlab.measure.stats import as_metrics, mean_interval
-from llmlab.report.result import Figure, Result, Scalar, Status, Table, counted, rounded, time_span
-from llmlab.settings import LayersSettings
-
-WHY = (
-    "A deeper stack can compute more between two words. Seed document 003 compared depths by one run each, of unequal "
-    "length, and took the loss of the deepest for overfitting. With equal updates and several seeds: is deeper better, "
-    "and if not, why?"
-)
-HOW = (
-    "New-LLM is trained once per depth and seed, with the same windows in the same order and as many updates each. "
-    "Runs of one seed are subtracted from each other, so that what the seed does to both cancels. Train loss is "
-    "measured without dropout, as validation loss is. The residual stack has the same parameters, but each layer adds "
-    "to what it reads."
-)
+from llmlab.report.result import Result, Scalar, rounded
+from llmlab.settings import BaselineSettings, LayersSettings
+from llmlab.shown import layers as shown
+from llmlab.shown.layers import Stack
 
 MEASURED = {
     "val_ppl": "val_ppl",
@@ -55,12 +51,147 @@ MEASURED = {
 """Metrics of a depth, by what a run calls them: ``train_loss_L4`` is that without dropout."""
 
 
+# ---- the sweep ----------------------------------------------------------------------------------------------------
+
+
+def stacks_of(settings: LayersSettings) -> dict[str, BaselineSettings]:
+    """Return what a sweep trains by its name: every depth, and the remedy beside the deepest one.
+
+    A residual stack of one layer is the plain one, so it is not trained twice.
+    """
+    found: dict[str, BaselineSettings] = {}
+    for stack in settings.stacks:
+        beside = stack != settings.stacks[0]
+        for depth in settings.depths:
+            if not beside or depth == max(2, settings.depths[-1]):
+                own = settings.of_one(depth, stack, out=None, resume="auto" if settings.resume else "")
+                found[f"L{depth}" + (" residual" if beside else "")] = own
+    return found
+
+
+def folders(settings: LayersSettings, each: dict[str, BaselineSettings]) -> dict[tuple[str, int], Path]:
+    """Return the folder of each stack and seed inside the one asked for; none where none was.
+
+    Raises:
+        CheckpointError: it is to be resumed and holds no run of this sweep.
+        SettingError: it holds runs, and nobody said to resume.
+    """
+    place = Path(settings.resume) if settings.resume not in ("", "auto") else settings.out
+    if place is None:
+        return {}
+    found = {
+        (label, seed): place / f"L{own.layers}-{own.stack}-seed{seed}"
+        for label, own in each.items()
+        for seed in range(settings.seed, settings.seed + settings.seeds)
+    }
+    held = [folder for folder in found.values() if folder.is_dir() and CheckpointFolder(folder).has_checkpoints()]
+    if settings.resume not in ("", "auto") and not held:
+        raise CheckpointError(
+            f"--resume: no run of this sweep in {settings.resume}; give auto, or the folder given to --out before"
+        )
+    if not settings.resume and held:
+        raise SettingError(f"--out: {held[0]} holds checkpoints; add --resume auto, or choose another folder")
+    return found
+
+
+def sweep(settings: LayersSettings, data: Dataset, on_step: OnStep | None = None) -> Study[LanguageRun]:
+    """Train every stack with every seed.
+
+    Raises:
+        Stopped: before the first run was finished; its checkpoint was written.
+        SettingError: the folder asked for holds checkpoints and nobody said to resume.
+        CheckpointError: the checkpoints cannot be used.
+        WriteError: there is no room for them.
+    """
+    each = stacks_of(settings)
+    places = folders(settings, each)
+
+    def arm(label: str, own: BaselineSettings) -> Arm[LanguageRun]:
+        def train(seed: int, step: OnStep) -> LanguageRun:
+            name = f"layers-{settings.preset}-L{own.layers}-{own.stack}-seed{seed}"
+            run = train_seed(replace(own, out=places.get((label, seed))), data, seed, step, name=name)
+            gap = run.numbers["val_loss_token"] - run.numbers["train_loss_no_dropout"]
+            return replace(run, numbers=run.numbers | {"gap": gap})
+
+        return Arm(label, data.updates(own), train)
+
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    found = study((arm(label, own) for label, own in each.items()), seeds, on_step)
+    if found.stop and not found.finished:
+        raise found.stop
+    return found
+
+
+# ---- what is measured ---------------------------------------------------------------------------------------------
+
+
+def metrics(data: Dataset, stacks: Sequence[Stack]) -> dict[str, Scalar]:
+    """Return the numbers of every stack, ``val_ppl_L4``, ``val_ppl_L4_low`` and so on, and their differences."""
+    finished = {stack.label: stack.runs for stack in stacks if stack.runs}
+    everything = [run for runs in finished.values() for run in runs]
+    if not everything:
+        return {name: value for stack in stacks for name, value in of_stack(stack, 0, 0).items()}
+    epochs, fits = common_epochs(everything), epochs_in_equal_time(finished)
+    found: dict[str, Scalar] = {"precision": everything[0].precision, "common_epochs": epochs, **of_text(data)}
+    for stack in stacks:
+        found |= of_stack(stack, epochs, fits.get(stack.label, 0))
+    return found | differences(stacks)
+
+
+def of_stack(stack: Stack, epochs: int, in_equal_time: int) -> dict[str, Scalar]:
+    """Return the numbers of one stack.
+
+    Args:
+        stack: with its runs.
+        epochs: that every run has: after these, updates are equal.
+        in_equal_time: epochs that this one makes while the fastest makes all of those; 0 where not one fits.
+    """
+    depth, runs = stack.suffix, stack.runs
+    found: dict[str, Scalar] = {f"parameters{depth}": stack.parameters}
+    if not runs:
+        return found | {f"val_ppl{depth}": None, f"val_ppl{depth}_reason": str(stack.state)}
+    for name, own in MEASURED.items():
+        if own in runs[0].numbers:
+            told = mean_interval([run.numbers[own] for run in runs])
+            found |= {f"{name}{depth}{end}": value for end, value in told.items()}
+    equal_time = mean_interval([run.ppl_after(in_equal_time) for run in runs])[""] if in_equal_time else None
+    return found | {
+        f"epochs{depth}": common_epochs(runs),
+        f"updates{depth}": min(run.updates for run in runs),
+        f"seconds_per_epoch{depth}": median_seconds(runs),
+        f"val_ppl_equal_updates{depth}": mean_interval([run.ppl_after(epochs) for run in runs])[""],
+        f"val_ppl_equal_time{depth}": equal_time,
+    }
+
+
+def differences(stacks: Sequence[Stack]) -> dict[str, Scalar]:
+    """Return how much more each depth has than each shallower one, and the residual stack than the plain one.
+
+    Seed by seed, with its interval: ``val_ppl_L6_minus_L5``, ``val_ppl_L6_minus_L5_low`` and so on; of PPL with
+    ``_doc_low`` and ``_doc_high`` too, when validation documents are drawn anew.
+    """
+    told: dict[str, Scalar] = {}
+    for first, second in [*combinations(shown.plain(stacks), 2), *shown.remedied(stacks)]:
+        end = f"{second.suffix}_minus{first.suffix}"
+        ppl = second.minus(first, "val_ppl")
+        if ppl:
+            common = {run.seed for run in first.runs} & {run.seed for run in second.runs}
+            scores = ([run.score for run in stack.runs if run.seed in common] for stack in (first, second))
+            ppl |= document_difference(*scores)
+        told |= as_metrics(f"val_ppl{end}", ppl)
+        told |= as_metrics(f"train_loss{end}", second.minus(first, "train_loss_no_dropout"))
+    return told
+
+
+# ---- the chapter --------------------------------------------------------------------------------------------------
+
+
 def run(settings: LayersSettings, on_step: OnStep | None = None) -> Result:
     """Train a model of each depth and seed and report what depth does.
 
     Args:
         settings: the options of the chapter.
-        on_step: called after each update, counted over the whole sweep, with the time it will take in words.
+        on_step: called after each update, counted over the whole sweep.
 
     Returns:
         The result; its ``status`` is ``interrupted`` if ``on_step`` stopped the sweep after its first run, and
@@ -70,152 +201,29 @@ def run(settings: LayersSettings, on_step: OnStep | None = None) -> Result:
         LlmlabError: text or checkpoints cannot be used, or nothing can be written.
         Stopped: ``on_step`` stopped the sweep before its first run was finished; the checkpoint stands.
     """
-    found = sweep(settings, dataset_of(settings), on_step)
-    if not found.finished:
-        return _all_diverged(settings, found)
-    return reported(settings, found)
-
-
-def reported(settings: LayersSettings, found: DepthSweep) -> Result:
-    """Return the result of a sweep that has at least one finished run."""
-    status: Status = "interrupted" if found.stopped else "complete"
-    shown: list[Table] = [
-        tables.text_read(found.task),
-        depth_tables.depths(found),
-        depth_tables.fit(found),
-        depth_tables.pairs(found),
-        depth_tables.times(found),
-        depth_tables.other_measures(found),
+    data = dataset_of(settings)
+    found = sweep(settings, data, on_step)
+    each, words = stacks_of(settings), len(data.text.vocabulary)
+    stacks = [
+        Stack(label, own.layers, size_of(own, words).parameters(), found.arms[label], settings.epochs)
+        for label, own in each.items()
     ]
-    pictures: list[Figure] = [depth_figures.curves(found)] if found.main else []
-    if len(found.main) > 1:  # one depth is no curve
-        pictures = [depth_figures.by_depth(found), depth_figures.fit_by_depth(found), *pictures]
+    measured, finished = metrics(data, stacks), [stack for stack in stacks if stack.runs]
+    whole = [stack for stack in finished if len(stack.runs) == settings.seeds]  # a list has no place for a gap
     return Result(
         settings.experiment,
         settings.document(),
-        WHY,
-        HOW,
-        status=status,
-        metrics=_metrics(found),
-        summary=_summary(settings, found),
-        tables=[table for table in shown if table.rows],
-        figures=pictures,
-        samples=_samples(found),
-        documents=document_sums(
-            {_suffix(arm): [run.score for run in arm.runs if run.score is not None] for arm in found.finished}
-        ),
+        shown.WHY,
+        shown.HOW,
+        status="interrupted" if found.stop else "complete" if finished else "diverged",
+        metrics=measured,
+        summary=shown.summary(settings, data, found, stacks, measured) if finished else shown.all_diverged(stacks),
+        tables=shown.tables(settings, data, stacks, measured),
+        figures=shown.figures(settings, data, stacks, measured),
+        samples={
+            f"{name}{stack.suffix}": rounded(run.numbers[MEASURED[name]] for run in stack.runs)
+            for stack in whole
+            for name in ("val_ppl", "val_loss_token", "val_accuracy", "train_loss", "gap")
+        },
+        documents=document_sums({stack.suffix: [run.score for run in stack.runs] for stack in finished}),
     )
-
-
-def _all_diverged(settings: LayersSettings, found: DepthSweep) -> Result:
-    reasons = [f"{arm.label}: {arm.state}" for arm in found.arms]
-    return Result(
-        settings.experiment,
-        settings.document(),
-        WHY,
-        HOW,
-        status="diverged",
-        metrics={name: value for arm in found.arms for name, value in _metrics_of(arm, found).items()},
-        summary=[
-            f"Every run diverged ({'; '.join(reasons)}): a loss or a parameter was no longer a finite number.",
-            "There is no number to report; a smaller learning rate is the usual way out.",
-        ],
-        tables=[tables.text_read(found.task), depth_tables.depths(found)],
-    )
-
-
-def _metrics(found: DepthSweep) -> dict[str, Scalar]:
-    measured: dict[str, Scalar] = {
-        "precision": found.finished[0].runs[0].precision,
-        "common_epochs": depth_tables.common_epochs(found),
-        **of_text(found.task),
-    }
-    for arm in found.arms:
-        measured |= _metrics_of(arm, found)
-    return measured | differences(found)
-
-
-def _metrics_of(arm: DepthArm, found: DepthSweep) -> dict[str, Scalar]:
-    """Return the numbers of one arm: ``val_ppl_L4``, ``val_ppl_L4_low`` and so on."""
-    depth, measured = _suffix(arm), dict[str, Scalar]()
-    measured[f"parameters{depth}"] = arm.parameters
-    if not arm.runs:
-        return measured | {f"val_ppl{depth}": None, f"val_ppl{depth}_reason": arm.state}
-    for name, own in MEASURED.items():
-        if own in arm.runs[0].numbers:
-            measured |= {f"{name}{depth}{end}": value for end, value in mean_interval(arm.values(own)).items()}
-    return measured | {
-        f"epochs{depth}": min(len(run.losses) for run in arm.runs),
-        f"updates{depth}": min(run.updates for run in arm.runs),
-        f"seconds_per_epoch{depth}": arm.seconds_per_epoch,
-        f"val_ppl_equal_updates{depth}": depth_tables.equal_updates_ppl(found, arm),
-        f"val_ppl_equal_time{depth}": depth_tables.equal_time_ppl(found, arm),
-    }
-
-
-def differences(found: DepthSweep) -> dict[str, Scalar]:
-    """Return how much more each depth has than each shallower one, and the residual stack than the plain one.
-
-    Seed by seed, with its interval: ``val_ppl_L6_minus_L5``, ``val_ppl_L6_minus_L5_low`` and so on; of PPL with
-    ``_doc_low`` and ``_doc_high`` too, when validation documents are drawn anew.
-    """
-    plain = {arm.depth: arm for arm in found.main}
-    pairs = [*combinations(found.main, 2), *((plain[arm.depth], arm) for arm in found.remedies if arm.depth in plain)]
-    told: dict[str, Scalar] = {}
-    for first, second in pairs:
-        for name in ("val_ppl", "train_loss"):
-            told |= as_metrics(f"{name}{_suffix(second)}_minus{_suffix(first)}", paired(MEASURED[name], first, second))
-    return told
-
-
-def _suffix(arm: DepthArm) -> str:
-    """Return how metrics of an arm end; those of the remedy are marked before the depth."""
-    return f"_L{arm.depth}" if arm.main else f"_residual_L{arm.depth}"
-
-
-def _samples(found: DepthSweep) -> dict[str, list[float]]:
-    """Return values by seed; only of arms that finished all seeds, for a list has no place for a gap."""
-    names = ("val_ppl", "val_loss_token", "val_accuracy", "train_loss", "gap")
-    whole = [arm for arm in found.finished if len(arm.runs) == found.settings.seeds]
-    return {f"{name}{_suffix(arm)}": rounded(arm.values(MEASURED[name])) for arm in whole for name in names}
-
-
-def _summary(settings: LayersSettings, found: DepthSweep) -> list[str]:
-    told = [_reached(settings, found), *_beside_counting(found)] if found.main else []
-    told += [text for text in (depth_tables.reading(found), *_remedy(found)) if text]
-    told += [f"{arm.label}: {arm.state}." for arm in found.arms if arm.trouble]
-    if found.stopped:
-        left = [arm.label for arm in found.arms if not arm.runs and not arm.trouble]
-        told.append(
-            f"Unfinished: as measured at the start, the whole sweep takes about {time_span(found.seconds)} on this "
-            "machine" + (f"; not begun: {', '.join(left)}." if left else ".")
-        )
-    before = sum(not run.anew for arm in found.arms for run in arm.runs)
-    if before:
-        told.append(f"{counted(before, 'run')} had been finished before and were not trained again.")
-    notes = [*found.task.notes, *(note for arm in found.arms for run in arm.runs for note in run.notes)]
-    return [*told, *dict.fromkeys(notes)]
-
-
-def _reached(settings: LayersSettings, found: DepthSweep) -> str:
-    reached = ", ".join(f"{arm.label} {mean_interval(arm.values('val_ppl'))['']:.2f}" for arm in found.main)
-    ppls = depth_tables.reference_ppls(found)
-    beside = ", ".join(f"{name} {ppl:.2f}" for name, ppl in ppls.items())
-    updates = min(run.updates for arm in found.main for run in arm.runs)
-    mean = "" if settings.seeds == 1 else f", mean of {counted(settings.seeds, 'seed')}"
-    return f"Validation PPL after {updates:,} updates{mean}: {reached}; beside it {beside}."
-
-
-def _beside_counting(found: DepthSweep) -> list[str]:
-    return beside_counting(found.task.references, [mean_interval(arm.values("val_ppl"))[""] for arm in found.main])
-
-
-def _remedy(found: DepthSweep) -> list[str]:
-    """Return what adding instead of replacing does at the deepest depth that has both."""
-    plain = {arm.depth: arm for arm in found.main}
-    both = [(plain[arm.depth], arm) for arm in found.remedies if arm.depth in plain]
-    told = paired("val_ppl", *both[-1]) if both else {}
-    if not told:
-        return []
-    interval = f" (95 % interval {told['_low']:+.2f} to {told['_high']:+.2f})" if "_low" in told else ""
-    return [f"A residual stack changes the PPL of {both[-1][0].label} by {told['']:+.2f}{interval}."]

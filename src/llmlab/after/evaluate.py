@@ -9,16 +9,17 @@ down.  But: how the model came to be is the run's own entry.
 import time
 
 from llmlab.after.opening import Restored, check_finite, restored
+from llmlab.baseline import TRAIN_SAMPLE, of_score, of_test, of_text, score_on_test
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
 from llmlab.lab.language import parameter_count
+from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import OnStep
-from llmlab.lm import figures, outcome, tables
-from llmlab.lm.training import TRAIN_SAMPLE, score_on_test
-from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import Score
 from llmlab.report.result import TO_ROUNDING, Cell, Column, Result, Scalar, Table, counted, rounded
 from llmlab.settings import EvaluateSettings
+from llmlab.shown import baseline as shown_baseline
+from llmlab.shown.baseline import beside_counting
 
 ROUNDING = 1e-6
 """Two losses that differ by less are one loss in float32, added up in another order."""
@@ -54,14 +55,14 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
     seconds = time.perf_counter() - start
     check_finite(score, settings.checkpoint)
     test = score_on_test(found.model, task.text, settings.batch)
-    headline = outcome.of_score(task, score) | outcome.of_test(test)
+    headline = of_score(task, score) | of_test(test)
     if own:
         headline["train_loss_no_dropout"] = evaluate(found.model, sample, settings.batch, step.next).loss
     metrics: dict[str, Scalar] = {"parameters": parameter_count(found.model), "epochs": len(found.history), **headline}
-    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | outcome.of_text(task)
-    name, shown = tables.named(found.settings), [found.table(), tables.text_read(task)]
-    shown.append(tables.meaning(task, score, name, _which(found, own)))
-    shown += tables.held_out(task, score, test, "choosing the epoch" if own else "nothing")
+    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | of_text(task)
+    name, shown = MODELS[found.settings.model], [found.table(), shown_baseline.text_read(task)]
+    shown.append(shown_baseline.meaning(task, score, name, _which(found, own)))
+    shown += shown_baseline.held_out(task, score, test, "choosing the epoch" if own else "nothing")
     written = written_down(found, score) if own and found.history else None
     if written:
         shown.append(written)
@@ -73,8 +74,8 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
         HOW,
         metrics=metrics,
         summary=_summary(found, task, score, own),
-        tables=[*shown, tables.by_position(score)],
-        figures=[figures.loss_by_position(score, name)],
+        tables=[*shown, shown_baseline.by_position(score)],
+        figures=[shown_baseline.loss_by_position(score, name)],
         samples={key: rounded([value]) for key, value in headline.items()},
     )
 
@@ -123,7 +124,7 @@ def _which(found: Restored, own: bool) -> str:
 def _summary(found: Restored, task: Dataset, score: Score, own: bool) -> list[str]:
     counting = task.references["kneser_ney_3"]
     told = [
-        f"{tables.named(found.settings)} with {parameter_count(found.model):,} parameters has a validation "
+        f"{MODELS[found.settings.model]} with {parameter_count(found.model):,} parameters has a validation "
         f"perplexity of {score.ppl:.2f} per token on {task.name}; counting with Kneser–Ney reaches {counting.ppl:.2f}, "
         f"a bigram {task.references['bigram'].ppl:.2f}, token frequencies {task.references['unigram'].ppl:.2f}.",
         *beside_counting(task.references, [score.ppl]),
@@ -132,7 +133,7 @@ def _summary(found: Restored, task: Dataset, score: Score, own: bool) -> list[st
     ]
     recovered = task.context_recovered(score.loss)
     if recovered is not None and task.bayes_loss is not None:
-        told.insert(-1, tables.beside_the_floor(task.bayes_loss, recovered))
+        told.insert(-1, shown_baseline.beside_the_floor(task.bayes_loss, recovered))
     if own and found.history:
         differs = abs(score.loss - found.history[-1]["val_loss_token"])
         told.append(

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor
 
 from llmlab.after.opening import Restored, new_llm_of, nothing_whole, restored
+from llmlab.baseline import ContextVectorLM
 from llmlab.errors import SettingError
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
@@ -50,17 +51,16 @@ from llmlab.lab.rng import generator
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
-from llmlab.lm.tables import text_read
 from llmlab.measure.score import Score, document_difference, document_sums, perplexity
 from llmlab.measure.spectrum import effective_rank
 from llmlab.measure.stats import as_metrics, metrics_of, paired_interval
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import ExpandSettings
 from llmlab.settings.language import MAX_PARAMETERS
 from llmlab.shown import after
 from llmlab.shown import expand as shown
+from llmlab.shown.baseline import text_read
 from llmlab.text.words import PAD
 
 Part = tuple[str, tuple[slice, ...]]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from llmlab.after.generate import write
 from llmlab.after.opening import Restored, nothing_whole, restored
+from llmlab.baseline import build, precision_of
 from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.fast.reader import Reader
 from llmlab.fast.swept import SweptNewLLM, release_buffers
@@ -36,7 +37,6 @@ from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
-from llmlab.lm.training import build, precision_of
 from llmlab.measure.ngram import Baseline, window_baselines
 from llmlab.measure.score import Score, document_difference, document_sums, perplexity
 from llmlab.measure.stats import as_metrics, metrics_of, paired_interval

@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmlab.baseline import ContextVectorLM, build
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, read
 from llmlab.lab.dataset import Dataset, dataset_of
 from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.study import Study
-from llmlab.lm.training import build
 from llmlab.measure.score import Score
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.messages import Text
 from llmlab.report.result import Result, Table
 from llmlab.settings import BaselineSettings, Settings

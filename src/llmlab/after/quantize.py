@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from llmlab.after.opening import Restored, check_finite, opened_new_llm
+from llmlab.baseline import ContextVectorLM
 from llmlab.disk import replace_file
 from llmlab.errors import SettingError, WriteError
 from llmlab.fast.sweep import Sweep
@@ -35,7 +36,6 @@ from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep, counting
 from llmlab.measure.score import Score, document_difference, document_sums
-from llmlab.model.new_llm import ContextVectorLM
 from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import QuantizeSettings

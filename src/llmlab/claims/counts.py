@@ -3,7 +3,7 @@
 The ledger's sums call them, and they need no tensor, so that ``llmlab claims`` answers at once.  A test holds them
 equal to the counts that the models themselves declare.
 
-Source: the models' equations, in ``phase1``, ``model.new_llm``, ``model.tiny_gpt2`` and ``embedding_freeze``.
+Source: the models' equations, in ``phase1``, ``baseline``, ``peers`` and ``embedding_freeze``.
 """
 
 GPT2_VOCABULARY = 50_257

@@ -1,7 +1,4 @@
-"""What a language model is given and measured against: a text as windows, and what counting reaches on it.
-
-Leaves out models.
-"""
+"""What a language model is given and measured against: a text as windows, and what counting reaches on it."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,6 +39,10 @@ class Dataset:
         if self.bayes_loss is None or self.bigram_loss is None:
             return None
         return context_recovered(self.bigram_loss, loss, self.bayes_loss)
+
+    def updates(self, settings: LanguageSettings) -> int:
+        """Return how many updates a run plans that goes over the training windows as often as the settings say."""
+        return settings.epochs * -(-len(self.text.train) // settings.batch)
 
     @cached_property
     def unknown_share(self) -> float:

@@ -97,7 +97,7 @@ def _compared(identity: dict[str, Any]) -> dict[str, Any]:
 def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any], name: str) -> CheckpointFolder:
     """Return the folder of a run: the one asked for, the last one of the same run, or a new one under ``runs``.
 
-    With several seeds, each has its own folder in the one asked for.
+    With several seeds, each has its own folder in the one asked for; see ``_of_seed``.
 
     Args:
         settings: ``out`` and ``resume``.
@@ -110,20 +110,19 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
         CheckpointError: there is nothing to resume at the path given.
         WriteError: what was asked for is not a folder.
     """
-    own = f"seed{ours['seed']}" if settings.seeds > 1 else "."
     if settings.resume not in ("", "auto"):
         place = Path(settings.resume)
         if settings.seeds > 1 and place.is_file():
             raise SettingError(f"--resume: {place} is of one seed, --seeds trains several; give auto or their folder")
         held = _folder_of(place)
         seeds = range(settings.seed, settings.seed + settings.seeds)
-        if settings.seeds > 1 and not any((held / f"seed{seed}").is_dir() for seed in seeds):
+        if settings.seeds > 1 and not any(_of_seed(held, settings, seed).is_dir() for seed in seeds):
             raise CheckpointError(f"--resume: {place} has no folder of any of the seeds; give auto or their folder")
-        return CheckpointFolder(held / own)
+        return CheckpointFolder(_of_seed(held, settings, ours["seed"]))
     if settings.out is not None:
         if settings.out.exists() and not settings.out.is_dir():
             raise WriteError(f"--out: {settings.out} is not a folder; choose another")
-        folder = CheckpointFolder(settings.out / own)
+        folder = CheckpointFolder(_of_seed(settings.out, settings, ours["seed"]))
         if not settings.resume and folder.folder.exists() and folder.has_checkpoints():
             raise SettingError(f"--out: {settings.out} holds checkpoints; add --resume auto, or choose another folder")
         return folder
@@ -132,6 +131,19 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
     if settings.resume == "auto" and numbers:
         return CheckpointFolder(RUNS / f"{stem}-{max(numbers)}")
     return CheckpointFolder(RUNS / f"{stem}-{max(numbers, default=0) + 1}")
+
+
+def _of_seed(folder: Path, settings: LanguageSettings | ContextSettings, seed: int) -> Path:
+    """Return a seed's folder inside that of a run.
+
+    A run of one seed stands in the folder itself, one of several in a folder for each.  Where the first seed is there
+    alone and others are to join it, or one of several is to go on alone, it stays where it is.
+    """
+    inner = folder / f"seed{seed}"
+    if inner.is_dir():
+        return inner
+    first = seed == settings.seed and folder.is_dir() and folder.name != inner.name
+    return folder if settings.seeds == 1 or (first and CheckpointFolder(folder).has_checkpoints()) else inner
 
 
 def to_resume(

@@ -13,6 +13,9 @@ CLAMP = 10.0
 EPS = 1e-5
 """The largest number in a context of New-LLM, and what all LayerNorms add to a variance."""
 
+MODELS = {"new-llm": "New-LLM", "tiny-gpt2": "tiny GPT-2", "gru": "GRU"}
+"""Every model that is trained on windows, and what it is called."""
+
 HEADS = 4
 DEEPEST = 64
 NEAR = 0.1

@@ -9,7 +9,7 @@ for a stop (what is finished is kept), one for divergence (the others go on).
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from llmlab.errors import Stopped
 from llmlab.lab.steps import Diverged, OnStep
@@ -27,13 +27,21 @@ class Run(Protocol):
 R = TypeVar("R", bound=Run)
 
 
+class Unfinished(Exception):  # noqa: N818 - a fact about the run, not a mistake of the caller
+    """A run was stopped when it already had something to show: ``run``, what it had reached."""
+
+    def __init__(self, run: Any, stop: BaseException) -> None:
+        super().__init__(str(stop))
+        self.run, self.stop = run, stop
+
+
 @dataclass(frozen=True)
 class Arm(Generic[R]):
     """One thing to train.
 
     ``key`` names it, ``updates`` is how many a run of it makes, and ``train`` makes the run of a seed, or raises
-    ``Diverged``, or ``Stopped`` where the ``on_step`` that it is given does.  ``label`` is what people call it, and
-    ``before`` how many updates more its first run makes, to choose rates for example.
+    ``Diverged``, or ``Stopped`` (or ``Unfinished``) where the ``on_step`` that it is given does.  ``label`` is what
+    people call it, and ``before`` how many updates more its first run makes, to choose rates for example.
     """
 
     key: str
@@ -45,11 +53,16 @@ class Arm(Generic[R]):
 
 @dataclass
 class Runs(Generic[R]):
-    """An arm's finished runs, in the order of the seeds, and of other seeds the update at which they diverged."""
+    """An arm's finished runs, in the order of the seeds, and of other seeds the update at which they diverged.
+
+    ``stopped`` is the seed in which the study was stopped, if it was here; ``unfinished`` is what that run had reached.
+    """
 
     arm: Arm[R]
     runs: list[R] = field(default_factory=list)
     diverged: dict[int, int] = field(default_factory=dict)
+    stopped: int | None = None
+    unfinished: R | None = None
 
     def by_seed(self, of: Callable[[R], float]) -> dict[int, float]:
         """Return a number of every finished run."""
@@ -72,6 +85,11 @@ class Study(Generic[R]):
     stop: BaseException | None = None
 
     @property
+    def finished(self) -> list[R]:
+        """All finished runs, arm by arm."""
+        return [run for runs in self.arms.values() for run in runs.runs]
+
+    @property
     def diverged(self) -> list[tuple[int, str, int]]:
         """The runs that diverged: seed, arm and update, seed by seed."""
         each = ((seed, key, update) for key, runs in self.arms.items() for seed, update in runs.diverged.items())
@@ -92,7 +110,7 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
         on_step: called after each update, counted over all runs by the updates that the arms plan.
 
     Raises:
-        Stopped: ``on_step`` raised it before any run was finished.
+        Stopped: ``on_step`` raised it before there was anything to show.
         KeyboardInterrupt: likewise.
     """
     named: dict[str, Runs[R]] = {}
@@ -100,19 +118,24 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
         named.setdefault(arm.key, Runs(arm))
     found = Study(named)
     total, done = sum(len(seeds) * runs.arm.updates + runs.arm.before for runs in named.values()), 0
+    several = len(seeds) * len(named) > 1
     for seed in seeds:
         for runs in named.values():
             arm, planned = runs.arm, runs.arm.updates + (runs.arm.before if seed == seeds[0] else 0)
-            step = _part_of(on_step, done, planned, total, f"{arm.label or arm.key}, seed {seed}")
+            label = f"{arm.label or arm.key}, seed {seed}, " if several else ""
+            step = _part_of(on_step, done, planned, total, label)
             done += planned
             try:
                 runs.runs.append(arm.train(seed, step))
             except Diverged as diverged:
                 runs.diverged[seed] = diverged.update
+            except Unfinished as unfinished:
+                found.stop, runs.stopped, runs.unfinished = unfinished.stop, seed, unfinished.run
+                return found
             except (Stopped, KeyboardInterrupt) as stop:
-                if not any(each.runs for each in named.values()):
+                if not found.finished:
                     raise
-                found.stop = stop
+                found.stop, runs.stopped = stop, seed
                 return found
     return found
 
@@ -122,6 +145,6 @@ def _part_of(on_step: OnStep | None, before: int, most: int, total: int, label: 
 
     def step(update: int, planned: int, told: str = "") -> None:
         if on_step:
-            on_step(before + min(update, most), total, f"{label}, {told}")
+            on_step(before + min(update, most), total, label + told)
 
     return step

@@ -10,7 +10,7 @@ Windows and streams are counted and scored by the same functions: both are lines
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Literal
@@ -371,17 +371,6 @@ def _baseline(name: str, losses: Tensor, correct: Tensor, tokens: Tensor, unknow
     known = correct if unknown is None else correct[tokens != unknown]
     share_known = float(known.double().mean()) if len(known) else None
     return Baseline(name, loss, math.exp(loss), float(correct.double().mean()), share_known)
-
-
-def beside_counting(found: Mapping[str, Baseline], ppls: Sequence[float]) -> list[str]:
-    """Return a sentence where the best way of counting does better than a model, or than some of several models."""
-    best = min(baseline.ppl for baseline in found.values())
-    worse = sum(ppl > best for ppl in ppls)
-    if not worse:
-        return []
-    if len(ppls) == 1:
-        return ["Counting does better."]
-    return [f"Counting does better than {'all' if worse == len(ppls) else worse} of these {len(ppls)}."]
 
 
 # ---- is the count itself right? -----------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ A message stands once, in ``shown/messages/*.toml``, English and Japanese side b
     ja = "{updates:,}回の更新の最後の直前の損失は{loss:.4f}でした。"
 
 In English a noun behind a hole counts: ``{seeds:seed}`` is "1 seed" or "1,000 seeds"; ``{label:word}`` is a word of
-ours, which the other language says in its own way; ``{each:sentences}`` and ``{each:commas}`` are lists.  Everything
-else is Python's own format.  A value may be a message itself, or a list of them.
+ours, which the other language says in its own way; ``{each:sentences}``, ``{each:commas}`` and
+``{each:and}`` are lists.  Everything else is Python's own format.  A value may be a message itself, or a list of them.
 
 In memory a message *is* its English text, so whoever only shows English need not know; in a record it is
 ``{"say": key, "with": values}``, and the sentence is made anew from the template of today.
@@ -24,8 +24,8 @@ from typing import Any, cast
 
 CODES = ("en", "ja")
 JOINTS = {
-    "en": {"": "; ", "commas": ", ", "sentences": " "},
-    "ja": {"": "、", "commas": "、", "sentences": ""},
+    "en": {"": "; ", "commas": ", ", "and": " and ", "sentences": " "},
+    "ja": {"": "、", "commas": "、", "and": "、", "sentences": ""},
 }
 """What stands between the parts of a list, by language and by what the template calls it."""
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from llmlab.lab.context_metrics import paired, samples
 from llmlab.lab.context_runs import LOSS
 from llmlab.lab.context_study import ArmRuns, Comparison
-from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Result, Scalar
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.shown import contexts
+from llmlab.shown.baseline import beside_counting
 
 WHY = (
     "A model on little text can take its token embedding from a model that read much. Is it better to leave that "

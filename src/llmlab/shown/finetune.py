@@ -6,11 +6,12 @@ token, before the first epoch and after each.
 
 from collections.abc import Mapping, Sequence
 
-from llmlab.measure.ngram import Baseline, beside_counting
+from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, rounded
 from llmlab.shown.after import COUNTING, Metrics
+from llmlab.shown.baseline import beside_counting
 from llmlab.shown.table import table
 from llmlab.shown.windows import shown_epochs
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from llmlab.lab.context_metrics import paired, samples
 from llmlab.lab.context_runs import LOSS, ContextSpec, Measured
 from llmlab.lab.context_study import ArmRuns, Comparison
-from llmlab.measure.ngram import beside_counting
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Result, Scalar
 from llmlab.settings import TwoStageSettings
 from llmlab.shown import contexts
+from llmlab.shown.baseline import beside_counting
 
 WHY = (
     "Seed document 002 trains in two stages: the memory first, once and for good, then the part that predicts. It "

@@ -1,0 +1,139 @@
+"""One run of a language model on windows: its folder of checkpoints, and what is kept of it.
+
+A model is let go when its run is over; what tables and pictures need are the rows of its epochs and its scores.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from llmlab.lab.checkpoint import BYTES_KEPT
+from llmlab.lab.epochs import Training
+from llmlab.lab.folders import run_folder, to_resume
+from llmlab.lab.language import parameter_count
+from llmlab.measure.score import Score, perplexity
+from llmlab.report.messages import Text, say
+from llmlab.settings import BaselineSettings
+
+
+@dataclass(frozen=True)
+class LanguageRun:
+    """What is kept of one seed.
+
+    ``history`` has a row per epoch, ``numbers`` the headline metrics by name.  ``score`` is of the best epoch on the
+    validation windows, which chose it; ``train_score`` of the same parameters on the first training windows, without
+    dropout; ``test_score`` on the test windows, used for no choice.  A run that was stopped has only the first.
+    """
+
+    seed: int
+    parameters: int
+    precision: str
+    history: list[dict[str, float]]
+    best_epoch: int
+    score: Score
+    numbers: dict[str, float] = field(default_factory=dict)
+    train_score: Score | None = None
+    test_score: Score | None = None
+    anew: bool = True  # false if it was found finished
+    notes: list[Text] = field(default_factory=list)
+
+    @property
+    def updates(self) -> int:
+        """How many updates it made."""
+        return int(self.history[-1]["updates"])
+
+    @property
+    def seconds_per_epoch(self) -> list[float]:
+        """What each epoch took, validation and saving included."""
+        ends = [0.0, *(row["seconds"] for row in self.history)]
+        return [end - start for start, end in pairwise(ends)]
+
+    def ppl_after(self, epochs: int) -> float:
+        """Return the PPL of the best of the first epochs, by the loss per token."""
+        return perplexity(min(row["val_loss_token"] for row in self.history[:epochs]))
+
+    def best_within(self, epochs: int) -> dict[str, float]:
+        """Return the row of the best of the first epochs, by the loss that chooses the best epoch."""
+        return min(self.history[:epochs], key=lambda row: row["val_loss"])
+
+    def at_time(self, seconds: float, what: str) -> float | None:
+        """Return a column of the history at a time: on the straight line between the ends of two epochs.
+
+        Returns:
+            ``None`` before the end of the first epoch, where nothing has been measured; after the last, its value.
+        """
+        if seconds < self.history[0]["seconds"]:
+            return None
+        for before, after in pairwise(self.history):
+            if seconds < after["seconds"]:
+                share = (seconds - before["seconds"]) / (after["seconds"] - before["seconds"])
+                return before[what] + share * (after[what] - before[what])
+        return self.history[-1][what]
+
+
+def common_epochs(runs: list[LanguageRun]) -> int:
+    """Return how many epochs every run has: fewer than asked for where early stopping spared one some."""
+    return min(len(run.history) for run in runs)
+
+
+def median_seconds(runs: list[LanguageRun]) -> float:
+    """Return what an epoch took, the median over all epochs of all runs."""
+    return median(seconds for run in runs for seconds in run.seconds_per_epoch)
+
+
+def epochs_in_equal_time(arms: Mapping[str, list[LanguageRun]]) -> dict[str, int]:
+    """Return by arm how many whole epochs it makes while the fastest one makes all that every run has."""
+    most = common_epochs([run for runs in arms.values() for run in runs])
+    seconds = {name: median_seconds(runs) for name, runs in arms.items()}
+    least = min(seconds.values())
+    return {name: min(most, int(most * least / max(own, 1e-9) + 1e-9)) for name, own in seconds.items()}
+
+
+@contextmanager
+def checkpointed(
+    training: Training, settings: BaselineSettings, ours: dict[str, Any], name: str
+) -> Iterator[list[Text]]:
+    """Give a run its folder of checkpoints, locked, and take it up where it was if that is wanted; yield what to note.
+
+    Args:
+        training: of the run; what its checkpoints say of themselves becomes ``ours``.
+        settings: ``out``, ``resume``, ``seeds``.
+        ours: see ``folders.identity``.
+        name: of the folder under ``runs``.
+
+    Raises:
+        SettingError: the folder asked for holds another run.
+        CheckpointError: the checkpoints cannot be used.
+        WriteError: there is no room for them.
+    """
+    notes: list[Text] = []
+    team, training.identity = training.team, ours | {"processes": training.team.size}
+    if team.size > 1:
+        notes.append(say("run.processes", processes=team.size))
+    if team.rank:
+        found = team.share(None)
+        if found:
+            training.restore(*found)
+        yield notes
+        return
+    training.folder = folder = run_folder(settings, training.identity, name)
+    with folder.locked():
+        found = team.share(to_resume(folder, settings, training.identity, notes))
+        if found:
+            training.restore(*found)
+            notes += _what_changed(training.identity, found[0])
+        folder.check_space(BYTES_KEPT * parameter_count(training.model))
+        yield notes
+
+
+def _what_changed(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Text]:
+    """Return what makes a continuation differ from an uninterrupted run in the last bits."""
+    told: list[Text] = [say("run.resumed", updates=theirs["progress"]["updates"])]
+    for what in ("precision", "threads", "processes"):
+        before = theirs.get(what, 1 if what == "processes" else None)
+        if before != ours[what]:
+            told.append(say("run.not_to_the_bit", what=what, now=str(ours[what]), before=str(before)))
+    return told

@@ -1,0 +1,429 @@
+"""New-LLM's peers, behind the same functions: a GRU and a tiny GPT-2 of its size, on the same batches.
+
+    GRU          hidden state = GRU(embedding of the token, hidden state before it),   score = Out hidden state
+    tiny GPT-2   every token looks back at all earlier ones of the window by attention
+
+A GRU's memory is a vector too, but its logits see the state *after* the token.  Its recurrence is ``torch.nn.GRU``.
+The blocks of tiny GPT-2 are those of the ``transformers`` library, built from a configuration and never downloaded:
+learned positions, one per token of a window; 4 heads; MLP four times as wide, with the tanh form of GELU; LayerNorm
+before each half of a block; dropout on embeddings, attention and residual; the output layer is the embedding again.
+
+A batch depends on the run's seed and the number of the update and on nothing else, so models that train one after
+another see the same batches.  They are compared after equal updates, at equal time, and while they generate.
+
+Sources: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014); Radford et al., "Language
+models are unsupervised multitask learners" (2019); sizes of document 001 of the original notes.
+"""
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from llmlab.errors import CheckpointError, SettingError, UnreachableError
+from llmlab.fast.reader import Reader as FastReader
+from llmlab.lab.language import Judged, NewLLM, Place
+from llmlab.lab.rng import generator
+from llmlab.lab.runs import LanguageRun, common_epochs
+from llmlab.lab.sizes import HEADS, MODELS, GPT2Size, GRUSize, peer_size_of, sized
+from llmlab.measure.generation import Cost, Reader, costs
+from llmlab.measure.score import document_difference, perplexity
+from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
+from llmlab.report.result import Scalar
+from llmlab.settings import BaselineSettings
+from llmlab.text.words import PAD
+
+GPT2_DEVIATION = 0.02
+
+LENGTHS = (1, 64, 256, 1024, 4096)
+"""Tokens after which the cost of the next one is measured."""
+
+FP32 = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
+"""Inside, a card's GRU computes in the numbers that it is said to; by itself cuDNN would round products to ten bits."""
+
+
+# ---- the models ---------------------------------------------------------------------------------------------------
+
+
+class GRULanguageModel(nn.Module):
+    """Embedding, GRU and output layer; dropout stands after the embedding and after each GRU layer.
+
+    The start is the library's usual one, drawn from the seed: the embedding N(0, 1), all else uniform within
+    1 / sqrt(hidden).
+    """
+
+    def __init__(self, size: GRUSize, seed: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        between = dropout if size.layers > 1 else 0.0  # the library warns of one that would do nothing
+        with torch.random.fork_rng(devices=[]):
+            self.embedding = nn.Embedding(size.vocabulary, size.embedding)
+            self.recurrence = nn.GRU(size.embedding, size.hidden, size.layers, batch_first=True, dropout=between)
+            self.output = nn.Linear(size.hidden, size.vocabulary)
+        self.dropout = nn.Dropout(dropout)
+        rng, bound = torch.Generator().manual_seed(seed), 1 / math.sqrt(size.hidden)
+        for name, parameter in self.named_parameters():
+            if name == "embedding.weight":
+                parameter.data.copy_(torch.randn(parameter.shape, generator=rng))
+            else:
+                parameter.data.copy_(torch.rand(parameter.shape, generator=rng) * 2 * bound - bound)
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read windows.
+
+        Args:
+            inputs: (B, T) token numbers.
+            state: (layers, B, H) to start from; zeros if ``None``.
+
+        Returns:
+            The logits after every position, (B, T, V), and the state after the last.
+        """
+        read, state = self.recurrence(self.dropout(self.embedding(inputs)), state)
+        logits: Tensor = self.output(self.dropout(read))
+        return logits, state
+
+
+def library() -> Any:
+    """Return the ``transformers`` module, imported when it is needed and not before.
+
+    Raises:
+        UnreachableError: it is not installed, or cannot be imported.
+    """
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise UnreachableError(
+            f"tiny GPT-2 needs the transformers library ({error}); pip install 'llmlab[peers]'"
+        ) from error
+
+
+def tiny_gpt2(size: GPT2Size, seed: int, dropout: float = 0.0, *, attention: str = "eager") -> nn.Module:
+    """Return a fresh tiny GPT-2.
+
+    All weights are N(0, 0.02^2), those that write into the residual stream divided by sqrt(2 layers), biases 0 and
+    gains 1: GPT-2's own start, drawn here from a generator of the seed's.
+
+    Args:
+        size: the sizes.
+        seed: the same seed gives the same numbers.
+        dropout: probability with which a number is set to zero in training.
+        attention: ``eager`` is a little faster to train on short windows; ``sdpa`` reads long texts without a square
+            matrix in memory.
+
+    Raises:
+        UnreachableError: the library is not there.
+    """
+    transformers = library()
+    config = transformers.GPT2Config(
+        vocab_size=size.vocabulary,
+        n_positions=size.positions,
+        n_embd=size.width,
+        n_layer=size.layers,
+        n_head=HEADS,
+        activation_function="gelu_new",
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
+        bos_token_id=min(2, size.vocabulary - 1),
+        eos_token_id=min(3, size.vocabulary - 1),
+        tie_word_embeddings=True,
+        attn_implementation=attention,
+    )
+    with torch.random.fork_rng(devices=[]):  # the library draws a start of its own, which is then written over
+        built: nn.Module = transformers.GPT2LMHeadModel(config)
+    rng = torch.Generator().manual_seed(seed)
+    for name, parameter in built.named_parameters():
+        if parameter.dim() == 1:
+            parameter.data.fill_(1.0 if "ln_" in name and name.endswith("weight") else 0.0)
+        else:
+            shrunk = math.sqrt(2 * size.layers) if name.endswith("c_proj.weight") else 1.0
+            parameter.data.copy_(torch.randn(parameter.shape, generator=rng) * (GPT2_DEVIATION / shrunk))
+    return built
+
+
+def gpt2_logits(built: nn.Module, inputs: Tensor) -> Tensor:
+    """Return tiny GPT-2's logits after every position of (B, T) windows: (B, T, V)."""
+    found: Tensor = built(input_ids=inputs, use_cache=False).logits
+    return found
+
+
+# ---- loss and gradients -------------------------------------------------------------------------------------------
+
+
+class Peer:
+    """A module as a ``LanguageModel``: loss and gradients by autograd.
+
+    Args:
+        module: whose parameters are trained.
+        logits: asks it: (B, T) token numbers to (B, T, V) logits.
+        precision: of the products in training, ``fp32`` or ``bf16`` (by ``torch.autocast``); judging is always fp32.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    def __init__(
+        self, module: nn.Module, logits: Callable[[Tensor], Tensor], precision: str = "fp32", device: str = "cpu"
+    ) -> None:
+        self.module, self.logits, self.device = module.to(device), logits, device
+        self.rounds = precision == "bf16"
+        # the same numbers without a history: what changes them in place changes the module
+        self.parameters = {name: parameter.detach() for name, parameter in module.named_parameters()}
+
+    def gradients(
+        self, inputs: Tensor, targets: Tensor, *, count: int, place: Place
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See ``LanguageModel``."""
+        self.module.train()
+        with torch.enable_grad(), dropout_of(place, self.device), FP32():
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.rounds):
+                logits = self.logits(inputs.to(self.device))
+            wanted = targets.to(self.device).flatten()
+            summed = F.cross_entropy(logits.flatten(0, 1).float(), wanted, ignore_index=PAD, reduction="sum")
+            loss = summed / count
+            found = torch.autograd.grad(loss, list(self.module.parameters()))
+        return loss.detach(), dict(zip(self.parameters, found, strict=True))
+
+    def judge(self, inputs: Tensor, targets: Tensor) -> Judged:
+        """See ``LanguageModel``."""
+        self.module.eval()
+        with torch.no_grad(), FP32():
+            logits = self.logits(inputs.to(self.device)).flatten(0, 1)
+            chosen = targets.to(self.device).flatten()
+            losses = F.cross_entropy(logits, chosen, reduction="none")
+            hits = logits.argmax(1) == chosen
+        return Judged(losses.view(targets.shape).cpu(), hits.view(targets.shape).cpu())
+
+
+@contextmanager
+def dropout_of(place: Place, device: str) -> Iterator[None]:
+    """Let torch draw, inside, from what belongs to a place in a run; outside nothing has been drawn.
+
+    So a run continues to the bit where it was stopped: dropout is a function of the run's seed, the update and the
+    first row of the part of the batch.
+    """
+    number = generator("dropout of a peer", place.seed, place.update, place.first_row).initial_seed()
+    cards = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(cards):
+        torch.default_generator.manual_seed(number)
+        if cards:
+            torch.cuda.manual_seed(number)
+        yield
+
+
+def peer(
+    size: GPT2Size | GRUSize, seed: int, *, dropout: float = 0.0, precision: str = "fp32", device: str = "cpu"
+) -> Peer:
+    """Return a fresh peer of a size; see ``Peer``.
+
+    Raises:
+        UnreachableError: tiny GPT-2 was asked for and the ``transformers`` library is not there.
+    """
+    if isinstance(size, GRUSize):
+        network = GRULanguageModel(size, seed, dropout)
+        return Peer(network, lambda inputs: network(inputs)[0], precision, device)
+    built = tiny_gpt2(size, seed, dropout)
+    return Peer(built, lambda inputs: gpt2_logits(built, inputs), precision, device)
+
+
+def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str, device: str) -> Peer:
+    """Return a fresh peer under settings that are its own."""
+    size = peer_size_of(settings, vocabulary)
+    return peer(size, seed, dropout=settings.dropout, precision=precision, device=device)
+
+
+def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSettings:
+    """Return the settings of one model's runs: sized, and of several models each with its own folder.
+
+    Raises:
+        SettingError: one checkpoint is to be resumed by several models.
+        CheckpointError: the folder to resume holds none of their folders.
+        UnreachableError: a library is missing; noticed here, before anything is trained.
+    """
+    if model == "tiny-gpt2":
+        library()
+    own = sized(settings, model, vocabulary)
+    if not settings.peers:
+        return own
+    if settings.resume in ("", "auto"):
+        return own if settings.out is None else replace(own, out=settings.out / model)
+    place = Path(settings.resume)
+    if place.is_file():
+        raise SettingError(f"--resume: {place} is of one model, --peers trains several; give auto or their folder")
+    if not any((place / name).is_dir() for name in MODELS):
+        raise CheckpointError(f"--resume: {place} has no folder named {', '.join(MODELS)}; give auto or their folder")
+    return replace(own, out=place / model, resume="auto")
+
+
+# ---- what the next token costs ------------------------------------------------------------------------------------
+
+
+class NewLLMReader:
+    """New-LLM in the middle of a text: all it keeps is its context."""
+
+    def __init__(self, model: NewLLM) -> None:
+        self.reader = FastReader(model)
+        self.context = self.before = torch.zeros(model.size.context)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Read (T,) tokens and return the logits after the last, (V,)."""
+        for token in tokens.tolist():
+            self.before = self.context
+            logits, self.context = self.reader.step(token, self.before)
+        return logits
+
+    def back(self) -> None:
+        """Forget the last token read."""
+        self.context = self.before
+
+    def state(self) -> list[Tensor]:
+        """Return all that is kept: the context, (C,)."""
+        return [self.context]
+
+
+class GRUReader:
+    """A GRU in the middle of a text: all it keeps is its state."""
+
+    def __init__(self, size: GRUSize) -> None:
+        self.module = GRULanguageModel(size, seed=0).eval()
+        self.hidden = self.before = torch.zeros(size.layers, 1, size.hidden)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Read (T,) tokens and return the logits after the last, (V,)."""
+        self.before = self.hidden
+        with torch.no_grad():
+            logits, self.hidden = self.module(tokens[None], self.before)
+        last: Tensor = logits[0, -1]
+        return last
+
+    def back(self) -> None:
+        """Forget the tokens of the last call of ``read``."""
+        self.hidden = self.before
+
+    def state(self) -> list[Tensor]:
+        """Return all that is kept: (layers, 1, H)."""
+        return [self.hidden]
+
+
+class GPT2Reader:
+    """A tiny GPT-2 in the middle of a text no longer than its positions: it keeps a key and a value of every token.
+
+    Raises:
+        UnreachableError: the ``transformers`` library is not there.
+    """
+
+    def __init__(self, size: GPT2Size) -> None:
+        self.module = tiny_gpt2(size, seed=0, attention="sdpa").eval()
+        self.cache = library().DynamicCache(config=self.module.config)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Read (T,) tokens and return the logits after the last, (V,)."""
+        with torch.no_grad():
+            found = self.module(input_ids=tokens[None], past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        logits: Tensor = found.logits[0, -1]
+        return logits
+
+    def back(self) -> None:
+        """Forget the last token read."""
+        self.cache.crop(-1)
+
+    def state(self) -> list[Tensor]:
+        """Return all that is kept: a key and a value per layer, (1, heads, tokens, width / heads) each."""
+        return [tensor for layer in self.cache.layers for tensor in (layer.keys, layer.values)]
+
+
+def generation_costs(each: Mapping[str, BaselineSettings], model: NewLLM) -> dict[str, list[Cost]]:
+    """Return what one more token costs each model after texts of rising length, on the CPU and in fp32.
+
+    The cost depends on sizes and not on what was learned, so fresh models are measured, tiny GPT-2 with as many
+    positions as the greatest length: the one that was trained could not read beyond its window.
+
+    Args:
+        each: settings of every model, its own sizes in them.
+        model: a fresh New-LLM.
+    """
+    vocabulary, longest = model.size.vocabulary, max(LENGTHS)
+    readers: dict[str, Reader] = {"new-llm": NewLLMReader(model)}
+    for name in each.keys() - readers.keys():
+        size = peer_size_of(each[name], vocabulary)
+        readers[name] = GRUReader(size) if isinstance(size, GRUSize) else GPT2Reader(replace(size, positions=longest))
+    tokens = torch.randint(vocabulary, (longest,), generator=generator("tokens to read"))
+    return costs({name: readers[name] for name in each}, tokens, LENGTHS)
+
+
+# ---- what is measured ---------------------------------------------------------------------------------------------
+
+
+def first_done(models: Mapping[str, Sequence[LanguageRun]], seed: int) -> float:
+    """Return the seconds after which the fastest model of a seed had finished its run."""
+    return min(run.history[-1]["seconds"] for runs in models.values() for run in runs if run.seed == seed)
+
+
+def at_equal_time(models: Mapping[str, Sequence[LanguageRun]], what: str) -> dict[str, dict[int, float]]:
+    """Return by model and seed a column of the history when the fastest was done, of those that had one by then."""
+    found = {
+        name: {run.seed: run.at_time(first_done(models, run.seed), what) for run in runs}
+        for name, runs in models.items()
+    }
+    return {name: {seed: one for seed, one in own.items() if one is not None} for name, own in found.items()}
+
+
+def metrics(models: Mapping[str, list[LanguageRun]], generation: Mapping[str, list[Cost]]) -> dict[str, Scalar]:
+    """Return the headline numbers of each model, ``_<model>`` at the end of their names, and New-LLM's distance.
+
+    PPL and accuracy are of the best epoch among those that every run has: at equal updates.
+    """
+    found: dict[str, Scalar] = {}
+    epochs = common_epochs([run for runs in models.values() for run in runs])
+    then = at_equal_time(models, "val_loss_token")
+    for name, runs in models.items():
+        best = [run.best_within(epochs) for run in runs]
+        samples = {
+            "val_ppl": [perplexity(row["val_loss_token"]) for row in best],
+            "val_accuracy": [row["val_accuracy"] for row in best],
+            "tokens_per_second": [run.numbers["tokens_per_second"] for run in runs],
+            "val_ppl_equal_time": [perplexity(loss) for loss in then[name].values()],
+        }
+        if all(run.test_score for run in runs):
+            tested = [metric for metric in runs[0].numbers if metric.startswith("test_")]
+            samples |= {metric: [run.numbers[metric] for run in runs] for metric in tested}
+        model = name.replace("-", "_")
+        found[f"parameters_{model}"] = runs[0].parameters
+        for metric, values in samples.items():
+            if values:
+                found |= {f"{metric}_{model}{suffix}": value for suffix, value in mean_interval(values).items()}
+        for cost in generation.get(name, [])[-1:]:
+            found[f"state_bytes_{model}_at_{cost.length}"] = cost.kept
+    return found | differences(models, epochs, then)
+
+
+def differences(
+    models: Mapping[str, list[LanguageRun]], epochs: int, then: Mapping[str, Mapping[int, float]]
+) -> dict[str, Scalar]:
+    """Return by how much New-LLM's perplexity is above each peer's, seed by seed, at equal updates and at equal time.
+
+    At equal updates also between which values it lies when validation documents are drawn anew; not where early
+    stopping spared some runs epochs, for what is kept of them is their best epoch's.
+    """
+    found: dict[str, Scalar] = {}
+    ours = {run.seed: run for run in models.get("new-llm", [])}
+    for name, runs in models.items():
+        pairs = [(run, ours[run.seed]) for run in runs if run.seed in ours and name != "new-llm"]
+        if not pairs:
+            continue
+        end = f"new_llm_minus_{name.replace('-', '_')}"
+        sides = list(zip(*pairs, strict=True))
+        told = paired_interval(
+            *({run.seed: perplexity(run.best_within(epochs)["val_loss_token"]) for run in side} for side in sides)
+        )
+        if all(run.best_epoch <= epochs for pair in pairs for run in pair):
+            told |= document_difference(*([run.score for run in side] for side in sides))
+        found |= as_metrics(f"val_ppl_{end}", told)
+        by_then = [{seed: perplexity(loss) for seed, loss in then[each].items()} for each in (name, "new-llm")]
+        found |= as_metrics(f"val_ppl_equal_time_{end}", paired_interval(*by_then))
+    return found

@@ -1,0 +1,279 @@
+"""What is shown of chapter 3: the text, a model between counting and the floor, its epochs, the loss by position."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from llmlab.lab.dataset import Dataset
+from llmlab.lab.runs import LanguageRun, common_epochs
+from llmlab.lab.sizes import MODELS
+from llmlab.measure.ngram import Baseline
+from llmlab.measure.score import Score, perplexity
+from llmlab.measure.stats import mean_interval
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Cell, Figure, Mark, Table, of_seeds, rounded, sentences
+from llmlab.settings import BaselineSettings
+from llmlab.shown.table import table
+from llmlab.shown.windows import loss_by_groups, shown_epochs
+from llmlab.text.words import BOS, EOS, PAD, UNK
+
+WHY = (
+    "New-LLM reads word by word and remembers nothing but one context vector, which it rewrites at every word. "
+    "How well does it predict the next word, and what is its perplexity worth beside plain counting?"
+)
+HOW = (
+    "Lines are cut into windows of fixed length, each read from an empty context. At each position a stack of layers "
+    "reads the word and the context before it, and gives the scores of the next word and, through two gates and a "
+    "LayerNorm, the next context; gradients go back through the whole window. The same windows are scored by counting: "
+    "unigram, bigram, Kneser–Ney."
+)
+
+NOTES_LOSSES = (
+    *(3.8836, 3.8053, 3.7398, 3.6814, 3.6028, 3.5286, 3.4811, 3.4435, 3.4111, 3.3845, 3.3532, 3.3201, 3.2928, 3.2739),
+    *(3.2595, 3.2443, 3.2334, 3.2236, 3.2175, 3.2015, 3.1937, 3.1893, 3.1780, 3.1723, 3.1649, 3.1563, 3.1501),
+)
+"""The validation losses of epochs 1 to 27 that document 001 of the original notes recorded."""
+
+COUNTING = {
+    "majority": "always the commonest token",
+    "unigram": "unigram",
+    "bigram": "bigram",
+    "kneser_ney_3": "Kneser–Ney 3-gram",
+}
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+def tables(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun], beside_notes: bool) -> list[Table]:
+    """Return the tables of a model's runs; those that are of one run are of the first."""
+    first = runs[0]
+    return [
+        text_read(data),
+        meaning(data, first.score, MODELS[settings.model], say("text.chosen")),
+        *held_out(data, first.score, first.test_score, "choosing the epoch"),
+        epochs(first, beside_notes=beside_notes),
+        by_position(first.score),
+        *([] if len(runs) == 1 else [over_seeds(data, runs)]),
+    ]
+
+
+def text_read(data: Dataset) -> Table:
+    """Return what the text is: windows, targets, and how much of it has a number."""
+    text, rows = data.text, list[list[Cell]]()
+    for name, windows in (("train", text.train), ("validation", text.valid)):
+        targets = windows[:, 1:]
+        count = int((targets != PAD).sum())
+        shares = [int((targets == mark).sum()) / count for mark in (UNK, EOS)]
+        rows.append([name, len(windows), count, *shares, int((windows[:, 0] == BOS).sum()) / len(windows)])
+    return table(
+        "text",
+        say("text.title", name=text.name),
+        "split:text | windows:integer | targets:integer | <unk> share:share | <eos> share:share | start at <bos>:share",
+        rows,
+        say("text.windows", tokens=text.train.shape[1], words=len(text.vocabulary)),
+    )
+
+
+def meaning(data: Dataset, score: Score, name: str, chosen: Text) -> Table:
+    """Return a model between what counting reaches and what can be reached at all.
+
+    Args:
+        data: the text, and what counting reaches on it.
+        score: of the model.
+        name: of the model.
+        chosen: a sentence on which model this is.
+    """
+    rows: list[list[Cell]] = []
+    for key, title in COUNTING.items():
+        found = data.references[key]
+        shown = [None, None] if key == "majority" else [found.ppl, found.loss]
+        rows.append([title, *shown, found.accuracy, found.accuracy_known])
+    if data.bigram_loss is not None:
+        rows.append(["exact bigram", perplexity(data.bigram_loss), data.bigram_loss, None, None])
+    rows.append([name, score.ppl, score.loss, score.accuracy, score.accuracy_known])
+    if data.bayes_loss is not None:
+        rows.append(["Bayes (floor)", perplexity(data.bayes_loss), data.bayes_loss, None, None])
+    return table(
+        "meaning",
+        "What the number means",
+        "what predicts:text | PPL:2 | loss | accuracy:share | accuracy of known:share",
+        rows,
+        say("text.known", targets=data.valid_targets, unknown=score.unknown_share, chosen=chosen),
+    )
+
+
+def held_out(data: Dataset, score: Score, test: Score | None, chosen: str) -> list[Table]:
+    """Return a model on the windows that chose it beside those used for no choice; nothing without such windows.
+
+    Args:
+        data: the text.
+        score: on the validation windows.
+        test: on the test windows.
+        chosen: what validation was used for.
+    """
+    if test is None:
+        return []
+    floors, rows = (data.bayes_loss, data.test_bayes_loss), list[list[Cell]]()
+    for name, use, one, floor in zip(("validation", "test"), (chosen, "nothing"), (score, test), floors, strict=True):
+        cells: list[Cell] = [name, use, one.targets, one.ppl, one.loss, one.accuracy]
+        rows.append(cells if floor is None else [*cells, perplexity(floor)])
+    columns = "split:text | used for:text | targets:integer | PPL:2 | loss | accuracy:share"
+    floor_column = "" if data.bayes_loss is None else " | floor PPL:2"
+    return [table("held_out", "Validation and test", columns + floor_column, rows, say("text.held_out"))]
+
+
+def epochs(run: LanguageRun, *, beside_notes: bool) -> Table:
+    """Return the epochs of a run; with ``beside_notes`` the original notes' validation PPL stands beside ours."""
+    rows: list[list[Cell]] = []
+    for number in shown_epochs(len(run.history), run.best_epoch):
+        row = run.history[number - 1]
+        ppl, theirs = perplexity(row["val_loss"]), list[Cell]()
+        if beside_notes:
+            noted = perplexity(NOTES_LOSSES[number - 1]) if number <= len(NOTES_LOSSES) else None
+            theirs = [noted, None if noted is None else ppl / noted - 1]
+        cells: list[Cell] = [number, int(row["updates"]), row["train_loss"], row["val_loss"], ppl, *theirs]
+        rows.append([*cells, row["val_accuracy_batch_mean"], row["seconds"] / 60])
+    noted_columns = "seed's PPL:2 | differs:share | " if beside_notes else ""
+    caption = say("baseline.epochs", best=run.best_epoch)
+    return table(
+        "epochs",
+        "Epoch by epoch",
+        "epoch:integer | updates:integer | train loss | val loss | val PPL:2 | "
+        f"{noted_columns}accuracy:share | minutes:1",
+        rows,
+        sentences(caption, say("baseline.of_seed", seed=run.seed)) if run.seed else caption,
+    )
+
+
+def by_position(score: Score) -> Table:
+    """Return the loss by position in the window: what a longer past is worth."""
+    return table(
+        "by_position",
+        "By position in the window",
+        "position:text | loss | PPL:2 | targets:integer",
+        [[name, loss, perplexity(loss), total] for name, loss, total in loss_by_groups(score)],
+        say("baseline.by_position"),
+    )
+
+
+def over_seeds(data: Dataset, runs: Sequence[LanguageRun]) -> Table:
+    """Return mean and interval of the headline metrics over seeds."""
+    rows: list[list[Cell]] = []
+    for name in runs[0].numbers:
+        values = [run.numbers[name] for run in runs]
+        told = mean_interval(values)
+        rows.append([name, len(values), told[""], told.get("_low"), told.get("_high"), min(values), max(values)])
+    return table(
+        "over_seeds",
+        "Over seeds",
+        "metric:token | n:integer | mean | 95 % low | 95 % high | least | most",
+        rows,
+        sentences(say("intervals.of_means"), of_seeds([len(runs)], data.text.valid_document_count)),
+    )
+
+
+# ---- figures ------------------------------------------------------------------------------------------------------
+
+
+def figures(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> list[Figure]:
+    """Return the learning curve and the loss by position."""
+    return [learning_curve(settings, data, runs), loss_by_position(runs[0].score, MODELS[settings.model])]
+
+
+def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> Figure:
+    """Return validation loss by epoch, its mean and range over seeds, between counting and the floor."""
+    count = common_epochs(list(runs))
+    xs = [float(epoch) for epoch in range(1, count + 1)]
+    by_epoch = [[run.history[epoch]["val_loss_token"] for run in runs] for epoch in range(count)]
+    train = [sum(run.history[epoch]["train_loss_token"] for run in runs) / len(runs) for epoch in range(count)]
+    middle = [sum(losses) / len(losses) for losses in by_epoch]
+    bigram, counting = (data.references[name].loss for name in ("bigram", "kneser_ney_3"))
+    marks = [
+        Mark("line", "before", xs, rounded(train), legend="train (dropout on)"),
+        Mark("line", "series", xs, rounded(middle), legend="validation"),
+        Mark("level", "other", [], [bigram], legend="bigram"),
+        Mark("level", "winner", [], [counting], legend="Kneser–Ney 3-gram"),
+    ]
+    if len(runs) > 1:
+        low, high = ([pick(losses) for losses in by_epoch] for pick in (min, max))
+        marks.insert(0, Mark("band", "series", xs, rounded(low), tops=rounded(high), legend="all seeds"))
+    said = {"model": MODELS[settings.model], "first": middle[0], "last": middle[-1], "epochs": count}
+    said |= {"seeds": len(runs), "bigram": bigram, "counting": counting}
+    caption = say("baseline.curve", **said)
+    if data.bayes_loss is not None:
+        marks.append(Mark("level", "floor", [], [data.bayes_loss], legend="Bayes floor"))
+        caption = say("baseline.curve_to_floor", **said, floor=data.bayes_loss)
+    return Figure("curve", "Learning curve", caption, "epoch", "loss (nats)", marks, after="epochs")
+
+
+def loss_by_position(score: Score, name: str) -> Figure:
+    """Return the loss of a named model against the position in the window."""
+    kept = [(n + 1.0, loss) for n, loss in enumerate(score.loss_by_position) if score.targets_by_position[n]]
+    xs, ys = [x for x, _ in kept], [y for _, y in kept]
+    return Figure(
+        "by-position",
+        "Loss by position",
+        say("baseline.loss_by_position", first=ys[0], last=ys[-1]),
+        "position in the window",
+        "loss (nats)",
+        [Mark("line", "series", xs, rounded(ys), legend=name)],
+        after="by_position",
+    )
+
+
+# ---- the result in short ------------------------------------------------------------------------------------------
+
+
+def summary(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> list[Text]:
+    """Return the result in a few sentences."""
+    score, ppl = runs[0].score, fmean(run.score.ppl for run in runs)
+    said = {"model": MODELS[settings.model], "parameters": runs[0].parameters, "ppl": ppl}
+    said |= {name: data.references[key].ppl for name, key in BESIDE.items()}
+    told: list[Text] = [
+        say("baseline.reached", **said)
+        if len(runs) == 1
+        else say("baseline.reached_over_seeds", **said, seeds=len(runs)),
+        *beside_counting(data.references, [ppl]),
+    ]
+    recovered = data.context_recovered(fmean(run.score.loss for run in runs))
+    if recovered is not None and data.bayes_loss is not None:
+        told.append(beside_the_floor(data.bayes_loss, recovered))
+    return [*told, accuracy(data, score)]
+
+
+BESIDE = {"counting": "kneser_ney_3", "bigram": "bigram", "frequencies": "unigram"}
+"""What a model's perplexity stands beside in a sentence, by the names of its holes."""
+
+
+def beside_counting(found: Mapping[str, Baseline], ppls: Sequence[float]) -> list[Text]:
+    """Return a sentence where the best way of counting does better than a model, or than some of several models."""
+    best = min(baseline.ppl for baseline in found.values())
+    worse = sum(ppl > best for ppl in ppls)
+    if not worse:
+        return []
+    if len(ppls) == 1:
+        return [say("counting.better")]
+    all_of = worse == len(ppls)
+    return [
+        say("counting.better_than_all", models=len(ppls))
+        if all_of
+        else say("counting.better_than_some", worse=worse, models=len(ppls))
+    ]
+
+
+def accuracy(data: Dataset, score: Score) -> Text:
+    """Return a sentence on how often a model's likeliest token is right."""
+    majority = data.references["majority"].accuracy
+    return say("baseline.accuracy", accuracy=score.accuracy, known=score.accuracy_known, majority=majority)
+
+
+def beside_the_floor(bayes_loss: float, recovered: float) -> Text:
+    """Return a sentence on how near a model comes to the reader who knows the made-up language.
+
+    Args:
+        bayes_loss: of that reader, in nats per token.
+        recovered: of what context adds beyond the last word, the model's share; see ``Dataset.context_recovered``.
+    """
+    if recovered < 0:
+        return say("baseline.below_the_bigram", floor=perplexity(bayes_loss))
+    return say("baseline.recovered", floor=perplexity(bayes_loss), recovered=recovered)

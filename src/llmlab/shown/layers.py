@@ -1,0 +1,392 @@
+"""What is shown of chapter 4: each depth, whether it over- or underfits, differences seed by seed, and equal time.
+
+Means, intervals and differences are read off the metrics that ``layers.metrics`` made.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from llmlab.lab.dataset import Dataset
+from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time
+from llmlab.lab.study import Runs, Study
+from llmlab.measure.score import perplexity
+from llmlab.measure.stats import mean_interval
+from llmlab.report.messages import Text, say
+from llmlab.report.result import (
+    ARMS,
+    Cell,
+    Figure,
+    Mark,
+    Role,
+    Scalar,
+    Table,
+    of_documents,
+    of_seeds,
+    rounded,
+    sentences,
+)
+from llmlab.settings import LayersSettings
+from llmlab.shown.baseline import beside_counting, text_read
+from llmlab.shown.study import endings, state
+from llmlab.shown.table import table
+
+WHY = (
+    "A deeper stack can compute more between two words. Seed document 003 compared depths by one run each, of unequal "
+    "length, and took the loss of the deepest for overfitting. With equal updates and several seeds: is deeper better, "
+    "and if not, why?"
+)
+HOW = (
+    "New-LLM is trained once per depth and seed, with the same windows in the same order and as many updates each. "
+    "Runs of one seed are subtracted from each other, so that what the seed does to both cancels. Train loss is "
+    "measured without dropout, as validation loss is. The residual stack has the same parameters, but each layer adds "
+    "to what it reads."
+)
+INTERVAL = ("", "_low", "_high")
+DOCUMENTS = ("_doc_low", "_doc_high")
+MOST_DEPTHS = 128
+Metrics = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A depth and a kind of stack with what became of its runs; ``epochs`` is what each of them plans."""
+
+    label: str
+    depth: int
+    parameters: int
+    arm: Runs[LanguageRun]
+    epochs: int
+
+    @property
+    def runs(self) -> list[LanguageRun]:
+        """The finished runs."""
+        return self.arm.runs
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is the residual stack beside a plain one: the remedy."""
+        return self.label != f"L{self.depth}"
+
+    @property
+    def suffix(self) -> str:
+        """How its metrics end; those of the remedy are marked before the depth."""
+        return f"_residual_L{self.depth}" if self.beside else f"_L{self.depth}"
+
+    @property
+    def state(self) -> Text:
+        """Whether it is done, in a few words."""
+        return state(self.arm, self.epochs)
+
+    def minus(self, other: "Stack", name: str) -> dict[str, float]:
+        """Return how much larger a number is here, seed by seed; empty without a common seed."""
+        return self.arm.minus(other.arm, lambda run: run.numbers[name])
+
+    def stat(self, name: str) -> dict[str, float]:
+        """Return a number's mean over seeds with its interval."""
+        return self.arm.stat(lambda run: run.numbers[name])
+
+
+def plain(stacks: Sequence[Stack]) -> list[Stack]:
+    """Return the finished stacks that are swept, shallow ones first, without the remedy."""
+    return [stack for stack in stacks if stack.runs and not stack.beside]
+
+
+def remedied(stacks: Sequence[Stack]) -> list[tuple[Stack, Stack]]:
+    """Return each finished residual stack behind the plain one of its depth."""
+    swept = {stack.depth: stack for stack in plain(stacks)}
+    return [(swept[stack.depth], stack) for stack in stacks if stack.runs and stack.beside and stack.depth in swept]
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+def tables(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], metrics: Metrics) -> list[Table]:
+    """Return the tables of a sweep; of one in which every run diverged only the text and the depths."""
+    finished = [stack for stack in stacks if stack.runs]
+    found = [text_read(data), depths(settings, data, stacks, metrics)]
+    if finished:
+        found += [
+            fit(data, finished, metrics),
+            pairs(settings, data, finished, metrics),
+            times(settings, finished, metrics),
+            other_measures(data, finished, metrics),
+        ]
+    return [table for table in found if table.rows]
+
+
+def depths(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], metrics: Metrics) -> Table:
+    """Return what each depth reached after the same number of updates, one row per depth and kind of stack."""
+    tested = any(name.startswith("test_ppl") for name in metrics)
+    rows: list[list[Cell]] = []
+    for stack in stacks:
+        ppl = _interval(metrics, f"val_ppl{stack.suffix}")
+        test = [metrics.get(f"test_ppl{stack.suffix}")] if tested else []
+        accuracy = metrics.get(f"val_accuracy{stack.suffix}")
+        rows.append([stack.label, stack.parameters, len(stack.runs), *ppl, *test, accuracy, stack.state])
+    per_layer = settings.hidden**2 + settings.hidden
+    return table(
+        "depths",
+        "By depth",
+        "stack:text | parameters:integer | n:integer | val PPL:2 | 95 % low:2 | 95 % high:2 | "
+        f"{'test PPL:2 | ' if tested else ''}accuracy:share | state:text",
+        rows,
+        sentences(
+            say("layers.per_layer", parameters=per_layer) if len(stacks) > 1 else "",
+            say("layers.depths"),
+            say("layers.test") if tested else "",
+            _of_seeds(data, stacks),
+            say("layers.residual") if any(stack.runs and stack.beside for stack in stacks) else "",
+        ),
+        most=MOST_DEPTHS,
+    )
+
+
+def fit(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
+    """Return train and validation loss of the same parameters, both without dropout: does depth over- or underfit?"""
+    swept, rows = plain(finished), list[list[Cell]]()
+    for stack in finished:
+        first = swept[0] if swept else stack
+        means = [metrics[f"{name}{stack.suffix}"] for name in ("train_loss", "val_loss_token", "gap")]
+        change = stack.minus(first, "train_loss_no_dropout") if stack is not first else {}
+        rows.append([stack.label, *means, *map(change.get, INTERVAL)])
+    return table(
+        "fit",
+        "Overfitting or underfitting?",
+        "stack:text | train loss | val loss | gap | "
+        f"train minus {swept[0].label if swept else 'the first'} | 95 % low | 95 % high",
+        rows,
+        sentences(say("layers.fit"), _of_seeds(data, finished), *reading(finished)),
+        most=MOST_DEPTHS,
+    )
+
+
+def reading(stacks: Sequence[Stack]) -> list[Text]:
+    """Return in a sentence what the losses of the deepest and the shallowest stack mean; none if there is one."""
+    swept = plain(stacks)
+    if len(swept) < 2:
+        return []
+    shallow, deep = swept[0], swept[-1]
+    train, val = (deep.minus(shallow, name) for name in ("train_loss_no_dropout", "val_loss_token"))
+    if not train:
+        return []
+    told = {"first": shallow.label, "last": deep.label, "train": train[""], "val": val[""]}
+    if "_low" not in val or val["_low"] <= 0 <= val["_high"]:
+        return [say("layers.chance", **told)]
+    if val[""] < 0:
+        return [say("layers.helps", **told)]
+    if train["_low"] > 0:
+        return [say("layers.underfits", **told)]
+    return [say("layers.overfits", **told) if train["_high"] < 0 else say("layers.harms", **told)]
+
+
+def pairs(settings: LayersSettings, data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
+    """Return differences seed by seed: against the first depth, between neighbours, and of the remedy."""
+    swept = plain(finished)
+    wanted = [(swept[0], stack) for stack in swept[1:]] + [pair for pair in pairwise(swept) if pair[0] is not swept[0]]
+    ends = [(first, second, f"{second.suffix}_minus{first.suffix}") for first, second in [*wanted, *remedied(finished)]]
+    there = [each for each in ends if f"val_ppl{each[2]}" in metrics]
+    by_documents = any(f"val_ppl{end}_doc_low" in metrics for *_, end in there)
+    rows: list[list[Cell]] = []
+    for first, second, end in there:
+        ppl = [metrics.get(f"val_ppl{end}{each}") for each in (INTERVAL + DOCUMENTS if by_documents else INTERVAL)]
+        n = metrics[f"val_ppl{end}_n"]
+        what = say("layers.minus", second=second.label, first=first.label)
+        rows.append([what, n, *ppl, *_interval(metrics, f"train_loss{end}")])
+    documents, blocks = data.text.valid_document_count, len(finished[0].runs[0].score.targets_by_document)
+    return table(
+        "pairs",
+        "Differences seed by seed",
+        "what:text | n:integer | val PPL:2 | 95 % low:2 | 95 % high:2 | "
+        f"{'docs low:2 | docs high:2 | ' if by_documents else ''}train loss | 95 % low | 95 % high",
+        rows,
+        sentences(
+            say("layers.pairs"),
+            "" if settings.seeds > 1 else say("layers.one_seed"),
+            _of_seeds(data, finished),
+            of_documents(documents, blocks) if by_documents else "",
+        ),
+        most=2 * MOST_DEPTHS,
+    )
+
+
+def times(settings: LayersSettings, finished: Sequence[Stack], metrics: Metrics) -> Table:
+    """Return what depth costs, and what each depth reaches with equal updates and in equal time."""
+    fits, rows = epochs_in_equal_time({stack.label: stack.runs for stack in finished}), list[list[Cell]]()
+    for stack in finished:
+        made = sorted({run.updates for run in stack.runs})
+        seconds, first = (float(str(metrics[f"seconds_per_epoch{one.suffix}"])) for one in (stack, finished[0]))
+        rows.append(
+            [
+                stack.label,
+                f"{made[0]:,}" if len(made) == 1 else f"{made[0]:,}–{made[-1]:,}",
+                seconds,
+                seconds / max(first, 1e-9),
+                metrics[f"tokens_per_second{stack.suffix}"],
+                metrics[f"val_ppl_equal_updates{stack.suffix}"],
+                fits[stack.label],
+                metrics[f"val_ppl_equal_time{stack.suffix}"],
+            ]
+        )
+    epochs = common_epochs([run for stack in finished for run in stack.runs])
+    cycle = settings.schedule == "one-cycle"
+    return table(
+        "times",
+        "Equal updates and equal time",
+        f"stack:text | updates:text | seconds an epoch:2 | times {finished[0].label}:2 | tokens a second:0 | "
+        "PPL, equal updates:2 | epochs in equal time:integer | PPL, equal time:2",
+        rows,
+        sentences(say("layers.times", epochs=epochs), say("layers.one_cycle") if cycle else ""),
+        most=MOST_DEPTHS,
+    )
+
+
+def other_measures(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
+    """Return the remaining measures of chapter 3 for each depth: the original notes' own ones among them."""
+    names = ["best_epoch", "val_loss", "val_ppl_batch_mean", "train_loss_trained", "val_accuracy_known"]
+    recovered = data.bayes_loss is not None
+    names += ["context_recovered"] if recovered else []
+    return table(
+        "measures",
+        "As the seed document measures",
+        "stack:text | best epoch:1 | val loss, batch mean | PPL, batch mean:2 | train loss, as trained | "
+        f"accuracy of known:share{' | context recovered:share' if recovered else ''}",
+        [[stack.label, *(metrics[f"{name}{stack.suffix}"] for name in names)] for stack in finished],
+        sentences(say("layers.measures"), say("layers.recovered") if recovered else ""),
+        most=MOST_DEPTHS,
+    )
+
+
+# ---- figures ------------------------------------------------------------------------------------------------------
+
+
+def figures(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], metrics: Metrics) -> list[Figure]:
+    """Return the pictures of a sweep: against depth, where there are several, and the learning curves."""
+    swept = plain(stacks)
+    against = [by_depth(settings, data, stacks), fit_by_depth(swept, metrics)] if len(swept) > 1 else []
+    return [*against, curves(data, swept)] if swept else []
+
+
+def curves(data: Dataset, swept: Sequence[Stack]) -> Figure:
+    """Return the learning curve of each depth: mean validation loss over seeds, by epoch."""
+    marks, told = list[Mark](), list[Text]()
+    for number, stack in enumerate(swept):
+        epochs = range(common_epochs(stack.runs))
+        means = [mean_interval([run.history[epoch]["val_loss_token"] for run in stack.runs])[""] for epoch in epochs]
+        role = ARMS[number % len(ARMS)]
+        marks.append(Mark("line", role, [epoch + 1.0 for epoch in epochs], rounded(means), legend=stack.label))
+        told.append(say("layers.loss_of", label=stack.label, loss=means[-1]))
+    bigram = data.references["bigram"].loss
+    marks.append(Mark("level", "other", [], [bigram], legend="bigram"))
+    caption = say("layers.curves", depths=told, bigram=bigram)
+    return Figure("curves", "Learning curves", caption, "epoch", "loss (nats)", marks, after="times")
+
+
+def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack]) -> Figure:
+    """Return validation PPL against depth with its intervals, the remedy beside it."""
+    swept = plain(stacks)
+    marks = _against_depth(swept, "val_ppl", "series", settings.stack)
+    residual = [*(stack for stack in swept if stack.depth == 1), *(s for s in stacks if s.runs and s.beside)]
+    if len(residual) > 1:  # one point is no line
+        marks += _against_depth(residual, "val_ppl", "winner", "residual")
+    bigram = data.references["bigram"].ppl
+    marks.append(Mark("level", "other", [], [bigram], legend="bigram"))
+    told = [_ppl_of(stack) for stack in stacks if stack.runs]
+    caption: Text = say("layers.by_depth", depths=told, bigram=bigram)
+    bands = "" if settings.seeds == 1 else say("layers.bands")
+    return Figure(
+        "by-depth",
+        "Perplexity by depth",
+        sentences(caption, bands),
+        "hidden layers",
+        "PPL",
+        marks,
+        after="depths",
+    )
+
+
+def fit_by_depth(swept: Sequence[Stack], metrics: Metrics) -> Figure:
+    """Return train and validation loss against depth, both without dropout."""
+    marks = [
+        *_against_depth(swept, "val_loss_token", "series", "validation"),
+        *_against_depth(swept, "train_loss_no_dropout", "before", "train"),
+    ]
+    first, last = swept[0], swept[-1]
+    losses = {name: metrics[f"train_loss{stack.suffix}"] for name, stack in (("low", first), ("high", last))}
+    return Figure(
+        "fit-by-depth",
+        "Train and validation loss by depth",
+        say("layers.fit_by_depth", first=first.label, last=last.label, **losses),
+        "hidden layers",
+        "loss (nats)",
+        marks,
+        after="fit",
+    )
+
+
+def _against_depth(stacks: Sequence[Stack], name: str, role: Role, legend: str) -> list[Mark]:
+    """Return a line and, where every stack has several seeds, the band of its intervals."""
+    told = [stack.stat(name) for stack in stacks]
+    xs, ys = [float(stack.depth) for stack in stacks], rounded(one[""] for one in told)
+    marks = [Mark("line", role, xs, ys, legend=legend)]
+    if all("_low" in one for one in told):
+        low, high = (rounded(one[end] for one in told) for end in ("_low", "_high"))
+        marks.insert(0, Mark("band", role, xs, low, tops=high))
+    return marks
+
+
+# ---- the result in short ------------------------------------------------------------------------------------------
+
+
+def summary(
+    settings: LayersSettings, data: Dataset, found: Study[LanguageRun], stacks: Sequence[Stack], metrics: Metrics
+) -> list[Text]:
+    """Return the result of a sweep that has a finished run."""
+    swept, told = plain(stacks), list[Text]()
+    if swept:
+        updates = min(run.updates for stack in swept for run in stack.runs)
+        said = {"updates": updates, "depths": [_ppl_of(stack) for stack in swept], "beside": _beside(data)}
+        several = settings.seeds > 1
+        told.append(
+            say("layers.reached_over_seeds", **said, seeds=settings.seeds) if several else say("layers.reached", **said)
+        )
+        told += beside_counting(data.references, [stack.stat("val_ppl")[""] for stack in swept])
+    told += reading(stacks)
+    for first, second in remedied(stacks)[-1:]:
+        end = f"val_ppl{second.suffix}_minus{first.suffix}"
+        if f"{end}_low" in metrics:
+            change, low, high = (metrics[end + each] for each in INTERVAL)
+            told.append(say("layers.remedy_over_seeds", label=first.label, change=change, low=low, high=high))
+        elif end in metrics:
+            told.append(say("layers.remedy", label=first.label, change=metrics[end]))
+    told += endings(found, settings.epochs, {stack.label: stack.label for stack in stacks})
+    before = sum(not run.anew for run in found.finished)
+    told += [say("layers.before", runs=before)] if before else []
+    notes = [note for run in found.finished for note in run.notes if not note.startswith("Resumed")]
+    return [*told, *dict.fromkeys([*data.notes, *notes])]
+
+
+def all_diverged(stacks: Sequence[Stack]) -> list[Text]:
+    """Return the result of a sweep in which no run stayed finite."""
+    each = [say("layers.state", label=stack.label, state=stack.state) for stack in stacks]
+    return [say("layers.all_diverged", each=each), say("run.way_out")]
+
+
+def _ppl_of(stack: Stack) -> Text:
+    return say("layers.ppl_of", label=stack.label, ppl=stack.stat("val_ppl")[""])
+
+
+def _beside(data: Dataset) -> list[Text]:
+    """Return what a sweep stands between: what counting reaches, and the floor where it is known."""
+    named = {"bigram": data.references["bigram"].ppl, "Kneser–Ney 3-gram": data.references["kneser_ney_3"].ppl}
+    if data.bayes_loss is not None:
+        named["Bayes floor"] = perplexity(data.bayes_loss)
+    return [say("layers.ppl_of", label=name, ppl=ppl) for name, ppl in named.items()]
+
+
+def _of_seeds(data: Dataset, stacks: Sequence[Stack]) -> Text:
+    return of_seeds([len(stack.runs) for stack in stacks if stack.runs], data.text.valid_document_count)
+
+
+def _interval(metrics: Metrics, name: str) -> list[Cell]:
+    return [metrics.get(name + end) for end in INTERVAL]

@@ -1,0 +1,253 @@
+"""What is shown of three models beside each other: at equal updates, at equal time, while generating.
+
+Means, intervals and differences are read off the metrics that ``peers.metrics`` made.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from llmlab.lab.dataset import Dataset
+from llmlab.lab.runs import LanguageRun, common_epochs
+from llmlab.lab.sizes import MODELS
+from llmlab.measure.generation import Cost
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds, rounded, sentences
+from llmlab.settings import BaselineSettings
+from llmlab.shown.baseline import beside_counting
+from llmlab.shown.table import table
+
+INK: dict[str, Role] = {"new-llm": "series", "tiny-gpt2": "winner", "gru": "foot"}
+INTERVAL = ("", "_low", "_high")
+Models = Mapping[str, list[LanguageRun]]
+"""The finished runs by model; one without any is not there."""
+
+
+def asked(model: str) -> tuple[Text, Text]:
+    """Return why and how of a peer that is trained alone."""
+    what = say("peers.what_gru") if model == "gru" else say("peers.what_tiny_gpt2")
+    return say("peers.why", model=MODELS[model]), say("peers.how", what=what)
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+def tables(
+    data: Dataset,
+    models: Models,
+    each: Mapping[str, BaselineSettings],
+    generation: Mapping[str, list[Cost]],
+    metrics: Mapping[str, Scalar],
+) -> list[Table]:
+    """Return every table of the comparison; ``each`` are the models' own settings."""
+    intervals: Text = ""
+    if _several(models):
+        speaks_of = of_seeds(map(len, models.values()), data.text.valid_document_count)
+        intervals = sentences(say("peers.intervals"), speaks_of)
+    return [
+        at_equal_updates(models, each, metrics, intervals),
+        *pairs(data, models, metrics),
+        at_equal_time(models, each, metrics, intervals),
+        *([generation_table(generation)] if generation else []),
+    ]
+
+
+def at_equal_updates(
+    models: Models, each: Mapping[str, BaselineSettings], metrics: Mapping[str, Scalar], intervals: Text
+) -> Table:
+    """Return what each model has learned from the same batches, and what it took."""
+    epochs, rows = _common(models), list[list[Cell]]()
+    for name, runs in models.items():
+        end, seconds = name.replace("-", "_"), [run.history[epochs - 1]["seconds"] for run in runs]
+        targets = sum(row["train_targets"] for row in runs[0].history[:epochs])
+        rows.append(
+            [
+                MODELS[name],
+                runs[0].parameters,
+                *_count(models, runs),
+                *_interval(models, metrics, f"val_ppl_{end}"),
+                *_interval(models, metrics, f"val_accuracy_{end}"),
+                fmean(seconds),
+                fmean(targets / max(one, 1e-9) for one in seconds),
+            ]
+        )
+    sizes = [
+        say("peers.size", model=MODELS[name], layers=own.layers, width=own.hidden if name == "gru" else own.embedding)
+        for name, own in each.items()
+        if name != "new-llm" and name in models
+    ]
+    several = _several(models)
+    return table(
+        "peers_updates",
+        "Three models at equal updates",
+        f"model:text | parameters:integer | {'n:integer | ' if several else ''}{_columns('PPL:2', several=several)} | "
+        f"{_columns('accuracy:share', several=several)} | seconds:1 | tokens/s:0",
+        rows,
+        sentences(
+            say("peers.one_recipe", updates=_updates(models, epochs)),
+            say("peers.sizes", sizes=sizes) if sizes else "",
+            say("peers.best_of", epochs=epochs),
+            intervals,
+        ),
+    )
+
+
+def pairs(data: Dataset, models: Models, metrics: Mapping[str, Scalar]) -> list[Table]:
+    """Return by how much New-LLM differs from each peer at equal updates; nothing without an interval of any kind."""
+    ends, rows, counts = (*INTERVAL, "_doc_low", "_doc_high"), list[list[Cell]](), list[int]()
+    for name in models:
+        difference = f"val_ppl_new_llm_minus_{name.replace('-', '_')}"
+        if difference in metrics:
+            counts.append(int(str(metrics[f"{difference}_n"])))
+            cells = [metrics.get(difference + end) for end in ends]
+            rows.append([say("peers.minus", model=MODELS[name]), counts[-1], *cells])
+    if not any(cell is not None for row in rows for cell in row[3:]):
+        return []
+    documents = data.text.valid_document_count
+    blocks = len(next(iter(models.values()))[0].score.targets_by_document)
+    return [
+        table(
+            "peers_pairs",
+            "New-LLM and its peers: differences at equal updates",
+            "what:text | n:integer | PPL:2 | 95 % low:2 | 95 % high:2 | docs low:2 | docs high:2",
+            rows,
+            sentences(say("peers.pairs"), of_seeds(counts, documents), of_documents(documents, blocks)),
+        )
+    ]
+
+
+def at_equal_time(
+    models: Models, each: Mapping[str, BaselineSettings], metrics: Mapping[str, Scalar], intervals: Text
+) -> Table:
+    """Return what each model had learned when the fastest was done."""
+    done = {
+        run.seed: min(one.history[-1]["seconds"] for own in models.values() for one in own if one.seed == run.seed)
+        for runs in models.values()
+        for run in runs
+    }
+    rows = list[list[Cell]]()
+    for name, runs in models.items():
+        made = [updates for run in runs if (updates := run.at_time(done[run.seed], "updates")) is not None]
+        cells = _interval(models, metrics, f"val_ppl_equal_time_{name.replace('-', '_')}")
+        seconds = fmean(done[run.seed] for run in runs)
+        rows.append([MODELS[name], seconds, round(fmean(made)) if made else None, *_count(models, made), *cells])
+    cycle, several = next(iter(each.values())).schedule == "one-cycle", _several(models)
+    return table(
+        "peers_time",
+        "Three models at equal time",
+        f"model:text | seconds:1 | updates:integer | {'n:integer | ' if several else ''}"
+        f"{_columns('PPL:2', several=several)}",
+        rows,
+        sentences(say("peers.equal_time"), say("peers.one_cycle") if cycle else "", intervals),
+    )
+
+
+def generation_table(generation: Mapping[str, list[Cost]]) -> Table:
+    """Return what one more token costs after texts of rising length."""
+    longest = max(cost.length for found in generation.values() for cost in found)
+    return table(
+        "generation",
+        "Generating: what the next token costs",
+        "model:text | tokens:integer | bytes kept:integer | ms per token:3",
+        [
+            [MODELS[name], cost.length, cost.kept, 1e3 * cost.seconds]
+            for name, found in generation.items()
+            for cost in found
+        ],
+        say("peers.generation", longest=longest),
+    )
+
+
+# ---- figures and the result in short ------------------------------------------------------------------------------
+
+
+def figures(data: Dataset, models: Models, generation: Mapping[str, list[Cost]]) -> list[Figure]:
+    """Return the learning curves, and bytes and time of the next token against the length of the text."""
+    kept = {name: [cost.kept / 1024 for cost in found] for name, found in generation.items()}
+    taken = {name: [1e3 * cost.seconds for cost in found] for name, found in generation.items()}
+    return [
+        curves(data, models),
+        *_generating("generation-memory", "Memory of the past", "KiB kept", generation, kept),
+        *_generating("generation-time", "Time of the next token", "ms per token", generation, taken),
+    ]
+
+
+def curves(data: Dataset, models: Models) -> Figure:
+    """Return the validation loss of each model by update, the mean over seeds, beside what counting reaches."""
+    marks, told = list[Mark](), list[Text]()
+    for name, runs in models.items():
+        epochs = common_epochs(runs)
+        xs = [runs[0].history[epoch]["updates"] for epoch in range(epochs)]
+        ys = [fmean(run.history[epoch]["val_loss_token"] for run in runs) for epoch in range(epochs)]
+        marks.append(Mark("line", INK[name], xs, rounded(ys), legend=MODELS[name]))
+        told.append(say("peers.from_to", model=MODELS[name], first=ys[0], last=ys[-1]))
+    counting = data.references["kneser_ney_3"].loss
+    marks.append(Mark("level", "other", [], [counting], legend="Kneser–Ney 3-gram"))
+    return Figure(
+        "peers-curves",
+        "Learning curves of three models",
+        say("peers.curves", models=told, counting=counting),
+        "updates",
+        "loss (nats)",
+        marks,
+        after="peers_updates",
+    )
+
+
+def _generating(
+    name: str, title: str, unit: str, generation: Mapping[str, list[Cost]], values: Mapping[str, list[float]]
+) -> list[Figure]:
+    marks, told = list[Mark](), list[Text]()
+    for model, ys in values.items():
+        xs = [float(cost.length) for cost in generation[model]]
+        marks.append(Mark("line", INK[model], xs, rounded(ys), legend=MODELS[model]))
+        ends = {"model": MODELS[model], "first": ys[0], "last": ys[-1]}
+        told.append(say("peers.kept", **ends) if unit == "KiB kept" else say("peers.took", **ends))
+    if not marks:
+        return []
+    first, last = int(marks[0].xs[0]), int(marks[0].xs[-1])
+    caption = say("peers.generating", what=unit, first=first, last=last, models=told)
+    return [Figure(name, title, caption, "tokens read", unit, marks, after="generation")]
+
+
+def summary(data: Dataset, models: Models, metrics: Mapping[str, Scalar]) -> list[Text]:
+    """Return the comparison in a sentence or two."""
+    updates, then, ppls = list[Text](), list[Text](), list[float]()
+    for name in models:
+        end = name.replace("-", "_")
+        ppls.append(float(str(metrics[f"val_ppl_{end}"])))
+        updates.append(say("peers.ppl", model=MODELS[name], ppl=ppls[-1]))
+        at_once = metrics.get(f"val_ppl_equal_time_{end}")
+        none_yet = say("peers.no_ppl_yet", model=MODELS[name])
+        then.append(none_yet if at_once is None else say("peers.ppl", model=MODELS[name], ppl=at_once))
+    made = _updates(models, _common(models))
+    return [say("peers.reached", updates=made, models=updates, then=then), *beside_counting(data.references, ppls)]
+
+
+# ---- cells that several seeds have more of ------------------------------------------------------------------------
+
+
+def _common(models: Models) -> int:
+    return common_epochs([run for runs in models.values() for run in runs])
+
+
+def _updates(models: Models, epochs: int) -> int:
+    return int(next(iter(models.values()))[0].history[epochs - 1]["updates"])
+
+
+def _several(models: Models) -> bool:
+    return max(map(len, models.values())) > 1
+
+
+def _columns(column: str, *, several: bool) -> str:
+    """Return a column, with several seeds followed by the ends of its interval."""
+    name, _, kind = column.partition(":")
+    return f"{column} | {name} low:{kind} | {name} high:{kind}" if several else column
+
+
+def _count(models: Models, values: Sequence[object]) -> list[Cell]:
+    return [len(values)] if _several(models) else []
+
+
+def _interval(models: Models, metrics: Mapping[str, Scalar], name: str) -> list[Cell]:
+    """Return the cells under ``_columns``."""
+    return [metrics.get(name + end) for end in (INTERVAL if _several(models) else INTERVAL[:1])]
