@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"measure.stats", "report.messages", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
     "doctor": {"environment", "errors", "report"},
-    "params": {"lab.sizes", "report.messages", "report.result", "settings", "text", "phase1"},
+    "params": {"lab.sizes", "report.messages", "report.result", "settings", "text.vocabulary"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 LOADERS = {"lab.checkpoint", "text.windows", "text.cache"}

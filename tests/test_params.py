@@ -10,7 +10,9 @@ from llmlab.baseline import ContextVectorLM, build
 from llmlab.embedding_freeze import initial
 from llmlab.lab.language import parameter_count
 from llmlab.lab.sizes import BlockSize, size_of, sized
+from llmlab.phase1 import TRAINED, TinyModel
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings
+from llmlab.text.grammar import Grammar
 from strategies_report import strict_json
 
 Run = Callable[..., Done]
@@ -67,8 +69,13 @@ def test_the_parts_are_those_of_the_specification() -> None:
 def test_the_counts_are_those_of_models_that_are_built() -> None:
     """New-LLM, the GRU and a pair of blocks, built under the same settings, have as many numbers."""
     settings, freeze = BaselineSettings(), EmbeddingFreezeSettings()
+    tiny = TinyModel.initial(4, 8, [0]).parameters()
+    assert COUNTED["tiny, d = 8, frozen: embedding"].parts == {name: one.numel() for name, one in tiny.items()}
+    for freeze_name, trained in TRAINED.items():
+        assert COUNTED[f"tiny, d = 2, frozen: {freeze_name}"].frozen == tiny.keys() - trained
     pocket = COUNTED["pocket 1 + 1, tied, frozen"].parts
     vocabulary = pocket["embedding"] // freeze.width
+    assert vocabulary == len(Grammar.standard().vocabulary())
     model = ContextVectorLM.initial(size_of(settings, vocabulary), 0)
     assert parameter_count(model) == COUNTED["New-LLM, pocket"].total
     gru = sized(settings, "gru", vocabulary)
@@ -112,10 +119,3 @@ def test_the_tables_fit_the_terminal_and_cut_no_digit(run_llmlab: Run, columns: 
     words = set(done.out.split())
     for each in COUNTED.values():
         assert {f"{count:,}" for count in (each.total, each.trainable, each.total - each.trainable)} <= words
-
-
-def test_nothing_but_shapes_is_needed(run_llmlab: Run) -> None:
-    """Counting imports neither the peers' library nor the texts'."""
-    done = run_llmlab("params", "--json", PYTHONPROFILEIMPORTTIME="1")
-    imported = {line.rsplit("|", 1)[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
-    assert imported & {"transformers", "datasets", "matplotlib", "torch._dynamo"} == set()

@@ -46,10 +46,11 @@ def modules_after(folder: Path, *args: str) -> set[str]:
         "log render",
         "claims",
         "claims --id P1-1 --json",
+        "params --json",
     ],
 )
 def test_what_does_not_train_does_not_import_torch(tmp_path: Path, args: str) -> None:
-    """Help, version, the ledger and what reads the log import no numerics, no data library, no site builder."""
+    """Help, version, ledger, counts and what reads the log import no numerics, no data library, no site builder."""
     log = Logbook.at(tmp_path / "llmlab-log")
     a, b = (log.put(specimen())[0].id for _ in range(2))
     modules = modules_after(tmp_path, *args.format(a=a, b=b).split())
