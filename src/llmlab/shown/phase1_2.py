@@ -14,7 +14,7 @@ from llmlab.measure.entropy import conditional_entropy
 from llmlab.measure.geometry import distances, feet, main_plane, moved, products
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
-from llmlab.report.result import TO_ROUNDING, Cell, Figure, Mark, Table, rounded
+from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Mark, Table, columns_of, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.shown.phase1 import reached
 from llmlab.shown.table import MAX_ROWS, table
@@ -131,16 +131,17 @@ def decomposition(settings: Phase12Settings, pairs: Pairs, embedding: Tensor, we
     inner = parts.sum(-1)
     score = inner + bias
     dims = parts.std(0).argsort(descending=True)[:MAX_DIMS].sort().values if len(tokens) > 1 else torch.tensor([0])
-    shown, columns = parts[:, dims], [f"axis {d + 1}:2" for d in dims.tolist()]
+    shown = parts[:, dims]
+    columns = [*columns_of("next:token"), *(Column(say("phase1_2.axis", axis=d + 1), digits=2) for d in dims.tolist())]
     if parts.shape[-1] > MAX_DIMS:
         shown = torch.cat([shown, (inner - shown.sum(-1))[:, None]], dim=-1)
-        columns.append("other axes:2")
+        columns += columns_of("other axes:2")
     numbers = torch.cat([shown, torch.stack([inner, bias, score, score.softmax(-1)], dim=-1)], dim=-1)
     focus = tokens[pairs.vocabulary.numbers[settings.focus]]
     return table(
         "decomposition",
         "Why the model says what it says",
-        " | ".join(["next:token", *columns, "inner:2", "bias:2", "score:2", "P:share"]),
+        [*columns, *columns_of("inner:2 | bias:2 | score:2 | P:share")],
         [[tokens[k], *numbers[k].tolist()] for k in score.argsort(descending=True).tolist()],
         say(
             "phase1_2.decomposition_of_notes" if settings.text == Phase12Settings().text else "phase1_2.decomposition",

@@ -10,7 +10,7 @@ from torch import Tensor
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Table, columns_of, of_seeds, sentences
+from llmlab.report.result import Cell, Column, Table, columns_of, of_seeds, sentences
 
 MAX_ROWS = 24
 """A longer table keeps the rows that say most, which stand first, and tells how many are left out."""
@@ -19,7 +19,7 @@ MAX_ROWS = 24
 def table(
     name: str,
     title: str,
-    columns: str,
+    columns: str | list[Column],
     rows: Iterable[Sequence[Cell]],
     caption: Text = "",
     *,
@@ -32,7 +32,7 @@ def table(
     Args:
         name: of the table, for figures that belong under it.
         title: above it.
-        columns: names with their kinds, see above.
+        columns: names with their kinds, see above; or the columns themselves.
         rows: their cells.
         caption: what to see in it.
         total: how many rows there would be, if not all of them are handed over.
@@ -43,7 +43,7 @@ def table(
     more = max(total, len(cells)) - most
     if more > 0:
         caption = say(left_out, caption=caption, left_out=more)
-    return Table(name, title, columns_of(columns), cells[:most], caption)
+    return Table(name, title, columns_of(columns) if isinstance(columns, str) else columns, cells[:most], caption)
 
 
 def over_seeds(samples: dict[str, Tensor]) -> list[Table]:
