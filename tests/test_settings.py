@@ -1,16 +1,21 @@
 """Settings refuse what no run could use, before anything slow is imported."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab.errors import SettingError, TextError
+from llmlab.lab.sizes import sized
 from llmlab.settings import (
     MAX_CHARACTERS,
     BaselineSettings,
     EmbeddingFreezeSettings,
+    FinetuneSettings,
     LayersSettings,
     Phase1Settings,
     Phase12Settings,
@@ -95,3 +100,24 @@ def test_run_options_check_their_range_too(threads: int):
 def test_only_a_pocket_run_asks_for_one_thread(chapter: type[BaselineSettings]):
     """At the seed's sizes, and in the first two chapters, torch decides."""
     assert (chapter().threads, chapter(preset="seed").threads, Phase1Settings().threads) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("model", ["new-llm", "tiny-gpt2", "gru"])
+@pytest.mark.parametrize("given", [{}, {"layers": 2}, {"layers": 2, "hidden": 64}, {"preset": "modern"}])
+def test_copying_settings_changes_nothing(model: str, given: dict[str, Any]):
+    """A copy with other seeds is of the same model, whether its depth was given or is the preset's."""
+    first = BaselineSettings(model=model, **given)
+    other = replace(first, seeds=3)
+
+    assert replace(other, seeds=1) == replace(first) == first
+    assert sized(other, model, 131) == replace(sized(first, model, 131), seeds=3)
+
+
+@pytest.mark.parametrize("preset", ["pocket", "seed"])
+@pytest.mark.parametrize("chapter", [LayersSettings, EmbeddingFreezeSettings, TwoStageSettings, FinetuneSettings])
+def test_a_copy_is_equal_and_keeps_what_the_preset_gave(chapter: type[Any], preset: str):
+    """Once a preset has filled in its values they are the settings' own."""
+    first = chapter(preset=preset, **({"checkpoint": Path("a")} if chapter is FinetuneSettings else {}))
+
+    assert replace(first) == first
+    assert replace(first, seed=1).document() == first.document() | {"seed": 1}

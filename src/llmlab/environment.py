@@ -9,7 +9,6 @@ import platform
 import resource
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import llmlab
@@ -54,6 +53,8 @@ def rank_and_size() -> tuple[int, int]:
 
 def installed(package: str) -> str:
     """Return the version of an installed package, or that it is missing."""
+    from importlib.metadata import PackageNotFoundError, version  # a hundredth of a second that help does not need
+
     try:
         return version(package)
     except PackageNotFoundError:

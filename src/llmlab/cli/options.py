@@ -13,7 +13,7 @@ import typer
 
 from llmlab.errors import TextError
 from llmlab.report.escape import shell_word
-from llmlab.settings import RunOptions, Settings, flag
+from llmlab.settings import RunOptions, Settings, flag, options_of
 
 LONGEST_INPUT = 64_000_000
 
@@ -34,7 +34,7 @@ class Chosen:
             private: true for the reader's own eyes; otherwise no path and no output option is in it.
         """
         words, source = ["llmlab", name], ""
-        for field in dataclasses.fields(self.settings):
+        for field in options_of(self.settings):
             if field.name not in self.given:
                 continue
             if not (private or field.metadata["recorded"]):
@@ -44,7 +44,7 @@ class Chosen:
             source = " < TEXT" if field.metadata["from_stdin"] and spelled == "-" else source
             words.append(_typed_again(field, getattr(self.settings, field.name), spelled))
         if private:
-            own = (field for field in dataclasses.fields(RunOptions) if field.name in self.given)
+            own = (field for field in options_of(RunOptions) if field.name in self.given)
             each = ((field, getattr(self.options, field.name)) for field in own)
             words += [_typed_again(field, value, str(value)) for field, value in each]
         return " ".join(words) + source
@@ -53,7 +53,7 @@ class Chosen:
 def signature(function: Callable[..., Any], settings: type[Settings]) -> Callable[..., Any]:
     """Give a function of ``(ctx, **values)`` the signature that Typer reads: the settings, then the run options."""
     fields = sorted(
-        [*dataclasses.fields(settings), *dataclasses.fields(RunOptions)],
+        [*options_of(settings), *options_of(RunOptions)],
         key=lambda field: not field.metadata["argument"],
     )
     annotations = {field.name: _annotation(field) for field in fields}
@@ -75,14 +75,14 @@ def chosen(ctx: typer.Context, values: dict[str, Any], settings: type[Settings])
     Raises:
         LlmlabError: a value is out of range, or standard input cannot be read.
     """
-    own = dataclasses.fields(settings)
+    own = options_of(settings)
     names = {field.name for field in own}
     options = RunOptions(**{key: value for key, value in values.items() if key not in names})
     taken = {field.name: values[field.name] for field in own}
     for field in own:
         if field.metadata["from_stdin"] and taken[field.name] == "-":
             taken[field.name] = _standard_input(field.name)
-    both = [*own, *dataclasses.fields(RunOptions)]
+    both = [*own, *options_of(RunOptions)]
     given = [field.name for field in both if typed(ctx, field.name) or field.metadata["argument"]]
     return Chosen(settings(**taken), options, given)
 

@@ -294,7 +294,7 @@ def sized(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
     Raises:
         SettingError: a typed width cannot be that of tiny GPT-2.
     """
-    own = replace(settings, model=model, peers=False)
+    own = replace(settings, model=model, peers=False, layers_given=True)
     if model == "new-llm":
         return own
     if settings.layers_given and not settings.peers:

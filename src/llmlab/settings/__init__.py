@@ -7,13 +7,18 @@ Leaves out parsing (``cli`` does it) and anything that needs torch: a wrong opti
 slow import.
 """
 
-from llmlab.settings.adapted import AdaptedSettings, ExpandSettings, FinetuneSettings
 from llmlab.settings.contexts import MADE, ContextSettings, EmbeddingFreezeSettings, TwoStageSettings
-from llmlab.settings.declare import LANGUAGE_VARIABLE, RunOptions, Settings, flag, option
-from llmlab.settings.depths import LayersSettings
-from llmlab.settings.language import BaselineSettings, LanguageSettings
+from llmlab.settings.declare import LANGUAGE_VARIABLE, RunOptions, Settings, flag, option, options_of
+from llmlab.settings.language import BaselineSettings, LanguageSettings, LayersSettings
 from llmlab.settings.tiny import LONGEST_TEXT_KEPT, MAX_CHARACTERS, Phase1Settings, Phase12Settings, TinySettings
-from llmlab.settings.trained import EvaluateSettings, GenerateSettings, QuantizeSettings
+from llmlab.settings.trained import (
+    AdaptedSettings,
+    EvaluateSettings,
+    ExpandSettings,
+    FinetuneSettings,
+    GenerateSettings,
+    QuantizeSettings,
+)
 
 __all__ = [
     "LANGUAGE_VARIABLE",
@@ -39,4 +44,5 @@ __all__ = [
     "TwoStageSettings",
     "flag",
     "option",
+    "options_of",
 ]

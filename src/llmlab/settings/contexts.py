@@ -5,12 +5,11 @@ The ``seed`` preset is seed document 004 with the code at its date.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from llmlab.errors import SettingError
-from llmlab.settings.declare import Settings, again, option
-from llmlab.settings.depths import depths_in
-from llmlab.settings.language import CORPORA, LanguageSettings, check_resumed_in_place
+from llmlab.settings.declare import Settings, again, among, listed, option, whole_numbers
+from llmlab.settings.language import CORPORA, LanguageSettings, check_resumed_in_place, depths_in
 
 FREEZE_ARMS = ("frozen", "trained", "frozen-untied", "trained-untied", "random-frozen", "random-trained")
 """What ``embedding-freeze`` compares: the embedding trained or not, the head tied to it or not, and from chance."""
@@ -36,97 +35,84 @@ class ContextSettings(Settings):
     """
 
     one_thread: ClassVar[str] = "pocket"
+    places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA, "pretrained": (MADE, "gpt2")}
 
     preset: str = option(
-        "pocket",
         "Text, sizes and training together: pocket (offline, minutes), seed (seed document 004's conditions).",
+        "pocket",
         panel="Preset",
         choices=("pocket", "seed"),
     )
     data: str = again(LanguageSettings, "data", pocket="synthetic", seed="ultrachat")
     pretrained: str = option(
-        None,
         "The pretrained embedding: made (in the run, from more of the synthetic language), gpt2, or a model folder.",
         panel="Text",
-        presets={"pocket": MADE, "seed": "gpt2"},
+        pocket=MADE,
+        seed="gpt2",
     )
     offline: bool = again(LanguageSettings, "offline")
     tokens: int = option(
-        None,
-        "Tokens to train on.",
-        panel="Text",
-        low=FEWEST_TOKENS,
-        high=MOST_TOKENS,
-        presets={"pocket": 90_000, "seed": 251_208},
+        "Tokens to train on.", panel="Text", low=FEWEST_TOKENS, high=MOST_TOKENS, pocket=90_000, seed=251_208
     )
     val_tokens: int = option(
-        None,
-        "Tokens of the held-out documents.",
-        panel="Text",
-        low=16,
-        high=10**8,
-        presets={"pocket": 8_000, "seed": 25_121},
+        "Tokens of the held-out documents.", panel="Text", low=16, high=10**8, pocket=8_000, seed=25_121
     )
     width: int = option(
-        None,
         "Numbers per token embedding, where it is made or random; a pretrained one has its own.",
         low=1,
         high=8_192,
-        presets={"pocket": 128, "seed": 768},
+        pocket=128,
+        seed=768,
     )
     context: int = again(LanguageSettings, "context", pocket=64, seed=768)
     layers: int = option(
-        None,
-        "Layers of the context block, and as many of the token block.",
-        low=1,
-        high=64,
-        presets={"pocket": 1, "seed": 6},
+        "Layers of the context block, and as many of the token block.", low=1, high=64, pocket=1, seed=6
     )
-    inputs: int = option(1, "How many last tokens both blocks read at once.", low=1, high=64)
-    wiring: str = option("every", "Which layers of the context block read the token.", choices=("every", "first"))
+    inputs: int = option("How many last tokens both blocks read at once.", 1, low=1, high=64)
+    wiring: str = option("Which layers of the context block read the token.", "every", choices=("every", "first"))
     widths: str = option(
-        "constant",
         "Widths of the context block's layers: constant, or decreasing from context plus token to context.",
+        "constant",
         choices=("constant", "decreasing"),
     )
     reading: str = option(
-        "after",
         "The contexts that predict: after (with the last token in them, layer by layer), final (the last layer's for "
         "all layers), before (without the last token, for all layers), none (zeros: what is it worth at all?).",
+        "after",
         choices=READINGS,
     )
     block: str = option(
-        "trained",
         "The context block: trained to a fixed point, or untrained.",
+        "trained",
         panel="Stage 1",
         choices=("trained", "untrained"),
     )
-    iterations: int = option(10, "Most passes of the context block's training.", panel="Stage 1", low=1, high=10_000)
-    block_lr: float = option(2e-3, "Learning rate of the context block.", panel="Stage 1", above=0, high=1e3)
+    iterations: int = option("Most passes of the context block's training.", 10, panel="Stage 1", low=1, high=10_000)
+    block_lr: float = option("Learning rate of the context block.", 2e-3, panel="Stage 1", above=0, high=1e3)
     noise: float = option(
-        0.1, "Standard deviation of the noise on contexts while the block is trained.", panel="Stage 1", low=0, high=1e3
+        "Standard deviation of the noise on contexts while the block is trained.", 0.1, panel="Stage 1", low=0, high=1e3
     )
     diversity: float = option(
-        0.5, "Weight of the diversity loss beside the fixed-point loss.", panel="Stage 1", low=0, high=1
+        "Weight of the diversity loss beside the fixed-point loss.", 0.5, panel="Stage 1", low=0, high=1
     )
     tolerance: float = option(
-        1e-4, "Largest error of contexts that are computed side by side.", panel="Stage 1", above=0, high=1
+        "Largest error of contexts that are computed side by side.", 1e-4, panel="Stage 1", above=0, high=1
     )
     epochs: int = again(LanguageSettings, "epochs", "Most passes over the tokens.", pocket=6, seed=10)
     batch: int = again(LanguageSettings, "batch", "Tokens per update.", pocket=256, seed=512)
     lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=4e-3, seed=2e-3)
     embedding_lr: float = option(
-        1.0, "Learning rate of the embedding, where it is trained, as a share of --lr.", panel="Training", above=0
+        "Learning rate of the embedding, where it is trained, as a share of --lr.", 1.0, panel="Training", above=0
     )
     tune: bool = option(
-        False,
         "Choose each arm's rate first, on a tail of the training text: the embedding's if it is trained, else --lr.",
+        False,
         panel="Training",
     )
     patience: int = again(LanguageSettings, "patience", pocket=2, seed=2)
     precision: str = again(LanguageSettings, "precision")
     device: str = again(LanguageSettings, "device")
-    out: Path | None = again(  # noqa: RUF009 - again() is field() with words
+    out: Path | None = again(
         LanguageSettings, "out", "Folder for the checkpoints of all runs (default: a new one in ./runs)."
     )
     resume: str = again(LanguageSettings, "resume", "Go on where a run like this one stopped: auto, or its folder.")
@@ -150,25 +136,6 @@ class ContextSettings(Settings):
             )
         check_resumed_in_place(self.out, self.resume)
 
-    def document(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values; of a path only its last name."""
-        return super().document() | {"data": self.data_name, "pretrained": self.pretrained_name}
-
-    @property
-    def data_name(self) -> str:
-        """What the text is called where others read it."""
-        return self.data if self.data in CORPORA else f"path: {Path(self.data).name}"
-
-    @property
-    def pretrained_name(self) -> str:
-        """What the embedding is called where others read it."""
-        return self.pretrained if self.pretrained in (MADE, "gpt2") else f"path: {Path(self.pretrained).name}"
-
-    def spelled(self, name: str) -> str:
-        """Return an option's value as the published command gives it: a path is the reader's own."""
-        paths = {"data": self.data not in CORPORA, "pretrained": self.pretrained not in (MADE, "gpt2")}
-        return "PATH" if paths.get(name) else super().spelled(name)
-
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingFreezeSettings(ContextSettings):
@@ -178,15 +145,15 @@ class EmbeddingFreezeSettings(ContextSettings):
 
     tune: bool = again(ContextSettings, "tune", pocket=True, seed=False)
     arms: str = option(
-        None,
         f"What to train, with commas between: of {', '.join(FREEZE_ARMS)}.",
-        presets={"pocket": "frozen,trained", "seed": "frozen,trained"},
+        pocket="frozen,trained",
+        seed="frozen,trained",
     )
     grow: str = option(
-        None,
         "Other numbers of tokens to compare frozen and trained at, with commas between; or none.",
         panel="Text",
-        presets={"pocket": "4000,16000", "seed": "502498"},
+        pocket="4000,16000",
+        seed="502498",
     )
 
     def __post_init__(self) -> None:
@@ -204,7 +171,8 @@ class EmbeddingFreezeSettings(ContextSettings):
     @property
     def sizes(self) -> list[int]:
         """The other numbers of tokens, smallest first."""
-        return numbers_in("--grow", self.grow)
+        wanted = f"no number of tokens from {FEWEST_TOKENS} to {MOST_TOKENS:,}"
+        return [] if self.grow == "none" else whole_numbers("--grow", self.grow, FEWEST_TOKENS, MOST_TOKENS, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,18 +186,18 @@ class TwoStageSettings(ContextSettings):
     epochs: int = again(ContextSettings, "epochs", pocket=10, seed=10)
     lr: float = again(ContextSettings, "lr", pocket=3e-3, seed=2e-3)
     vectors: str = option(
-        "pretrained",
         "The embedding: the pretrained one, or (of its tokenizer only) random of --width.",
+        "pretrained",
         panel="Text",
         choices=("pretrained", "random"),
     )
     ablate: str = option(
-        None,
         f"What to change, each in a table of its own, with commas between: of {', '.join(ABLATIONS)}; or all, or none.",
-        presets={"pocket": "block,reading", "seed": "none"},
+        pocket="block,reading",
+        seed="none",
     )
-    noises: str = option("0,0.05,0.1,0.2", "The noises of the ablation, with commas between.", panel="Stage 1")
-    depths: str = option("1,2,3,6", "The layers of the ablation, with commas between.", panel="Model")
+    noises: str = option("The noises of the ablation, with commas between.", "0,0.05,0.1,0.2", panel="Stage 1")
+    depths: str = option("The layers of the ablation, with commas between.", "1,2,3,6", panel="Model")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -244,7 +212,7 @@ class TwoStageSettings(ContextSettings):
     @property
     def swept_noises(self) -> list[float]:
         """The noises of their ablation, smallest first."""
-        return noises_in("--noises", self.noises)
+        return sorted(listed("--noises", self.noises, _noise, "no number from 0 to 1,000"))
 
     @property
     def swept_depths(self) -> list[int]:
@@ -252,57 +220,9 @@ class TwoStageSettings(ContextSettings):
         return depths_in("--depths", self.depths)
 
 
-def among(name: str, words: str, allowed: tuple[str, ...]) -> list[str]:
-    """Return the words that a list names, in the order of what is allowed.
-
-    Raises:
-        SettingError: one of them is not allowed, or stands there twice.
-    """
-    found = [word.strip() for word in words.split(",")]
-    for word in found:
-        if word not in allowed:
-            raise SettingError(f"{name}: {word[:40]!r} is not one of {', '.join(allowed)}")
-        if found.count(word) > 1:
-            raise SettingError(f"{name}: {word} stands there twice")
-    return [word for word in allowed if word in found]
-
-
-def noises_in(name: str, words: str) -> list[float]:
-    """Return the standard deviations that a list names, smallest first.
-
-    Raises:
-        SettingError: one of them is no number from 0 to 1,000, or stands there twice.
-    """
-    found: list[float] = []
-    for word in words.split(","):
-        try:
-            noise = float(word) + 0.0  # which makes -0 a 0
-        except ValueError:
-            noise = -1.0
-        if not 0 <= noise <= 1_000:
-            raise SettingError(f"{name}: {word.strip()[:20]!r} is no number from 0 to 1,000")
-        if f"{noise:g}" in [f"{other:g}" for other in found]:  # as they are told apart in tables and folders
-            raise SettingError(f"{name}: {noise:g} stands there twice")
-        found.append(noise)
-    return sorted(found)
-
-
-def numbers_in(name: str, words: str) -> list[int]:
-    """Return the token counts that a list names, smallest first; ``none`` names none.
-
-    Raises:
-        SettingError: one of them is no whole number that the option for tokens would take, or stands there twice.
-    """
-    if words == "none":
-        return []
-    found: list[int] = []
-    for word in words.split(","):
-        number = int(word) if word.strip().isdecimal() and len(word.strip()) < 11 else 0
-        if not FEWEST_TOKENS <= number <= MOST_TOKENS:
-            raise SettingError(
-                f"{name}: {word.strip()[:20]!r} is no number of tokens from {FEWEST_TOKENS} to {MOST_TOKENS:,}"
-            )
-        if number in found:
-            raise SettingError(f"{name}: {number} stands there twice")
-        found.append(number)
-    return sorted(found)
+def _noise(word: str) -> float | None:
+    try:
+        noise = float(word) + 0.0  # which makes -0 a 0
+    except ValueError:
+        return None
+    return noise if 0 <= noise <= 1_000 else None

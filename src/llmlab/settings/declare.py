@@ -1,22 +1,24 @@
-"""How an option is declared: one dataclass field with its help, range and choices, checked on construction.
+"""How an option is declared: one dataclass field with its help, range, choices and presets, checked on construction.
 
 Covers what every experiment has, and the options that say where results go.  Leaves out the experiments' own
-options: ``tiny``, ``language``, ``depths``, ``trained`` and ``adapted``.
+options: ``tiny``, ``language``, ``contexts`` and ``trained``.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from llmlab.errors import SettingError
 
 LANGUAGE_VARIABLE = "LLMLAB_LANG"
+T = TypeVar("T")
 
 
 def option(
-    default: Any,
     text: str,
+    default: Any = None,
     *,
     panel: str = "Model",
     low: float | None = None,
@@ -24,31 +26,30 @@ def option(
     above: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] = (),
-    presets: dict[str, Any] | None = None,
     recorded: bool = True,
     argument: bool = False,
     from_stdin: bool = False,
+    typed: bool = True,
     variable: str = "",
+    **presets: Any,
 ) -> Any:
-    """Declare one option: a dataclass field with its help ``text``, panel, and range or choices.
-
-    ``low`` and ``high`` are allowed values themselves, ``above`` and ``below`` are not.
+    """Declare one option: a dataclass field with its help ``text``, its panel there, and range or choices.
 
     Args:
-        default: the value where nothing is given.
         text: what stands in the help.
+        default: the value where nothing is given.
         panel: the heading that the option stands under there.
         low: smallest value.
         high: largest value.
         above: a value that is too small.
         below: a value that is too large.
         choices: the only values.
-        presets: the default by preset, for settings that have one: its own, else that of ``seed``.  ``default`` is
-            then not used.
         recorded: false for what says where files are, which no log entry shows.
         argument: true for a word of its own on the command line, without a flag.
         from_stdin: true if ``-`` means standard input.
+        typed: false for what no command line gives, but a copy takes along.
         variable: of the environment, which gives the default.
+        presets: the default by preset: its own, else that of ``seed``.  ``default`` is then not used.
     """
     metadata = {
         "help": text,
@@ -58,27 +59,26 @@ def option(
         "above": above,
         "below": below,
         "choices": choices,
-        "presets": presets or {},
+        "presets": presets,
         "recorded": recorded,
         "argument": argument,
         "from_stdin": from_stdin,
+        "typed": typed,
         "variable": variable,
     }
     return field(default=None if presets else default, metadata=metadata)
 
 
 def again(settings: type, name: str, text: str = "", **presets: Any) -> Any:
-    """Declare an option of other settings once more, with other values by preset.
-
-    Args:
-        settings: the class that declares it.
-        name: of the option.
-        text: for the help, if it has to say something else here.
-        presets: the default by preset; without any, the default stays.
-    """
-    (declared,) = (found for found in fields(settings) if found.name == name)
+    """Declare an option of other settings once more, with other values by preset or another help ``text``."""
+    declared = settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
     changed = {"presets": presets, "help": text or declared.metadata["help"]}
     return field(default=None if presets else declared.default, metadata={**declared.metadata, **changed})
+
+
+def options_of(settings: type | Any) -> list[Field[Any]]:
+    """Return the fields of settings that a command line may give."""
+    return [declared for declared in fields(settings) if declared.metadata["typed"]]
 
 
 def flag(name: str) -> str:
@@ -87,33 +87,77 @@ def flag(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What every experiment has.  Subclasses add their own fields; all are checked on construction.
+class Options:
+    """Options that are checked on construction.
 
     Raises:
         SettingError: a value is out of its range or not among its choices.
     """
-
-    experiment: ClassVar[str]
-    one_thread: ClassVar[str] = ""
-    """The preset whose products are too small to be shared among threads, if there is one."""
-
-    seed: int = option(0, "First random seed.", panel="Seeds", low=0, high=2**48)
-    seeds: int = option(1, "How many seeds; the tables then show intervals.", panel="Seeds", low=1, high=100_000)
 
     def __post_init__(self) -> None:
         for declared in fields(self):
             by_preset = declared.metadata["presets"]
             if by_preset and getattr(self, declared.name) is None:
                 # an unknown preset is refused in its own turn; one that says nothing here leaves it to the seed's
-                chosen = by_preset.get(vars(self).get("preset"), by_preset["seed"])
-                object.__setattr__(self, declared.name, chosen)
-            _check(declared, getattr(self, declared.name))
+                self.fill(declared.name, by_preset.get(vars(self).get("preset"), by_preset["seed"]))
+            self._check(declared.name, getattr(self, declared.name), **declared.metadata)
+
+    def fill(self, name: str, value: Any) -> None:
+        """Set a value while the options are made; afterwards nothing changes them."""
+        object.__setattr__(self, name, value)
+
+    @staticmethod
+    def _check(
+        name: str,
+        value: Any,
+        *,
+        choices: tuple[str, ...],
+        low: float | None,
+        high: float | None,
+        above: float | None,
+        below: float | None,
+        variable: str,
+        **_: Any,
+    ) -> None:
+        wrong = ""
+        if choices and value not in choices:
+            value, wrong = repr(value), f"is not one of {', '.join(choices)}"
+        elif isinstance(value, float) and not math.isfinite(value):
+            wrong = "is not a finite number"
+        elif above is not None and value <= above:
+            wrong = f"is not above {above:g}"
+        elif below is not None and value >= below:
+            wrong = f"is not below {below:g}"
+        elif low is not None and value < low:
+            wrong = f"is below the smallest allowed value, {low:g}"
+        elif high is not None and value > high:
+            wrong = f"is above the largest allowed value, {high:g}"
+        if wrong:
+            raise SettingError(f"{flag(name)}{f' (or {variable})' if variable else ''}: {value} {wrong}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Options):
+    """What every experiment has.  Subclasses add their own fields."""
+
+    experiment: ClassVar[str]
+    one_thread: ClassVar[str] = ""
+    """The preset whose products are too small to be shared among threads, if there is one."""
+
+    places: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """The options that may be a path of the reader's own, each with the names that are none."""
+
+    seed: int = option("First random seed.", 0, panel="Seeds", low=0, high=2**48)
+    seeds: int = option("How many seeds; the tables then show intervals.", 1, panel="Seeds", low=1, high=100_000)
 
     def document(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values, in the order they are declared."""
-        hidden = {declared.name for declared in fields(self) if not declared.metadata["recorded"]}
-        return {name: value for name, value in asdict(self).items() if name not in hidden}
+        """Return the settings as plain JSON values, in the order they are declared; of a path only its last name."""
+        shown = {declared.name for declared in fields(self) if declared.metadata["recorded"]}
+        paths = {name: f"path: {Path(getattr(self, name)).name}" for name in self.places if self._is_path(name)}
+        return {name: value for name, value in (asdict(self) | paths).items() if name in shown}
+
+    def _is_path(self, name: str) -> bool:
+        return name in self.places and getattr(self, name) not in self.places[name]
 
     @property
     def threads(self) -> int:
@@ -122,55 +166,71 @@ class Settings:
 
     def spelled(self, name: str) -> str:
         """Return an option's value as the published command gives it; a word in capitals is the reader's to fill in."""
-        return str(getattr(self, name))
-
-
-def _check(declared: Field[Any], value: Any) -> None:
-    low, high, above, below, choices = (declared.metadata[key] for key in ("low", "high", "above", "below", "choices"))
-    name, variable = flag(declared.name), declared.metadata["variable"]
-    name += f" (or {variable})" if variable else ""
-    if choices and value not in choices:
-        raise SettingError(f"{name}: {value!r} is not one of {', '.join(choices)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise SettingError(f"{name}: {value} is not a finite number")
-    if above is not None and value <= above:
-        raise SettingError(f"{name}: {value} is not above {above:g}")
-    if below is not None and value >= below:
-        raise SettingError(f"{name}: {value} is not below {below:g}")
-    if low is not None and value < low:
-        raise SettingError(f"{name}: {value} is below the smallest allowed value, {low:g}")
-    if high is not None and value > high:
-        raise SettingError(f"{name}: {value} is above the largest allowed value, {high:g}")
+        return "PATH" if self._is_path(name) else str(getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(Options):
     """What every experiment's command offers beside its settings: where results go, not what they are."""
 
-    json: bool = option(False, "Print one JSON document instead of tables.", panel="Output")
-    log: bool = option(True, "Append an entry to the experiment log.", panel="Output")
-    log_dir: Path | None = option(  # noqa: RUF009 - option() is field() with words
-        None,
+    json: bool = option("Print one JSON document instead of tables.", False, panel="Output")
+    log: bool = option("Append an entry to the experiment log.", True, panel="Output")
+    log_dir: Path | None = option(
         "Folder of the log's site, with its entries in docs/log/posts (default: the checkout, or ./llmlab-log).",
         panel="Output",
     )
-    expect: str = option("", "What you expect, kept in the entry beside the outcome.", panel="Output")
+    expect: str = option("What you expect, kept in the entry beside the outcome.", "", panel="Output")
     note: str = option(
-        "", "A first note for the entry, shown as plain text; edit its Notes for Markdown.", panel="Output"
+        "A first note for the entry, shown as plain text; edit its Notes for Markdown.", "", panel="Output"
     )
     lang: str = option(
-        "en", "Language of tables and sentences.", panel="Output", choices=("en", "ja"), variable=LANGUAGE_VARIABLE
+        "Language of tables and sentences.", "en", panel="Output", choices=("en", "ja"), variable=LANGUAGE_VARIABLE
     )
-    quiet: bool = option(False, "Print nothing but the entry's path.", panel="Output")
+    quiet: bool = option("Print nothing but the entry's path.", False, panel="Output")
     threads: int = option(
-        0,
         "Threads for torch; 0 leaves it to torch, except that a chapter's pocket preset takes one.",
+        0,
         panel="Output",
         low=0,
         high=1_024,
     )
-    debug: bool = option(False, "Show the traceback of a failure.", panel="Output")
+    debug: bool = option("Show the traceback of a failure.", False, panel="Output")
 
-    def __post_init__(self) -> None:
-        for declared in fields(self):
-            _check(declared, getattr(self, declared.name))
+
+def listed(name: str, words: str, read: Callable[[str], T | None], wanted: str) -> list[T]:
+    """Return the values that words with commas between them name.
+
+    Args:
+        name: of the option.
+        words: for example ``1,2,4``.
+        read: returns the value of a word, or ``None`` where it is none.
+        wanted: what such a word is not, for the message.
+
+    Raises:
+        SettingError: a word is no value, or a value stands there twice.
+    """
+    found: dict[str, T] = {}
+    for word in (each.strip() for each in words.split(",")):
+        value = read(word)
+        if value is None:
+            raise SettingError(f"{name}: {word[:40]!r} is {wanted}")
+        told = f"{value:g}" if isinstance(value, float) else str(value)  # as it stands in tables and folders
+        if told in found:
+            raise SettingError(f"{name}: {told} stands there twice")
+        found[told] = value
+    return list(found.values())
+
+
+def among(name: str, words: str, allowed: tuple[str, ...]) -> list[str]:
+    """Return the words that a list names, in the order of what is allowed."""
+    wanted = f"not one of {', '.join(allowed)}"
+    return sorted(listed(name, words, lambda word: word if word in allowed else None, wanted), key=allowed.index)
+
+
+def whole_numbers(name: str, words: str, low: int, high: int, wanted: str) -> list[int]:
+    """Return the whole numbers in a range that a list names, smallest first."""
+
+    def read(word: str) -> int | None:
+        return int(word) if word.isdecimal() and len(word) < 11 and low <= int(word) <= high else None
+
+    return sorted(listed(name, words, read, wanted))

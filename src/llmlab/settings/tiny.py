@@ -27,17 +27,17 @@ class TinySettings(Settings):
     """
 
     text: str = option(
-        "hello", "The text to learn, every character a token; - reads standard input.", panel="Text", from_stdin=True
+        "The text to learn, every character a token; - reads standard input.", "hello", panel="Text", from_stdin=True
     )
-    focus: str = option("", "The token to look at closely (default: the first).", panel="Text")
-    dim: int = option(2, "Numbers per embedding vector.", low=1, high=4_096)
-    epochs: int = option(200, "Full-batch updates.", panel="Training", low=1, high=1_000_000)
-    lr: float = option(0.01, "Learning rate (Adam likes 0.01, SGD about 0.5).", panel="Training", above=0, high=1e37)
+    focus: str = option("The token to look at closely (default: the first).", "", panel="Text")
+    dim: int = option("Numbers per embedding vector.", 2, low=1, high=4_096)
+    epochs: int = option("Full-batch updates.", 200, panel="Training", low=1, high=1_000_000)
+    lr: float = option("Learning rate (Adam likes 0.01, SGD about 0.5).", 0.01, panel="Training", above=0, high=1e37)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_text(self.text)
-        object.__setattr__(self, "focus", self.focus or self.text[0])
+        self.fill("focus", self.focus or self.text[0])
         _check_focus(self.focus, self.text)
         _check_size(self)
 
@@ -97,7 +97,7 @@ class Phase1Settings(TinySettings):
 
     experiment: ClassVar[str] = "phase1"
 
-    dim: int = option(8, "Numbers per embedding vector.", low=1, high=4_096)
+    dim: int = option("Numbers per embedding vector.", 8, low=1, high=4_096)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +106,8 @@ class Phase12Settings(TinySettings):
 
     experiment: ClassVar[str] = "phase1-2"
 
-    freeze: str = option("none", "What stays as it was initialised.", choices=("none", "embedding", "linear"))
-    optimizer: str = option("adam", "The rule of the update.", panel="Training", choices=("adam", "sgd", "adamw"))
+    freeze: str = option("What stays as it was initialised.", "none", choices=("none", "embedding", "linear"))
+    optimizer: str = option("The rule of the update.", "adam", panel="Training", choices=("adam", "sgd", "adamw"))
     weight_decay: float = option(
-        0.01, "Decay per unit of learning rate, for AdamW.", panel="Training", low=0.0, high=1e3
+        "Decay per unit of learning rate, for AdamW.", 0.01, panel="Training", low=0.0, high=1e3
     )

@@ -1,16 +1,19 @@
-"""The options of what is done with a trained model: ``llmlab baseline evaluate|generate|quantize CHECKPOINT``.
+"""The options of what is done with a trained model: ``llmlab baseline evaluate|generate|… CHECKPOINT``.
 
-Leaves out how the model was trained; that stands in its checkpoint.
+Leaves out how the model was trained, its sizes and its words; that stands in its checkpoint.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from llmlab.errors import SettingError
-from llmlab.settings.declare import Settings, option
-from llmlab.settings.language import CORPORA
+from llmlab.settings.declare import Settings, again, among, option
+from llmlab.settings.language import CORPORA, LanguageSettings
+
+ARMS = ("continue", "B", "A", "random", "preserving", "scratch")
+"""What ``expand`` compares, in the order of its tables."""
 
 LONGEST_PROMPT = 1_000
 """Characters; the prompt stands in the log entry as it is."""
@@ -26,13 +29,13 @@ class TrainedSettings(Settings):
 
     most_seeds: ClassVar[int] = 1
 
-    checkpoint: Path = option(  # noqa: RUF009 - option() is field() with words
-        dataclasses.MISSING,
+    checkpoint: Path = option(
         "A checkpoint that llmlab baseline wrote, or the folder of a run (then its best one).",
+        dataclasses.MISSING,
         argument=True,
         recorded=False,
     )
-    seeds: int = option(1, "How many seeds; the tables then show intervals.", panel="Seeds", low=1, high=100)
+    seeds: int = option("How many seeds; the tables then show intervals.", 1, panel="Seeds", low=1, high=100)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,33 +48,23 @@ class TrainedSettings(Settings):
 class JudgedSettings(TrainedSettings):
     """What the commands have that judge a model on a text."""
 
+    places: ClassVar[dict[str, tuple[str, ...]]] = {"data": ("", *CORPORA)}
+
     data: str = option(
-        "",
         f"The text to judge on (default: the one that the model was trained on): {', '.join(CORPORA)}, or a path.",
+        "",
         panel="Text",
     )
-    offline: bool = option(False, "Never use the network.", panel="Text", recorded=False)
-    batch: int = option(32, "Windows per batch of the batch mean.", panel="Text", low=1, high=65_536)
-
-    def document(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values; of a path only its last name."""
-        return super().document() | {"data": f"path: {Path(self.data).name}" if self._is_path else self.data}
-
-    def spelled(self, name: str) -> str:
-        """Return an option's value as the published command gives it: a path is the reader's own."""
-        return "PATH" if name == "data" and self._is_path else super().spelled(name)
-
-    @property
-    def _is_path(self) -> bool:
-        return self.data not in ("", *CORPORA)
+    offline: bool = option("Never use the network.", False, panel="Text", recorded=False)
+    batch: int = option("Windows per batch of the batch mean.", 32, panel="Text", low=1, high=65_536)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExactSettings(JudgedSettings):
     """What the commands have in which nothing is drawn by chance; seeds are there because every command has them."""
 
-    seed: int = option(0, "Changes nothing: nothing is drawn by chance here.", panel="Seeds", low=0, high=2**48)
-    seeds: int = option(1, "Only 1: nothing is drawn by chance here.", panel="Seeds", low=1, high=100_000)
+    seed: int = option("Changes nothing: nothing is drawn by chance here.", 0, panel="Seeds", low=0, high=2**48)
+    seeds: int = option("Only 1: nothing is drawn by chance here.", 1, panel="Seeds", low=1, high=100_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +81,13 @@ class GenerateSettings(TrainedSettings):
     experiment: ClassVar[str] = "generate"
     most_seeds: ClassVar[int] = 100
 
-    prompt: str = option("", "How the text begins (default: nothing, so the model begins a line).", panel="Text")
-    tokens: int = option(20, "Most tokens to generate.", panel="Text", low=1, high=100_000)
-    stop: bool = option(True, "Stop at <eos>, the end of a line.", panel="Text")
+    prompt: str = option("How the text begins (default: nothing, so the model begins a line).", "", panel="Text")
+    tokens: int = option("Most tokens to generate.", 20, panel="Text", low=1, high=100_000)
+    stop: bool = option("Stop at <eos>, the end of a line.", True, panel="Text")
     temperature: float = option(
-        1.0, "By which scores are divided before the draw; 0 takes the likeliest.", panel="Draw", low=0.0, high=1e3
+        "By which scores are divided before the draw; 0 takes the likeliest.", 1.0, panel="Draw", low=0.0, high=1e3
     )
-    top_k: int = option(0, "Draw among this many of the likeliest tokens; 0 for all.", panel="Draw", low=0, high=50_000)
+    top_k: int = option("Draw among this many of the likeliest tokens; 0 for all.", 0, panel="Draw", low=0, high=50_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,9 +106,88 @@ class QuantizeSettings(ExactSettings):
     experiment: ClassVar[str] = "quantize"
 
     scheme: str = option(
-        "row", "Weights that share a scale: those of a row, or a whole tensor.", choices=("row", "tensor")
+        "Weights that share a scale: those of a row, or a whole tensor.", "row", choices=("row", "tensor")
     )
-    embedding: bool = option(False, "Quantise the embedding too, not only the linear layers.")
-    save: Path | None = option(  # noqa: RUF009 - option() is field() with words
-        None, "Write the int8 model to this new file.", panel="Output", recorded=False
+    embedding: bool = option("Quantise the embedding too, not only the linear layers.", False)
+    save: Path | None = option("Write the int8 model to this new file.", panel="Output", recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedSettings(JudgedSettings):
+    """What both commands have.
+
+    Raises:
+        SettingError: a value is out of its range.
+    """
+
+    most_seeds: ClassVar[int] = 100
+
+    preset: str = option(
+        "The training together: pocket (minutes on a small machine), seed (what the seed document planned).",
+        "pocket",
+        panel="Preset",
+        choices=("pocket", "seed"),
+    )
+    precision: str = option(
+        "Of the products in training; judging is always fp32.", "fp32", panel="Machine", choices=("fp32", "bf16")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpandSettings(AdaptedSettings):
+    """Options of ``baseline expand``."""
+
+    experiment: ClassVar[str] = "expand"
+
+    context: int = option("Numbers of the context afterwards; 0 is twice as many.", 0, low=0, high=8_192)
+    arms: str = option(f"What to train, with commas between: of {', '.join(ARMS)}.", ",".join(ARMS))
+    updates: int = option("Updates of every arm.", panel="Training", low=1, high=10**7, pocket=300, seed=3_750)
+    rounds: int = option(
+        "Parts of equal length of the updates, each judged at its end; the next lower number that divides them.",
+        panel="Training",
+        low=1,
+        high=1_000,
+        pocket=6,
+        seed=15,
+    )
+    batch: int = again(LanguageSettings, "batch", pocket=32, seed=2_048)
+    lr: float = again(LanguageSettings, "lr", pocket=1e-3, seed=8e-4)
+    schedule: str = again(LanguageSettings, "schedule", pocket="one-cycle", seed="constant")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        among("--arms", self.arms, ARMS)
+
+    @property
+    def round_updates(self) -> int:
+        """How many updates lie between two validations."""
+        parts = next(count for count in range(min(self.rounds, self.updates), 0, -1) if self.updates % count == 0)
+        return self.updates // parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(AdaptedSettings):
+    """Options of ``baseline finetune``."""
+
+    experiment: ClassVar[str] = "finetune"
+
+    data: str = option(
+        f"The text to train further on: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and "
+        "valid.txt, or a .jsonl of chats.",
+        panel="Text",
+        pocket="dialect",
+        seed="dailydialog",
+    )
+    original: str = option(
+        "Where the text is that the model was trained on, if that was a file of yours: what is forgotten of it.",
+        "",
+        panel="Text",
+        recorded=False,
+    )
+    epochs: int = again(LanguageSettings, "epochs", "Passes over the text, of every arm.", pocket=6, seed=50)
+    batch: int = again(LanguageSettings, "batch", pocket=16, seed=16)
+    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, seed=5e-5)
+    patience: int = again(LanguageSettings, "patience", pocket=10, seed=10)
+    out: Path | None = option(
+        "Keep the fine-tuned model's checkpoints in this folder.", panel="Checkpoints", recorded=False
     )
