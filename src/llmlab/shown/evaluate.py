@@ -1,0 +1,64 @@
+"""What is shown of a model that is judged again: it beside counting, and beside what its run wrote down."""
+
+from collections.abc import Mapping
+
+from llmlab.lab.dataset import Dataset
+from llmlab.measure.score import Score
+from llmlab.report.messages import Text, say
+from llmlab.report.result import TO_ROUNDING, Cell, Table
+from llmlab.shown.baseline import BESIDE, accuracy, beside_counting, beside_the_floor
+from llmlab.shown.table import table
+
+ROUNDING = 1e-6
+"""Two losses that differ by less are one loss in float32, added up in another order."""
+
+
+def written_down(then: Mapping[str, float], score: Score, epochs: int) -> Table:
+    """Return what the run wrote down at the end of its last finished epoch beside what is measured now."""
+    now = {
+        "loss per token": (then["val_loss_token"], score.loss),
+        "accuracy": (then["val_accuracy"], score.accuracy),
+        "accuracy of known": (then["val_accuracy_known"], score.accuracy_known),
+    }
+    rows: list[list[Cell]] = []
+    for name, (before, value) in now.items():
+        differs = value - before
+        rows.append([name, before, value, TO_ROUNDING if 0 < abs(differs) < ROUNDING else differs])
+    return table(
+        "written_down",
+        "Beside what the run wrote down",
+        "what:text | then | now | differs:6",
+        rows,
+        say("evaluate.written_down", epoch=epochs),
+    )
+
+
+def summary(
+    model: str, parameters: int, data: Dataset, score: Score, then: Mapping[str, float] | None, trained_on: str | None
+) -> list[Text]:
+    """Return the result in a few sentences.
+
+    Args:
+        model: its name.
+        parameters: how many it has.
+        data: what it was judged on.
+        score: what it reached.
+        then: what the run wrote down of the same text, if it did.
+        trained_on: the other text that the model was trained on, if it is another.
+    """
+    beside = {name: data.references[key].ppl for name, key in BESIDE.items()}
+    told: list[Text] = [
+        say("evaluate.reached", model=model, parameters=parameters, ppl=score.ppl, text=data.name, **beside),
+        *beside_counting(data.references, [score.ppl]),
+    ]
+    recovered = data.context_recovered(score.loss)
+    if recovered is not None and data.bayes_loss is not None:
+        told.append(beside_the_floor(data.bayes_loss, recovered))
+    told.append(accuracy(data, score))
+    if then:
+        differs, loss = abs(score.loss - then["val_loss_token"]), then["val_loss_token"]
+        same = say("evaluate.same" if differs == 0 else "evaluate.same_to_rounding")
+        told.append(same if differs < ROUNDING else say("evaluate.differs", loss=loss, differs=differs))
+    if trained_on is not None:
+        told.append(say("evaluate.another_text", text=trained_on, unknown=score.unknown_share))
+    return told
