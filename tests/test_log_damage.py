@@ -202,6 +202,29 @@ def test_what_becomes_a_title_or_a_name_is_checked(field: str, value: str) -> No
         Record.from_json(json.dumps(specimen().document() | {field: value}))
 
 
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("seconds",), '"3.5"'),
+        (("seconds",), "true"),
+        (("metrics", "loss"), "1" + "0" * 400),
+        (("tables", 0, "rows", 0, 1), "1" + "0" * 400),
+        (("tables", 0, "columns", 0, "digits"), '"2"'),
+        (("expectation_after_look",), "1"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(way: tuple[str | int, ...], value: str) -> None:
+    """A number in quotation marks is none, one is no yes, and no run has a number of 400 digits."""
+    document = specimen().document()
+    *path, last = way
+    inner: Any = document
+    for key in path:
+        inner = inner[key]
+    inner[last] = "HERE"
+    with pytest.raises(ValueError, match=r"."):
+        Record.from_json(json.dumps(document).replace('"HERE"', value))
+
+
 def test_a_record_cannot_make_rendering_write_elsewhere(log: Logbook, tmp_path: Path) -> None:
     """A figure whose name is a path does not get its picture written outside the entry."""
     _, page = log.put(specimen())

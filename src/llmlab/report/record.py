@@ -108,12 +108,13 @@ class Record:
         Raises:
             ValueError: not JSON, another schema, or something missing or of the wrong type.
         """
-        document = read(json.loads(text, parse_constant=_finite, parse_float=_finite))
+        document = read(json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_finite_int))
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"not a {SCHEMA} document")
-        own = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
+        own = {name: document[name] for name in cls.__dataclass_fields__ if name in document} | {"result": document}
         try:
-            record: Record = _reader().validate_python({**own, "result": document})
+            _reader().validate_json(json.dumps(own), strict=True)  # "3.5" is no number, nor 1 a yes
+            record: Record = _reader().validate_python(own)  # which keeps messages as they are
         except ValueError as error:
             raise ValueError(_first_complaint(error)) from error
         _refuse_unusable(record)
@@ -189,6 +190,11 @@ def _shortest(amendment: Amendment) -> dict[str, Any]:
 
 def _sorted(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _finite_int(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 def _finite(text: str) -> float:
