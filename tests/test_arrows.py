@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "lab": {"lab", "fast", "text", "measure", "disk", "environment", *REPORT, "", *GROUND},
     "fast": {"fast", "lab", *GROUND},
     "text": {"text", "disk", *GROUND},
-    "measure": {"measure", *GROUND},
+    "measure": {"measure", "report.messages", *GROUND},
     "settings": {"settings", "errors"},
     "errors": set(),
     "environment": {"", "errors"},

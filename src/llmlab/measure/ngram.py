@@ -18,6 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from llmlab.report import messages
+from llmlab.report.messages import Text
+
 PAD, UNK, BOS = range(3)
 """The marks' numbers in ``text.words``, which this package does not import; a test keeps them equal."""
 
@@ -376,26 +379,20 @@ def _baseline(name: str, losses: Tensor, correct: Tensor, tokens: Tensor, unknow
 # ---- is the count itself right? -----------------------------------------------------------------------------------
 
 
-def doubts(bigram_losses: Tensor, losses: Tensor, targets: Targets, mark: int, size: int) -> list[str]:
+def doubts(bigram_losses: Tensor, losses: Tensor, targets: Targets, mark: int, size: int) -> list[Text]:
     """Return in a sentence each what a sound 3-gram with backing off does not do on a text like its own.
 
     It sees more than the bigram, so it is not worse by more than sampling allows; and what a line begins with does
     not cost it more than a guess among all V tokens.
     """
-    told: list[str] = []
+    told: list[Text] = []
     more, error = mean_over_lines(losses - bigram_losses, targets.line)
     if more > DOUBTFUL * error:
-        told.append(
-            f"Doubtful count: the Kneser–Ney 3-gram loses {more:.3f} nats more per token than the bigram; the "
-            f"standard error of that is {error:.3f}. The validation text may be unlike the training text."
-        )
+        told.append(messages.say("counting.doubtful_beside_bigram", more=more, error=error))
     first = targets.past[:, 0] == mark
     cost, error = mean_over_lines(losses[first], targets.line[first])
     if cost - math.log(size) > DOUBTFUL * error:
-        told.append(
-            f"Doubtful count: what a line begins with costs the Kneser–Ney 3-gram {cost:.3f} nats, and a guess among "
-            f"all tokens {math.log(size):.3f}. The validation text may be unlike the training text."
-        )
+        told.append(messages.say("counting.doubtful_first", cost=cost, guess=math.log(size)))
     return told
 
 

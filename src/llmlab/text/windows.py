@@ -32,7 +32,7 @@ class WindowedText:
 
     ``train`` and ``valid`` are (N, L) int64, N windows of L tokens; ``train_lines`` are the encoded training lines,
     whole; ``digest`` is a SHA-256 over the lines of both splits, the vocabulary and how windows are cut.  ``test`` is
-    (M, L), with no rows where the corpus has nothing to test on; it is in no digest, because it has a say in nothing.
+    (M, L), with no rows where the corpus has nothing to test on; it is in no digest, because it decides nothing.
     ``valid_documents`` and ``test_documents`` are (N,) and (M,) int64: the document of each window.
     """
 
