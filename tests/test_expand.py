@@ -245,7 +245,7 @@ def test_old_numbers_grow_as_the_arithmetic_says():
     assert found.first == pytest.approx(found.exact, rel=1e-3)
 
     p, tokens = model.parameters, rows[:, 0]
-    hidden = model._stack(torch.cat([p["embedding"][tokens], torch.zeros(8, 16)], 1), None)
+    hidden = model.stack(torch.cat([p["embedding"][tokens], torch.zeros(8, 16)], 1), None)
     change, _, write = (hidden @ p["gates.weight"].T + p["gates.bias"]).chunk(3, 1)
     mixed = write.sigmoid() * change
     both = torch.cat([mixed, torch.zeros(8, 16)], 1)

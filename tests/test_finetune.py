@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,7 @@ def test_the_kept_model_is_the_one_that_was_reported(checkpoint: Path, other: Pa
     kept, base = restored(out), restored(checkpoint)
     assert kept.vocabulary == base.vocabulary
     assert (kept.settings.data, kept.settings.lr, kept.settings.epochs) == ("path: other", 5e-3, 2)
-    text = dialogue(chosen(checkpoint, data=str(other)), base).text
+    text = dialogue(chosen(checkpoint, data=str(other)), base, load_corpus(str(other))).text
     assert kept.text == text.digest
     assert evaluate(kept.model, text.valid, 16).ppl == pytest.approx(result.metrics["val_ppl_pretrained"], rel=1e-12)
     assert len(list(out.glob("update-*.ckpt"))) == 2
@@ -179,7 +178,7 @@ def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path):
     base = restored(checkpoint)
     before = {name: tensor.clone() for name, tensor in base.model.parameters.items()}
     settings = chosen(checkpoint, data=str(other), epochs=1)
-    arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base).text, None)
+    arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base, load_corpus(str(other))).text, None)
     assert all(torch.equal(tensor, base.model.parameters[name]) for name, tensor in before.items())
     assert not torch.equal(arm.model.parameters["embedding"], before["embedding"])
 
@@ -282,7 +281,6 @@ def test_a_completion_is_the_likeliest_word_each_time(seed: int, prompt: str):
     """The plain loop over all that was read and written so far names the same next words, up to the end."""
     base = fresh(("a", "b", "c"), seed)
     found = completed(base.model, base.vocabulary, prompt)
-    assert found is not None
 
     read, expected = base.vocabulary.encode(prompt)[:-1], list[str]()
     while len(expected) < MOST_TOKENS:
@@ -296,10 +294,10 @@ def test_a_completion_is_the_likeliest_word_each_time(seed: int, prompt: str):
 
 def test_prompts_are_the_seeds_where_any_word_is_known(checkpoint: Path, other: Path):
     """A model that knows one of their words completes them; one that knows none completes openings of its text."""
-    base = restored(checkpoint)
-    text = dialogue(chosen(checkpoint, data=str(other)), base)
-    assert prompts(base, text) == [" ".join(line.split()[:3]) for line in DIALECT.lines(3, 4)]
-    assert prompts(replace(base, vocabulary=WordVocabulary((*MARKS, "you"))), text) == list(PROMPTS)
+    words = restored(checkpoint).vocabulary
+    text = dialogue(chosen(checkpoint, data=str(other)), restored(checkpoint), load_corpus(str(other))).text
+    assert prompts(words, text) == [" ".join(line.split()[:3]) for line in DIALECT.lines(3, 4)]
+    assert prompts(WordVocabulary((*MARKS, "you")), text) == list(PROMPTS)
 
 
 def test_what_the_plan_needs_is_measured(checkpoint: Path, other: Path):

@@ -38,7 +38,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llmlab.after.opening import Restored, new_llm_of, nothing_whole, restored
+from llmlab.after.arms import ArmRun, by_arm, minus, nothing_whole, result
+from llmlab.after.opening import Restored, new_llm_of, restored
 from llmlab.baseline import ContextVectorLM
 from llmlab.errors import SettingError
 from llmlab.fast.sweep import Sweep
@@ -51,11 +52,11 @@ from llmlab.lab.rng import generator
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
-from llmlab.measure.score import Score, document_difference, document_sums, perplexity
+from llmlab.measure.score import Score, perplexity
 from llmlab.measure.spectrum import effective_rank
-from llmlab.measure.stats import as_metrics, metrics_of, paired_interval
+from llmlab.measure.stats import as_metrics, metrics_of
 from llmlab.report.messages import say
-from llmlab.report.result import Result, Scalar, rounded
+from llmlab.report.result import Result, Scalar
 from llmlab.settings import ExpandSettings
 from llmlab.settings.language import MAX_PARAMETERS
 from llmlab.shown import after
@@ -213,20 +214,16 @@ def _read(model: ContextVectorLM, windows: Tensor) -> Sweep:
 
 
 @dataclass(frozen=True)
-class ExpandedArm:
+class ExpandedArm(ArmRun):
     """One way to go on from the base, trained with one seed.
 
-    ``losses`` are per token on validation, before the first update and after each round.  ``apart`` (``spread``),
-    ``rank`` and ``old_moved`` (``largest_difference``) are ``None`` where there is no new part, or no old one.
+    ``apart`` (``spread``), ``rank`` and ``old_moved`` (``largest_difference``) are ``None`` where there is no new part,
+    or no old one.
     """
 
-    name: str
-    seed: int
     context: int
     parameters: int
     trained: int
-    losses: list[float]
-    score: Score
     apart: float | None
     rank: float | None
     old_moved: float | None
@@ -335,7 +332,7 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     task = base.task(settings.data, offline=settings.offline)
     check_batch(settings.batch, task.text)
     score = evaluate(base.model, task.text.valid, settings.batch)
-    names, why, how = settings.arms.split(","), say("expand.why"), say("expand.how")
+    names, asked = settings.arms.split(","), (say("expand.why"), say("expand.how"))
 
     def arm(name: str) -> Arm[ExpandedArm]:
         def train(seed: int, step: OnStep) -> ExpandedArm:
@@ -344,48 +341,29 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
         return Arm(name, settings.updates, train)
 
     found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
-    runs = found.whole()
-    if not runs:
-        return nothing_whole(settings, why, how, found)
-    by_name = {name: [run for run in runs if run.name == name] for name in names}
-    scores = {name: [run.score for run in arm] for name, arm in by_name.items()}
-    grown = growth(model, expanded(model, context), task.text.valid[:SAMPLE])
-    told = metrics(model, score, grown, by_name)
-    losses = {
-        name: [fmean(each) for each in zip(*(run.losses for run in arm), strict=True)] for name, arm in by_name.items()
-    }
-    seeds, rows = len(runs) // len(names), dict[str, str]()
+    if not found.whole():
+        return nothing_whole(settings, asked, found)
+    arms, grown = by_arm(found, names), growth(model, expanded(model, context), task.text.valid[:SAMPLE])
+    told = metrics(model, score, grown, arms)
+    rounds = {name: zip(*(run.losses for run in runs), strict=True) for name, runs in arms.items()}
+    means = {name: [fmean(losses) for losses in each] for name, each in rounds.items()}
+    seeds, rows = len(arms[names[0]]), dict[str, str]()
     for name in names:
-        rows[f"PPL {name}"] = f"val_ppl_{name}"
-        if f"val_ppl_{name}_minus_continue" in told:
-            rows[f"{name} minus continue"] = f"val_ppl_{name}_minus_continue"
-    blocks = len(runs[0].score.targets_by_document) if len(rows) > len(names) else 0
+        pairs = {f"PPL {name}": f"val_ppl_{name}", f"{name} minus continue": f"val_ppl_{name}_minus_continue"}
+        rows |= {label: metric for label, metric in pairs.items() if metric in told}
+    blocks = len(arms[names[0]][0].score.targets_by_document) if len(rows) > len(names) else 0
     known = bool(settings.data) or task.text.digest == base.text
-    return Result(
-        settings.experiment,
-        settings.document(),
-        why,
-        how,
-        status="interrupted" if found.stop else "complete",
-        metrics=told,
-        summary=[
-            *shown.summary(settings, told, names, seeds),
-            *([] if known else [say("expand.text_changed")]),
-            *task.notes,
-            *after.left_out(found.diverged, seeds if found.stop else None),
-        ],
-        tables=[
-            base.table(),
-            text_read(task),
-            shown.compared(told, {name: arm[0].context for name, arm in by_name.items()}, settings.updates, seeds),
-            shown.growth_of_old(grown),
-            *shown.new_numbers(told, names),
-            *after.over_seeds("after the last update:text", rows, told, seeds, task.text.valid_document_count, blocks),
-        ],
-        figures=[shown.curves(score.loss, losses, settings.round_updates)],
-        samples={f"val_ppl_{name}": rounded(score.ppl for score in arm) for name, arm in scores.items()},
-        documents=document_sums({f"_{name}": arm for name, arm in scores.items()}),
-    )
+    summary = [*shown.summary(settings, told, names, seeds), *([] if known else [say("expand.text_changed")])]
+    tables = [
+        base.table(),
+        text_read(task),
+        shown.compared(told, {name: runs[0].context for name, runs in arms.items()}, settings.updates, seeds),
+        shown.growth_of_old(grown),
+        *shown.new_numbers(told, names),
+        *after.over_seeds("after the last update:text", rows, told, seeds, task.text.valid_document_count, blocks),
+    ]
+    figure = shown.curves(score.loss, means, settings.round_updates)
+    return result(settings, asked, found, arms, told, [*summary, *task.notes], tables, figure)
 
 
 def check_context(model: ContextVectorLM, context: int) -> None:
@@ -431,7 +409,5 @@ def metrics(
     plain = by_name.get("continue", [])
     for name, arms in by_name.items() if plain else ():
         if name != "continue":
-            ppls = ({arm.seed: arm.score.ppl for arm in each} for each in (plain, arms))
-            drawn = document_difference([arm.score for arm in plain], [arm.score for arm in arms])
-            found |= as_metrics(f"val_ppl_{name}_minus_continue", paired_interval(*ppls) | drawn)
+            found |= as_metrics(f"val_ppl_{name}_minus_continue", minus(arms, plain))
     return found

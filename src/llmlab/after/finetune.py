@@ -14,15 +14,16 @@ But: nothing here makes a dialogue more than a text, such as who speaks.
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from torch import Tensor
 
+from llmlab.after.arms import ArmRun, by_arm, minus, nothing_whole, result
 from llmlab.after.generate import write
-from llmlab.after.opening import Restored, nothing_whole, restored
-from llmlab.baseline import build, precision_of
+from llmlab.after.opening import Restored, restored
+from llmlab.baseline import build, precision_of, recipe_of
 from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.fast.reader import Reader
 from llmlab.fast.swept import SweptNewLLM, release_buffers
@@ -33,16 +34,15 @@ from llmlab.lab.epochs import Training
 from llmlab.lab.folders import identity
 from llmlab.lab.judging import evaluate
 from llmlab.lab.language import LanguageModel, parameter_count
-from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
-from llmlab.measure.ngram import Baseline, window_baselines
-from llmlab.measure.score import Score, document_difference, document_sums, perplexity
-from llmlab.measure.stats import as_metrics, metrics_of, paired_interval
-from llmlab.report.messages import say
-from llmlab.report.result import Result, Scalar, rounded
-from llmlab.settings import FinetuneSettings, GenerateSettings
+from llmlab.measure.ngram import window_baselines
+from llmlab.measure.score import Score, perplexity
+from llmlab.measure.stats import as_metrics, metrics_of
+from llmlab.report.messages import Text, say
+from llmlab.report.result import Result, Scalar, Table
+from llmlab.settings import BaselineSettings, FinetuneSettings, GenerateSettings
 from llmlab.shown import after
 from llmlab.shown import finetune as shown
 from llmlab.text.cache import cache_folder
@@ -64,39 +64,19 @@ PLANNED = Size(embedding=256, hidden=1024, context=512, layers=11)
 # ---- the text ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Dialogue:
-    """The text of the fine-tuning, over the model's own words.
+def dialogue(settings: FinetuneSettings, base: Restored, corpus: Corpus) -> Dataset:
+    """Return the text of the fine-tuning over the model's own words: no line is too short, as the notes planned.
 
-    ``unknown_own`` is the share of unknown words that a vocabulary of its own, of the same size, would leave in the
-    validation lines, ``unknown`` what this one leaves there; ``shared`` is how many words the two have in common, and
-    ``same_number`` how many of them under the same number.  ``floor`` is the exact loss of who knows the language,
-    where it is known.
-    """
-
-    text: WindowedText
-    references: dict[str, Baseline]
-    unknown: float
-    unknown_own: float
-    shared: int
-    same_number: int
-    floor: float | None = None
-    notes: list[str] = field(default_factory=list)
-
-
-def dialogue(settings: FinetuneSettings, base: Restored) -> Dialogue:
-    """Read the text of the fine-tuning: no line is too short, as the seed document planned.
+    ``bayes_loss`` is the exact loss of who knows the language, where it is known.
 
     Raises:
-        TextError: it cannot be used, or the model knows none of its words.
-        UnreachableError: it is not here.
+        TextError: the model knows none of its words.
     """
-    corpus, notes = load_corpus(settings.data, offline=settings.offline), list[str]()
-    vocabulary = base.vocabulary
+    notes, words = list[Text](), base.vocabulary
     text = prepare(
         corpus,
         length=base.settings.length,
-        vocabulary=vocabulary,
+        vocabulary=words,
         fewest_words=0,
         cache=None if settings.data in MADE else cache_folder(),
         say=notes.append,
@@ -106,17 +86,23 @@ def dialogue(settings: FinetuneSettings, base: Restored) -> Dialogue:
             f"--data {corpus.name}: the model, trained on {base.settings.data}, knows none of its words; "
             "give a text of the same language"
         )
+    counted = window_baselines(text.train, text.train_lines, text.valid, len(words), notes.append)
+    return Dataset(text, counted, floor(text) if settings.data == "dialect" else None, notes=notes)
+
+
+def one_vocabulary(corpus: Corpus, vocabulary: WordVocabulary) -> dict[str, Scalar]:
+    """Return what the model's words cost on the text, beside a vocabulary of its own of the same size.
+
+    That is the share of unknown words among the validation lines' words and ends, how many words the two vocabularies
+    have in common, and how many of these under the same number.
+    """
     own = WordVocabulary.of_lines(corpus.train, len(vocabulary))
-    return Dialogue(
-        text,
-        window_baselines(text.train, text.train_lines, text.valid, len(vocabulary), notes.append),
-        unknown_share(corpus, vocabulary),
-        unknown_share(corpus, own),
-        len(own.numbers.keys() & vocabulary.numbers.keys()),
-        len(own.numbers.items() & vocabulary.numbers.items()),
-        floor(text) if settings.data == "dialect" else None,
-        notes,
-    )
+    return {
+        "unk_share_lines": unknown_share(corpus, vocabulary),
+        "unk_share_lines_own_vocabulary": unknown_share(corpus, own),
+        "shared_words": len(own.numbers.keys() & vocabulary.numbers.keys()),
+        "words_with_same_number": len(own.numbers.items() & vocabulary.numbers.items()),
+    }
 
 
 def unknown_share(corpus: Corpus, vocabulary: WordVocabulary) -> float:
@@ -133,7 +119,7 @@ def floor(text: WindowedText) -> float | None:
     return None
 
 
-def original_text(settings: FinetuneSettings, base: Restored, notes: list[str]) -> Dataset | None:
+def original_text(settings: FinetuneSettings, base: Restored, notes: list[Text]) -> Dataset | None:
     """Return the text that the model was trained on; where it is not here, nothing, and a note that says why."""
     try:
         if not settings.original and base.settings.data.startswith("path: "):
@@ -148,26 +134,16 @@ def original_text(settings: FinetuneSettings, base: Restored, notes: list[str]) 
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """One arm of one seed.
+class Tuned(ArmRun):
+    """One arm of one seed, whose model has the numbers of the best epoch.
 
-    ``start`` is before the first update, ``score`` of the best epoch, whose numbers the model has; ``original`` is
-    its loss on the original text.
+    ``start`` is before the first update; ``original`` is the model's loss on the original text.
     """
 
-    name: str
-    seed: int
     model: LanguageModel
     start: Score
-    score: Score
-    history: list[dict[str, float]]
     best_epoch: int
     original: float | None
-
-    @property
-    def losses(self) -> list[float]:
-        """Validation loss per token before the first epoch and after each."""
-        return [self.start.loss, *(row["val_loss_token"] for row in self.history)]
 
 
 def tuned(
@@ -191,6 +167,8 @@ def tuned(
     if name == "pretrained":
         for key, tensor in model.parameters.items():
             tensor.copy_(base.model.parameters[key])
+    under = as_baseline(settings, base, seed)
+    ours = identity(under.document(), seed, text, settings.precision, text.vocabulary.words)
     start = evaluate(model, text.valid, settings.batch, documents=text.valid_documents)
     keeps = settings.out is not None and name == "pretrained" and seed == settings.seed
     folder = new_folder(settings.out) if settings.out is not None and keeps else None
@@ -198,9 +176,9 @@ def tuned(
         model,
         text.train,
         text.valid,
-        recipe(settings, seed),
+        recipe_of(under, seed),
         folder,
-        whose(settings, seed, base, text),
+        ours | {"fine_tuned_from": {"text": base.text, "text_name": base.settings.data}},
         documents=text.valid_documents,
     )
     with folder.locked() if folder else contextlib.nullcontext():
@@ -212,12 +190,26 @@ def tuned(
     progress = training.progress
     left = None if original is None else evaluate(model, original.text.valid, settings.batch).loss
     release_buffers(model)
-    return Tuned(name, seed, model, start, Score(**progress.best_score), progress.history, progress.best_epoch, left)
+    losses = [start.loss, *(row["val_loss_token"] for row in progress.history)]
+    return Tuned(name, seed, losses, Score(**progress.best_score), model, start, progress.best_epoch, left)
 
 
-def recipe(settings: FinetuneSettings, seed: int) -> Recipe:
-    """Return how both arms are trained: the seed document's Adam, constant rate, clip and early stopping."""
-    return Recipe(settings.epochs, settings.batch, settings.lr, seed, patience=settings.patience)
+def as_baseline(settings: FinetuneSettings, base: Restored, seed: int) -> BaselineSettings:
+    """Return the settings of ``llmlab baseline`` that train an arm: Adam, constant rate and clip are the notes'."""
+    return replace(
+        base.settings,
+        data=settings.data,
+        epochs=settings.epochs,
+        batch=settings.batch,
+        lr=settings.lr,
+        schedule="constant",
+        optimizer="adam",
+        weight_decay=0.0,
+        clip="seed",
+        patience=settings.patience,
+        seed=seed,
+        seeds=1,
+    )
 
 
 def new_folder(path: Path) -> CheckpointFolder:
@@ -232,43 +224,21 @@ def new_folder(path: Path) -> CheckpointFolder:
     return folder
 
 
-def whose(settings: FinetuneSettings, seed: int, base: Restored, text: WindowedText) -> dict[str, object]:
-    """Return what the checkpoints of the fine-tuned model say of themselves, as those of ``llmlab baseline`` do."""
-    as_trained = asdict(recipe(settings, seed))
-    names = ("epochs", "batch", "lr", "schedule", "optimizer", "weight_decay", "clip", "patience")
-    under = replace(base.settings, data=settings.data, seed=seed, seeds=1, **{name: as_trained[name] for name in names})
-    ours = identity(under.document(), seed, text, settings.precision, text.vocabulary.words)
-    return ours | {"fine_tuned_from": {"text": base.text, "text_name": base.settings.data}}
-
-
 # ---- what it writes ---------------------------------------------------------------------------------------------
 
 
-def prompts(base: Restored, text: Dialogue) -> list[str]:
-    """Return what is to be completed: the seed document's prompts, or where none of their words is known, openings."""
-    if any(word in base.vocabulary.numbers for prompt in PROMPTS for word in prompt.split()):
+def prompts(vocabulary: WordVocabulary, text: WindowedText) -> list[str]:
+    """Return what is to be completed: the notes' prompts, or where none of their words is known, openings."""
+    if any(word in vocabulary.numbers for prompt in PROMPTS for word in prompt.split()):
         return list(PROMPTS)
-    return [base.vocabulary.decode(row[1:4]) for row in text.text.valid[: len(PROMPTS)].tolist()]
+    return [vocabulary.decode(row[1:4]) for row in text.valid[: len(PROMPTS)].tolist()]
 
 
-def completed(model: LanguageModel, vocabulary: WordVocabulary, prompt: str) -> str | None:
-    """Return the likeliest words after a prompt, up to the end of the line; ``None`` for a model without a context."""
-    if not isinstance(model, SweptNewLLM):
-        return None
+def completed(model: SweptNewLLM, vocabulary: WordVocabulary, prompt: str) -> str:
+    """Return the likeliest words after a prompt, up to the end of the line."""
     greedy = GenerateSettings(checkpoint=Path(), tokens=MOST_TOKENS, temperature=0.0)
     written = write(Reader(model.model), vocabulary.encode(prompt)[:-1], greedy, seed=0)
     return vocabulary.decode([token for token in written.tokens if token != EOS])
-
-
-def completions(base: Restored, text: Dialogue, arms: Sequence[Tuned]) -> list[tuple[str, str, str]]:
-    """Return prompt, model, and what it wrote, for the base and the first seed of each arm; New-LLM only."""
-    models = {"base": base.model} | {arm.name: arm.model for arm in arms}
-    found = [
-        (prompt, name, completed(model, base.vocabulary, prompt))
-        for prompt in prompts(base, text)
-        for name, model in models.items()
-    ]
-    return [(prompt, name, words) for prompt, name, words in found if words is not None]
 
 
 # ---- what pretraining is worth ----------------------------------------------------------------------------------
@@ -293,100 +263,93 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     base = restored(settings.checkpoint)
     if settings.out is not None:
         new_folder(settings.out)  # refused before the text is read
-    text, notes = dialogue(settings, base), list[str]()
+    corpus, notes = load_corpus(settings.data, offline=settings.offline), list[Text]()
+    text = dialogue(settings, base, corpus)
     check_batch(settings.batch, text.text)
     original = original_text(settings, base, notes)
-    updates = settings.epochs * -(-len(text.text.train) // settings.batch)
 
     def arm(name: str) -> Arm[Tuned]:
-        return Arm(name, updates, lambda seed, step: tuned(settings, name, seed, base, text.text, original, step))
+        def train(seed: int, step: OnStep) -> Tuned:
+            return tuned(settings, name, seed, base, text.text, original, step)
+
+        return Arm(name, text.updates(as_baseline(settings, base, settings.seed)), train)
 
     found = study(map(arm, ARMS), range(settings.seed, settings.seed + settings.seeds), on_step)
-    runs = found.whole()
-    why, how = say("finetune.why"), say("finetune.how")
-    if not runs:
-        return nothing_whole(settings, why, how, found)
-    by_name = {name: [run for run in runs if run.name == name] for name in ARMS}
-    scores = {name: [run.score for run in arm] for name, arm in by_name.items()}
-    before = None if original is None else evaluate(base.model, original.text.valid, settings.batch)
-    samples = {f"val_ppl_{name}": [score.ppl for score in arm] for name, arm in scores.items()}
-    if before:
-        samples["original_ppl_after"] = [perplexity(run.original or 0.0) for run in by_name["pretrained"]]
-    told = metrics(base, text, before, by_name, samples)
-    first, seeds = {name: arm[0] for name, arm in by_name.items()}, len(scores["scratch"])
-    losses, zero_shot = {name: run.losses for name, run in first.items()}, first["pretrained"].start
-    best, per_epoch = {name: run.best_epoch for name, run in first.items()}, updates // settings.epochs
-    made = {name: epoch * per_epoch for name, epoch in best.items()}
-    blocks = len(zero_shot.targets_by_document)
-    rows = {name: name for name in samples} | {"pretrained minus scratch": "val_ppl_pretrained_minus_scratch"}
-    left = {name: fmean(perplexity(run.original or 0.0) for run in arm) for name, arm in by_name.items()}
-    return Result(
-        settings.experiment,
-        settings.document(),
-        why,
-        how,
-        status="interrupted" if found.stop else "complete",
-        metrics=told,
-        summary=[
-            *shown.summary(text.text.name, base.settings.data, text.references, told, losses, seeds),
-            *([say("finetune.kept")] if settings.out is not None else []),
-            *notes,
-            *after.left_out(found.diverged, seeds if found.stop else None),
-            *text.notes,
-        ],
-        tables=[
-            base.table(),
-            shown.compared(text.text.name, text.references, zero_shot, made, told),
-            shown.by_epoch(losses, best, per_epoch),
-            *([shown.forgotten(base.settings.data, before, left)] if before else []),
-            shown.words(len(base.vocabulary.numbers), told),
-            *shown.written(completions(base, text, list(first.values()))),
-            *after.over_seeds("metric:token", rows, told, seeds, text.text.valid_document_count, blocks),
-        ],
-        figures=[shown.curves(losses, text.references["kneser_ney_3"].loss, text.floor)],
-        samples={name: rounded(values) for name, values in samples.items()},
-        documents=document_sums({f"_{name}": arm for name, arm in scores.items()}),
-    )
+    asked = say("finetune.why"), say("finetune.how")
+    if not found.whole():
+        return nothing_whole(settings, asked, found)
+    arms, forgotten, samples = by_arm(found, ARMS), list[Table](), dict[str, list[float]]()
+    told = metrics(base, text, arms) | one_vocabulary(corpus, base.vocabulary)
+    if original is not None:
+        before = evaluate(base.model, original.text.valid, settings.batch)
+        left = {name: [perplexity(run.original or 0.0) for run in runs] for name, runs in arms.items()}
+        samples["original_ppl_after"] = left["pretrained"]
+        told |= {"original_ppl_before": before.ppl, **metrics_of(samples)}
+        after_each = {name: fmean(ppls) for name, ppls in left.items()}
+        forgotten.append(shown.forgotten(base.settings.data, before, after_each))
+    losses, kept = {name: runs[0].losses for name, runs in arms.items()}, settings.out is not None
+    summary = shown.summary(text, base.settings.data, told, losses, len(arms["scratch"]), kept=kept)
+    tables, figure = tables_of(settings, base, text, arms, told, forgotten), shown.curves(losses, text)
+    return result(settings, asked, found, arms, told, [*summary, *notes, *text.notes], tables, figure, samples)
 
 
-def metrics(
+def tables_of(
+    settings: FinetuneSettings,
     base: Restored,
-    text: Dialogue,
-    before: Score | None,
-    by_name: Mapping[str, Sequence[Tuned]],
-    samples: Mapping[str, Sequence[float]],
-) -> dict[str, Scalar]:
+    text: Dataset,
+    arms: Mapping[str, Sequence[Tuned]],
+    told: Mapping[str, Scalar],
+    forgotten: list[Table],
+) -> list[Table]:
+    """Return the tables; what is of one run is of the first seed."""
+    first, seeds = {name: runs[0] for name, runs in arms.items()}, len(arms["scratch"])
+    start, losses = first["pretrained"].start, {name: run.losses for name, run in first.items()}
+    best, updates = {name: run.best_epoch for name, run in first.items()}, -(-len(text.text.train) // settings.batch)
+    models = {"base": base.model} | {name: run.model for name, run in first.items()}
+    written = [
+        (prompt, name, completed(model, base.vocabulary, prompt))
+        for prompt in prompts(base.vocabulary, text.text)
+        for name, model in models.items()
+        if isinstance(model, SweptNewLLM)
+    ]
+    names = [f"val_ppl_{name}" for name in arms] + ["original_ppl_after"] * len(forgotten)
+    rows = {name: name for name in names} | {"pretrained minus scratch": "val_ppl_pretrained_minus_scratch"}
+    documents = text.text.valid_document_count, len(start.targets_by_document)
+    return [
+        base.table(),
+        shown.compared(text, start, {name: epoch * updates for name, epoch in best.items()}, told),
+        shown.by_epoch(losses, best, updates),
+        *forgotten,
+        shown.words(len(base.vocabulary.numbers), told),
+        *shown.written(written),
+        *after.over_seeds("metric:token", rows, told, seeds, *documents),
+    ]
+
+
+def metrics(base: Restored, text: Dataset, arms: Mapping[str, Sequence[Tuned]]) -> dict[str, Scalar]:
     """Return the headline numbers: of what is trained the mean over seeds with its interval."""
-    zero_shot = by_name["pretrained"][0].start
+    start = arms["pretrained"][0].start
     found: dict[str, Scalar] = {
         "base_data": base.settings.data,
         "parameters": parameter_count(base.model),
-        "zero_shot_ppl": zero_shot.ppl,
-        "unk_share": zero_shot.unknown_share,
-        "unk_share_lines": text.unknown,
-        "unk_share_lines_own_vocabulary": text.unknown_own,
-        "shared_words": text.shared,
-        "words_with_same_number": text.same_number,
+        "zero_shot_ppl": start.ppl,
+        "unk_share": start.unknown_share,
         **planned_sizes(base.model.parameters),
         "train_windows": len(text.text.train),
         "val_windows": len(text.text.valid),
         "bigram_ppl": text.references["bigram"].ppl,
         "kneser_ney_ppl": text.references["kneser_ney_3"].ppl,
     }
-    if text.floor is not None:
-        found["bayes_ppl"] = perplexity(text.floor)
-    if before:
-        found["original_ppl_before"] = before.ppl
-    for name, arms in by_name.items():
-        found[f"first_epoch_ppl_{name}"] = fmean(perplexity(arm.losses[1]) for arm in arms)
-        found[f"best_epoch_{name}"] = fmean(arm.best_epoch for arm in arms)
-        found[f"val_ppl_batch_mean_{name}"] = fmean(arm.score.ppl_batch_mean for arm in arms)
-        found[f"val_accuracy_{name}"] = fmean(arm.score.accuracy for arm in arms)
-        found[f"val_accuracy_known_{name}"] = fmean(arm.score.accuracy_known for arm in arms)
-    fresh, ours = ({arm.seed: arm.score.ppl for arm in by_name[name]} for name in ("scratch", "pretrained"))
-    scores = ([arm.score for arm in by_name[name]] for name in ("scratch", "pretrained"))
-    head_start = paired_interval(fresh, ours) | document_difference(*scores)
-    return found | metrics_of(samples) | as_metrics("val_ppl_pretrained_minus_scratch", head_start)
+    if text.bayes_loss is not None:
+        found["bayes_ppl"] = perplexity(text.bayes_loss)
+    for name, runs in arms.items():
+        found[f"first_epoch_ppl_{name}"] = fmean(perplexity(run.losses[1]) for run in runs)
+        found[f"best_epoch_{name}"] = fmean(run.best_epoch for run in runs)
+        found[f"val_ppl_batch_mean_{name}"] = fmean(run.score.ppl_batch_mean for run in runs)
+        found[f"val_accuracy_{name}"] = fmean(run.score.accuracy for run in runs)
+        found[f"val_accuracy_known_{name}"] = fmean(run.score.accuracy_known for run in runs)
+        found |= metrics_of({f"val_ppl_{name}": [run.score.ppl for run in runs]})
+    return found | as_metrics("val_ppl_pretrained_minus_scratch", minus(arms["pretrained"], arms["scratch"]))
 
 
 def planned_sizes(parameters: Mapping[str, Tensor]) -> dict[str, Scalar]:

@@ -13,11 +13,9 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, read
 from llmlab.lab.dataset import Dataset, dataset_of
 from llmlab.lab.language import LanguageModel, parameter_count
-from llmlab.lab.study import Study
 from llmlab.measure.score import Score
-from llmlab.report.messages import Text
-from llmlab.report.result import Result, Table
-from llmlab.settings import BaselineSettings, Settings
+from llmlab.report.result import Table
+from llmlab.settings import BaselineSettings
 from llmlab.settings.language import CORPORA
 from llmlab.shown import after as shown
 from llmlab.text.words import WordVocabulary
@@ -158,16 +156,3 @@ def check_finite(score: Score, path: Path) -> None:
     """
     if not score.loss < float("inf"):
         raise CheckpointError(f"{path}: the model's losses are not finite; give another checkpoint")
-
-
-def nothing_whole(settings: Settings, why: Text, how: Text, found: Study[Any]) -> Result:
-    """Return the result of a comparison in which some arm diverged in every seed.
-
-    Raises:
-        Stopped: it was stopped before every arm had finished a seed.
-        KeyboardInterrupt: likewise.
-    """
-    if found.stop:
-        raise found.stop
-    _, arm, update = found.diverged[0]
-    return Result.diverged(settings.experiment, settings.document(), why, how, update, of=arm)

@@ -6,6 +6,7 @@ token, before the first epoch and after each.
 
 from collections.abc import Mapping, Sequence
 
+from llmlab.lab.dataset import Dataset
 from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
@@ -16,29 +17,20 @@ from llmlab.shown.table import table
 from llmlab.shown.windows import shown_epochs
 
 
-def compared(
-    text: str, references: Mapping[str, Baseline], zero_shot: Score, updates: Mapping[str, int], metrics: Metrics
-) -> Table:
-    """Return what predicts the new text how well, from counting to the floor.
-
-    Args:
-        text: what it is called.
-        references: what counting reaches.
-        zero_shot: the untouched model.
-        updates: of each arm's best epoch.
-        metrics: of the result.
-    """
-    scores = {name: (None, references[key]) for key, name in COUNTING.items()} | {"base, untouched": (0, zero_shot)}
-    rows: list[list[Cell]] = [
-        [name, count, score.ppl, score.accuracy, score.accuracy_known] for name, (count, score) in scores.items()
+def compared(data: Dataset, zero_shot: Score, updates: Mapping[str, int], metrics: Metrics) -> Table:
+    """Return what predicts the new text how well, from counting to the floor; ``updates`` of each arm's best epoch."""
+    scores: list[tuple[str, int | None, Baseline | Score]] = [
+        *((name, None, data.references[key]) for key, name in COUNTING.items()),
+        ("base, untouched", 0, zero_shot),
     ]
+    rows: list[list[Cell]] = [[*name, score.ppl, score.accuracy, score.accuracy_known] for *name, score in scores]
     measures = ("val_ppl", "val_accuracy", "val_accuracy_known")
     rows += [[arm, count, *(metrics[f"{each}_{arm}"] for each in measures)] for arm, count in updates.items()]
     if "bayes_ppl" in metrics:
         rows.append(["Bayes (floor)", None, metrics["bayes_ppl"], None, None])
     return table(
         "arms",
-        say("finetune.on_new_text", text=text),
+        say("finetune.on_new_text", text=data.name),
         "what predicts:text | updates:integer | PPL:2 | accuracy:share | accuracy of known:share",
         rows,
         say("finetune.compared", targets=zero_shot.targets),
@@ -86,9 +78,10 @@ def written(found: Sequence[tuple[str, str, str]]) -> list[Table]:
     return [table("completions", "How they go on", columns, rows, say("finetune.completions"))] if rows else []
 
 
-def curves(losses: Mapping[str, Sequence[float]], counting: float, floor: float | None) -> Figure:
+def curves(losses: Mapping[str, Sequence[float]], data: Dataset) -> Figure:
     """Return the validation loss of both arms by epoch, between the best way of counting and the floor."""
     ours, fresh = losses["pretrained"], losses["scratch"][1:]
+    counting, floor = data.references["kneser_ney_3"].loss, data.bayes_loss
     marks = [
         Mark("line", "series", [float(epoch) for epoch in range(len(ours))], rounded(ours), legend="pretrained"),
         Mark("line", "winner", [epoch + 1.0 for epoch in range(len(fresh))], rounded(fresh), legend="scratch"),
@@ -104,26 +97,21 @@ def curves(losses: Mapping[str, Sequence[float]], counting: float, floor: float 
 
 
 def summary(
-    text: str,
-    before: str,
-    references: Mapping[str, Baseline],
-    metrics: Metrics,
-    losses: Mapping[str, Sequence[float]],
-    seeds: int,
+    data: Dataset, before: str, metrics: Metrics, losses: Mapping[str, Sequence[float]], seeds: int, *, kept: bool
 ) -> list[Text]:
-    """Return the run in a few sentences; ``text`` and ``before`` are what the new and the old text are called."""
+    """Return the run in a few sentences; ``before`` is what the old text is called."""
     pretrained, scratch = (float(metrics[f"val_ppl_{name}"] or 0) for name in losses)
     told: list[Text] = [
         say(
             "finetune.reached",
-            text=text,
+            text=data.name,
             zero_shot=metrics["zero_shot_ppl"],
             pretrained=pretrained,
             scratch=scratch,
             seeds=say("finetune.means", seeds=seeds) if seeds > 1 else "",
-            counting=min(references[name].ppl for name in ("bigram", "kneser_ney_3")),
+            counting=min(data.references[name].ppl for name in ("bigram", "kneser_ney_3")),
         ),
-        *beside_counting(references, [pretrained, scratch]),
+        *beside_counting(data.references, [pretrained, scratch]),
         head_start(losses["pretrained"], losses["scratch"]),
         say("finetune.unknown", share=metrics["unk_share"]),
     ]

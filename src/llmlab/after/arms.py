@@ -1,0 +1,81 @@
+"""Arms that go on from one trained model, compared seed by seed: what ``finetune`` and ``expand`` have in common."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from llmlab.lab.study import Study
+from llmlab.measure.score import Score, document_difference, document_sums
+from llmlab.measure.stats import paired_interval
+from llmlab.report.messages import Text
+from llmlab.report.result import Figure, Result, Scalar, Table, rounded
+from llmlab.settings import Settings
+from llmlab.shown.after import left_out
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """One arm of one seed: losses per token on validation, before the first update and after each round, and scores.
+
+    ``score`` is of the model that is kept.
+    """
+
+    name: str
+    seed: int
+    losses: list[float]
+    score: Score
+
+
+R = TypeVar("R", bound=ArmRun)
+
+
+def by_arm(found: Study[R], names: Iterable[str]) -> dict[str, list[R]]:
+    """Return the runs of the seeds that every arm has finished."""
+    return {name: [run for run in found.whole() if run.name == name] for name in names}
+
+
+def minus(arm: Sequence[ArmRun], other: Sequence[ArmRun]) -> dict[str, float]:
+    """Return how much larger an arm's PPL is than another's: seed by seed, and with validation documents drawn anew."""
+    ppls = ({run.seed: run.score.ppl for run in runs} for runs in (other, arm))
+    return paired_interval(*ppls) | document_difference([run.score for run in other], [run.score for run in arm])
+
+
+def result(
+    settings: Settings,
+    asked: tuple[Text, Text],
+    found: Study[R],
+    arms: Mapping[str, Sequence[R]],
+    metrics: dict[str, Scalar],
+    summary: Iterable[Text],
+    tables: list[Table],
+    figure: Figure,
+    samples: Mapping[str, Sequence[float]] | None = None,
+) -> Result:
+    """Return the result of arms that are trained; ``asked`` says why and how, ``samples`` are more than the PPL."""
+    ppls = {f"val_ppl_{name}": [run.score.ppl for run in runs] for name, runs in arms.items()}
+    seeds = len(next(iter(arms.values())))
+    return Result(
+        settings.experiment,
+        settings.document(),
+        *asked,
+        status="interrupted" if found.stop else "complete",
+        metrics=metrics,
+        summary=[*summary, *left_out(found.diverged, seeds if found.stop else None)],
+        tables=tables,
+        figures=[figure],
+        samples={name: rounded(values) for name, values in {**ppls, **(samples or {})}.items()},
+        documents=document_sums({f"_{name}": [run.score for run in runs] for name, runs in arms.items()}),
+    )
+
+
+def nothing_whole(settings: Settings, asked: tuple[Text, Text], found: Study[R]) -> Result:
+    """Return the result of a comparison in which some arm diverged in every seed.
+
+    Raises:
+        Stopped: it was stopped before every arm had finished a seed.
+        KeyboardInterrupt: likewise.
+    """
+    if found.stop:
+        raise found.stop
+    _, arm, update = found.diverged[0]
+    return Result.diverged(settings.experiment, settings.document(), *asked, update, of=arm)
