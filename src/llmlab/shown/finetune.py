@@ -121,7 +121,7 @@ def summary(
         told.append(
             say("finetune.forgets" if forgets else "finetune.forgets_nothing", text=before, before=was, after=now)
         )
-    return told
+    return [*told, say("finetune.kept")] if kept else told
 
 
 def head_start(pretrained: Sequence[float], scratch: Sequence[float]) -> Text:
