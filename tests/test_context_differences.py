@@ -67,9 +67,9 @@ def test_sentences_go_from_the_first_arm_to_the_second() -> None:
 
     assert shown.difference(trained, frozen)[0].startswith("From trained to frozen the PPL changes by -39.3%")
     assert two_stage.spread(trained, [frozen, arm("c", [2.75, 2.75])])[0].startswith(
-        "2 single changes change the PPL by -39.3% (frozen) to +28.4% (c)"
+        "2 changes, one at a time, move the PPL by -39.3% (frozen) to +28.4% (c)"
     )
     assert (
-        "100 -39.3%; 200 +64.9% in PPL"
+        "-39.3% at 100 tokens; +64.9% at 200 tokens"
         in embedding_freeze.crossing([(100, frozen, trained), (200, trained, frozen)])[0]
     )

@@ -137,7 +137,8 @@ def test_the_spread_needs_two_changes_and_names_the_ends() -> None:
     main, least, most = by_loss("main", 2.0), by_loss("a", 1.9), by_loss("b", 2.2)
 
     assert two_stage.spread(main, [least]) == []
-    assert "2 single changes change the PPL by -9.5% (a) to +22.1% (b)" in two_stage.spread(main, [most, least])[0]
+    (told,) = two_stage.spread(main, [most, least])
+    assert "2 changes, one at a time, move the PPL by -9.5% (a) to +22.1% (b)" in told
 
 
 def test_what_is_made_by_hand_is_what_is_measured() -> None:

@@ -224,8 +224,8 @@ def test_a_sweep_tells_the_test_split_and_the_documents_of_each_depth(tmp_path: 
     assert [row[6] for row in tables["depths"].rows[:2]] == [found.metrics[f"test_ppl_L{depth}"] for depth in (1, 2)]
     assert tables["pairs"].rows[0][5:7] == [found.metrics[f"val_ppl_L2_minus_L1_doc_{end}"] for end in ("low", "high")]
     for name in ("depths", "fit", "pairs"):
-        assert "speak of seeds only (n = 2): one text, the same 80 validation documents." in tables[name].caption
-    assert "80 validation documents, in 64 blocks, are drawn anew" in tables["pairs"].caption
+        assert "are over seeds (n = 2), all on one text and the same 80 validation documents." in tables[name].caption
+    assert "80 validation documents, in 64 blocks, are resampled" in tables["pairs"].caption
 
 
 def test_a_broken_test_file_is_refused_by_its_name(tmp_path: Path):

@@ -86,7 +86,7 @@ def test_sentences_stand_side_by_side_in_either_language() -> None:
     """English puts a space between them, Japanese nothing; an empty one is not there, and words go by the catalogue."""
     told = sentences("One text.", "", say("intervals.of_seeds", seeds=3))
 
-    assert told == "One text. The 95 % intervals speak of seeds only (n = 3): one text."
+    assert told == "One text. The 95 % intervals are over seeds (n = 3), all on one text."
     assert isinstance(told, Message)
     assert told.spoken("ja", {"One text.": "1つ。"}.__getitem__).startswith("1つ。95%区間")
     assert sentences("a.", "", "b.") == "a. b."

@@ -106,9 +106,9 @@ def test_the_summary_says_what_stage_1_measured(whole: tuple[Result, Path]) -> N
     result = whole[0]
 
     assert "mean of n = 2" in result.summary[0]
-    assert any("contexts a second, token by token; " in sentence for sentence in result.summary)
+    assert any("contexts a second, token by token. " in sentence for sentence in result.summary)
     assert any("Stage 2 moved them by 0." in sentence for sentence in result.summary)
-    assert any("single changes change the PPL by" in sentence for sentence in result.summary)
+    assert any("changes, one at a time, move the PPL by" in sentence for sentence in result.summary)
 
 
 def test_without_ablations_there_is_one_arm() -> None:

@@ -135,16 +135,18 @@ def printed(source: str, code: str = "en") -> str:
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
-def selected(text: str, titles: str | None, said: Language) -> str:
+def selected(source: str, titles: str | None, code: str) -> str:
     """Return only the parts of a command's output whose titles are given, in English, in that order.
 
     Raises:
         KeyError: there is no part of that title.
     """
+    text = printed(source, code)
     if titles is None:
         return text
-    parts = {part.split("\n", 1)[0]: part for part in text.split("\n\n")}
-    return "\n\n".join(parts[said.say(title)] for title in titles.split("; "))
+    named = [part.split("\n", 1)[0] for part in printed(source, "en").split("\n\n")]
+    parts = dict(zip(named, text.split("\n\n"), strict=True))
+    return "\n\n".join(parts[title] for title in titles.split("; "))
 
 
 def figure_of(source: str, name: str) -> Figure:
@@ -164,7 +166,7 @@ def body(page: Path, kind: str, source: str, parts: str | None) -> str:
     """Return what belongs between the two comments of one block."""
     said = language(code_of(page))
     if kind == "output":
-        shown = f"```text\n{selected(printed(source, said.code), parts, said)}\n```\n"
+        shown = f"```text\n{selected(source, parts, said.code)}\n```\n"
     elif parts is None:
         raise ValueError(f"{page.name}: a figure needs its name: <!-- figure: {source} | map -->")
     else:

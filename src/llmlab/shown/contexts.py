@@ -187,7 +187,7 @@ def final(found: Comparison) -> Table:
     targets, documents = sum(text.test_counts), len(text.test_counts)
     return table(
         "final",
-        "On text that chose nothing",
+        "On the test text",
         "what predicts:text | n:integer | val PPL:2 | test PPL:2 | 95 % low:2 | 95 % high:2",
         rows,
         say("contexts.test", targets=targets, documents=documents, where=text.text.test_is) if rows else "",

@@ -12,17 +12,7 @@ from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.shown import contexts
 from llmlab.shown.baseline import beside_counting
 
-WHY = (
-    "A model on little text can take its token embedding from a model that read much. Is it better to leave that "
-    "embedding as it is, or to train it further? Seed document 004 found freezing 72 % better, but its two runs "
-    "differed in text, head and validation text, and the embedding was frozen in both."
-)
-HOW = (
-    "A context block is trained to a fixed point and its contexts are computed once; then a token block is trained on "
-    "them, with the embedding frozen or trained, tied to the output or not, pretrained or from chance. All arms see "
-    "the same tokens in the same batches and start from the same token block; runs of one seed are subtracted from "
-    "each other."
-)
+WHY, HOW = say("embedding_freeze.why"), say("embedding_freeze.how")
 
 Growth = list[tuple[int, ArmRuns, ArmRuns]]
 """Frozen and trained, by number of tokens."""

@@ -12,17 +12,7 @@ from llmlab.settings import TwoStageSettings
 from llmlab.shown import contexts
 from llmlab.shown.baseline import beside_counting
 
-WHY = (
-    "Seed document 002 trains in two stages: the memory first, once and for good, then the part that predicts. It "
-    "praises noise, single layers and the token in every layer from single runs that differ in more than one thing. "
-    "Changing one thing at a time: what does each of them do, and does the memory have to be trained at all?"
-)
-HOW = (
-    "A context block is trained to a fixed point, or left as chance made it; its contexts are computed once, segments "
-    "of the text side by side, and the error against the token-by-token pass is measured. Then a token block is "
-    "trained on them with a frozen embedding and a tied head. Each ablation changes one choice; all its runs see the "
-    "same tokens, at most as many updates, and equal seeds."
-)
+WHY, HOW = say("two_stage.why"), say("two_stage.how")
 
 TITLES = {
     "block": ("Is the context block worth training?", "context block", say("two_stage.block")),
