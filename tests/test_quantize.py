@@ -12,7 +12,7 @@ from claims_by_hand import verdicts
 from llmlab.after import evaluate, generate
 from llmlab.after import quantize as command
 from llmlab.after.opening import dequantized, restored
-from llmlab.after.quantize import LARGEST, SMALLEST, QuantizedLM, biggest_errors, context_errors, quantize
+from llmlab.after.quantize import LARGEST, SMALLEST, QuantizedLM, context_errors, largest_errors, quantize
 from llmlab.baseline import ContextVectorLM
 from llmlab.errors import SettingError, WriteError
 from llmlab.lab.checkpoint import packed
@@ -142,12 +142,12 @@ def test_the_largest_error_of_a_matrix_is_what_a_plain_loop_finds(model: Context
     """Of each quantised matrix: its largest weight, and the largest error of each stored model, fp32's being 0."""
     quantized = QuantizedLM.of(model, scheme)
     wide = quantized.dequantized()
-    for found in biggest_errors(model, [wide, model], list(quantized.matrices)):
-        ours, theirs = (one.parameters[found.name].flatten().tolist() for one in (model, wide))
+    for name, rows, columns, largest, errors in largest_errors(model, [wide, model], list(quantized.matrices)):
+        ours, theirs = (one.parameters[name].flatten().tolist() for one in (model, wide))
         worst = max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
-        assert (found.rows, found.columns) == tuple(model.parameters[found.name].shape)
-        assert found.largest == max(map(abs, ours))
-        assert found.errors == [pytest.approx(worst, rel=1e-5, abs=1e-12), 0.0]
+        assert (rows, columns) == tuple(model.parameters[name].shape)
+        assert largest == max(map(abs, ours))
+        assert errors == [pytest.approx(worst, rel=1e-5, abs=1e-12), 0.0]
 
 
 @given(small_models(), st.integers(0, 1_000))

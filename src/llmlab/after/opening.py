@@ -13,6 +13,7 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, read
 from llmlab.lab.dataset import Dataset, dataset_of
 from llmlab.lab.language import LanguageModel, parameter_count
+from llmlab.lab.sizes import MODELS
 from llmlab.measure.score import Score
 from llmlab.report.result import Table
 from llmlab.settings import BaselineSettings
@@ -144,7 +145,7 @@ def new_llm_of(found: Restored, path: Path, verb: str) -> ContextVectorLM:
     """
     held = found.model.model if isinstance(found.model, SweptNewLLM) else None
     if not isinstance(held, ContextVectorLM):
-        raise SettingError(f"{path}: a {shown.NAMES[found.settings.model]}; {verb} is for New-LLM")
+        raise SettingError(f"{path}: a {MODELS[found.settings.model]}; {verb} is for New-LLM")
     return held
 
 

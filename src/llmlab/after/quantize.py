@@ -181,23 +181,15 @@ def context_errors(exact: ContextVectorLM, quantized: ContextVectorLM, windows: 
     return [float(mean) for mean, rows in zip(means, counted, strict=True) if rows]
 
 
-class WeightErrors(NamedTuple):
-    """Of one quantised matrix: its largest weight, and the largest error in each of several models."""
-
-    name: str
-    rows: int
-    columns: int
-    largest: float
-    errors: list[float]
-
-
-def biggest_errors(exact: ContextVectorLM, models: list[ContextVectorLM], names: list[str]) -> list[WeightErrors]:
-    """Return the largest error of a weight in each named matrix of some models."""
+def largest_errors(
+    exact: ContextVectorLM, models: list[ContextVectorLM], names: list[str]
+) -> list[tuple[str, int, int, float, list[float]]]:
+    """Return of each named matrix its rows, columns and largest weight, and the largest error in each of the models."""
     found = []
     for name in names:
         weight = exact.parameters[name]
         errors = [float((model.parameters[name] - weight).abs().max()) for model in models]
-        found.append(WeightErrors(name, len(weight), weight.shape[1], float(weight.abs().max()), errors))
+        found.append((name, len(weight), weight.shape[1], float(weight.abs().max()), errors))
     return found
 
 
@@ -326,7 +318,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
             found.table(),
             shown.sizes(scores, numbers, files, told, text.valid_document_count),
             shown.by_position(scores, errors),
-            shown.weights(biggest_errors(exact, models, matrices)),
+            shown.weights(largest_errors(exact, models, matrices)),
             shown.latency(taken, STEPS),
         ],
         figures=[shown.cost_by_position(scores), shown.context_by_position(errors)],

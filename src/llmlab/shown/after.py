@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
+from llmlab.lab.sizes import MODELS
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Scalar, Table, of_documents, of_seeds, sentences
 from llmlab.settings import BaselineSettings
 from llmlab.shown.table import table
 
-NAMES = {"new-llm": "New-LLM", "tiny-gpt2": "tiny GPT-2", "gru": "GRU"}
-COUNTING = {"unigram": "unigram", "bigram": "bigram", "kneser_ney_3": "Kneser–Ney 3-gram"}
 ENDS = ("", "_low", "_high", "_doc_low", "_doc_high")
 
 Metrics = Mapping[str, Scalar]
@@ -17,7 +16,7 @@ Metrics = Mapping[str, Scalar]
 def the_model(settings: BaselineSettings, parameters: int, words: int, epochs: int, seed: int) -> Table:
     """Return what a checkpoint holds: the settings it was trained under, how long, and from which seed."""
     rows: dict[str, Cell] = {
-        "model": NAMES[settings.model],
+        "model": MODELS[settings.model],
         "parameters": f"{parameters:,}",
         "layers": str(settings.layers),
         "embedding, hidden, context": f"{settings.embedding}, {settings.hidden}, {settings.context}",

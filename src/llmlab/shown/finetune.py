@@ -11,8 +11,8 @@ from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, rounded
-from llmlab.shown.after import COUNTING, Metrics
-from llmlab.shown.baseline import beside_counting
+from llmlab.shown.after import Metrics
+from llmlab.shown.baseline import COUNTING, beside_counting
 from llmlab.shown.table import table
 from llmlab.shown.windows import shown_epochs
 
@@ -20,7 +20,7 @@ from llmlab.shown.windows import shown_epochs
 def compared(data: Dataset, zero_shot: Score, updates: Mapping[str, int], metrics: Metrics) -> Table:
     """Return what predicts the new text how well, from counting to the floor; ``updates`` of each arm's best epoch."""
     scores: list[tuple[str, int | None, Baseline | Score]] = [
-        *((name, None, data.references[key]) for key, name in COUNTING.items()),
+        *((name, None, data.references[key]) for key, name in COUNTING.items() if key != "majority"),
         ("base, untouched", 0, zero_shot),
     ]
     rows: list[list[Cell]] = [[*name, score.ppl, score.accuracy, score.accuracy_known] for *name, score in scores]
