@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "environment": {"", "errors"},
     "disk": set(),
     "report": {"report", "claims", "disk", "errors"},
-    "claims": {"claims", "errors", "measure.stats", "report.messages", "report.record", "report.result"},
+    "claims": {"claims", "errors", "lab.sizes", "measure.stats", "report.messages", "report.record", "report.result"},
     "compare": {"measure.stats", "report.messages", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
     "doctor": {"environment", "errors", "report"},

@@ -17,7 +17,6 @@ from llmlab.claims.verdicts import judged
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS, Chapter
 from llmlab.errors import TextError
-from llmlab.lab.sizes import BlockSize
 from llmlab.measure.stats import holm, mean_interval
 from llmlab.report.messages import worded
 from llmlab.report.result import Result
@@ -132,36 +131,6 @@ def test_a_broken_row_is_refused_by_its_name(rows: str, told: str) -> None:
     """A row with a verdict typed in, an unknown word or a missing table stops the reading and is named."""
     with pytest.raises(TextError, match=re.escape(told)):
         ledger_of(rows)
-
-
-@given(
-    st.integers(1, 9), st.integers(1, 700), st.integers(1, 700), st.integers(1, 700), st.integers(1, 3000)
-)  # fmt: skip
-def test_counts_of_new_llm_are_those_of_the_model(
-    layers: int, context: int, hidden: int, width: int, words: int
-) -> None:
-    """The closed formula and the shapes that the model declares agree for all sizes."""
-    from llmlab.lab.sizes import Size
-
-    size = Size(vocabulary=words, embedding=width, hidden=hidden, context=context, layers=layers)
-    assert counts.new_llm(layers, context, hidden, width, words) == size.parameters()
-
-
-@given(
-    st.integers(1, 8),
-    st.integers(1, 300),
-    st.integers(1, 300),
-    st.integers(1, 3),
-    st.sampled_from(["every", "first"]),
-    st.sampled_from(["constant", "decreasing"]),
-)
-def test_counts_of_both_blocks_are_those_of_the_model(
-    layers: int, context: int, width: int, inputs: int, token_in: str, widths: str
-) -> None:
-    """The closed formulas and the shapes that the blocks declare agree for all sizes and wirings."""
-    size = BlockSize(width, context, layers, inputs, token_in, widths)
-    assert counts.context_block(layers, context, width, inputs, token_in, widths) == size.context_parameters()
-    assert counts.token_block(layers, context, width, inputs, widths) == size.token_parameters()
 
 
 def test_counts_are_those_of_llmlab_params() -> None:

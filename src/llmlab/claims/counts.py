@@ -1,10 +1,9 @@
-"""Closed formulas for the number of parameters of every model in the seed documents.
+"""The number of parameters of every model in the seed documents, as the ledger's sums ask for it.
 
-The ledger's sums call them, and they need no tensor, so that ``llmlab claims`` answers at once.  A test holds them
-equal to the counts that the models themselves declare.
-
-Source: the models' equations, in ``phase1``, ``baseline``, ``peers`` and ``embedding_freeze``.
+Without torch, so that ``llmlab claims`` answers at once: the models' sizes count themselves (``lab.sizes``).
 """
+
+from llmlab.lab.sizes import BlockSize, GPT2Size, Size
 
 GPT2_VOCABULARY = 50_257
 
@@ -23,14 +22,12 @@ def new_llm(
     layers: int = 6, context: int = 256, hidden: int = 512, embedding: int = 256, vocabulary: int = 1000
 ) -> int:
     """Return the parameters of New-LLM; the defaults are the seed's, 2,739,432."""
-    stack = (embedding + context + 1) * hidden + (layers - 1) * (hidden + 1) * hidden
-    gates = 3 * context * (hidden + 1)
-    return vocabulary * embedding + stack + head(vocabulary, hidden) + gates + 2 * context
+    return Size(vocabulary, embedding, hidden, context, layers).parameters()
 
 
 def tiny_gpt2(layers: int = 6, width: int = 256, vocabulary: int = 1000, positions: int = 64) -> int:
     """Return the parameters of a small GPT-2 with a tied head."""
-    return (vocabulary + positions + 2) * width + layers * (12 * width**2 + 13 * width)
+    return GPT2Size(vocabulary, positions, width, layers).parameters()
 
 
 def context_block(
@@ -42,27 +39,14 @@ def context_block(
     widths: str = "constant",
 ) -> int:
     """Return the parameters of a ContextBlock; the words are those of ``BlockSize``."""
-    read = width * inputs
-    outputs = _widths(layers, context, context + read, widths)
-    befores = [context, *outputs[:-1]]
-    reads = [read if layer == 0 or token_in == "every" else 0 for layer in range(layers)]  # noqa: S105 - likewise
-    return sum(
-        _layer(before + tokens, out, before) for before, tokens, out in zip(befores, reads, outputs, strict=True)
-    )
+    return BlockSize(width, context, layers, inputs, token_in, widths).context_parameters()
 
 
 def token_block(
     layers: int = 6, context: int = 768, width: int = 768, inputs: int = 1, widths: str = "constant"
 ) -> int:
     """Return the parameters of a TokenBlock whose layer k is given the output of context layer k."""
-    read = width * inputs
-    givens = _widths(layers, context, context + read, widths)
-    outputs = _widths(layers, width, read, widths)
-    befores = [read, *outputs[:-1]]
-    return sum(
-        _layer(given + before, out, before if widths == "decreasing" else width)
-        for given, before, out in zip(givens, befores, outputs, strict=True)
-    )
+    return BlockSize(width, context, layers, inputs, widths=widths).token_parameters()
 
 
 def two_stage(
@@ -96,15 +80,3 @@ def two_stage_trained(
 
 
 FORMULAS = (head, tiny, new_llm, tiny_gpt2, context_block, token_block, two_stage, two_stage_trained)
-
-
-def _widths(layers: int, last: int, first: int, widths: str) -> list[int]:
-    """Return the width of each layer's output: all the last one, or in equal steps down to it."""
-    if widths == "constant":
-        return [last] * layers
-    return [first - (first - last) * layer // layers for layer in range(1, layers + 1)]
-
-
-def _layer(reads: int, out: int, residual: int) -> int:
-    """Return the parameters of one layer: map, bias, LayerNorm, and a projection where the width changes."""
-    return out * (reads + 3) + (0 if residual == out else out * (residual + 1))
