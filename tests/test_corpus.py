@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -167,8 +168,8 @@ def test_chat_messages_become_a_line_each(tmp_path: Path) -> None:
         "null",
         '{"text": "a"}',
         '{"messages": "a"}',
-        '{"messages": [{"role": "user"}]}',
-        '{"messages": [{"content": null}]}',
+        '{"messages": [{"content": 3}]}',
+        '{"messages": [{"content": {}}]}',
         '{"dialog": [1]}',
         '{"dialog": ["\\ud800"]}',
         '{"dialog": ["\\u0000"]}',
@@ -182,6 +183,43 @@ def test_a_line_that_is_no_dialogue_is_named(tmp_path: Path, row: str) -> None:
     path = written(tmp_path / "chat.jsonl", '{"dialog": ["a", "b"]}\n\n' + row)
     with pytest.raises(TextError, match="line 3"):
         load_corpus(path)
+
+
+CHATS = [
+    {"messages": [{"role": "user", "content": f"hi {n}"}, {"role": "assistant", "content": "yes it is"}]} for n in "abc"
+]
+PARTS = [{"messages": [{"content": [{"type": "text", "text": "hi"}, {"type": "image"}, {"text": "b"}]}]}] * 2
+SHARED = [{"conversations": [{"from": "human", "value": f"hi {n}"}, {"from": "gpt", "value": "yes"}]} for n in "ab"]
+SILENT = [{"messages": [{"role": "user", "content": "hi"}, {"role": "tool"}, {"content": None}, {"content": [{}]}]}] * 2
+
+
+@pytest.mark.parametrize("name", ["chats.json", "chats.txt", "chats.jsonl", "chats"])
+@pytest.mark.parametrize(
+    ("chats", "lines", "told"),
+    [
+        (CHATS, ["hi a yes it is", "hi b yes it is", "hi c yes it is"], "a file"),
+        (PARTS, ["hi b"] * 2, "a file"),
+        (SHARED, ["hi a yes", "hi b yes"], "a file"),
+        (SILENT, ["hi"] * 2, "a file; 6 turns without text were skipped"),
+    ],
+)
+def test_chats_are_known_by_their_content(
+    tmp_path: Path, name: str, chats: list[dict[str, Any]], lines: list[str], told: str
+) -> None:
+    """One list over many lines, or a value a line, in every form that chats have, under any name."""
+    for content in (json.dumps(chats, indent=1), "\n".join(map(json.dumps, chats))):
+        corpus = load_corpus(written(tmp_path / name, content))
+        assert (corpus.train + corpus.valid, corpus.source) == (lines, told)
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_a_table_is_refused_by_its_content(tmp_path: Path, separator: str) -> None:
+    """A header and rows of as many cells are no running text; lines that share their commas are."""
+    rows = [f'"the cat, said {n}"{separator}{n}' for n in range(9)]
+    with pytest.raises(TextError, match=r"a table with .* between its 2 columns"):
+        load_corpus(written(tmp_path / "table.txt", "\n".join([f"text{separator}label", *rows])))
+    assert load_corpus(written(tmp_path / "prose.txt", "well now, he said\nall right, she said\n" * 9)).train
+    assert load_corpus(written(tmp_path / "prose.csv", "[sic] it is\n{and} so on\n" * 9)).train
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))

@@ -121,3 +121,15 @@ def test_a_copy_is_equal_and_keeps_what_the_preset_gave(chapter: type[Any], pres
 
     assert replace(first) == first
     assert replace(first, seed=1).document() == first.document() | {"seed": 1}
+
+
+def test_every_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch):
+    """``--out=~/x`` is no folder called ``~``: no shell takes that off our hands."""
+    monkeypatch.setenv("HOME", "/home/me")
+    own = BaselineSettings(out=Path("~/x"), data="~/text.txt", resume="~/x")
+
+    assert (own.out, own.data, own.resume) == (Path("/home/me/x"), "/home/me/text.txt", "/home/me/x")
+    assert RunOptions(log_dir=Path("~/log")).log_dir == Path("/home/me/log")
+    assert FinetuneSettings(checkpoint=Path("~/a"), original="~/b").original == "/home/me/b"
+    assert EmbeddingFreezeSettings(pretrained="~/m", data="~/t").pretrained == "/home/me/m"
+    assert Phase1Settings(text="~/x").text == "~/x"

@@ -242,6 +242,12 @@ def test_a_text_without_a_window_is_refused(train: list[str], valid: list[str], 
         prepare(Corpus("short", train, valid))
 
 
+def test_a_text_without_blanks_is_told_so() -> None:
+    """Words are split at blanks: where there are none, a longer text would not help."""
+    with pytest.raises(TextError, match="words are split at blanks"):
+        prepare(Corpus("cjk", ["春眠不覺曉處處聞啼鳥夜來風雨聲花落知多少"] * 90, LINES))
+
+
 def test_a_text_shorter_than_a_window_works() -> None:
     """Two short lines make one padded window each."""
     text = prepare(Corpus("short", ["a b c d e"], ["b c d e f"]))
@@ -261,6 +267,8 @@ def test_the_cache_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatch,
     assert cache_folder() == Path("/xdg/llmlab")
     monkeypatch.setenv("LLMLAB_CACHE", "/mine")
     assert cache_folder() == Path("/mine")
+    monkeypatch.setenv("LLMLAB_CACHE", "~/mine")
+    assert cache_folder() == tmp_path / "mine"
 
 
 @pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")

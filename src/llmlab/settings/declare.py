@@ -5,6 +5,7 @@ options: ``tiny``, ``language``, ``contexts`` and ``trained``.
 """
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any, ClassVar, TypeVar
 from llmlab.errors import SettingError
 
 LANGUAGE_VARIABLE = "LLMLAB_LANG"
+PATHS = ("data", "original", "pretrained", "resume")
+"""The options that may be a path but are text, for they may be a name too."""
+
 T = TypeVar("T")
 
 
@@ -100,6 +104,9 @@ class Options:
             if by_preset and getattr(self, declared.name) is None:
                 # an unknown preset is refused in its own turn; one that says nothing here leaves it to the seed's
                 self.fill(declared.name, by_preset.get(vars(self).get("preset"), by_preset["seed"]))
+            value = getattr(self, declared.name)
+            if isinstance(value, Path) or (declared.name in PATHS and value):
+                self.fill(declared.name, type(value)(os.path.expanduser(value)))  # noqa: PTH111 - this one never fails
             self._check(declared.name, getattr(self, declared.name), **declared.metadata)
 
     def fill(self, name: str, value: Any) -> None:

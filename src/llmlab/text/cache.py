@@ -35,7 +35,7 @@ class DamagedError(ValueError):
 def cache_folder() -> Path | None:
     """Return ``$LLMLAB_CACHE``, else ``llmlab`` in ``$XDG_CACHE_HOME`` or ``~/.cache``; none without a home."""
     if os.environ.get("LLMLAB_CACHE"):
-        return Path(os.environ["LLMLAB_CACHE"])
+        return Path(os.path.expanduser(os.environ["LLMLAB_CACHE"]))  # noqa: PTH111 - this one never fails
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
         # a relative one is to be ignored, says the XDG base directory specification

@@ -58,10 +58,10 @@ def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> 
         names = ", ".join((SYNTHETIC, DIALECT, *CORPORA))
         raise TextError(f"--data {data!r}: there is no such file or folder, and the names are {names}")
     try:
-        train, valid, test = read_path(path)
+        (train, valid, test), source = read_path(path)
     except TextError as error:
         raise TextError(f"--data {error}") from error
-    return Corpus(path.resolve().name, train, valid, "a folder" if path.is_dir() else "a file", test)
+    return Corpus(path.resolve().name, train, valid, source, test)
 
 
 def exists(path: Path) -> bool:

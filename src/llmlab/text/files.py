@@ -1,9 +1,10 @@
-"""Text from a user's own files: plain text, a folder of two files, or chat messages as JSON lines.
+"""Text from a user's own files: plain text, a folder of two files, or chats in JSON, whatever they are called.
 
-Covers what may stand there instead: nothing, a pipe, a device, a gigabyte, a picture, half a character.  Leaves
-out the corpora that have a name: ``hub``.
+Covers what may stand there instead: nothing, a pipe, a device, a gigabyte, a picture, a table, half a character.
+Leaves out the corpora that have a name: ``hub``.
 """
 
+import csv
 import json
 import os
 import re
@@ -19,23 +20,31 @@ LARGEST = 1_000_000_000
 LONGEST_PIECE = 1_000
 """Words of the longest piece of a text that is one single line."""
 
+TABLE_ROWS = 50
+"""Rows that are looked at to tell a table from running text: as many cells in each, under a header of single words."""
+
 Splits = tuple[list[str], list[str], list[str]]
 """Lines to train on, to validate with and to test on; none of them is blank, and of the last there may be none."""
 
 
-def read_path(path: Path) -> Splits:
-    """Return the lines of a text file, a folder with ``train.txt`` and ``valid.txt``, or a ``.jsonl`` of dialogues.
+def read_path(path: Path) -> tuple[Splits, str]:
+    """Return the lines of a text file, of chats, or of a folder with ``train.txt`` and ``valid.txt``; and what it is.
 
     Of a single file the last tenth of the lines (at least one) is for validation, and nothing to test on; a folder may
     have a ``test.txt``.
 
     Raises:
-        TextError: it cannot be read, is not text, or has fewer than two lines.
+        TextError: it cannot be read, is not running text, or has fewer than two lines.
     """
     if path.is_dir():
-        return read_folder(path)
-    lines = read_dialogues(path) if path.suffix.lower() == ".jsonl" else read_lines(path)
-    return *last_tenth(lines, path), []
+        return read_folder(path), "a folder"
+    text = decoded(read_bytes(path), path)
+    chats = rows_of(text, path)
+    if chats is None:
+        return (*last_tenth(lines_of(text, path), path), []), "a file"
+    lines, silent = dialogues(chats, path)
+    told = f"a file; {silent:,} turns without text were skipped" if silent else "a file"
+    return (*last_tenth(lines, path), []), told
 
 
 def read_folder(folder: Path) -> Splits:
@@ -64,16 +73,29 @@ def last_tenth(lines: list[str], path: Path) -> tuple[list[str], list[str]]:
 
 
 def read_lines(path: Path) -> list[str]:
-    r"""Return the lines of a text file that are not blank, without blanks at their ends.
+    """Return the lines of a text file; see ``lines_of``."""
+    return lines_of(decoded(read_bytes(path), path), path)
+
+
+def lines_of(text: str, path: Path) -> list[str]:
+    r"""Return the lines of a text that are not blank, without blanks at their ends.
 
     Lines end with ``\n``, ``\r\n`` or ``\r``.  A text that is one single line is cut; see ``pieces``.
 
     Raises:
-        TextError: it cannot be read, is not text, or is blank.
+        TextError: it is blank, or a table.
     """
-    lines = [line for line in map(str.strip, decoded(read_bytes(path), path).split("\n")) if line]
+    lines = [line for line in map(str.strip, text.split("\n")) if line]
     if not lines:
         raise TextError(f"{path}: there is no text in it")
+    for separator, name in ((",", "commas"), ("\t", "tabs"), (";", "semicolons")):
+        header, *rows = csv.reader([line[:1_000] for line in lines[:TABLE_ROWS]], delimiter=separator)
+        plain = len(header) > 1 and all(cell.strip() and " " not in cell.strip() for cell in header)
+        if plain and len(rows) > 1 and all(len(row) == len(header) for row in rows):
+            raise TextError(
+                f"{path}: a table with {name} between its {len(header)} columns, not running text; save the column "
+                "that has the text, one piece a line"
+            )
     return pieces(lines[0]) if len(lines) == 1 else lines
 
 
@@ -94,46 +116,101 @@ def pieces(line: str) -> list[str]:
     return found
 
 
-def read_dialogues(path: Path) -> list[str]:
-    """Return one line of text per dialogue of a ``.jsonl`` file: its utterances with blanks between them.
+def rows_of(text: str, path: Path) -> list[tuple[str, Any]] | None:
+    """Return the values of a file in JSON, each with where it stands; ``None`` if the file is no JSON.
+
+    That is one list, or a value a line, whatever the file is called; of a ``.jsonl`` the lines must be values.
 
     Raises:
-        TextError: it cannot be read, or a line is not a dialogue.
+        TextError: it is called ``.jsonl``, and a line is not JSON.
     """
-    found = []
-    for number, line in enumerate(decoded(read_bytes(path), path).split("\n"), start=1):
+    if path.suffix.lower() != ".jsonl" and not text.lstrip().startswith(("[", "{")):
+        return None
+    try:
+        whole = json.loads(text)
+        if isinstance(whole, list):
+            return [(f"entry {number}", row) for number, row in enumerate(whole, start=1)]
+    except (ValueError, RecursionError):
+        pass  # so it is a value a line, or no JSON
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                found.append(dialogue(json.loads(line)))
+                rows.append((f"line {number}", json.loads(line)))
             except (ValueError, RecursionError) as error:
-                told = "it is not JSON" if isinstance(error, (json.JSONDecodeError, RecursionError)) else error
-                raise TextError(f"{path}, line {number}: {told}") from error
-    found = [line for line in found if line]
-    if not found:
+                if not rows and path.suffix.lower() != ".jsonl":
+                    return None
+                raise TextError(f"{path}, line {number}: it is not JSON") from error
+    return rows
+
+
+def dialogues(rows: list[tuple[str, Any]], path: Path) -> tuple[list[str], int]:
+    """Return a line of text per dialogue, and how many turns had no text.
+
+    Raises:
+        TextError: a row is no dialogue, or all are blank.
+    """
+    lines, silent = [], 0
+    for where, row in rows:
+        try:
+            said = turns(row)
+            silent += said.count(None)
+            lines.append(joined(said))
+        except ValueError as error:
+            raise TextError(f"{path}, {where}: {error}") from error
+    lines = [line for line in lines if line]
+    if not lines:
         raise TextError(f"{path}: there is no dialogue in it")
+    return lines, silent
+
+
+def turns(row: Any) -> list[str | None]:
+    """Return what is said in a dialogue, turn by turn; ``None`` where a turn has no text.
+
+    Raises:
+        ValueError: it has none of the forms that chats have.
+    """
+    row = row if isinstance(row, dict) else {}
+    said = next((row[name] for name in ("messages", "conversations", "dialog") if name in row), None)
+    found: list[Any] = [turn(each) for each in said] if isinstance(said, list) else [False]
+    if not all(text is None or isinstance(text, str) for text in found):
+        raise ValueError('expected {"messages": [{"role": …, "content": …}, …]} or {"dialog": ["…", …]}')
     return found
 
 
+def turn(message: Any) -> Any:
+    """Return the text of a message, which may come in parts; ``None`` if it has none."""
+    if isinstance(message, dict):
+        message = message.get("content", message.get("value"))
+    if isinstance(message, list):
+        parts = [part.get("text") for part in message if isinstance(part, dict)]
+        message = " ".join(part for part in parts if isinstance(part, str)) or None
+    return message
+
+
 def dialogue(row: Any) -> str:
-    """Return a dialogue as one line: ``messages`` of role and content, or a ``dialog`` that is a list of strings.
+    """Return a dialogue as one line; see ``turns``.
 
     Example:
         >>> dialogue({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]})
         'hi hello'
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is none.
     """
-    row = row if isinstance(row, dict) else {}
-    said = row["messages"] if "messages" in row else row.get("dialog")
-    if isinstance(said, list):
-        said = [message.get("content") if isinstance(message, dict) else message for message in said]
-    if not isinstance(said, list) or not all(isinstance(utterance, str) for utterance in said):
-        raise ValueError('expected {"messages": [{"role": …, "content": …}, …]} or {"dialog": ["…", …]}')
-    joined = " ".join(" ".join(said).split())
-    if any("\ud800" <= character <= "\udfff" for character in joined) or "\0" in joined:
+    return joined(turns(row))
+
+
+def joined(said: list[str | None]) -> str:
+    """Return turns as one line.
+
+    Raises:
+        ValueError: half a character is in it, or NUL.
+    """
+    line = " ".join(" ".join(filter(None, said)).split())
+    if any("\ud800" <= character <= "\udfff" for character in line) or "\0" in line:
         raise ValueError("it holds half a character (a lone surrogate) or NUL")
-    return joined
+    return line
 
 
 def decoded(content: bytes, path: Path) -> str:

@@ -22,6 +22,9 @@ from llmlab.text.corpus import Corpus
 from llmlab.text.documents import document_of_each, titled
 from llmlab.text.words import FEWEST_WORDS, MARKS, WINDOW, WordVocabulary, encoded, windows, windows_of
 
+LONGEST_WORD = 12
+"""Characters a word that words of a text with blanks never have on average."""
+
 VERSION = 2
 """Of what is kept and how it is computed; a change of either needs a new number."""
 
@@ -125,7 +128,11 @@ def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_word
     valid = windows(encoded(corpus.valid, vocabulary, fewest_words), length)
     for use, found in (("train on", train), ("validate with", valid)):
         if len(found) == 0:
-            raise TextError(f"{corpus.name}: no line of at least {fewest_words} words to {use}; give a longer text")
+            told = f"{corpus.name}: no line of at least {fewest_words} words to {use}"
+            text = "".join(corpus.train[:1_000])
+            if len(text) > LONGEST_WORD * sum(len(line.split()) for line in corpus.train[:1_000]):
+                raise TextError(f"{told}: words are split at blanks, and it has hardly any; put one between its words")
+            raise TextError(f"{told}; give a longer text")
     return WindowedText(corpus.name, vocabulary, train, valid, lines, "")
 
 
