@@ -295,7 +295,7 @@ def test_a_checkpoint_gives_the_model_back(tmp_path: Path) -> None:
     assert back.settings.hidden == 8
     assert len(back.history) == 2
     assert len(back.vocabulary) == 132
-    assert back.task().valid_targets == result.metrics["val_targets"]
+    assert back.dataset().valid_targets == result.metrics["val_targets"]
 
 
 def test_a_checkpoint_from_a_card_opens_without_one() -> None:

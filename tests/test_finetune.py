@@ -170,7 +170,7 @@ def test_a_kept_dialect_model_can_be_taken_up_by_its_own_text(checkpoint: Path, 
     run(checkpoint, epochs=1, out=tmp_path / "tuned")
     again = restored(tmp_path / "tuned")
     assert again.settings.data == "dialect"
-    assert again.task().text.name == "dialect"
+    assert again.dataset().text.name == "dialect"
 
 
 def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path):

@@ -159,7 +159,7 @@ def test_a_peer_comes_back_from_its_checkpoint(compared: BaselineSettings, name:
         name,
         result.metrics["parameters"],
     )
-    task = back.task("tale.txt")
+    task = back.dataset("tale.txt")
     judged = back.model.judge(task.text.valid[:, :-1], task.text.valid[:, 1:])
     scored = task.text.valid[:, 1:] != 0
     assert float(judged.losses[scored].mean()) == pytest.approx(result.metrics["val_loss_token"], rel=1e-6)

@@ -35,21 +35,21 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
         LlmlabError: checkpoint or text cannot be used.
     """
     found = restored(settings.checkpoint)
-    task = found.task(settings.data, offline=settings.offline)
-    own, windows, sample = task.text.digest == found.text, task.text.valid, task.text.train[:TRAIN_SAMPLE]
+    data = found.dataset(settings.data, offline=settings.offline)
+    own, windows, sample = data.text.digest == found.text, data.text.valid, data.text.train[:TRAIN_SAMPLE]
     step = counting(on_step, sum(-(-len(each) // ROWS_AT_ONCE) for each in (windows, sample if own else ())))
     start = time.perf_counter()
     score = evaluate(found.model, windows, settings.batch, lambda: step("judging"))
     seconds = time.perf_counter() - start
     check_finite(score, settings.checkpoint)
-    test = score_on_test(found.model, task.text, settings.batch)
-    headline = of_score(task, score) | of_test(test)
+    test = score_on_test(found.model, data.text, settings.batch)
+    headline = of_score(data, score) | of_test(test)
     if own:
         again = evaluate(found.model, sample, settings.batch, lambda: step("judging"))
         headline["train_loss_no_dropout"] = again.loss
     parameters, epochs = parameter_count(found.model), len(found.history)
     metrics: dict[str, Scalar] = {"parameters": parameters, "epochs": epochs, **headline}
-    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | of_text(task)
+    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | of_text(data)
     then = found.history[-1] if own and found.history else None
     if then:
         metrics["recorded_val_loss_token"] = then["val_loss_token"]
@@ -60,12 +60,12 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
         say("evaluate.why"),
         say("evaluate.how"),
         metrics=metrics,
-        summary=[*shown.summary(name, parameters, task, score, then, trained_on), *task.notes],
+        summary=[*shown.summary(name, parameters, data, score, then, trained_on), *data.notes],
         tables=[
             found.table(),
-            baseline.text_read(task),
-            baseline.meaning(task, score, name, say("evaluate.own" if own else "evaluate.other", epochs=epochs)),
-            *baseline.held_out(task, score, test, "choosing the epoch" if own else "nothing"),
+            baseline.text_read(data),
+            baseline.meaning(data, score, name, say("evaluate.own" if own else "evaluate.other", epochs=epochs)),
+            *baseline.held_out(data, score, test, "choosing the epoch" if own else "nothing"),
             *([shown.written_down(then, score, epochs)] if then else []),
             baseline.by_position(score),
         ],

@@ -123,11 +123,11 @@ def expanded(
     for (name, there), (_, here) in zip(parts(old, 0, old.context), parts(size, 0, old.context), strict=True):
         parameters[name][here] = model.parameters[name][there]
     if rows == "random":
-        chance = generator("new rows", seed)
+        rng = generator("new rows", seed)
         for name, here in parts(size, old.context, context):
             if name == "gates.weight":
                 new = parameters[name][here]
-                new.copy_(torch.randn(new.shape, generator=chance) * DEVIATION)
+                new.copy_(torch.randn(new.shape, generator=rng) * DEVIATION)
     return ContextVectorLM(size, parameters, model.dropout)
 
 
@@ -248,7 +248,7 @@ def trained_arm(
     settings: ExpandSettings,
     name: str,
     seed: int,
-    task: Dataset,
+    data: Dataset,
     base: Restored,
     model: ContextVectorLM,
     context: int,
@@ -260,7 +260,7 @@ def trained_arm(
         settings: the options.
         name: one of ``settings.adapted.ARMS``.
         seed: of the order of windows, dropout, new rows, and of the model from scratch.
-        task: the text.
+        data: the text.
         base: where the base model came from.
         model: the base; it is not changed.
         context: numbers of the longer context.
@@ -270,7 +270,7 @@ def trained_arm(
         Diverged: a number was not finite.
     """
     start = begun(name, base, model, context, seed)
-    size, old, text = start.size, model.size.context, task.text
+    size, old, text = start.size, model.size.context, data.text
     has_new, holds = name not in ("continue", "scratch"), name == "A"
     swept = SweptNewLLM(start, settings.precision, str(start.parameters["embedding"].device))
     before = evaluate(swept, text.valid, settings.batch)
@@ -329,21 +329,21 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     model = new_llm_of(base, settings.checkpoint, "expand")
     context = settings.context or 2 * model.size.context
     check_context(model, context)
-    task = base.task(settings.data, offline=settings.offline)
-    check_batch(settings.batch, task.text)
-    score = evaluate(base.model, task.text.valid, settings.batch)
+    data = base.dataset(settings.data, offline=settings.offline)
+    check_batch(settings.batch, data.text)
+    score = evaluate(base.model, data.text.valid, settings.batch)
     names, asked = settings.arms.split(","), (say("expand.why"), say("expand.how"))
 
     def arm(name: str) -> Arm[ExpandedArm]:
         def train(seed: int, step: OnStep) -> ExpandedArm:
-            return trained_arm(settings, name, seed, task, base, model, context, step)
+            return trained_arm(settings, name, seed, data, base, model, context, step)
 
         return Arm(name, settings.updates, train)
 
     found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
     if not found.whole():
         return nothing_whole(settings, asked, found)
-    arms, grown = by_arm(found, names), growth(model, expanded(model, context), task.text.valid[:SAMPLE])
+    arms, grown = by_arm(found, names), growth(model, expanded(model, context), data.text.valid[:SAMPLE])
     told = metrics(model, score, grown, arms)
     rounds = {name: zip(*(run.losses for run in runs), strict=True) for name, runs in arms.items()}
     means = {name: [fmean(losses) for losses in each] for name, each in rounds.items()}
@@ -352,18 +352,18 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
         pairs = {f"PPL {name}": f"val_ppl_{name}", f"{name} minus continue": f"val_ppl_{name}_minus_continue"}
         rows |= {label: metric for label, metric in pairs.items() if metric in told}
     blocks = len(arms[names[0]][0].score.targets_by_document) if len(rows) > len(names) else 0
-    known = bool(settings.data) or task.text.digest == base.text
+    known = bool(settings.data) or data.text.digest == base.text
     summary = [*shown.summary(settings, told, names, seeds), *([] if known else [say("expand.text_changed")])]
     tables = [
         base.table(),
-        text_read(task),
+        text_read(data),
         shown.compared(told, {name: runs[0].context for name, runs in arms.items()}, settings.updates, seeds),
         shown.growth_of_old(grown),
         *shown.new_numbers(told, names),
-        *after.over_seeds("after the last update:text", rows, told, seeds, task.text.valid_document_count, blocks),
+        *after.over_seeds("after the last update:text", rows, told, seeds, data.text.valid_document_count, blocks),
     ]
     figure = shown.curves(score.loss, means, settings.round_updates)
-    return result(settings, asked, found, arms, told, [*summary, *task.notes], tables, figure)
+    return result(settings, asked, found, arms, told, [*summary, *data.notes], tables, figure)
 
 
 def check_context(model: ContextVectorLM, context: int) -> None:

@@ -124,7 +124,7 @@ def original_text(settings: FinetuneSettings, base: Restored, notes: list[Text])
     try:
         if not settings.original and base.settings.data.startswith("path: "):
             raise SettingError(f"it was trained on {base.settings.data!r}; --original says where that is")
-        return base.task(settings.original, offline=settings.offline)
+        return base.dataset(settings.original, offline=settings.offline)
     except LlmlabError as error:
         notes.append(say("finetune.not_measured", error=str(error)))
         return None

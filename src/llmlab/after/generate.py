@@ -42,14 +42,14 @@ LONGEST_TEXT = 10_000
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
-def draw(logits: Tensor, temperature: float, top_k: int, chance: torch.Generator) -> int:
+def draw(logits: Tensor, temperature: float, top_k: int, rng: torch.Generator) -> int:
     """Return a token drawn from softmax(logits / temperature).
 
     Args:
         logits: (V,).
         temperature: 0 takes the likeliest token, of equal ones the first.
         top_k: draw among this many of the likeliest tokens, of equal ones the first; 0 for all.
-        chance: asked once for each draw, and not at all at temperature 0.
+        rng: asked once for each draw, and not at all at temperature 0.
     """
     if temperature == 0:
         return int(logits.argmax())
@@ -57,7 +57,7 @@ def draw(logits: Tensor, temperature: float, top_k: int, chance: torch.Generator
     values = values[:top_k] if top_k else values
     # the largest is taken off first: then no temperature, however small, makes a number that is not one
     weights = ((values - values[0]) / temperature).exp()
-    return int(tokens[torch.multinomial(weights, 1, generator=chance)])
+    return int(tokens[torch.multinomial(weights, 1, generator=rng)])
 
 
 @dataclass
@@ -91,7 +91,7 @@ def write(
         on_step: called after each token.
         before: tokens that other seeds were given already.
     """
-    chance, written = generator("generate", seed), Written(seed)
+    rng, written = generator("generate", seed), Written(seed)
     context = reader.own.new_zeros(reader.size.context)
     with torch.no_grad():
         _warm_up(reader, prompt[0], settings)
@@ -101,7 +101,7 @@ def write(
         for number in range(settings.tokens):
             start = time.perf_counter()
             scores, context = reader.step(token, context)
-            token = draw(scores, settings.temperature, settings.top_k, chance)
+            token = draw(scores, settings.temperature, settings.top_k, rng)
             written.seconds.append(time.perf_counter() - start)
             logs = scores.double().log_softmax(0)
             written.tokens.append(token)
@@ -118,10 +118,10 @@ def write(
 
 def _warm_up(reader: Reader, token: int, settings: GenerateSettings) -> None:
     """Read and draw a few times for nothing: the first use of torch's functions would be counted as the first token."""
-    context, chance = reader.own.new_zeros(reader.size.context), generator("warm-up")
+    context, rng = reader.own.new_zeros(reader.size.context), generator("warm-up")
     for _ in range(WARM_UP):
         scores, _ = reader.step(token, context)
-        draw(scores, settings.temperature, settings.top_k, chance)
+        draw(scores, settings.temperature, settings.top_k, rng)
 
 
 # ---- what was written, in numbers -------------------------------------------------------------------------------

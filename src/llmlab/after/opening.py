@@ -36,7 +36,7 @@ class Restored:
     history: list[dict[str, float]]
     text: str
 
-    def task(self, data: str = "", *, offline: bool = False) -> Dataset:
+    def dataset(self, data: str = "", *, offline: bool = False) -> Dataset:
         """Return a text as windows over this model's own words: the one it was trained on, or another.
 
         Raises:

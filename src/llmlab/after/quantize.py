@@ -284,8 +284,8 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     """
     check_free(settings.save)
     found, exact = opened_new_llm(settings.checkpoint, "quantize")
-    task = found.task(settings.data, offline=settings.offline)
-    text, windows = task.text, task.text.valid
+    data = found.dataset(settings.data, offline=settings.offline)
+    text, windows = data.text, data.text.valid
     parts = (1 + len(SCHEMES)) * -(-len(windows) // ROWS_AT_ONCE) + 2 * len(BATCHES) * (ROUNDS + 1)
     step = counting(on_step, parts)
     quantized = {scheme: QuantizedLM.of(exact, scheme, embedding=settings.embedding) for scheme in SCHEMES}
@@ -313,7 +313,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         say("quantize.why"),
         say("quantize.how"),
         metrics=told,
-        summary=[*shown.summary(settings, task.name, told, errors, [each.ratio for each in taken]), *task.notes],
+        summary=[*shown.summary(settings, data.name, told, errors, [each.ratio for each in taken]), *data.notes],
         tables=[
             found.table(),
             shown.sizes(scores, numbers, files, told, text.valid_document_count),
