@@ -114,6 +114,26 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let chapter 3 read the synthetic language and count it once for all tests of this process: nothing changes it."""
+    from llmlab import baseline
+    from llmlab.lab.dataset import dataset_of
+
+    def read(settings: Any) -> Any:
+        if settings.data != "synthetic":
+            return dataset_of(settings)
+        key = settings.vocabulary, settings.length
+        if key not in COUNTED:
+            COUNTED[key] = dataset_of(settings)
+        return COUNTED[key]
+
+    monkeypatch.setattr(baseline, "dataset_of", read)
+
+
+COUNTED: dict[tuple[int, int], Any] = {}
+
+
+@pytest.fixture
 def sixty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every embedding that is made in a run be made of sixty lines."""
     monkeypatch.setattr("llmlab.lab.context_stages.LINES", 60)

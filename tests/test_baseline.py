@@ -14,16 +14,18 @@ import pytest
 
 from conftest import HANG, Done, watch
 from llmlab.after.opening import restored
-from llmlab.baseline import beside_the_notes, build, repeats_the_notes, run, train_seed
+from llmlab.baseline import build, run, train_seed
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lab.checkpoint import packed, read
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.language import LanguageModel
+from llmlab.lab.notes import LOSSES, beside_the_notes, repeats_the_notes
 from llmlab.lab.runs import LanguageRun
 from llmlab.lab.steps import Diverged
 from llmlab.settings import BaselineSettings
-from llmlab.shown.baseline import NOTES_LOSSES
 from processes import started, updates_saved, wait_for_updates
+
+pytestmark = pytest.mark.usefixtures("elsewhere", "counted_once", "one_thread")
 
 Run = Callable[..., Done]
 SMALL = ("--embedding", "4", "--hidden", "8", "--context", "4", "--layers", "1", "--epochs", "2", "--batch", "256")
@@ -34,12 +36,6 @@ CONTRACT = {
     *("val_accuracy_known", "unk_share", "unigram_ppl", "bigram_ppl", "tokens_per_second", "bayes_ppl"),
     "context_recovered",
 }
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run of a test leaves its checkpoints in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -376,7 +372,7 @@ def test_a_model_is_let_go_with_its_run(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("epochs", [1, 5, 27, 40])
 def test_a_curve_is_held_against_the_recorded_one_epoch_by_epoch(epochs: int) -> None:
     """The farthest epoch, in per cent of the perplexity and with its sign, and every epoch that did not improve."""
-    losses = [*NOTES_LOSSES, *([3.2] * 13)][:epochs]
+    losses = [*LOSSES, *([3.2] * 13)][:epochs]
     losses[epochs // 2 if epochs < 27 else 9] += math.log(0.94)
     run: Any = type("Run", (), {"history": [{"val_loss": loss} for loss in losses]})
     found = beside_the_notes(run)

@@ -26,14 +26,10 @@ from llmlab.settings import (
 )
 from llmlab.shown.peers import asked
 
+pytestmark = pytest.mark.usefixtures("elsewhere", "counted_once", "one_thread")
+
 Run = Callable[..., Done]
 TINY = BaselineSettings(embedding=4, hidden=8, context=4, layers=1, epochs=1, batch=256)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run of a test leaves its checkpoints in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("early", ["--json", "--no-log", "--epochs=3", "--data=dialect"])

@@ -22,7 +22,6 @@ But: how deep must the stack be?  That is chapter 4.
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,13 +36,14 @@ from llmlab.lab.epochs import Training
 from llmlab.lab.folders import identity
 from llmlab.lab.judging import evaluate
 from llmlab.lab.language import LanguageModel, parameter_count
+from llmlab.lab.notes import beside_the_notes, repeats_the_notes
 from llmlab.lab.recipe import Recipe
 from llmlab.lab.runs import LanguageRun, checkpointed
-from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, size_of
+from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, peer_size_of, size_of
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, Study, Unfinished, study
 from llmlab.lab.team import ALONE, Team
-from llmlab.measure.score import Score, document_sums, perplexity
+from llmlab.measure.score import Score, document_sums
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar, Status, rounded
@@ -56,12 +56,6 @@ from llmlab.text.words import PAD
 
 TRAIN_SAMPLE = 2_048
 """How many training windows are judged without dropout at the end, to compare like with like."""
-
-NOTES_CONDITIONS = (
-    *("data", "vocabulary", "length", "embedding", "hidden", "context", "stack", "start", "dropout"),
-    *("batch", "lr", "schedule", "optimizer", "clip", "model", "layers"),
-)
-"""The settings in which a run has to be like document 001's to be held against its numbers."""
 
 
 # ---- the model ----------------------------------------------------------------------------------------------------
@@ -192,25 +186,11 @@ def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str
     """
     device = device_of(settings.device)
     if settings.model != "new-llm":
-        return peers.build(settings, vocabulary, seed, precision, device)
+        size = peer_size_of(settings, vocabulary)
+        return peers.peer(size, seed, dropout=settings.dropout, precision=precision, device=device)
     model = ContextVectorLM.initial(size_of(settings, vocabulary), seed, dropout=settings.dropout, start=settings.start)
     model.parameters = {name: tensor.to(device) for name, tensor in model.parameters.items()}
     return SweptNewLLM(model, precision, device)
-
-
-def recipe_of(settings: BaselineSettings, seed: int) -> Recipe:
-    """Return how a run of one seed is trained."""
-    return Recipe(
-        epochs=settings.epochs,
-        batch=settings.batch,
-        lr=settings.lr,
-        seed=seed,
-        schedule=settings.schedule,
-        optimizer=settings.optimizer,
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        patience=settings.patience,
-    )
 
 
 def precision_of(settings: BaselineSettings, device: str) -> str:
@@ -251,7 +231,7 @@ def train_seed(
         model,
         text.train,
         text.valid,
-        recipe_of(settings, seed),
+        Recipe.of(settings, seed),
         save_seconds=60 * settings.save_minutes,
         team=team,
         documents=text.valid_documents,
@@ -298,7 +278,15 @@ def measured(
         test_score=score_on_test(model, text, settings.batch, team) if finished else None,
         notes=notes,
     )
-    return replace(run, numbers=numbers(data, run))
+    best, targets = run.history[run.best_epoch - 1], sum(row["train_targets"] for row in run.history)
+    found = {
+        "epochs": float(len(run.history)),
+        "best_epoch": float(run.best_epoch),
+        "train_loss": best["train_loss"],
+        **headline(data, run.score, run.test_score),
+        "tokens_per_second": targets / max(run.history[-1]["seconds"], 1e-9),
+    }
+    return replace(run, numbers=found | ({"train_loss_no_dropout": run.train_score.loss} if run.train_score else {}))
 
 
 # ---- what is measured ---------------------------------------------------------------------------------------------
@@ -311,22 +299,8 @@ def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Te
     return evaluate(model, text.test, batch, team=team, documents=text.test_documents)
 
 
-def numbers(data: Dataset, run: LanguageRun) -> dict[str, float]:
-    """Return the headline metrics of a run, by the names that every chapter shares."""
-    best, targets = run.history[run.best_epoch - 1], sum(row["train_targets"] for row in run.history)
-    found = {
-        "epochs": float(len(run.history)),
-        "best_epoch": float(run.best_epoch),
-        "train_loss": best["train_loss"],
-        **of_score(data, run.score),
-        "tokens_per_second": targets / max(run.history[-1]["seconds"], 1e-9),
-        **of_test(run.test_score),
-    }
-    return found | {"train_loss_no_dropout": run.train_score.loss} if run.train_score else found
-
-
-def of_score(data: Dataset, score: Score) -> dict[str, float]:
-    """Return the headline metrics of a model on the validation windows."""
+def headline(data: Dataset, score: Score, test: Score | None) -> dict[str, float]:
+    """Return the metrics of a model on the validation windows, and all per token on the test windows if there are."""
     found = {
         "val_loss": score.loss_batch_mean,
         "val_loss_token": score.loss,
@@ -336,34 +310,10 @@ def of_score(data: Dataset, score: Score) -> dict[str, float]:
         "val_accuracy_known": score.accuracy_known,
     }
     recovered = data.context_recovered(score.loss)
-    return found if recovered is None else found | {"context_recovered": recovered}
-
-
-def of_test(score: Score | None) -> dict[str, float]:
-    """Return the metrics on the test windows, all per token; none where there are no such windows."""
-    if score is None:
-        return {}
-    return {"test_loss": score.loss, "test_ppl": score.ppl, "test_accuracy": score.accuracy}
-
-
-def of_text(data: Dataset) -> dict[str, Scalar]:
-    """Return what a text is and what counting reaches on it."""
-    found: dict[str, Scalar] = {
-        "vocabulary_size": len(data.text.vocabulary),
-        "unk_share": data.unknown_share,
-        "train_windows": len(data.text.train),
-        "val_windows": len(data.text.valid),
-        "train_targets": data.train_targets,
-        "val_targets": data.valid_targets,
-        "majority_accuracy": data.references["majority"].accuracy,
-        "unigram_ppl": data.references["unigram"].ppl,
-        "bigram_ppl": data.references["bigram"].ppl,
-        "kneser_ney_ppl": data.references["kneser_ney_3"].ppl,
-    }
-    if data.bayes_loss is not None and data.bigram_loss is not None:
-        found |= {"bayes_ppl": perplexity(data.bayes_loss), "exact_bigram_ppl": perplexity(data.bigram_loss)}
-    if data.test_bayes_loss is not None:
-        found["test_bayes_ppl"] = perplexity(data.test_bayes_loss)
+    if recovered is not None:
+        found["context_recovered"] = recovered
+    if test is not None:
+        found |= {"test_loss": test.loss, "test_ppl": test.ppl, "test_accuracy": test.accuracy}
     return found
 
 
@@ -380,24 +330,7 @@ def metrics(settings: BaselineSettings, data: Dataset, runs: list[LanguageRun]) 
         if name in ("epochs", "best_epoch") and told[""].is_integer():
             told[""] = int(told[""])
         found |= {name + suffix: value for suffix, value in told.items()}
-    return found | of_text(data) | (beside_the_notes(runs[0]) if repeats_the_notes(settings) else {})
-
-
-def repeats_the_notes(settings: BaselineSettings) -> bool:
-    """Return whether a run has the conditions of document 001, for however many epochs."""
-    theirs = BaselineSettings(preset="seed")
-    return all(getattr(settings, name) == getattr(theirs, name) for name in NOTES_CONDITIONS)
-
-
-def beside_the_notes(run: LanguageRun) -> dict[str, Scalar]:
-    """Return how a run's curve lies to the one that document 001's author recorded, as metrics.
-
-    How many of its epochs there are, the perplexity's largest difference as a share, and how many did not improve.
-    """
-    ours = [row["val_loss"] for row in run.history[: len(shown.NOTES_LOSSES)]]
-    ratios = [perplexity(mine) / perplexity(theirs) - 1 for mine, theirs in zip(ours, shown.NOTES_LOSSES, strict=False)]
-    rises = sum(later >= earlier for earlier, later in pairwise(ours))
-    return {"curve_epochs": len(ours), "curve_farthest": max(ratios, key=abs), "curve_rises": rises}
+    return found | data.metrics() | (beside_the_notes(runs[0]) if repeats_the_notes(settings) else {})
 
 
 # ---- the chapter --------------------------------------------------------------------------------------------------
@@ -473,6 +406,8 @@ def reported(
         ],
         samples={name: rounded(values) for name, values in per_seed(runs).items()},
         documents=document_sums(
-            {f"_{name.replace('-', '_')}" if beside else "": [one.score for one in own] for name, own in models.items()}
+            {f"_{name.replace('-', '_')}": [one.score for one in own] for name, own in models.items()}
+            if beside
+            else {"": [one.score for one in runs]}
         ),
     )

@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-from llmlab.baseline import of_text, train_seed
+from llmlab.baseline import train_seed
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.lab.checkpoint import CheckpointFolder
 from llmlab.lab.dataset import Dataset, dataset_of
@@ -132,7 +132,7 @@ def metrics(data: Dataset, stacks: Sequence[Stack]) -> dict[str, Scalar]:
     if not everything:
         return {name: value for stack in stacks for name, value in of_stack(stack, 0, 0).items()}
     epochs, fits = common_epochs(everything), epochs_in_equal_time(finished)
-    found: dict[str, Scalar] = {"precision": everything[0].precision, "common_epochs": epochs, **of_text(data)}
+    found: dict[str, Scalar] = {"precision": everything[0].precision, "common_epochs": epochs, **data.metrics()}
     for stack in stacks:
         found |= of_stack(stack, epochs, fits.get(stack.label, 0))
     return found | differences(stacks)

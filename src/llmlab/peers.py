@@ -231,12 +231,6 @@ def peer(
     return Peer(built, lambda inputs: gpt2_logits(built, inputs), precision, device)
 
 
-def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str, device: str) -> Peer:
-    """Return a fresh peer under settings that are its own."""
-    size = peer_size_of(settings, vocabulary)
-    return peer(size, seed, dropout=settings.dropout, precision=precision, device=device)
-
-
 def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSettings:
     """Return the settings of one model's runs: sized, and of several models each with its own folder.
 

@@ -12,7 +12,7 @@ But: how the model came to be is the run's own entry.
 import time
 
 from llmlab.after.opening import check_finite, restored
-from llmlab.baseline import TRAIN_SAMPLE, of_score, of_test, of_text, score_on_test
+from llmlab.baseline import TRAIN_SAMPLE, headline, score_on_test
 from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
 from llmlab.lab.language import parameter_count
 from llmlab.lab.sizes import MODELS
@@ -43,13 +43,13 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
     seconds = time.perf_counter() - start
     check_finite(score, settings.checkpoint)
     test = score_on_test(found.model, data.text, settings.batch)
-    headline = of_score(data, score) | of_test(test)
+    measured = headline(data, score, test)
     if own:
         again = evaluate(found.model, sample, settings.batch, lambda: step("judging"))
-        headline["train_loss_no_dropout"] = again.loss
+        measured["train_loss_no_dropout"] = again.loss
     parameters, epochs = parameter_count(found.model), len(found.history)
-    metrics: dict[str, Scalar] = {"parameters": parameters, "epochs": epochs, **headline}
-    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | of_text(data)
+    metrics: dict[str, Scalar] = {"parameters": parameters, "epochs": epochs, **measured}
+    metrics |= {"tokens_per_second": score.targets / max(seconds, 1e-9)} | data.metrics()
     then = found.history[-1] if own and found.history else None
     if then:
         metrics["recorded_val_loss_token"] = then["val_loss_token"]
@@ -70,5 +70,5 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
             baseline.by_position(score),
         ],
         figures=[baseline.loss_by_position(score, name)],
-        samples={key: rounded([value]) for key, value in headline.items()},
+        samples={key: rounded([value]) for key, value in measured.items()},
     )

@@ -5,6 +5,8 @@ from functools import cached_property
 
 from llmlab.errors import SettingError
 from llmlab.measure.ngram import Baseline, window_baselines
+from llmlab.measure.score import perplexity
+from llmlab.report.result import Scalar
 from llmlab.settings import LanguageSettings
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import load_corpus
@@ -43,6 +45,27 @@ class Dataset:
     def updates(self, settings: LanguageSettings) -> int:
         """Return how many updates a run plans that goes over the training windows as often as the settings say."""
         return settings.epochs * -(-len(self.text.train) // settings.batch)
+
+    def metrics(self) -> dict[str, Scalar]:
+        """Return what the text is and what counting reaches on it."""
+        found: dict[str, Scalar] = {
+            "vocabulary_size": len(self.text.vocabulary),
+            "unk_share": self.unknown_share,
+            "train_windows": len(self.text.train),
+            "val_windows": len(self.text.valid),
+            "train_targets": self.train_targets,
+            "val_targets": self.valid_targets,
+            "majority_accuracy": self.references["majority"].accuracy,
+            "unigram_ppl": self.references["unigram"].ppl,
+            "bigram_ppl": self.references["bigram"].ppl,
+            "kneser_ney_ppl": self.references["kneser_ney_3"].ppl,
+        }
+        floors = {
+            "bayes_ppl": self.bayes_loss,
+            "exact_bigram_ppl": self.bigram_loss,
+            "test_bayes_ppl": self.test_bayes_loss,
+        }
+        return found | {name: perplexity(loss) for name, loss in floors.items() if loss is not None}
 
     @cached_property
     def unknown_share(self) -> float:

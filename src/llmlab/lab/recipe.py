@@ -5,7 +5,9 @@ and the schedule of the modern recipe.  Leaves out the loop: ``epochs``.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from llmlab.settings import BaselineSettings
 
 LEAST_GAIN = 0.001
 """An epoch counts against early stopping unless its loss is lower by this much than that of the last one that did not
@@ -39,6 +41,12 @@ class Recipe:
     patience: int = 10
     round_updates: int = 0
     embedding_lr: float = 1.0
+
+    @classmethod
+    def of(cls, settings: BaselineSettings, seed: int) -> "Recipe":
+        """Return how a run of one seed is trained under the settings, whose names are the recipe's own."""
+        named = {each.name: getattr(settings, each.name) for each in fields(cls) if hasattr(settings, each.name)}
+        return cls(**named | {"seed": seed})
 
     def rate(self, update: int, planned: int) -> float:
         """Return the learning rate of an update, counted from 0.

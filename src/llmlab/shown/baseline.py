@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from llmlab.lab.dataset import Dataset
+from llmlab.lab.notes import LOSSES
 from llmlab.lab.runs import LanguageRun, common_epochs
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.ngram import Baseline
@@ -26,12 +27,6 @@ HOW = (
     "LayerNorm, the next context; gradients go back through the whole window. The same windows are scored by counting: "
     "unigram, bigram, Kneser–Ney."
 )
-
-NOTES_LOSSES = (
-    *(3.8836, 3.8053, 3.7398, 3.6814, 3.6028, 3.5286, 3.4811, 3.4435, 3.4111, 3.3845, 3.3532, 3.3201, 3.2928, 3.2739),
-    *(3.2595, 3.2443, 3.2334, 3.2236, 3.2175, 3.2015, 3.1937, 3.1893, 3.1780, 3.1723, 3.1649, 3.1563, 3.1501),
-)
-"""The validation losses of epochs 1 to 27 that document 001 of the original notes recorded."""
 
 COUNTING = {
     "majority": "always the commonest token",
@@ -129,7 +124,7 @@ def epochs(run: LanguageRun, *, beside_notes: bool) -> Table:
         row = run.history[number - 1]
         ppl, theirs = perplexity(row["val_loss"]), list[Cell]()
         if beside_notes:
-            noted = perplexity(NOTES_LOSSES[number - 1]) if number <= len(NOTES_LOSSES) else None
+            noted = perplexity(LOSSES[number - 1]) if number <= len(LOSSES) else None
             theirs = [noted, None if noted is None else ppl / noted - 1]
         cells: list[Cell] = [number, int(row["updates"]), row["train_loss"], row["val_loss"], ppl, *theirs]
         rows.append([*cells, row["val_accuracy_batch_mean"], row["seconds"] / 60])

@@ -120,10 +120,9 @@ def depths(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], met
     tested = any(name.startswith("test_ppl") for name in metrics)
     rows: list[list[Cell]] = []
     for stack in stacks:
+        reached = _cells(metrics, stack, *(["test_ppl"] if tested else []), "val_accuracy")
         ppl = _interval(metrics, f"val_ppl{stack.suffix}")
-        test = [metrics.get(f"test_ppl{stack.suffix}")] if tested else []
-        accuracy = metrics.get(f"val_accuracy{stack.suffix}")
-        rows.append([stack.label, stack.parameters, len(stack.runs), *ppl, *test, accuracy, stack.state])
+        rows.append([stack.label, stack.parameters, len(stack.runs), *ppl, *reached, stack.state])
     per_layer = settings.hidden**2 + settings.hidden
     return table(
         "depths",
@@ -147,8 +146,8 @@ def fit(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
     swept, rows = plain(finished), list[list[Cell]]()
     for stack in finished:
         first = swept[0] if swept else stack
-        means = [metrics[f"{name}{stack.suffix}"] for name in ("train_loss", "val_loss_token", "gap")]
         change = stack.minus(first, "train_loss_no_dropout") if stack is not first else {}
+        means = _cells(metrics, stack, "train_loss", "val_loss_token", "gap")
         rows.append([stack.label, *means, *map(change.get, INTERVAL)])
     return table(
         "fit",
@@ -222,10 +221,9 @@ def times(settings: LayersSettings, finished: Sequence[Stack], metrics: Metrics)
                 f"{made[0]:,}" if len(made) == 1 else f"{made[0]:,}–{made[-1]:,}",
                 seconds,
                 seconds / max(first, 1e-9),
-                metrics[f"tokens_per_second{stack.suffix}"],
-                metrics[f"val_ppl_equal_updates{stack.suffix}"],
+                *_cells(metrics, stack, "tokens_per_second", "val_ppl_equal_updates"),
                 fits[stack.label],
-                metrics[f"val_ppl_equal_time{stack.suffix}"],
+                *_cells(metrics, stack, "val_ppl_equal_time"),
             ]
         )
     epochs = common_epochs([run for stack in finished for run in stack.runs])
@@ -251,7 +249,7 @@ def other_measures(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -
         "As the seed document measures",
         "stack:text | best epoch:1 | val loss, batch mean | PPL, batch mean:2 | train loss, as trained | "
         f"accuracy of known:share{' | context recovered:share' if recovered else ''}",
-        [[stack.label, *(metrics[f"{name}{stack.suffix}"] for name in names)] for stack in finished],
+        [[stack.label, *_cells(metrics, stack, *names)] for stack in finished],
         sentences(say("layers.measures"), say("layers.recovered") if recovered else ""),
         most=MOST_DEPTHS,
     )
@@ -390,3 +388,7 @@ def _of_seeds(data: Dataset, stacks: Sequence[Stack]) -> Text:
 
 def _interval(metrics: Metrics, name: str) -> list[Cell]:
     return [metrics.get(name + end) for end in INTERVAL]
+
+
+def _cells(metrics: Metrics, stack: Stack, *names: str) -> list[Cell]:
+    return [metrics.get(f"{name}{stack.suffix}") for name in names]
