@@ -23,7 +23,7 @@ from torch import Tensor
 from llmlab.after.arms import ArmRun, by_arm, minus, nothing_whole, result
 from llmlab.after.generate import write
 from llmlab.after.opening import Restored, restored
-from llmlab.baseline import build, precision_of, recipe_of
+from llmlab.baseline import build, precision_of
 from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.fast.reader import Reader
 from llmlab.fast.swept import SweptNewLLM, release_buffers
@@ -34,6 +34,7 @@ from llmlab.lab.epochs import Training
 from llmlab.lab.folders import identity
 from llmlab.lab.judging import evaluate
 from llmlab.lab.language import LanguageModel, parameter_count
+from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
@@ -176,7 +177,7 @@ def tuned(
         model,
         text.train,
         text.valid,
-        recipe_of(under, seed),
+        Recipe.of(under, seed),
         folder,
         ours | {"fine_tuned_from": {"text": base.text, "text_name": base.settings.data}},
         documents=text.valid_documents,
