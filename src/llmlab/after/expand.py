@@ -55,7 +55,7 @@ from llmlab.lab.study import Arm, study
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.spectrum import effective_rank
 from llmlab.measure.stats import as_metrics, metrics_of
-from llmlab.report.messages import say
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import ExpandSettings
 from llmlab.settings.language import MAX_PARAMETERS
@@ -347,10 +347,11 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     told = metrics(model, score, grown, arms)
     rounds = {name: zip(*(run.losses for run in runs), strict=True) for name, runs in arms.items()}
     means = {name: [fmean(losses) for losses in each] for name, each in rounds.items()}
-    seeds, rows = len(arms[names[0]]), dict[str, str]()
+    seeds, rows = len(arms[names[0]]), dict[Text, str]()
     for name in names:
-        pairs = {f"PPL {name}": f"val_ppl_{name}", f"{name} minus continue": f"val_ppl_{name}_minus_continue"}
-        rows |= {label: metric for label, metric in pairs.items() if metric in told}
+        rows[say("expand.ppl", arm=name)] = f"val_ppl_{name}"
+        if f"val_ppl_{name}_minus_continue" in told:
+            rows[say("expand.minus_continue", arm=name)] = f"val_ppl_{name}_minus_continue"
     blocks = len(arms[names[0]][0].score.targets_by_document) if len(rows) > len(names) else 0
     known = bool(settings.data) or data.text.digest == base.text
     summary = [*shown.summary(settings, told, names, seeds), *([] if known else [say("expand.text_changed")])]

@@ -314,7 +314,9 @@ def tables_of(
         if isinstance(model, SweptNewLLM)
     ]
     names = [f"val_ppl_{name}" for name in arms] + ["original_ppl_after"] * len(forgotten)
-    rows = {name: name for name in names} | {"pretrained minus scratch": "val_ppl_pretrained_minus_scratch"}
+    rows: dict[Text, str] = {name: name for name in names} | {
+        "pretrained minus scratch": "val_ppl_pretrained_minus_scratch"
+    }
     documents = text.text.valid_document_count, len(start.targets_by_document)
     return [
         base.table(),

@@ -31,7 +31,7 @@ def the_model(settings: BaselineSettings, parameters: int, words: int, epochs: i
 
 
 def over_seeds(
-    heading: str, rows: Mapping[str, str], metrics: Metrics, seeds: int, documents: int, blocks: int
+    heading: str, rows: Mapping[Text, str], metrics: Metrics, seeds: int, documents: int, blocks: int
 ) -> list[Table]:
     """Return metrics with their intervals, over seeds and over documents drawn anew; nothing for a single seed.
 

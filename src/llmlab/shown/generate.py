@@ -20,7 +20,7 @@ def the_text(words: WordVocabulary, prompt: list[int], texts: Mapping[int, list[
     """Return prompt and text of each seed, eight tokens in a row; of a long text its beginning and its end."""
     rows: list[list[Cell]] = [["prompt", None, words.decode(prompt)]]
     for seed, tokens in texts.items():
-        rows += [[f"seed {seed}", *row] for row in _rows(words, tokens)]
+        rows += [[say("generate.seed", seed=seed), *row] for row in _rows(words, tokens)]
     columns = "who:text | from token:integer | tokens:token"
     return table("text", "What the model wrote", columns, rows, say("generate.text"), most=len(rows))
 
