@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmlab.errors import Stopped
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.lab.study import Arm, Study, study
+from llmlab.lab.study import Arm, Study, Unfinished, study
 from llmlab.measure.stats import mean_interval
 
 STEPS = 3
@@ -105,6 +105,24 @@ def test_one_seed_that_diverges_takes_nothing_with_it():
     assert [(run.seed, run.loss) for run in found.whole()] == [(0, 0.0), (0, 0.0), (2, 2.0), (2, 20.0)]
     assert heard[-1][:2] == (18, 18)
     assert found.arms["b"].minus(found.arms["a"], loss) == {"n": 2, **mean_interval([0.0, 18.0])}
+
+
+def test_what_a_stopped_run_had_reached_is_kept_apart_from_finished_runs():
+    """It is in no mean; the study says in which arm and seed it was stopped, and trains nothing more."""
+    reason = Stopped("stopped", 15)
+
+    def train(seed: int, on_step: OnStep) -> Made:
+        if seed == 1:
+            raise Unfinished(Made(seed, 7.0), reason)
+        return Made(seed, 1.0)
+
+    for seeds, finished in ((range(2), [0]), (range(1, 3), [])):
+        found = study([Arm("a", STEPS, train), arm("b")], seeds)
+        runs = found.arms["a"]
+
+        assert (found.stop, runs.stopped, runs.unfinished) == (reason, 1, Made(1, 7.0))
+        assert [run.seed for run in runs.runs] == finished
+        assert [run.seed for run in found.arms["b"].runs] == finished
 
 
 def test_a_study_in_which_all_diverge_has_no_run():

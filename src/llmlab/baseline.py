@@ -357,7 +357,7 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
 
     def arm(name: str) -> Arm[LanguageRun]:
         own = each[name]
-        return Arm(name, data.updates(own), lambda seed, step: train_seed(own, data, seed, step))
+        return Arm(name, data.updates(own), lambda seed, step: train_seed(own, data, seed, step), MODELS[name])
 
     found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
     return reported(settings, data, found, each)
@@ -394,7 +394,7 @@ def reported(
         metrics=measured | compared,
         summary=[
             *shown.summary(settings, data, runs),
-            *endings(found, settings.epochs, MODELS),
+            *endings(found, settings.epochs),
             *data.notes,
             *(note for one in runs for note in one.notes),
             *(shown_peers.summary(data, models, compared) if beside else []),

@@ -357,7 +357,7 @@ def summary(
             told.append(say("layers.remedy_over_seeds", label=first.label, change=change, low=low, high=high))
         elif end in metrics:
             told.append(say("layers.remedy", label=first.label, change=metrics[end]))
-    told += endings(found, settings.epochs, {stack.label: stack.label for stack in stacks})
+    told += endings(found, settings.epochs)
     before = sum(not run.anew for run in found.finished)
     told += [say("layers.before", runs=before)] if before else []
     notes = [note for run in found.finished for note in run.notes if not note.startswith("Resumed")]

@@ -1,21 +1,19 @@
 """What every study has to say of how it ended: the runs that diverged, and where it was stopped."""
 
-from collections.abc import Mapping
-
 from llmlab.lab.runs import LanguageRun
 from llmlab.lab.study import Runs, Study
 from llmlab.report.messages import Text, say
 
 
-def endings(found: Study[LanguageRun], epochs: int, labels: Mapping[str, str]) -> list[Text]:
+def endings(found: Study[LanguageRun], epochs: int) -> list[Text]:
     """Return a sentence for each run that diverged, and one if the study was stopped.
 
     Args:
         found: the study.
         epochs: that a run plans.
-        labels: what the arms are called, by key.
     """
     several, told = len(found.arms) > 1, list[Text]()
+    labels = {key: runs.arm.label or key for key, runs in found.arms.items()}
     for seed, key, update in found.diverged:
         lost = say("study.arm_lost", arm=labels[key], seed=seed, update=update)
         told.append(lost if several else say("study.seed_lost", seed=seed, update=update))
