@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from conftest import HANG, environment
 from faults import bytes_in
 from llmlab.disk import HIDDEN
 from llmlab.errors import CheckpointError, SettingError, WriteError
+from llmlab.lab import folders
 from llmlab.lab.checkpoint import CheckpointFolder, read
 from strategies_checkpoint import holding, silent, state
 
@@ -112,6 +114,22 @@ def test_what_lies_ahead_of_a_run_that_went_back_is_set_aside(tmp_path: Path) ->
     assert folder.latest(silent)[0]["update"] == 150
     assert (tmp_path / "aside-00000300.ckpt").read_bytes() == later
     assert read(tmp_path / "aside-00000200.ckpt")["update"] == 200
+
+
+def test_what_was_set_aside_does_not_grow_for_ever(tmp_path: Path) -> None:
+    """However often a run goes back, the last three of those that lay ahead of it are kept."""
+    folder = holding(tmp_path, 1)
+    for update in range(9, 1, -1):
+        folder.save(state(update), update)
+    assert sorted(path.name for path in tmp_path.glob("aside-*")) == [f"aside-0000000{n}.ckpt" for n in (7, 8, 9)]
+
+
+def test_runs_that_start_at_once_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All ask for the next number at the same time; each gets one of its own."""
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: folders._claimed("run", 1), range(40)))
+    assert sorted(found) == sorted(folders.RUNS / f"run-{number}" for number in range(1, 41))
 
 
 def test_a_save_that_is_not_there_afterwards_is_not_called_saved(

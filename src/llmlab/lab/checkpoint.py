@@ -188,7 +188,7 @@ class CheckpointFolder:
         """Write a checkpoint and return its path once it is on the disk whole; keep the last three, and the best.
 
         Checkpoints of later updates, which a run has that went on from an earlier one, are set aside under other
-        names: they are no longer this run's past.
+        names: they are no longer this run's past.  The last three of those stay.
 
         Raises:
             WriteError: it was not saved; every older file stands.
@@ -211,6 +211,8 @@ class CheckpointFolder:
         with contextlib.suppress(OSError):  # the new one stands; the next save tries again
             for old in self._updates()[:-KEPT]:
                 self._path(old).unlink()
+            for left in sorted(self.folder.glob("aside-*.ckpt"))[:-KEPT]:
+                left.unlink()
         return path
 
     def latest(self, say: Callable[[str], None]) -> tuple[dict[str, Any], Path] | None:

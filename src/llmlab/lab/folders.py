@@ -130,7 +130,21 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
     numbers = [int(found[1]) for path in _siblings() if (found := re.fullmatch(re.escape(stem) + r"-(\d+)", path.name))]
     if settings.resume == "auto" and numbers:
         return CheckpointFolder(RUNS / f"{stem}-{max(numbers)}")
-    return CheckpointFolder(RUNS / f"{stem}-{max(numbers, default=0) + 1}")
+    return CheckpointFolder(_claimed(stem, max(numbers, default=0) + 1))
+
+
+def _claimed(stem: str, number: int) -> Path:
+    """Return a folder under ``runs`` that is this run's alone: two that start at once both ask for the same number."""
+    while True:
+        folder = RUNS / f"{stem}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError:
+            return folder  # whoever writes there says why it cannot be made
+        else:
+            return folder
 
 
 def _of_seed(folder: Path, settings: LanguageSettings | ContextSettings, seed: int) -> Path:
