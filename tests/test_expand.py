@@ -395,54 +395,30 @@ def test_what_cannot_be_expanded_is_refused(checkpoint: Path, text: Path, tmp_pa
         run(gru, text)
 
 
-def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
-    """A number that is no longer finite ends the run with a diverged result that says when and where."""
+def test_what_is_whole_survives_divergence_and_a_stop(checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
+    """Arms are compared within a seed: what every arm finished is as ever, and what is in no number is named."""
+    ends: dict[tuple[str, int], Exception] = {}
 
-    def diverges(settings: ExpandSettings, name: str, *_: object) -> ExpandedArm:
-        if name == "B":
-            raise Diverged(4)
-        return trained_arm(settings, name, *_)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(expand, "trained_arm", diverges)
-    result = run(checkpoint, text, arms="continue,B")
-    assert (result.status, result.metrics["loss_reason"]) == ("diverged", "diverged at update 4 of B")
-
-
-def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
-    checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Arms are compared within a seed, so the arms of the other seeds are as ever and those of this one are gone."""
-
-    def diverges(settings: ExpandSettings, name: str, seed: int, *rest: Any) -> ExpandedArm:
-        if (name, seed) == ("B", 1):
-            raise Diverged(4)
+    def ending(settings: ExpandSettings, name: str, seed: int, *rest: Any) -> ExpandedArm:
+        if (name, seed) in ends:
+            raise ends[name, seed]
         return trained_arm(settings, name, seed, *rest)
 
-    whole = run(checkpoint, text, arms="continue,B", seeds=3)
-    monkeypatch.setattr(expand, "trained_arm", diverges)
-    result = run(checkpoint, text, arms="continue,B", seeds=3)
-    assert result.samples == {name: values[::2] for name, values in whole.samples.items()}
-    assert "Seed 1: B diverged at update 4; no arm of this seed is in these numbers." in result.summary
-    assert "(mean of 2 seeds)" in " ".join(result.summary)
+    def ended(with_these: dict[tuple[str, int], Exception]) -> Result:
+        ends.clear()
+        ends.update(with_these)
+        return run(checkpoint, text, arms="continue,B", seeds=2)
 
+    monkeypatch.setattr(expand, "trained_arm", ending)
+    whole = ended({}).samples
 
-def test_a_stop_in_a_later_seed_keeps_the_seeds_before(checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
-    """What is whole is reported as interrupted, to the bit; before anything is whole, the stop itself is raised."""
-
-    def stops(settings: ExpandSettings, name: str, seed: int, *rest: Any) -> ExpandedArm:
-        if (name, seed) == stop_at:
-            raise Stopped("stopped", 15)
-        return trained_arm(settings, name, seed, *rest)
-
-    whole = run(checkpoint, text, arms="continue,B", seeds=2)
-    monkeypatch.setattr(expand, "trained_arm", stops)
-    stop_at = ("continue", 1)
-    result = run(checkpoint, text, arms="continue,B", seeds=2)
-    assert (result.status, result.samples) == (
-        "interrupted",
-        {name: values[:1] for name, values in whole.samples.items()},
-    )
-    assert "Unfinished: stopped after 1 seed." in result.summary
-    stop_at = ("B", 0)
+    lost = ended({("B", 0): Diverged(4)})
+    assert lost.samples == {name: values[1:] for name, values in whole.items()}
+    assert "Seed 0: B diverged at update 4; no arm of this seed is in these numbers." in lost.summary
+    stopped = ended({("continue", 1): Stopped("stopped", 15)})
+    assert (stopped.status, stopped.samples) == ("interrupted", {name: values[:1] for name, values in whole.items()})
+    assert "Unfinished: stopped after 1 seed." in stopped.summary
+    nothing = ended({("B", seed): Diverged(4) for seed in (0, 1)})
+    assert (nothing.status, nothing.metrics["loss_reason"]) == ("diverged", "diverged at update 4 of B")
     with pytest.raises(Stopped):
-        run(checkpoint, text, arms="continue,B", seeds=2)
+        ended({("B", 0): Stopped("stopped", 15)})

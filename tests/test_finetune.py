@@ -214,56 +214,32 @@ def test_what_cannot_be_used_is_refused(checkpoint: Path, other: Path, tmp_path:
             run(checkpoint, **changes)
 
 
-def test_a_run_whose_numbers_run_away_is_told_as_such(checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch):
-    """A number that is no longer finite ends the run with a diverged result that says when and where."""
-
-    def diverges(settings: FinetuneSettings, name: str, *rest: Any) -> Tuned:
-        if name == "scratch":
-            raise Diverged(3)
-        return tuned(settings, name, *rest)
-
-    monkeypatch.setattr(finetune, "tuned", diverges)
-    result = run(checkpoint, data=str(other))
-    assert (result.status, result.metrics["loss_reason"]) == ("diverged", "diverged at update 3 of scratch")
-
-
-def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
+def test_a_seed_that_diverges_or_is_stopped_takes_no_other_with_it(
     checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Arms are compared within a seed, so the arms of the other seeds are as ever and those of this one are gone."""
+    """The arms of the other seeds are as ever; without any there is a diverged result, or the stop itself."""
+    ends: dict[tuple[str, int], Exception] = {}
 
-    def diverges(settings: FinetuneSettings, name: str, seed: int, *rest: Any) -> Tuned:
-        if (name, seed) == ("scratch", 0):
-            raise Diverged(3)
+    def ending(settings: FinetuneSettings, name: str, seed: int, *rest: Any) -> Tuned:
+        if (name, seed) in ends:
+            raise ends[name, seed]
         return tuned(settings, name, seed, *rest)
 
-    whole = run(checkpoint, data=str(other), seeds=2)
-    monkeypatch.setattr(finetune, "tuned", diverges)
-    result = run(checkpoint, data=str(other), seeds=2)
-    assert result.samples == {name: values[1:] for name, values in whole.samples.items()}
-    assert "Seed 0: scratch diverged at update 3; no arm of this seed is in these numbers." in result.summary
-
-
-def test_a_stop_in_a_later_seed_keeps_the_seeds_before(checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch):
-    """What is whole is reported as interrupted, to the bit; before anything is whole, the stop itself is raised."""
-
-    def stops(settings: FinetuneSettings, name: str, seed: int, *rest: Any) -> Tuned:
-        if (name, seed) == stop_at:
-            raise Stopped("stopped", 15)
-        return tuned(settings, name, seed, *rest)
-
-    whole = run(checkpoint, data=str(other), seeds=2)
-    monkeypatch.setattr(finetune, "tuned", stops)
-    stop_at = ("scratch", 1)
-    result = run(checkpoint, data=str(other), seeds=2)
-    assert (result.status, result.samples) == (
-        "interrupted",
-        {name: values[:1] for name, values in whole.samples.items()},
-    )
-    assert "Unfinished: stopped after 1 seed." in result.summary
-    stop_at = ("scratch", 0)
+    monkeypatch.setattr(finetune, "tuned", ending)
+    whole = run(checkpoint, data=str(other), seeds=2).samples
+    ends[("scratch", 0)] = Diverged(3)
+    lost = run(checkpoint, data=str(other), seeds=2)
+    assert lost.samples == {name: values[1:] for name, values in whole.items()}
+    assert "Seed 0: scratch diverged at update 3; no arm of this seed is in these numbers." in lost.summary
+    nothing = run(checkpoint, data=str(other))
+    assert (nothing.status, nothing.metrics["loss_reason"]) == ("diverged", "diverged at update 3 of scratch")
+    ends = {("scratch", 1): Stopped("stopped", 15)}
+    stopped = run(checkpoint, data=str(other), seeds=2)
+    assert (stopped.status, stopped.samples) == ("interrupted", {name: values[:1] for name, values in whole.items()})
+    assert "Unfinished: stopped after 1 seed." in stopped.summary
+    ends = {("scratch", 0): Stopped("stopped", 15)}
     with pytest.raises(Stopped):
-        run(checkpoint, data=str(other), seeds=2)
+        run(checkpoint, data=str(other))
 
 
 # ---- completions and verdicts --------------------------------------------------------------------------------------
