@@ -1,5 +1,6 @@
 """``llmlab doctor``: what it finds, in both forms, on a machine that may be anything."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from conftest import Done
 from llmlab import doctor, environment
+from llmlab.environment import commit
 from llmlab.errors import WriteError
 from llmlab.report.logbook import Logbook
 
@@ -65,3 +67,13 @@ def test_the_facts_are_a_fixed_list() -> None:
         "peak_memory_mb",
         "threads",
     }
+
+
+def test_the_commit_is_our_own_whatever_repository_a_hook_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git hands its hooks variables that name their repository; ours is the one that llmlab lies in."""
+    ours = commit()
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert commit() == ours

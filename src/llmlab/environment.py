@@ -90,7 +90,10 @@ def commit() -> str:
     if not (checkout / ".git").exists() or not (checkout / "pyproject.toml").is_file():
         return ""
     git = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+changes", "--exclude=*"]
+    # in another repository's hook, GIT_DIR would name that one
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        return subprocess.run(git, capture_output=True, text=True, timeout=5, check=True).stdout.strip()  # noqa: S603
+        done = subprocess.run(git, capture_output=True, text=True, timeout=5, check=True, env=own)  # noqa: S603
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -47,7 +47,9 @@ codecs.register_error("llmlab", _spell_out)
 
 
 def prepare() -> None:
-    """Make both streams safe for any character."""
+    """Make both streams safe for any character, and overlook a width that is none."""
+    if os.environ.get("COLUMNS", "1").strip("0") == "":
+        del os.environ["COLUMNS"]  # rich would print into no columns, which is nothing
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # closed streams are None, captured ones may be anything
             stream.reconfigure(errors="llmlab")  # type: ignore[union-attr]
