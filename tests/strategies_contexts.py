@@ -14,6 +14,7 @@ from llmlab.embedding_freeze import EQUATIONS
 from llmlab.errors import Stopped
 from llmlab.lab import context_runs, context_stages, context_study
 from llmlab.lab.context_runs import ArmRun, ArmSpec, Contexts, ContextSpec, Measured
+from llmlab.lab.context_stages import Stages
 from llmlab.lab.context_study import ArmRuns, Comparison
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, random_corpus
 from llmlab.lab.steps import OnStep
@@ -53,19 +54,14 @@ def compared(
     return context_study.compared(EQUATIONS, settings, source, arms, on_step)
 
 
-def stage1(settings: ContextSettings, text: ContextDataset, spec: ContextSpec, seed: int) -> Contexts:
-    """Return contexts by chapter 5's equations."""
-    return context_stages.stage1(EQUATIONS, settings, text, spec, seed)
-
-
-def stage2(settings: ContextSettings, text: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int) -> Any:
-    """Return a fresh model by chapter 5's equations."""
-    return context_stages.stage2(EQUATIONS, settings, text, arm, contexts, seed)
+def stages(settings: ContextSettings, text: ContextDataset) -> Stages:
+    """Return both stages by chapter 5's equations."""
+    return Stages(EQUATIONS, settings, text)
 
 
 def train_arm(settings: ContextSettings, text: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int) -> ArmRun:
     """Train one arm with one seed."""
-    return context_runs.train_arm(settings, text, arm, stage2(settings, text, arm, contexts, seed), seed)
+    return context_runs.train_arm(settings, text, arm, stages(settings, text).model(arm, contexts, seed), seed)
 
 
 losses = st.lists(st.floats(0.1, 9), min_size=1, max_size=6)

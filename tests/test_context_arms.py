@@ -19,7 +19,7 @@ from llmlab.lab.sizes import BlockSize
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS
 from llmlab.two_stage import stage_arms
-from strategies_contexts import FREEZE, SMALL, compared, stage1, stage2, train_arm
+from strategies_contexts import FREEZE, SMALL, compared, stages, train_arm
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
@@ -121,8 +121,8 @@ def test_all_arms_of_a_seed_start_alike(source: EmbeddedCorpus, seed: int) -> No
     task = dataset_of(source, 300, 120)
     starts, first, blocks = {}, {}, {}
     for arm in freeze_arms(FREEZE):
-        contexts = stage1(FREEZE, task, arm.contexts, seed)
-        model = stage2(FREEZE, task, arm, contexts, seed)
+        contexts = stages(FREEZE, task).contexts(arm.contexts, seed)
+        model = stages(FREEZE, task).model(arm, contexts, seed)
         training = training_of(FREEZE, task, model, seed)
         starts[arm.name] = evaluate(model, training.valid, 64, judging=training.judging).loss
         first[arm.name] = training._gradients(training._batch(0, 0), 0)[0]
@@ -139,14 +139,14 @@ def test_all_arms_of_a_seed_start_alike(source: EmbeddedCorpus, seed: int) -> No
 def test_training_moves_no_context_and_what_is_frozen_stays(source: EmbeddedCorpus, arm: ArmSpec) -> None:
     """After training every context is what it was, to the bit; so is the embedding unless it is trained."""
     task = dataset_of(source, 300, 120)
-    contexts = stage1(FREEZE, task, arm.contexts, 0)
+    contexts = stages(FREEZE, task).contexts(arm.contexts, 0)
     before, embedding = contexts.after.clone(), contexts.embedding.clone()
     run = train_arm(replace(FREEZE, out=Path("arm")), task, arm, contexts, 0)
 
     assert run.drift == 0.0
     assert torch.equal(contexts.after, before)
     assert torch.equal(contexts.embedding, embedding)
-    again = stage1(FREEZE, task, arm.contexts, 0)
+    again = stages(FREEZE, task).contexts(arm.contexts, 0)
     assert torch.equal(again.after, before)
 
 
@@ -187,8 +187,8 @@ def test_a_reading_gives_the_contexts_that_it_names(source: EmbeddedCorpus, read
     """After: layer by layer; final and before: one for all layers; none: zeros, whatever the contexts were."""
     asked = replace(FREEZE, layers=2, reading=reading)
     task, arm = dataset_of(source, 300, 120), freeze_arms(asked)[0]
-    contexts = stage1(asked, task, arm.contexts, 0)
-    model = stage2(asked, task, arm, contexts, 0)
+    contexts = stages(asked, task).contexts(arm.contexts, 0)
+    model = stages(asked, task).model(arm, contexts, 0)
     given_to = model._given(torch.arange(5))
 
     wanted = {"after": contexts.after[:5], "final": contexts.after[:5], "none": torch.zeros(5, 8)}
@@ -202,8 +202,8 @@ def test_contexts_measure_their_own_error(source: EmbeddedCorpus) -> None:
     """What Stage 1 says of itself is true: no context is further from the plain pass than it says."""
     task = dataset_of(source, 2_000, 500)
     design = freeze_arms(replace(FREEZE, tokens=2_000))[0].contexts
-    found: Contexts = stage1(replace(FREEZE, tokens=2_000), task, design, 0)
-    plain = stage1(replace(FREEZE, tolerance=1e-12), task, design, 0)
+    found: Contexts = stages(replace(FREEZE, tokens=2_000), task).contexts(design, 0)
+    plain = stages(replace(FREEZE, tolerance=1e-12), task).contexts(design, 0)
 
     assert plain.measured.plain
     assert found.after.shape == (3_000, 8)
@@ -222,7 +222,7 @@ def test_errors_are_the_largest_ones_of_all_texts(source: EmbeddedCorpus, monkey
 
     monkeypatch.setattr(context_stages, "fixed_contexts", made)
     design = replace(freeze_arms(FREEZE)[0].contexts, trained=False)
-    measured = stage1(FREEZE, dataset_of(source, 300, 120), design, 0).measured
+    measured = stages(FREEZE, dataset_of(source, 300, 120)).contexts(design, 0).measured
 
     assert (measured.seam_error, measured.max_error) == (3e-6, 2e-7)
 
@@ -232,7 +232,7 @@ def test_the_untrained_rank_is_that_of_the_block_before_its_training(source: Emb
     task = dataset_of(source, 300, 120)
     design = freeze_arms(FREEZE)[0].contexts
     trained, untrained = (
-        stage1(FREEZE, task, replace(design, trained=each), 0).measured.ranks for each in (True, False)
+        stages(FREEZE, task).contexts(replace(design, trained=each), 0).measured.ranks for each in (True, False)
     )
 
     assert trained["untrained"] == untrained["train"] == untrained["untrained"]

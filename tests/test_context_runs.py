@@ -11,6 +11,7 @@ from llmlab.embedding_freeze import freeze_arms
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.lab import context_metrics, context_study
 from llmlab.lab.context_runs import ArmSpec, ContextSpec
+from llmlab.lab.context_stages import Stages
 from llmlab.lab.context_study import Comparison
 from llmlab.lab.context_text import EmbeddedCorpus
 from llmlab.lab.steps import Diverged
@@ -68,8 +69,8 @@ def test_a_trained_block_is_not_trained_again(source: EmbeddedCorpus, monkeypatc
     arms = freeze_arms(asked)
     first = compared(asked, source, arms)
     trained: list[int] = []
-    real = context_study.trained_block
-    monkeypatch.setattr(context_study, "trained_block", lambda *told: trained.append(told[-2]) or real(*told))
+    real = Stages.trained_block
+    monkeypatch.setattr(Stages, "trained_block", lambda *told: trained.append(told[-2]) or real(*told))
     again = compared(replace(asked, resume="auto"), source, arms)
     assert (numbers(again), trained) == (numbers(first), [])
 
@@ -92,7 +93,7 @@ def test_a_stop_while_contexts_are_computed_keeps_the_trained_block(
 
     with pytest.raises(Stopped):
         compared(asked, source, arms, stop)
-    monkeypatch.setattr(context_study, "trained_block", pytest.fail)
+    monkeypatch.setattr(Stages, "trained_block", pytest.fail)
     again = compared(replace(asked, resume="auto"), source, arms)
     assert [len(arm.runs) for arm in again.arms.values()] == [1]
 
@@ -208,14 +209,14 @@ def test_a_block_that_diverges_takes_only_its_own_arms_with_it(
 ) -> None:
     """The arms on it say in which pass; those on other contexts are trained."""
     asked = replace(FREEZE, arms="frozen,trained,random-frozen", seeds=1)
-    real = context_study.trained_block
+    real = Stages.trained_block
 
-    def fragile(equations: Any, own: Any, text: Any, spec: ContextSpec, *rest: Any) -> Any:
+    def fragile(stages: Any, spec: ContextSpec, *rest: Any) -> Any:
         if spec.vectors == "random":
             raise Diverged(1)
-        return real(equations, own, text, spec, *rest)
+        return real(stages, spec, *rest)
 
-    monkeypatch.setattr(context_study, "trained_block", fragile)
+    monkeypatch.setattr(Stages, "trained_block", fragile)
     found = compared(asked, source, freeze_arms(asked))
 
     assert found.arms["random-frozen"].trouble == ["seed 0: the context block diverged in pass 2"]

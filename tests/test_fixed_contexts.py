@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmlab.embedding_freeze import context_layers, initial
+from llmlab.embedding_freeze import initial, plain_pass
 from llmlab.fast import fixed_contexts as stage
 from llmlab.fast.fixed_contexts import Segmentation, fixed_contexts, sequential
 from llmlab.fast.last_tokens import embedded, last_tokens
@@ -20,13 +20,12 @@ VOCABULARY = 50
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A block, a text, and the context before it."""
+    """A block and a text."""
 
     size: BlockSize
     parameters: dict[str, Tensor]
     embedding: Tensor
     ids: Tensor
-    start: Tensor | None
 
     @property
     def inputs(self) -> stage.Inputs:
@@ -34,24 +33,12 @@ class Case:
         return embedded(self.embedding, self.ids, self.size.n_tokens)
 
     def plain(self, ids: Tensor | None = None) -> Tensor:
-        """Return the contexts by a loop with nothing in it but the equation."""
-        ids = self.ids if ids is None else ids
-        context = torch.zeros(1, self.size.context) if self.start is None else self.start[None]
-        found = []
-        for at in range(len(ids)):
-            last = [self.embedding[ids[i]] if i >= 0 else None for i in range(at - self.size.n_tokens + 1, at + 1)]
-            rows = [
-                torch.zeros(self.size.embedding)
-                if row is None
-                else (row - row.mean()) / (row.var(unbiased=False) + 1e-5) ** 0.5
-                for row in last
-            ]
-            context = context_layers(self.size, self.parameters, context, torch.cat(rows)[None])[-1]
-            found.append(context[0])
-        return torch.stack(found)
+        """Return the contexts by the chapter's own loop, token by token."""
+        frozen = self.parameters | {"embedding": self.embedding}
+        return torch.cat([outputs[-1] for outputs in plain_pass(self.size, frozen, self.ids if ids is None else ids)])
 
 
-def case(size: BlockSize, seed: int, n: int, *, start: bool = False, strength: float = 1.0) -> Case:
+def case(size: BlockSize, seed: int, n: int, *, strength: float = 1.0) -> Case:
     """Return a case by a seed; a block whose weights are a few times stronger than at the start does not forget."""
     chance = torch.Generator().manual_seed(seed)
     parameters = initial(size.context_shapes(), seed)
@@ -63,7 +50,6 @@ def case(size: BlockSize, seed: int, n: int, *, start: bool = False, strength: f
         parameters,
         torch.randn(VOCABULARY, size.embedding, generator=chance),
         torch.randint(VOCABULARY, (n,), generator=chance),
-        torch.randn(size.context, generator=chance) if start else None,
     )
 
 
@@ -80,11 +66,11 @@ def sizes(draw: st.DrawFn) -> BlockSize:
     )
 
 
-@given(size=sizes(), seed=st.integers(0, 2**32), n=st.integers(0, 40), start=st.booleans())
-def test_the_plain_pass_is_the_plain_loop(size: BlockSize, seed: int, n: int, start: bool):
+@given(size=sizes(), seed=st.integers(0, 2**32), n=st.integers(0, 40))
+def test_the_plain_pass_is_the_plain_loop(size: BlockSize, seed: int, n: int):
     """Rows of the embedding, their LayerNorm and the block, one token after the other."""
-    drawn = case(size, seed, n + 1, start=start)
-    ours = sequential(drawn.size, drawn.parameters, drawn.inputs, n, drawn.start)
+    drawn = case(size, seed, n + 1)
+    ours = sequential(drawn.size, drawn.parameters, drawn.inputs, n)
     assert torch.allclose(ours, drawn.plain()[:n], atol=1e-2)
     assert torch.allclose(ours[:5], drawn.plain()[:n][:5], atol=1e-4)
 
@@ -94,16 +80,15 @@ def test_the_plain_pass_is_the_plain_loop(size: BlockSize, seed: int, n: int, st
     size=sizes(),
     seed=st.integers(0, 2**32),
     n=st.integers(1, 900),
-    start=st.booleans(),
     segments=st.integers(1, 10),
 )
-def test_segments_give_the_plain_pass(size: BlockSize, seed: int, n: int, start: bool, segments: int):
+def test_segments_give_the_plain_pass(size: BlockSize, seed: int, n: int, segments: int):
     """Whatever the block, the text's length and the number of segments; and what is said of the error is true.
 
     Narrow blocks stretch roundings a thousandfold and more.  So the limit is the tolerance, or 30 times what the plain
     pass itself does when its inputs move in their last bit.
     """
-    drawn = case(size, seed, n, start=start)
+    drawn = case(size, seed, n)
 
     def plain(chance: int | None = None, n: int = n) -> Tensor:
         noise = torch.Generator().manual_seed(chance or 0)
@@ -112,9 +97,9 @@ def test_segments_give_the_plain_pass(size: BlockSize, seed: int, n: int, start:
             x = drawn.inputs(positions)
             return x if chance is None else x * (1 + 2.0**-24 * torch.randn(x.shape, generator=noise))
 
-        return sequential(size, drawn.parameters, moved, n, drawn.start)
+        return sequential(size, drawn.parameters, moved, n)
 
-    found = fixed_contexts(size, drawn.parameters, drawn.inputs, n, start=drawn.start, segments=segments)
+    found = fixed_contexts(size, drawn.parameters, drawn.inputs, n, segments=segments)
     expected = plain()
     distance = (found.contexts - expected).abs().amax(1)
     assert float(distance.max()) <= 1e-4 or float(distance.max()) <= max(
@@ -157,16 +142,15 @@ def test_a_seam_lies_among_what_is_checked():
     assert float((blind.contexts - loose.contexts).abs().max()) > 1e-2
 
 
-@pytest.mark.parametrize("start", [False, True])
-def test_a_block_that_does_not_forget_gets_the_plain_pass(start: bool):
+def test_a_block_that_does_not_forget_gets_the_plain_pass():
     """Its contexts are those of the plain pass to the bit, and that is said."""
-    wild = case(BlockSize(24, 24, 1), 1, 1500, start=start, strength=20.0)
+    wild = case(BlockSize(24, 24, 1), 1, 1500, strength=20.0)
     for name in wild.parameters:
         if name.endswith("norm.gain"):
             wild.parameters[name].mul_(4)
-    found = fixed_contexts(wild.size, wild.parameters, wild.inputs, 1500, start=wild.start)
+    found = fixed_contexts(wild.size, wild.parameters, wild.inputs, 1500)
     assert found.plain
-    assert torch.equal(found.contexts, sequential(wild.size, wild.parameters, wild.inputs, 1500, wild.start))
+    assert torch.equal(found.contexts, sequential(wild.size, wild.parameters, wild.inputs, 1500))
 
 
 def test_numbers_that_are_none_reach_the_plain_pass():

@@ -23,7 +23,7 @@ from llmlab.lab.steps import Diverged
 from llmlab.lab.tuning import BESIDE, FACTORS, SHARES, TRIES, Try, Tuned, tail_start
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.text.streams import Stream
-from strategies_contexts import FREEZE, SMALL, Stop, compared, rows, stage1, stage2, without_times
+from strategies_contexts import FREEZE, SMALL, Stop, compared, rows, stages, without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
@@ -115,7 +115,7 @@ def test_a_try_trains_on_nothing_that_it_is_judged_on(source: EmbeddedCorpus) ->
     """Rows before the tail are trained on, the others judged on; together they are the training text."""
     task, arm = dataset_of(source, 300, 120), ARMS["trained"]
     cut = tail_start(task.text)
-    model = stage2(TUNE, task, arm, stage1(TUNE, task, arm.contexts, 0), 0)
+    model = stages(TUNE, task).model(arm, stages(TUNE, task).contexts(arm.contexts, 0), 0)
     whole, tried = training_of(TUNE, task, model, 0), training_of(TUNE, task, model, 0, tail=cut)
 
     assert torch.equal(torch.cat([tried.train, tried.valid]), whole.train)
@@ -192,7 +192,7 @@ def test_losses_by_document_add_up_to_those_that_are_reported(source: EmbeddedCo
     assert sum(one.valid_sums) / sum(task.valid_counts) == pytest.approx(one.numbers["val_loss_token"], rel=1e-6)
     assert sum(one.test_sums) / sum(task.test_counts) == pytest.approx(one.numbers["test_loss_token"], rel=1e-12)
 
-    model = stage2(asked, task, ARMS["trained"], stage1(asked, task, ARMS["trained"].contexts, 0), 0)
+    model = stages(asked, task).model(ARMS["trained"], stages(asked, task).contexts(ARMS["trained"].contexts, 0), 0)
     for number, counts in ((1, task.valid_counts), (2, task.test_counts)):
         stream, sums = task.text.streams[number], [0.0] * len(counts)
         windows = model.windows(number, task.text.scored(stream))

@@ -11,6 +11,7 @@ import pytest
 from llmlab import two_stage
 from llmlab.errors import Stopped
 from llmlab.lab import context_study
+from llmlab.lab.context_stages import Stages
 from llmlab.lab.steps import Diverged
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result
@@ -205,14 +206,14 @@ def test_a_lost_main_arm_leaves_the_ablations(monkeypatch: pytest.MonkeyPatch) -
 
 def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where its block diverged in the first seed, and another design was measured before it."""
-    real = context_study.trained_block
+    real = Stages.trained_block
 
-    def fragile(equations: Any, own: Any, text: Any, spec: Any, seed: int, on_pass: Any) -> Any:
+    def fragile(stages: Any, spec: Any, seed: int, on_pass: Any) -> Any:
         if seed == 0:
             raise Diverged(1)
-        return real(equations, own, text, spec, seed, on_pass)
+        return real(stages, spec, seed, on_pass)
 
-    monkeypatch.setattr(context_study, "trained_block", fragile)
+    monkeypatch.setattr(Stages, "trained_block", fragile)
     result = two_stage.run(replace(ALL, ablate="block"))
     alone = two_stage.run(replace(ONE, seed=1, seeds=1))
 
@@ -223,14 +224,14 @@ def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that diverges in one seed is missing there, and shifts no other seed's rank."""
-    real = context_study.trained_block
+    real = Stages.trained_block
 
-    def fragile(equations: Any, own: Any, text: Any, spec: Any, seed: int, on_pass: Any) -> Any:
+    def fragile(stages: Any, spec: Any, seed: int, on_pass: Any) -> Any:
         if spec.wiring == "first" and seed == 0:
             raise Diverged(1)
-        return real(equations, own, text, spec, seed, on_pass)
+        return real(stages, spec, seed, on_pass)
 
-    monkeypatch.setattr(context_study, "trained_block", fragile)
+    monkeypatch.setattr(Stages, "trained_block", fragile)
     result = two_stage.run(replace(ALL, ablate="wiring", layers=2))
 
     assert rows(result, "wiring")["first, constant"]["n"] == 1

@@ -72,7 +72,6 @@ def sequential(
     parameters: dict[str, Tensor],
     inputs: Inputs,
     n: int,
-    start: Tensor | None = None,
     *,
     out: Tensor | None = None,
     between: Callable[[int], None] | None = None,
@@ -84,15 +83,13 @@ def sequential(
         parameters: of the ContextBlock.
         inputs: what is read.
         n: number of tokens.
-        start: the context before the first, (c,); zeros if ``None``.
         out: (n, c), to write to.
         between: called now and then with the number of tokens that are done.
     """
     device = next(iter(parameters.values())).device
     contexts = torch.empty(n, size.context, device=device) if out is None else out
     with torch.no_grad():
-        start = torch.zeros(size.context, device=device) if start is None else start
-        return _Steps(size, parameters, inputs, n, between).one_by_one(start, contexts)
+        return _Steps(size, parameters, inputs, n, between).one_by_one(contexts)
 
 
 def fixed_contexts(
@@ -101,7 +98,6 @@ def fixed_contexts(
     inputs: Inputs,
     n: int,
     *,
-    start: Tensor | None = None,
     segments: int = 64,
     tolerance: float = 1e-4,
     check: int | None = None,
@@ -115,7 +111,6 @@ def fixed_contexts(
         parameters: of the ContextBlock.
         inputs: what is read.
         n: number of tokens.
-        start: the context before the first, (c,); zeros if ``None``.
         segments: the most that run side by side.
         tolerance: largest difference to the plain pass, of any number of any context.
         check: how many of the first tokens are compared with the plain pass; ``None`` for one in 500, 32 at least,
@@ -129,22 +124,21 @@ def fixed_contexts(
     checked = min(n, max(32, n // 500) if check is None else check)
     cut = Segmentation.of(n, min(segments, n // SHORTEST), checked)
     with torch.no_grad():
-        start = torch.zeros(size.context, device=device) if start is None else start
         if cut.segments > 1:
             steps = _Steps(size, parameters, inputs, n, between)
-            steps.run(cut, start, contexts)
+            steps.run(cut, contexts)
             warm_up, seam_error = steps.stitch(cut, contexts, tolerance * MARGIN)
             if seam_error <= tolerance * MARGIN:
                 if check is None:
                     checked = min(n, max(checked, cut.first + 2 * warm_up))
-                expected = sequential(size, parameters, inputs, checked, start)
+                expected = sequential(size, parameters, inputs, checked)
                 max_error = float((contexts[:checked] - expected).abs().max()) if checked else 0.0
                 if max_error <= tolerance:
                     seconds = time.perf_counter() - began
                     return FixedContexts(
                         contexts, warm_up, seam_error, max_error, checked, cut.segments, False, seconds
                     )
-        sequential(size, parameters, inputs, n, start, out=contexts, between=between)
+        sequential(size, parameters, inputs, n, out=contexts, between=between)
     return FixedContexts(contexts, 0, 0.0, 0.0, n, 1, True, time.perf_counter() - began)
 
 
@@ -185,24 +179,32 @@ class _Steps:
         n: int,
         between: Callable[[int], None] | None,
     ) -> None:
-        self.size, self.inputs, self.n, self.between = size, inputs, n, between
-        self.device = next(iter(parameters.values())).device
-        self.layers = [
-            _Layer.of(size, parameters, layer, width)
-            for layer, width in enumerate([size.context, *size.context_widths()[:-1]])
-        ]
+        self.inputs, self.n, self.between = inputs, n, between
+        self.device, self.width = next(iter(parameters.values())).device, size.context
+        self.layers = []
+        for k, width in enumerate([size.context, *size.context_widths()[:-1]]):
+            of = {
+                name.removeprefix(f"context{k}."): each for name, each in parameters.items() if f"context{k}." in name
+            }
+            weight = of["weight"].T
+            projection = (of["projection.weight"], of["projection.bias"]) if "projection.weight" in of else None
+            norm, tokens = (of["norm.gain"], of["norm.bias"]), weight[width:] if size.reads_tokens(k) else None
+            self.layers.append(_Layer(weight[:width].contiguous(), tokens, of["bias"], projection, norm))
 
-    def one_by_one(self, start: Tensor, contexts: Tensor) -> Tensor:
+    def one_by_one(self, contexts: Tensor) -> Tensor:
         """Read the text from its beginning, in one row, and return what was written."""
-        self._advance(torch.zeros(1, dtype=torch.long, device=self.device), range(self.n), start[None], contexts)
+        start = torch.zeros(1, dtype=torch.long, device=self.device)
+        self._advance(start, range(self.n), contexts.new_zeros(1, self.width), contexts)
         return contexts
 
-    def run(self, cut: Segmentation, start: Tensor, contexts: Tensor) -> None:
-        """Run every segment and write all contexts; the first one has a start, and ends with the others."""
+    def run(self, cut: Segmentation, contexts: Tensor) -> None:
+        """Run every segment and write all contexts; the first one is shorter, and ends with the others."""
         seams, idle = cut.seams(self.device), cut.length - cut.first
-        context = self._advance(seams, range(idle), start.new_zeros(len(seams), self.size.context), contexts)
+        context = self._advance(seams, range(idle), contexts.new_zeros(len(seams), self.width), contexts)
         starts = torch.cat([seams[:1] - cut.length, seams])
-        self._advance(starts, range(idle, cut.length), torch.cat([start[None], context]), contexts)
+        self._advance(
+            starts, range(idle, cut.length), torch.cat([contexts.new_zeros(1, self.width), context]), contexts
+        )
 
     def stitch(self, cut: Segmentation, contexts: Tensor, least: float) -> tuple[int, float]:
         """Run each segment again from where its predecessor ended, until that changes next to nothing.
@@ -259,21 +261,6 @@ class _Layer:
     bias: Tensor
     projection: tuple[Tensor, Tensor] | None
     norm: tuple[Tensor, Tensor]
-
-    @classmethod
-    def of(cls, size: BlockSize, parameters: dict[str, Tensor], layer: int, width: int) -> "_Layer":
-        """Return a layer that reads a context of some width."""
-        name = f"context{layer}"
-        weight, projection = parameters[f"{name}.weight"].T, f"{name}.projection"
-        return cls(
-            weight[:width].contiguous(),
-            weight[width:] if size.reads_tokens(layer) else None,
-            parameters[f"{name}.bias"],
-            (parameters[f"{projection}.weight"], parameters[f"{projection}.bias"])
-            if f"{projection}.weight" in parameters
-            else None,
-            (parameters[f"{name}.norm.gain"], parameters[f"{name}.norm.bias"]),
-        )
 
     def of_tokens(self, x: Tensor, steps: int) -> list[Tensor]:
         """Return what this layer's product makes of the tokens at each step, (rows, w) each, bias included."""

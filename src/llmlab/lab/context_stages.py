@@ -46,101 +46,104 @@ class Equations(NamedTuple):
     blocks: Blocks
 
 
-# ---- Stage 1 ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """Both stages over one text.  ``on_pass`` is called now and then while contexts are made, and may raise to stop."""
 
+    equations: Equations
+    settings: ContextSettings
+    data: ContextDataset
 
-def trained_block(
-    equations: Equations,
-    settings: ContextSettings,
-    data: ContextDataset,
-    spec: ContextSpec,
-    seed: int,
-    on_pass: OnStep | None = None,
-) -> TrainedBlock:
-    """Train the context block of a spec on the training text.
+    @property
+    def device(self) -> str:
+        """Where everything is computed."""
+        return device_of(self.settings.device)
 
-    Args:
-        equations: of the chapter.
-        settings: widths, and how the block is trained.
-        data: text and embedding.
-        spec: which block.
-        seed: of its start and its noise.
-        on_pass: called now and then; may raise to stop it.
+    @property
+    def precision(self) -> str:
+        """Of the products in training."""
+        return chosen_precision(self.settings.precision, self.device, self.settings.context)
 
-    Raises:
-        Diverged: a loss or a gradient is not finite.
-    """
-    device = device_of(settings.device)
-    embedding, text = data.vectors(spec.vectors, seed).to(device), data.text.train.tokens.to(device)
-    size = spec.size(settings, embedding)
-    recipe = FixedPointRecipe(settings.iterations, settings.block_lr, spec.noise, settings.diversity, seed=seed)
-    recipe = recipe if spec.stops else replace(recipe, enough=math.inf)
-    start = _on(device, equations.initial(size.context_shapes(), seed))
-    inputs = embedded(embedding, text, size.n_tokens)
-    dtype = PRECISIONS[chosen_precision(settings.precision, device, settings.context)]
-    between = _between(on_pass)
-    contexts = fixed_contexts(size, start, inputs, len(text), tolerance=settings.tolerance, between=between).contexts
-    rank = _rank(contexts)
-    return TrainedBlock(*equations.fixed_point(size, start, inputs, contexts, recipe, on_pass, dtype=dtype), rank)
+    def trained_block(self, spec: ContextSpec, seed: int, on_pass: OnStep | None = None) -> TrainedBlock:
+        """Train a context block on the training text; the seed is that of its start and its noise.
 
+        Raises:
+            Diverged: a loss or a gradient is not finite.
+        """
+        settings, text = self.settings, self.data.text.train.tokens.to(self.device)
+        embedding, size, start = self._start(spec, seed)
+        inputs, between = embedded(embedding, text, size.n_tokens), _between(on_pass)
+        recipe = FixedPointRecipe(settings.iterations, settings.block_lr, spec.noise, settings.diversity, seed=seed)
+        recipe = recipe if spec.stops else replace(recipe, enough=math.inf)
+        found = fixed_contexts(size, start, inputs, len(text), tolerance=settings.tolerance, between=between)
+        contexts, rank, dtype = found.contexts, _rank(found.contexts), PRECISIONS[self.precision]
+        block, rows = self.equations.fixed_point(size, start, inputs, contexts, recipe, on_pass, dtype=dtype)
+        return TrainedBlock(block, rows, rank)
 
-def stage1(
-    equations: Equations,
-    settings: ContextSettings,
-    data: ContextDataset,
-    spec: ContextSpec,
-    seed: int,
-    on_pass: OnStep | None = None,
-    trained: TrainedBlock | None = None,
-) -> Contexts:
-    """Compute the contexts of a spec, training its block first if the spec says so and no trained one is given.
-
-    Args:
-        equations: of the chapter.
-        settings: widths, tolerance, and how the block is trained.
-        data: text and embedding.
-        spec: which block.
-        seed: of its start and its noise.
-        on_pass: called now and then; may raise to stop it.
-        trained: the trained block, where that is done already.
-    """
-    device = device_of(settings.device)
-    embedding = data.vectors(spec.vectors, seed).to(device)
-    size = spec.size(settings, embedding)
-    streams = [part.tokens.to(device) for part in data.text.streams]
-    if spec.trained:
-        trained = trained or trained_block(equations, settings, data, spec, seed, on_pass)
-    block = _on(device, trained.block if trained else equations.initial(size.context_shapes(), seed))
-    room = torch.empty(sum(map(len, streams)), size.context, device=device)
-    found = [
-        fixed_contexts(
-            size,
-            block,
-            embedded(embedding, tokens, size.n_tokens),
-            len(own),
-            tolerance=settings.tolerance,
-            check=checked(size, own),
-            out=own,
-            between=_between(on_pass),
+    def contexts(
+        self, spec: ContextSpec, seed: int, on_pass: OnStep | None = None, trained: TrainedBlock | None = None
+    ) -> Contexts:
+        """Compute the contexts of all streams; ``trained`` is the trained block, where that is done already."""
+        embedding, size, start = self._start(spec, seed)
+        streams = [part.tokens.to(self.device) for part in self.data.text.streams]
+        if spec.trained:
+            trained = trained or self.trained_block(spec, seed, on_pass)
+        block = {name: tensor.to(self.device) for name, tensor in trained.block.items()} if trained else start
+        room = torch.empty(sum(map(len, streams)), size.context, device=self.device)
+        found = [
+            fixed_contexts(
+                size,
+                block,
+                embedded(embedding, tokens, size.n_tokens),
+                len(own),
+                tolerance=self.settings.tolerance,
+                check=checked(size, own),
+                out=own,
+                between=_between(on_pass),
+            )
+            for tokens, own in zip(streams, torch.split(room, [len(tokens) for tokens in streams]), strict=True)
+        ]
+        ranks, rows = (
+            {"train": _rank(found[0].contexts), "valid": _rank(found[1].contexts)},
+            trained.rows if trained else [],
         )
-        for tokens, own in zip(streams, torch.split(room, [len(tokens) for tokens in streams]), strict=True)
-    ]
-    ranks = {"train": _rank(found[0].contexts), "valid": _rank(found[1].contexts)}
-    rows = trained.rows if trained else []
-    measured = Measured(
-        seed=seed,
-        size=size,
-        warm_up=found[0].warm_up,
-        seam_error=max(each.seam_error for each in found),
-        max_error=max(each.max_error for each in found),
-        checked=sum(each.checked for each in found),
-        plain=found[0].plain,
-        tokens_per_second=len(streams[0]) / max(found[0].seconds, 1e-9),
-        ranks=ranks | {"untrained": trained.rank if trained else ranks["train"]},
-        rows=rows,
-        converged=rows[-1]["converged_fraction"] if rows else None,
-    )
-    return Contexts(size, block, embedding, room, measured)
+        measured = Measured(
+            seed=seed,
+            size=size,
+            warm_up=found[0].warm_up,
+            seam_error=max(each.seam_error for each in found),
+            max_error=max(each.max_error for each in found),
+            checked=sum(each.checked for each in found),
+            plain=found[0].plain,
+            tokens_per_second=len(streams[0]) / max(found[0].seconds, 1e-9),
+            ranks=ranks | {"untrained": trained.rank if trained else ranks["train"]},
+            rows=rows,
+            converged=rows[-1]["converged_fraction"] if rows else None,
+        )
+        return Contexts(size, block, embedding, room, measured)
+
+    def model(self, arm: ArmSpec, contexts: Contexts, seed: int) -> FixedContextLM:
+        """Return a fresh model of an arm on fixed contexts, which it shares with the other arms."""
+        size, after = replace(contexts.size, layerwise=arm.reading == "after"), contexts.after
+        streams, trained = self.data.text.streams, {"tied": arm.tied, "trains_embedding": arm.trains_embedding}
+        return FixedContextLM(
+            self.equations.blocks,
+            size,
+            contexts.block | {"embedding": contexts.embedding},
+            torch.cat([stream.tokens for stream in streams]).to(after.device),
+            after if arm.reading != "none" else after.new_zeros(1, size.context).expand_as(after),
+            fresh_parameters(self.equations, size, contexts.embedding, seed, **trained),
+            starts=tuple(accumulate((len(stream.tokens) for stream in streams[:-1]), initial=0)),
+            when="before" if arm.reading in ("before", "none") else "after",
+            precision=self.precision,
+        )
+
+    def _start(self, spec: ContextSpec, seed: int) -> tuple[Tensor, BlockSize, dict[str, Tensor]]:
+        """Return the embedding that a block reads, its sizes, and its parameters before they are trained."""
+        embedding = self.data.vectors(spec.vectors, seed).to(self.device)
+        size = spec.size(self.settings, embedding)
+        block = self.equations.initial(size.context_shapes(), seed)
+        return embedding, size, {name: tensor.to(self.device) for name, tensor in block.items()}
 
 
 def checked(size: BlockSize, contexts: Tensor) -> int:
@@ -149,44 +152,6 @@ def checked(size: BlockSize, contexts: Tensor) -> int:
     A narrow block forgets slowly, and is the one to watch.
     """
     return min(len(contexts), max(FEWEST_CHECKED, len(contexts) // 500, WORK_CHECKED // size.context_parameters()))
-
-
-def _rank(contexts: Tensor) -> float:
-    """Return the effective rank of the first contexts, (n, c), as a share of their width."""
-    return effective_rank(contexts[:RANKED], centred=False) / contexts.shape[1]
-
-
-def _on(device: str, block: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.to(device) for name, tensor in block.items()}
-
-
-def _between(on_pass: OnStep | None) -> Callable[[int], None] | None:
-    """Return what a pass over a text calls now and then, so that it can be stopped."""
-    if on_pass is None:
-        return None
-    return lambda done: on_pass(0, 1, f"{done:,} tokens read")
-
-
-# ---- Stage 2: a token block on contexts that stay as they are ---------------------------------------------------
-
-
-def stage2(
-    equations: Equations, settings: ContextSettings, data: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int
-) -> FixedContextLM:
-    """Return a fresh model of an arm on fixed contexts, which it shares with the other arms."""
-    size, after = replace(contexts.size, layerwise=arm.reading == "after"), contexts.after
-    trained = {"tied": arm.tied, "trains_embedding": arm.trains_embedding}
-    return FixedContextLM(
-        equations.blocks,
-        size,
-        contexts.block | {"embedding": contexts.embedding},
-        torch.cat([stream.tokens for stream in data.text.streams]).to(after.device),
-        after if arm.reading != "none" else after.new_zeros(1, size.context).expand_as(after),
-        fresh_parameters(equations, size, contexts.embedding, seed, **trained),
-        starts=tuple(accumulate((len(stream.tokens) for stream in data.text.streams[:-1]), initial=0)),
-        when="before" if arm.reading in ("before", "none") else "after",
-        precision=chosen_precision(settings.precision, after.device.type, settings.context),
-    )
 
 
 def fresh_parameters(
@@ -206,6 +171,16 @@ def fresh_parameters(
         else:
             parameters[name] = embedding.new_full(shape, float(name == "norm.gain"))
     return parameters
+
+
+def _rank(contexts: Tensor) -> float:
+    """Return the effective rank of the first contexts, (n, c), as a share of their width."""
+    return effective_rank(contexts[:RANKED], centred=False) / contexts.shape[1]
+
+
+def _between(on_pass: OnStep | None) -> Callable[[int], None] | None:
+    """Return what a pass over a text calls now and then, so that it can be stopped."""
+    return None if on_pass is None else lambda done: on_pass(0, 1, f"{done:,} tokens read")
 
 
 # ---- a pretrained embedding, made in the run --------------------------------------------------------------------
@@ -260,9 +235,8 @@ def made(equations: Equations, width: int, on_step: OnStep | None = None) -> Emb
     source = EmbeddedCorpus(more, word_coder(words), start, "made", "", words)
     data = dataset_of(source, settings.tokens, settings.val_tokens)
     arm = ArmSpec("made", "made", ContextSpec.of(settings), trains_embedding=True)
-    model = stage2(
-        equations, settings, data, arm, stage1(equations, settings, data, arm.contexts, MADE_SEED), MADE_SEED
-    )
+    stages = Stages(equations, settings, data)
+    model = stages.model(arm, stages.contexts(arm.contexts, MADE_SEED), MADE_SEED)
     training = training_of(settings, data, model, MADE_SEED)
     training.run(on_step)
     # known by how it is made, not where: its last bits depend on the machine, and a run may go on with another

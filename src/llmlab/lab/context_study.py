@@ -12,7 +12,7 @@ from typing import Any
 from llmlab.errors import CheckpointError, SettingError, WriteError
 from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab.context_runs import LOSS, ArmRun, ArmSpec, Contexts, ContextSpec, Measured, TrainedBlock, train_arm
-from llmlab.lab.context_stages import Equations, stage1, stage2, trained_block
+from llmlab.lab.context_stages import Equations, Stages
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of
 from llmlab.lab.folders import identity, run_folder
 from llmlab.lab.kept import keep, kept
@@ -114,7 +114,7 @@ def compared(
     for arm in arms:
         named.setdefault(arm.name, ArmRuns(arm))
     found = Comparison(settings, texts, named)
-    training = _Training(equations, found, ComparisonFolder.of(settings, texts[settings.tokens]))
+    training = _Training(equations, found)
     specs = list(dict.fromkeys(each.arm.contexts for each in named.values()))
     in_order = sorted(named.values(), key=lambda each: specs.index(each.arm.contexts))
     seeds = range(settings.seed, settings.seed + settings.seeds)
@@ -133,36 +133,41 @@ def compared(
 
 
 class _Training:
-    """Trains the arms of a comparison, and holds the contexts of one spec and seed at a time."""
+    """Trains the arms of a comparison in its folder, and holds the contexts of one spec and seed at a time.
 
-    def __init__(self, equations: Equations, found: Comparison, folder: "ComparisonFolder") -> None:
-        self.equations, self.found, self.folder = equations, found, folder
+    The folder has one folder of checkpoints for each arm and seed, the trained blocks, and the rates that were tried.
+    """
+
+    def __init__(self, equations: Equations, found: Comparison) -> None:
+        self.found, self.settings = found, found.settings
+        self.stages = {tokens: Stages(equations, found.settings, data) for tokens, data in found.texts.items()}
+        self.ours = identity(found.settings.document() | {"schedule": "constant"}, found.settings.seed, found.text, "")
+        self.folder = _folder(found.settings, self.ours)
         self.blocks_lost: dict[tuple[ContextSpec, int], int] = {}
         self.held: tuple[ContextSpec, int, Contexts] | None = None
 
     def as_arm(self, runs: ArmRuns) -> Arm[ArmRun]:
         """Return an arm for the study; with its first run come the tries of its rates."""
-        settings, text = self.found.settings, self.found.texts[runs.arm.contexts.tokens]
-        updates = settings.epochs * -(-(len(text.text.train.tokens) - 1) // settings.batch)
-        before = TRIES * updates if settings.tune else 0
+        targets = len(self.found.texts[runs.arm.contexts.tokens].text.train.tokens) - 1
+        updates = self.settings.epochs * -(-targets // self.settings.batch)
+        before = TRIES * updates if self.settings.tune else 0
         return Arm(runs.arm.name, updates, lambda seed, step: self.run(runs, seed, step), runs.arm.label, before)
 
     def run(self, runs: ArmRuns, seed: int, step: OnStep) -> ArmRun:
         """Return the run of an arm and seed."""
-        settings, arm = self.found.settings, runs.arm
-        data, contexts = self.found.texts[arm.contexts.tokens], self.contexts(arm.contexts, seed, step)
+        settings, arm, stages = self.settings, runs.arm, self.stages[runs.arm.contexts.tokens]
+        contexts, data = self.contexts(arm.contexts, seed, step), stages.data
 
         def fresh() -> FixedContextLM:
-            return stage2(self.equations, settings, data, arm, contexts, seed)
+            return stages.model(arm, contexts, seed)
 
         if settings.tune and runs.tuned is None:
-            path = self.folder.path / f"rates-{arm.name}-seed{seed}.ckpt"
-            ours, resumes = self.folder.ours, self.folder.resumes
-            runs.tuned = tune(settings, data, arm, fresh, seed, path, ours, resumes, step)
+            path = self.folder / f"rates-{arm.name}-seed{seed}.ckpt"
+            runs.tuned = tune(settings, data, arm, fresh, seed, path, self.ours, step)
             step = _after(step, runs.tuned)
         chosen = runs.tuned.at(runs.tuned.best) if runs.tuned else settings
-        own = self.folder.path / f"{arm.name}-seed{seed}"
-        alone = replace(chosen, seed=seed, seeds=1, out=own, resume="auto" if self.folder.resumes else "")
+        own = self.folder / f"{arm.name}-seed{seed}"
+        alone = replace(chosen, seed=seed, seeds=1, out=own, resume="auto" if settings.resume else "")
         return train_arm(alone, data, arm, fresh(), seed, step)
 
     def contexts(self, spec: ContextSpec, seed: int, step: OnStep) -> Contexts:
@@ -176,14 +181,13 @@ class _Training:
         self.held = None  # let go of the last ones before there are others
         if (spec, seed) in self.blocks_lost:
             raise Diverged(self.blocks_lost[spec, seed])
-        settings, data = self.found.settings, self.found.texts[spec.tokens]
 
         def on_pass(update: int, planned: int, told: str = "") -> None:
             step(0, 1, f"context block, {told}")  # these are no updates
 
         try:
             trained = self.trained_block(spec, seed, on_pass) if spec.trained else None
-            contexts = stage1(self.equations, settings, data, spec, seed, on_pass, trained)
+            contexts = self.stages[spec.tokens].contexts(spec, seed, on_pass, trained)
         except Diverged as diverged:
             self.blocks_lost[spec, seed] = diverged.update
             raise
@@ -193,68 +197,40 @@ class _Training:
 
     def trained_block(self, spec: ContextSpec, seed: int, on_pass: OnStep) -> TrainedBlock:
         """Return a trained block, and keep it as soon as it is there."""
-        data, ours = self.found.texts[spec.tokens], self.folder.ours
-        path = self.folder.path / f"block-{spec.name}-seed{seed}.ckpt"
-        whose = ours | {"settings": ours["settings"] | vars(spec), "seed": seed, "text": data.digest}
-        if self.folder.resumes and (state := kept(path, whose, "block", "rows", "rank")):
+        stages, path = self.stages[spec.tokens], self.folder / f"block-{spec.name}-seed{seed}.ckpt"
+        own = {"settings": self.ours["settings"] | vars(spec), "seed": seed, "text": stages.data.digest}
+        if self.settings.resume and (state := kept(path, self.ours | own, "block", "rows", "rank")):
             return TrainedBlock(**state)
-        trained = trained_block(self.equations, self.found.settings, data, spec, seed, on_pass)
-        keep(path, whose, vars(trained))
+        trained = stages.trained_block(spec, seed, on_pass)
+        keep(path, self.ours | own, vars(trained))
         return trained
 
 
 def _after(step: OnStep, tuned: Tuned) -> OnStep:
     """Return what the run of an arm calls whose rates were chosen before: its updates come after theirs."""
-
-    def later(update: int, planned: int, told: str = "") -> None:
-        step(len(tuned.tries) * planned + update, planned, told)
-
-    return later
+    return lambda update, planned, told="": step(len(tuned.tries) * planned + update, planned, told)
 
 
-@dataclass(frozen=True)
-class ComparisonFolder:
-    """The folder of a comparison; ``ours`` is what its files say of it, beside what is each one's own."""
-
-    path: Path
-    resumes: bool
-    ours: dict[str, Any]
-
-    @classmethod
-    def of(cls, settings: ContextSettings, data: ContextDataset) -> "ComparisonFolder":
-        """Return the folder asked for, the last one of the same comparison, or a new one under ``runs``.
-
-        Raises:
-            SettingError: the folder asked for holds checkpoints and nobody said to resume.
-            CheckpointError: there is nothing to resume at the path given.
-            WriteError: what was asked for is not a folder.
-        """
-        ours = identity(settings.document() | {"schedule": "constant"}, settings.seed, data, "")
-        place = Path(settings.resume)
-        if settings.resume not in ("", "auto") and not _holds_runs(place):
-            raise CheckpointError(
-                f"--resume: {place} holds no runs of a comparison; give auto, or the folder that does"
-            )
-        folder = run_folder(replace(settings, seeds=1), ours, f"{settings.experiment}-{settings.preset}").folder
-        if settings.out is not None and not settings.resume and _holds_runs(folder):
-            raise SettingError(f"--out: {folder} holds checkpoints; add --resume auto, or choose another folder")
-        _check_can_be_made(folder)
-        return cls(folder, bool(settings.resume), ours)
-
-
-def _check_can_be_made(folder: Path) -> None:
-    """Make sure of a folder before a block is trained for it, and leave nothing behind.
+def _folder(settings: ContextSettings, ours: dict[str, Any]) -> Path:
+    """Make the folder of a comparison: the one asked for, the last one of the same comparison, or one under ``runs``.
 
     Raises:
-        WriteError: it is not there and cannot be made.
+        SettingError: the folder asked for holds checkpoints and nobody said to resume.
+        CheckpointError: there is nothing to resume at the path given.
+        WriteError: what was asked for is not a folder, or cannot be made.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    if settings.resume not in ("", "auto") and not _holds_runs(Path(settings.resume)):
+        raise CheckpointError(
+            f"--resume: {settings.resume} holds no runs of a comparison; give auto, or the folder that does"
+        )
+    folder = run_folder(replace(settings, seeds=1), ours, f"{settings.experiment}-{settings.preset}").folder
+    if settings.out is not None and not settings.resume and _holds_runs(folder):
+        raise SettingError(f"--out: {folder} holds checkpoints; add --resume auto, or choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for each in made:
-            each.rmdir()
     except OSError as error:
         raise WriteError(f"{folder}: {error.strerror}; choose another folder with --out") from error
+    return folder
 
 
 def _holds_runs(folder: Path) -> bool:

@@ -106,7 +106,6 @@ def tune(
     seed: int,
     path: Path,
     ours: dict[str, Any],
-    resumes: bool,
     on_step: OnStep | None = None,
 ) -> Tuned:
     """Try all rates of an arm's grid that are not tried yet.
@@ -119,7 +118,6 @@ def tune(
         seed: of that model, and of the order of its batches.
         path: of the file that keeps what was tried, from one try to the next.
         ours: what the comparison's checkpoints say of it.
-        resumes: whether to go on from what is kept.
         on_step: called after each update.
 
     Raises:
@@ -129,7 +127,7 @@ def tune(
     """
     cut = tail_start(data.text)
     identity = ours | {"settings": ours["settings"] | as_settings(settings, arm), "text": data.digest}
-    before = kept(path, identity, "tries") if resumes else None
+    before = kept(path, identity, "tries") if settings.resume else None
     tries = [Try(**one) for one in before["tries"]] if before else []
     found = Tuned(arm, settings, len(data.text.train.tokens) - cut, tries)
     while (rates := found.next) is not None:

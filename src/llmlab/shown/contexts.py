@@ -1,6 +1,6 @@
 """What is shown of chapters 5 and 6 alike: the text, the arms and their differences, the contexts, the rates tried."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from llmlab.lab.context_metrics import of_arms, over_documents, paired
 from llmlab.lab.context_runs import LOSS, TEST_LOSS, ContextSpec, Measured
@@ -23,7 +23,7 @@ from llmlab.report.result import (
     rounded,
     sentences,
 )
-from llmlab.shown.table import table
+from llmlab.shown import table as tables
 
 REFERENCES = {
     "majority": "always the commonest token",
@@ -37,6 +37,12 @@ RANKS = {"rank, train": "train", "rank, val": "valid", "rank, untrained": "untra
 ENDS = ("_low", "_high", "_doc_low", "_doc_high")
 END_COLUMNS = "95 % low{0} | 95 % high{0} | docs low{0} | docs high{0}"
 """The ends of both intervals of a difference: over seeds, and over validation documents."""
+
+
+def table(name: str, title: str, columns: str, rows: Iterable[Sequence[Cell]], caption: Text = "") -> Table:
+    """Return a table with all of its rows."""
+    every = list(rows)
+    return tables.table(name, title, columns, every, caption, most=len(every))
 
 
 # ---- text and arms ----------------------------------------------------------------------------------------------
@@ -98,7 +104,6 @@ def arms(title: str, shown: Sequence[ArmRuns], text: ContextDataset) -> Table:
         "95 % high:2 | accuracy:share | best epoch:1 | updates:0 | state:text",
         rows,
         sentences(say("contexts.arms"), of_these_seeds(text, shown)),
-        most=len(rows),
     )
 
 
@@ -191,7 +196,6 @@ def final(found: Comparison) -> Table:
         "what predicts:text | n:integer | val PPL:2 | test PPL:2 | 95 % low:2 | 95 % high:2",
         rows,
         say("contexts.test", targets=targets, documents=documents, where=text.text.test_is) if rows else "",
-        most=len(rows),
     )
 
 
@@ -226,7 +230,6 @@ def fit(shown: Sequence[ArmRuns]) -> Table:
         "arm:text | train, best | val, best | gap, best | train, last | val, last | gap, last",
         [[arm.arm.label, *(arm.mean(name)[""] for name in names)] for arm in shown if arm.runs],
         say("contexts.fit"),
-        most=len(shown),
     )
 
 
@@ -241,7 +244,7 @@ def epochs(shown: Sequence[ArmRuns]) -> Table:
         ]
         rows.append([epoch + 1, *(None if loss is None else perplexity(loss) for loss in whole)])
     columns = " | ".join(["epoch:integer", *(f"{arm.arm.label}:1" for arm in shown)])
-    return table("epochs", "Validation PPL by epoch", columns, rows, say("contexts.epochs", arms=len(shown)), most=most)
+    return table("epochs", "Validation PPL by epoch", columns, rows, say("contexts.epochs", arms=len(shown)))
 
 
 # ---- Stage 1, and the rates that were tried ---------------------------------------------------------------------
@@ -273,7 +276,6 @@ def contexts(found: Comparison, label: Callable[[ContextSpec], Text]) -> Table:
         "warm-up:integer | max error:8 | tokens/s:0",
         rows,
         say("contexts.stage1"),
-        most=len(rows),
     )
 
 
@@ -286,7 +288,6 @@ def passes(one: Measured) -> Table:
         "pass:integer | fixed-point loss | diversity loss | converged:share",
         [[int(row["iteration"]), *(row[name] for name in names)] for row in one.rows],
         say("contexts.passes", seed=one.seed),
-        most=len(one.rows),
     )
 
 
