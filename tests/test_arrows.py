@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "shown": {"shown", "lab", "measure", "text", *REPORT, *GROUND},
     "lab": {"lab", "fast", "text", "measure", "disk", "environment", *REPORT, "", *GROUND},
     "fast": {"fast", "lab", *GROUND},
-    "text": {"text", "disk", *GROUND},
+    "text": {"text", "disk", "report.messages", *GROUND},
     "measure": {"measure", "report.messages", *GROUND},
     "settings": {"settings", "errors"},
     "errors": set(),

@@ -22,7 +22,7 @@ from llmlab.report import entry
 from llmlab.report.escape import md_fence
 from llmlab.report.folding import folded, is_wide, phrases
 from llmlab.report.format import cell
-from llmlab.report.language import ENGLISH, HOLE, NUMBER, language
+from llmlab.report.language import ENGLISH, language
 from llmlab.report.record import Record
 from llmlab.report.result import TO_ROUNDING, Figure, Result, Table
 from llmlab.report.table import report, table_view
@@ -34,12 +34,8 @@ GOLDEN = ROOT / "tests" / "golden"
 JAPANESE = language("ja")
 PAGES = sorted((ROOT / "docs" / "ja").rglob("*.md"))
 WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]* [^A-Za-z]*[A-Za-z]{2,}")
+NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
-COVERED = {"summary": 0.9, "caption": 0.9}
-"""Least share of what the kept records say that the catalogue has; 1 for all that is not here.
-
-Runs that are logged later may say something new.
-"""
 
 
 def kept() -> list[Record]:
@@ -90,10 +86,8 @@ SAID = said()
 
 @pytest.mark.parametrize("kind", sorted(SAID))
 def test_what_the_records_say_is_said_in_japanese(kind: str) -> None:
-    """Of each kind of text the catalogue has all, or at least the share that is held; what is missing is listed."""
-    missing = sorted(text for text in SAID[kind] if JAPANESE.translation(text) is None)
-
-    assert len(missing) <= (1 - COVERED.get(kind, 1.0)) * len(SAID[kind]), "\n".join(missing)
+    """Each text is a message or in the catalogue."""
+    assert sorted(text for text in SAID[kind] if JAPANESE.translation(text) is None) == []
 
 
 def test_no_number_is_lost_or_changed() -> None:
@@ -109,12 +103,9 @@ def test_no_number_is_lost_or_changed() -> None:
     assert lost == {}
 
 
-@pytest.mark.parametrize("english", [english for english in JAPANESE.catalogue if HOLE.search(english)])
-def test_a_pattern_keeps_every_hole(english: str) -> None:
-    """What a pattern catches it gives back, and it gives back nothing that it did not catch."""
-    caught, given_back = (set(HOLE.findall(text)) - {"s"} for text in (english, JAPANESE.catalogue[english]))
-
-    assert caught == given_back
+def test_the_catalogue_has_no_holes() -> None:
+    """What has something in it is a message; the catalogue is for texts that are always the same."""
+    assert [text for text in JAPANESE.catalogue if re.search(r"\{[nwtxls]\d?\}", text)] == []
 
 
 def test_english_is_the_record_itself() -> None:
@@ -200,15 +191,6 @@ def test_words_of_a_user_pass_through_a_translation_untouched(text: str) -> None
 
     assert "<script" not in page
     assert "\x1b" not in page
-
-
-@pytest.mark.parametrize("part", ["x; ", "a: ", "a → ", "a 1; ", "a 1% ", "loss, ", "loss; "])
-@pytest.mark.parametrize("frame", ["{}", "After the last common epoch: {} nats.", "PPL {}, n = 3"])
-def test_a_text_of_a_thousand_parts_stays_as_it_is(part: str, frame: str) -> None:
-    """Neither recursion nor a pattern's many ways to fit ends in a crash; the text is shown as it stands."""
-    for times in (39, 160, 1_000):
-        text = frame.format(part * times)
-        assert JAPANESE.say(text)
 
 
 def test_a_sentence_is_translated_whole_or_not_at_all() -> None:

@@ -3,7 +3,7 @@
 Both sites have the same pages at the same addresses.  In the Japanese one, ``docs/ja/start/laptop.md`` stands in for
 ``docs/start/laptop.md``; a page that is not translated stays English, is marked as such, and says so.  Entries of the
 log are made anew from their records, in Japanese; what a human wrote under Notes stays as it is.  Menus are translated
-by the catalogue in ``src/llmlab/report/language``.
+by the catalogue in ``src/llmlab/report/ja``.
 
 A translated page keeps the English page's anchors, so a link to ``glossary.md#letters`` finds its place in both.
 Leaves out the switcher itself: ``docs/overrides/partials/alternate.html``.

@@ -40,7 +40,8 @@ from llmlab.cli import app
 from llmlab.report.colours import THEMES
 from llmlab.report.escape import md_text
 from llmlab.report.figure import svg
-from llmlab.report.language import CODES, Language, language
+from llmlab.report.language import Language, language
+from llmlab.report.messages import CODES
 from llmlab.report.record import Record
 from llmlab.report.result import Figure
 from llmlab.report.table import report

@@ -13,7 +13,8 @@ import typer
 
 from llmlab.errors import SettingError
 from llmlab.report import terminal
-from llmlab.report.language import CODES, ENGLISH, Language, language
+from llmlab.report.language import ENGLISH, Language, language
+from llmlab.report.messages import CODES
 from llmlab.report.result import Table
 from llmlab.settings import LANGUAGE_VARIABLE
 

@@ -45,14 +45,21 @@ class Column:
     digits: int = 4
 
 
-def columns_of(line: str) -> list[Column]:
-    """Return the columns that a line names: ``"next:token | in text:share | loss | n:integer | mean:3"``.
+def columns_of(line: str, *made: Text) -> list[Column]:
+    """Return the columns that a line names: ``"next:token | in text:share | loss | n:integer | mean:3 | {}:2"``.
 
     After a column's name and a colon stands its kind or its number of decimals; without one it is a number of four.
+    ``{}`` is a name with something in it, the next of those that are ``made``.
     """
+    names = iter(made)
     parts = [column.rpartition(":") if ":" in column else (column, "", "4") for column in line.split(" | ")]
+    kinds = get_args(CellKind)
     return [
-        Column(name, cast(CellKind, kind)) if kind in get_args(CellKind) else Column(name, digits=int(kind))
+        Column(
+            next(names) if name == "{}" else name,
+            cast(CellKind, kind) if kind in kinds else "number",
+            4 if kind in kinds else int(kind),
+        )
         for name, _, kind in parts
     ]
 

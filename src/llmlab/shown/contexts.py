@@ -59,7 +59,7 @@ def text_read(text: ContextDataset) -> Table:
     vocabulary, width = text.embedding.shape
     return table(
         "text",
-        f"The text: {text.text.name}",
+        say("text.title", name=text.text.name),
         "split:text | tokens:integer | documents:integer | targets:integer | not scored:share | kinds of token:integer",
         rows,
         say("contexts.text", vocabulary=vocabulary, embedding=text.embedding_name, width=width),

@@ -21,6 +21,7 @@ from llmlab.report.result import (
     Role,
     Scalar,
     Table,
+    columns_of,
     of_documents,
     of_seeds,
     rounded,
@@ -67,6 +68,11 @@ class Stack:
     def beside(self) -> bool:
         """Whether it is the residual stack beside a plain one: the remedy."""
         return self.label != f"L{self.depth}"
+
+    @property
+    def name(self) -> Text:
+        """What it is called."""
+        return say("layers.residual_stack", depth=self.depth) if self.beside else self.label
 
     @property
     def suffix(self) -> str:
@@ -122,7 +128,7 @@ def depths(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], met
     for stack in stacks:
         reached = _cells(metrics, stack, *(["test_ppl"] if tested else []), "val_accuracy")
         ppl = _interval(metrics, f"val_ppl{stack.suffix}")
-        rows.append([stack.label, stack.parameters, len(stack.runs), *ppl, *reached, stack.state])
+        rows.append([stack.name, stack.parameters, len(stack.runs), *ppl, *reached, stack.state])
     per_layer = settings.hidden**2 + settings.hidden
     return table(
         "depths",
@@ -148,12 +154,14 @@ def fit(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
         first = swept[0] if swept else stack
         change = stack.minus(first, "train_loss_no_dropout") if stack is not first else {}
         means = _cells(metrics, stack, "train_loss", "val_loss_token", "gap")
-        rows.append([stack.label, *means, *map(change.get, INTERVAL)])
+        rows.append([stack.name, *means, *map(change.get, INTERVAL)])
     return table(
         "fit",
         "Overfitting or underfitting?",
-        "stack:text | train loss | val loss | gap | "
-        f"train minus {swept[0].label if swept else 'the first'} | 95 % low | 95 % high",
+        columns_of(
+            "stack:text | train loss | val loss | gap | {} | 95 % low | 95 % high",
+            say("layers.train_minus", stack=swept[0].name if swept else "the first"),
+        ),
         rows,
         sentences(say("layers.fit"), _of_seeds(data, finished), *reading(finished)),
         most=MOST_DEPTHS,
@@ -190,7 +198,7 @@ def pairs(settings: LayersSettings, data: Dataset, finished: Sequence[Stack], me
     for first, second, end in there:
         ppl = [metrics.get(f"val_ppl{end}{each}") for each in (INTERVAL + DOCUMENTS if by_documents else INTERVAL)]
         n = metrics[f"val_ppl{end}_n"]
-        what = say("layers.minus", second=second.label, first=first.label)
+        what = say("layers.minus", second=second.name, first=first.name)
         rows.append([what, n, *ppl, *_interval(metrics, f"train_loss{end}")])
     documents, blocks = data.text.valid_document_count, len(finished[0].runs[0].score.targets_by_document)
     return table(
@@ -217,7 +225,7 @@ def times(settings: LayersSettings, finished: Sequence[Stack], metrics: Metrics)
         seconds, first = (float(str(metrics[f"seconds_per_epoch{one.suffix}"])) for one in (stack, finished[0]))
         rows.append(
             [
-                stack.label,
+                stack.name,
                 f"{made[0]:,}" if len(made) == 1 else f"{made[0]:,}–{made[-1]:,}",
                 seconds,
                 seconds / max(first, 1e-9),
@@ -231,8 +239,11 @@ def times(settings: LayersSettings, finished: Sequence[Stack], metrics: Metrics)
     return table(
         "times",
         "Equal updates and equal time",
-        f"stack:text | updates:text | seconds an epoch:2 | times {finished[0].label}:2 | tokens a second:0 | "
-        "PPL, equal updates:2 | epochs in equal time:integer | PPL, equal time:2",
+        columns_of(
+            "stack:text | updates:text | seconds an epoch:2 | {}:2 | tokens a second:0 | "
+            "PPL, equal updates:2 | epochs in equal time:integer | PPL, equal time:2",
+            say("layers.times_of", stack=finished[0].name),
+        ),
         rows,
         sentences(say("layers.times", epochs=epochs), say("layers.one_cycle") if cycle else ""),
         most=MOST_DEPTHS,
@@ -249,7 +260,7 @@ def other_measures(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -
         "As the seed document measures",
         "stack:text | best epoch:1 | val loss, batch mean | PPL, batch mean:2 | train loss, as trained | "
         f"accuracy of known:share{' | context recovered:share' if recovered else ''}",
-        [[stack.label, *_cells(metrics, stack, *names)] for stack in finished],
+        [[stack.name, *_cells(metrics, stack, *names)] for stack in finished],
         sentences(say("layers.measures"), say("layers.recovered") if recovered else ""),
         most=MOST_DEPTHS,
     )
@@ -272,8 +283,8 @@ def curves(data: Dataset, swept: Sequence[Stack]) -> Figure:
         epochs = range(common_epochs(stack.runs))
         means = [mean_interval([run.history[epoch]["val_loss_token"] for run in stack.runs])[""] for epoch in epochs]
         role = ARMS[number % len(ARMS)]
-        marks.append(Mark("line", role, [epoch + 1.0 for epoch in epochs], rounded(means), legend=stack.label))
-        told.append(say("layers.loss_of", label=stack.label, loss=means[-1]))
+        marks.append(Mark("line", role, [epoch + 1.0 for epoch in epochs], rounded(means), legend=stack.name))
+        told.append(say("layers.loss_of", label=stack.name, loss=means[-1]))
     bigram = data.references["bigram"].loss
     marks.append(Mark("level", "other", [], [bigram], legend="bigram"))
     caption = say("layers.curves", depths=told, bigram=bigram)
@@ -314,7 +325,7 @@ def fit_by_depth(swept: Sequence[Stack], metrics: Metrics) -> Figure:
     return Figure(
         "fit-by-depth",
         "Train and validation loss by depth",
-        say("layers.fit_by_depth", first=first.label, last=last.label, **losses),
+        say("layers.fit_by_depth", first=first.name, last=last.name, **losses),
         "hidden layers",
         "loss (nats)",
         marks,
@@ -354,9 +365,9 @@ def summary(
         end = f"val_ppl{second.suffix}_minus{first.suffix}"
         if f"{end}_low" in metrics:
             change, low, high = (metrics[end + each] for each in INTERVAL)
-            told.append(say("layers.remedy_over_seeds", label=first.label, change=change, low=low, high=high))
+            told.append(say("layers.remedy_over_seeds", label=first.name, change=change, low=low, high=high))
         elif end in metrics:
-            told.append(say("layers.remedy", label=first.label, change=metrics[end]))
+            told.append(say("layers.remedy", label=first.name, change=metrics[end]))
     told += endings(found, settings.epochs)
     before = sum(not run.anew for run in found.finished)
     told += [say("layers.before", runs=before)] if before else []
@@ -366,12 +377,12 @@ def summary(
 
 def all_diverged(stacks: Sequence[Stack]) -> list[Text]:
     """Return the result of a sweep in which no run stayed finite."""
-    each = [say("layers.state", label=stack.label, state=stack.state) for stack in stacks]
+    each = [say("layers.state", label=stack.name, state=stack.state) for stack in stacks]
     return [say("layers.all_diverged", each=each), say("run.way_out")]
 
 
 def _ppl_of(stack: Stack) -> Text:
-    return say("layers.ppl_of", label=stack.label, ppl=stack.stat("val_ppl")[""])
+    return say("layers.ppl_of", label=stack.name, ppl=stack.stat("val_ppl")[""])
 
 
 def _beside(data: Dataset) -> list[Text]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from llmlab.errors import TextError, UnreachableError
+from llmlab.report.messages import Text, say
 from llmlab.text import model_files
 from llmlab.text.files import read_bytes
 from llmlab.text.hub import MODELS, Source
@@ -55,7 +56,7 @@ class Pretrained:
     digest: str
     unknown: int | None
     end: int
-    notes: list[str]
+    notes: list[Text]
 
 
 def load_pretrained(name: str, *, offline: bool = False, weights: bool = True, progress: bool = False) -> Pretrained:
@@ -138,12 +139,11 @@ def read_folder(folder: Path, weights: bool) -> Pretrained:
         check_size(tokenizer, size, len(matrix), where)
         notes = check_marks(tokenizer, settings, config, where) + check_rows(matrix, tokenizer, path)
     end, unknown = special_numbers(tokenizer, settings, config, folder)
-    shown = [
-        f"{tokenizer.id_to_token(end)} ends a document, {tokenizer.id_to_token(unknown)} stands for an unknown word"
-    ]
+    marks = {"end": tokenizer.id_to_token(end), "unknown": tokenizer.id_to_token(unknown)}
+    shown: list[Text] = [say("pretrained.marks", **marks)]
     if matrix is not None:
         height, width = matrix.shape
-        shown.insert(0, f"matrix of {height:,} rows and {width:,} columns, tokenizer of {size:,} tokens")
+        shown.insert(0, say("pretrained.matrix", rows=height, columns=width, tokens=size))
     return Pretrained(
         name=folder.resolve().name,
         tokenizer=tokenizer,
