@@ -152,7 +152,7 @@ def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tup
     stopped = embedding_freeze.run(GROWN, Stop(25))
 
     assert stopped.status == "interrupted"
-    assert any("Stopped before the end, without a finished run of " in sentence for sentence in stopped.summary)
+    assert any("Stopped before the end; not begun: " in sentence for sentence in stopped.summary)
     assert "mean of n = 1:" in stopped.summary[0]
     assert stopped.samples == {}
     resumed = embedding_freeze.run(replace(GROWN, resume="auto"))

@@ -163,7 +163,7 @@ def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tup
     stopped = two_stage.run(ALL, Stop(at))
 
     assert stopped.status == "interrupted"
-    assert any("Stopped before the end, without a finished run of" in sentence for sentence in stopped.summary)
+    assert any("Stopped before the end; not begun: " in sentence for sentence in stopped.summary)
     assert stopped.metrics["val_ppl_first_decreasing"] is None
     assert stopped.metrics["val_ppl_first_decreasing_reason"] == "not begun"
     json.dumps(stopped.document(), allow_nan=False)

@@ -127,7 +127,9 @@ def compared(
             in_block = training.blocks_lost.get((arm_runs.arm.contexts, seed))
             lost = say("contexts.block_diverged", seed=seed, iteration=in_block + 1) if in_block else None
             arm_runs.trouble.append(lost or say("contexts.run_diverged", seed=seed, update=update))
-        if found.stopped and runs.runs and not arm_runs.trouble and len(runs.runs) < len(seeds):
+        if runs.stopped is not None:
+            arm_runs.trouble.append(say("contexts.run_stopped", seed=runs.stopped))
+        elif found.stopped and runs.runs and not arm_runs.trouble and len(runs.runs) < len(seeds):
             arm_runs.trouble.append(say("contexts.some_seeds", done=len(runs.runs), seeds=len(seeds)))
     return found
 
