@@ -106,23 +106,12 @@ def test_a_stopped_run_is_resumed_to_the_same_numbers(updates: int) -> None:
         with pytest.raises(Stopped):
             run(BaselineSettings(**TINY), stop)
     else:
-        assert run(BaselineSettings(**TINY), stop).status == "interrupted"
+        stopped = run(BaselineSettings(**TINY), stop)
+        assert (stopped.status, stopped.metrics["epochs"]) == ("interrupted", 1)
+        assert "Unfinished: stopped after 1 epoch of 2." in stopped.summary
     resumed = run(BaselineSettings(**TINY, resume="auto"))
     assert without_times(resumed.metrics) == without_times(straight.metrics)
     assert any("Resumed at update" in sentence for sentence in resumed.summary)
-
-
-def test_an_interrupted_run_says_so(tmp_path: Path) -> None:
-    """A run stopped after its first epoch reports what it reached, with the status and the word unfinished."""
-
-    def stop(update: int, planned: int, told: str = "") -> None:
-        if update >= 21:
-            raise Stopped("enough", signal.SIGTERM)
-
-    result = run(BaselineSettings(**TINY), stop)
-    assert result.status == "interrupted"
-    assert result.metrics["epochs"] == 1
-    assert any("Unfinished" in sentence for sentence in result.summary)
 
 
 def test_more_epochs_continue_a_finished_run_of_constant_rate() -> None:

@@ -32,7 +32,7 @@ SHORT = [
 
 def test_torchrun_trains_what_one_process_trains(tmp_path: Path):
     """Two processes give one document, one log entry and one folder, with the losses of one process to 1e-5."""
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     alone, together = (
         subprocess.run(
             [sys.executable, *start, "-m", "llmlab", *SHORT, "--log-dir", f"log-{number}", "--out", f"out-{number}"],
