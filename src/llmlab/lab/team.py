@@ -4,6 +4,7 @@ What travels is one sum an update: gradients, loss, and the signal of whoever wa
 everywhere, so parameters are never sent; the batch stays as it was, so a run may go on with more or fewer processes.
 """
 
+import atexit
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Team:
         team = cls(*rank_and_size())
         if team.size > 1 and not distributed.is_initialized():
             reach(distributed.init_process_group, "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+            atexit.register(distributed.destroy_process_group)  # its threads abort an interpreter that ends before them
         return team
 
     def rows(self, count: int) -> range:
