@@ -149,7 +149,7 @@ class Result:
 
     @classmethod
     def diverged(
-        cls, experiment: str, settings: dict[str, Any], why: str, how: str, update: int, *, of: str = ""
+        cls, experiment: str, settings: dict[str, Any], why: Text, how: Text, update: int, *, of: str = ""
     ) -> "Result":
         """Return the result of a run whose numbers stopped being finite at an update, ``of`` one of its parts."""
         told = say("run.diverged_of", update=update, of=of) if of else say("run.diverged", update=update)

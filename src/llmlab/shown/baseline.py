@@ -17,16 +17,7 @@ from llmlab.shown.table import table
 from llmlab.shown.windows import loss_by_groups, shown_epochs
 from llmlab.text.words import BOS, EOS, PAD, UNK
 
-WHY = (
-    "New-LLM reads word by word and remembers nothing but one context vector, which it rewrites at every word. "
-    "How well does it predict the next word, and what is its perplexity worth beside plain counting?"
-)
-HOW = (
-    "Lines are cut into windows of fixed length, each read from an empty context. At each position a stack of layers "
-    "reads the word and the context before it, and gives the scores of the next word and, through two gates and a "
-    "LayerNorm, the next context; gradients go back through the whole window. The same windows are scored by counting: "
-    "unigram, bigram, Kneser–Ney."
-)
+WHY, HOW = say("baseline.why"), say("baseline.how")
 
 COUNTING = {
     "majority": "always the commonest token",

@@ -32,17 +32,7 @@ from llmlab.shown.baseline import beside_counting, text_read
 from llmlab.shown.study import endings, state
 from llmlab.shown.table import table
 
-WHY = (
-    "A deeper stack can compute more between two words. Seed document 003 compared depths by one run each, of unequal "
-    "length, and took the loss of the deepest for overfitting. With equal updates and several seeds: is deeper better, "
-    "and if not, why?"
-)
-HOW = (
-    "New-LLM is trained once per depth and seed, with the same windows in the same order and as many updates each. "
-    "Runs of one seed are subtracted from each other, so that what the seed does to both cancels. Train loss is "
-    "measured without dropout, as validation loss is. The residual stack has the same parameters, but each layer adds "
-    "to what it reads."
-)
+WHY, HOW = say("layers.why"), say("layers.how")
 INTERVAL = ("", "_low", "_high")
 DOCUMENTS = ("_doc_low", "_doc_high")
 MOST_DEPTHS = 128

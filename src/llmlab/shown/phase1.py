@@ -15,16 +15,7 @@ from llmlab.shown.table import table
 from llmlab.text.pairs import Pairs
 from llmlab.text.vocabulary import visible
 
-WHY = (
-    "A token embedding is a place in space. Here the places are random and never move; only the output layer, "
-    "which reads the place, is trained. Is that enough to learn what follows what?"
-)
-HOW = (
-    "Each character is a token. The model scores every possible next token k after token x by the inner product "
-    "of x's embedding with k's output row, plus a bias. All pairs of the text form one batch; Adam makes the "
-    "updates; the embedding is not handed to it. The floor is the conditional entropy of the pairs: no model that "
-    "sees one token can do better."
-)
+WHY, HOW = say("phase1.why"), say("phase1.how")
 CURVE_POINTS = 100
 
 

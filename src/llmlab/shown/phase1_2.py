@@ -20,15 +20,7 @@ from llmlab.shown.phase1 import reached
 from llmlab.shown.table import MAX_ROWS, table
 from llmlab.text.pairs import Pairs
 
-WHY = (
-    "A token embedding is a place, gradients move it, and an inner product with an output row (plus a bias) decides "
-    "what comes next. Do tokens that follow each other end up close? And do the coordinates mean anything?"
-)
-HOW = (
-    "Each character is a token. The model scores every possible next token k after token x by the inner product of x's "
-    "embedding with k's output row, plus a bias. All pairs of the text form one batch. Places are compared before and "
-    "after; every score of one focus token is taken apart; then the trained model and its start are rotated."
-)
+WHY, HOW = say("phase1_2.why"), say("phase1_2.how")
 FROZEN = "First seed. Frozen: nothing moved."
 MAX_DIMS = 4
 """With more dimensions than this a table shows lengths instead of every coordinate."""
