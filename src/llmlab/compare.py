@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from llmlab.measure.stats import mean_interval
-from llmlab.report.messages import say
+from llmlab.report.messages import Text, say
 from llmlab.report.record import Record
 from llmlab.report.result import Cell, Table, columns_of, sentences
 
@@ -87,7 +87,7 @@ def tables(a: Record, b: Record) -> list[Table]:
             "neighbours",
             "From depth to depth",
             columns_of("what:text | n:integer | val PPL | 95% low | 95% high"),
-            [[f"L{told['to']} minus L{told['from']}", *_interval(told)] for told in found.get("neighbours", [])],
+            [[_step(told["from"], told["to"]), *_interval(told)] for told in found.get("neighbours", [])],
             say("compare.neighbours", a=a.id),
         ),
     ]
@@ -126,6 +126,10 @@ def _paired(one: dict[int, float], other: dict[int, float], least: int = 1) -> d
 def _in_depth(depth: str, row: dict[str, list[Any]]) -> list[Cell]:
     parameters = next((count for count in row["parameters"] if count is not None), None)
     return [f"L{depth}", parameters, *row["val_ppl"], *row["train_loss"]]
+
+
+def _step(shallow: int, deep: int) -> Text:
+    return say("layers.minus", second=f"L{deep}", first=f"L{shallow}")
 
 
 def _interval(told: dict[str, Any]) -> list[Cell]:
