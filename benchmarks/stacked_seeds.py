@@ -14,7 +14,7 @@ import torch
 
 from llmlab.lab.optimizer import Adam
 from llmlab.measure.ranks import quantiles
-from llmlab.phase1 import TRAINED, TinyModel, train
+from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, train
 from llmlab.text.pairs import Pairs
 
 ROUNDS, SEEDS, UPDATES = 9, 1_000, 200
@@ -34,7 +34,7 @@ MEASURED_BEFORE = {
 def stacked(count: int) -> Callable[[], object]:
     """Return the training of ``count`` seeds in one stack."""
     start = TinyModel.initial(4, 2, range(count))
-    return lambda: train(start, PAIRS, lambda: Adam(0.01), trained=TRAINED["none"], updates=UPDATES)
+    return lambda: train(start, PAIRS, lambda: Adam(0.01), trained=TRAINED_WITH_FROZEN["none"], updates=UPDATES)
 
 
 def torch_modules() -> None:
@@ -80,7 +80,7 @@ def distributions() -> None:
     print(f"\n{'dim, frozen':<16} {'ours p05 / p50 / p95':<28} {'before':<28} share below, in standard errors")
     for (dim, frozen), before in MEASURED_BEFORE.items():
         start = TinyModel.initial(4, dim, range(SEEDS))
-        run = train(start, PAIRS, lambda: Adam(0.01), trained=TRAINED[frozen], updates=UPDATES)
+        run = train(start, PAIRS, lambda: Adam(0.01), trained=TRAINED_WITH_FROZEN[frozen], updates=UPDATES)
         loss = run.losses[-1]
         ours = quantiles(loss, 0.05, 0.5, 0.95)
         off = [

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from claims_by_hand import ROW, ledger_of
 from llmlab.claims import counts
-from llmlab.claims.evaluate import FUNCTIONS, Missing, filled, hours, names, value
+from llmlab.claims.evaluate import FUNCTIONS, Missing, filled, holm, hours, names, value
 from llmlab.claims.ledger import Claim, Sum, read
 from llmlab.claims.verdicts import judged
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS, Chapter
 from llmlab.errors import TextError
-from llmlab.measure.stats import holm, mean_interval
+from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import worded
 from llmlab.report.result import Result
 

@@ -8,8 +8,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import llmlab.lab.optimizer
-import llmlab.measure.entropy
 import llmlab.phase1
+import llmlab.text.pairs
 import site_hooks
 from llmlab.cli.chapter import CHAPTERS
 
@@ -45,7 +45,7 @@ def test_every_chapter_shows_its_code(chapter: str) -> None:
     assert sources.MARKER.search((DOCS / "study" / f"{chapter}.md").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("module", [llmlab.measure.entropy, llmlab.phase1, llmlab.lab.optimizer])
+@pytest.mark.parametrize("module", [llmlab.text.pairs, llmlab.phase1, llmlab.lab.optimizer])
 def test_shown_source_is_the_source_without_its_docstring(module: ModuleType) -> None:
     """For each function and class, both parse to the same program, but for the docstring; the lines are the same."""
     for name, thing in vars(module).items():

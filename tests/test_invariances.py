@@ -10,14 +10,12 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from llmlab.lab.optimizer import SGD, Adam
-from llmlab.measure.entropy import conditional_entropy
-from llmlab.measure.geometry import products
-from llmlab.phase1 import BIAS, EMBEDDING, TRAINED, WEIGHT, TinyModel, train
+from llmlab.phase1 import BIAS, EMBEDDING, TRAINED_WITH_FROZEN, WEIGHT, TinyModel, train
 from llmlab.phase1_2 import padded, rotated
 from llmlab.text.pairs import Pairs
 from strategies import SEEDS, models, rotations, texts, texts_and_models, texts_with_unseen
 
-ALL = TRAINED["none"]
+ALL = TRAINED_WITH_FROZEN["none"]
 FEW = settings(max_examples=25)
 """For laws about whole trainings."""
 
@@ -95,7 +93,7 @@ def test_products_per_dimension_and_bias_add_up_to_the_score(drawn: tuple[Pairs,
     _, model = drawn
 
     for source in range(model.bias.shape[-1]):
-        taken_apart = products(model.embedding[0, source], model.weight[0]).sum(-1) + model.bias[0]
+        taken_apart = (model.embedding[0, source] * model.weight[0]).sum(-1) + model.bias[0]
         assert close(taken_apart, model.logits()[0, source])
 
 
@@ -107,7 +105,7 @@ def test_the_loss_is_never_below_the_floor(drawn: tuple[Pairs, TinyModel]):
     """No model that sees one token beats the conditional entropy of the text's pairs."""
     pairs, model = drawn
 
-    assert (model.loss(pairs.joint().double()) >= conditional_entropy(pairs.counts) - 1e-6).all()
+    assert (model.loss(pairs.joint().double()) >= pairs.conditional_entropy() - 1e-6).all()
 
 
 @given(texts)
@@ -119,7 +117,7 @@ def test_the_floor_is_the_loss_of_the_shares_themselves(text: str):
 
     loss = -(joint * shares.clamp_min(1e-300).log()).sum()
 
-    assert abs(float(loss) - conditional_entropy(pairs.counts)) < 1e-6
+    assert abs(float(loss) - pairs.conditional_entropy()) < 1e-6
 
 
 @given(texts_and_models(texts_with_unseen))
@@ -147,16 +145,16 @@ def test_what_one_output_row_gains_the_others_lose(drawn: tuple[Pairs, TinyModel
 
 
 @FEW
-@given(texts_and_models(), st.sampled_from(sorted(TRAINED)), st.sampled_from(["adam", "sgd"]))
+@given(texts_and_models(), st.sampled_from(sorted(TRAINED_WITH_FROZEN)), st.sampled_from(["adam", "sgd"]))
 def test_what_is_frozen_is_the_same_to_the_last_bit(drawn: tuple[Pairs, TinyModel], frozen: str, rule: str):
     """Frozen tensors are bit-identical after training; trained ones are not."""
     pairs, start = drawn
     new = (lambda: Adam(0.05)) if rule == "adam" else (lambda: SGD(0.5))
 
-    run = train(start, pairs, new, trained=TRAINED[frozen], updates=5)
+    run = train(start, pairs, new, trained=TRAINED_WITH_FROZEN[frozen], updates=5)
 
     for name, before in run.before.parameters().items():
-        assert torch.equal(before, run.after.parameters()[name]) == (name not in TRAINED[frozen])
+        assert torch.equal(before, run.after.parameters()[name]) == (name not in TRAINED_WITH_FROZEN[frozen])
 
 
 @FEW

@@ -10,7 +10,7 @@ from llmlab.baseline import ContextVectorLM, build
 from llmlab.embedding_freeze import initial
 from llmlab.lab.language import parameter_count
 from llmlab.lab.sizes import BlockSize, size_of, sized
-from llmlab.phase1 import TRAINED, TinyModel
+from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings
 from llmlab.text.grammar import Grammar
 from strategies_report import strict_json
@@ -71,7 +71,7 @@ def test_the_counts_are_those_of_models_that_are_built() -> None:
     settings, freeze = BaselineSettings(), EmbeddingFreezeSettings()
     tiny = TinyModel.initial(4, 8, [0]).parameters()
     assert COUNTED["tiny, d = 8, frozen: embedding"].parts == {name: one.numel() for name, one in tiny.items()}
-    for freeze_name, trained in TRAINED.items():
+    for freeze_name, trained in TRAINED_WITH_FROZEN.items():
         assert COUNTED[f"tiny, d = 2, frozen: {freeze_name}"].frozen == tiny.keys() - trained
     pocket = COUNTED["pocket 1 + 1, tied, frozen"].parts
     vocabulary = pocket["embedding"] // freeze.width

@@ -6,11 +6,11 @@ import torch
 from llmlab import phase1
 from llmlab.lab.optimizer import SGD, Adam
 from llmlab.lab.steps import Diverged
-from llmlab.phase1 import BIAS, TRAINED, TinyModel, train
+from llmlab.phase1 import BIAS, TRAINED_WITH_FROZEN, TinyModel, train
 from llmlab.text.pairs import Pairs
 
 PAIRS = Pairs.of("hello")
-ALL = TRAINED["none"]
+ALL = TRAINED_WITH_FROZEN["none"]
 
 
 def test_losses_are_those_before_each_update():

@@ -1,4 +1,4 @@
-"""Chapter 1: train only the output layer, the embedding stays where it fell.
+"""Chapter 1: train only the output layer; the embedding stays where it was drawn.
 
 Question: if every token keeps the random place it was given, can a linear layer still learn what follows what?  And
 how far from perfect does it end?
@@ -7,18 +7,19 @@ For input token x and possible next token k the model has a score, and softmax m
 
     score[x, k] = E[x] . W[k] + b[k]          P(k | x) = softmax over k of score[x, k]
 
-The loss is the mean surprise over the pairs of the text, L = -sum over (x, k) of joint[x, k] ln P(k | x).  With
+With joint[x, k] the share of "x, then k" among all neighbouring pairs of the text, and P(x) the share of those that
+begin with x, the loss is the mean surprise over the pairs, L = -sum over (x, k) of joint[x, k] ln P(k | x).  Let
 
-    G[x, k] = P(x) P(k | x) - joint[x, k]     how much too likely the model holds the pair (x, k)
+    G[x, k] = P(x) P(k | x) - joint[x, k]     how much more likely (x, k) is to the model than in the text
 
-its gradients are three products, written out below instead of left to autograd:
+Then its gradients are three products, written out below instead of left to autograd:
 
     dL/dE = G W          dL/dW = G^T E          dL/db = sum over x of G
 
-A token that is never an input has a zero row in G, so its embedding gets exactly no gradient.  Here E is frozen as
-well: it is never handed to Adam, and W and b are all that learns.
+A token that is never an input has a row of zeros in G, so its embedding gets no gradient at all.  In this chapter no
+embedding is trained: E is never handed to Adam, only W and b are.
 
-But: nothing here moves the places themselves.  That is chapter 2.
+But: nothing here moves the embeddings themselves.  That is chapter 2.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -29,7 +30,6 @@ from torch import Tensor
 
 from llmlab.lab.optimizer import Adam, Optimizer
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.geometry import affine_rank, moved
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
@@ -40,18 +40,18 @@ from llmlab.shown import table
 from llmlab.text.pairs import Pairs
 
 EMBEDDING, WEIGHT, BIAS = "embedding.weight", "linear.weight", "linear.bias"
-TRAINED = {
+TRAINED_WITH_FROZEN = {
     "none": frozenset({EMBEDDING, WEIGHT, BIAS}),
     "embedding": frozenset({WEIGHT, BIAS}),
     "linear": frozenset({EMBEDDING}),
 }
-"""What is trained, by what is frozen."""
+"""Names of the trained parameters, by what is frozen."""
 
 STACK_SCORES = 2**22
-"""Scores in one stack of models, V x V each: about 16 MB a temporary, so that a small machine keeps up."""
+"""Most scores, V x V a model, in models trained side by side: 16 MB a tensor, which a small machine can handle."""
 
 PATH_POINTS = 24
-"""At how many moments the first seed's embedding is remembered, start and end among them."""
+"""How often the first seed's embedding is kept on its way, start and end included."""
 
 
 # ---- the model --------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class TinyModel:
 
 @dataclass(frozen=True)
 class TinyRun:
-    """S trained models and how they came there."""
+    """S models before and after training, and what happened on the way."""
 
     pairs: Pairs
     before: TinyModel
@@ -212,9 +212,9 @@ def train(
 
 
 def samples_of(run: TinyRun, focus: int) -> dict[str, Tensor]:
-    """Return each headline metric as an (S,) tensor; a boolean one is a share of seeds.
+    """Return each headline metric as an (S,) tensor; a boolean one becomes a share of seeds.
 
-    ``p_next`` and ``correct_fraction`` speak of the token that follows ``focus`` most often; where several do,
+    ``p_next`` and ``correct_fraction`` are about the token that follows ``focus`` most often; where several do,
     ``p_next`` takes the first in the text and each of them counts as correct.
     """
     followers = run.pairs.followers(focus)
@@ -233,11 +233,11 @@ def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
     """Return the metrics: means over seeds with ``_sd``, ``_low``, ``_high``, and how far each token moved."""
     distance = moved(run.before.embedding, run.after.embedding)  # (S, V)
     by_token = {f"moved_{token}": distance[:, n] for n, token in enumerate(run.pairs.vocabulary.tokens)}
-    found: dict[str, Scalar] = {"loss_floor": conditional_entropy(run.pairs.counts), **over_seeds(samples)}
+    found: dict[str, Scalar] = {"loss_floor": run.pairs.conditional_entropy(), **over_seeds(samples)}
     for name in ("loss", "p_next"):
         levels = quantiles(samples[name], 0.05, 0.5, 0.95)
         found |= dict(zip((f"{name}_p05", f"{name}_p50", f"{name}_p95"), levels, strict=True))
-    unigram = unigram_entropy(run.pairs.counts)
+    unigram = run.pairs.unigram_entropy()
     found |= {"loss_min": float(samples["loss"].min()), "loss_max": float(samples["loss"].max())}
     found |= {"unigram_loss": unigram, **over_seeds({"beats_unigram_fraction": samples["loss"] < unigram})}
     found |= over_seeds(by_token)
@@ -247,11 +247,11 @@ def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
     return found | {"unseen_moved_max": None, "unseen_moved_max_reason": "every token of the text is an input"}
 
 
-def frozen(run: TinyRun) -> dict[str, float]:
-    """Return what a frozen embedding did and allows, as metrics.
+def metrics_of_frozen(run: TinyRun) -> dict[str, float]:
+    """Return how far a frozen embedding moved (not at all), and in how many seeds it lets a linear layer fit anything.
 
-    The largest change of any of its numbers; and the share of seeds in which a linear layer can reach every table of
-    scores, because the inputs' places with a constant 1 appended are linearly independent.
+    A linear layer can reach every table of scores if the inputs' embeddings, each with a constant 1 appended, are
+    linearly independent.
     """
     inputs, dim = run.pairs.inputs(), run.before.embedding.shape[-1]
     change = float((run.after.embedding - run.before.embedding).abs().max())
@@ -270,7 +270,7 @@ def over_seeds(samples: dict[str, Tensor]) -> dict[str, float]:
 
 
 def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
-    """Train S models with a frozen embedding and report what that was enough for.
+    """Train one model per seed with a frozen embedding and report how far that gets.
 
     Args:
         settings: the options of the chapter.
@@ -281,7 +281,7 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
     """
     pairs = Pairs.of(settings.text)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    start, free = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds), TRAINED["embedding"]
+    start, free = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds), TRAINED_WITH_FROZEN["embedding"]
     try:
         trained = train(start, pairs, lambda: Adam(settings.lr), trained=free, updates=settings.epochs, on_step=on_step)
     except Diverged as diverged:
@@ -293,7 +293,7 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
         settings.document(),
         shown.WHY,
         shown.HOW,
-        metrics={**metrics(trained, samples), **frozen(trained)},
+        metrics={**metrics(trained, samples), **metrics_of_frozen(trained)},
         summary=shown.summary(settings, pairs, samples),
         tables=[
             shown.loss(pairs, trained.losses),

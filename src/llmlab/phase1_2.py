@@ -10,7 +10,7 @@ that go beyond the original notes.  Does rotating the model change what it compu
 learns?  What moves a token that has no gradient?  In which dimensions does freezing hold the model back?
 
     (E R) (W R)^T = E W^T  for an orthogonal R, so coordinates mean nothing, only inner products do;
-    SGD's gradient turns with the model, Adam divides coordinate by coordinate and does not.
+    SGD's step rotates with the model; Adam's does not, for it divides coordinate by coordinate.
 
 But: one token of context is all this model sees.  Chapter 3 gives it a memory.
 """
@@ -26,7 +26,7 @@ from llmlab.lab.optimizer import SGD, Adam, Optimizer, optimizer_named
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.measure.geometry import affine_rank, distances, moved, random_rotation
 from llmlab.measure.ranks import rank_correlation
-from llmlab.phase1 import TRAINED, TinyModel, TinyRun, metrics, over_seeds, samples_of, train
+from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, metrics, over_seeds, samples_of, train
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar, Table, rounded
 from llmlab.settings import Phase12Settings
@@ -47,7 +47,7 @@ LIMIT_SCORES = 2**14
 """Budget of ``frozen_limit`` in scores per update; fewer starts where the text has many tokens."""
 
 
-# ---- what moved, and what tells the next token ------------------------------------------------------------------
+# ---- what moved, and what predicts the next token ------------------------------------------------------------------
 
 
 def movement(run: TinyRun, focus: int) -> dict[str, Tensor]:
@@ -112,6 +112,24 @@ def growth(run: TinyRun, focus: int) -> dict[str, Tensor]:
     return found
 
 
+def all_metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
+    """Return the metrics of chapter 1 and of movement, with a reason for each that a text this small cannot have."""
+    found = metrics(run, samples)
+    alone = "nothing but the focus token itself follows it"
+    few = "fewer than three pairs of an input and another token"
+    for prefix, names, reason in (
+        ("distance", ("before", "after", "shrank_fraction"), alone),
+        ("rank_correlation", ("closeness", "product"), few),
+    ):
+        for name in (f"{prefix}_{end}" for end in names):
+            if name not in samples:
+                found |= {name: None, name + "_reason": reason}
+    if "rank_correlation_product" in samples:
+        ahead = samples["rank_correlation_product"] - samples["rank_correlation_closeness"]
+        found |= over_seeds({"rank_correlation_product_minus_closeness": ahead})
+    return found
+
+
 # ---- does rotating change what the model computes, or what it learns? -------------------------------------------
 
 
@@ -155,7 +173,7 @@ def equivariance(start: TinyModel, pairs: Pairs, updates: int) -> list[Equivaria
     }
     found = []
     for name, rule in rules.items():
-        run = train(both, pairs, rule, trained=TRAINED["none"], updates=updates)
+        run = train(both, pairs, rule, trained=TRAINED_WITH_FROZEN["none"], updates=updates)
         probabilities, rotated_back = run.after.probabilities(), run.after.embedding[1] @ rotation.T
         found.append(
             Equivariance(
@@ -198,7 +216,7 @@ def pole_star(start: TinyModel, pairs: Pairs, updates: int) -> list[PoleStar]:
     ]
     found = []
     for name, model, rule in rules:
-        run = train(model, pairs, rule, trained=TRAINED["none"], updates=updates)
+        run = train(model, pairs, rule, trained=TRAINED_WITH_FROZEN["none"], updates=updates)
         embedding = float(moved(run.before.embedding, run.after.embedding)[0, star])
         found.append(PoleStar(name, embedding, float(moved(run.before.weight, run.after.weight)[0, star])))
     return found
@@ -218,7 +236,7 @@ class FrozenLimit(NamedTuple):
 
 
 def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> list[FrozenLimit]:
-    """Compare frozen with free training in one, two, … dimensions around the one where freezing stops to limit.
+    """Compare frozen with free training in one, two, … dimensions around the one from which freezing costs nothing.
 
     With the embedding frozen, training is a convex problem: the best linear layer for fixed places.  It can reach every
     table of scores exactly if the inputs' vectors with a constant 1 appended are linearly independent, that is (almost
@@ -231,7 +249,7 @@ def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> list[FrozenLimi
     start = stacked([padded(TinyModel.initial(size, dim, seeds), max(dims)) for dim in dims])
 
     def losses(frozen: str, lr: float, updates: int) -> list[list[float]]:
-        run = train(start, pairs, lambda: Adam(lr), trained=TRAINED[frozen], updates=updates)
+        run = train(start, pairs, lambda: Adam(lr), trained=TRAINED_WITH_FROZEN[frozen], updates=updates)
         return run.losses[-1].reshape(len(dims), starts).tolist()
 
     frozen, free = losses("embedding", ADAM_LR, updates), losses("none", ADAM_LR, updates)
@@ -262,82 +280,24 @@ def stacked(models: list[TinyModel]) -> TinyModel:
     )
 
 
-# ---- the chapter ------------------------------------------------------------------------------------------------
+# ---- the side experiments together ------------------------------------------------------------------------------
 
 
-def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
-    """Train S models and report how they moved and what decides their answers.
-
-    Args:
-        settings: the options of the chapter.
-        on_step: called after each update with its number and the number planned.
-
-    Returns:
-        The result; its ``status`` is ``diverged`` if a loss stopped being finite.
-    """
-    pairs = Pairs.of(settings.text)
-    focus = pairs.vocabulary.numbers[settings.focus]
-    seeds = range(settings.seed, settings.seed + settings.seeds)
-    start = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds)
-    try:
-        trained = _trained(settings, start, pairs, settings.freeze, on_step)
-    except Diverged as diverged:
-        return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
-    samples = samples_of(trained, focus) | movement(trained, focus)
-    differences = rotation_differences(trained.after)
-    side_tables, side_metrics, left_out = _side_experiments(settings, trained, focus)
-    before, after = trained.before, trained.after
-    first = after.embedding[0, focus], after.weight[0], after.bias[0]
-    return Result(
-        settings.experiment,
-        settings.document(),
-        shown.WHY,
-        shown.HOW,
-        metrics={
-            **_metrics(trained, samples),
-            "rotation_max_logit_difference": differences[0],
-            **over_seeds(alignment(trained, focus) | growth(trained, focus)),
-            **side_metrics,
-        },
-        summary=[
-            *shown.summary(settings, pairs, samples, *first, next_other_token(pairs, focus)),
-            *left_out,
-        ],
-        tables=[
-            phase1.loss(pairs, trained.losses),
-            shown.embeddings(settings, pairs, before.embedding[0], after.embedding[0]),
-            shown.output_rows(settings, pairs, before.weight[0], after.weight[0]),
-            shown.pair_distances(pairs, before.embedding[0], after.embedding[0]),
-            shown.decomposition(settings, pairs, *first),
-            phase1.next_token(pairs, focus, before.probabilities(), after.probabilities()),
-            phase1.tensors(before.parameters(), after.parameters(), TRAINED[settings.freeze]),
-            shown.rotation_check(settings.dim, *differences, float(after.logits().abs().max())),
-            *table.over_seeds(samples),
-            *side_tables,
-        ],
-        figures=[
-            shown.stations_and_tracks(pairs, focus, trained.path, after.embedding[0], after.weight[0]),
-            shown.distance_and_product(pairs, after.embedding, after.weight),
-            phase1.learning_curve(pairs, trained.losses),
-        ],
-        samples={name: rounded(values.tolist()) for name, values in samples.items()},
-    )
-
-
-def _trained(
+def train_frozen(
     settings: Phase12Settings, start: TinyModel, pairs: Pairs, freeze: str, on_step: OnStep | None = None
 ) -> TinyRun:
+    """Train copies of ``start`` as the settings say, but with this frozen: ``none``, ``embedding`` or ``linear``."""
     return train(
         start,
         pairs,
         lambda: optimizer_named(settings.optimizer, settings.lr, settings.weight_decay),
-        trained=TRAINED[freeze],
+        trained=TRAINED_WITH_FROZEN[freeze],
         updates=settings.epochs,
         on_step=on_step,
     )
 
 
-def _side_experiments(
+def side_experiments(
     settings: Phase12Settings, run: TinyRun, focus: int
 ) -> tuple[list[Table], dict[str, float], list[Text]]:
     """Return tables and metrics of the side experiments, or a sentence that says why there are none.
@@ -348,7 +308,10 @@ def _side_experiments(
     if len(pairs.vocabulary) > EXPERIMENT_TOKENS:
         return [], {}, [say("phase1_2.too_many_tokens", tokens=EXPERIMENT_TOKENS)]
     try:
-        arms = {arm: run if arm == settings.freeze else _trained(settings, start, pairs, arm) for arm in TRAINED}
+        arms = {
+            arm: run if arm == settings.freeze else train_frozen(settings, start, pairs, arm)
+            for arm in TRAINED_WITH_FROZEN
+        }
         turned = equivariance(start, pairs, updates)
         star = pole_star(start, pairs, updates)
         limit = frozen_limit(pairs, updates, settings.seed)
@@ -368,19 +331,63 @@ def _side_experiments(
     return tables, found, []
 
 
-def _metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
-    """Return the metrics of chapter 1 and of movement, with a reason for each that a text this small cannot have."""
-    found = metrics(run, samples)
-    alone = "nothing but the focus token itself follows it"
-    few = "fewer than three pairs of an input and another token"
-    for prefix, names, reason in (
-        ("distance", ("before", "after", "shrank_fraction"), alone),
-        ("rank_correlation", ("closeness", "product"), few),
-    ):
-        for name in (f"{prefix}_{end}" for end in names):
-            if name not in samples:
-                found |= {name: None, name + "_reason": reason}
-    if "rank_correlation_product" in samples:
-        ahead = samples["rank_correlation_product"] - samples["rank_correlation_closeness"]
-        found |= over_seeds({"rank_correlation_product_minus_closeness": ahead})
-    return found
+# ---- the chapter ------------------------------------------------------------------------------------------------
+
+
+def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
+    """Train one model per seed and report how they moved and what decides their predictions.
+
+    Args:
+        settings: the options of the chapter.
+        on_step: called after each update with its number and the number planned.
+
+    Returns:
+        The result; its ``status`` is ``diverged`` if a loss stopped being finite.
+    """
+    pairs = Pairs.of(settings.text)
+    focus = pairs.vocabulary.numbers[settings.focus]
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    start = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds)
+    try:
+        trained = train_frozen(settings, start, pairs, settings.freeze, on_step)
+    except Diverged as diverged:
+        return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
+    samples = samples_of(trained, focus) | movement(trained, focus)
+    differences = rotation_differences(trained.after)
+    side_tables, side_metrics, left_out = side_experiments(settings, trained, focus)
+    before, after = trained.before, trained.after
+    first = after.embedding[0, focus], after.weight[0], after.bias[0]
+    return Result(
+        settings.experiment,
+        settings.document(),
+        shown.WHY,
+        shown.HOW,
+        metrics={
+            **all_metrics(trained, samples),
+            "rotation_max_logit_difference": differences[0],
+            **over_seeds(alignment(trained, focus) | growth(trained, focus)),
+            **side_metrics,
+        },
+        summary=[
+            *shown.summary(settings, pairs, samples, *first, next_other_token(pairs, focus)),
+            *left_out,
+        ],
+        tables=[
+            phase1.loss(pairs, trained.losses),
+            shown.embeddings(settings, pairs, before.embedding[0], after.embedding[0]),
+            shown.output_rows(settings, pairs, before.weight[0], after.weight[0]),
+            shown.pair_distances(pairs, before.embedding[0], after.embedding[0]),
+            shown.decomposition(settings, pairs, *first),
+            phase1.next_token(pairs, focus, before.probabilities(), after.probabilities()),
+            phase1.tensors(before.parameters(), after.parameters(), TRAINED_WITH_FROZEN[settings.freeze]),
+            shown.rotation_check(settings.dim, *differences, float(after.logits().abs().max())),
+            *table.over_seeds(samples),
+            *side_tables,
+        ],
+        figures=[
+            shown.stations_and_tracks(pairs, focus, trained.path, after.embedding[0], after.weight[0]),
+            shown.distance_and_product(pairs, after.embedding, after.weight),
+            phase1.learning_curve(pairs, trained.losses),
+        ],
+        samples={name: rounded(values.tolist()) for name, values in samples.items()},
+    )

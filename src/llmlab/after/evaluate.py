@@ -11,12 +11,12 @@ But: how the model came to be is the run's own entry.
 
 import time
 
-from llmlab.after.opening import check_finite, restored
+from llmlab.after.opening import check_finite, counting, restored
 from llmlab.baseline import TRAIN_SAMPLE, headline, score_on_test
 from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
 from llmlab.lab.language import parameter_count
 from llmlab.lab.sizes import MODELS
-from llmlab.lab.steps import OnStep, counting
+from llmlab.lab.steps import OnStep
 from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import EvaluateSettings

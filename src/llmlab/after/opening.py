@@ -1,6 +1,8 @@
 """How every ``llmlab baseline <verb> CHECKPOINT`` begins: the model of a checkpoint, and what it is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from llmlab.lab.checkpoint import CheckpointFolder, read
 from llmlab.lab.dataset import Dataset, dataset_of
 from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.sizes import MODELS
+from llmlab.lab.steps import OnStep
 from llmlab.measure.score import Score
 from llmlab.report.result import Table
 from llmlab.settings import BaselineSettings
@@ -157,3 +160,14 @@ def check_finite(score: Score, path: Path) -> None:
     """
     if not score.loss < float("inf"):
         raise CheckpointError(f"{path}: the model's losses are not finite; give another checkpoint")
+
+
+def counting(on_step: OnStep | None, planned: int) -> Callable[[str], None]:
+    """Return a function that tells ``on_step`` of one more of the planned parts of a work, in a few words."""
+    done = count(1)
+
+    def one_more(told: str) -> None:
+        if on_step:
+            on_step(next(done), planned, told)
+
+    return one_more

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from llmlab.after.opening import Restored, check_finite, opened_new_llm
+from llmlab.after.opening import Restored, check_finite, counting, opened_new_llm
 from llmlab.baseline import ContextVectorLM
 from llmlab.disk import replace_file
 from llmlab.errors import SettingError, WriteError
@@ -34,7 +34,7 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
 from llmlab.lab.sizes import Size
-from llmlab.lab.steps import OnStep, counting
+from llmlab.lab.steps import OnStep
 from llmlab.measure.score import Score, document_difference, document_sums
 from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar

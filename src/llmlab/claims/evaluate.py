@@ -16,7 +16,7 @@ from typing import Any
 from simpleeval import InvalidExpression, NameNotDefined, SimpleEval
 
 from llmlab.claims import counts
-from llmlab.measure.stats import holm, two_sided_p
+from llmlab.measure.stats import LEVEL, t_distribution, t_quantile
 from llmlab.report.result import Result, Scalar
 
 
@@ -42,6 +42,30 @@ def p(known: Mapping[str, Scalar], name: str) -> float:
         raise Missing(name)
     mean, low, high, seeds = (float(number) for number in numbers if number is not None)
     return two_sided_p(mean, low, high, round(seeds))
+
+
+def two_sided_p(mean: float, low: float, high: float, count: int) -> float:
+    """Return the p-value of "the true mean is 0" from a mean with its 95 % interval over ``count`` samples.
+
+    The inverse of ``mean_interval``: Student's t is the mean over its standard error, half the interval over the
+    quantile.  Samples that are all equal have no spread: p is then 0, or 1 if they are 0.
+    """
+    half = (high - low) / 2
+    if half <= 0 or count < 2:
+        return 1.0 if mean == 0 or count < 2 else 0.0
+    t = abs(mean) * t_quantile((1 + LEVEL) / 2, count - 1) / half
+    return 2 * (1 - t_distribution(t, count - 1))
+
+
+def holm(first: float, *others: float) -> float:
+    """Return the first p-value corrected for standing among the others (Holm 1979).
+
+    The k-th smallest of m p-values is multiplied by m - k + 1, and no corrected one is below a smaller one's: below
+    0.05 the comparison decides, with a chance of 5 % at most that any of the family does so wrongly.
+    """
+    ordered = sorted((first, *others))
+    count = len(ordered)
+    return min(1.0, max((count - rank) * p for rank, p in enumerate(ordered) if p <= first))
 
 
 def some_above(known: Mapping[str, Scalar], *metrics: str) -> bool:

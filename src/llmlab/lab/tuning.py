@@ -18,7 +18,7 @@ from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab.context_runs import LOSS, ArmSpec, as_settings, training_of
 from llmlab.lab.context_text import ContextDataset
 from llmlab.lab.kept import keep, kept
-from llmlab.lab.steps import Diverged, OnStep, one_of_several
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.settings import ContextSettings
 from llmlab.text.streams import StreamText
 
@@ -153,3 +153,21 @@ def tail_start(text: StreamText) -> int:
     near = [start for start in text.train.starts.tolist() if tokens // 2 <= start <= tokens - max(1, tokens // 50)]
     cut = min(near, key=lambda start: abs(start - wanted), default=wanted)
     return min(cut, int(text.scored(text.train).nonzero()[-1, 0]) + 1)
+
+
+def one_of_several(on_step: OnStep | None, before: int, runs: int, label: str) -> OnStep | None:
+    """Return ``on_step`` for one of several runs of equal length, counted as one long run.
+
+    Args:
+        on_step: of the long run.
+        before: how many runs are done.
+        runs: how many there are.
+        label: which one this is, for people.
+    """
+    if on_step is None:
+        return None
+
+    def step(update: int, planned: int, told: str = "") -> None:
+        on_step(before * planned + update, runs * planned, f"{label}, {told}")
+
+    return step

@@ -1,1 +1,1 @@
-"""Pure functions from tensors to numbers: geometry, entropy, statistics."""
+"""Pure functions from tensors to numbers: geometry, counting, statistics."""

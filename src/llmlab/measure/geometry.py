@@ -1,7 +1,4 @@
-"""Where vectors are, how far they moved, and what an inner product is made of.
-
-All functions are pure; tensors may carry leading axes (seeds).  Leaves out probabilities and statistics.
-"""
+"""Where vectors are and how far they moved; tensors may carry leading axes (seeds)."""
 
 import torch
 from torch import Tensor
@@ -23,21 +20,6 @@ def distances(vectors: Tensor) -> Tensor:
     return apart
 
 
-def products(vector: Tensor, directions: Tensor) -> Tensor:
-    """Return the per-dimension products whose sum is the inner product: (D,), (V, D) -> (V, D)."""
-    return vector * directions
-
-
-def feet(vector: Tensor, directions: Tensor) -> Tensor:
-    """Return where the perpendicular from ``vector`` meets each line through zero: (D,), (V, D) -> (V, D).
-
-    The foot on direction w is (e . w / |w|^2) w, and the inner product is its signed distance from zero
-    times |w|.  A zero direction has its foot at zero.
-    """
-    scale = directions.square().sum(-1).clamp_min(torch.finfo(directions.dtype).tiny)
-    return (directions @ vector / scale)[:, None] * directions
-
-
 def random_rotation(dim: int, generator: torch.Generator) -> Tensor:
     """Return a uniformly drawn orthogonal matrix, (D, D) in float64.
 
@@ -48,28 +30,6 @@ def random_rotation(dim: int, generator: torch.Generator) -> Tensor:
     q, r = torch.linalg.qr(gaussian)
     rotation: Tensor = q * r.diagonal().sign()
     return rotation
-
-
-def main_plane(vectors: Tensor) -> tuple[Tensor, float]:
-    """Return the plane through zero that keeps most of the rows' squared length, and the share it keeps.
-
-    Two or fewer dimensions are kept as they are (a line becomes the first axis).  Through zero, because
-    inner products are about zero, not about the mean.
-
-    Args:
-        vectors: (N, D).
-
-    Returns:
-        (D, 2) matrix with orthonormal columns (or padding, for D < 2), and a share from 0 to 1.
-    """
-    dim = vectors.shape[-1]
-    if dim <= 2:
-        return torch.eye(dim, 2), 1.0
-    _, sizes, directions = torch.linalg.svd(vectors, full_matrices=False)
-    plane = torch.zeros(dim, 2)
-    plane[:, : min(2, len(sizes))] = directions[:2].T
-    total = sizes.square().sum()
-    return plane, float(sizes[:2].square().sum() / total) if total > 0 else 1.0
 
 
 def affine_rank(vectors: Tensor) -> Tensor:

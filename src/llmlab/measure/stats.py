@@ -2,8 +2,8 @@
 
 Covers the 95 % interval of a mean (Student's t) and of a share (Wilson), on plain lists and without torch, so
 that the log can compare entries at once.  scipy is the oracle in the tests; it is not a dependency, for it
-would be the heaviest but one.  The log shows intervals and lets the reader judge; p-values, corrected for the number of
-comparisons, are for the rules of the claims.
+would be the heaviest but one.  p-values, corrected for the number of comparisons, are made of these by the rules of the
+claims.
 """
 
 import math
@@ -65,30 +65,6 @@ def share_interval(hits: Sequence[bool]) -> dict[str, float]:
     }
 
 
-def two_sided_p(mean: float, low: float, high: float, count: int) -> float:
-    """Return the p-value of "the true mean is 0" from a mean with its 95 % interval over ``count`` samples.
-
-    The inverse of ``mean_interval``: Student's t is the mean over its standard error, half the interval over the
-    quantile.  Samples that are all equal have no spread: p is then 0, or 1 if they are 0.
-    """
-    half = (high - low) / 2
-    if half <= 0 or count < 2:
-        return 1.0 if mean == 0 or count < 2 else 0.0
-    t = abs(mean) * t_quantile((1 + LEVEL) / 2, count - 1) / half
-    return 2 * (1 - _t_distribution(t, count - 1))
-
-
-def holm(first: float, *others: float) -> float:
-    """Return the first p-value corrected for standing among the others (Holm 1979).
-
-    The k-th smallest of m p-values is multiplied by m - k + 1, and no corrected one is below a smaller one's: below
-    0.05 the comparison decides, with a chance of 5 % at most that any of the family does so wrongly.
-    """
-    ordered = sorted((first, *others))
-    count = len(ordered)
-    return min(1.0, max((count - rank) * p for rank, p in enumerate(ordered) if p <= first))
-
-
 def metrics_of(samples: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Return each metric with its interval under its own name: of booleans the share, of numbers the mean."""
     found: dict[str, float] = {}
@@ -105,15 +81,15 @@ def t_quantile(probability: float, degrees: int) -> float:
     Found by halving an interval on the exact distribution function.
     """
     low, high = 0.0, 1.0
-    while _t_distribution(high, degrees) < probability:
+    while t_distribution(high, degrees) < probability:
         high *= 2
     for _ in range(80):
         middle = (low + high) / 2
-        low, high = (middle, high) if _t_distribution(middle, degrees) < probability else (low, middle)
+        low, high = (middle, high) if t_distribution(middle, degrees) < probability else (low, middle)
     return (low + high) / 2
 
 
-def _t_distribution(t: float, degrees: int) -> float:
+def t_distribution(t: float, degrees: int) -> float:
     """Return P(T <= t), t >= 0: a finite sum for whole degrees (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
     angle = math.atan(t / math.sqrt(degrees))
     sine, cosine = math.sin(angle), math.cos(angle)

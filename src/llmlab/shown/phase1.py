@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from llmlab.measure.entropy import conditional_entropy, unigram_entropy
 from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Mark, Table, rounded
@@ -21,10 +20,10 @@ CURVE_POINTS = 100
 
 def loss(pairs: Pairs, losses: Tensor) -> Table:
     """Return the loss, (T, S), beside its floor and the baselines that need no model."""
-    floor = conditional_entropy(pairs.counts)
+    floor = pairs.conditional_entropy()
     found = {
         "uniform guess": math.log(len(pairs.vocabulary)),
-        "token frequencies only": unigram_entropy(pairs.counts),
+        "token frequencies only": pairs.unigram_entropy(),
         "before training": float(losses[0].mean()),
         "before the last update": float(losses[-1].mean()),
         "floor of the text": floor,
@@ -71,7 +70,7 @@ def tensors(before: dict[str, Tensor], after: dict[str, Tensor], trained: Collec
 
 def learning_curve(pairs: Pairs, losses: Tensor) -> Figure:
     """Return the loss, (T, S), against updates: the median with the band of 90 % of seeds, above the floor."""
-    floor = conditional_entropy(pairs.counts)
+    floor = pairs.conditional_entropy()
     updates, seeds = losses.shape
     shown = torch.linspace(0, updates - 1, min(updates, CURVE_POINTS)).round().long()
     xs = [float(update + 1) for update in shown]
@@ -117,7 +116,7 @@ def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) 
 
 def reached(key: str, settings: TinySettings, pairs: Pairs, samples: Mapping[str, Tensor]) -> Text:
     """Return what the loss came to, beside the floor of the text, as the message of a chapter."""
-    floor = conditional_entropy(pairs.counts)
+    floor = pairs.conditional_entropy()
     return say(key, updates=settings.epochs, loss=over_seeds(samples["loss"]), floor=floor)
 
 

@@ -10,8 +10,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from llmlab.measure.entropy import conditional_entropy
-from llmlab.measure.geometry import distances, feet, main_plane, moved, products
+from llmlab.measure.geometry import distances, moved
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
 from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Mark, Table, columns_of, rounded
@@ -119,7 +118,7 @@ def decomposition(settings: Phase12Settings, pairs: Pairs, embedding: Tensor, we
         bias: (V,).
     """
     tokens = pairs.vocabulary.names
-    parts = products(embedding, weight)  # (V, D)
+    parts = embedding * weight  # (V, D)
     inner = parts.sum(-1)
     score = inner + bias
     dims = parts.std(0).argsort(descending=True)[:MAX_DIMS].sort().values if len(tokens) > 1 else torch.tensor([0])
@@ -228,7 +227,7 @@ def frozen_limit(
         lr: their learning rate.
         long: updates and learning rate of the long run.
     """
-    floor, inputs, starts = conditional_entropy(pairs.counts), len(pairs.inputs()), len(found[0][4])
+    floor, inputs, starts = pairs.conditional_entropy(), len(pairs.inputs()), len(found[0][4])
     rows: list[list[Cell]] = []
     for dim, full_rank, losses_frozen, losses_free, losses_long in found:
         frozen = mean_interval(losses_frozen)
@@ -282,7 +281,7 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
         )
         for place, k in enumerate(tracks)
     ]
-    landing = feet(embedding[focus], weight)[tracks[:MAP_FEET]]
+    landing = projections(embedding[focus], weight)[tracks[:MAP_FEET]]
     marks += [Mark("line", "foot", *flat(torch.stack([embedding[focus], foot]))) for foot in landing]
     marks.append(Mark("points", "foot", *flat(landing), legend=say("phase1_2.lands", focus=tokens[focus])))
     marks += [Mark("line", "path", *flat(path[:, v])) for v in stations]
@@ -385,3 +384,35 @@ def summary(
         over = say("phase1_2.went_over_seeds", **went, closer=closer, seeds=settings.seeds)
         told.append(over if settings.seeds > 1 else say("phase1_2.went", **went))
     return told
+
+
+def projections(vector: Tensor, directions: Tensor) -> Tensor:
+    """Return where the perpendicular from ``vector`` meets each line through zero: (D,), (V, D) -> (V, D).
+
+    The foot on direction w is (e . w / |w|^2) w, and the inner product is its signed distance from zero
+    times |w|.  A zero direction has its foot at zero.
+    """
+    scale = directions.square().sum(-1).clamp_min(torch.finfo(directions.dtype).tiny)
+    return (directions @ vector / scale)[:, None] * directions
+
+
+def main_plane(vectors: Tensor) -> tuple[Tensor, float]:
+    """Return the plane through zero that keeps most of the rows' squared length, and the share it keeps.
+
+    Two or fewer dimensions are kept as they are (a line becomes the first axis).  Through zero, because
+    inner products are about zero, not about the mean.
+
+    Args:
+        vectors: (N, D).
+
+    Returns:
+        (D, 2) matrix with orthonormal columns (or padding, for D < 2), and a share from 0 to 1.
+    """
+    dim = vectors.shape[-1]
+    if dim <= 2:
+        return torch.eye(dim, 2), 1.0
+    _, sizes, directions = torch.linalg.svd(vectors, full_matrices=False)
+    plane = torch.zeros(dim, 2)
+    plane[:, : min(2, len(sizes))] = directions[:2].T
+    total = sizes.square().sum()
+    return plane, float(sizes[:2].square().sum() / total) if total > 0 else 1.0

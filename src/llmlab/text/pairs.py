@@ -4,8 +4,16 @@ The tiny model sees one token and guesses the next, so all that a text can teach
 follows each other one.  "hello" gives h>e, e>l, l>l, l>o, one each.
 
 A full batch over the pairs costs the same for five characters as for a million: only the counts enter.
+
+They also set an exact floor: no model that sees only the last token can have a lower loss on the text.  The best such
+model gives each target the share it has after its input, and its loss is the conditional entropy of the pairs,
+
+    floor = sum over pairs (x, y) of  n(x, y) / n  *  -ln( n(x, y) / n(x) )      in nats.
+
+In "hello" only l is followed by two different tokens: two of four pairs cost ln 2, so the floor is ln 2 / 2 = 0.346574.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -55,3 +63,24 @@ class Pairs:
         after = {target: count for (first, target), count in self.counts.items() if first == source}
         total = sum(after.values())
         return {target: count / total for target, count in sorted(after.items(), key=lambda item: -item[1])}
+
+    def conditional_entropy(self) -> float:
+        """Return H(target | input) in nats: the floor of every model that sees one token.
+
+        Example:
+            >>> Pairs.of("hello").conditional_entropy()
+            0.34657359027997264
+        """
+        by_input: Counter[int] = Counter()
+        for (source, _), count in self.counts.items():
+            by_input[source] += count
+        terms = (count * math.log(by_input[source] / count) for (source, _), count in self.counts.items())
+        return math.fsum(terms) / self.counts.total()
+
+    def unigram_entropy(self) -> float:
+        """Return H(target) in nats: the floor of a model that does not even see the input."""
+        total = self.counts.total()
+        by_target: Counter[int] = Counter()
+        for (_, target), count in self.counts.items():
+            by_target[target] += count
+        return math.fsum(count * math.log(total / count) for count in by_target.values()) / total
