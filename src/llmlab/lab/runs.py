@@ -51,6 +51,10 @@ class LanguageRun:
         ends = [0.0, *(row["seconds"] for row in self.history)]
         return [end - start for start, end in pairwise(ends)]
 
+    def curve(self, what: str) -> list[float]:
+        """Return one of the numbers of its epochs, by epoch."""
+        return [row[what] for row in self.history]
+
     def ppl_after(self, epochs: int) -> float:
         """Return the PPL of the best of the first epochs, by the loss per token."""
         return perplexity(min(row["val_loss_token"] for row in self.history[:epochs]))

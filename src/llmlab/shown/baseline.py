@@ -5,7 +5,7 @@ from statistics import fmean
 
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.notes import LOSSES
-from llmlab.lab.runs import LanguageRun, common_epochs
+from llmlab.lab.runs import LanguageRun
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import Score, perplexity
@@ -13,6 +13,7 @@ from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, of_seeds, rounded, sentences
 from llmlab.settings import BaselineSettings
+from llmlab.shown.curves import curve, floor_level, level, loss_figure, means
 from llmlab.shown.table import table
 from llmlab.shown.windows import loss_by_groups, shown_epochs
 from llmlab.text.words import BOS, EOS, PAD, UNK
@@ -168,43 +169,34 @@ def figures(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRu
 
 def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> Figure:
     """Return validation loss by epoch, its mean and range over seeds, between counting and the floor."""
-    count = common_epochs(list(runs))
-    xs = [float(epoch) for epoch in range(1, count + 1)]
-    by_epoch = [[run.history[epoch]["val_loss_token"] for run in runs] for epoch in range(count)]
-    train = [sum(run.history[epoch]["train_loss_token"] for run in runs) / len(runs) for epoch in range(count)]
-    middle = [sum(losses) / len(losses) for losses in by_epoch]
+    each = [run.curve("val_loss_token") for run in runs]
+    train, middle = means(run.curve("train_loss_token") for run in runs), means(each)
     bigram, counting = (data.references[name].loss for name in ("bigram", "kneser_ney_3"))
     marks = [
-        Mark("line", "before", xs, rounded(train), legend="train (dropout on)"),
-        Mark("line", "series", xs, rounded(middle), legend="validation"),
-        Mark("level", "other", [], [bigram], legend="bigram"),
-        Mark("level", "winner", [], [counting], legend="Kneser–Ney 3-gram"),
+        curve(train, "before", "train (dropout on)"),
+        curve(middle, "series", "validation"),
+        level(bigram, COUNTING["bigram"]),
+        level(counting, COUNTING["kneser_ney_3"], "winner"),
+        *floor_level(data.bayes_loss),
     ]
     if len(runs) > 1:
-        low, high = ([pick(losses) for losses in by_epoch] for pick in (min, max))
-        marks.insert(0, Mark("band", "series", xs, rounded(low), tops=rounded(high), legend="all seeds"))
-    said = {"model": MODELS[settings.model], "first": middle[0], "last": middle[-1], "epochs": count}
+        low, high = (rounded(map(pick, zip(*each, strict=False))) for pick in (min, max))
+        marks.insert(0, Mark("band", "series", marks[0].xs, low, tops=high, legend="all seeds"))
+    said = {"model": MODELS[settings.model], "first": middle[0], "last": middle[-1], "epochs": len(middle)}
     said |= {"seeds": len(runs), "bigram": bigram, "counting": counting}
     caption = say("baseline.curve", **said)
     if data.bayes_loss is not None:
-        marks.append(Mark("level", "floor", [], [data.bayes_loss], legend="Bayes floor"))
         caption = say("baseline.curve_to_floor", **said, floor=data.bayes_loss)
-    return Figure("curve", "Learning curve", caption, "epoch", "loss (nats)", marks, after="epochs")
+    return loss_figure("curve", "Learning curve", caption, marks, after="epochs")
 
 
 def loss_by_position(score: Score, name: str) -> Figure:
     """Return the loss of a named model against the position in the window."""
     kept = [(n + 1.0, loss) for n, loss in enumerate(score.loss_by_position) if score.targets_by_position[n]]
     xs, ys = [x for x, _ in kept], [y for _, y in kept]
-    return Figure(
-        "by-position",
-        "Loss by position",
-        say("baseline.loss_by_position", first=ys[0], last=ys[-1]),
-        "position in the window",
-        "loss (nats)",
-        [Mark("line", "series", xs, rounded(ys), legend=name)],
-        after="by_position",
-    )
+    caption, x = say("baseline.loss_by_position", first=ys[0], last=ys[-1]), "position in the window"
+    marks = [curve(ys, "series", name, xs)]
+    return loss_figure("by-position", "Loss by position", caption, marks, x=x, after="by_position")
 
 
 # ---- the result in short ------------------------------------------------------------------------------------------

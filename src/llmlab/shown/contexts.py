@@ -16,14 +16,13 @@ from llmlab.report.result import (
     Figure,
     Mark,
     Result,
-    Role,
     Table,
     of_documents,
     of_seeds,
-    rounded,
     sentences,
 )
 from llmlab.shown import table as tables
+from llmlab.shown.curves import curve, floor_level, level, loss_figure, means, with_interval
 
 REFERENCES = {
     "majority": "always the commonest token",
@@ -339,33 +338,32 @@ def curves(shown: Sequence[ArmRuns], text: ContextDataset) -> Figure:
     """Return the validation loss of each arm by epoch, mean over seeds, between a bigram and the floor."""
     marks, told, bigram = list[Mark](), list[Text](), text.references["bigram"].loss
     for number, arm in enumerate(shown):
-        means = common(arm, "losses")
-        marks.append(_curve(means, ARMS[number % len(ARMS)], arm.arm.label))
-        told.append(say("contexts.arm_loss", arm=arm.arm.label, loss=min(means)))
-    marks.append(Mark("level", "other", [], [bigram], legend="bigram"))
-    if text.bayes_loss is not None:
-        marks.append(Mark("level", "floor", [], [text.bayes_loss], legend="Bayes floor"))
+        ys = means(run.losses for run in arm.runs)
+        marks.append(curve(ys, ARMS[number % len(ARMS)], arm.arm.label))
+        told.append(say("contexts.arm_loss", arm=arm.arm.label, loss=min(ys)))
+    marks += [level(bigram, "bigram"), *floor_level(text.bayes_loss)]
     caption = say("contexts.curves", arms=told, bigram=bigram)
-    return Figure("curves", "Validation loss by epoch", caption, "epoch", "loss (nats)", marks, after="epochs")
+    return loss_figure("curves", "Validation loss by epoch", caption, marks, after="epochs")
 
 
 def train_and_validation(shown: Sequence[ArmRuns]) -> Figure:
     """Return train and validation loss of a few arms by epoch, mean over seeds."""
     marks, told = list[Mark](), list[Text]()
     for number, arm in enumerate(shown):
-        for place, (name, what) in enumerate((("losses", "validation"), ("train_losses", "train"))):
-            means, legend = common(arm, name), say("contexts.curve", arm=arm.arm.label, what=what)
-            marks.append(_curve(means, ARMS[(2 * number + place) % len(ARMS)], legend))
-            told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=means[-1]))
-    caption, title = say("contexts.fit_curves", curves=told), "Train and validation loss by epoch"
-    return Figure("fit", title, caption, "epoch", "loss (nats)", marks, after="fit")
+        both = {"validation": [run.losses for run in arm.runs], "train": [run.train_losses for run in arm.runs]}
+        for place, (what, each) in enumerate(both.items()):
+            ys, legend = means(each), say("contexts.curve", arm=arm.arm.label, what=what)
+            marks.append(curve(ys, ARMS[(2 * number + place) % len(ARMS)], legend))
+            told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=ys[-1]))
+    caption = say("contexts.fit_curves", curves=told)
+    return loss_figure("fit", "Train and validation loss by epoch", caption, marks, after="fit")
 
 
 def growth_curves(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Figure:
     """Return the loss of frozen and of trained against the number of training tokens, with intervals."""
     xs, (first, last) = [float(tokens) for tokens, _, _ in sizes], (sizes[0], sizes[-1])
-    marks = _line(xs, [frozen for _, frozen, _ in sizes], ARMS[0], "frozen")
-    marks += _line(xs, [trained for _, _, trained in sizes], ARMS[1], "trained")
+    marks = with_interval(xs, [frozen.mean(LOSS) for _, frozen, _ in sizes], ARMS[0], "frozen")
+    marks += with_interval(xs, [trained.mean(LOSS) for _, _, trained in sizes], ARMS[1], "trained")
     caption = say(
         "contexts.growth_curves",
         few=first[0],
@@ -376,7 +374,7 @@ def growth_curves(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Figure:
         trained_many=last[2].mean(LOSS)[""],
     )
     title = "Frozen and trained by number of tokens"
-    return Figure("growth", title, caption, "training tokens", "loss (nats)", marks, after="growth")
+    return loss_figure("growth", title, caption, marks, x="training tokens", after="growth")
 
 
 def by_value(name: str, title: str, label: str, values: Sequence[float], shown: Sequence[ArmRuns]) -> Figure:
@@ -385,29 +383,9 @@ def by_value(name: str, title: str, label: str, values: Sequence[float], shown: 
         say("contexts.value_loss", value=value, loss=arm.mean(LOSS)[""])
         for value, arm in zip(values, shown, strict=True)
     ]
-    marks = _line(list(values), shown, "series", "validation")
+    marks = with_interval(values, [arm.mean(LOSS) for arm in shown], "series", "validation")
     caption = say("contexts.by_value", label=label, values=told)
-    return Figure(f"{name}-loss", title, caption, label, "loss (nats)", marks, after=name)
-
-
-def common(arm: ArmRuns, name: str) -> list[float]:
-    """Return the mean over seeds of a curve, as far as all seeds have it."""
-    each = zip(*(getattr(run, name) for run in arm.runs), strict=False)
-    return [mean_interval(list(values))[""] for values in each]
-
-
-def _curve(means: list[float], role: Role, legend: Text) -> Mark:
-    return Mark("line", role, [epoch + 1.0 for epoch in range(len(means))], rounded(means), legend=legend)
-
-
-def _line(xs: list[float], shown: Sequence[ArmRuns], role: Role, legend: str) -> list[Mark]:
-    """Return a line and, where every arm has several seeds, the band of its intervals."""
-    told = [arm.mean(LOSS) for arm in shown]
-    marks = [Mark("line", role, xs, rounded(one[""] for one in told), legend=legend)]
-    if all("_low" in one for one in told):
-        low, high = (rounded(one[end] for one in told) for end in ("_low", "_high"))
-        marks.insert(0, Mark("band", role, xs, low, tops=high))
-    return marks
+    return loss_figure(f"{name}-loss", title, caption, marks, x=label, after=name)
 
 
 # ---- sentences --------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from llmlab.report.messages import Text, say
-from llmlab.report.result import TO_ROUNDING, Cell, Figure, Mark, Role, Table, rounded
+from llmlab.report.result import TO_ROUNDING, Cell, Figure, Role, Table
 from llmlab.settings import ExpandSettings
 from llmlab.shown.after import Metrics
+from llmlab.shown.curves import curve, level, loss_figure
 from llmlab.shown.table import table
 
 ONE = 1e-4
@@ -75,16 +76,11 @@ def new_numbers(metrics: Metrics, arms: Sequence[str]) -> list[Table]:
 def curves(base: float, losses: Mapping[str, Sequence[float]], updates: int) -> Figure:
     """Return the mean validation loss of the arms, judged every so many updates, beside that of the base."""
     xs = [float(updates * place) for place in range(len(next(iter(losses.values()))))]
-    marks = [Mark("line", ROLES[arm], xs, rounded(losses[arm]), legend=arm) for arm in losses if arm in ROLES]
+    marks = [curve(losses[arm], ROLES[arm], arm, xs) for arm in losses if arm in ROLES]
     ends = [say("expand.from_to", arm=arm, first=each[0], last=each[-1]) for arm, each in losses.items()]
-    return Figure(
-        "curve",
-        "Loss after expanding",
-        say("expand.curves", base=base, arms=ends),
-        "update",
-        "loss (nats)",
-        [*marks, Mark("level", "other", [], [base], legend="base")],
-        after="arms",
+    caption = say("expand.curves", base=base, arms=ends)
+    return loss_figure(
+        "curve", "Loss after expanding", caption, [*marks, level(base, "base")], x="update", after="arms"
     )
 
 

@@ -10,9 +10,10 @@ from llmlab.lab.dataset import Dataset
 from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Figure, Mark, Table, rounded
+from llmlab.report.result import Cell, Figure, Table
 from llmlab.shown.after import Metrics
 from llmlab.shown.baseline import COUNTING, beside_counting
+from llmlab.shown.curves import curve, floor_level, level, loss_figure
 from llmlab.shown.table import table
 from llmlab.shown.windows import shown_epochs
 
@@ -81,19 +82,19 @@ def written(found: Sequence[tuple[str, str, str]]) -> list[Table]:
 def curves(losses: Mapping[str, Sequence[float]], data: Dataset) -> Figure:
     """Return the validation loss of both arms by epoch, between the best way of counting and the floor."""
     ours, fresh = losses["pretrained"], losses["scratch"][1:]
-    counting, floor = data.references["kneser_ney_3"].loss, data.bayes_loss
+    counting = data.references["kneser_ney_3"].loss
     marks = [
-        Mark("line", "series", [float(epoch) for epoch in range(len(ours))], rounded(ours), legend="pretrained"),
-        Mark("line", "winner", [epoch + 1.0 for epoch in range(len(fresh))], rounded(fresh), legend="scratch"),
-        Mark("level", "other", [], [counting], legend="Kneser–Ney 3-gram"),
+        curve(ours, "series", "pretrained", [float(epoch) for epoch in range(len(ours))]),
+        curve(fresh, "winner", "scratch"),
+        level(counting, COUNTING["kneser_ney_3"]),
+        *floor_level(data.bayes_loss),
     ]
     told = {"before": ours[0], "after": ours[-1], "epochs": len(ours) - 1, "counting": counting}
     told |= {"first": fresh[0], "last": fresh[-1], "fresh_epochs": len(fresh)}
     caption = say("finetune.curves", **told)
-    if floor is not None:
-        marks.append(Mark("level", "floor", [], [floor], legend="Bayes floor"))
-        caption = say("finetune.curves_with_floor", **told, floor=floor)
-    return Figure("curve", "Pretrained and from scratch", caption, "epoch", "loss (nats)", marks, after="epochs")
+    if data.bayes_loss is not None:
+        caption = say("finetune.curves_with_floor", **told, floor=data.bayes_loss)
+    return loss_figure("curve", "Pretrained and from scratch", caption, marks, after="epochs")
 
 
 def summary(

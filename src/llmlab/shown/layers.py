@@ -11,7 +11,6 @@ from llmlab.lab.dataset import Dataset
 from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time
 from llmlab.lab.study import Runs, Study
 from llmlab.measure.score import perplexity
-from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
 from llmlab.report.result import (
     ARMS,
@@ -24,11 +23,11 @@ from llmlab.report.result import (
     columns_of,
     of_documents,
     of_seeds,
-    rounded,
     sentences,
 )
 from llmlab.settings import LayersSettings
 from llmlab.shown.baseline import beside_counting, text_read
+from llmlab.shown.curves import curve, level, loss_figure, means, with_interval
 from llmlab.shown.study import endings, state
 from llmlab.shown.table import table
 
@@ -270,15 +269,12 @@ def curves(data: Dataset, swept: Sequence[Stack]) -> Figure:
     """Return the learning curve of each depth: mean validation loss over seeds, by epoch."""
     marks, told = list[Mark](), list[Text]()
     for number, stack in enumerate(swept):
-        epochs = range(common_epochs(stack.runs))
-        means = [mean_interval([run.history[epoch]["val_loss_token"] for run in stack.runs])[""] for epoch in epochs]
-        role = ARMS[number % len(ARMS)]
-        marks.append(Mark("line", role, [epoch + 1.0 for epoch in epochs], rounded(means), legend=stack.name))
-        told.append(say("layers.loss_of", label=stack.name, loss=means[-1]))
+        ys = means(run.curve("val_loss_token") for run in stack.runs)
+        marks.append(curve(ys, ARMS[number % len(ARMS)], stack.name))
+        told.append(say("layers.loss_of", label=stack.name, loss=ys[-1]))
     bigram = data.references["bigram"].loss
-    marks.append(Mark("level", "other", [], [bigram], legend="bigram"))
     caption = say("layers.curves", depths=told, bigram=bigram)
-    return Figure("curves", "Learning curves", caption, "epoch", "loss (nats)", marks, after="times")
+    return loss_figure("curves", "Learning curves", caption, [*marks, level(bigram, "bigram")], after="times")
 
 
 def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack]) -> Figure:
@@ -289,7 +285,7 @@ def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack]) -
     if len(residual) > 1:  # one point is no line
         marks += _against_depth(residual, "val_ppl", "winner", "residual")
     bigram = data.references["bigram"].ppl
-    marks.append(Mark("level", "other", [], [bigram], legend="bigram"))
+    marks.append(level(bigram, "bigram"))
     told = [_ppl_of(stack) for stack in stacks if stack.runs]
     caption: Text = say("layers.by_depth", depths=told, bigram=bigram)
     bands = "" if settings.seeds == 1 else say("layers.bands")
@@ -311,27 +307,14 @@ def fit_by_depth(swept: Sequence[Stack], metrics: Metrics) -> Figure:
         *_against_depth(swept, "train_loss_no_dropout", "before", "train"),
     ]
     first, last = swept[0], swept[-1]
-    losses = {name: metrics[f"train_loss{stack.suffix}"] for name, stack in (("low", first), ("high", last))}
-    return Figure(
-        "fit-by-depth",
-        "Train and validation loss by depth",
-        say("layers.fit_by_depth", first=first.name, last=last.name, **losses),
-        "hidden layers",
-        "loss (nats)",
-        marks,
-        after="fit",
-    )
+    train = {name: metrics[f"train_loss{stack.suffix}"] for name, stack in (("low", first), ("high", last))}
+    caption = say("layers.fit_by_depth", first=first.name, last=last.name, **train)
+    title = "Train and validation loss by depth"
+    return loss_figure("fit-by-depth", title, caption, marks, x="hidden layers", after="fit")
 
 
 def _against_depth(stacks: Sequence[Stack], name: str, role: Role, legend: str) -> list[Mark]:
-    """Return a line and, where every stack has several seeds, the band of its intervals."""
-    told = [stack.stat(name) for stack in stacks]
-    xs, ys = [float(stack.depth) for stack in stacks], rounded(one[""] for one in told)
-    marks = [Mark("line", role, xs, ys, legend=legend)]
-    if all("_low" in one for one in told):
-        low, high = (rounded(one[end] for one in told) for end in ("_low", "_high"))
-        marks.insert(0, Mark("band", role, xs, low, tops=high))
-    return marks
+    return with_interval([float(stack.depth) for stack in stacks], [stack.stat(name) for stack in stacks], role, legend)
 
 
 # ---- the result in short ------------------------------------------------------------------------------------------

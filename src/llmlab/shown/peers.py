@@ -11,9 +11,10 @@ from llmlab.lab.runs import LanguageRun, common_epochs
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.generation import Cost
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds, rounded, sentences
+from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds, sentences
 from llmlab.settings import BaselineSettings
-from llmlab.shown.baseline import beside_counting
+from llmlab.shown.baseline import COUNTING, beside_counting
+from llmlab.shown.curves import curve, level, loss_figure, means
 from llmlab.shown.table import table
 
 INK: dict[str, Role] = {"new-llm": "series", "tiny-gpt2": "winner", "gru": "foot"}
@@ -175,22 +176,14 @@ def curves(data: Dataset, models: Models) -> Figure:
     """Return the validation loss of each model by update, the mean over seeds, beside what counting reaches."""
     marks, told = list[Mark](), list[Text]()
     for name, runs in models.items():
-        epochs = common_epochs(runs)
-        xs = [runs[0].history[epoch]["updates"] for epoch in range(epochs)]
-        ys = [fmean(run.history[epoch]["val_loss_token"] for run in runs) for epoch in range(epochs)]
-        marks.append(Mark("line", INK[name], xs, rounded(ys), legend=MODELS[name]))
+        ys = means(run.curve("val_loss_token") for run in runs)
+        marks.append(curve(ys, INK[name], MODELS[name], runs[0].curve("updates")[: len(ys)]))
         told.append(say("peers.from_to", model=MODELS[name], first=ys[0], last=ys[-1]))
     counting = data.references["kneser_ney_3"].loss
-    marks.append(Mark("level", "other", [], [counting], legend="Kneser–Ney 3-gram"))
-    return Figure(
-        "peers-curves",
-        "Learning curves of three models",
-        say("peers.curves", models=told, counting=counting),
-        "updates",
-        "loss (nats)",
-        marks,
-        after="peers_updates",
-    )
+    marks.append(level(counting, COUNTING["kneser_ney_3"]))
+    caption = say("peers.curves", models=told, counting=counting)
+    title = "Learning curves of three models"
+    return loss_figure("peers-curves", title, caption, marks, x="updates", after="peers_updates")
 
 
 def _generating(
@@ -199,7 +192,7 @@ def _generating(
     marks, told = list[Mark](), list[Text]()
     for model, ys in values.items():
         xs = [float(cost.length) for cost in generation[model]]
-        marks.append(Mark("line", INK[model], xs, rounded(ys), legend=MODELS[model]))
+        marks.append(curve(ys, INK[model], MODELS[model], xs))
         ends = {"model": MODELS[model], "first": ys[0], "last": ys[-1]}
         told.append(say("peers.kept", **ends) if unit == "KiB kept" else say("peers.took", **ends))
     if not marks:

@@ -1,0 +1,41 @@
+"""What the pictures of every chapter share: curves of the loss, lines with the band of their intervals, levels."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from llmlab.report.messages import Text
+from llmlab.report.result import Figure, Mark, Role, rounded
+
+
+def means(curves: Iterable[Sequence[float]]) -> list[float]:
+    """Return the mean of the runs' curves, as far as all of them go."""
+    return [fmean(values) for values in zip(*curves, strict=False)]
+
+
+def curve(ys: Sequence[float], role: Role, legend: Text, xs: Sequence[float] = ()) -> Mark:
+    """Return a line through ``ys``, by epoch from 1 where no ``xs`` are given."""
+    return Mark("line", role, list(xs) or [epoch + 1.0 for epoch in range(len(ys))], rounded(ys), legend=legend)
+
+
+def with_interval(xs: Sequence[float], told: Sequence[Mapping[str, float]], role: Role, legend: Text) -> list[Mark]:
+    """Return a line through means and, behind it, the band of their intervals where every one has several seeds."""
+    line = curve([one[""] for one in told], role, legend, xs)
+    if not all("_low" in one for one in told):
+        return [line]
+    low, high = (rounded(one[end] for one in told) for end in ("_low", "_high"))
+    return [Mark("band", role, line.xs, low, tops=high), line]
+
+
+def level(loss: float, legend: Text, role: Role = "other") -> Mark:
+    """Return what a curve stands beside, as a horizontal line."""
+    return Mark("level", role, [], [loss], legend=legend)
+
+
+def floor_level(bayes_loss: float | None) -> list[Mark]:
+    """Return the level below which no model comes, where it is known."""
+    return [] if bayes_loss is None else [level(bayes_loss, "Bayes floor", "floor")]
+
+
+def loss_figure(name: str, title: Text, caption: Text, marks: list[Mark], *, x: Text = "epoch", after: str) -> Figure:
+    """Return a picture of losses against epochs or what else ``x`` is, under the table ``after``."""
+    return Figure(name, title, caption, x, "loss (nats)", marks, after=after)
