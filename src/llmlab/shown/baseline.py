@@ -1,31 +1,24 @@
 """What is shown of chapter 3: the text, a model between counting and the floor, its epochs, the loss by position."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.notes import LOSSES
 from llmlab.lab.runs import LanguageRun
 from llmlab.lab.sizes import MODELS
-from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, of_seeds, rounded, sentences
 from llmlab.settings import BaselineSettings
+from llmlab.shown.counting import COUNTING, beside, beside_counting, beside_the_floor, counted, exactly, what_predicts
 from llmlab.shown.curves import curve, floor_level, level, loss_figure, means
 from llmlab.shown.table import table
 from llmlab.shown.windows import loss_by_groups, shown_epochs
 from llmlab.text.words import BOS, EOS, PAD, UNK
 
 WHY, HOW = say("baseline.why"), say("baseline.how")
-
-COUNTING = {
-    "majority": "always the commonest token",
-    "unigram": "unigram",
-    "bigram": "bigram",
-    "kneser_ney_3": "Kneser–Ney 3-gram",
-}
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
@@ -70,23 +63,14 @@ def meaning(data: Dataset, score: Score, name: str, chosen: Text) -> Table:
         name: of the model.
         chosen: a sentence on which model this is.
     """
-    rows: list[list[Cell]] = []
-    for key, title in COUNTING.items():
-        found = data.references[key]
-        shown = [None, None] if key == "majority" else [found.ppl, found.loss]
-        rows.append([title, *shown, found.accuracy, found.accuracy_known])
-    if data.bigram_loss is not None:
-        rows.append(["exact bigram", perplexity(data.bigram_loss), data.bigram_loss, None, None])
-    rows.append([name, score.ppl, score.loss, score.accuracy, score.accuracy_known])
-    if data.bayes_loss is not None:
-        rows.append(["Bayes (floor)", perplexity(data.bayes_loss), data.bayes_loss, None, None])
-    return table(
-        "meaning",
-        "What the number means",
-        "what predicts:text | PPL:2 | loss | accuracy:share | accuracy of known:share",
-        rows,
-        say("text.known", targets=data.valid_targets, unknown=score.unknown_share, chosen=chosen),
-    )
+    rows: list[list[Cell]] = [
+        *counted(data.references),
+        *exactly("exact bigram", data.bigram_loss),
+        [name, score.ppl, score.loss, score.accuracy, score.accuracy_known],
+        *exactly("Bayes (floor)", data.bayes_loss),
+    ]
+    caption = say("text.known", targets=data.valid_targets, unknown=score.unknown_share, chosen=chosen)
+    return what_predicts(rows, caption, known=True)
 
 
 def held_out(data: Dataset, score: Score, test: Score | None, chosen: str) -> list[Table]:
@@ -206,52 +190,18 @@ def summary(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRu
     """Return the result in a few sentences."""
     score, ppl = runs[0].score, fmean(run.score.ppl for run in runs)
     said = {"model": MODELS[settings.model], "parameters": runs[0].parameters, "ppl": ppl}
-    said |= {name: data.references[key].ppl for name, key in BESIDE.items()}
+    said |= beside(data.references)
     told: list[Text] = [
         say("baseline.reached", **said)
         if len(runs) == 1
         else say("baseline.reached_over_seeds", **said, seeds=len(runs)),
         *beside_counting(data.references, [ppl]),
+        *beside_the_floor(data, fmean(run.score.loss for run in runs)),
     ]
-    recovered = data.context_recovered(fmean(run.score.loss for run in runs))
-    if recovered is not None and data.bayes_loss is not None:
-        told.append(beside_the_floor(data.bayes_loss, recovered))
     return [*told, accuracy(data, score)]
-
-
-BESIDE = {"counting": "kneser_ney_3", "bigram": "bigram", "frequencies": "unigram"}
-"""What a model's perplexity stands beside in a sentence, by the names of its holes."""
-
-
-def beside_counting(found: Mapping[str, Baseline], ppls: Sequence[float]) -> list[Text]:
-    """Return a sentence where the best way of counting does better than a model, or than some of several models."""
-    best = min(baseline.ppl for baseline in found.values())
-    worse = sum(ppl > best for ppl in ppls)
-    if not worse:
-        return []
-    if len(ppls) == 1:
-        return [say("counting.better")]
-    all_of = worse == len(ppls)
-    return [
-        say("counting.better_than_all", models=len(ppls))
-        if all_of
-        else say("counting.better_than_some", worse=worse, models=len(ppls))
-    ]
 
 
 def accuracy(data: Dataset, score: Score) -> Text:
     """Return a sentence on how often a model's likeliest token is right."""
     majority = data.references["majority"].accuracy
     return say("baseline.accuracy", accuracy=score.accuracy, known=score.accuracy_known, majority=majority)
-
-
-def beside_the_floor(bayes_loss: float, recovered: float) -> Text:
-    """Return a sentence on how near a model comes to the reader who knows the made-up language.
-
-    Args:
-        bayes_loss: of that reader, in nats per token.
-        recovered: of what context adds beyond the last word, the model's share; see ``Dataset.context_recovered``.
-    """
-    if recovered < 0:
-        return say("baseline.below_the_bigram", floor=perplexity(bayes_loss))
-    return say("baseline.recovered", floor=perplexity(bayes_loss), recovered=recovered)

@@ -22,14 +22,9 @@ from llmlab.report.result import (
     sentences,
 )
 from llmlab.shown import table as tables
+from llmlab.shown.counting import COUNTING, counted, exactly, what_predicts
 from llmlab.shown.curves import curve, floor_level, level, loss_figure, means, with_interval
 
-REFERENCES = {
-    "majority": "always the commonest token",
-    "unigram": "unigram",
-    "bigram": "bigram",
-    "kneser_ney_3": "Kneser–Ney 3-gram",
-}
 RANKS = {"rank, train": "train", "rank, val": "valid", "rank, untrained": "untrained"}
 """Effective ranks: how a column calls them, and their names."""
 
@@ -67,23 +62,12 @@ def text_read(text: ContextDataset) -> Table:
 
 def meaning(found: Comparison, names: Sequence[str]) -> Table:
     """Return arms between what counting reaches on the same targets and, where it is known, the floor."""
-    text, rows = found.text, list[list[Cell]]()
-    for key, title in REFERENCES.items():
-        reference = text.references[key]
-        rows.append([title, *([None, None] if key == "majority" else [reference.ppl, reference.loss])])
-        rows[-1].append(reference.accuracy)
+    text, rows = found.text, counted(found.text.references)
     for arm in (found.arms[name] for name in names if found.arms[name].runs):
         rows.append([arm.arm.label, arm.ppl[""], arm.mean(LOSS)[""], arm.mean("val_accuracy")[""]])
-    for title, loss in (("exact bigram", text.bigram_loss), ("Bayes (floor)", text.bayes_loss)):
-        if loss is not None:
-            rows.append([title, perplexity(loss), loss, None])
-    return table(
-        "meaning",
-        "What the number means",
-        "what predicts:text | PPL:2 | loss | accuracy:share",
-        rows,
-        say("contexts.meaning", targets=sum(text.valid_counts), tokens=len(text.text.train.tokens)),
-    )
+    rows += exactly("exact bigram", text.bigram_loss) + exactly("Bayes (floor)", text.bayes_loss)
+    caption = say("contexts.meaning", targets=sum(text.valid_counts), tokens=len(text.text.train.tokens))
+    return what_predicts(rows, caption, known=False)
 
 
 def arms(title: str, shown: Sequence[ArmRuns], text: ContextDataset) -> Table:
@@ -187,7 +171,7 @@ def final(found: Comparison) -> Table:
             ends = (perplexity(test[end]) if end in test else None for end in ("", "_low", "_high"))
             rows.append([arm.arm.label, len(arm.runs), arm.ppl[""], *ends])
     for key in ("bigram", "kneser_ney_3") if rows else ():
-        rows.append([REFERENCES[key], None, text.references[key].ppl, text.test_references[key].ppl, None, None])
+        rows.append([COUNTING[key], None, text.references[key].ppl, text.test_references[key].ppl, None, None])
     targets, documents = sum(text.test_counts), len(text.test_counts)
     return table(
         "final",

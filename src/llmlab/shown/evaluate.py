@@ -6,7 +6,8 @@ from llmlab.lab.dataset import Dataset
 from llmlab.measure.score import Score
 from llmlab.report.messages import Text, say
 from llmlab.report.result import TO_ROUNDING, Cell, Table
-from llmlab.shown.baseline import BESIDE, accuracy, beside_counting, beside_the_floor
+from llmlab.shown.baseline import accuracy
+from llmlab.shown.counting import beside, beside_counting, beside_the_floor
 from llmlab.shown.table import table
 
 ROUNDING = 1e-6
@@ -46,15 +47,13 @@ def summary(
         then: what the run wrote down of the same text, if it did.
         trained_on: the other text that the model was trained on, if it is another.
     """
-    beside = {name: data.references[key].ppl for name, key in BESIDE.items()}
+    said = {"model": model, "parameters": parameters, "ppl": score.ppl, "text": data.name, **beside(data.references)}
     told: list[Text] = [
-        say("evaluate.reached", model=model, parameters=parameters, ppl=score.ppl, text=data.name, **beside),
+        say("evaluate.reached", **said),
         *beside_counting(data.references, [score.ppl]),
+        *beside_the_floor(data, score.loss),
+        accuracy(data, score),
     ]
-    recovered = data.context_recovered(score.loss)
-    if recovered is not None and data.bayes_loss is not None:
-        told.append(beside_the_floor(data.bayes_loss, recovered))
-    told.append(accuracy(data, score))
     if then:
         differs, loss = abs(score.loss - then["val_loss_token"]), then["val_loss_token"]
         same = say("evaluate.same" if differs == 0 else "evaluate.same_to_rounding")

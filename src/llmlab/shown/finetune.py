@@ -12,7 +12,7 @@ from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Table
 from llmlab.shown.after import Metrics
-from llmlab.shown.baseline import COUNTING, beside_counting
+from llmlab.shown.counting import COUNTING, beside_counting
 from llmlab.shown.curves import curve, floor_level, level, loss_figure
 from llmlab.shown.table import table
 from llmlab.shown.windows import shown_epochs

@@ -26,7 +26,8 @@ from llmlab.report.result import (
     sentences,
 )
 from llmlab.settings import LayersSettings
-from llmlab.shown.baseline import beside_counting, text_read
+from llmlab.shown.baseline import text_read
+from llmlab.shown.counting import beside_counting
 from llmlab.shown.curves import curve, level, loss_figure, means, with_interval
 from llmlab.shown.study import endings, state
 from llmlab.shown.table import table

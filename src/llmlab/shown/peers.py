@@ -13,7 +13,7 @@ from llmlab.measure.generation import Cost
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds, sentences
 from llmlab.settings import BaselineSettings
-from llmlab.shown.baseline import COUNTING, beside_counting
+from llmlab.shown.counting import COUNTING, beside_counting
 from llmlab.shown.curves import curve, level, loss_figure, means
 from llmlab.shown.table import table
 
