@@ -9,7 +9,7 @@ setup: ## a virtual environment with everything; the CPU build of torch first, f
 	.venv/bin/pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 	.venv/bin/pip install -c constraints.txt -e '.[dev]'
 
-test: ## all tests but the slow ones, which walk through the site in a browser: pytest -m slow
+test: ## all tests but the slow ones (longer examples, the site in a browser: pytest -m slow)
 	$(BIN)python -m pytest -n auto
 
 lint: ## style and types

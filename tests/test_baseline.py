@@ -229,7 +229,8 @@ def test_a_pocket_run_takes_one_thread_unless_told_otherwise(
     run_llmlab: Run, wanted: tuple[str, ...], used: int
 ) -> None:
     """Its products are too small to share; the record says how many there were."""
-    done = run_llmlab("baseline", *SMALL, *wanted, "--json", OMP_NUM_THREADS="3")
+    few = ("--epochs", "1", "--batch", "2500")  # two threads may have to wait for a processor at every product
+    done = run_llmlab("baseline", *SMALL, *few, *wanted, "--json", OMP_NUM_THREADS="3")
     assert done.document["environment"]["threads"] == used
 
 

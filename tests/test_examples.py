@@ -11,9 +11,13 @@ from conftest import HANG, environment
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+QUICK = {"phase1", "phase1_2"}
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(one, id=one.stem, marks=() if one.stem in QUICK else pytest.mark.slow) for one in SCRIPTS],
+)
 def test_every_example_runs_and_prints_something(script: Path, tmp_path: Path) -> None:
     """Each example runs in an empty folder, says something, complains of nothing and leaves nothing behind."""
     done = subprocess.run(
