@@ -4,11 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from llmlab.lab.sizes import MODELS
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Scalar, Table, of_documents, of_seeds, sentences
+from llmlab.report.result import Cell, Scalar, Table, of_documents, of_seeds
 from llmlab.settings import BaselineSettings
-from llmlab.shown.table import table
-
-ENDS = ("", "_low", "_high", "_doc_low", "_doc_high")
+from llmlab.shown.table import BOTH_INTERVALS, estimated, means_over_seeds, table
 
 Metrics = Mapping[str, Scalar]
 
@@ -45,15 +43,9 @@ def over_seeds(
     """
     if seeds < 2:
         return []
-    return [
-        table(
-            "over_seeds",
-            "Over seeds",
-            f"{heading} | n:integer | mean:3 | 95 % low:3 | 95 % high:3 | docs low:3 | docs high:3",
-            ([name, seeds, *(metrics.get(metric + end) for end in ENDS)] for name, metric in rows.items()),
-            sentences(say("intervals.of_means"), of_seeds([seeds], documents), of_documents(documents, blocks)),
-        )
-    ]
+    cells = [[name, seeds, *estimated(metrics, metric, BOTH_INTERVALS)] for name, metric in rows.items()]
+    intervals = of_seeds([seeds], documents), of_documents(documents, blocks)
+    return [means_over_seeds(heading, ":3", cells, "docs low:3 | docs high:3", *intervals)]
 
 
 def left_out(diverged: Iterable[tuple[int, str, int]], stopped_after: int | None) -> list[Text]:

@@ -14,7 +14,7 @@ from llmlab.report.result import Cell, Figure, Mark, Table, of_seeds, rounded, s
 from llmlab.settings import BaselineSettings
 from llmlab.shown.counting import COUNTING, beside, beside_counting, beside_the_floor, counted, exactly, what_predicts
 from llmlab.shown.curves import curve, floor_level, level, loss_figure, means
-from llmlab.shown.table import table
+from llmlab.shown.table import estimated, means_over_seeds, table
 from llmlab.shown.windows import loss_by_groups, shown_epochs
 from llmlab.text.words import BOS, EOS, PAD, UNK
 
@@ -132,15 +132,9 @@ def over_seeds(data: Dataset, runs: Sequence[LanguageRun]) -> Table:
     rows: list[list[Cell]] = []
     for name in runs[0].numbers:
         values = [run.numbers[name] for run in runs]
-        told = mean_interval(values)
-        rows.append([name, len(values), told[""], told.get("_low"), told.get("_high"), min(values), max(values)])
-    return table(
-        "over_seeds",
-        "Over seeds",
-        "metric:token | n:integer | mean | 95 % low | 95 % high | least | most",
-        rows,
-        sentences(say("intervals.of_means"), of_seeds([len(runs)], data.text.valid_document_count)),
-    )
+        rows.append([name, len(values), *estimated(mean_interval(values)), min(values), max(values)])
+    intervals = of_seeds([len(runs)], data.text.valid_document_count)
+    return means_over_seeds("metric:token", "", rows, "least | most", intervals)
 
 
 # ---- figures ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What is shown of chapters 5 and 6 alike: the text, the arms and their differences, the contexts, the rates tried."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from llmlab.lab.context_metrics import of_arms, over_documents, paired
 from llmlab.lab.context_runs import LOSS, TEST_LOSS, ContextSpec, Measured
@@ -21,22 +22,16 @@ from llmlab.report.result import (
     of_seeds,
     sentences,
 )
-from llmlab.shown import table as tables
 from llmlab.shown.counting import COUNTING, counted, exactly, what_predicts
 from llmlab.shown.curves import curve, floor_level, level, loss_figure, means, with_interval
+from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
+from llmlab.shown.windows import ppls_at
 
 RANKS = {"rank, train": "train", "rank, val": "valid", "rank, untrained": "untrained"}
 """Effective ranks: how a column calls them, and their names."""
 
-ENDS = ("_low", "_high", "_doc_low", "_doc_high")
-END_COLUMNS = "95 % low{0} | 95 % high{0} | docs low{0} | docs high{0}"
-"""The ends of both intervals of a difference: over seeds, and over validation documents."""
-
-
-def table(name: str, title: str, columns: str, rows: Iterable[Sequence[Cell]], caption: Text = "") -> Table:
-    """Return a table with all of its rows."""
-    every = list(rows)
-    return tables.table(name, title, columns, every, caption, most=len(every))
+full_table = partial(table, most=None)
+"""A table with all of its rows."""
 
 
 # ---- text and arms ----------------------------------------------------------------------------------------------
@@ -51,7 +46,7 @@ def text_read(text: ContextDataset) -> Table:
         left_out = 1 - float(scored.double().mean())
         rows.append([name, len(stream.tokens), len(stream.starts), counted, left_out, kinds])
     vocabulary, width = text.embedding.shape
-    return table(
+    return full_table(
         "text",
         say("text.title", name=text.text.name),
         "split:text | tokens:integer | documents:integer | targets:integer | not scored:share | kinds of token:integer",
@@ -77,14 +72,14 @@ def arms(title: str, shown: Sequence[ArmRuns], text: ContextDataset) -> Table:
         if not arm.runs:
             rows.append([arm.arm.label, None, None, None, 0, *[None] * 6, arm.state])
             continue
-        run, means = arm.runs[0], [arm.mean(name)[""] for name in ("val_accuracy", "best_epoch", "updates")]
+        run, reached = arm.runs[0], [arm.mean(name)[""] for name in ("val_accuracy", "best_epoch", "updates")]
         counts = [run.trainable, run.total, run.trainable / run.tokens, len(arm.runs)]
-        rows.append([arm.arm.label, *counts, *(arm.ppl.get(end) for end in ("", "_low", "_high")), *means, arm.state])
-    return table(
+        rows.append([arm.arm.label, *counts, *estimated(arm.ppl), *reached, arm.state])
+    return full_table(
         "arms",
         title,
-        "arm:text | trained:integer | total:integer | trained per token:2 | n:integer | val PPL:2 | 95 % low:2 | "
-        "95 % high:2 | accuracy:share | best epoch:1 | updates:0 | state:text",
+        f"arm:text | trained:integer | total:integer | trained per token:2 | n:integer | {estimate('val PPL:2')} | "
+        "accuracy:share | best epoch:1 | updates:0 | state:text",
         rows,
         sentences(say("contexts.arms"), of_these_seeds(text, shown)),
     )
@@ -112,12 +107,12 @@ def differences(pairs: Sequence[tuple[ArmRuns, ArmRuns]], text: ContextDataset) 
     for first, second in pairs:
         if told := change(text, first, second):
             label = say("contexts.pair", first=first.arm.label, second=second.arm.label)
-            ends = (told.get(end) for end in ENDS)
-            rows.append([label, int(told["n"]), told[""], *ends, perplexity(told[""]) - 1])
-    return table(
+            ends = estimated(told, ends=BOTH_INTERVALS)
+            rows.append([label, int(told["n"]), *ends, perplexity(told[""]) - 1])
+    return full_table(
         "pairs",
         "Differences, seed by seed",
-        f"from, to:text | n:integer | loss changes by | {END_COLUMNS.format('')} | PPL changes by:share",
+        f"from, to:text | n:integer | {estimate('loss changes by', documents=True)} | PPL changes by:share",
         rows,
         sentences(
             say("contexts.differences"),
@@ -139,14 +134,15 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
     columns: dict[str, Sequence[Cell]] = {f"{column}:text": [arm.arm.label for arm in shown]}
     columns |= {"trained:integer": trained} if sized else {}
     columns |= {"n:integer": [len(arm.runs) for arm in shown], "val PPL:2": [arm.ppl.get("") for arm in shown]}
-    for heading, end in zip(f"loss changes by | {END_COLUMNS.format('')}".split(" | "), ("", *ENDS), strict=True):
+    headings = estimate("loss changes by", documents=True).split(" | ")
+    for heading, end in zip(headings, BOTH_INTERVALS, strict=True):
         columns[heading] = [told.get(end) for told in changes]
     if ranked:
         ranks = [mean_ranks(found.contexts.get(arm.arm.contexts, [])) for arm in shown]
         columns |= zip([f"{heading}:share" for heading in RANKS], zip(*ranks, strict=True), strict=True)
     if any(arm.state != "done" for arm in shown):
         columns["state:text"] = [arm.state for arm in shown]
-    return table(
+    return full_table(
         name,
         title,
         " | ".join(columns),
@@ -168,15 +164,15 @@ def final(found: Comparison) -> Table:
     for arm in found.finished:
         if all(TEST_LOSS in run.numbers for run in arm.runs):
             test = arm.mean(TEST_LOSS)
-            ends = (perplexity(test[end]) if end in test else None for end in ("", "_low", "_high"))
+            ends = (perplexity(test[end]) if end in test else None for end in INTERVAL)
             rows.append([arm.arm.label, len(arm.runs), arm.ppl[""], *ends])
     for key in ("bigram", "kneser_ney_3") if rows else ():
         rows.append([COUNTING[key], None, text.references[key].ppl, text.test_references[key].ppl, None, None])
     targets, documents = sum(text.test_counts), len(text.test_counts)
-    return table(
+    return full_table(
         "final",
         "On the test text",
-        "what predicts:text | n:integer | val PPL:2 | test PPL:2 | 95 % low:2 | 95 % high:2",
+        "what predicts:text | n:integer | val PPL:2 | " + estimate("test PPL:2"),
         rows,
         say("contexts.test", targets=targets, documents=documents, where=text.text.test_is) if rows else "",
     )
@@ -187,14 +183,14 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) 
     rows: list[list[Cell]] = []
     for tokens, frozen, trained in sizes:
         told = change(text, trained, frozen)
-        ends = [perplexity(told[end]) - 1 if end in told else None for end in ("", *ENDS)]
-        means = [arm.ppl[""] for arm in (frozen, trained)]
-        rows.append([tokens, int(told.get("n", 0)), *means, *ends, trained.runs[0].trainable / tokens])
-    return table(
+        ends = [perplexity(told[end]) - 1 if end in told else None for end in BOTH_INTERVALS]
+        ppls = [arm.ppl[""] for arm in (frozen, trained)]
+        rows.append([tokens, int(told.get("n", 0)), *ppls, *ends, trained.runs[0].trainable / tokens])
+    return full_table(
         "growth",
         "By number of tokens",
-        "tokens:integer | n:integer | PPL, frozen:2 | PPL, trained:2 | freezing changes PPL by:share | "
-        f"{END_COLUMNS.format(':share')} | parameters per token, trained:2",
+        "tokens:integer | n:integer | PPL, frozen:2 | PPL, trained:2 | "
+        f"{estimate('freezing changes PPL by:share', documents=True)} | parameters per token, trained:2",
         rows,
         sentences(
             say("contexts.growth"),
@@ -207,7 +203,7 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) 
 def fit(shown: Sequence[ArmRuns]) -> Table:
     """Return train and validation loss at the best and at the last epoch: who overfits, and when?"""
     names = ("train_loss_at_best", LOSS, "gap", "train_loss_last", "val_loss_last", "gap_last")
-    return table(
+    return full_table(
         "fit",
         "Train and validation loss",
         "arm:text | train, best | val, best | gap, best | train, last | val, last | gap, last",
@@ -219,15 +215,10 @@ def fit(shown: Sequence[ArmRuns]) -> Table:
 def epochs(shown: Sequence[ArmRuns]) -> Table:
     """Return the validation PPL of every arm epoch by epoch, means over seeds."""
     most = max(len(run.losses) for arm in shown for run in arm.runs)
-    rows: list[list[Cell]] = []
-    for epoch in range(most):
-        reached = [[run.losses[epoch] for run in arm.runs if len(run.losses) > epoch] for arm in shown]
-        whole = [
-            _mean(losses) if len(losses) == len(arm.runs) else None for losses, arm in zip(reached, shown, strict=True)
-        ]
-        rows.append([epoch + 1, *(None if loss is None else perplexity(loss) for loss in whole)])
+    each = [means(run.losses for run in arm.runs) for arm in shown]
+    rows = [[epoch + 1, *ppls_at(epoch, each)] for epoch in range(most)]
     columns = " | ".join(["epoch:integer", *(f"{arm.arm.label}:1" for arm in shown)])
-    return table("epochs", "Validation PPL by epoch", columns, rows, say("contexts.epochs", arms=len(shown)))
+    return full_table("epochs", "Validation PPL by epoch", columns, rows, say("contexts.epochs", arms=len(shown)))
 
 
 # ---- Stage 1, and the rates that were tried ---------------------------------------------------------------------
@@ -252,7 +243,7 @@ def contexts(found: Comparison, label: Callable[[ContextSpec], Text]) -> Table:
             ]
         )
     ranks = " | ".join(f"{heading}:share" for heading in RANKS)
-    return table(
+    return full_table(
         "contexts",
         "Stage 1: the contexts",
         f"context block:text | parameters:integer | n:integer | passes:1 | converged:share | {ranks} | "
@@ -265,7 +256,7 @@ def contexts(found: Comparison, label: Callable[[ContextSpec], Text]) -> Table:
 def passes(one: Measured) -> Table:
     """Return the passes of a context block's training."""
     names = ("fixed_point_loss", "diversity", "converged_fraction")
-    return table(
+    return full_table(
         "passes",
         "Training the context block",
         "pass:integer | fixed-point loss | diversity loss | converged:share",
@@ -288,14 +279,14 @@ def rates(shown: Sequence[ArmRuns]) -> list[Table]:
     tuned = [(arm.arm.label, arm.tuned) for arm in shown if arm.tuned]
     tried = [f"embedding × {share:g}" for share in SHARES] + [f"rest × {factor:g}" for factor in BESIDE]
     both = [
-        table(
+        full_table(
             "embedding-rates",
             "Choosing the rates of arms that train the embedding",
             " | ".join(["arm:text", *tried, "rate:5 | embedding's:6 | at the edge:text | judged on:integer"]),
             [_tried(label, each) for label, each in tuned if each.arm.trains_embedding],
             sentences(say("contexts.rates_of_both"), say("contexts.rates_tried")),
         ),
-        table(
+        full_table(
             "rates",
             "Choosing the rate of arms that do not train the embedding",
             " | ".join(

@@ -15,7 +15,7 @@ from llmlab.shown.after import Metrics
 from llmlab.shown.counting import COUNTING, beside_counting
 from llmlab.shown.curves import curve, floor_level, level, loss_figure
 from llmlab.shown.table import table
-from llmlab.shown.windows import shown_epochs
+from llmlab.shown.windows import ppls_at, shown_epochs
 
 
 def compared(data: Dataset, zero_shot: Score, updates: Mapping[str, int], metrics: Metrics) -> Table:
@@ -42,11 +42,11 @@ def by_epoch(losses: Mapping[str, Sequence[float]], best: Mapping[str, int], upd
     """Return the validation perplexity of both arms; ``updates`` are those of an epoch, ``best`` the best epochs."""
     longest = max(losses, key=lambda name: len(losses[name]))
     rows = [
-        (epoch, epoch * updates, *(perplexity(each[epoch]) if epoch < len(each) else None for each in losses.values()))
+        (epoch, epoch * updates, *ppls_at(epoch, losses.values()))
         for epoch in [0, *shown_epochs(len(losses[longest]) - 1, best[longest])]
     ]
     columns = " | ".join(["epoch:integer", "updates:integer", *(f"PPL {name}:2" for name in losses)])
-    return table("epochs", "Epoch by epoch", columns, rows, say("finetune.epochs", **best), most=len(rows))
+    return table("epochs", "Epoch by epoch", columns, rows, say("finetune.epochs", **best), most=None)
 
 
 def forgotten(text: str, before: Score, after: Mapping[str, float]) -> Table:

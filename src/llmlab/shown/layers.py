@@ -30,11 +30,9 @@ from llmlab.shown.baseline import text_read
 from llmlab.shown.counting import beside_counting
 from llmlab.shown.curves import curve, level, loss_figure, means, with_interval
 from llmlab.shown.study import endings, state
-from llmlab.shown.table import table
+from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
 
 WHY, HOW = say("layers.why"), say("layers.how")
-INTERVAL = ("", "_low", "_high")
-DOCUMENTS = ("_doc_low", "_doc_high")
 MOST_DEPTHS = 128
 Metrics = Mapping[str, Scalar]
 
@@ -117,13 +115,13 @@ def depths(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], met
     rows: list[list[Cell]] = []
     for stack in stacks:
         reached = _cells(metrics, stack, *(["test_ppl"] if tested else []), "val_accuracy")
-        ppl = _interval(metrics, f"val_ppl{stack.suffix}")
+        ppl = estimated(metrics, f"val_ppl{stack.suffix}")
         rows.append([stack.name, stack.parameters, len(stack.runs), *ppl, *reached, stack.state])
     per_layer = settings.hidden**2 + settings.hidden
     return table(
         "depths",
         "By depth",
-        "stack:text | parameters:integer | n:integer | val PPL:2 | 95 % low:2 | 95 % high:2 | "
+        f"stack:text | parameters:integer | n:integer | {estimate('val PPL:2')} | "
         f"{'test PPL:2 | ' if tested else ''}accuracy:share | state:text",
         rows,
         sentences(
@@ -144,12 +142,12 @@ def fit(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
         first = swept[0] if swept else stack
         change = stack.minus(first, "train_loss_no_dropout") if stack is not first else {}
         means = _cells(metrics, stack, "train_loss", "val_loss_token", "gap")
-        rows.append([stack.name, *means, *map(change.get, INTERVAL)])
+        rows.append([stack.name, *means, *estimated(change)])
     return table(
         "fit",
         "Overfitting or underfitting?",
         columns_of(
-            "stack:text | train loss | val loss | gap | {} | 95 % low | 95 % high",
+            f"stack:text | train loss | val loss | gap | {estimate('{}')}",
             say("layers.train_minus", stack=swept[0].name if swept else "the first"),
         ),
         rows,
@@ -186,16 +184,15 @@ def pairs(settings: LayersSettings, data: Dataset, finished: Sequence[Stack], me
     by_documents = any(f"val_ppl{end}_doc_low" in metrics for *_, end in there)
     rows: list[list[Cell]] = []
     for first, second, end in there:
-        ppl = [metrics.get(f"val_ppl{end}{each}") for each in (INTERVAL + DOCUMENTS if by_documents else INTERVAL)]
+        ppl = estimated(metrics, f"val_ppl{end}", BOTH_INTERVALS if by_documents else INTERVAL)
         n = metrics[f"val_ppl{end}_n"]
         what = say("layers.minus", second=second.name, first=first.name)
-        rows.append([what, n, *ppl, *_interval(metrics, f"train_loss{end}")])
+        rows.append([what, n, *ppl, *estimated(metrics, f"train_loss{end}")])
     documents, blocks = data.text.valid_document_count, len(finished[0].runs[0].score.targets_by_document)
     return table(
         "pairs",
         "Differences seed by seed",
-        "what:text | n:integer | val PPL:2 | 95 % low:2 | 95 % high:2 | "
-        f"{'docs low:2 | docs high:2 | ' if by_documents else ''}train loss | 95 % low | 95 % high",
+        f"what:text | n:integer | {estimate('val PPL:2', documents=by_documents)} | {estimate('train loss')}",
         rows,
         sentences(
             say("layers.pairs"),
@@ -369,10 +366,6 @@ def _beside(data: Dataset) -> list[Text]:
 
 def _of_seeds(data: Dataset, stacks: Sequence[Stack]) -> Text:
     return of_seeds([len(stack.runs) for stack in stacks if stack.runs], data.text.valid_document_count)
-
-
-def _interval(metrics: Metrics, name: str) -> list[Cell]:
-    return [metrics.get(name + end) for end in INTERVAL]
 
 
 def _cells(metrics: Metrics, stack: Stack, *names: str) -> list[Cell]:

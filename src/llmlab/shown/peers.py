@@ -15,10 +15,9 @@ from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_doc
 from llmlab.settings import BaselineSettings
 from llmlab.shown.counting import COUNTING, beside_counting
 from llmlab.shown.curves import curve, level, loss_figure, means
-from llmlab.shown.table import table
+from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
 
 INK: dict[str, Role] = {"new-llm": "series", "tiny-gpt2": "winner", "gru": "foot"}
-INTERVAL = ("", "_low", "_high")
 Models = Mapping[str, list[LanguageRun]]
 """The finished runs by model; one without any is not there."""
 
@@ -94,12 +93,12 @@ def at_equal_updates(
 
 def pairs(data: Dataset, models: Models, metrics: Mapping[str, Scalar]) -> list[Table]:
     """Return by how much New-LLM differs from each peer at equal updates; nothing without an interval of any kind."""
-    ends, rows, counts = (*INTERVAL, "_doc_low", "_doc_high"), list[list[Cell]](), list[int]()
+    rows, counts = list[list[Cell]](), list[int]()
     for name in models:
         difference = f"val_ppl_new_llm_minus_{name.replace('-', '_')}"
         if difference in metrics:
             counts.append(int(str(metrics[f"{difference}_n"])))
-            cells = [metrics.get(difference + end) for end in ends]
+            cells = estimated(metrics, difference, BOTH_INTERVALS)
             rows.append([say("peers.minus", model=MODELS[name]), counts[-1], *cells])
     if not any(cell is not None for row in rows for cell in row[3:]):
         return []
@@ -109,7 +108,7 @@ def pairs(data: Dataset, models: Models, metrics: Mapping[str, Scalar]) -> list[
         table(
             "peers_pairs",
             "New-LLM and its peers: differences at equal updates",
-            "what:text | n:integer | PPL:2 | 95 % low:2 | 95 % high:2 | docs low:2 | docs high:2",
+            f"what:text | n:integer | {estimate('PPL:2', documents=True)}",
             rows,
             sentences(say("peers.pairs"), of_seeds(counts, documents), of_documents(documents, blocks)),
         )
@@ -243,4 +242,4 @@ def _count(models: Models, values: Sequence[object]) -> list[Cell]:
 
 def _interval(models: Models, metrics: Mapping[str, Scalar], name: str) -> list[Cell]:
     """Return the cells under ``_columns``."""
-    return [metrics.get(name + end) for end in (INTERVAL if _several(models) else INTERVAL[:1])]
+    return estimated(metrics, name, INTERVAL if _several(models) else INTERVAL[:1])

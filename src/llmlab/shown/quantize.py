@@ -79,7 +79,7 @@ def weights(found: Sequence[tuple[str, int, int, float, Sequence[float]]]) -> Ta
             for name, rows, columns, largest, errors in found
         ],
         say("quantize.weights"),
-        most=len(found),
+        most=None,
     )
 
 

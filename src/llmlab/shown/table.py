@@ -3,17 +3,21 @@
 After a column's name and a colon stands its kind or its number of decimals; without one it is a number of four.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Column, Table, columns_of, of_seeds, sentences
+from llmlab.report.result import Cell, Column, Scalar, Table, columns_of, of_seeds, sentences
 
 MAX_ROWS = 24
 """A longer table keeps the rows that say most, which stand first, and tells how many are left out."""
+
+INTERVAL = ("", "_low", "_high")
+BOTH_INTERVALS = (*INTERVAL, "_doc_low", "_doc_high")
+"""How the names of a mean and of the ends of its intervals end: over seeds, and over validation documents."""
 
 
 def table(
@@ -24,7 +28,7 @@ def table(
     caption: Text = "",
     *,
     total: int = 0,
-    most: int = MAX_ROWS,
+    most: int | None = MAX_ROWS,
     left_out: str = "table.rows_left_out",
 ) -> Table:
     """Return a table of at most ``most`` rows; its caption admits to the cut.
@@ -36,14 +40,40 @@ def table(
         rows: their cells.
         caption: what to see in it.
         total: how many rows there would be, if not all of them are handed over.
-        most: how many rows are kept.
+        most: how many rows are kept; ``None`` keeps all.
         left_out: the message that admits to the cut.
     """
     cells = [list(row) for row in rows]
-    more = max(total, len(cells)) - most
+    more = 0 if most is None else max(total, len(cells)) - most
     if more > 0:
         caption = say(left_out, caption=caption, left_out=more)
     return Table(name, title, columns_of(columns) if isinstance(columns, str) else columns, cells[:most], caption)
+
+
+def estimate(column: str, *, documents: bool = False) -> str:
+    """Return the columns of a mean and of its interval over seeds and, if asked, over documents."""
+    kind = "".join(column.partition(":")[1:])
+    ends = ["95 % low", "95 % high", "docs low", "docs high"][: 4 if documents else 2]
+    return " | ".join([column, *(end + kind for end in ends)])
+
+
+def estimated(told: Mapping[str, Scalar], name: str = "", ends: Sequence[str] = INTERVAL) -> list[Cell]:
+    """Return the cells under ``estimate``: of a metric, or of a mean; empty where there is none."""
+    return [told.get(name + end) for end in ends]
+
+
+def means_over_seeds(heading: str, kind: str, rows: Iterable[Sequence[Cell]], more: str, *caption: Text) -> Table:
+    """Return metrics with their means and intervals over seeds.
+
+    Args:
+        heading: of the first column; that of the second is ``n``.
+        kind: of the numbers, as in a column.
+        rows: the cells.
+        more: the columns after the interval.
+        caption: what the intervals speak of.
+    """
+    columns = f"{heading} | n:integer | {estimate('mean' + kind)} | {more}"
+    return table("over_seeds", "Over seeds", columns, rows, sentences(say("intervals.of_means"), *caption))
 
 
 def over_seeds(samples: dict[str, Tensor]) -> list[Table]:

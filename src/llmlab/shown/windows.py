@@ -1,6 +1,9 @@
 """What the tables of every model that reads windows share: which epochs stand in them, and which positions."""
 
-from llmlab.measure.score import Score
+from collections.abc import Iterable, Sequence
+
+from llmlab.measure.score import Score, perplexity
+from llmlab.report.result import Cell
 
 MOST_EPOCHS_SHOWN = 16
 
@@ -11,6 +14,11 @@ def shown_epochs(count: int, best: int) -> list[int]:
         return list(range(1, count + 1))
     stride = next(step for step in (2, 5, 10, 20, 50, 100, 1000, 10_000, 100_000) if count // step < MOST_EPOCHS_SHOWN)
     return sorted({1, best, count, *range(stride, count + 1, stride)})
+
+
+def ppls_at(epoch: int, losses: Iterable[Sequence[float]]) -> list[Cell]:
+    """Return the perplexity of each curve at an epoch; an empty cell where one has ended before."""
+    return [perplexity(each[epoch]) if epoch < len(each) else None for each in losses]
 
 
 def loss_by_groups(score: Score) -> list[tuple[str, float, int]]:
