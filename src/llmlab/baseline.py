@@ -9,14 +9,20 @@ token and the change of the context:
     u_t    = [ E[x_t] ; c_(t-1) ]                   token first, c_0 = 0
     h_t    = stack(u_t)                             L layers, each Linear, ReLU, dropout
     logits = Out h_t                                so the logits see the OLD context and the token
-    d, f, i = D h_t,  sigmoid(F h_t),  sigmoid(I h_t)
+    d, f, i = D h_t,  sigmoid(F h_t),  sigmoid(I h_t)       what may be written, what is kept, how much is written
     c_t    = clamp( LayerNorm( f * c_(t-1) + i * d ), -10, 10 )
 
-The memory never grows: generating the 10,000th token costs what the first one did.  Beside the model stands what
-counting reaches on the same windows; on the synthetic language also the exact floor; if asked, a transformer and a GRU
-of the same size (``peers``).
+Each of these maps has a bias.  A model widened from a smaller one may normalise the old and the new numbers of its
+context apart (``after.expand``).  The loss is the mean of -ln P(x_(t+1)) over the positions of windows, each of which
+begins with c_0.  An update takes its gradient on a batch of windows, clips the gradient's norm, and makes a step of
+Adam (or the optimiser asked for); after each epoch the validation windows are scored, and the best epoch's parameters
+are kept (``lab.epochs``).
 
-Source: document 001 of the original notes, and section 3 of its code as far as it differs from the text.
+The memory never grows: generating the 10,000th token costs as much as the first.  The model is compared with what
+counting reaches on the same windows; on the synthetic language also with the exact floor; if asked, with a transformer
+and a GRU of the same size (``peers``).
+
+Source: document 001 of the original notes; where the text and the code in its section 3 differ, the code.
 But: how deep must the stack be?  That is chapter 4.
 """
 
@@ -55,14 +61,23 @@ from llmlab.text.windows import WindowedText
 from llmlab.text.words import PAD
 
 TRAIN_SAMPLE = 2_048
-"""How many training windows are judged without dropout at the end, to compare like with like."""
+"""How many training windows are scored at the end without dropout, as validation windows are."""
 
 
 # ---- the model ----------------------------------------------------------------------------------------------------
 
 
+def deviation(name: str, shape: tuple[int, ...], start: str) -> float:
+    """Return the standard deviation with which a matrix is drawn; see ``ContextVectorLM.initial``."""
+    if start == "seed":
+        return 0.02
+    if name == "embedding":
+        return 1.0
+    return math.sqrt((2.0 if name.startswith("layer") else 1.0) / shape[1])
+
+
 class ContextVectorLM:
-    """New-LLM as named parameters and its equations.
+    """New-LLM: named parameters, and the equations above.
 
     Args:
         size: the sizes.
@@ -95,7 +110,7 @@ class ContextVectorLM:
             elif len(shape) == 1:
                 parameters[name] = torch.zeros(shape)
             else:
-                parameters[name] = torch.randn(shape, generator=rng) * _deviation(name, shape, start)
+                parameters[name] = torch.randn(shape, generator=rng) * deviation(name, shape, start)
         if start == "scaled":
             parameters["gates.bias"][size.context : 2 * size.context] = 1.0
         return cls(size, parameters, dropout)
@@ -167,19 +182,11 @@ class ContextVectorLM:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
 
 
-def _deviation(name: str, shape: tuple[int, ...], start: str) -> float:
-    if start == "seed":
-        return 0.02
-    if name == "embedding":
-        return 1.0
-    return math.sqrt((2.0 if name.startswith("layer") else 1.0) / shape[1])
-
-
 # ---- training -----------------------------------------------------------------------------------------------------
 
 
 def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:
-    """Return a fresh model of one seed, as the training loop asks for it: New-LLM computed by sweeps, or a peer.
+    """Return a fresh model of one seed for the training loop: New-LLM, computed by ``fast.sweep``, or a peer.
 
     Raises:
         UnreachableError: the library that tiny GPT-2 is made of is not there.
@@ -196,7 +203,7 @@ def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str
 def precision_of(settings: BaselineSettings, device: str) -> str:
     """Return the precision of a model's products, see ``lab.device``; a GRU's are fp32 on a card.
 
-    There its recurrence is cuDNN's, which autocast would have in fp16.
+    There cuDNN computes its recurrence, and autocast would run that in fp16.
     """
     if settings.model == "gru" and device == "cuda":
         return "fp32"
@@ -206,20 +213,20 @@ def precision_of(settings: BaselineSettings, device: str) -> str:
 def train_seed(
     settings: BaselineSettings, data: Dataset, seed: int, on_step: OnStep | None = None, *, name: str = ""
 ) -> LanguageRun:
-    """Train one seed, or go on with it, and measure the best epoch's model.
+    """Train one seed, or resume it, and measure the best epoch's model.
 
     Args:
         settings: of one model.
         data: what it reads.
         seed: its number; the settings' own ``seed`` is the first of several.
         on_step: called after each update.
-        name: of the folder of its checkpoints under ``runs``; the experiment and the preset if empty.
+        name: of its checkpoint folder under ``runs``; if empty, the experiment and the preset.
 
     Raises:
         Diverged: a number was not finite; the last good checkpoint stands.
         SettingError: the batch is larger than the text, or the folder asked for holds another run.
         Stopped: before the first epoch was finished; a checkpoint was written.
-        Unfinished: it was stopped later; it holds what was reached.
+        Unfinished: it was stopped later; the exception holds the run so far.
         CheckpointError: the checkpoints cannot be used.
         WriteError: there is no room for them.
     """
@@ -293,14 +300,14 @@ def measured(
 
 
 def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Team = ALONE) -> Score | None:
-    """Return how a model does on the test windows, used for no choice; ``None`` where the text has none."""
+    """Return the score on the test windows, by which nothing is chosen; ``None`` where the text has none."""
     if not (text.test[:, 1:] != PAD).any():
         return None
     return evaluate(model, text.test, batch, team=team, documents=text.test_documents)
 
 
 def headline(data: Dataset, score: Score, test: Score | None) -> dict[str, float]:
-    """Return the metrics of a model on the validation windows, and all per token on the test windows if there are."""
+    """Return the metrics of a model on the validation windows, and on the test windows if there are any."""
     found = {
         "val_loss": score.loss_batch_mean,
         "val_loss_token": score.loss,
@@ -337,7 +344,7 @@ def metrics(settings: BaselineSettings, data: Dataset, runs: list[LanguageRun]) 
 
 
 def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
-    """Train a language model of each seed and report what it reached beside what counting reaches.
+    """Train a language model per seed and report what it reaches, and what counting reaches.
 
     Args:
         settings: the options of the chapter; with ``peers`` the study has three arms, otherwise one.
@@ -366,9 +373,9 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
 def reported(
     settings: BaselineSettings, data: Dataset, found: Study[LanguageRun], each: dict[str, BaselineSettings]
 ) -> Result:
-    """Return the result of a study: the asked model's runs, and its peers' beside them.
+    """Return the result of a study: the runs of the model asked for, and those of its peers.
 
-    A run that was stopped is reported only if none was finished: half a run and a whole one have no mean.
+    A run that was stopped is reported only if none was finished: a half run and a whole one cannot be averaged.
     """
     main, models = found.arms[settings.model], {name: arm.runs for name, arm in found.arms.items() if arm.runs}
     runs = main.runs or ([main.unfinished] if main.unfinished else [])

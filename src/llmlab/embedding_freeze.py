@@ -1,22 +1,24 @@
-"""Chapter 5: a memory that is computed once, and on top of it a pretrained embedding that is trained no further.
+"""Chapter 5: a memory computed once, and a pretrained embedding: is it better frozen or trained further?
 
 Question: the original notes compared two runs that differed in text, head and validation, and found freezing 72 %
-better.  On the same tokens, the same validation text and the same updates: what does freezing do, and up to how much
-text?
+better.  With the same tokens, validation text and updates: does freezing help, and up to how much text?
 
-One stack writes the memory, another one reads it and predicts.  With x the normalised embedding of token t (of the last
-M tokens side by side, the newest last), and as many layers k in either block:
+One stack, the context block, writes the memory; another, the token block, reads it and predicts.  With x the
+normalised embedding of token t (of the last M tokens side by side, the newest last), and as many layers k in either
+block:
 
     context layer    c[k] = LayerNorm( P c[k-1] + ReLU( A [c[k-1] ; x] + a ) )    c[0] = the context after token t-1
     token layer      y[k] = LayerNorm( P y[k-1] + ReLU( A [c[k] ; y[k-1]] + a ) )    y[0] = x
 
-Every layer has its own A, a and P; P is the identity where the width stays, and a learned linear map where it changes.
-The context after token t is the last context layer's output; the last token layer's output y is scored against the
-embedding (a tied head), score = E y, or by a head of its own, score = W y + b.
+Every layer has its own A, a and P; P is the identity where the width stays, and a learned linear map (with a bias)
+where it changes; where all widths are equal, y[0] is added as the newest token's x alone.  The context after token t is
+the last context layer's output; the last token layer's output y is scored against the embedding (a tied head),
+score = E y, or by a head of its own, score = W y + b.
 
-Stage 1 trains the context block with no target from outside, and computes the contexts of the whole text; Stage 2
-trains the token block on them.  The arms of this chapter differ in Stage 2 alone: {E frozen, E trained} x {tied, untied
-head}, and a random E as the control.
+Stage 1 trains the context block without any target from the text, and computes the contexts of the whole text; Stage 2
+trains the token block on them.  The arms of this chapter share their contexts and differ in Stage 2 alone: {E frozen,
+E trained} x {tied, untied head}.  The control has a random E in both stages; frozen and trained are also compared on
+more text.
 
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
@@ -182,10 +184,10 @@ def plain_loss(
 
 
 def diversity(contexts: Tensor) -> Tensor:
-    """Return minus the length of what contexts, (m, c), differ by from their mean, divided by m.
+    """Return minus the norm of the contexts, (m, c), less their mean row, divided by m.
 
-    It goes with 1 / sqrt(m), so another batch size is another recipe.  It asks for distance from the mean and not for
-    directions: contexts at two opposite points have all of it.
+    It shrinks as 1 / sqrt(m), so another batch size is another recipe.  It rewards distance from the mean, not many
+    directions: contexts at two opposite points are as good as any.
     """
     length: Tensor = torch.linalg.vector_norm(contexts - contexts.mean(0))
     return -length / len(contexts)
@@ -201,7 +203,7 @@ def fixed_point(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Train a copy of a ContextBlock, with no target from outside: every context should be what it was before.
+    """Train a copy of a ContextBlock without any target from the text: each context should stay what it was.
 
     Each iteration moves all positions at once, adds up the gradients of all batches, and makes one step of Adam.
 
@@ -253,18 +255,18 @@ def one_iteration(
     step: Callable[[int], None],
     dtype: torch.dtype,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Put new contexts O in place of the old ones P; return what was found, means over batches, and the gradients.
+    """Replace the contexts by new ones; return the means over batches of what is measured, and the gradients.
 
-    With P_t the context after token t as it was found last, w the weight of the diversity and m positions in a batch:
+    With w the weight of the diversity and m positions in a batch:
 
-        O_t  = block( P_(t-1) + noise, x_t )          the first one reads P_n: the text goes round
-        loss = (1 - w) mean (O - P)^2  -  w |O - mean row of O| / m          P is constant here
+        new_t = block( old_(t-1) + noise, x_t )       the first reads old_n: the text is a circle
+        loss  = (1 - w) mean (new - old)^2  -  w |new - mean row of new| / m         old is constant here
 
-    One (n, c) buffer is enough: batches are worked off from the last to the first, so that P_(t-1) is still the old one
-    when position t reads it.  Noise is a function of (seed, iteration, batch).
+    One (n, c) buffer is enough: batches go from the last to the first, so old_(t-1) is still there when position t
+    reads it.  Noise is a function of (seed, iteration, batch).
     """
     batches, device = -(-len(contexts) // recipe.batch), contexts.device
-    wrapped = contexts[-1:].clone()  # is written over long before the first position reads it
+    wrapped = contexts[-1:].clone()  # a copy: it is overwritten before position 1 reads it
     moved, spread, settled = 0.0, 0.0, 0
     gradients: dict[str, Tensor] = {}
     for done, number in enumerate(reversed(range(batches)), 1):
@@ -290,7 +292,7 @@ def one_iteration(
 
 
 EQUATIONS = Equations(initial, fixed_point, Blocks(context_layers, token_layers))
-"""All that both stages compute with, whoever runs them."""
+"""What Stage 1 and Stage 2 compute.  ``lab``, which runs them, imports no chapter, so it is handed over."""
 
 
 # ---- the chapter ------------------------------------------------------------------------------------------------
@@ -305,7 +307,7 @@ LABELS = {
     "random-trained": "random, trained",
 }
 GRID = (("trained", "frozen"), ("trained-untied", "frozen-untied"))
-"""Freezing with a tied head and with an untied one: from the first to the second."""
+"""Trained and frozen, with a tied head and with an untied one."""
 PAIRS = (
     *GRID,
     ("frozen-untied", "frozen"),
@@ -357,7 +359,7 @@ def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Res
 def differences(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[str, Scalar]:
     """Return the differences between arms as metrics, and how much freezing and tying help each other.
 
-    Frozen and trained are told by their number of tokens, too, whichever size the settings begin with.
+    Frozen and trained are also named by their number of tokens, whichever size the settings begin with.
     """
     sized = {f"{name}-{settings.tokens}": arm for name, arm in found.arms.items() if name in GRID[0]}
     have = {name: (context_metrics.called(name), arm) for name, arm in {**found.arms, **sized}.items() if arm.runs}
@@ -372,7 +374,7 @@ def differences(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[st
 def growing(settings: EmbeddingFreezeSettings, found: Comparison) -> list[tuple[int, ArmRuns, ArmRuns]]:
     """Return frozen and trained at each number of tokens at which both have a finished run, fewest first.
 
-    A text that has fewer tokens than some of the sizes gives all there are, once.
+    Sizes beyond the end of the text are all the whole text, which is returned once.
     """
     told = dict[int, tuple[ArmRuns, ArmRuns]]()
     for tokens in sorted({settings.tokens, *settings.sizes}):

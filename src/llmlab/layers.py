@@ -1,14 +1,16 @@
-"""Chapter 4: how many layers must New-LLM's stack have?
+"""Chapter 4: how many layers does New-LLM need?
 
 Question: the same model, text, batches and number of updates; only the depth differs.  Is deeper better?  And where
 it is worse, does the deep stack learn too much of its training text (overfitting), or too little of anything?
 
-    h = relu(W_L ... relu(W_1 u))    plain: each layer replaces      h = h + relu(W LayerNorm(h))    residual: it adds
+    plain       h_l = relu(W_l h_(l-1) + b_l)                         each layer replaces what it reads
+    residual    h_l = h_(l-1) + relu(W_l LayerNorm(h_(l-1)) + b_l)    from the second on, each layer adds to it
 
-The sweep is a study: its arms are depths and kinds of stack, and all arms of a seed read the same windows in the same
-batches, so runs of one seed can be subtracted.  Compared are equal updates and equal time, train loss without dropout
-beside validation loss, and the remedy: a residual stack of the same size.
-But: the token embedding is learned here from little text.  What if it comes trained, and stays frozen?  Chapter 5.
+Here h_0 is chapter 3's u_t, token and context.  All stacks of a seed read the same windows in the same batches, so the
+runs of a seed can be subtracted from each other.  Depths are compared after equal updates and after equal time, by
+train loss without dropout and by validation loss, and the deepest with a residual stack of the same size.
+
+But: the token embedding is learned here from little text.  What if it comes pretrained and stays frozen?  Chapter 5.
 """
 
 from collections.abc import Sequence
@@ -48,14 +50,14 @@ MEASURED = {
     "tokens_per_second": "tokens_per_second",
     "context_recovered": "context_recovered",
 }
-"""Metrics of a depth, by what a run calls them: ``train_loss_L4`` is that without dropout."""
+"""Metrics of a depth, and what a run calls them: ``train_loss_L4`` is measured without dropout."""
 
 
 # ---- the sweep ----------------------------------------------------------------------------------------------------
 
 
 def stacks_of(settings: LayersSettings) -> dict[str, BaselineSettings]:
-    """Return what a sweep trains by its name: every depth, and the remedy beside the deepest one.
+    """Return the settings of each stack to train, by name: every depth, and a residual stack beside the deepest.
 
     A residual stack of one layer is the plain one, so it is not trained twice.
     """
@@ -74,7 +76,7 @@ def folders(settings: LayersSettings, each: dict[str, BaselineSettings]) -> dict
 
     Raises:
         CheckpointError: it is to be resumed and holds no run of this sweep.
-        SettingError: it holds runs, and nobody said to resume.
+        SettingError: it holds runs, and resuming was not asked for.
     """
     place = Path(settings.resume) if settings.resume not in ("", "auto") else settings.out
     if place is None:
@@ -99,7 +101,7 @@ def sweep(settings: LayersSettings, data: Dataset, on_step: OnStep | None = None
 
     Raises:
         Stopped: before the first run was finished; its checkpoint was written.
-        SettingError: the folder asked for holds checkpoints and nobody said to resume.
+        SettingError: the folder asked for holds checkpoints, and resuming was not asked for.
         CheckpointError: the checkpoints cannot be used.
         WriteError: there is no room for them.
     """
@@ -143,8 +145,8 @@ def of_stack(stack: Stack, epochs: int, in_equal_time: int) -> dict[str, Scalar]
 
     Args:
         stack: with its runs.
-        epochs: that every run has: after these, updates are equal.
-        in_equal_time: epochs that this one makes while the fastest makes all of those; 0 where not one fits.
+        epochs: how many every run has made: after as many, updates are equal.
+        in_equal_time: how many this stack makes while the fastest makes all of those; 0 if not one fits.
     """
     depth, runs = stack.suffix, stack.runs
     found: dict[str, Scalar] = {f"parameters{depth}": stack.parameters}
@@ -168,10 +170,10 @@ def differences(stacks: Sequence[Stack]) -> dict[str, Scalar]:
     """Return how much more each depth has than each shallower one, and the residual stack than the plain one.
 
     Seed by seed, with its interval: ``val_ppl_L6_minus_L5``, ``val_ppl_L6_minus_L5_low`` and so on; of PPL with
-    ``_doc_low`` and ``_doc_high`` too, when validation documents are drawn anew.
+    ``_doc_low`` and ``_doc_high`` too, the interval over validation documents.
     """
     told: dict[str, Scalar] = {}
-    for first, second in [*combinations(shown.plain(stacks), 2), *shown.remedied(stacks)]:
+    for first, second in [*combinations(shown.plain(stacks), 2), *shown.with_residual(stacks)]:
         end = f"{second.suffix}_minus{first.suffix}"
         ppl = second.minus(first, "val_ppl")
         if ppl:
@@ -187,7 +189,7 @@ def differences(stacks: Sequence[Stack]) -> dict[str, Scalar]:
 
 
 def run(settings: LayersSettings, on_step: OnStep | None = None) -> Result:
-    """Train a model of each depth and seed and report what depth does.
+    """Train a model per depth and seed and report what depth does.
 
     Args:
         settings: the options of the chapter.
@@ -209,7 +211,7 @@ def run(settings: LayersSettings, on_step: OnStep | None = None) -> Result:
         for label, own in each.items()
     ]
     measured, finished = metrics(data, stacks), [stack for stack in stacks if stack.runs]
-    whole = [stack for stack in finished if len(stack.runs) == settings.seeds]  # a list has no place for a gap
+    whole = [stack for stack in finished if len(stack.runs) == settings.seeds]  # a list of samples has no gaps
     return Result(
         settings.experiment,
         settings.document(),

@@ -1,16 +1,16 @@
-"""Chapter 6: contexts that are computed once and stay, then a token block that learns to read them: what matters?
+"""Chapter 6: contexts computed once, then a token block that learns to read them: which choices matter?
 
-Question: what do the contexts C* contribute, and which of the notes' choices in making them matters: the training of
-their block, the noise, the number of layers, where the token enters, and whether the context is read before the token
-or after it?
+Question: what do the contexts C* contribute, and which of the original notes' choices in making them matter: training
+their block, the noise, the number of layers, where the token enters, or whether predictions read the context before
+the token or after it?
 
     Stage 1    C*_t = block( C*_(t-1), x_t )      no gradient, once; many segments side by side, exact to a tolerance
     Stage 2    y_t  = tokens( x_t, C* )           C* after token t, layer by layer, or C*_(t-1) for all layers
 
-The blocks, the training of Stage 1 and the plain pass are chapter 5's.  New here: changing one choice at a time, while
-everything else stays, with seeds and intervals.
+The blocks, the training of Stage 1 and the plain pass are chapter 5's.  New here: one choice is changed at a time, all
+else stays, and each difference has an interval over seeds.
 
-But: does what was said here of a small text hold for a large one?  The log's entries say how far it was taken.
+But: does this hold on a large text as on a small one?  The entries of the log say how far that has been tried.
 """
 
 from dataclasses import replace
@@ -48,7 +48,7 @@ def stage_arms(settings: TwoStageSettings) -> dict[str, list[ArmSpec]]:
 
 
 def changed(ablation: str, own: ArmSpec, settings: TwoStageSettings) -> list[ArmSpec]:
-    """Return the main arm with each value of what is changed, itself where the value is its own."""
+    """Return the main arm with each value of what an ablation changes; where that is its own value, the main arm."""
     base = own.contexts
     if ablation == "reading":
         # for a block whose only layer is its last, two readings are the same
@@ -75,7 +75,7 @@ def changed(ablation: str, own: ArmSpec, settings: TwoStageSettings) -> list[Arm
 
 
 def named(own: ArmSpec, name: str, label: Text, contexts: ContextSpec, reading: str) -> ArmSpec:
-    """Return a changed arm under its name; one that is the main arm's equal keeps that one's name."""
+    """Return a changed arm under its name; one that equals the main arm is called that."""
     same = (contexts, reading) == (own.contexts, own.reading)
     words = name.replace(",", "").replace(" ", "-")
     return replace(own, name="main" if same else words, label=label, contexts=contexts, reading=reading)

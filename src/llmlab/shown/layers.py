@@ -86,7 +86,7 @@ def plain(stacks: Sequence[Stack]) -> list[Stack]:
     return [stack for stack in stacks if stack.runs and not stack.beside]
 
 
-def remedied(stacks: Sequence[Stack]) -> list[tuple[Stack, Stack]]:
+def with_residual(stacks: Sequence[Stack]) -> list[tuple[Stack, Stack]]:
     """Return each finished residual stack behind the plain one of its depth."""
     swept = {stack.depth: stack for stack in plain(stacks)}
     return [(swept[stack.depth], stack) for stack in stacks if stack.runs and stack.beside and stack.depth in swept]
@@ -179,7 +179,9 @@ def pairs(settings: LayersSettings, data: Dataset, finished: Sequence[Stack], me
     """Return differences seed by seed: against the first depth, between neighbours, and of the remedy."""
     swept = plain(finished)
     wanted = [(swept[0], stack) for stack in swept[1:]] + [pair for pair in pairwise(swept) if pair[0] is not swept[0]]
-    ends = [(first, second, f"{second.suffix}_minus{first.suffix}") for first, second in [*wanted, *remedied(finished)]]
+    ends = [
+        (first, second, f"{second.suffix}_minus{first.suffix}") for first, second in [*wanted, *with_residual(finished)]
+    ]
     there = [each for each in ends if f"val_ppl{each[2]}" in metrics]
     by_documents = any(f"val_ppl{end}_doc_low" in metrics for *_, end in there)
     rows: list[list[Cell]] = []
@@ -332,7 +334,7 @@ def summary(
         )
         told += beside_counting(data.references, [stack.stat("val_ppl")[""] for stack in swept])
     told += reading(stacks)
-    for first, second in remedied(stacks)[-1:]:
+    for first, second in with_residual(stacks)[-1:]:
         end = f"val_ppl{second.suffix}_minus{first.suffix}"
         if f"{end}_low" in metrics:
             change, low, high = (metrics[end + each] for each in INTERVAL)
