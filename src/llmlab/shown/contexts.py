@@ -15,7 +15,6 @@ from llmlab.report.result import (
     ARMS,
     Cell,
     Figure,
-    Mark,
     Result,
     Table,
     of_documents,
@@ -23,7 +22,7 @@ from llmlab.report.result import (
     sentences,
 )
 from llmlab.shown.counting import COUNTING, counted, exactly, what_predicts
-from llmlab.shown.curves import curve, floor_level, level, loss_figure, means, with_interval
+from llmlab.shown.curves import arm_curves, floor_level, level, loss_figure, means, with_interval
 from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
 from llmlab.shown.windows import ppls_at
 
@@ -90,9 +89,9 @@ def of_these_seeds(text: ContextDataset, shown: Sequence[ArmRuns]) -> Text:
     return of_seeds([len(arm.runs) for arm in shown if arm.runs], len(text.valid_counts))
 
 
-def of_these_documents(text: ContextDataset) -> Text:
-    """Return in a sentence what intervals over the validation documents speak of; empty where there are none."""
-    return of_documents(len(text.valid_counts), len(text.valid_counts))
+def of_both(text: ContextDataset, shown: Sequence[ArmRuns]) -> tuple[Text, Text]:
+    """Return what intervals over seeds and over the validation documents speak of; empty where there are none."""
+    return of_these_seeds(text, shown), of_documents(len(text.valid_counts), len(text.valid_counts))
 
 
 def change(text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
@@ -114,11 +113,7 @@ def differences(pairs: Sequence[tuple[ArmRuns, ArmRuns]], text: ContextDataset) 
         "Differences, seed by seed",
         f"from, to:text | n:integer | {estimate('loss changes by', documents=True)} | PPL changes by:share",
         rows,
-        sentences(
-            say("contexts.differences"),
-            of_these_seeds(text, [arm for both in pairs for arm in both]),
-            of_these_documents(text),
-        ),
+        sentences(say("contexts.differences"), *of_both(text, [arm for both in pairs for arm in both])),
     )
 
 
@@ -152,8 +147,7 @@ def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found
             say("contexts.ablation_trained") if sized else "",
             say("contexts.ablation_change"),
             say("contexts.ablation_rank") if ranked else "",
-            of_these_seeds(text, shown),
-            of_these_documents(text),
+            *of_both(text, shown),
         ),
     )
 
@@ -192,11 +186,7 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) 
         "tokens:integer | n:integer | PPL, frozen:2 | PPL, trained:2 | "
         f"{estimate('freezing changes PPL by:share', documents=True)} | parameters per token, trained:2",
         rows,
-        sentences(
-            say("contexts.growth"),
-            of_these_seeds(text, [arm for _, *both in sizes for arm in both]),
-            of_these_documents(text),
-        ),
+        sentences(say("contexts.growth"), *of_both(text, [arm for _, *both in sizes for arm in both])),
     )
 
 
@@ -311,27 +301,23 @@ def _tried(label: Text, found: Tuned) -> list[Cell]:
 
 def curves(shown: Sequence[ArmRuns], text: ContextDataset) -> Figure:
     """Return the validation loss of each arm by epoch, mean over seeds, between a bigram and the floor."""
-    marks, told, bigram = list[Mark](), list[Text](), text.references["bigram"].loss
-    for number, arm in enumerate(shown):
-        ys = means(run.losses for run in arm.runs)
-        marks.append(curve(ys, ARMS[number % len(ARMS)], arm.arm.label))
-        told.append(say("contexts.arm_loss", arm=arm.arm.label, loss=min(ys)))
-    marks += [level(bigram, "bigram"), *floor_level(text.bayes_loss)]
+    each = [(arm.arm.label, means(run.losses for run in arm.runs)) for arm in shown]
+    told, bigram = [say("contexts.arm_loss", arm=arm, loss=min(ys)) for arm, ys in each], text.references["bigram"].loss
+    marks = [*arm_curves(each), level(bigram, "bigram"), *floor_level(text.bayes_loss)]
     caption = say("contexts.curves", arms=told, bigram=bigram)
     return loss_figure("curves", "Validation loss by epoch", caption, marks, after="epochs")
 
 
 def train_and_validation(shown: Sequence[ArmRuns]) -> Figure:
     """Return train and validation loss of a few arms by epoch, mean over seeds."""
-    marks, told = list[Mark](), list[Text]()
-    for number, arm in enumerate(shown):
+    each, told = list[tuple[Text, list[float]]](), list[Text]()
+    for arm in shown:
         both = {"validation": [run.losses for run in arm.runs], "train": [run.train_losses for run in arm.runs]}
-        for place, (what, each) in enumerate(both.items()):
-            ys, legend = means(each), say("contexts.curve", arm=arm.arm.label, what=what)
-            marks.append(curve(ys, ARMS[(2 * number + place) % len(ARMS)], legend))
-            told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=ys[-1]))
+        for what, runs in both.items():
+            each.append((say("contexts.curve", arm=arm.arm.label, what=what), means(runs)))
+            told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=each[-1][1][-1]))
     caption = say("contexts.fit_curves", curves=told)
-    return loss_figure("fit", "Train and validation loss by epoch", caption, marks, after="fit")
+    return loss_figure("fit", "Train and validation loss by epoch", caption, arm_curves(each), after="fit")
 
 
 def growth_curves(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Figure:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from llmlab.report.messages import Text
-from llmlab.report.result import Figure, Mark, Role, rounded
+from llmlab.report.result import ARMS, Figure, Mark, Role, rounded
 
 
 def means(curves: Iterable[Sequence[float]]) -> list[float]:
@@ -15,6 +15,11 @@ def means(curves: Iterable[Sequence[float]]) -> list[float]:
 def curve(ys: Sequence[float], role: Role, legend: Text, xs: Sequence[float] = ()) -> Mark:
     """Return a line through ``ys``, by epoch from 1 where no ``xs`` are given."""
     return Mark("line", role, list(xs) or [epoch + 1.0 for epoch in range(len(ys))], rounded(ys), legend=legend)
+
+
+def arm_curves(each: Iterable[tuple[Text, Sequence[float]]]) -> list[Mark]:
+    """Return a line by epoch for each arm, by its legend, in the colours of arms."""
+    return [curve(ys, ARMS[number % len(ARMS)], legend) for number, (legend, ys) in enumerate(each)]
 
 
 def with_interval(xs: Sequence[float], told: Sequence[Mapping[str, float]], role: Role, legend: Text) -> list[Mark]:

@@ -13,7 +13,6 @@ from llmlab.lab.study import Runs, Study
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import (
-    ARMS,
     Cell,
     Figure,
     Mark,
@@ -28,7 +27,7 @@ from llmlab.report.result import (
 from llmlab.settings import LayersSettings
 from llmlab.shown.baseline import text_read
 from llmlab.shown.counting import beside_counting
-from llmlab.shown.curves import curve, level, loss_figure, means, with_interval
+from llmlab.shown.curves import arm_curves, level, loss_figure, means, with_interval
 from llmlab.shown.study import endings, state
 from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
 
@@ -267,14 +266,13 @@ def figures(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], me
 
 def curves(data: Dataset, swept: Sequence[Stack]) -> Figure:
     """Return the learning curve of each depth: mean validation loss over seeds, by epoch."""
-    marks, told = list[Mark](), list[Text]()
-    for number, stack in enumerate(swept):
-        ys = means(run.curve("val_loss_token") for run in stack.runs)
-        marks.append(curve(ys, ARMS[number % len(ARMS)], stack.name))
-        told.append(say("layers.loss_of", label=stack.name, loss=ys[-1]))
+    each = [(stack.name, means(run.curve("val_loss_token") for run in stack.runs)) for stack in swept]
+    told = [say("layers.loss_of", label=name, loss=ys[-1]) for name, ys in each]
     bigram = data.references["bigram"].loss
     caption = say("layers.curves", depths=told, bigram=bigram)
-    return loss_figure("curves", "Learning curves", caption, [*marks, level(bigram, "bigram")], after="times")
+    return loss_figure(
+        "curves", "Learning curves", caption, [*arm_curves(each), level(bigram, "bigram")], after="times"
+    )
 
 
 def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack]) -> Figure:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Figure, Mark, Role, Table, rounded, sentences
+from llmlab.report.result import Cell, Figure, Mark, Role, Table, sentences
 from llmlab.settings import QuantizeSettings
 from llmlab.shown.after import Metrics
+from llmlab.shown.curves import curve, level
 from llmlab.shown.table import table
 from llmlab.shown.windows import loss_by_groups
 
@@ -109,7 +110,7 @@ def cost_by_position(scores: Mapping[str, Score]) -> Figure:
         say("quantize.cost", **worst),
         "position in the window",
         "int8 − fp32 (0.001 nats)",
-        [*_lines([n + 1.0 for n in read], lines), Mark("level", "floor", [], [0.0], legend="fp32")],
+        [*_lines([n + 1.0 for n in read], lines), level(0.0, "fp32", "floor")],
         after="by_position",
     )
 
@@ -131,7 +132,7 @@ def context_by_position(errors: Mapping[str, Sequence[float]]) -> Figure:
 
 def _lines(xs: list[float], lines: Mapping[str, Sequence[float]]) -> list[Mark]:
     roles: dict[str, Role] = {"tensor": "other", "row": "series"}
-    return [Mark("line", role, xs, rounded(lines[each]), legend=f"scale per {each}") for each, role in roles.items()]
+    return [curve(lines[each], role, f"scale per {each}", xs) for each, role in roles.items()]
 
 
 def summary(
