@@ -210,11 +210,12 @@ def test_what_becomes_a_title_or_a_name_is_checked(field: str, value: str) -> No
         (("metrics", "loss"), "1" + "0" * 400),
         (("tables", 0, "rows", 0, 1), "1" + "0" * 400),
         (("tables", 0, "columns", 0, "digits"), '"2"'),
+        (("tables", 0, "columns", 0, "digits"), "-2416"),
         (("expectation_after_look",), "1"),
     ],
 )
 def test_a_value_of_another_type_is_refused(way: tuple[str | int, ...], value: str) -> None:
-    """A number in quotation marks is none, one is no yes, and no run has a number of 400 digits."""
+    """A number in quotation marks is none, one is no yes, and nothing has 400 digits or minus 2,416 decimals."""
     document = specimen().document()
     *path, last = way
     inner: Any = document

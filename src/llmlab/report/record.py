@@ -26,6 +26,9 @@ LATER = ("amendments", "superseded_by", "superseded_why", "superseded_why_ja", "
 """What may be added to a record; a record without them does not name them."""
 
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+MOST_DIGITS = 17
+"""A float has no more of them that mean anything."""
+
 LARGEST = 1e30
 LIST_OF_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+)\]")
 """Only between brackets that JSON itself wrote: inside a string, a line break is an escape."""
@@ -154,6 +157,8 @@ def _refuse_unusable(record: Record) -> None:
     for table in result.tables:
         if any(len(row) != len(table.columns) for row in table.rows) or not table.columns:
             raise ValueError(f"table {table.name}: a row with too many or too few cells")
+        if not all(0 <= column.digits <= MOST_DIGITS for column in table.columns):
+            raise ValueError(f"table {table.name}: a column with a number of decimals that none of ours has")
     for mark in (mark for figure in result.figures for mark in figure.marks):
         columns = [mark.ys, *([mark.xs] if mark.kind != "level" else []), *([mark.tops] if mark.kind == "band" else [])]
         if len({len(column) for column in columns}) != 1 or (mark.kind in ("track", "level") and len(mark.ys) != 1):
