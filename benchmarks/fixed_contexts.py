@@ -1,4 +1,4 @@
-"""Chapters 5 and 6 at the seed's sizes: fixed contexts and training on them, against doing both token by token.
+"""Chapters 5 and 6 at the original sizes: fixed contexts and training on them, against doing both token by token.
 
 Two blocks of 6 layers, 768 wide, and a head over 50,257 words tied to a frozen embedding; random numbers, as speed does
 not depend on them.  Five questions:

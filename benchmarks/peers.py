@@ -1,4 +1,4 @@
-"""One training step of New-LLM beside tiny GPT-2 and a GRU of its size, at the seed's sizes: targets per second.
+"""One training step of New-LLM beside tiny GPT-2 and a GRU of its size, at the original sizes: targets per second.
 
 A step is loss, gradients and Adam for 32 windows of 63 targets, dropout 0.1.  All take turns in this process, so that
 a busy machine is busy for each of them; only the ratios of the medians mean something.  The plain loop is New-LLM by

@@ -1,4 +1,4 @@
-"""Eight-bit weights at the seed document's sizes: bytes as written, and time beside fp32 at one thread.
+"""Eight-bit weights at the original sizes: bytes as written, and time beside fp32 at one thread.
 
 The model is at its start, for bytes and time do not depend on what it has learned.  Processor time, medians in turns.
 Run: ``python benchmarks/quantized.py``.
@@ -41,6 +41,6 @@ def latency(model: ContextVectorLM) -> None:
 
 
 if __name__ == "__main__":
-    seed = ContextVectorLM.initial(Size(), 0)
-    sizes(seed)
-    latency(seed)
+    original = ContextVectorLM.initial(Size(), 0)
+    sizes(original)
+    latency(original)

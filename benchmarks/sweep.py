@@ -1,6 +1,6 @@
 """One training step of New-LLM: the sweep against the plain loop, and against its own products alone.
 
-A step is the loss of 32 windows of 63 targets and its gradient for all 2,739,432 parameters of the seed document,
+A step is the loss of 32 windows of 63 targets and its gradient for all 2,739,432 parameters of the original notes,
 with dropout 0.1, under torch's own number of threads.  Two questions:
 
 - How much faster is ``Sweep`` than autograd through ``ContextVectorLM.logits``?

@@ -50,8 +50,8 @@ def test_a_run_in_the_log_gives_the_verdict_and_its_page(run_llmlab: Callable[..
     [
         (("--chapter", "phase1"), lambda claim: claim["chapter"] == "phase1"),
         (("--verdict", "refined"), lambda claim: claim["verdict"] == "refined"),
-        (("--seed", "000"), lambda claim: claim["seed"].startswith("000")),
-        (("--seed", "000", "--chapter", "phase1"), lambda claim: claim["chapter"] == "phase1"),
+        (("--document", "000"), lambda claim: claim["seed"].startswith("000")),
+        (("--document", "000", "--chapter", "phase1"), lambda claim: claim["chapter"] == "phase1"),
     ],
 )
 def test_options_choose_rows(run_llmlab: Callable[..., Done], args: tuple[str, ...], kept: Callable[..., bool]) -> None:
@@ -70,7 +70,7 @@ def test_a_verdict_that_no_claim_has_gives_an_empty_list(run_llmlab: Callable[..
 
 
 @pytest.mark.parametrize(
-    "args", [("--id", "P1-0"), ("--chapter", "phase9"), ("--verdict", "maybe"), ("--seed", "999")], ids=" ".join
+    "args", [("--id", "P1-0"), ("--chapter", "phase9"), ("--verdict", "maybe"), ("--document", "999")], ids=" ".join
 )
 def test_a_name_that_is_not_there_is_refused(run_llmlab: Callable[..., Done], args: tuple[str, ...]) -> None:
     """Exit code 2, with the option and what there is."""

@@ -150,7 +150,7 @@ def test_training_moves_no_context_and_what_is_frozen_stays(source: EmbeddedCorp
     assert torch.equal(again.after, before)
 
 
-def test_the_counts_are_those_of_the_seed_document() -> None:
+def test_the_counts_are_those_of_the_original_notes() -> None:
     """Trained and all parameters, context block included: exactly 7,093,248 and 45,690,624 of 52,782,336."""
     size, embedding = BlockSize(), 50_257 * 768
     token_side = size.token_parameters() + 2 * 768

@@ -1,4 +1,4 @@
-"""ContextBlock and TokenBlock: the seed's counts, the equations written out, and what may not depend on what."""
+"""ContextBlock and TokenBlock: the original counts, the equations written out, and what may not depend on what."""
 
 import math
 from dataclasses import replace
@@ -55,12 +55,12 @@ def stirred(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
     ],
 )
 def test_counts(size: BlockSize, context: int, token: int):
-    """The numbers of parameters are the seed's, and those that follow from it."""
+    """The numbers of parameters are those of the original notes, and those that follow from it."""
     assert (size.context_parameters(), size.token_parameters()) == (context, token)
 
 
-def test_the_seeds_whole_models():
-    """Embedding, its LayerNorm, both blocks, and a head of its own: what the seed documents quote."""
+def test_the_original_whole_models():
+    """Embedding, its LayerNorm, both blocks, and a head of its own: what the original notes quote."""
     embedding, norm, head = 50_257 * 768, 2 * 768, 50_257 * 769
     tied = embedding + norm + NOTES.context_parameters() + NOTES.token_parameters()
     assert (tied, tied + head) == (52_782_336, 91_429_969)
@@ -164,7 +164,7 @@ def test_a_start_depends_on_names_not_on_neighbours(seed: int):
     assert not torch.equal(large["context0.weight"], large["token0.weight"])
 
 
-def test_the_start_is_the_seeds():
+def test_the_start_is_that_of_the_notes():
     """Weights spread by 0.1, biases by 0.01, LayerNorms change nothing."""
     parameters = initial(BlockSize(64, 64, 2, token_injection="first", widths="decreasing").context_shapes(), 0)  # noqa: S106
     for name, tensor in parameters.items():

@@ -21,20 +21,20 @@ from llmlab.settings import LanguageSettings, LayersSettings, flag
 from llmlab.shown.layers import Stack, reading
 
 
-def test_the_parameters_of_the_seeds_depths_are_exact():
-    """Each depth of the seed document has the count that its formula gives, 262,656 for each layer."""
+def test_the_parameters_of_the_original_depths_are_exact():
+    """Each depth of the original notes has the count that its formula gives, 262,656 for each layer."""
     counts = {n: Size(layers=n).parameters() for n in (1, 4, 5, 6, 7)}
 
     assert counts == {1: 1_426_152, 4: 2_214_120, 5: 2_476_776, 6: 2_739_432, 7: 3_002_088}
 
 
-def test_the_seed_preset_is_the_documents_sweep():
+def test_the_original_preset_is_the_documents_sweep():
     """Its depths, batch, rate, epochs and patience, and one run each."""
-    seed = LayersSettings(preset="seed")
+    original = LayersSettings(preset="seed")
 
-    assert seed.depths == [1, 2, 3, 4, 5, 6, 7]
-    assert (seed.batch, seed.lr, seed.epochs, seed.patience, seed.seeds) == (2048, 8e-4, 150, 30, 1)
-    assert seed.stacks == ["plain"]
+    assert original.depths == [1, 2, 3, 4, 5, 6, 7]
+    assert (original.batch, original.lr, original.epochs, original.patience, original.seeds) == (2048, 8e-4, 150, 30, 1)
+    assert original.stacks == ["plain"]
 
 
 def test_every_model_of_a_sweep_is_one_of_chapter_three():
@@ -164,7 +164,7 @@ def test_equal_time_gives_the_slower_fewer_epochs():
 
 
 def test_the_command_line_knows_the_remedy_both_ways():
-    """``--remedy`` and ``--no-remedy`` are both options; pocket has it, the seed's conditions do not."""
+    """``--remedy`` and ``--no-remedy`` are both options; pocket has it, the original conditions do not."""
     assert LayersSettings().stacks == ["plain", "residual"]
     assert LayersSettings(remedy=False).stacks == ["plain"]
     assert LayersSettings(stack="residual").stacks == ["residual"]

@@ -78,13 +78,13 @@ def test_lists_are_read_in_any_order_and_with_blanks(names: list[str]) -> None:
     assert asked.arm_names == [name for name in FREEZE_ARMS if name in names]
 
 
-def test_the_seed_preset_is_the_documents_run() -> None:
-    """Seed document 004's sizes, text and arms; paths stay private in what is published."""
-    seed = EmbeddingFreezeSettings(preset="seed")
+def test_the_original_preset_is_the_documents_run() -> None:
+    """The sizes of document 004 of the original notes, text and arms; paths stay private in what is published."""
+    notes = EmbeddingFreezeSettings(preset="seed")
 
-    assert (seed.tokens, seed.layers, seed.context, seed.batch, seed.lr) == (251_208, 6, 768, 512, 2e-3)
-    assert (seed.data, seed.pretrained, seed.arms, seed.grow) == ("ultrachat", "gpt2", "frozen,trained", "502498")
-    own = replace(seed, data="/home/somebody/mine.txt", pretrained="/home/somebody/model")
+    assert (notes.tokens, notes.layers, notes.context, notes.batch, notes.lr) == (251_208, 6, 768, 512, 2e-3)
+    assert (notes.data, notes.pretrained, notes.arms, notes.grow) == ("ultrachat", "gpt2", "frozen,trained", "502498")
+    own = replace(notes, data="/home/somebody/mine.txt", pretrained="/home/somebody/model")
     assert (own.document()["data"], own.document()["pretrained"]) == ("path: mine.txt", "path: model")
     assert (own.spelled("data"), own.spelled("pretrained"), own.spelled("lr")) == ("PATH", "PATH", "0.002")
 

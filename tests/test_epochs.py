@@ -286,7 +286,7 @@ def test_a_validation_loss_that_is_not_finite_is_never_the_best(monkeypatch: pyt
 
 
 def test_early_stopping_wants_a_margin_and_the_best_model_does_not() -> None:
-    """An epoch better by less than 0.001 is kept as the best, and still counts as waiting: the seed's two rules."""
+    """An epoch better by less than 0.001 is kept as the best, and still counts as waiting: the notes' two rules."""
     run = training(epochs=100, patience=3, lr=1e-9, schedule="constant")
     run.run()
     assert len(run.progress.history) == 4
@@ -333,7 +333,7 @@ def test_one_cycle_climbs_and_falls(update: int, planned: int) -> None:
     assert recipe.rate(planned, planned) == pytest.approx(0.005)
 
 
-def test_the_seeds_clip_opens_with_the_epochs() -> None:
+def test_the_original_clip_opens_with_the_epochs() -> None:
     """0.5 for ten epochs, 1.0 for twenty, then 2.0."""
     recipe = Recipe(epochs=1, batch=1, lr=1.0)
     assert [recipe.largest_norm(epoch) for epoch in (0, 9, 10, 29, 30, 99)] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
@@ -350,7 +350,7 @@ def test_clipping_shortens_to_the_length_and_no_further() -> None:
 
 
 def test_the_rate_grows_with_the_root_of_the_batch() -> None:
-    """The seed documents' own rule gives their own rates."""
+    """The original notes' rule gives their own rates."""
     assert square_root_rate(32) == pytest.approx(1e-4)
     assert square_root_rate(2048) == pytest.approx(8e-4)
     assert square_root_rate(4096) == pytest.approx(1.1e-3, rel=0.03)

@@ -40,7 +40,7 @@ def test_a_checkpoint_is_worth_what_its_run_wrote_down(run: tuple[Path, Result],
 
 
 def test_the_batch_changes_the_batch_mean_alone(run: tuple[Path, Result]) -> None:
-    """Per token nothing depends on how windows are grouped; the seed's average does."""
+    """Per token nothing depends on how windows are grouped; the original notes' average does."""
     one, other = (evaluate.run(EvaluateSettings(checkpoint=run[0], batch=batch)).metrics for batch in (7, 250))
     differ = {key for key in one if one[key] != other[key]} - {"tokens_per_second"}
     assert differ == {"val_loss", "val_ppl_batch_mean"}

@@ -167,7 +167,7 @@ def test_the_trained_numbers_stand_in_the_old_part(size: Size, more: int):
 
 @pytest.mark.parametrize(("layers", "parameters"), [(1, 1_951_720), (4, 2_739_688), (6, 3_265_000)])
 def test_the_counts_are_those_of_the_plan(layers: int, parameters: int):
-    """A context of 512 at the seed's sizes has the documented numbers; A trains as many as the smaller model had."""
+    """A context of 512 at the original sizes has the documented numbers; A trains as many as the smaller model had."""
     size, larger = Size(layers=layers), Size(layers=layers, context=512)
     assert larger.parameters() == parameters
     assert larger.parameters() - count(larger, 0, 256) == size.parameters()

@@ -268,7 +268,7 @@ def test_a_completion_is_the_likeliest_word_each_time(seed: int, prompt: str):
     assert found == " ".join(expected)
 
 
-def test_prompts_are_the_seeds_where_any_word_is_known(checkpoint: Path, other: Path):
+def test_prompts_are_those_of_the_notes_where_any_word_is_known(checkpoint: Path, other: Path):
     """A model that knows one of their words completes them; one that knows none completes openings of its text."""
     words = restored(checkpoint).vocabulary
     text = dialogue(chosen(checkpoint, data=str(other)), restored(checkpoint), load_corpus(str(other))).text

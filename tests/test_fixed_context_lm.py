@@ -289,7 +289,7 @@ def test_it_learns_what_follows_what():
 
 
 def test_counts_of_what_is_trained():
-    """The seed's numbers: frozen and tied, trained and tied, and with a head of its own."""
+    """The original notes' numbers: frozen and tied, trained and tied, and with a head of its own."""
     size = BlockSize()
 
     def count(size: BlockSize, **choices: bool) -> int:

@@ -106,7 +106,7 @@ def test_scores_and_loss_equal_those_of_torch_modules():
 
 
 @pytest.mark.parametrize(("dim", "numbers"), [(8, 68), (2, 20)])
-def test_the_model_has_as_many_numbers_as_the_seed_says(dim: int, numbers: int):
+def test_the_model_has_as_many_numbers_as_the_notes_say(dim: int, numbers: int):
     """Four tokens: 4 d + 4 d + 4 parameters, 68 in eight dimensions and 20 in two."""
     model = TinyModel.initial(4, dim, [0])
 

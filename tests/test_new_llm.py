@@ -30,7 +30,7 @@ def small(stack: str = "plain", layers: int = 2, seed: int = 0) -> ContextVector
         *((1, 512, 1_951_720), (4, 512, 2_739_688), (6, 512, 3_265_000), (12, 512, 4_840_936)),
     ],
 )
-def test_the_counts_are_those_of_the_seed_documents(layers: int, context: int, count: int):
+def test_the_counts_are_those_of_the_original_notes(layers: int, context: int, count: int):
     """Every model of the study has the exact number of parameters it is said to have, in either stack."""
     for stack in ("plain", "residual"):
         assert Size(context=context, layers=layers, stack=stack).parameters() == count
@@ -45,8 +45,8 @@ def test_a_model_has_the_shapes_it_says():
     assert sum(tensor.numel() for tensor in parameters.values()) == size.parameters()
 
 
-def test_the_seed_start_is_small_and_everywhere_the_same():
-    """Matrices have a deviation of 0.02, biases are 0, gains 1: the seed document's start."""
+def test_the_original_start_is_small_and_everywhere_the_same():
+    """Matrices have a deviation of 0.02, biases are 0, gains 1: the start of the original notes."""
     parameters = ContextVectorLM.initial(Size(layers=2), 0).parameters
     for name, tensor in parameters.items():
         if tensor.dim() == 2:

@@ -1,4 +1,4 @@
-"""``llmlab params``: the counts of the seed documents' claims and of models that are built, and how they are shown."""
+"""``llmlab params``: the counts of the original notes' claims and of models that are built, and how they are shown."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ CLAIMED = {
     "tiny GPT-2, as its author coded it": (5_011_456, 5_011_456),
     "GPT-2 size 6 + 6, tied, frozen": (52_782_336, 7_093_248),
     "GPT-2 size 6 + 6, tied, trained": (52_782_336, 45_690_624),
-    # the seed's log has 1,536 fewer, the LayerNorm on the embedding
+    # the original log has 1,536 fewer, the LayerNorm on the embedding
     "GPT-2 size 6 + 6, untied, frozen": (91_429_969, 45_739_345 + 1_536),
     "GPT-2 size 3 + 3, untied, frozen": (84_338_257, 42_193_489 + 1_536),
 }
@@ -42,12 +42,12 @@ CLAIMED = {
 
 @pytest.mark.parametrize("name", CLAIMED)
 def test_the_counts_are_those_of_the_specification(name: str) -> None:
-    """Every count that a claim of the seed documents hangs on is exact."""
+    """Every count that a claim of the original notes hangs on is exact."""
     assert (COUNTED[name].total, COUNTED[name].trainable) == CLAIMED[name]
 
 
 def test_the_parts_are_those_of_the_specification() -> None:
-    """The parts of the seed's two large models, one by one."""
+    """The parts of the original notes' two large models, one by one."""
     assert COUNTED["New-LLM, seed"].parts == {
         "embedding": 256_000,
         "stack": 6 * 262_656,

@@ -58,8 +58,8 @@ def windows(rows: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("layers", "count"), [(3, 2_642_176), (4, 3_431_936), (6, 5_011_456)])
-def test_tiny_gpt2_has_the_parameters_of_the_seed_document(layers: int, count: int):
-    """At the seed's width the formula gives the recorded counts."""
+def test_tiny_gpt2_has_the_parameters_of_the_original_notes(layers: int, count: int):
+    """At the original width the formula gives the recorded counts."""
     assert GPT2Size(layers=layers).parameters() == count
 
 

@@ -38,7 +38,7 @@ EVERY = pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("preset", ["pocket", "seed", "advanced", "modern"])
 @pytest.mark.parametrize("model", ["tiny-gpt2", "gru"])
 def test_a_peer_of_every_preset_is_within_a_tenth_of_new_llm(preset: str, model: str):
-    """What is compared has about the same number of parameters, and at the seed's sizes three layers of 256."""
+    """What is compared has about the same number of parameters, and at the original sizes three layers of 256."""
     options = BaselineSettings(preset=preset, model=model)
     vocabulary = len(Grammar.standard().vocabulary()) if options.data == "synthetic" else options.vocabulary
     own = sized(options, model, vocabulary)

@@ -17,7 +17,7 @@ SEEDS = 1_000
 
 @pytest.fixture(scope="module")
 def thousand() -> Result:
-    """The chapter as the seed ran it, over a thousand seeds."""
+    """The chapter as the original notes ran it, over a thousand seeds."""
     return phase1.run(Phase1Settings(seeds=SEEDS))
 
 
@@ -40,7 +40,7 @@ def test_the_loss_stays_above_the_exact_floor_and_falls_as_measured_elsewhere(th
     assert min(thousand.samples["loss"]) > thousand.metrics["loss_floor"]
 
 
-def test_the_verdicts_on_the_seeds_claims_follow_from_the_numbers(thousand: Result):
+def test_the_verdicts_on_the_notes_claims_follow_from_the_numbers(thousand: Result):
     """The loss and the prediction are as claimed; the freedom is not limited; two logged losses are out of place."""
     assert verdicts(thousand) == {
         "P1-1": "supported",
@@ -61,8 +61,8 @@ def test_one_seed_decides_no_claim_about_a_distribution():
     assert not [name for name in result.metrics if name.endswith(("_sd", "_low", "_high"))]
 
 
-def test_other_conditions_make_no_claim_about_the_seeds_run():
-    """A run on another text says nothing about what the seed claimed for "hello"."""
+def test_other_conditions_make_no_claim_about_the_notes_run():
+    """A run on another text says nothing about what the original notes claimed for "hello"."""
     assert verdicts(phase1.run(Phase1Settings(text="banana", seeds=25))) == {"P1-4": "supported"}
 
 

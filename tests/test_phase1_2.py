@@ -21,7 +21,7 @@ SEEDS = 1_000
 
 @pytest.fixture(scope="module")
 def thousand() -> Result:
-    """The chapter as the seed ran it, over a thousand seeds."""
+    """The chapter as the original notes ran it, over a thousand seeds."""
     return phase1_2.run(Phase12Settings(seeds=SEEDS))
 
 
@@ -62,7 +62,7 @@ def test_losses_are_spread_as_measured_elsewhere(freeze: str, measured: tuple[fl
         assert abs(below - level) < 4 * math.sqrt(2 * level * (1 - level) / SEEDS), level
 
 
-def test_the_verdicts_on_the_seeds_claims_follow_from_the_numbers(thousand: Result):
+def test_the_verdicts_on_the_notes_claims_follow_from_the_numbers(thousand: Result):
     """What held exactly or in nearly all seeds is supported; what held with a limit is refined."""
     assert verdicts(thousand) == {
         "P12-1": "supported",

@@ -123,7 +123,7 @@ def test_a_quantised_step_is_the_step_of_the_dequantised_model(model: ContextVec
         assert torch.equal(one, other)
 
 
-def test_the_bytes_at_the_seeds_sizes_are_the_right_ones() -> None:
+def test_the_bytes_at_the_original_sizes_are_the_right_ones() -> None:
     """10,957,728 bytes of fp32; 2,478,080 of int8 and 1,045,408 of fp32 beside scales; at most 3.6 MB as a file."""
     model = ContextVectorLM.initial(Size(), 0)
     assert sum(4 * tensor.numel() for tensor in model.parameters.values()) == 10_957_728
@@ -174,7 +174,7 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Res
 
 
 def test_the_result_has_what_the_contract_names(quantised: tuple[Path, Path, Result]) -> None:
-    """Bytes, perplexities and the ratio of times are there, and only a model of the seed's sizes decides claims."""
+    """Bytes, perplexities and the ratio of times are there, and only a model of the original sizes decides claims."""
     result = quantised[2]
     assert {"bytes_fp32", "bytes_int8", "val_ppl_fp32", "val_ppl_int8", "latency_ratio"} <= result.metrics.keys()
     assert result.metrics["bytes_int8"] < result.metrics["bytes_fp32"]  # type: ignore[operator]

@@ -98,7 +98,7 @@ def test_run_options_check_their_range_too(threads: int):
 
 @pytest.mark.parametrize("chapter", [BaselineSettings, LayersSettings, EmbeddingFreezeSettings, TwoStageSettings])
 def test_only_a_pocket_run_asks_for_one_thread(chapter: type[BaselineSettings]):
-    """At the seed's sizes, and in the first two chapters, torch decides."""
+    """At the original sizes, and in the first two chapters, torch decides."""
     assert (chapter().threads, chapter(preset="seed").threads, Phase1Settings().threads) == (1, 0, 0)
 
 

@@ -20,22 +20,22 @@ def gaussian(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def rank_as_the_seed_had_it(vectors: Tensor) -> float:
-    """Seed document 004's formula on numpy's singular values, its 1e-10 within the logarithm included."""
+def rank_as_in_the_notes(vectors: Tensor) -> float:
+    """The formula of document 004 on numpy's singular values, its 1e-10 within the logarithm included."""
     sizes = np.linalg.svd(vectors.numpy(), compute_uv=False)
     shares = sizes / sizes.sum()
     return math.exp(-float((shares * np.log(shares + 1e-10)).sum()))
 
 
 @given(SEEDS, SHAPES, st.floats(0, 5))
-def test_the_uncentred_rank_is_the_seeds_and_the_centred_one_that_of_the_differences(
+def test_the_uncentred_rank_is_the_notes_and_the_centred_one_that_of_the_differences(
     seed: int, shape: tuple[int, int], offset: float
 ):
-    """About zero it is the seed's formula; about the mean it is the same of what the mean leaves."""
+    """About zero it is the notes' formula; about the mean it is the same of what the mean leaves."""
     vectors = gaussian(seed, *shape) + offset
-    assert effective_rank(vectors, centred=False) == pytest.approx(rank_as_the_seed_had_it(vectors), rel=1e-4)
+    assert effective_rank(vectors, centred=False) == pytest.approx(rank_as_in_the_notes(vectors), rel=1e-4)
     differences = vectors - vectors.mean(0)
-    assert effective_rank(vectors) == pytest.approx(rank_as_the_seed_had_it(differences), rel=1e-4)
+    assert effective_rank(vectors) == pytest.approx(rank_as_in_the_notes(differences), rel=1e-4)
 
 
 def test_a_shared_offset_is_a_direction_only_about_zero():

@@ -23,7 +23,7 @@ def test_decoding_undoes_encoding(text: str):
 
 
 def test_tokens_are_numbered_in_order_of_first_appearance():
-    """For "hello": h=0, e=1, l=2, o=3, as in the seed document."""
+    """For "hello": h=0, e=1, l=2, o=3, as in the original notes."""
     assert Vocabulary.of("hello").encode("hello") == [0, 1, 2, 2, 3]
 
 

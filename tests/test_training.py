@@ -14,7 +14,7 @@ ALL = TRAINED_WITH_FROZEN["none"]
 
 
 def test_losses_are_those_before_each_update():
-    """The first loss is that of the start; the last is that before the last update, as the seed printed it."""
+    """The first loss is that of the start; the last is that before the last update, as the notes printed it."""
     start = TinyModel.initial(4, 2, range(3))
 
     run = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=7)

@@ -113,14 +113,14 @@ def test_a_rule_that_was_changed_says_so_of_the_runs_before() -> None:
 
 def test_what_a_run_decides_is_told_with_it_in_both_languages() -> None:
     """Findings are computed from the metrics, in the ledger's order; a record need not hold any."""
-    decided = {lang: findings(SEED_RUN, lang) for lang in ("en", "ja")}
+    decided = {lang: findings(ORIGINAL_RUN, lang) for lang in ("en", "ja")}
     order = [claim.id for claim in CLAIMS]
 
     assert {finding.claim for finding in decided["en"]} >= {"BL-19", "BL-32", "BL-D1"}
     assert [f.claim for f in decided["en"]] == sorted((f.claim for f in decided["en"]), key=order.index)
     assert [(f.claim, f.verdict) for f in decided["en"]] == [(f.claim, f.verdict) for f in decided["ja"]]
     assert all(re.search(r"[ぁ-んァ-ヶ一-龠]", f.statement + f.evidence) for f in decided["ja"])
-    assert findings(replace(SEED_RUN, result=replace(SEED_RUN.result, status="interrupted"))) == []
+    assert findings(replace(ORIGINAL_RUN, result=replace(ORIGINAL_RUN.result, status="interrupted"))) == []
 
 
 METRICS = """
@@ -160,27 +160,27 @@ SUM = '[[claim.sums]]\nwhat = "{what}"\nwhat_ja = "和"\nsays = {says}\nis = "{o
 
 
 POSTS = Path(__file__).resolve().parents[1] / "docs" / "log" / "posts"
-SEED_RUN = read_record(next(POSTS.glob("*-2dfb0bd8")))
-SEED_ROWS = [claim for claim in CLAIMS if claim.records and claim.records.where.get("hidden") == 512]
+ORIGINAL_RUN = read_record(next(POSTS.glob("*-2dfb0bd8")))
+ORIGINAL_ROWS = [claim for claim in CLAIMS if claim.records and claim.records.where.get("hidden") == 512]
 
 
 @pytest.mark.parametrize("name", ["data", "vocabulary", "length", "embedding", "hidden", "context", "layers", "batch"])
 def test_a_run_under_other_conditions_than_the_documents_says_nothing_of_its_figures(name: str) -> None:
-    """The seed run decides rows on the document's own numbers; with one condition changed it decides none of them."""
-    other = replace(SEED_RUN.result, settings=SEED_RUN.result.settings | {name: "other"})
-    decided = [judged(claim, [SEED_RUN]).said.verdict for claim in SEED_ROWS]
+    """The original run decides rows on the document's numbers; with one condition changed it decides none of them."""
+    other = replace(ORIGINAL_RUN.result, settings=ORIGINAL_RUN.result.settings | {name: "other"})
+    decided = [judged(claim, [ORIGINAL_RUN]).said.verdict for claim in ORIGINAL_ROWS]
 
     assert sum(verdict != "not yet run" for verdict in decided) >= 3
-    for claim in SEED_ROWS:
-        assert judged(claim, [replace(SEED_RUN, result=other)]).said.verdict == "not yet run"
+    for claim in ORIGINAL_ROWS:
+        assert judged(claim, [replace(ORIGINAL_RUN, result=other)]).said.verdict == "not yet run"
 
 
 def test_words_where_a_run_should_have_numbers_decide_nothing() -> None:
     """A record that somebody wrote by hand stops no verdict but its own."""
-    odd = replace(SEED_RUN.result, metrics=dict.fromkeys(SEED_RUN.result.metrics, "many"))
+    odd = replace(ORIGINAL_RUN.result, metrics=dict.fromkeys(ORIGINAL_RUN.result.metrics, "many"))
 
-    for claim in SEED_ROWS:
-        assert judged(claim, [replace(SEED_RUN, result=odd)]).said.verdict in ("not yet run", "inconclusive")
+    for claim in ORIGINAL_ROWS:
+        assert judged(claim, [replace(ORIGINAL_RUN, result=odd)]).said.verdict in ("not yet run", "inconclusive")
 
 
 def test_sums_all_some_or_none_of_which_hold() -> None:

@@ -33,7 +33,7 @@ WORDS = {
     "count": "{shown} of {all} claims",
     "also": "also: {list}",
     "more": "figures, what is known, how it is checked",
-    "seed": "document",
+    "document": "document",
     "how": "checked by",
     "records": "metrics of the run",
     "opinion": "nothing: an opinion",
@@ -111,9 +111,9 @@ def summary(documents: list[Document], rows: list[Judged], lang: str) -> Iterato
     """Yield two tables of counts, by what verdicts rest on and by document, and what the documents are."""
     yield from counts({said(f"by {basis}", lang): basis for basis in BASES}, rows, lambda row: row.basis, lang)
     yield ""
-    numbers = {document.seed.split("_")[0]: document.seed for document in documents}
+    numbers = {document.name.split("_")[0]: document.name for document in documents}
     ours = "llmlab"
-    yield from counts({**numbers, ours: ours}, rows, lambda row: ours if row.claim.ours else row.claim.seed, lang)
+    yield from counts({**numbers, ours: ours}, rows, lambda row: ours if row.claim.ours else row.claim.document, lang)
     yield ""
     for number, document in zip(numbers, documents, strict=True):
         yield f"- **{number}** {md_text(worded(document, 'about', lang))}"
@@ -179,7 +179,7 @@ def more(row: Judged, lang: str) -> Iterator[str]:
         "basis": shown(said(f"by {row.basis}", lang)) if row.basis not in ("runs", "sums", "opinion") else "",
         "kind": shown(language(lang).say(claim.kind)) if claim.kind != "measured" else "",
         "how": "<br>".join([shown(said(claim.check, lang)), *checks(row, lang)]),
-        "seed": shown(claim.seed.split("_")[0]) + (f" {shown(said('beside', lang))}" if claim.ours else ""),
+        "document": shown(claim.document.split("_")[0]) + (f" {shown(said('beside', lang))}" if claim.ours else ""),
     }
     for name, text in told.items():
         if text:

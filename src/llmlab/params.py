@@ -42,7 +42,7 @@ CORNERS = {
     ("first", "constant"): "params.first_constant",
     ("first", "decreasing"): "params.first_decreasing",
 }
-"""The other ways of reading and widening than the seed's: what a context layer reads, and its width."""
+"""The other ways of reading and widening than that of the original notes: what a context layer reads, and its width."""
 
 
 @dataclass(frozen=True)
@@ -163,16 +163,16 @@ def _peer(size: GPT2Size | GRUSize) -> dict[str, int]:
 
 
 def _on_fixed_contexts() -> Iterator[Counted]:
-    """Count the models of chapters 5 and 6: the freeze grid at three sizes, then depth and widths at the seed's."""
-    seed, pocket = (_size_of(EmbeddingFreezeSettings(preset=preset)) for preset in ("seed", "pocket"))
-    yield from _grid("GPT-2 size", GPT2_VOCABULARY, seed)
-    yield from _grid("MiniLM size", MINILM_VOCABULARY, replace(seed, embedding=MINILM_WIDTH, context=MINILM_WIDTH))
+    """Count the models of chapters 5 and 6: the freeze grid at three sizes, then depths and widths at one."""
+    original, pocket = (_size_of(EmbeddingFreezeSettings(preset=preset)) for preset in ("seed", "pocket"))
+    yield from _grid("GPT-2 size", GPT2_VOCABULARY, original)
+    yield from _grid("MiniLM size", MINILM_VOCABULARY, replace(original, embedding=MINILM_WIDTH, context=MINILM_WIDTH))
     yield from _grid("pocket", SYNTHETIC_VOCABULARY, pocket)
     for layers in (1, 2, 3):
-        yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, layers=layers))
-    yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(seed, layers=3), tied=False)
+        yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(original, layers=layers))
+    yield _on_contexts("GPT-2 size", GPT2_VOCABULARY, replace(original, layers=3), tied=False)
     for (injection, widths), corner in CORNERS.items():
-        size = replace(seed, token_injection=injection, widths=widths)
+        size = replace(original, token_injection=injection, widths=widths)
         here = _on_contexts("GPT-2 size", GPT2_VOCABULARY, size)
         yield replace(here, name=say(corner, model=here.name))
 

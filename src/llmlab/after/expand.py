@@ -1,7 +1,7 @@
 """``llmlab baseline expand CHECKPOINT``: give a trained New-LLM a longer context.
 
-Question: seed document 003 planned to double a trained context, with the new weights at zero.  Does the model keep
-what it knows, and do the new numbers come to hold anything?
+Question: document 003 of the original notes planned to double a trained context, with the new weights at zero.  Does
+the model keep what it knows, and do the new numbers come to hold anything?
 
 A context of c0 numbers becomes one of c1.  The parameters that belong to single context numbers grow: the columns
 of the first layer that read them (token columns, old context, new context), the rows of D, F and I that write them,
@@ -14,7 +14,7 @@ variance v of the old numbers,
 
 and every new one becomes the same constant.  (2) New numbers whose weights are equal get equal gradients, at every
 update: they stay equal for ever, and are one number, written down many times.  In fp32 they are equal to the bit where
-a product sums every column in the same order, as it does at the seed's sizes; at sizes that leave an odd rest they
+a product sums every column in the same order, as it does at the original sizes; at sizes that leave an odd rest they
 differ by a rounding (which Adam enlarges where a gradient is nothing but roundings).
 
 So there are the two patterns of the plan, two repairs and two controls, all with the same updates:
@@ -26,7 +26,7 @@ So there are the two patterns of the plan, two repairs and two controls, all wit
 
 But: the larger model is not kept.
 
-Source: the plan at the end of seed document 003, and section 7 of its code.
+Source: the plan at the end of document 003 of the original notes, and section 7 of its code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,7 +68,7 @@ Part = tuple[str, tuple[slice, ...]]
 """A parameter's name, and where in it."""
 
 DEVIATION = 0.02
-"""Of new rows that start by chance; the deviation that all weights of the seed's model start with."""
+"""Of new rows that start by chance; the deviation that all weights of the original model start with."""
 
 SAMPLE = 256
 """How many validation windows are read for the context's values."""
@@ -135,7 +135,7 @@ def count(size: Size, first: int, last: int) -> int:
     """Return how many parameters belong to the context numbers from ``first`` up to ``last``.
 
     Example:
-        >>> 1_951_720 - count(Size(layers=1, context=512), 0, 256)  # what pattern A trains at the seed's sizes
+        >>> 1_951_720 - count(Size(layers=1, context=512), 0, 256)  # what pattern A trains at the original sizes
         1426152
     """
     return (last - first) * (size.hidden + 2 + 3 * (size.hidden + 1))
@@ -292,7 +292,7 @@ def trained_arm(
 
 
 def recipe(settings: ExpandSettings, seed: int) -> Recipe:
-    """Return how every arm is trained: the seed's Adam without decay, and its clip, with no early stopping."""
+    """Return how every arm is trained: the notes' Adam without decay, and their clip, with no early stopping."""
     rounds = settings.updates // settings.round_updates
     return Recipe(
         epochs=rounds,

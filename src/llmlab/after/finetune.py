@@ -54,7 +54,7 @@ from llmlab.text.words import EOS, PAD, UNK, WordVocabulary, encoded
 
 ARMS = ("pretrained", "scratch")
 PROMPTS = ("hello how are you", "what is your name", "tell me about yourself")
-"""Those of the seed document's evaluation."""
+"""Those of the original notes' evaluation."""
 
 MOST_TOKENS = 30
 MADE = ("synthetic", "dialect")

@@ -11,7 +11,7 @@ Biases, LayerNorm, context and all products stay fp32; the weights are dequantis
 
 But: a processor's products of whole numbers would need activations in whole numbers too.
 
-Source: seed document 001, which plans it with one scale per tensor.
+Source: document 001 of the original notes, which plans it with one scale per tensor.
 """
 
 import time

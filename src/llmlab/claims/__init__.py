@@ -1,4 +1,4 @@
-"""The ledger: every claim of the seed documents, what became of it, and which numbers say so.
+"""The ledger: every claim of the original notes, what became of it, and which numbers say so.
 
 ``ledger`` reads the rows (data, in ``ledger/*.toml``), ``evaluate`` and ``counts`` compute what a row asks for, and
 ``verdicts`` judges each row by the records of the log.  Rules and the sentences of their evidence stand in the rows and

@@ -1,4 +1,4 @@
-"""The number of parameters of every model in the seed documents, as the ledger's sums ask for it.
+"""The number of parameters of every model in the original notes, as the ledger's sums ask for it.
 
 Without torch, so that ``llmlab claims`` answers at once: the models' sizes count themselves (``lab.sizes``).
 """
@@ -21,7 +21,7 @@ def tiny(dim: int = 8, vocabulary: int = 4) -> int:
 def new_llm(
     layers: int = 6, context: int = 256, hidden: int = 512, embedding: int = 256, vocabulary: int = 1000
 ) -> int:
-    """Return the parameters of New-LLM; the defaults are the seed's, 2,739,432."""
+    """Return the parameters of New-LLM; the defaults are those of the notes, 2,739,432."""
     return Size(vocabulary, embedding, hidden, context, layers).parameters()
 
 
@@ -59,7 +59,7 @@ def two_stage(
     token_in: str = "every",  # noqa: S107 - a place, no secret
     widths: str = "constant",
 ) -> int:
-    """Return all parameters of a pair of blocks with their embedding; the defaults are the seed's, 52,782,336."""
+    """Return all parameters of two blocks with their embedding; the defaults are those of the notes, 52,782,336."""
     token_side = two_stage_trained(layers, context, width, vocabulary, inputs, tied, frozen=False, widths=widths)
     return context_block(layers, context, width, inputs, token_in, widths) + token_side
 

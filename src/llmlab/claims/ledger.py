@@ -1,8 +1,9 @@
-"""The rows of the ledger: claims of the seed documents as data, read from ``ledger/*.toml`` and checked.
+"""The rows of the ledger: claims of the original notes as data, read from ``ledger/*.toml`` and checked.
 
-A file is one seed document, ``seed``, ``about`` and ``about_ja``, the ``conditions`` that it ran under, settings of
-``runs`` that rows name instead of repeating them (``[runs.original]``, ``where = "original"``), and its rows,
-``[[claim]]``.  What a row may hold stands in the classes below, field by field; a field that no class knows is refused.
+A file is one document of the original notes: its ``name``, ``about`` and ``about_ja``, the ``conditions`` that it ran
+under, settings of ``runs`` that rows name instead of repeating them (``[runs.original]``, ``where = "original"``), and
+its rows, ``[[claim]]``.  What a row may hold stands in the classes below, field by field; a field that no class knows
+is refused.
 Text in Japanese stands beside the English under the same name with ``_ja``, and where there is none the English is
 shown.
 
@@ -78,7 +79,7 @@ class Sum:
     """A number of a document that is computed again: ``is`` should be ``says``, within ``within``.
 
     Or a statement, ``holds``, instead of the three.  ``format`` is how the number is shown, by default with the
-    decimals that ``within`` gives it; ``source`` is where inputs come from that are in neither seed nor code.
+    decimals that ``within`` gives it; ``source`` is where inputs come from that are in neither document nor code.
     """
 
     what: Text
@@ -128,7 +129,7 @@ class Claim:
     quoted: bool = False
     ours: bool = False
     changed: Changed | None = None
-    seed: str = ""
+    document: str = ""
     """The document's file name, which stands once at the head of the file."""
     conditions: dict[str, Scalar] = Field(default_factory=dict)
     """Settings that the document's own runs had, likewise: what it says, it says of them."""
@@ -149,9 +150,9 @@ class Claim:
 
 @dataclass(frozen=True, config=STRICT)
 class Document:
-    """One seed document: the name of its file, what it is about, and its claims in the order of the file."""
+    """One document of the original notes: its file name, what it is about, and its claims in the order of the file."""
 
-    seed: Text
+    name: Text
     about: Text
     about_ja: Text
     claims: tuple[Claim, ...]
@@ -164,7 +165,7 @@ def read(folder: Path = FOLDER) -> list[Document]:
     Raises:
         TextError: a file or a row cannot be used; the message names file and id.
     """
-    documents = sorted((_document(path) for path in folder.glob("*.toml")), key=lambda document: document.seed)
+    documents = sorted((_document(path) for path in folder.glob("*.toml")), key=lambda document: document.name)
     seen: set[str] = set()
     for claim in (claim for document in documents for claim in document.claims):
         if claim.id in seen:
@@ -174,10 +175,10 @@ def read(folder: Path = FOLDER) -> list[Document]:
 
 
 def _document(path: Path) -> Document:
-    """Return one file's document, each claim with the seed it belongs to."""
+    """Return one file's document, each claim with the document it belongs to."""
     try:
         head = tomllib.loads(path.read_text("utf-8"))
-        shared = {"seed": head.get("seed", ""), "conditions": head.get("conditions", {})}
+        shared = {"document": head.get("name", ""), "conditions": head.get("conditions", {})}
         rows = [{**shared, **row} for row in head.pop("claim", [])]
         named = head.pop("runs", {})
         for check in (row["records"] for row in rows if "records" in row):

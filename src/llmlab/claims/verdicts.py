@@ -102,7 +102,8 @@ class Judged:
     def document(self) -> dict[str, Any]:
         """Return the row as strict JSON values."""
         return {
-            **{name: getattr(self.claim, name) for name in ("id", "seed", "chapter", "kind", "claim", "figures")},
+            **{name: getattr(self.claim, name) for name in ("id", "chapter", "kind", "claim", "figures")},
+            "seed": self.claim.document,  # the key that readers of the JSON know
             "ours": self.claim.ours,
             "verdict": self.said.verdict,
             "basis": self.basis,

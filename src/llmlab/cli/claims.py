@@ -1,4 +1,4 @@
-"""The command ``llmlab claims``: every claim of the seed documents, its verdict and its evidence.
+"""The command ``llmlab claims``: every claim of the original notes, its verdict and its evidence.
 
 It reads the log and imports no torch, so that it answers at once.  Leaves out the judging: ``llmlab.claims``.
 """
@@ -25,19 +25,19 @@ def claims(
     chapter: Annotated[str, typer.Option(help="Only this chapter.")] = "",
     verdict: Annotated[str, typer.Option(help="Only this verdict.")] = "",
     claim_id: Annotated[str, typer.Option("--id", help="Only this claim, in full.", metavar="ID")] = "",
-    seed: Annotated[str, typer.Option(help="Only this seed document, or how its name begins.", metavar="NAME")] = "",
+    document: Annotated[str, typer.Option(help="Only this document, or how its name begins.", metavar="NAME")] = "",
     log_dir: LogDir = None,
     lang: Lang = "en",
     as_json: AsJson = False,
 ) -> None:
-    """The ledger: every claim of the seed documents, its verdict, its evidence."""
+    """The ledger: every claim of the original notes, its verdict, its evidence."""
     from llmlab.claims.ledger import read
     from llmlab.claims.verdicts import SCHEMA, judged
 
     logbook = Logbook.kept(log_dir)
     records = readable(logbook)
     everything = [judged(claim, records) for document in read() for claim in document.claims]
-    wishes = {"--chapter": chapter, "--verdict": verdict, "--id": claim_id.upper(), "--seed": seed}
+    wishes = {"--chapter": chapter, "--verdict": verdict, "--id": claim_id.upper(), "--document": document}
     rows = _chosen(everything, {option: wanted for option, wanted in wishes.items() if wanted})
     if as_json:
         write_json({"schema": SCHEMA, "claims": [{**row.document(), "entry": _page(logbook, row)} for row in rows]})
@@ -57,7 +57,7 @@ def _chosen(everything: "list[Judged]", wishes: dict[str, str]) -> "list[Judged]
     rows = everything
     for option, wanted in wishes.items():
         known = {_property(row, option) for row in everything} | ({*JUDGEMENTS} if option == "--verdict" else set())
-        fits = {each for each in known if each == wanted or (option == "--seed" and each.startswith(wanted))}
+        fits = {each for each in known if each == wanted or (option == "--document" and each.startswith(wanted))}
         if not fits:
             told = (
                 "no such claim; see llmlab claims" if option == "--id" else f"the ledger has {', '.join(sorted(known))}"
@@ -93,7 +93,7 @@ def _table(rows: "list[Judged]", code: str) -> Table:
     )
     return Table(
         "claims",
-        "Claims of the seed documents",
+        "Claims of the original notes",
         columns_of("id:token | verdict:text | claim:text"),
         [[row.claim.id, row.said.verdict, worded(row.claim, "claim", code)] for row in rows],
         caption if rows else say("claims.none"),
@@ -121,7 +121,7 @@ def _in_full(row: "Judged", entry: str | None, said: Language) -> Table:
         "one outcome only": worded(records, "only", said.code) if records else "",
         "sums": "; ".join(sum_ + (f" ({source})" if source else "") for sum_, source in sums),
         "chapter": f"llmlab {claim.chapter}",
-        "seed document": claim.seed,
+        "document": claim.document,
         "ours": say("claims.ours") if claim.ours else "",
     }
     return Table(

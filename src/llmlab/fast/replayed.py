@@ -1,6 +1,6 @@
 """The sweep on a CUDA card, without the cost of launching each of its kernels.
 
-A training step of the seed document's model makes 2,146 small calls forward and 1,643 back, one after the other because
+A training step of the original notes' model makes 2,146 small calls forward and 1,643 back, one after the other because
 of the recurrence, and a card is done with one before the processor has launched the next.  A sweep's rooms stay where
 they are, so its kernels can be recorded once as a CUDA graph and launched together ever after.
 

@@ -222,7 +222,7 @@ class Training:
         return float(losses), whole, count
 
     def _note(self, loss: float, windows: int, targets: int) -> None:
-        """Add an update to the epoch's sums: by windows, as the seed averaged, and by targets."""
+        """Add an update to the epoch's sums: by windows, as the original notes averaged, and by targets."""
         running = self.progress.running
         sums = {
             "windows": windows,
@@ -267,7 +267,7 @@ class Training:
         self._judge_progress(found)
 
     def _judge_progress(self, judged: Score) -> None:
-        """Keep the best model without a margin, and wait for a better one with one: the seed's two rules."""
+        """Keep the best model without a margin, and wait for a better one with one: the original notes' two rules."""
         progress, loss = self.progress, judged.loss_batch_mean
         best = loss < progress.best_loss
         if best:

@@ -1,6 +1,6 @@
 """How a language model is trained, as numbers: learning rate, clipping and stopping by update and epoch.
 
-Covers the seed documents' rules (constant rate, a clip that opens with the epochs, early stopping with a margin)
+Covers the original notes' rules (constant rate, a clip that opens with the epochs, early stopping with a margin)
 and the schedule of the modern recipe.  Leaves out the loop: ``epochs``.
 """
 
@@ -11,7 +11,7 @@ from llmlab.settings import BaselineSettings
 
 LEAST_GAIN = 0.001
 """An epoch counts against early stopping unless its loss is lower by this much than that of the last one that did not
-(seed document 001)."""
+(document 001 of the original notes)."""
 
 WARM_UP = 0.1
 """Share of the updates in which the one-cycle rate climbs to its peak."""
@@ -26,7 +26,7 @@ class Recipe:
 
     ``clip`` is ``seed`` (0.5, from the 11th epoch 1.0, from the 31st 2.0), ``none``, or a number.  ``round_updates``
     cuts a run by updates instead of passes over the text: ``epochs`` then counts rounds of so many updates, each
-    judged like an epoch; the order of the windows and the seed's clip still go by passes.  ``embedding_lr`` is the
+    judged like an epoch; the order of the windows and the original clip still go by passes.  ``embedding_lr`` is the
     rate of a parameter called ``embedding``, as a share of the others'.
     """
 
@@ -71,7 +71,7 @@ class Recipe:
 
 
 def square_root_rate(batch: int, *, base: float = 1e-4, base_batch: int = 32) -> float:
-    """Return the seed documents' learning rate for a batch: it grows with the root of the batch.
+    """Return the original notes' learning rate for a batch: it grows with the root of the batch.
 
     Example:
         >>> round(square_root_rate(2048), 6)

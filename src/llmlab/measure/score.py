@@ -1,7 +1,7 @@
 """From the loss and hit of every target to the numbers that are reported.
 
 Covers two ways to average, side by side.  *Per token*: every scored target counts the same.  *Batch mean*, the
-seed documents' way: the mean over batches of each batch's mean, so a target in a batch with little padding
+original notes' way: the mean over batches of each batch's mean, so a target in a batch with little padding
 counts less; it depends, slightly, on the batch size.  PPL is exp of the mean loss in both.
 
 Beside them the sums over each document, which ``bootstrap`` draws anew.  Leaves out what computes losses.
@@ -45,7 +45,7 @@ class Score:
 
     @property
     def ppl_batch_mean(self) -> float:
-        """The seed documents' perplexity."""
+        """The original notes' perplexity."""
         return perplexity(self.loss_batch_mean)
 
 

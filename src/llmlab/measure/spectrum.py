@@ -10,7 +10,7 @@ NOTHING = 1e-12
 """Vectors that differ by less than this share of their numbers differ by roundings."""
 
 MOST_RANKED = 10_000
-"""Where there are more rows, this many are sampled, as in seed document 004."""
+"""Where there are more rows, this many are sampled, as in document 004 of the original notes."""
 
 
 def effective_rank(vectors: Tensor, *, centred: bool = True, most: int = MOST_RANKED) -> float:
@@ -22,7 +22,7 @@ def effective_rank(vectors: Tensor, *, centred: bool = True, most: int = MOST_RA
     Args:
         vectors: one per row.
         centred: the middle is the mean; otherwise it is zero, so that a length which all vectors share counts as a
-            direction.  Seed document 004 measures the latter.
+            direction.  Document 004 of the original notes measures the latter.
         most: where there are more rows, this many are sampled.
     """
     rows = _drawn(vectors, most).double()

@@ -183,7 +183,7 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
     for part in result.parts():
         yield from _table(part, language) if isinstance(part, Table) else _pictures(part, language)
     if found := findings(record, language.code):
-        yield f"## {word('Verdicts on claims of the seed documents')}\n"
+        yield f"## {word('Verdicts on claims of the original notes')}\n"
         rows = [[said.claim, said.statement, word(said.verdict), said.evidence] for said in found]
         columns = [Column(word(name), "text") for name in ("id", "claim", "verdict", "evidence")]
         yield from _grid(columns, [[_words(text, language) for text in row] for row in rows])

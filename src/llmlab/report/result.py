@@ -112,7 +112,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Finding:
-    """What this run says about one claim of the seed documents.
+    """What this run says about one claim of the original notes.
 
     ``claim`` is the claim's id and ``statement`` what it says, in our words.  ``verdict`` is ``supported``,
     ``refuted``, ``refined`` (true with a limit that the evidence names) or ``inconclusive``.

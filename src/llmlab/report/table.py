@@ -74,13 +74,13 @@ def figure_view(figure: Figure, console: Console, language: Language = ENGLISH) 
 
 
 def findings_view(findings: list[Finding], language: Language = ENGLISH) -> RenderableType:
-    """Return what the run says about claims of the seed documents."""
+    """Return what the run says about claims of the original notes."""
     lines: list[RenderableType] = []
     for finding in findings:
         verdict = (language.say(finding.verdict).upper(), VERDICT_STYLE[finding.verdict])
         lines.append(Words.assemble((f"{finding.claim} ", "bold"), verdict, f" {printable(finding.statement)}"))
         lines.append(Padding(Words(printable(finding.evidence), style="dim"), (0, 0, 0, 2)))
-    return _part(language.say("Claims of the seed documents"), Group(*lines), "")
+    return _part(language.say("Claims of the original notes"), Group(*lines), "")
 
 
 def in_short(result: Result, expectation: str, language: Language = ENGLISH, *, known: bool = False) -> RenderableType:

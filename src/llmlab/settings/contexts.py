@@ -1,6 +1,6 @@
 """The options of chapters 5 and 6: a context block, its fixed contexts, and the token block on top of them.
 
-The ``seed`` preset is seed document 004 with the code at its date.
+The ``seed`` preset is document 004 of the original notes with the code at its date.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ContextSettings(Settings):
     places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA, "pretrained": (MADE, "gpt2")}
 
     preset: str = option(
-        "Text, sizes and training together: pocket (offline, minutes), seed (seed document 004's conditions).",
+        "Text, sizes and training together: pocket (offline, minutes), seed (document 004 of the original notes).",
         "pocket",
         panel="Preset",
         choices=("pocket", "seed"),

@@ -102,7 +102,7 @@ class Options:
         for declared in fields(self):
             by_preset = declared.metadata["presets"]
             if by_preset and getattr(self, declared.name) is None:
-                # an unknown preset is refused in its own turn; one that says nothing here leaves it to the seed's
+                # an unknown preset is refused in its own turn; one that says nothing here leaves it to the notes' own
                 self.fill(declared.name, by_preset.get(vars(self).get("preset"), by_preset["seed"]))
             value = getattr(self, declared.name)
             if isinstance(value, Path) or (declared.name in PATHS and value):

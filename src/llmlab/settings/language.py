@@ -1,4 +1,4 @@
-"""The options of chapters 3 and 4, on language models that read windows of words (seed documents 001 and 003).
+"""The options of chapters 3 and 4, models that read windows of words (documents 001 and 003 of the original notes).
 
 A preset gives all of them a value at once, and every option that is given overrides it.
 """
@@ -30,8 +30,8 @@ class LanguageSettings(Settings):
     places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA}
 
     preset: str = option(
-        "Text, sizes and training together: pocket (offline, minutes), seed (the seed document's conditions), advanced "
-        "(its larger model), modern (a better recipe at the seed's number of parameters).",
+        "Text, sizes and training together: pocket (offline, minutes), seed (the original notes' conditions), advanced "
+        "(its larger model), modern (a better recipe at the original number of parameters).",
         "pocket",
         panel="Preset",
         choices=("pocket", "seed", "advanced", "modern"),

@@ -1,4 +1,4 @@
-"""The options of chapters 1 and 2, on the tiny model (seed document 000)."""
+"""The options of chapters 1 and 2, on the tiny model (document 000 of the original notes)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MAX_NUMBERS = 2**26
 
 @dataclass(frozen=True, kw_only=True)
 class TinySettings(Settings):
-    """What the two chapters on the tiny model share (seed document 000).
+    """What the two chapters on the tiny model share (document 000 of the original notes).
 
     Raises:
         TextError: the text offers nothing to predict, or is no valid Unicode.

@@ -123,7 +123,7 @@ class AdaptedSettings(JudgedSettings):
     most_seeds: ClassVar[int] = 100
 
     preset: str = option(
-        "The training together: pocket (minutes on a small machine), seed (what the seed document planned).",
+        "The training together: pocket (minutes on a small machine), seed (what the original notes planned).",
         "pocket",
         panel="Preset",
         choices=("pocket", "seed"),

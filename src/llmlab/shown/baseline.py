@@ -104,7 +104,7 @@ def epochs(run: LanguageRun, *, beside_notes: bool) -> Table:
             theirs = [noted, None if noted is None else ppl / noted - 1]
         cells: list[Cell] = [number, int(row["updates"]), row["train_loss"], row["val_loss"], ppl, *theirs]
         rows.append([*cells, row["val_accuracy_batch_mean"], row["seconds"] / 60])
-    noted_columns = "seed's PPL:2 | differs:share | " if beside_notes else ""
+    noted_columns = "notes' PPL:2 | differs:share | " if beside_notes else ""
     caption = say("baseline.epochs", best=run.best_epoch)
     return table(
         "epochs",

@@ -245,7 +245,7 @@ def other_measures(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -
     names += ["context_recovered"] if recovered else []
     return table(
         "measures",
-        "As the seed document measures",
+        "As the original notes measure",
         "stack:text | best epoch:1 | val loss, batch mean | PPL, batch mean:2 | train loss, as trained | "
         f"accuracy of known:share{' | context recovered:share' if recovered else ''}",
         [[stack.name, *_cells(metrics, stack, *names)] for stack in finished],

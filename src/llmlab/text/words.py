@@ -1,6 +1,6 @@
 """Words as tokens: a vocabulary of the most frequent ones, and windows of fixed length.
 
-Covers the pipeline of the seed documents 001 and 003: lower-cased words split at blanks, the 996 most
+Covers the pipeline of documents 001 and 003 of the original notes: lower-cased words split at blanks, the 996 most
 frequent plus four marks, each line as ``<bos> words <eos>``, windows of 64 tokens that overlap by half.
 Leaves out where lines come from: ``corpus``.
 
@@ -24,7 +24,7 @@ WINDOW = 64
 """Tokens of a window: 63 inputs and 63 targets."""
 
 FEWEST_WORDS = 5
-"""A line of fewer words than this is skipped, as the seed did."""
+"""A line of fewer words than this is skipped, as in the original notes."""
 
 
 @dataclass(frozen=True)
