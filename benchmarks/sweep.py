@@ -36,7 +36,7 @@ FASTER = {torch.float32: 1.3, torch.bfloat16: 2.3}
 SHARE = {torch.float32: 0.65, torch.bfloat16: 0.45}
 """At least this share of the sweep's time is its products'."""
 
-MODEL = ContextVectorLM.initial(SIZE, 0, dropout=DROPOUT, start="scaled")
+MODEL = ContextVectorLM.initial(SIZE, 0, dropout=DROPOUT, init="scaled")
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 

@@ -19,7 +19,7 @@ def state_of(words: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
     """Return the state of a small New-LLM at its start, over the words of the synthetic language or over others."""
     settings = BaselineSettings(**SMALL | options)
     words = words or Grammar.standard().vocabulary().words
-    model = ContextVectorLM.initial(size_of(settings, len(words)), settings.seed, start="scaled")
+    model = ContextVectorLM.initial(size_of(settings, len(words)), settings.seed, init="scaled")
     # scores that differ more than at the start: otherwise every token is about as likely as any other
     model.parameters["output.weight"].mul_(4)
     return {
@@ -53,7 +53,7 @@ sizes = st.builds(
 def small_models(draw: st.DrawFn) -> ContextVectorLM:
     """Draw a New-LLM of any small size, its biases and gains moved away from their start."""
     size, seed = draw(sizes), draw(st.integers(0, 1_000))
-    model = ContextVectorLM.initial(size, seed, start="scaled")
+    model = ContextVectorLM.initial(size, seed, init="scaled")
     chance = torch.Generator().manual_seed(seed)
     for tensor in model.parameters.values():
         tensor.add_(torch.randn(tensor.shape, generator=chance), alpha=0.1)

@@ -134,6 +134,21 @@ def test_the_checkpoint_of_another_run_is_refused(change: dict[str, Any], word: 
         run(BaselineSettings(**TINY | change, resume="runs/a"))
 
 
+def test_a_checkpoint_with_the_words_of_before_is_read_and_resumed() -> None:
+    """``init`` was ``start``, and what is called original and adaptive today was called seed."""
+    today = BaselineSettings(**TINY | {"preset": "original", "schedule": "constant"}, data="synthetic", out=Path("a"))
+    run(today)
+    latest = max(Path("a").glob("update-*.ckpt"))
+    for path in (latest, Path("a/best.ckpt")):
+        state = read(path)
+        old = {{"init": "start"}.get(name, name): value for name, value in state["settings"].items()}
+        path.write_bytes(packed(state | {"settings": old | dict.fromkeys(("preset", "start", "clip"), "seed")}))
+
+    opened = restored(Path("a")).settings
+    assert (opened.preset, opened.init, opened.clip) == ("original", "original", "adaptive")
+    assert run(replace(today, epochs=today.epochs + 1, resume="auto")).metrics["epochs"] == today.epochs + 1
+
+
 def test_a_folder_with_checkpoints_is_not_overwritten() -> None:
     """``--out`` with a run in it is refused unless the run is to be resumed."""
     run(BaselineSettings(**TINY, out=Path("a")))
@@ -219,7 +234,7 @@ def test_a_file_of_ones_own_trains_and_its_path_stays_private(run_llmlab: Run, t
 
 def test_wikitext_without_network_says_the_way_out(run_llmlab: Run) -> None:
     """Offline and without the corpus: exit 5 within seconds, and what to do."""
-    done = run_llmlab("baseline", "--preset", "seed", "--offline", LLMLAB_DATA=None)
+    done = run_llmlab("baseline", "--preset", "original", "--offline", LLMLAB_DATA=None)
     assert (done.code, done.entries) == (5, [])
     assert "--data" in done.err
 
@@ -374,7 +389,7 @@ def test_a_curve_is_held_against_the_recorded_one_epoch_by_epoch(epochs: int) ->
 
 def test_only_the_documents_conditions_are_held_against_its_record() -> None:
     """For however many epochs, but with no other setting changed."""
-    theirs = BaselineSettings(preset="seed", data="wikitext-2")
+    theirs = BaselineSettings(preset="original", data="wikitext-2")
 
     assert repeats_the_notes(replace(theirs, epochs=3))
     for name, other in (("lr", 0.1), ("clip", "none"), ("hidden", 8), ("layers", 1), ("data", "synthetic")):

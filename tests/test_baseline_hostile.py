@@ -40,7 +40,7 @@ def test_an_option_before_the_verb_is_refused(run_llmlab: Run, early: str) -> No
     assert f"{early.split('=')[0].replace('no-', '')}: it stands before evaluate" in done.err
 
 
-@pytest.mark.parametrize("preset", ["pocket", "seed", "advanced"])
+@pytest.mark.parametrize("preset", ["pocket", "original", "advanced"])
 def test_a_decay_that_no_rule_would_use_is_refused(preset: str) -> None:
     """``--weight-decay`` without AdamW would change nothing, so it is refused with the way out."""
     with pytest.raises(SettingError, match="--optimizer adamw"):

@@ -30,7 +30,7 @@ def test_the_parameters_of_the_original_depths_are_exact():
 
 def test_the_original_preset_is_the_documents_sweep():
     """Its depths, batch, rate, epochs and patience, and one run each."""
-    original = LayersSettings(preset="seed")
+    original = LayersSettings(preset="original")
 
     assert original.depths == [1, 2, 3, 4, 5, 6, 7]
     assert (original.batch, original.lr, original.epochs, original.patience, original.seeds) == (2048, 8e-4, 150, 30, 1)
@@ -168,7 +168,7 @@ def test_the_command_line_knows_the_remedy_both_ways():
     assert LayersSettings().stacks == ["plain", "residual"]
     assert LayersSettings(remedy=False).stacks == ["plain"]
     assert LayersSettings(stack="residual").stacks == ["residual"]
-    assert LayersSettings(preset="seed", remedy=True).stacks == ["plain", "residual"]
+    assert LayersSettings(preset="original", remedy=True).stacks == ["plain", "residual"]
 
 
 @pytest.mark.parametrize("words", [("--layers", "0"), ("--layers", ""), ("--only", "5"), ("--layers", "1,1")])

@@ -34,12 +34,12 @@ NOT_RUN = {
     "llmlab log serve": "serves until it is stopped; test_browser looks at the same site",
     "llmlab --install-completion": "changes the reader's shell",
     "llmlab data fetch": "needs the network; test_data_command has a stand-in for it",
-    "llmlab baseline --preset seed": "needs WikiText-2, and far too long",
+    "llmlab baseline --preset original": "needs WikiText-2, and far too long",
     "llmlab baseline --preset modern": "needs WikiText-2, and an hour",
-    "llmlab layers --preset seed": "needs WikiText-2, and far too long",
-    "llmlab embedding-freeze --preset seed": "needs UltraChat and GPT-2, and far too long",
+    "llmlab layers --preset original": "needs WikiText-2, and far too long",
+    "llmlab embedding-freeze --preset original": "needs UltraChat and GPT-2, and far too long",
     "llmlab embedding-freeze --pretrained": "needs a model; test_pretrained and test_context_texts have stand-ins",
-    "llmlab two-stage --preset seed": "needs UltraChat and GPT-2, and far too long",
+    "llmlab two-stage --preset original": "needs UltraChat and GPT-2, and far too long",
     "llmlab two-stage --pretrained": "needs a model; test_pretrained and test_context_texts have stand-ins",
 }
 TOO_LONG = {"llmlab baseline --peers": "takes minutes, most of them for the cost of a token; test_peers has small ones"}

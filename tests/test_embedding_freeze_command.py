@@ -80,7 +80,7 @@ def test_lists_are_read_in_any_order_and_with_blanks(names: list[str]) -> None:
 
 def test_the_original_preset_is_the_documents_run() -> None:
     """The sizes of document 004 of the original notes, text and arms; paths stay private in what is published."""
-    notes = EmbeddingFreezeSettings(preset="seed")
+    notes = EmbeddingFreezeSettings(preset="original")
 
     assert (notes.tokens, notes.layers, notes.context, notes.batch, notes.lr) == (251_208, 6, 768, 512, 2e-3)
     assert (notes.data, notes.pretrained, notes.arms, notes.grow) == ("ultrachat", "gpt2", "frozen,trained", "502498")

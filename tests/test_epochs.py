@@ -45,7 +45,7 @@ TRAIN, VALID = windows(WINDOWS, 0), windows(7, 1)
 def training(folder: Path | None = None, **changes: Any) -> Training:
     """Return a fresh run with dropout and clipping: best in its third epoch, it stops early after its eleventh."""
     recipe = {"epochs": 12, "batch": BATCH, "lr": 0.05, "seed": 3, "clip": "0.5", "patience": 8} | changes
-    model = SweptNewLLM(ContextVectorLM.initial(SIZE, 3, dropout=0.3, start="scaled"))
+    model = SweptNewLLM(ContextVectorLM.initial(SIZE, 3, dropout=0.3, init="scaled"))
     return Training(model, TRAIN, VALID, Recipe(**recipe), CheckpointFolder(folder) if folder else None)
 
 
@@ -333,7 +333,7 @@ def test_one_cycle_climbs_and_falls(update: int, planned: int) -> None:
     assert recipe.rate(planned, planned) == pytest.approx(0.005)
 
 
-def test_the_original_clip_opens_with_the_epochs() -> None:
+def test_the_adaptive_clip_opens_with_the_epochs() -> None:
     """0.5 for ten epochs, 1.0 for twenty, then 2.0."""
     recipe = Recipe(epochs=1, batch=1, lr=1.0)
     assert [recipe.largest_norm(epoch) for epoch in (0, 9, 10, 29, 30, 99)] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]

@@ -60,7 +60,7 @@ def windows(size: Size, count: int = 6, length: int = 9) -> Tensor:
 
 def grown_up(size: Size, seed: int = 0, dropout: float = 0.0) -> ContextVectorLM:
     """Return a model whose every number is other than at the start, as after training."""
-    model = ContextVectorLM.initial(size, seed, dropout=dropout, start="scaled")
+    model = ContextVectorLM.initial(size, seed, dropout=dropout, init="scaled")
     chance = torch.Generator().manual_seed(seed + 100)
     for tensor in model.parameters.values():
         tensor.add_(0.1 * torch.randn(tensor.shape, generator=chance))

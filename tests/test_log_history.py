@@ -26,6 +26,10 @@ AS_WRITTEN = ("id", "created", "command", "expectation")
 """Words that nobody may put differently afterwards."""
 
 
+RENAMED = {"--preset seed": "--preset original"}
+"""Options of old commands that are spelled otherwise today: their records were rewritten, so that they still run."""
+
+
 def git(folder: Path, *words: str, given: str = "") -> str:
     """Return what git says of a folder, whatever repository the environment speaks of."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -61,6 +65,8 @@ def complaints(folder: Path) -> Iterator[str]:
                 yield f"{name} was deleted; restore it, and let another entry supersede it (llmlab log supersede)"
             continue
         now = json.loads(path.read_text("utf-8"))
+        for old, new in RENAMED.items():
+            first["command"], now["command"] = (each["command"].replace(old, new) for each in (first, now))
         there, amendments = numbers(now), now.get("amendments", [])
         for key, value in numbers(first).items():
             amended = any(key in amendment["was"] and amendment["was"][key] == value for amendment in amendments)
@@ -113,7 +119,7 @@ def test_no_page_rests_on_a_superseded_entry() -> None:
 RECORD = {
     "id": "0123abcd",
     "created": "2026-11-22T03:18:00Z",
-    "command": "llmlab phase1",
+    "command": "llmlab baseline --preset seed",
     "expectation": "less",
     "metrics": {"loss": 0.5, "unigram_ppl": 3, "gone": None},
     "samples": {"loss": [0.25, 0.75]},
@@ -164,6 +170,8 @@ def commit(folder: Path) -> None:
         ({"samples": {}}, ["samples.loss was [0.25, 0.75], is gone"]),
         ({"metrics": {**RECORD["metrics"], "gone": 1.0}}, ["gone was None, is 1.0"]),  # type: ignore[dict-item]
         ({"expectation": "more"}, ["expectation was changed"]),
+        ({"command": "llmlab baseline --preset original"}, []),
+        ({"command": "llmlab baseline --preset modern"}, ["command was changed"]),
     ],
 )
 def test_the_walk_sees_what_was_changed(repository: Path, changed: dict[str, Any], found: list[str]) -> None:

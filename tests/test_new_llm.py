@@ -15,7 +15,7 @@ SMALL = {"vocabulary": 7, "embedding": 3, "hidden": 5, "context": 4}
 
 def small(stack: str = "plain", layers: int = 2, seed: int = 0) -> ContextVectorLM:
     """Return a small model in float64 whose biases and gains are not at their start either."""
-    model = ContextVectorLM.initial(Size(**SMALL, layers=layers, stack=stack), seed, start="scaled")
+    model = ContextVectorLM.initial(Size(**SMALL, layers=layers, stack=stack), seed, init="scaled")
     chance = torch.Generator().manual_seed(seed + 1)
     for name, tensor in model.parameters.items():
         moved = tensor + 0.3 * torch.randn(tensor.shape, generator=chance) if tensor.dim() == 1 else tensor
@@ -58,7 +58,7 @@ def test_the_original_start_is_small_and_everywhere_the_same():
 
 def test_the_scaled_start_goes_by_width_and_opens_the_forget_gates():
     """Layers 2 / inputs, other matrices 1 / inputs, embedding 1; the forget gates' bias is 1 and no other's is."""
-    parameters = ContextVectorLM.initial(Size(layers=2), 0, start="scaled").parameters
+    parameters = ContextVectorLM.initial(Size(layers=2), 0, init="scaled").parameters
     wanted = {"embedding": 1.0, "layer0.weight": (2 / 512) ** 0.5, "layer1.weight": (2 / 512) ** 0.5}
     wanted |= {"output.weight": (1 / 512) ** 0.5, "gates.weight": (1 / 512) ** 0.5}
     for name, deviation in wanted.items():

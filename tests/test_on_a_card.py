@@ -114,7 +114,7 @@ def close(here: Result, there: Result) -> bool:
 def test_a_card_has_the_gradients_of_the_processor(stack: str, dtype: torch.dtype) -> None:
     """Every batch after the recorded one has them too, with other parameters and another dropout, drawn by the card."""
     size = Size(vocabulary=50, embedding=16, hidden=32, context=16, layers=3, stack=stack)
-    model = ContextVectorLM.initial(size, 0, start="scaled")
+    model = ContextVectorLM.initial(size, 0, init="scaled")
     ours, theirs = ReplayedSweep(size, BATCH, TIME, dtype, "cuda"), Sweep(size, BATCH, TIME, dtype)
     for seed in range(3):
         chance = torch.Generator().manual_seed(seed)

@@ -21,16 +21,16 @@ COUNTED = {each.name: each for each in params.models()}
 CLAIMED = {
     # name: total, trained; claims P1-5, BL-2, BL-22, BL-28, LY-15, EX-2, EF-13, EF-14, WT-1
     "tiny, d = 8, frozen: embedding": (68, 36),
-    "New-LLM, seed": (2_739_432, 2_739_432),
+    "New-LLM, original": (2_739_432, 2_739_432),
     "New-LLM, advanced": (4_840_936, 4_840_936),
-    "New-LLM, seed, depth 1": (1_426_152, 1_426_152),
-    "New-LLM, seed, depth 4": (2_214_120, 2_214_120),
-    "New-LLM, seed, depth 5": (2_476_776, 2_476_776),
-    "New-LLM, seed, depth 7": (3_002_088, 3_002_088),
-    "New-LLM, seed, depth 1, context 512": (1_951_720, 1_951_720),
-    "New-LLM, seed, depth 4, context 512": (2_739_688, 2_739_688),
-    "New-LLM, seed, depth 6, context 512": (3_265_000, 3_265_000),
-    "tiny GPT-2, seed": (2_642_176, 2_642_176),
+    "New-LLM, original, depth 1": (1_426_152, 1_426_152),
+    "New-LLM, original, depth 4": (2_214_120, 2_214_120),
+    "New-LLM, original, depth 5": (2_476_776, 2_476_776),
+    "New-LLM, original, depth 7": (3_002_088, 3_002_088),
+    "New-LLM, original, depth 1, context 512": (1_951_720, 1_951_720),
+    "New-LLM, original, depth 4, context 512": (2_739_688, 2_739_688),
+    "New-LLM, original, depth 6, context 512": (3_265_000, 3_265_000),
+    "tiny GPT-2, original": (2_642_176, 2_642_176),
     "tiny GPT-2, as its author coded it": (5_011_456, 5_011_456),
     "GPT-2 size 6 + 6, tied, frozen": (52_782_336, 7_093_248),
     "GPT-2 size 6 + 6, tied, trained": (52_782_336, 45_690_624),
@@ -48,7 +48,7 @@ def test_the_counts_are_those_of_the_specification(name: str) -> None:
 
 def test_the_parts_are_those_of_the_specification() -> None:
     """The parts of the original notes' two large models, one by one."""
-    assert COUNTED["New-LLM, seed"].parts == {
+    assert COUNTED["New-LLM, original"].parts == {
         "embedding": 256_000,
         "stack": 6 * 262_656,
         "output": 513_000,

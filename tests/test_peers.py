@@ -47,7 +47,7 @@ def any_model(name: str) -> LanguageModel:
     """Return a small model of any kind."""
     if name != "new-llm":
         return small(name)
-    return build(replace(OPTIONS, start="scaled"), WORDS, 1, "fp32")
+    return build(replace(OPTIONS, init="scaled"), WORDS, 1, "fp32")
 
 
 def windows(rows: int, seed: int = 0) -> torch.Tensor:

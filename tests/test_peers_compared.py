@@ -35,7 +35,7 @@ OPTIONS = BaselineSettings(
 EVERY = pytest.mark.parametrize("name", MODELS)
 
 
-@pytest.mark.parametrize("preset", ["pocket", "seed", "advanced", "modern"])
+@pytest.mark.parametrize("preset", ["pocket", "original", "advanced", "modern"])
 @pytest.mark.parametrize("model", ["tiny-gpt2", "gru"])
 def test_a_peer_of_every_preset_is_within_a_tenth_of_new_llm(preset: str, model: str):
     """What is compared has about the same number of parameters, and at the original sizes three layers of 256."""
@@ -47,17 +47,17 @@ def test_a_peer_of_every_preset_is_within_a_tenth_of_new_llm(preset: str, model:
     sizes = {"gru": (own.embedding, own.hidden, own.layers), "tiny-gpt2": (own.length, own.embedding, own.layers)}
     wanted = size_of(options, vocabulary).parameters()
     assert abs(shape(vocabulary, *sizes[model]).parameters() / wanted - 1) <= 0.1
-    if (preset, model) == ("seed", "tiny-gpt2"):
+    if (preset, model) == ("original", "tiny-gpt2"):
         assert (own.embedding, own.layers) == (256, 3)
 
 
 def test_layers_typed_for_a_peer_are_its_own_and_otherwise_new_llms():
     """``--layers 6`` gives the six-layer tiny GPT-2; the preset's six, or ``--peers``, one of New-LLM's size."""
-    typed = BaselineSettings(preset="seed", model="tiny-gpt2", layers=6)
-    compared = BaselineSettings(preset="seed", peers=True, layers=6)
+    typed = BaselineSettings(preset="original", model="tiny-gpt2", layers=6)
+    compared = BaselineSettings(preset="original", peers=True, layers=6)
     depths = [
         sized(options, "tiny-gpt2", 1000).layers
-        for options in (typed, BaselineSettings(preset="seed", model="tiny-gpt2"), compared)
+        for options in (typed, BaselineSettings(preset="original", model="tiny-gpt2"), compared)
     ]
 
     assert depths == [6, 3, 3]

@@ -99,7 +99,7 @@ def test_run_options_check_their_range_too(threads: int):
 @pytest.mark.parametrize("chapter", [BaselineSettings, LayersSettings, EmbeddingFreezeSettings, TwoStageSettings])
 def test_only_a_pocket_run_asks_for_one_thread(chapter: type[BaselineSettings]):
     """At the original sizes, and in the first two chapters, torch decides."""
-    assert (chapter().threads, chapter(preset="seed").threads, Phase1Settings().threads) == (1, 0, 0)
+    assert (chapter().threads, chapter(preset="original").threads, Phase1Settings().threads) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("model", ["new-llm", "tiny-gpt2", "gru"])
@@ -113,7 +113,7 @@ def test_copying_settings_changes_nothing(model: str, given: dict[str, Any]):
     assert sized(other, model, 131) == replace(sized(first, model, 131), seeds=3)
 
 
-@pytest.mark.parametrize("preset", ["pocket", "seed"])
+@pytest.mark.parametrize("preset", ["pocket", "original"])
 @pytest.mark.parametrize("chapter", [LayersSettings, EmbeddingFreezeSettings, TwoStageSettings, FinetuneSettings])
 def test_a_copy_is_equal_and_keeps_what_the_preset_gave(chapter: type[Any], preset: str):
     """Once a preset has filled in its values they are the settings' own."""

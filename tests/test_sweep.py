@@ -87,7 +87,7 @@ def cases(draw: st.DrawFn, rows: int = 5) -> Case:
     )
     batch, time = draw(st.integers(1, rows)), draw(st.integers(1, 7))
     chance = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
-    parameters = ContextVectorLM.initial(size, draw(st.integers(0, 2**32)), start="scaled").parameters
+    parameters = ContextVectorLM.initial(size, draw(st.integers(0, 2**32)), init="scaled").parameters
     for tensor in parameters.values():
         if tensor.dim() == 1:
             tensor.add_(torch.randn(tensor.shape, generator=chance), alpha=0.3)
@@ -164,7 +164,7 @@ def large(stack: str, seed: int = 0) -> Case:
     size, chance = Size(50, 16, 64, 24, 3, stack), torch.Generator().manual_seed(seed)
     tokens = torch.randint(50, (16, 21), generator=chance)
     keep = torch.rand(3, 20, 16, 64, generator=chance).gt(0.1).float()
-    parameters = ContextVectorLM.initial(size, seed, start="scaled").parameters
+    parameters = ContextVectorLM.initial(size, seed, init="scaled").parameters
     return Case(size, parameters, tokens[:, :-1], tokens[:, 1:], keep, 1 / 0.9, None)
 
 

@@ -87,7 +87,7 @@ def training(
     team: Team = ALONE, rows: int = 13, folder: Path | None = None, parts: int = ROWS_AT_ONCE, **recipe: Any
 ) -> Training:
     """Return a small run, a member's part of it, with dropout; ``parts`` is how many rows are worked off at once."""
-    model = SweptNewLLM(ContextVectorLM.initial(SIZE, 0, dropout=0.3, start="scaled"))
+    model = SweptNewLLM(ContextVectorLM.initial(SIZE, 0, dropout=0.3, init="scaled"))
     return Training(
         model,
         windows(rows),
@@ -158,7 +158,7 @@ def test_every_process_holds_the_same_bits():
 @pytest.mark.parametrize("count", [3, 11])
 def test_a_team_judges_as_one_process_does(size: int, count: int):
     """The score of windows, their order and their batches kept, is that of one process; also of fewer than members."""
-    held, model = windows(count), ContextVectorLM.initial(SIZE, 0, start="scaled")
+    held, model = windows(count), ContextVectorLM.initial(SIZE, 0, init="scaled")
     alone = evaluate(SweptNewLLM(model), held, batch=4)
     few = Judging(rows_at_once=4)
     for found in by_all(size, lambda member: evaluate(SweptNewLLM(model), held, 4, team=member, judging=few)):

@@ -67,9 +67,9 @@ TRAIN_SAMPLE = 2_048
 # ---- the model ----------------------------------------------------------------------------------------------------
 
 
-def deviation(name: str, shape: tuple[int, ...], start: str) -> float:
+def deviation(name: str, shape: tuple[int, ...], init: str) -> float:
     """Return the standard deviation with which a matrix is drawn; see ``ContextVectorLM.initial``."""
-    if start == "seed":
+    if init == "original":
         return 0.02
     if name == "embedding":
         return 1.0
@@ -89,14 +89,14 @@ class ContextVectorLM:
         self.size, self.parameters, self.dropout = size, parameters, dropout
 
     @classmethod
-    def initial(cls, size: Size, seed: int, *, dropout: float = 0.0, start: str = "seed") -> "ContextVectorLM":
+    def initial(cls, size: Size, seed: int, *, dropout: float = 0.0, init: str = "original") -> "ContextVectorLM":
         """Return a fresh model.
 
         Args:
             size: the sizes.
             seed: the same seed gives the same numbers.
             dropout: see the class.
-            start: ``seed`` draws every weight and the embedding from N(0, 0.02^2), as the original notes' code does;
+            init: ``original`` draws every weight and the embedding from N(0, 0.02^2), as the original notes' code does;
                 the contexts are then nearly constant at first, and training lingers at token frequencies.
                 ``scaled`` draws each layer from N(0, 2 / inputs) (He et al. 2015), the other matrices from
                 N(0, 1 / inputs), the embedding from N(0, 1), and opens the forget gates with a bias of 1
@@ -110,8 +110,8 @@ class ContextVectorLM:
             elif len(shape) == 1:
                 parameters[name] = torch.zeros(shape)
             else:
-                parameters[name] = torch.randn(shape, generator=rng) * deviation(name, shape, start)
-        if start == "scaled":
+                parameters[name] = torch.randn(shape, generator=rng) * deviation(name, shape, init)
+        if init == "scaled":
             parameters["gates.bias"][size.context : 2 * size.context] = 1.0
         return cls(size, parameters, dropout)
 
@@ -195,7 +195,7 @@ def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str
     if settings.model != "new-llm":
         size = peer_size_of(settings, vocabulary)
         return peers.peer(size, seed, dropout=settings.dropout, precision=precision, device=device)
-    model = ContextVectorLM.initial(size_of(settings, vocabulary), seed, dropout=settings.dropout, start=settings.start)
+    model = ContextVectorLM.initial(size_of(settings, vocabulary), seed, dropout=settings.dropout, init=settings.init)
     model.parameters = {name: tensor.to(device) for name, tensor in model.parameters.items()}
     return SweptNewLLM(model, precision, device)
 

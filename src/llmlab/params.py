@@ -124,19 +124,19 @@ def _recurrent() -> Iterator[Counted]:
     def of(settings: BaselineSettings) -> tuple[BaselineSettings, int]:
         return settings, SYNTHETIC_VOCABULARY if settings.data == "synthetic" else settings.vocabulary
 
-    for preset in ("seed", "advanced", "pocket"):
+    for preset in ("original", "advanced", "pocket"):
         settings = BaselineSettings(preset=preset)
         yield Counted(chapters, say("params.new_llm", preset=preset), _new_llm(size_of(*of(settings))))
-    for preset in ("seed", "pocket"):
+    for preset in ("original", "pocket"):
         sweep = LayersSettings(preset=preset)
         for depth in sweep.depths:
             settings = sweep.of_one(depth, sweep.stack)
             name = say("params.new_llm_deep", preset=preset, depth=depth)
             yield Counted(chapters, name, _new_llm(size_of(*of(settings))))
     for depth in (1, 4, 6):
-        size = size_of(*of(BaselineSettings(preset="seed", layers=depth, context=512)))
-        yield Counted(chapters, say("params.new_llm_wide", preset="seed", depth=depth, context=512), _new_llm(size))
-    for preset in ("seed", "pocket"):
+        size = size_of(*of(BaselineSettings(preset="original", layers=depth, context=512)))
+        yield Counted(chapters, say("params.new_llm_wide", preset="original", depth=depth, context=512), _new_llm(size))
+    for preset in ("original", "pocket"):
         settings, vocabulary = of(BaselineSettings(preset=preset))
         gpt2, gru = (peer_size_of(sized(settings, peer, vocabulary), vocabulary) for peer in ("tiny-gpt2", "gru"))
         yield Counted(chapters, say("params.tiny_gpt2", preset=preset), _peer(gpt2))
@@ -164,7 +164,7 @@ def _peer(size: GPT2Size | GRUSize) -> dict[str, int]:
 
 def _on_fixed_contexts() -> Iterator[Counted]:
     """Count the models of chapters 5 and 6: the freeze grid at three sizes, then depths and widths at one."""
-    original, pocket = (_size_of(EmbeddingFreezeSettings(preset=preset)) for preset in ("seed", "pocket"))
+    original, pocket = (_size_of(EmbeddingFreezeSettings(preset=preset)) for preset in ("original", "pocket"))
     yield from _grid("GPT-2 size", GPT2_VOCABULARY, original)
     yield from _grid("MiniLM size", MINILM_VOCABULARY, replace(original, embedding=MINILM_WIDTH, context=MINILM_WIDTH))
     yield from _grid("pocket", SYNTHETIC_VOCABULARY, pocket)

@@ -236,7 +236,7 @@ def begun(name: str, base: Restored, model: ContextVectorLM, context: int, seed:
         return ContextVectorLM(model.size, parameters, model.dropout)
     if name == "scratch":
         size = replace(model.size, context=context, first_norm=0)
-        fresh = ContextVectorLM.initial(size, seed, dropout=model.dropout, start=base.settings.start)
+        fresh = ContextVectorLM.initial(size, seed, dropout=model.dropout, init=base.settings.init)
         device = model.parameters["embedding"].device
         fresh.parameters = {key: tensor.to(device) for key, tensor in fresh.parameters.items()}
         return fresh

@@ -206,7 +206,7 @@ def as_baseline(settings: FinetuneSettings, base: Restored, seed: int) -> Baseli
         schedule="constant",
         optimizer="adam",
         weight_decay=0.0,
-        clip="seed",
+        clip="adaptive",
         patience=settings.patience,
         seed=seed,
         seeds=1,

@@ -14,6 +14,7 @@ from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, read
 from llmlab.lab.dataset import Dataset, dataset_of
+from llmlab.lab.folders import in_todays_words
 from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import OnStep
@@ -94,7 +95,7 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _settings(document: dict[str, Any]) -> BaselineSettings:
     known = {field.name for field in fields(BaselineSettings) if field.metadata["recorded"]}
-    here = {name: value for name, value in document.items() if name in known | {"data"}}
+    here = {name: value for name, value in in_todays_words(document).items() if name in known | {"data"}}
     settings = BaselineSettings(**here)
     if settings.data not in CORPORA and not settings.data.startswith("path: "):
         raise ValueError(f"unknown text {settings.data!r}")

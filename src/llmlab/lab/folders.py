@@ -26,6 +26,9 @@ NOT_COMPARED = {
 """Settings that may differ between a run and its continuation: of a comparison which runs there are; and text and
 embedding are compared by their content."""
 
+FORMERLY = {("preset", "seed"): "original", ("init", "seed"): "original", ("clip", "seed"): "adaptive"}
+"""Values in older checkpoints, where ``init`` was called ``start``, and what they are called today."""
+
 
 class Text(Protocol):
     """A text that is known by a name and a hash."""
@@ -86,8 +89,14 @@ def check_same_run(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> 
             )
 
 
+def in_todays_words(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a checkpoint, which may be an older one, with the names and values of today."""
+    named = {"init" if name == "start" else name: value for name, value in settings.items()}
+    return {name: FORMERLY.get((name, str(value)), value) for name, value in named.items()}
+
+
 def _compared(identity: dict[str, Any]) -> dict[str, Any]:
-    settings = identity["settings"]
+    settings = in_todays_words(identity["settings"])
     loose = NOT_COMPARED | ({"epochs"} if settings.get("schedule") == "constant" else set())
     kept = {name: value for name, value in settings.items() if name not in loose}
     vocabulary = hashlib.sha256("\n".join(identity["vocabulary"]).encode("utf-8", "surrogatepass")).hexdigest()

@@ -24,10 +24,10 @@ LAST_SHARE = 0.01
 class Recipe:
     """Everything that decides an update, beside model, text and seed.
 
-    ``clip`` is ``seed`` (0.5, from the 11th epoch 1.0, from the 31st 2.0), ``none``, or a number.  ``round_updates``
-    cuts a run by updates instead of passes over the text: ``epochs`` then counts rounds of so many updates, each
-    judged like an epoch; the order of the windows and the original clip still go by passes.  ``embedding_lr`` is the
-    rate of a parameter called ``embedding``, as a share of the others'.
+    ``clip`` is ``adaptive`` (0.5, from the 11th epoch 1.0, from the 31st 2.0), ``none``, or a number.
+    ``round_updates`` cuts a run by updates instead of passes over the text: ``epochs`` then counts rounds of so many
+    updates, each judged like an epoch; the order of the windows and the adaptive clip still go by passes.
+    ``embedding_lr`` is the rate of a parameter called ``embedding``, as a share of the others'.
     """
 
     epochs: int
@@ -37,7 +37,7 @@ class Recipe:
     schedule: str = "constant"
     optimizer: str = "adam"
     weight_decay: float = 0.0
-    clip: str = "seed"
+    clip: str = "adaptive"
     patience: int = 10
     round_updates: int = 0
     embedding_lr: float = 1.0
@@ -65,7 +65,7 @@ class Recipe:
         """Return the norm to which gradients are clipped in an epoch, counted from 0."""
         if self.clip == "none":
             return math.inf
-        if self.clip == "seed":
+        if self.clip == "adaptive":
             return 0.5 if epoch < 10 else 1.0 if epoch < 30 else 2.0
         return float(self.clip)
 

@@ -31,7 +31,7 @@ TITLED = {
     ("data", "wikitext-2"): "title.wikitext",
     ("data", "dailydialog"): "title.dailydialog",
     ("data", "ultrachat"): "title.ultrachat",
-    ("preset", "seed"): "title.original",
+    ("preset", "original"): "title.original",
     ("preset", "advanced"): "title.advanced",
     ("preset", "modern"): "title.modern",
     ("model", "tiny-gpt2"): "title.tiny_gpt2",

@@ -1,6 +1,6 @@
 """The options of chapters 5 and 6: a context block, its fixed contexts, and the token block on top of them.
 
-The ``seed`` preset is document 004 of the original notes with the code at its date.
+The ``original`` preset is document 004 of the original notes with the code at its date.
 """
 
 from dataclasses import dataclass
@@ -38,35 +38,35 @@ class ContextSettings(Settings):
     places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA, "pretrained": (MADE, "gpt2")}
 
     preset: str = option(
-        "Text, sizes and training together: pocket (offline, minutes), seed (document 004 of the original notes).",
+        "Text, sizes and training together: pocket (offline, minutes), original (document 004 of the original notes).",
         "pocket",
         panel="Preset",
-        choices=("pocket", "seed"),
+        choices=("pocket", "original"),
     )
-    data: str = again(LanguageSettings, "data", pocket="synthetic", seed="ultrachat")
+    data: str = again(LanguageSettings, "data", pocket="synthetic", original="ultrachat")
     pretrained: str = option(
         "The pretrained embedding: made (in the run, from more of the synthetic language), gpt2, or a model folder.",
         panel="Text",
         pocket=MADE,
-        seed="gpt2",
+        original="gpt2",
     )
     offline: bool = again(LanguageSettings, "offline")
     tokens: int = option(
-        "Tokens to train on.", panel="Text", low=FEWEST_TOKENS, high=MOST_TOKENS, pocket=90_000, seed=251_208
+        "Tokens to train on.", panel="Text", low=FEWEST_TOKENS, high=MOST_TOKENS, pocket=90_000, original=251_208
     )
     val_tokens: int = option(
-        "Tokens of the held-out documents.", panel="Text", low=16, high=10**8, pocket=8_000, seed=25_121
+        "Tokens of the held-out documents.", panel="Text", low=16, high=10**8, pocket=8_000, original=25_121
     )
     width: int = option(
         "Numbers per token embedding, where it is made or random; a pretrained one has its own.",
         low=1,
         high=8_192,
         pocket=128,
-        seed=768,
+        original=768,
     )
-    context: int = again(LanguageSettings, "context", pocket=64, seed=768)
+    context: int = again(LanguageSettings, "context", pocket=64, original=768)
     layers: int = option(
-        "Layers of the context block, and as many of the token block.", low=1, high=64, pocket=1, seed=6
+        "Layers of the context block, and as many of the token block.", low=1, high=64, pocket=1, original=6
     )
     inputs: int = option("How many last tokens both blocks read at once.", 1, low=1, high=64)
     wiring: str = option("Which layers of the context block read the token.", "every", choices=("every", "first"))
@@ -98,9 +98,9 @@ class ContextSettings(Settings):
     tolerance: float = option(
         "Largest error of contexts that are computed side by side.", 1e-4, panel="Stage 1", above=0, high=1
     )
-    epochs: int = again(LanguageSettings, "epochs", "Most passes over the tokens.", pocket=6, seed=10)
-    batch: int = again(LanguageSettings, "batch", "Tokens per update.", pocket=256, seed=512)
-    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=4e-3, seed=2e-3)
+    epochs: int = again(LanguageSettings, "epochs", "Most passes over the tokens.", pocket=6, original=10)
+    batch: int = again(LanguageSettings, "batch", "Tokens per update.", pocket=256, original=512)
+    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=4e-3, original=2e-3)
     embedding_lr: float = option(
         "Learning rate of the embedding, where it is trained, as a share of --lr.", 1.0, panel="Training", above=0
     )
@@ -109,7 +109,7 @@ class ContextSettings(Settings):
         False,
         panel="Training",
     )
-    patience: int = again(LanguageSettings, "patience", pocket=2, seed=2)
+    patience: int = again(LanguageSettings, "patience", pocket=2, original=2)
     precision: str = again(LanguageSettings, "precision")
     device: str = again(LanguageSettings, "device")
     out: Path | None = again(
@@ -118,7 +118,7 @@ class ContextSettings(Settings):
     resume: str = again(LanguageSettings, "resume", "Go on where a run like this one stopped: auto, or its folder.")
     save_minutes: float = again(LanguageSettings, "save_minutes")
     seeds: int = again(
-        LanguageSettings, "seeds", "How many seeds of every arm; the tables then show intervals.", pocket=3, seed=1
+        LanguageSettings, "seeds", "How many seeds of every arm; the tables then show intervals.", pocket=3, original=1
     )
 
     def __post_init__(self) -> None:
@@ -143,17 +143,17 @@ class EmbeddingFreezeSettings(ContextSettings):
 
     experiment: ClassVar[str] = "embedding-freeze"
 
-    tune: bool = again(ContextSettings, "tune", pocket=True, seed=False)
+    tune: bool = again(ContextSettings, "tune", pocket=True, original=False)
     arms: str = option(
         f"What to train, with commas between: of {', '.join(FREEZE_ARMS)}.",
         pocket="frozen,trained",
-        seed="frozen,trained",
+        original="frozen,trained",
     )
     grow: str = option(
         "Other numbers of tokens to compare frozen and trained at, with commas between; or none.",
         panel="Text",
         pocket="4000,16000",
-        seed="502498",
+        original="502498",
     )
 
     def __post_init__(self) -> None:
@@ -181,10 +181,10 @@ class TwoStageSettings(ContextSettings):
 
     experiment: ClassVar[str] = "two-stage"
 
-    width: int = again(ContextSettings, "width", pocket=192, seed=768)
-    context: int = again(ContextSettings, "context", pocket=96, seed=768)
-    epochs: int = again(ContextSettings, "epochs", pocket=10, seed=10)
-    lr: float = again(ContextSettings, "lr", pocket=3e-3, seed=2e-3)
+    width: int = again(ContextSettings, "width", pocket=192, original=768)
+    context: int = again(ContextSettings, "context", pocket=96, original=768)
+    epochs: int = again(ContextSettings, "epochs", pocket=10, original=10)
+    lr: float = again(ContextSettings, "lr", pocket=3e-3, original=2e-3)
     vectors: str = option(
         "The embedding: the pretrained one, or (of its tokenizer only) random of --width.",
         "pretrained",
@@ -194,7 +194,7 @@ class TwoStageSettings(ContextSettings):
     ablate: str = option(
         f"What to change, each in a table of its own, with commas between: of {', '.join(ABLATIONS)}; or all, or none.",
         pocket="block,reading",
-        seed="none",
+        original="none",
     )
     noises: str = option("The noises of the ablation, with commas between.", "0,0.05,0.1,0.2", panel="Stage 1")
     depths: str = option("The layers of the ablation, with commas between.", "1,2,3,6", panel="Model")

@@ -30,47 +30,49 @@ class LanguageSettings(Settings):
     places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA}
 
     preset: str = option(
-        "Text, sizes and training together: pocket (offline, minutes), seed (the original notes' conditions), advanced "
-        "(its larger model), modern (a better recipe at the original number of parameters).",
+        "Text, sizes and training together: pocket (offline, minutes), original (the notes' conditions), advanced "
+        "(their larger model), modern (a better recipe at the original number of parameters).",
         "pocket",
         panel="Preset",
-        choices=("pocket", "seed", "advanced", "modern"),
+        choices=("pocket", "original", "advanced", "modern"),
     )
     data: str = option(
         f"The text: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and valid.txt, or a "
         ".jsonl of chats.",
         panel="Text",
         pocket="synthetic",
-        seed="wikitext-2",
+        original="wikitext-2",
     )
     offline: bool = option("Never use the network.", False, panel="Text", recorded=False)
     seeds: int = option("How many seeds; the tables then show intervals.", 1, panel="Seeds", low=1, high=100)
-    vocabulary: int = option("Words with a number, four marks among them.", panel="Text", low=5, high=50_000, seed=1000)
-    length: int = option("Tokens of a window.", panel="Text", low=3, high=4_096, pocket=32, seed=64)
-    embedding: int = option("Numbers per token embedding.", low=1, high=8_192, pocket=32, seed=256)
-    hidden: int = option("Width of the hidden layers.", low=1, high=8_192, pocket=64, seed=512)
-    context: int = option("Numbers of the context vector.", low=1, high=8_192, pocket=32, seed=256, advanced=512)
+    vocabulary: int = option(
+        "Words with a number, four marks among them.", panel="Text", low=5, high=50_000, original=1000
+    )
+    length: int = option("Tokens of a window.", panel="Text", low=3, high=4_096, pocket=32, original=64)
+    embedding: int = option("Numbers per token embedding.", low=1, high=8_192, pocket=32, original=256)
+    hidden: int = option("Width of the hidden layers.", low=1, high=8_192, pocket=64, original=512)
+    context: int = option("Numbers of the context vector.", low=1, high=8_192, pocket=32, original=256, advanced=512)
     stack: str = option(
         "Hidden layers that replace (plain) or add, with LayerNorm (residual).",
         choices=("plain", "residual"),
-        seed="plain",
+        original="plain",
         modern="residual",
     )
-    start: str = option(
-        "Initial weights: seed (all N(0, 0.02²)) or scaled (by layer width, forget gates open).",
-        choices=("seed", "scaled"),
+    init: str = option(
+        "Initial weights: original (all N(0, 0.02²)) or scaled (by layer width, forget gates open).",
+        choices=("original", "scaled"),
         pocket="scaled",
-        seed="seed",
+        original="original",
         modern="scaled",
     )
     dropout: float = option(
-        "Share of hidden numbers dropped in training.", low=0.0, below=1.0, pocket=0.0, seed=0.1, modern=0.0
+        "Share of hidden numbers dropped in training.", low=0.0, below=1.0, pocket=0.0, original=0.1, modern=0.0
     )
     epochs: int = option(
-        "Passes over the training windows.", panel="Training", low=1, high=100_000, pocket=8, seed=50, modern=3
+        "Passes over the training windows.", panel="Training", low=1, high=100_000, pocket=8, original=50, modern=3
     )
     batch: int = option(
-        "Windows per update.", panel="Training", low=1, high=65_536, pocket=32, seed=32, advanced=512, modern=64
+        "Windows per update.", panel="Training", low=1, high=65_536, pocket=32, original=32, advanced=512, modern=64
     )
     lr: float = option(
         "Learning rate, of a schedule the peak.",
@@ -78,7 +80,7 @@ class LanguageSettings(Settings):
         above=0,
         high=1e3,
         pocket=3e-3,
-        seed=1e-4,
+        original=1e-4,
         modern=2e-3,
     )
     schedule: str = option(
@@ -86,20 +88,20 @@ class LanguageSettings(Settings):
         panel="Training",
         choices=("constant", "one-cycle"),
         pocket="one-cycle",
-        seed="constant",
+        original="constant",
         modern="one-cycle",
     )
     optimizer: str = option(
-        "The rule of the update.", panel="Training", choices=("adam", "sgd", "adamw"), seed="adam", modern="adamw"
+        "The rule of the update.", panel="Training", choices=("adam", "sgd", "adamw"), original="adam", modern="adamw"
     )
     weight_decay: float = option(
-        "Decay per unit of learning rate, for AdamW.", panel="Training", low=0.0, high=1e3, seed=0.0, modern=0.01
+        "Decay per unit of learning rate, for AdamW.", panel="Training", low=0.0, high=1e3, original=0.0, modern=0.01
     )
     clip: str = option(
-        "Longest gradient: a number, none, or seed (0.5, from epoch 11 on 1, from epoch 31 on 2).",
+        "Longest gradient: a number, none, or adaptive (0.5, from epoch 11 on 1, from epoch 31 on 2).",
         panel="Training",
         pocket="1.0",
-        seed="seed",
+        original="adaptive",
         modern="1.0",
     )
     patience: int = option(
@@ -108,7 +110,7 @@ class LanguageSettings(Settings):
         low=1,
         high=100_000,
         pocket=10,
-        seed=15,
+        original=15,
     )
     precision: str = option(
         "Of the products in training; auto is bf16 for wide models where the machine is fast at it.",
@@ -153,12 +155,12 @@ class BaselineSettings(LanguageSettings):
 
     experiment: ClassVar[str] = "baseline"
 
-    embedding: int = again(LanguageSettings, "embedding", pocket=64, seed=256)
-    hidden: int = again(LanguageSettings, "hidden", pocket=128, seed=512, modern=640)
-    context: int = again(LanguageSettings, "context", pocket=64, seed=256, advanced=512, modern=480)
-    dropout: float = again(LanguageSettings, "dropout", pocket=0.0, seed=0.1)
-    epochs: int = again(LanguageSettings, "epochs", pocket=10, seed=50, modern=18)
-    weight_decay: float = again(LanguageSettings, "weight_decay", seed=0.0, modern=0.4)
+    embedding: int = again(LanguageSettings, "embedding", pocket=64, original=256)
+    hidden: int = again(LanguageSettings, "hidden", pocket=128, original=512, modern=640)
+    context: int = again(LanguageSettings, "context", pocket=64, original=256, advanced=512, modern=480)
+    dropout: float = again(LanguageSettings, "dropout", pocket=0.0, original=0.1)
+    epochs: int = again(LanguageSettings, "epochs", pocket=10, original=50, modern=18)
+    weight_decay: float = again(LanguageSettings, "weight_decay", original=0.0, modern=0.4)
     model: str = option("Which model; the peers are sized like it.", "new-llm", choices=("new-llm", "tiny-gpt2", "gru"))
     peers: bool = option("Train all three models on the same batches, and compare them.", False, panel="Model")
     layers: int = option(
@@ -166,7 +168,7 @@ class BaselineSettings(LanguageSettings):
         low=1,
         high=64,
         pocket=2,
-        seed=6,
+        original=6,
         advanced=12,
         modern=2,
     )
@@ -195,19 +197,19 @@ class LayersSettings(LanguageSettings):
         "epochs",
         "Passes over the training windows, the same for every depth.",
         pocket=4,
-        seed=150,
+        original=150,
         modern=3,
     )
-    batch: int = again(LanguageSettings, "batch", pocket=32, seed=2048, modern=64)
-    lr: float = again(LanguageSettings, "lr", pocket=3e-3, seed=8e-4, advanced=4e-4, modern=2e-3)
-    patience: int = again(LanguageSettings, "patience", pocket=100, seed=30)
+    batch: int = again(LanguageSettings, "batch", pocket=32, original=2048, modern=64)
+    lr: float = again(LanguageSettings, "lr", pocket=3e-3, original=8e-4, advanced=4e-4, modern=2e-3)
+    patience: int = again(LanguageSettings, "patience", pocket=100, original=30)
     seeds: int = again(
-        LanguageSettings, "seeds", "How many seeds per depth; the tables then show intervals.", pocket=3, seed=1
+        LanguageSettings, "seeds", "How many seeds per depth; the tables then show intervals.", pocket=3, original=1
     )
-    layers: str = option("Depths, with commas between them.", pocket="1,2,4,6", seed="1,2,3,4,5,6,7")
+    layers: str = option("Depths, with commas between them.", pocket="1,2,4,6", original="1,2,3,4,5,6,7")
     only: str = option("Of these depths, train only some: the rest runs on another machine.", "")
     remedy: bool = option(
-        "Beside the deepest plain stack also train a residual one of the same size.", pocket=True, seed=False
+        "Beside the deepest plain stack also train a residual one of the same size.", pocket=True, original=False
     )
 
     def __post_init__(self) -> None:
@@ -261,12 +263,12 @@ def _clip(clip: str) -> str:
     Raises:
         SettingError: it is no number above 0 and no word that stands for one.
     """
-    if clip in ("seed", "none"):
+    if clip in ("adaptive", "none"):
         return clip
     try:
         longest = float(clip)
     except ValueError:
         longest = 0.0
     if not 0 < longest < float("inf"):
-        raise SettingError(f"--clip: {clip!r} is not a number above 0, nor none, nor seed")
+        raise SettingError(f"--clip: {clip!r} is not a number above 0, nor none, nor adaptive")
     return str(longest)

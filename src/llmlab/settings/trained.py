@@ -123,10 +123,10 @@ class AdaptedSettings(JudgedSettings):
     most_seeds: ClassVar[int] = 100
 
     preset: str = option(
-        "The training together: pocket (minutes on a small machine), seed (what the original notes planned).",
+        "The training together: pocket (minutes on a small machine), original (what the original notes planned).",
         "pocket",
         panel="Preset",
-        choices=("pocket", "seed"),
+        choices=("pocket", "original"),
     )
     precision: str = option(
         "Of the products in training; judging is always fp32.", "fp32", panel="Machine", choices=("fp32", "bf16")
@@ -141,18 +141,18 @@ class ExpandSettings(AdaptedSettings):
 
     context: int = option("Numbers of the context afterwards; 0 is twice as many.", 0, low=0, high=8_192)
     arms: str = option(f"What to train, with commas between: of {', '.join(ARMS)}.", ",".join(ARMS))
-    updates: int = option("Updates of every arm.", panel="Training", low=1, high=10**7, pocket=300, seed=3_750)
+    updates: int = option("Updates of every arm.", panel="Training", low=1, high=10**7, pocket=300, original=3_750)
     rounds: int = option(
         "Parts of equal length of the updates, each judged at its end; the next lower number that divides them.",
         panel="Training",
         low=1,
         high=1_000,
         pocket=6,
-        seed=15,
+        original=15,
     )
-    batch: int = again(LanguageSettings, "batch", pocket=32, seed=2_048)
-    lr: float = again(LanguageSettings, "lr", pocket=1e-3, seed=8e-4)
-    schedule: str = again(LanguageSettings, "schedule", pocket="one-cycle", seed="constant")
+    batch: int = again(LanguageSettings, "batch", pocket=32, original=2_048)
+    lr: float = again(LanguageSettings, "lr", pocket=1e-3, original=8e-4)
+    schedule: str = again(LanguageSettings, "schedule", pocket="one-cycle", original="constant")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,7 +176,7 @@ class FinetuneSettings(AdaptedSettings):
         "valid.txt, or a .jsonl of chats.",
         panel="Text",
         pocket="dialect",
-        seed="dailydialog",
+        original="dailydialog",
     )
     original: str = option(
         "Where the text is that the model was trained on, if that was a file of yours: what is forgotten of it.",
@@ -184,10 +184,10 @@ class FinetuneSettings(AdaptedSettings):
         panel="Text",
         recorded=False,
     )
-    epochs: int = again(LanguageSettings, "epochs", "Passes over the text, of every arm.", pocket=6, seed=50)
-    batch: int = again(LanguageSettings, "batch", pocket=16, seed=16)
-    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, seed=5e-5)
-    patience: int = again(LanguageSettings, "patience", pocket=10, seed=10)
+    epochs: int = again(LanguageSettings, "epochs", "Passes over the text, of every arm.", pocket=6, original=50)
+    batch: int = again(LanguageSettings, "batch", pocket=16, original=16)
+    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, original=5e-5)
+    patience: int = again(LanguageSettings, "patience", pocket=10, original=10)
     out: Path | None = option(
         "Keep the fine-tuned model's checkpoints in this folder.", panel="Checkpoints", recorded=False
     )
