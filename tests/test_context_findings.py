@@ -14,6 +14,7 @@ from llmlab.lab.context_text import random_corpus
 from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
 from llmlab.shown import two_stage
+from llmlab.shown.curves import means
 from llmlab.text.words import BOS, EOS, PAD
 from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, losses, measured, small_text
 
@@ -127,7 +128,7 @@ def test_curves_end_with_their_shortest_seed() -> None:
     arm = by_loss("a", 3.0, 2.0)
     arm.runs = [replace(run, losses=[3.0, 2.0, 1.0][: 2 + run.seed]) for run in arm.runs]
 
-    assert shown.common(arm, "losses") == [3.0, 2.0]
+    assert means(run.losses for run in arm.runs) == [3.0, 2.0]
     rows = shown.epochs([arm]).rows
     assert [row[1] for row in rows] == [pytest.approx(math.exp(3)), pytest.approx(math.exp(2)), None]
 

@@ -32,7 +32,7 @@ WORDS = {
     "words": "Words",
     "count": "{shown} of {all} claims",
     "also": "also: {list}",
-    "more": "figures, what is known, how it is checked",
+    "more": "figures and how it is checked",
     "document": "document",
     "how": "checked by",
     "records": "metrics of the run",
