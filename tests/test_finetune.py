@@ -1,7 +1,9 @@
 """A trained model further trained on another text: one vocabulary, two arms, and what is forgotten."""
 
+import gc
 import json
 import math
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from llmlab.after.opening import Restored, restored
 from llmlab.baseline import build
 from llmlab.errors import CheckpointError, SettingError, Stopped, TextError
 from llmlab.lab.judging import evaluate
+from llmlab.lab.language import LanguageModel
 from llmlab.lab.steps import Diverged
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, FinetuneSettings
@@ -173,14 +176,23 @@ def test_a_kept_dialect_model_can_be_taken_up_by_its_own_text(checkpoint: Path, 
     assert again.dataset().text.name == "dialect"
 
 
-def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path):
-    """Training the arms changes nothing of the model they begin with."""
+def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch):
+    """Training an arm changes nothing of the model it begins with, and keeps none of its own."""
     base = restored(checkpoint)
     before = {name: tensor.clone() for name, tensor in base.model.parameters.items()}
     settings = chosen(checkpoint, data=str(other), epochs=1)
+    models: list[weakref.ref[LanguageModel]] = []
+
+    def watched(*args: Any) -> LanguageModel:
+        models.append(weakref.ref(model := build(*args)))
+        return model
+
+    monkeypatch.setattr("llmlab.after.finetune.build", watched)
     arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base, load_corpus(str(other))).text, None)
     assert all(torch.equal(tensor, base.model.parameters[name]) for name, tensor in before.items())
-    assert not torch.equal(arm.model.parameters["embedding"], before["embedding"])
+    assert arm.losses[-1] != arm.losses[0]
+    gc.collect()
+    assert [model() for model in models] == [None]
 
 
 def test_chats_and_peers_are_taken(original: Path, tmp_path: Path):

@@ -13,7 +13,8 @@ from llmlab.errors import TextError
 from llmlab.measure.bootstrap import document_interval
 from llmlab.measure.score import Score, document_difference, document_sums, score
 from llmlab.report.language import language
-from llmlab.report.result import Result, of_documents, of_seeds, sentences
+from llmlab.report.messages import sentences
+from llmlab.report.result import Result, of_documents, of_seeds
 from llmlab.settings import BaselineSettings, LayersSettings
 from llmlab.text.grammar import synthetic_lines
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 from llmlab.measure.stats import mean_interval
-from llmlab.report.messages import Text, say
+from llmlab.report.messages import Text, say, sentences
 from llmlab.report.record import Record
-from llmlab.report.result import Cell, Table, columns_of, sentences
+from llmlab.report.result import Cell, Table, columns_of
 
 LARGEST_DIFFERENCE = 1e150
 SUFFIXES = ("_sd", "_low", "_high", "_n", "_reason")

@@ -26,7 +26,7 @@ from llmlab.after.opening import Restored, restored
 from llmlab.baseline import build, precision_of
 from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.fast.reader import Reader
-from llmlab.fast.swept import SweptNewLLM, release_buffers
+from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
 from llmlab.lab.dataset import Dataset, check_batch
 from llmlab.lab.device import device_of
@@ -138,13 +138,14 @@ def original_text(settings: FinetuneSettings, base: Restored, notes: list[Text])
 class Tuned(ArmRun):
     """One arm of one seed, whose model has the numbers of the best epoch.
 
-    ``start`` is before the first update; ``original`` is the model's loss on the original text.
+    ``start`` is before the first update; ``original`` is the model's loss on the original text, ``written`` what it
+    writes after each prompt.  The model itself is let go: a study would fill the memory with them.
     """
 
-    model: LanguageModel
     start: Score
     best_epoch: int
     original: float | None
+    written: dict[str, str]
 
 
 def tuned(
@@ -190,9 +191,9 @@ def tuned(
         model.parameters[key].copy_(tensor)
     progress = training.progress
     left = None if original is None else evaluate(model, original.text.valid, settings.batch).loss
-    release_buffers(model)
     losses = [start.loss, *(row["val_loss_token"] for row in progress.history)]
-    return Tuned(name, seed, losses, Score(**progress.best_score), model, start, progress.best_epoch, left)
+    written = completions(model, base.vocabulary, text)
+    return Tuned(name, seed, losses, Score(**progress.best_score), start, progress.best_epoch, left, written)
 
 
 def as_baseline(settings: FinetuneSettings, base: Restored, seed: int) -> BaselineSettings:
@@ -233,6 +234,13 @@ def prompts(vocabulary: WordVocabulary, text: WindowedText) -> list[str]:
     if any(word in vocabulary.numbers for prompt in PROMPTS for word in prompt.split()):
         return list(PROMPTS)
     return [vocabulary.decode(row[1:4]) for row in text.valid[: len(PROMPTS)].tolist()]
+
+
+def completions(model: LanguageModel, vocabulary: WordVocabulary, text: WindowedText) -> dict[str, str]:
+    """Return what a model writes after each prompt; nothing for one without a context vector."""
+    if not isinstance(model, SweptNewLLM):
+        return {}
+    return {prompt: completed(model, vocabulary, prompt) for prompt in prompts(vocabulary, text)}
 
 
 def completed(model: SweptNewLLM, vocabulary: WordVocabulary, prompt: str) -> str:
@@ -306,13 +314,9 @@ def tables_of(
     first, seeds = {name: runs[0] for name, runs in arms.items()}, len(arms["scratch"])
     start, losses = first["pretrained"].start, {name: run.losses for name, run in first.items()}
     best, updates = {name: run.best_epoch for name, run in first.items()}, -(-len(text.text.train) // settings.batch)
-    models = {"base": base.model} | {name: run.model for name, run in first.items()}
-    written = [
-        (prompt, name, completed(model, base.vocabulary, prompt))
-        for prompt in prompts(base.vocabulary, text.text)
-        for name, model in models.items()
-        if isinstance(model, SweptNewLLM)
-    ]
+    before = completions(base.model, base.vocabulary, text.text)
+    writers = {"base": before} | {name: run.written for name, run in first.items()}
+    written = [(prompt, name, words[prompt]) for prompt in before for name, words in writers.items()]
     names = [f"val_ppl_{name}" for name in arms] + ["original_ppl_after"] * len(forgotten)
     rows: dict[Text, str] = {name: name for name in names} | {
         "pretrained minus scratch": "val_ppl_pretrained_minus_scratch"

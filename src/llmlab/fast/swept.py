@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llmlab.fast.replayed import ReplayedSweep
 from llmlab.fast.sweep import Sweep
-from llmlab.lab.language import PRECISIONS, Judged, LanguageModel, NewLLM, Place
+from llmlab.lab.language import PRECISIONS, Judged, NewLLM, Place
 from llmlab.lab.rng import kept, scale
 
 SWEEPS: dict[str, type[Sweep]] = {"cpu": Sweep, "cuda": ReplayedSweep}
@@ -58,9 +58,3 @@ class SweptNewLLM:
             kind = SWEEPS[torch.device(self.device).type]
             self.sweeps[batch, time, learns] = kind(self.model.size, batch, time, dtype, self.device, learns=learns)
         return self.sweeps[batch, time, learns]
-
-
-def release_buffers(model: LanguageModel) -> None:
-    """Free the memory in which a swept model computed its batches; if it is asked again, it allocates anew."""
-    if isinstance(model, SweptNewLLM):
-        model.sweeps.clear()

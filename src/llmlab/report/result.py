@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from llmlab.report.messages import Text, say
-from llmlab.report.messages import counted as counted
-from llmlab.report.messages import sentences as sentences
 
 Cell = Text | int | float | None
 Scalar = str | bool | int | float | None

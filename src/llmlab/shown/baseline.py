@@ -9,8 +9,8 @@ from llmlab.lab.runs import LanguageRun
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Figure, Mark, Table, of_seeds, rounded, sentences
+from llmlab.report.messages import Text, say, sentences
+from llmlab.report.result import Cell, Figure, Mark, Table, of_seeds, rounded
 from llmlab.settings import BaselineSettings
 from llmlab.shown.counting import COUNTING, beside, beside_counting, beside_the_floor, counted, exactly, what_predicts
 from llmlab.shown.curves import curve, floor_level, level, loss_figure, means

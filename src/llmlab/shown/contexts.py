@@ -10,7 +10,7 @@ from llmlab.lab.context_text import ContextDataset
 from llmlab.lab.tuning import BESIDE, FACTORS, SHARES, Tuned
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.report.messages import Text, say
+from llmlab.report.messages import Text, say, sentences
 from llmlab.report.result import (
     ARMS,
     Cell,
@@ -19,7 +19,6 @@ from llmlab.report.result import (
     Table,
     of_documents,
     of_seeds,
-    sentences,
 )
 from llmlab.shown.counting import COUNTING, counted, exactly, what_predicts
 from llmlab.shown.curves import arm_curves, floor_level, level, loss_figure, means, with_interval

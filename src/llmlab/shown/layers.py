@@ -11,7 +11,7 @@ from llmlab.lab.dataset import Dataset
 from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time
 from llmlab.lab.study import Runs, Study
 from llmlab.measure.score import perplexity
-from llmlab.report.messages import Text, say
+from llmlab.report.messages import Text, say, sentences
 from llmlab.report.result import (
     Cell,
     Figure,
@@ -22,7 +22,6 @@ from llmlab.report.result import (
     columns_of,
     of_documents,
     of_seeds,
-    sentences,
 )
 from llmlab.settings import LayersSettings
 from llmlab.shown.baseline import text_read

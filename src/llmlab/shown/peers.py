@@ -10,8 +10,8 @@ from llmlab.lab.dataset import Dataset
 from llmlab.lab.runs import LanguageRun, common_epochs
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.generation import Cost
-from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds, sentences
+from llmlab.report.messages import Text, say, sentences
+from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds
 from llmlab.settings import BaselineSettings
 from llmlab.shown.counting import COUNTING, beside_counting
 from llmlab.shown.curves import curve, level, loss_figure, means

@@ -6,8 +6,8 @@ Models are called ``fp32``, ``row`` and ``tensor``, the latter two by what has a
 from collections.abc import Mapping, Sequence
 
 from llmlab.measure.score import Score, perplexity
-from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Figure, Mark, Role, Table, sentences
+from llmlab.report.messages import Text, say, sentences
+from llmlab.report.result import Cell, Figure, Mark, Role, Table
 from llmlab.settings import QuantizeSettings
 from llmlab.shown.after import Metrics
 from llmlab.shown.curves import curve, level

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
-from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Column, Scalar, Table, columns_of, of_seeds, sentences
+from llmlab.report.messages import Text, say, sentences
+from llmlab.report.result import Cell, Column, Scalar, Table, columns_of, of_seeds
 
 MAX_ROWS = 24
 """A longer table keeps the rows that say most, which stand first, and tells how many are left out."""
