@@ -34,13 +34,13 @@ pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
     [
         ("arms", "", "is not one of"),
         ("arms", "frozen,melted", "'melted' is not one of"),
-        ("arms", "frozen,frozen", "frozen stands there twice"),
+        ("arms", "frozen,frozen", "frozen is listed twice"),
         ("arms", "frozen,,trained", "'' is not one of"),
         *(
             ("grow", value, "is no number of tokens")
             for value in ("", "x", "63", "1e3", "-100", "1000000001", "²", "9,")
         ),
-        ("grow", "64,64", "64 stands there twice"),
+        ("grow", "64,64", "64 is listed twice"),
         *(("tokens", value, "allowed value") for value in (63, 10**9 + 1)),
         ("val_tokens", 15, "allowed value"),
         ("inputs", 65, "allowed value"),

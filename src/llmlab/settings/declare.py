@@ -214,7 +214,7 @@ def listed(name: str, words: str, read: Callable[[str], T | None], wanted: str) 
         wanted: what such a word is not, for the message.
 
     Raises:
-        SettingError: a word is no value, or a value stands there twice.
+        SettingError: a word is no value, or one is listed twice.
     """
     found: dict[str, T] = {}
     for word in (each.strip() for each in words.split(",")):
@@ -223,7 +223,7 @@ def listed(name: str, words: str, read: Callable[[str], T | None], wanted: str) 
             raise SettingError(f"{name}: {word[:40]!r} is {wanted}")
         told = f"{value:g}" if isinstance(value, float) else str(value)  # as it stands in tables and folders
         if told in found:
-            raise SettingError(f"{name}: {told} stands there twice")
+            raise SettingError(f"{name}: {told} is listed twice")
         found[told] = value
     return list(found.values())
 
