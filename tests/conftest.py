@@ -189,8 +189,9 @@ def watch(done: Done, args: list[str] | tuple[str, ...]) -> Done:
 def run_llmlab(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
     """Run ``llmlab`` as a process, in an empty folder, and watch it (see ``watch``).
 
-    The function takes the arguments, then ``folder``, ``stdin``, ``prefix`` (a command to run it under) and any
-    variable of the environment.  With a prefix, or a variable that Python itself reads, it is a fresh interpreter.
+    The function takes the arguments, then ``folder``, ``stdin``, ``prefix`` (a command to run it under), ``before``
+    (see ``forked``) and any variable of the environment.  With a prefix, or a variable that Python itself reads, it is
+    a fresh interpreter.
     """
 
     def run(
@@ -198,12 +199,13 @@ def run_llmlab(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
         folder: Path | None = None,
         stdin: bytes = b"",
         prefix: list[str] | None = None,
+        before: Callable[[], None] | None = None,
         **changes: str | None,
     ) -> Done:
         where = folder or tmp_path
         words, variables = [os.fsdecode(word) for word in args], environment(where, **changes)
         if prefix is None and not any(name.startswith(FRESH) for name in changes):
-            code, out, err = run_forked(words, where, variables, stdin, tmp_path_factory.mktemp("streams"))
+            code, out, err = run_forked(words, where, variables, stdin, tmp_path_factory.mktemp("streams"), before)
             return watch(Done(code, out.decode(), err.decode(), where), words)
         found = subprocess.run(
             [*(prefix or []), *LLMLAB, *args],

@@ -7,6 +7,7 @@ signals, folder and streams, but not a new interpreter: importing torch takes a 
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 
@@ -19,7 +20,12 @@ HANG = 1800
 
 
 def run_forked(
-    words: list[str], folder: Path, variables: dict[str, str], stdin: bytes, streams: Path
+    words: list[str],
+    folder: Path,
+    variables: dict[str, str],
+    stdin: bytes,
+    streams: Path,
+    before: Callable[[], None] | None = None,
 ) -> tuple[int, bytes, bytes]:
     """Run ``llmlab`` and return its exit code (minus the signal that ended it), output and errors.
 
@@ -29,10 +35,11 @@ def run_forked(
         variables: its environment, all of it.
         stdin: what it can read.
         streams: an empty folder for what it reads and writes.
+        before: a function of a module, called there first: to let something happen that a test cannot time.
     """
     files = [streams / name for name in ("stdin", "stdout", "stderr")]
     files[0].write_bytes(stdin)
-    process = _server().Process(target=_run, args=(words, folder, variables, files))
+    process = _server().Process(target=_run, args=(words, folder, variables, files, before))
     process.start()
     process.join(HANG)
     if process.exitcode is None:
@@ -48,7 +55,13 @@ def _server() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def _run(words: list[str], folder: Path, variables: dict[str, str], files: list[Path]) -> None:
+def _run(
+    words: list[str],
+    folder: Path,
+    variables: dict[str, str],
+    files: list[Path],
+    before: Callable[[], None] | None,
+) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
@@ -61,4 +74,6 @@ def _run(words: list[str], folder: Path, variables: dict[str, str], files: list[
     sys.argv = ["llmlab", *words]
     from llmlab.cli import main
 
+    if before:
+        before()
     main()

@@ -123,7 +123,6 @@ def test_a_second_signal_does_not_promise_a_checkpoint() -> None:
 
 def test_a_stopped_finetuning_says_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fine-tuning with ``--out`` cannot go on, but has written something, and the message says so."""
-    monkeypatch.setattr("llmlab.cli.execute.STOPPING", ())  # this process keeps its own handlers
     run(replace(TINY, out=Path("a")))
     settings = FinetuneSettings(checkpoint=Path("a"), epochs=2, out=Path("b"))
     progress = ProgressLine(hidden=True)

@@ -123,15 +123,17 @@ def test_no_log_writes_nothing(run_llmlab: Run) -> None:
     assert list(done.folder.iterdir()) == []
 
 
-def test_inside_a_site_entries_go_to_its_log(run_llmlab: Run, tmp_path: Path) -> None:
-    """Below an ``mkdocs.yml`` the entry goes to that site's ``docs/log``, and the site's files stay as they are."""
-    (tmp_path / "mkdocs.yml").write_text("site_name: mine\n", "utf-8")
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_inside_a_site_of_ours_entries_go_to_its_log(run_llmlab: Run, tmp_path: Path, ours: bool) -> None:
+    """Below a marked ``mkdocs.yml`` the entry goes to that site's ``docs/log``; nobody else's site gets a file."""
+    config = "site_name: mine\n" + ("extra:\n  llmlab_log: true\n" if ours else "")
+    (tmp_path / "mkdocs.yml").write_text(config, "utf-8")
     below = tmp_path / "deep" / "down"
     below.mkdir(parents=True)
     done = run_llmlab("phase1", "--epochs", "2", "--json", folder=below)
-    assert done.document["entry"].startswith("../../docs/log/posts/")
-    assert (tmp_path / "mkdocs.yml").read_text("utf-8") == "site_name: mine\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "docs", "mkdocs.yml"]
+    assert done.document["entry"].startswith("../../docs/log/posts/" if ours else "llmlab-log/docs/log/posts/")
+    assert (tmp_path / "mkdocs.yml").read_text("utf-8") == config
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", *(["docs"] if ours else []), "mkdocs.yml"]
 
 
 def test_the_list_is_a_document_too(run_llmlab: Run) -> None:

@@ -47,7 +47,11 @@ class Stopped(BaseException):
 
     Not an ``Exception``: it may arrive while a library is being imported, and no ``except Exception`` there may
     swallow it.
+
+    ``kept`` is set by what has saved something to go on from.
     """
+
+    kept = False
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 import llmlab
 from llmlab.cli import chapter, claims, data, log
 from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
-from llmlab.cli.progress import ignore_signals
+from llmlab.cli.progress import ignore_signals, on_signals, stop_at_once
 from llmlab.errors import LlmlabError, Stopped, WriteError
 from llmlab.report import terminal
 
@@ -37,6 +37,7 @@ class OneLineErrors(TyperGroup):
         terminal.prepare()
         extra["standalone_mode"] = False
         words = list(sys.argv[1:] if args is None else args)
+        on_signals(stop_at_once)
         try:
             code = super().main(args, *rest, **extra)
         except SystemExit as stop:  # only Rich and Typer raise it here, with 1 for a reader that has gone away

@@ -20,7 +20,7 @@ from pathlib import Path
 from llmlab.cli.log import judged_document
 from llmlab.cli.options import Chosen
 from llmlab.cli.output import spoken, write_json
-from llmlab.cli.progress import STOPPING, ProgressLine, signals_held
+from llmlab.cli.progress import ProgressLine, on_signals, signals_held
 from llmlab.environment import facts, rank_and_size
 from llmlab.errors import Stopped, WriteError
 from llmlab.report import terminal
@@ -94,16 +94,14 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
     Raises:
         Stopped: a signal ended it before there was a result.
     """
-    for number in STOPPING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-            signal.signal(number, progress.stop)
+    on_signals(progress.stop)
     try:
         chapter = _import_with_torch(module, chosen.options.threads or chosen.settings.threads)
         start = time.perf_counter()
         return chapter.run(chosen.settings, progress.step), time.perf_counter() - start
     except Stopped as stopped:
-        if progress.saves and progress.at:
-            raise _interruption(progress, command) from None
+        if progress.saves and (stopped.kept or "resume" in chosen.given):
+            raise _interruption(progress, command, saved=stopped.kept) from None
         out = getattr(chosen.settings, "out", None)
         begun = out is not None and progress.planned and out.is_dir()  # what keeps a model but cannot go on with it
         left = f"what is in {out} is unfinished" if begun else "nothing was written"
@@ -112,18 +110,25 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
         progress.close()
 
 
-def _interruption(progress: ProgressLine, command: str) -> Stopped:
+def _interruption(progress: ProgressLine, command: str, *, saved: bool = True) -> Stopped:
     """Return the stop that an interrupted run was, with the line that goes on from there."""
     number = progress.stopped_by or signal.SIGINT
-    saved = "; go on from the last checkpoint with" if progress.at_once else "; a checkpoint was saved, go on with"
-    return Stopped(f"stopped{progress.where()}{saved}: {command}", number)
+    what = (
+        "a checkpoint was saved, go on with"
+        if saved and not progress.at_once
+        else "go on from the last checkpoint with"
+    )
+    what = what if progress.saves else "what is finished is reported, and this makes all of it"
+    return Stopped(f"stopped{progress.where()}; {what}: {command}", number)
 
 
 def _to_go_on(name: str, chosen: Chosen) -> str:
-    """Return the command that goes on where this run is when it is stopped."""
+    """Return the command that goes on where this run is when it is stopped, or makes it again where it cannot."""
+    if not hasattr(chosen.settings, "resume"):
+        return chosen.command_line(name, private=True)
     if "resume" not in chosen.given:
         return f"{chosen.command_line(name, private=True)} --resume auto"
-    place = Path(chosen.settings.resume)  # type: ignore[attr-defined]
+    place = Path(chosen.settings.resume)
     if place.is_file():  # which is where this run began; it is the folder that knows where it ends
         settings = dataclasses.replace(chosen.settings, resume=str(place.parent))  # type: ignore[call-arg]
         chosen = dataclasses.replace(chosen, settings=settings)

@@ -14,7 +14,7 @@ import typer
 
 from llmlab.claims import findings
 from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
-from llmlab.errors import TextError, UnreachableError
+from llmlab.errors import Stopped, TextError, UnreachableError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say
@@ -137,7 +137,7 @@ def log_serve(
     mkdocs = [sys.executable, "-m", "mkdocs", "serve", "-f", str(site / "mkdocs.yml"), "-a", f"127.0.0.1:{port}"]
     try:
         return subprocess.run(mkdocs, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}).returncode  # noqa: S603
-    except KeyboardInterrupt:
+    except Stopped:
         return 0
 
 

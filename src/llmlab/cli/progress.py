@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from llmlab.errors import Stopped
@@ -30,15 +30,17 @@ class ProgressLine:
         self.at_once = False  # a second signal did not wait for the end of the update
 
     def step(self, update: int, planned: int, told: str = "") -> None:
-        """Take note of an update, and tell about it now and then.
+        """Take note of an update, and tell about it now and then; of work before any update none is planned yet.
 
         Raises:
             Stopped: a signal arrived since the last call.
         """
         live = sys.stderr is not None and sys.stderr.isatty()
         now = time.monotonic()
+        if not self.next_line:
+            self.next_line = now + (1.0 if live else 10.0)
         if not self.planned:
-            self.begun, self.next_line, self.first = now, now + (1.0 if live else 10.0), update
+            self.begun, self.first = now, update
         self.at, self.planned = update, planned
         if self.stopped_by is not None:
             raise _stopped(self.stopped_by)
@@ -47,7 +49,8 @@ class ProgressLine:
         self.next_line = now + (0.2 if live else 10.0)
         done = update - self.first
         left = f"about {time_span((now - self.begun) / done * (planned - update))} left" if done else ""
-        text = ", ".join(part for part in (f"update {update:,} of {planned:,}", told, left) if part)
+        at = f"update {update:,} of {planned:,}" if planned else ""
+        text = ", ".join(part for part in (at, told, left) if part)
         if live:
             width = max(20, terminal.console().width - 1)
             sys.stderr.write(f"\r{text[:width]:<{width}}")
@@ -62,18 +65,34 @@ class ProgressLine:
         self.at_once = again and self.saves
         # one of several processes never goes alone, however early: the others would wait for it
         if again or not (self.saves and (self.planned or self.together)):
-            ignore_signals()
-            raise _stopped(number)
+            stop_at_once(number)
 
     def where(self) -> str:
         """Return where the run is, for a message."""
-        return f" after update {self.at:,} of {self.planned:,}" if self.planned else ""
+        return f" after update {self.at:,} of {self.planned:,}" if self.at else ""
 
     def close(self) -> None:
         """Remove the live line."""
         if self.line_open:
             width = max(20, terminal.console().width - 1)
             sys.stderr.write("\r" + " " * width + "\r")
+
+
+def on_signals(handler: Callable[[int, types.FrameType | None], None]) -> None:
+    """Let every signal that ends a run call a handler, but one that is to be ignored: nohup means it."""
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def stop_at_once(number: int, _: types.FrameType | None = None) -> None:
+    """Handle a signal where there is nothing to wait for.
+
+    Raises:
+        Stopped: in any case.
+    """
+    ignore_signals()
+    raise _stopped(number)
 
 
 @contextmanager

@@ -205,7 +205,7 @@ def loaded(
     return made(
         equations,
         settings.width,
-        lambda update, planned, told="": on_step(0, 1, f"making the embedding, {update:,} of {planned:,}"),
+        lambda update, planned, told="": on_step(0, 0, f"making the embedding, {update:,} of {planned:,}"),
     )
 
 

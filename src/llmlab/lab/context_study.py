@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llmlab.errors import CheckpointError, SettingError, WriteError
+from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab.context_runs import LOSS, ArmRun, ArmSpec, Contexts, ContextSpec, Measured, TrainedBlock, train_arm
 from llmlab.lab.context_stages import Equations, Stages
@@ -157,6 +157,13 @@ class _Training:
 
     def run(self, runs: ArmRuns, seed: int, step: OnStep) -> ArmRun:
         """Return the run of an arm and seed."""
+        try:
+            return self._run(runs, seed, step)
+        except Stopped as stop:
+            stop.kept = stop.kept or any(self.folder.glob("*-seed*.ckpt"))  # a trained block, rates that were tried
+            raise
+
+    def _run(self, runs: ArmRuns, seed: int, step: OnStep) -> ArmRun:
         settings, arm, stages = self.settings, runs.arm, self.stages[runs.arm.contexts.tokens]
         contexts, data = self.contexts(arm.contexts, seed, step), stages.data
 

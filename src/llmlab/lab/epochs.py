@@ -126,9 +126,11 @@ class Training:
                         self.save()
                         saved = time.monotonic()
             self.team.asked = None  # too late to stop what is done
-        except (Stopped, KeyboardInterrupt):
+        except (Stopped, KeyboardInterrupt) as stop:
             if self._consistent:
                 self.save()
+            if isinstance(stop, Stopped):
+                stop.kept = self.folder is not None and self.folder.has_checkpoints()
             if self.team.agreed:
                 self.team.share()  # nobody goes before the first process has saved
             raise

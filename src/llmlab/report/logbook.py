@@ -9,6 +9,7 @@ Leaves out what an entry says: ``entry``.
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -24,6 +25,8 @@ from llmlab.report.record import Record
 STALE_SECONDS = 3600
 LARGEST_RECORD = 50_000_000
 SMALL_SITE = Path(__file__).with_name("small_site")
+MARK = re.compile(rb"^ *llmlab_log: true$", re.MULTILINE)
+"""Stands in the ``mkdocs.yml`` of a site that takes the entries of what is run in it."""
 HOOKS = '"""The index by chapter, the comparison and the feed."""\n\nfrom llmlab.pages.hooks import *\n'
 
 
@@ -41,8 +44,9 @@ class Logbook:
     def at(cls, folder: Path | None = None) -> "Logbook":
         """Return the log for a folder, or for the working directory.
 
-        Inside a site (an ``mkdocs.yml`` in or above the folder) the log is that site's ``docs/log``, or the given
-        folder if it lies deeper in the site.  Elsewhere the folder, by default ``llmlab-log``, is a small site
+        Inside a site of ours (an ``mkdocs.yml`` with our mark in or above the folder) the log is its ``docs/log``, or
+        the given folder if it lies deeper in the site.  Elsewhere, in anybody else's site too, the folder, by default
+        ``llmlab-log``, is a small site
         of its own, or will be once something is put.
 
         Raises:
@@ -50,7 +54,7 @@ class Logbook:
         """
         try:
             here = (folder or Path.cwd()).resolve()
-            above = next((above for above in (here, *here.parents) if (above / "mkdocs.yml").is_file()), None)
+            above = next((above for above in (here, *here.parents) if _is_ours(above / "mkdocs.yml")), None)
         except (OSError, RuntimeError) as error:
             raise WriteError(f"--log-dir: {folder or 'the working directory'} cannot be used: {error}") from error
         if above:
@@ -245,6 +249,10 @@ class Logbook:
             for name, text in wanted.items()
             if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
         }
+
+
+def _is_ours(config: Path) -> bool:
+    return config.is_file() and MARK.search(config.read_bytes()) is not None
 
 
 def write_small_site(site: Path) -> None:

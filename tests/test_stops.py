@@ -1,0 +1,61 @@
+"""A signal in each part of a run that is no update: one line that says what is kept and what goes on, and the code."""
+
+import importlib
+import os
+import re
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from conftest import Done, as_in_a_terminal
+
+BASELINE = ("baseline", "--epochs", "2", "--batch", "2048", "--hidden", "8", "--embedding", "8", "--context", "8")
+STAGES = "two-stage --ablate none --width 4 --context 4 --layers 1 --tokens 400 --val-tokens 200 --iterations 3"
+TUNED = (*STAGES.split(), "--epochs", "2", "--batch", "64", "--tune")
+PLACES = {
+    "reading": ("llmlab.lab.dataset.load_corpus", BASELINE, False),
+    "counting": ("llmlab.lab.dataset.window_baselines", BASELINE, False),
+    "reading by layers": ("llmlab.lab.dataset.prepare", ("layers", "--layers", "1,2", *BASELINE[1:]), False),
+    "validating": ("llmlab.lab.epochs.evaluate", BASELINE, True),
+    "making the embedding": ("llmlab.lab.context_stages.training_of", TUNED, False),
+    "stage 1": ("llmlab.lab.context_stages.fixed_contexts", TUNED, False),
+    "after the block": ("llmlab.lab.context_study.keep", TUNED, True),
+    "tuning": ("llmlab.lab.tuning.training_of", (*TUNED, "--block", "untrained"), False),
+}
+
+
+def signalled(place: str, number: int) -> None:
+    """Let this process get a signal as soon as a function returns for the first time."""
+    module, _, name = place.rpartition(".")
+    holder = importlib.import_module(module)
+    function: Callable[..., Any] = getattr(holder, name)
+
+    def first_time(*args: Any, **keywords: Any) -> Any:
+        setattr(holder, name, function)
+        found = function(*args, **keywords)
+        os.kill(os.getpid(), number)
+        return found
+
+    as_in_a_terminal()
+    setattr(holder, name, first_time)
+    if "context" in module or name == "training_of":  # the embedding that is made first is made of sixty lines
+        importlib.import_module("llmlab.lab.context_stages").LINES = 60
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("where", PLACES)
+def test_a_stop_where_no_update_is_made_says_what_is_kept(
+    run_llmlab: Callable[..., Done], where: str, number: signal.Signals
+) -> None:
+    """The code is 128 plus the signal's number; the line has the command that goes on, or says that nothing is kept."""
+    place, words, kept = PLACES[where]
+    done = run_llmlab(*words, "--quiet", before=partial(signalled, place, int(number)))
+    told, saved = done.err.strip(), any(done.folder.rglob("*.ckpt"))
+    assert (done.code, told.count("\n"), saved) == (128 + number, 0, kept)
+    if kept:
+        assert re.search("go on with: llmlab .* --resume auto$", told)
+    else:
+        assert told.endswith("; nothing was written")
