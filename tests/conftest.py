@@ -216,7 +216,9 @@ def run_llmlab(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
             timeout=HANG,
             check=False,
         )
-        return watch(Done(found.returncode, found.stdout.decode(), found.stderr.decode(), where), words)
+        encoding = changes.get("PYTHONIOENCODING") or "utf-8"
+        out, err = found.stdout.decode(encoding), found.stderr.decode(encoding)
+        return watch(Done(found.returncode, out, err, where), words)
 
     return run
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from llmlab.report.messages import say
 from llmlab.report.record import Record
 from llmlab.report.result import Column, Figure, Mark, Result, Table
 
@@ -55,14 +56,15 @@ def strict_json(text: str) -> Any:
 def specimen(text: str = "h", value: float = 0.374, *, seed: int = 0, losses: list[float] | None = None) -> Record:
     """Return a record that has every kind of column and mark, with ``text`` wherever words of a user can stand."""
     losses = losses or [0.25, 0.5, 0.125]
-    settings = {"seed": seed, "seeds": len(losses), "text": f"{text}ello", "focus": text, "dim": 2, "lr": 0.01}
+    settings = {"seed": seed, "seeds": len(losses), "text": f"{text}ello", "focus": text, "dim": 2, "freeze": "none"}
+    went = say("phase1_2.went_over_seeds", focus=text, next=text, before=3.8, now=5.0, closer=0, seeds=len(losses))
     result = Result(
         "phase1-2",
         settings,
         "Why was it done?",
         "This is how.",
         metrics={"loss": value, "loss_floor": 0.25, f"moved_{text}": value, "gone": None, "gone_reason": "why"},
-        summary=[f"{text} and {text}, its next token, came closer.", f"After {text} the model expects {text}."],
+        summary=[went, f"After {text} the model expects {text}."],
         tables=[_tokens(text, value), _words(text, value)],
         figures=[_map(text, value), _curve(value)],
         samples={"loss": losses, "p_next": [value for _ in losses]},

@@ -152,9 +152,9 @@ def test_showing_an_entry_shows_what_the_run_showed(run_llmlab: Run) -> None:
     done = run_llmlab("phase1-2", "--epochs", "2", "--seeds", "2", COLUMNS="60")
     entry = read_record(done.entries[0])
     shown = run_llmlab("log", "show", entry.id, COLUMNS="60").out
-    first, rest = shown[: shown.index("phase1-2: ")], shown[shown.index("phase1-2: ") :]
+    first, rest = shown[: shown.index("2 · How")], shown[shown.index("2 · How") :]
     assert entry.id in first
-    assert done.out == rest + f"\nEntry: {done.entries[0].relative_to(done.folder)}/entry.md\n"
+    assert done.out == rest + f"Entry: {done.entries[0].relative_to(done.folder)}/entry.md\n"
 
 
 def test_an_empty_log_is_no_failure(run_llmlab: Run) -> None:

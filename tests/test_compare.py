@@ -68,8 +68,8 @@ def test_different_experiments_are_compared_in_what_they_share() -> None:
 
 def test_a_setting_that_only_one_has_is_shown_as_a_difference() -> None:
     """A setting that one run does not have stands there as null."""
-    found = compare.document(specimen(), other(specimen(), freeze="none"))
-    assert found["settings"] == {"freeze": [None, "none"]}
+    found = compare.document(specimen(), other(specimen(), clip=1.0))
+    assert found["settings"] == {"clip": [None, 1.0]}
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))

@@ -10,22 +10,24 @@ import importlib
 import io
 import re
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from llmlab.report import entry
 from llmlab.report.format import cell
 from llmlab.report.record import Record
 from llmlab.report.result import TO_ROUNDING
-from llmlab.report.table import report
+from llmlab.report.table import first_screen, report
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = ("phase1", "phase1-2")
 WIDTHS = (40, 80)
+Show = Callable[[Record, Console], Iterable[RenderableType]]
 ENVIRONMENT = {"llmlab": "0.1.0", "python": "3.11.7", "torch": "2.13.0+cpu", "system": "Linux aarch64", "cores": 4}
 MOST_BYTES = 60_000
 
@@ -35,11 +37,11 @@ def kept(name: str) -> Record:
     return Record.from_json((GOLDEN / name / "record.json").read_text("utf-8"))
 
 
-def on_screen(record: Record, width: int) -> str:
+def on_screen(record: Record, width: int, show: Show) -> str:
     """Return what a run shows in a pipe of a given width."""
     file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
-    for part in report(record, console):
+    for part in show(record, console):
         console.print(part)
     file.seek(0)
     return "".join(line.rstrip() + "\n" for line in file.read().splitlines())
@@ -47,7 +49,8 @@ def on_screen(record: Record, width: int) -> str:
 
 def made_of(record: Record) -> dict[str, str]:
     """Return everything that is made of a record, by file name."""
-    screens = {f"terminal-{width}.txt": on_screen(record, width) for width in WIDTHS}
+    screens = {f"full-{width}.txt": on_screen(record, width, report) for width in WIDTHS}
+    screens |= {f"first-{width}.txt": on_screen(record, width, first_screen) for width in WIDTHS}
     return {**entry.files(record), **screens}
 
 
@@ -72,13 +75,13 @@ def test_no_digit_that_only_rounding_decides_is_shown(name: str) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_line_of_a_real_run_is_too_long(name: str, width: int) -> None:
     """At forty and at eighty columns every line of a real run fits."""
-    assert max(cell_len(line) for line in on_screen(kept(name), width).splitlines()) <= width
+    assert max(cell_len(line) for line in on_screen(kept(name), width, report).splitlines()) <= width
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_of_a_real_run_stands_whole_at_forty_columns(name: str) -> None:
     """Each number cell of each table is a word of the output at forty columns, as often as it is in the tables."""
-    words = on_screen(kept(name), 40).split()
+    words = on_screen(kept(name), 40, report).split()
     wanted = [
         text
         for table in kept(name).result.tables

@@ -18,7 +18,7 @@ from rich.console import Console
 from conftest import Done
 from llmlab.errors import SettingError
 from llmlab.params import models, tables
-from llmlab.report import entry
+from llmlab.report import entry, screen
 from llmlab.report.escape import md_fence
 from llmlab.report.folding import folded, is_wide, phrases
 from llmlab.report.format import cell
@@ -196,7 +196,7 @@ def test_words_of_a_user_pass_through_a_translation_untouched(text: str) -> None
 def test_a_sentence_is_translated_whole_or_not_at_all() -> None:
     """Where one sentence of a text is not known, all of it stays English, and an entry marks it as such."""
     half = "Means over seeds. Nobody ever wrote this."
-    record = replace(specimen(), result=replace(specimen().result, summary=[half]))
+    record = replace(specimen(), result=replace(specimen().result, why=half))
 
     assert JAPANESE.say(half) == half
     assert JAPANESE.is_foreign(half)
@@ -212,8 +212,8 @@ def test_an_entry_in_japanese_keeps_the_notes(record: Record) -> None:
     page = entry.page(record, english, JAPANESE)
 
     assert entry.notes_of(page) == notes
-    assert is_wide(entry.title(record, JAPANESE))
-    assert "## 結果" in page
+    assert is_wide(screen.title(record, JAPANESE))
+    assert "**わかったこと**" in page
     assert record.command in page
 
 
@@ -224,12 +224,12 @@ def test_lang_changes_what_is_read_and_nothing_else(run_llmlab: Callable[..., Do
     by_variable = run_llmlab(*short, "--no-log", LLMLAB_LANG="ja")
     plain, told = (run_llmlab(*short, "--no-log", "--json", *more).document for more in ((), ("--lang", "ja")))
 
-    assert "まとめ" in seen.out
-    assert "In short" not in seen.out
-    assert "まとめ" in by_variable.out
+    assert "出力層だけ" in seen.out
+    assert "output layer" not in seen.out
+    assert "出力層だけ" in by_variable.out
     assert plain["tables"] == told["tables"]
     (folder,) = seen.entries
-    assert "## Results" in (folder / "entry.md").read_text("utf-8")
+    assert "**Found**" in (folder / "entry.md").read_text("utf-8")
     assert Record.from_json((folder / "record.json").read_text("utf-8")).command == "llmlab phase1 --epochs 3"
 
 

@@ -15,11 +15,12 @@ from rich.console import Console
 from conftest import Done, environment
 from llmlab import compare
 from llmlab.errors import TextError
-from llmlab.report import entry
-from llmlab.report.listing import entries_document, entries_table
+from llmlab.report import entry, screen
+from llmlab.report.language import ENGLISH
+from llmlab.report.listing import entries_document, entries_lines
 from llmlab.report.logbook import HIDDEN, Logbook
 from llmlab.report.record import Record
-from llmlab.report.table import report
+from llmlab.report.table import first_screen, report
 from strategies_report import specimen
 
 
@@ -174,15 +175,14 @@ def test_a_record_is_refused_or_usable(data: st.DataObject) -> None:
         return
     entry.files(record)
     entries_document([record])
-    entries_table([record])
     compare.document(record, specimen())
     compare.tables(specimen(), record)
     console = Console(width=40, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     with console.file:
-        for part in report(record, console):
+        for part in (*report(record, console), *first_screen(record, console), entries_lines([record], ENGLISH, 40)):
             console.print(part)
-    assert entry.title(record).replace(", dim 2", "") != ""
-    assert "<" not in entry.title(record)
+    assert screen.title(record) != ""
+    assert "<" not in screen.title(record)
 
 
 @pytest.mark.parametrize(

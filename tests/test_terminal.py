@@ -17,13 +17,13 @@ from conftest import Done
 from llmlab.report import terminal
 from llmlab.report.escape import printable
 from llmlab.report.format import ROUNDING, cell, number
-from llmlab.report.language import language
-from llmlab.report.listing import entries_table
+from llmlab.report.language import ENGLISH, language
+from llmlab.report.listing import entries_lines
 from llmlab.report.logbook import Logbook
 from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
 from llmlab.report.result import TO_ROUNDING, Column, Figure, Mark, Role, Table
-from llmlab.report.table import report, table_view
+from llmlab.report.table import first_screen, report, table_view
 from strategies_report import HOSTILE, numbers, records, specimen, texts
 
 WIDTHS = [40, 60, 80, 200]
@@ -34,7 +34,7 @@ def shown(record: Record, width: int, encoding: str = "utf-8") -> str:
     """Return what a run shows on a console that is no terminal."""
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="llmlab")
     console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
-    for part in report(record, console):
+    for part in (*report(record, console), *first_screen(record, console)):
         console.print(part)
     file.seek(0)
     return file.read()
@@ -83,13 +83,14 @@ def test_no_digit_is_cut_at_forty_columns(record: Record) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_list_of_the_log_fits(width: int) -> None:
-    """A hundred entries with long and awkward losses fit every width with all their digits."""
-    many = [replace(specimen("h", 10.0 ** (n - 9)), id=f"{n:08x}") for n in range(20)]
+    """Each entry is one line, whatever it found, with its whole id."""
+    many = [replace(specimen(text), id=f"{n:08x}") for n, text in enumerate(HOSTILE)]
     file = io.StringIO()
     console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
-    console.print(table_view(entries_table(many), console))
-    assert max(cell_len(line) for line in file.getvalue().splitlines()) <= width
-    assert set(cells(entries_table(many))) <= set(file.getvalue().split())
+    console.print(entries_lines(many, ENGLISH, width))
+    lines = file.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert [line.split()[-1] for line in lines] == [record.id for record in many]
 
 
 @given(texts)

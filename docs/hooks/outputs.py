@@ -2,8 +2,8 @@
 
 A page says what it wants in a comment, and what stands between that and the closing comment is made by this file:
 
-    <!-- output: llmlab phase1 -->                              all that the command prints
-    <!-- output: llmlab phase1 | Loss, in nats per token -->    only the parts with these titles (a ; between two)
+    <!-- output: llmlab phase1 -->                              what the command prints
+    <!-- output: llmlab phase1 | Loss, in nats per token -->    of --full only the parts with these titles (a ; between)
     <!-- output: record 17c03ae7 | What the number means -->    the same of an entry of the log, by its id
     <!-- end output -->
 
@@ -44,7 +44,7 @@ from llmlab.report.language import Language, language
 from llmlab.report.messages import CODES
 from llmlab.report.record import Record
 from llmlab.report.result import Figure
-from llmlab.report.table import report
+from llmlab.report.table import first_screen, report
 
 DOCS = Path(__file__).resolve().parents[1]
 FIGURES = Path("study", "figures")
@@ -122,13 +122,13 @@ def figures_of(page: Path) -> Path:
 
 
 @cache
-def printed(source: str, code: str = "en") -> str:
+def printed(source: str, code: str = "en", *, full: bool = False) -> str:
     """Return what a command prints, or would have printed, at 80 columns, as it would into a file."""
     if "--help" in source:
         text = ran(source)[0]
     elif is_logged(source) or source.split()[1] in EXPERIMENTS:
         console = Console(markup=False, highlight=False, emoji=False, width=80, file=io.StringIO())
-        for part in report(record(source), console, language(code)):
+        for part in (report if full else first_screen)(record(source), console, language(code)):
             console.print(part)
         text = console.file.getvalue()  # type: ignore[attr-defined]
     else:
@@ -142,10 +142,10 @@ def selected(source: str, titles: str | None, code: str) -> str:
     Raises:
         KeyError: there is no part of that title.
     """
-    text = printed(source, code)
     if titles is None:
-        return text
-    named = [part.split("\n", 1)[0] for part in printed(source, "en").split("\n\n")]
+        return printed(source, code)
+    text = printed(source, code, full=True)
+    named = [part.split("\n", 1)[0] for part in printed(source, "en", full=True).split("\n\n")]
     parts = dict(zip(named, text.split("\n\n"), strict=True))
     return "\n\n".join(parts[title] for title in titles.split("; "))
 

@@ -167,11 +167,11 @@ def _show(record: Record, page: Path | None, options: RunOptions) -> None:
         return
     language = spoken(options.lang)
     if not options.quiet:
-        from llmlab.report.table import report
+        from llmlab.report.table import first_screen, report
 
-        terminal.show(*report(record, terminal.console(), language))
+        terminal.show(*(report if options.full else first_screen)(record, terminal.console(), language))
     if entry:
-        terminal.write(entry + "\n" if options.quiet else f"\n{language.say('Entry: ')}{entry}\n")
+        terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 
 
 def _import_with_torch(module: str, threads: int) -> types.ModuleType:

@@ -47,32 +47,55 @@ def readable(logbook: Logbook) -> list[Record]:
 def log_list(
     log_dir: LogDir = None,
     experiment: Annotated[str, typer.Option(help="Only this experiment.")] = "",
+    search: Annotated[str, typer.Option(help="Only entries whose findings, command or notes hold these words.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Superseded entries too.")] = False,
     lang: Lang = "en",
     as_json: AsJson = False,
 ) -> None:
-    """List the entries, oldest first."""
-    from llmlab.report.listing import entries_document, entries_table
+    """List the entries with what they found, a line each, oldest first."""
+    from llmlab.report import listing
 
     records = [record for record in readable(Logbook.kept(log_dir)) if experiment in ("", record.result.experiment)]
+    records = [record for record in records if listing.matches(record, search)]
     records.sort(key=lambda record: (record.created, record.id))
     if as_json:
-        write_json(entries_document(records))
-    else:
-        shown = [record for record in records if every or not record.superseded_by]
-        show([entries_table(shown, folded=len(records) - len(shown))], spoken(lang))
+        write_json(listing.entries_document(records))
+        return
+    shown, language = [record for record in records if every or not record.superseded_by], spoken(lang)
+    lines = listing.entries_lines(shown, language, terminal.console().width)
+    terminal.show(lines, language.say(listing.said_of(shown, folded=len(records) - len(shown))))
 
 
 @app.command("show")
-def log_show(entry: EntryId, log_dir: LogDir = None, lang: Lang = "en", as_json: AsJson = False) -> None:
-    """Show one entry as its run showed it."""
-    from llmlab.report.table import circumstances, report
+def log_show(
+    entry: Annotated[str, typer.Argument(help="Id of an entry, or how it begins; the last one.", metavar="ID")] = "",
+    full: Annotated[bool, typer.Option("--full", help="All tables and pictures.")] = False,
+    log_dir: LogDir = None,
+    lang: Lang = "en",
+    as_json: AsJson = False,
+) -> None:
+    """Show one entry, the last if none is named: what it found, or all that its run measured."""
+    from llmlab.report.table import circumstances, first_screen, report
 
-    _, record = Logbook.kept(log_dir).find(entry)
+    logbook = Logbook.kept(log_dir)
+    record = logbook.find(entry)[1] if entry else last(logbook)
     if as_json:
         write_json(judged_document(record))
     else:
-        terminal.show(circumstances(record, spoken(lang)), *report(record, terminal.console(), spoken(lang)))
+        shown = (report if full else first_screen)(record, terminal.console(), spoken(lang))
+        terminal.show(circumstances(record, spoken(lang)), *shown)
+
+
+def last(logbook: Logbook) -> Record:
+    """Return the newest entry.
+
+    Raises:
+        TextError: there is none.
+    """
+    found = max(readable(logbook), key=lambda record: (record.created, record.id), default=None)
+    if found is None:
+        raise TextError("log show: there is no entry yet; run an experiment first, for example llmlab phase1-2")
+    return found
 
 
 @app.command("compare")

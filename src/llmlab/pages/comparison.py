@@ -12,7 +12,7 @@ from typing import Any
 
 from llmlab.claims import findings
 from llmlab.compare import numbers
-from llmlab.report import entry
+from llmlab.report import screen
 from llmlab.report.escape import html_text, printable
 from llmlab.report.format import NOTHING, number
 from llmlab.report.language import Language, language
@@ -112,7 +112,7 @@ def _head(words: dict[str, str]) -> Iterator[str]:
 
 
 def _row(record: Record, link: str, words: dict[str, str], said: Language) -> str:
-    title = html_text(entry.title(record, said)[: -len("2026-11-22 03:18")].rstrip(",、 "))
+    title = html_text(screen.title(record, said))
     chosen = f'<input type="checkbox" aria-label="{html_text(words["choose"])} {html_text(record.id)}">'
     cells = [f'<td role="cell" class="log-choose">{chosen}</td>']
     cells.append(f'<th role="rowheader" scope="row"><a href="{html_text(link)}">{title}</a></th>')

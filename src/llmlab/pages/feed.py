@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from llmlab.claims import findings
-from llmlab.report import entry
+from llmlab.report import screen
 from llmlab.report.escape import printable
 from llmlab.report.language import Language, language
 from llmlab.report.record import Record
@@ -45,8 +45,8 @@ def atom(records: list[Record], *, title: str, code: str, site: str, folder: str
 
 
 def _entry(record: Record, link: str, said: Language) -> Element:
-    element, result = Element("entry"), said.record(record).result
-    _add(element, "title", entry.title(record, said))
+    element = Element("entry")
+    _add(element, "title", screen.title(record, said))
     SubElement(element, "link", {"rel": "alternate", "type": "text/html", "href": link})
     _add(element, "id", _urn(record.name))
     _add(element, "published", record.created)
@@ -54,7 +54,7 @@ def _entry(record: Record, link: str, said: Language) -> Element:
     for term in [record.result.experiment, *sorted({found.verdict for found in findings(record)})]:
         SubElement(element, "category", {"term": term})
     verdicts = [f"{found.claim}: {found.verdict} ({found.evidence})" for found in findings(record, said.code)]
-    _add(element, "summary", "\n".join(map(printable, [*result.summary, *verdicts])))
+    _add(element, "summary", "\n".join(map(printable, [*screen.findings(record, said), *verdicts])))
     return element
 
 

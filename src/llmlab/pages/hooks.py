@@ -53,7 +53,7 @@ drawn: dict[str, str] = {}
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Let every page have our style and script, and convert its tables quickly."""
-    config.markdown_extensions.append("llmlab.pages.cells")
+    config.markdown_extensions += ["llmlab.pages.cells", "md_in_html"]  # an entry folds its parts
     config.extra_css.append(f"{LOG}/{EVERYWHERE[0]}")
     config.extra_javascript.append(f"{LOG}/{EVERYWHERE[1]}")
     return config

@@ -1,54 +1,27 @@
 """From a Record to the files of its log entry: one Markdown page and its pictures.
 
-Pure functions: the same record gives the same bytes, today and in a year.  The page reads Why, How,
-Conditions, Results, Verdicts, Counted again, Reproduce, Environment, Notes.  The region between the two notes markers
-belongs to the human and is carried over from the page that stands there.
+Pure functions: the same record gives the same bytes, today and in a year.  The page opens with what was found, what
+was asked and expected, and one picture; all else is folded below.  The region between the two notes markers belongs to
+the human and is carried over from the page that stands there.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 from llmlab.claims import findings
+from llmlab.report import screen
 from llmlab.report.colours import THEMES
-from llmlab.report.escape import md_block, md_fence, md_line, md_text
+from llmlab.report.escape import html_text, md_block, md_fence, md_line, md_text
 from llmlab.report.figure import svg
 from llmlab.report.format import cell, is_text, several
 from llmlab.report.language import ENGLISH, Language
-from llmlab.report.messages import Message, say, worded
+from llmlab.report.messages import worded
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Table
+from llmlab.report.result import Column, Figure, Result, Table
 
 PAGE = "entry.md"
 NOTES_BEGIN = "<!-- notes:begin (yours: what stands between these two lines is never overwritten) -->"
 NOTES_END = "<!-- notes:end -->"
-TITLED = {
-    ("freeze", "embedding"): "title.embedding_frozen",
-    ("freeze", "linear"): "title.linear_frozen",
-    ("optimizer", "sgd"): "title.sgd",
-    ("optimizer", "adamw"): "title.adamw",
-    ("data", "wikitext-2"): "title.wikitext",
-    ("data", "dailydialog"): "title.dailydialog",
-    ("data", "ultrachat"): "title.ultrachat",
-    ("preset", "original"): "title.original",
-    ("preset", "advanced"): "title.advanced",
-    ("preset", "modern"): "title.modern",
-    ("model", "tiny-gpt2"): "title.tiny_gpt2",
-    ("model", "gru"): "title.gru",
-    ("peers", True): "title.peers",
-    ("stack", "residual"): "title.residual",
-    ("status", "interrupted"): "title.interrupted",
-    ("status", "diverged"): "title.diverged",
-}
-"""What a title may say of settings that are words: only what stands here."""
-
-DEPTHS = re.compile(r"[0-9]{1,2}(,[0-9]{1,2}){0,20}")
-ABLATED = re.compile(r"(block|layers|noise|reading|wiring)(,(block|layers|noise|reading|wiring)){0,4}")
-FOCUS = re.compile(r"[A-Za-z0-9]")
-MOST_NAMED = 2
-"""A title names this many refuted claims; of more it gives the number."""
-
 NO_NOTES = "*Nothing yet.*"
 NO_NAMES: Mapping[str, str] = {}
 
@@ -106,50 +79,11 @@ def notes_of(page: str) -> str:
     return page[start:end].strip("\n")
 
 
-def title(record: Record, language: Language = ENGLISH) -> str:
-    """Return the entry's title, made only of names and numbers of ours: it appears unescaped in menus."""
-    settings, status = record.result.settings, record.result.status
-    parts = [say(key) for (name, value), key in TITLED.items() if settings.get(name) == value]
-    parts += [*_sizes(settings), *_refuted(record)]
-    parts += [say(TITLED["status", status])] if status != "complete" else []
-    parts += [say("title.superseded")] if record.superseded_by else []
-    when = f"{record.created[:10]} {record.created[11:16]}"
-    return f"{record.result.experiment}{''.join(map(language.say, parts))}{language.say(', ')}{when}"
-
-
-def _sizes(settings: dict[str, Any]) -> Iterator[Message]:
-    """Yield what a title says of settings that are numbers, or lists of names of ours."""
-    numbers = {name: value for name, value in settings.items() if type(value) is int}
-    words = {name: str(settings.get(name, "")) for name in ("layers", "ablate", "focus")}
-    if ABLATED.fullmatch(words["ablate"]):
-        yield say("title.ablating", parts=words["ablate"].replace(",", " + "))
-    if FOCUS.fullmatch(words["focus"]):
-        yield say("title.focus", token=words["focus"])
-    if "dim" in numbers:
-        yield say("title.dim", dim=numbers["dim"])
-    if DEPTHS.fullmatch(words["layers"]):
-        yield say("title.depth", layers=words["layers"])
-    if "tokens" in numbers:
-        yield say("title.tokens", tokens=numbers["tokens"])
-    if "seeds" in numbers:
-        yield say("title.seeds", seeds=numbers["seeds"])
-
-
-def _refuted(record: Record) -> Iterator[Message]:
-    claims = [finding.claim for finding in findings(record) if finding.verdict == "refuted"]
-    if len(claims) > MOST_NAMED:
-        yield say("title.refutes_many", claims=len(claims))
-    elif len(claims) == MOST_NAMED:
-        yield say("title.refutes_two", first=claims[0], second=claims[1])
-    elif claims:
-        yield say("title.refutes_one", claim=claims[0])
-
-
 def _front_matter(record: Record, language: Language) -> Iterator[str]:
     verdicts = sorted({finding.verdict for finding in findings(record)})
     ends = ["superseded"] if record.superseded_by else []
     fields = {
-        "title": title(record, language),
+        "title": screen.title(record, language),
         "date": record.created,
         "slug": record.name,
         "categories": [record.result.experiment],
@@ -165,33 +99,61 @@ def _front_matter(record: Record, language: Language) -> Iterator[str]:
 def _body(record: Record, language: Language, names: Mapping[str, str]) -> Iterator[str]:
     """Yield the page's parts; the record's own words are in the language already."""
     result, word = record.result, language.say
-    yield f"\n# {md_text(title(record, language))}\n"
-    first, *others = [_line(sentence, language) for sentence in result.summary] or [""]
-    yield from _superseded(record, first, language, names) if record.superseded_by else [first]
+    yield f"\n# {md_text(screen.title(record, language))}\n"
+    yield from _superseded(record, language, names) if record.superseded_by else _first_screen(record, language)
     yield "\n<!-- more -->\n"  # a list of entries shows no more of each
-    yield "\n\n".join(others)
-    if record.expectation:
-        yield f"\n**{word(expected(record))}**\n\n{md_block(record.expectation)}"
     if record.supersedes:
-        yield f"\n{word('Supersedes')} {word(', ').join(_linked(other, names) for other in record.supersedes)}"
-    yield ""
-    yield f"## {word('Why')}\n\n{_words(result.why, language)}\n"
-    yield f"## {word('How')}\n\n{_words(result.how, language)}\n"
-    yield f"## {word('Conditions')}\n"
-    yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()}, language)
-    yield f"\n## {word('Results')}\n"
-    for part in result.parts():
-        yield from _table(part, language) if isinstance(part, Table) else _pictures(part, language)
+        yield f"{word('Supersedes')} {word(', ').join(_linked(other, names) for other in record.supersedes)}\n"
+    if proposal := screen.proposal(record, language):
+        command, why = proposal
+        yield f"**{word('Next')}**\n\n{_line(why, language)}\n\n{md_fence(command, 'sh')}\n"
+    yield from _folded("How, and under which conditions", _how(result, language), language)
+    yield from _folded("All tables and pictures", _parts(result, language), language)
     if found := findings(record, language.code):
-        yield f"## {word('Verdicts on claims of the original notes')}\n"
         rows = [[said.claim, said.statement, word(said.verdict), said.evidence] for said in found]
         columns = [Column(word(name), "text") for name in ("id", "claim", "verdict", "evidence")]
-        yield from _grid(columns, [[_words(text, language) for text in row] for row in rows])
+        grid = _grid(columns, [[_words(text, language) for text in row] for row in rows])
+        yield from _folded("Verdicts on claims of the original notes", grid, language)
     yield from _amendments(record, language)
-    yield f"\n## {word('Reproduce')}\n\n{md_fence(record.command, 'sh')}\n"
-    yield f"## {word('Environment')}\n"
-    yield from _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"}, language)
+    yield from _folded("Reproduce", _circumstances(record, language), language)
     yield f"\n## {word('Notes')}\n"
+
+
+def _first_screen(record: Record, language: Language) -> Iterator[str]:
+    """Yield what was asked, expected and found, and the one picture; the title has the first finding already."""
+    word, titled = language.say, screen.title(record, language)
+    told = [one for one in screen.findings(record, language) if one.rstrip(".。") != titled]
+    conditions = screen.conditions(record, language)
+    facts = [record.created[:10], screen.chapter(record.result.experiment, language), *filter(None, [conditions])]
+    yield f"*{md_text(' · '.join(facts))}*\n"
+    yield f"**{word('Asked')}**\n\n{_line(record.result.why, language)}\n"
+    if record.expectation:
+        yield f"**{word(expected(record))}**\n\n{md_block(record.expectation)}\n"
+    yield f"**{word('Found')}**\n\n" + "\n\n".join(_line(one, language) for one in told) + "\n"
+    if figure := screen.picture(record.result):
+        yield from _images(figure)
+
+
+def _folded(title: str, lines: Iterable[str], language: Language) -> Iterator[str]:
+    """Yield a part of the page that opens on demand, without any script; Markdown is read inside it."""
+    yield f'<details markdown="1">\n<summary>{html_text(language.say(title))}</summary>\n'
+    yield from lines
+    yield "\n</details>\n"
+
+
+def _how(result: Result, language: Language) -> Iterator[str]:
+    yield f"{_line(result.how, language)}\n"
+    yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()}, language)
+
+
+def _parts(result: Result, language: Language) -> Iterator[str]:
+    for part in result.parts():
+        yield from _table(part, language) if isinstance(part, Table) else _pictures(part, language)
+
+
+def _circumstances(record: Record, language: Language) -> Iterator[str]:
+    yield f"{md_fence(record.command, 'sh')}\n"
+    yield from _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"}, language)
 
 
 def expected(record: Record) -> str:
@@ -199,16 +161,12 @@ def expected(record: Record) -> str:
     return "Written after a first look:" if record.expectation_after_look else "Expected beforehand:"
 
 
-def _superseded(record: Record, first: str, language: Language, names: Mapping[str, str]) -> Iterator[str]:
-    """Yield what stands at the head of a superseded entry, in lists too: its successor, and its first sentence folded.
-
-    Folded parts are HTML without a blank line, which every Markdown takes as it is.
-    """
-    word = language.say
+def _superseded(record: Record, language: Language, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield what stands at the head of a superseded entry, in lists too: its successor, and what it said, folded."""
     successor = _linked(record.superseded_by, names)
     why = _words(worded(record, "superseded_why", language.code), language)
-    yield f"**{word('Superseded by')} {successor}**: {why}\n"
-    yield f"<details>\n<summary>{word('What it said')}</summary>\n<p>{first}</p>\n</details>"
+    yield f"**{language.say('Superseded by')} {successor}**: {why}\n"
+    yield from _folded("What it said", _first_screen(record, language), language)
 
 
 def _linked(other: str, names: Mapping[str, str]) -> str:
@@ -219,7 +177,7 @@ def _amendments(record: Record, language: Language) -> Iterator[str]:
     """Yield what was counted again, folded, with each old value beside the new one."""
     word, now = language.say, record.numbers()
     if record.amendments:
-        yield f"\n## {word('Counted again')}\n"
+        yield f"\n**{word('Counted again')}**\n"
     heads = "".join(f"<th>{word(name)}</th>" for name in ("number", "was", "is"))
     for amendment in record.amendments:
         yield "<details>"
@@ -249,11 +207,15 @@ def _line(text: str, language: Language) -> str:
 
 
 def _pictures(figure: Figure, language: Language) -> Iterator[str]:
-    """Yield both pictures of a figure: the theme shows the one that fits (``#only-light``, ``#only-dark``)."""
     yield f"### {md_text(figure.title)}\n"
+    yield from _images(figure)
+    yield f"\n{_line(figure.caption, language)}\n"
+
+
+def _images(figure: Figure) -> Iterator[str]:
+    """Yield both pictures of a figure: the theme shows the one that fits (``#only-light``, ``#only-dark``)."""
     for theme in THEMES:
         yield f"![{md_text(figure.caption)}]({_picture(figure, theme)}#only-{theme})"
-    yield f"\n{_line(figure.caption, language)}\n"
 
 
 def _picture(figure: Figure, theme: str) -> str:

@@ -134,10 +134,20 @@ def group(name: str, code: str) -> dict[str, str]:
     }
 
 
+def fill(template: str, values: Mapping[str, Any], code: str, word: Callable[[str], str] = str) -> str:
+    """Return a template with its holes filled in a language.
+
+    Raises:
+        KeyError: a value is missing.
+        ValueError, TypeError, OverflowError: one is not of the kind that the template wants.
+    """
+    return _Filled(code, word).vformat(template, (), values)
+
+
 def said(key: str, values: Mapping[str, Any], code: str, word: Callable[[str], str] = str) -> str:
     """Return a message in a language; if it cannot be said, its key and values."""
     try:
-        return _Filled(code, word).vformat(messages()[key][code], (), values)
+        return fill(messages()[key][code], values, code, word)
     except (KeyError, ValueError, TypeError, IndexError, OverflowError):
         return f"{key} {dict(values)}"
 

@@ -36,10 +36,10 @@ SIGN: dict[str, str] = dict.fromkeys(get_args(Role), "·") | {"before": "○", "
 ASCII = str.maketrans("┌┐└┘─│┤├┬┴┼→•○·–", "++++-|+++++>*o.-")
 
 
-def plot(figure: Figure, width: int, *, ascii_only: bool = False) -> Text:
-    """Return the picture as text of at most ``width`` columns."""
+def plot(figure: Figure, width: int, *, most: int = 28, ascii_only: bool = False) -> Text:
+    """Return the picture as text of at most ``width`` columns and ``most`` lines."""
     width = max(width, 24)
-    height = min(width // 2 + 2, 28) if figure.equal_axes else min(width // 3 + 3, 18)
+    height = min(width // 2 + 2, most) if figure.equal_axes else min(width // 3 + 3, 18, most)
     xs, ys = ranges(figure, (width - 8) / ASPECT / (height - 5))
     letters = _at_the_right(figure, ys, height - AROUND)
     canvas = plotext.figure

@@ -6,6 +6,7 @@ Fits forty columns: words fold, numbers do not, and a table that cannot fit is t
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -15,18 +16,77 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from llmlab.claims import findings
+from llmlab.report import screen
 from llmlab.report.escape import printable
 from llmlab.report.folding import Words, folded, is_wide, phrases
 from llmlab.report.format import cell, is_text, several
 from llmlab.report.language import ENGLISH, Language
-from llmlab.report.messages import worded
+from llmlab.report.messages import say, worded
 from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Figure, Finding, Result, Table
 
 VERDICT_STYLE = {"supported": "green", "refuted": "red", "refined": "yellow", "inconclusive": "dim"}
+UNDECIDED = "inconclusive"
+NARROW = 60
+LINES = (39, 59)
+"""Of a first screen, without the line that names the entry; fewer columns may take more of them."""
+
+LOWEST, HIGHEST = 9, 18
+"""Lines of its picture."""
+
 GAP = 2
 """Blank columns between two columns of a table."""
+
+
+def first_screen(record: Record, console: Console, language: Language = ENGLISH) -> Iterator[RenderableType]:
+    """Yield what a run found, in a screen: the picture, the table that decides, a few sentences, and what is next.
+
+    The picture is as high as the rest leaves room for.
+    """
+    yield _ends(screen.chapter(record.result.experiment, language), screen.conditions(record, language), console.width)
+    below = [*_deciding(record, console, language), Text(), *_found(record, language)]
+    if figure := screen.picture(record.result):
+        figure = language.figure(figure)
+        signs = Words(legend(figure, language), style="dim")
+        used = sum(len(console.render_lines(part)) for part in (*below, signs)) + 2
+        most = min(max(LINES[console.width < NARROW] - used, LOWEST), HIGHEST)
+        drawn = plot(figure, min(console.width, 76), most=most, ascii_only=not _unicode(console))
+        yield Group(Text(), drawn, signs)
+    yield from below
+
+
+def _deciding(record: Record, console: Console, language: Language) -> Iterator[RenderableType]:
+    """Yield the table that decides, without its caption: with all columns, with those that fit, or as blocks."""
+    tables = [language.table(table) for table in screen.tables(record.result)]
+    grids = [_grid(table) for table in tables]
+    if tables:
+        fits = next((grid for grid, needed in grids if needed <= console.width), None)
+        yield Group(Text(), Words(printable(tables[0].title), style="bold"), fits or _blocks(tables[-1]))
+
+
+def _found(record: Record, language: Language) -> Iterator[RenderableType]:
+    if record.expectation:
+        yield _expected(record.expectation, language, known=record.expectation_after_look)
+    for place, sentence in enumerate(screen.findings(record, language)):
+        yield Words(printable(sentence), style="" if place else "bold")
+    decided = [f"{one.claim} {language.say(one.verdict)}" for one in findings(record) if one.verdict != UNDECIDED]
+    if decided:
+        yield _sentence(language, "first.claims", claims=decided)
+    if proposal := screen.proposal(record, language):
+        yield _sentence(language, "first.next", command=proposal[0], why=proposal[1])
+
+
+def _sentence(language: Language, key: str, **values: Any) -> Text:
+    return Words(printable(say(key, **values).spoken(language.code)), style="dim")
+
+
+def _ends(left: str, right: str, width: int) -> RenderableType:
+    """Return two texts at the two ends of a line, or one below the other."""
+    gap = width - cell_len(left) - cell_len(right)
+    if gap < GAP:
+        return Group(heading(left), Words(printable(right), style="dim"))
+    return Group(Text.assemble((printable(left), "bold"), " " * gap, (printable(right), "dim")))
 
 
 def report(record: Record, console: Console, language: Language = ENGLISH) -> Iterator[RenderableType]:
@@ -87,9 +147,13 @@ def in_short(result: Result, expectation: str, language: Language = ENGLISH, *, 
     """Return the result in a few sentences, beside what was expected, or said when some of it was ``known``."""
     lines: list[Text] = [Words(printable(sentence)) for sentence in result.summary]
     if expectation:
-        head = language.say("After a first look you wrote: " if known else "You expected: ")
-        lines.insert(0, Words.assemble((head, "italic"), printable(expectation)))
+        lines.insert(0, _expected(expectation, language, known=known))
     return _part(language.say("In short"), Group(*lines), "")
+
+
+def _expected(expectation: str, language: Language, *, known: bool) -> Text:
+    head = language.say("After a first look you wrote: " if known else "You expected: ")
+    return Words.assemble((head, "italic"), printable(expectation))
 
 
 def _counted_again(record: Record, console: Console, language: Language) -> RenderableType:

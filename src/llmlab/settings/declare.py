@@ -180,6 +180,7 @@ class Settings(Options):
 class RunOptions(Options):
     """What every experiment's command offers beside its settings: where results go, not what they are."""
 
+    full: bool = option("Print all tables and pictures instead of the first screen.", False, panel="Output")
     json: bool = option("Print one JSON document instead of tables.", False, panel="Output")
     log: bool = option("Append an entry to the experiment log.", True, panel="Output")
     log_dir: Path | None = option(

@@ -1,0 +1,192 @@
+"""What a run found, in a screen: one picture, one table, a few sentences, and what to try next.
+
+Which they are stands in ``shown/screens/<experiment>.toml``, as rules over the numbers of a record, and is worked out
+whenever it is shown: mend a rule, and every title and every first screen of the log is right.
+
+    [[found]]
+    when = "setting_seeds == 1 and distance_after > distance_before"
+    with.apart = "distance_after - distance_before"
+    en = "{went_focus} did not move towards {went_next}."
+    ja = "…"
+
+A rule may name metrics, settings as ``setting_<name>``, the run's ``status``, and what stands in the record's own
+sentences, as ``<message>_<value>``.  It is silent where one of them is missing.  The first that holds is the title.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from llmlab.claims.evaluate import Missing, names, value
+from llmlab.report.language import ENGLISH, Language
+from llmlab.report.messages import Message, Text, fill, group, say
+from llmlab.report.record import Record
+from llmlab.report.result import Figure, Result, Scalar, Table
+
+MOST = 4
+"""Sentences of a first screen."""
+
+SAFE = re.compile(r"[\w .,+/→-]{1,24}")
+"""Words of the user's that a title may hold: it appears unescaped in menus."""
+
+LARGEST = 1e15
+"""A sentence holds no larger number: one would be no finding but a line full of digits."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A sentence and when it is true; ``where`` are expressions for numbers that no metric has."""
+
+    en: str
+    ja: str
+    when: str = "True"
+    where: dict[str, str] = field(default_factory=dict)
+    without: str = ""
+    """A name that has to be missing: what an earlier llmlab did not measure, or a run did not do."""
+    command: str = ""
+
+    def said(self, known: Mapping[str, Any], code: str) -> str | None:
+        """Return the sentence with a run's numbers in it, or nothing where it does not hold."""
+        return self._filled(known, getattr(self, code), code)
+
+    def line(self, known: Mapping[str, Any]) -> str | None:
+        """Return the command that is proposed, likewise."""
+        return self._filled(known, self.command, "en")
+
+    def _filled(self, known: Mapping[str, Any], template: str, code: str) -> str | None:
+        numbers: dict[str, Scalar] = {name: one for name, one in known.items() if not isinstance(one, Message | list)}
+        try:
+            if self.without in known or not value(self.when, numbers):
+                return None
+            more = {name: value(expression, numbers) for name, expression in self.where.items()}
+            return fill(template, {**known, **more}, code)
+        except (Missing, KeyError, ValueError, TypeError, OverflowError):
+            return None
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What an experiment's first screen shows, by name: the first figure and the first table that a run has.
+
+    ``wide`` are the columns to show, if not all, ``narrow`` those where these are too wide, and ``rows`` how many rows.
+    """
+
+    title: Mapping[str, str]
+    conditions: Mapping[str, str]
+    figures: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    wide: tuple[str, ...] = ()
+    narrow: tuple[str, ...] = ()
+    rows: int = 7
+    found: tuple[Rule, ...] = ()
+    next: tuple[Rule, ...] = ()
+
+
+@cache
+def of(experiment: str) -> Screen | None:
+    """Return an experiment's first screen, if it is one of ours."""
+    file = files("llmlab") / "shown" / "screens" / f"{experiment}.toml"
+    if not file.is_file():
+        return None
+    data = tomllib.loads(file.read_text("utf-8"))
+    for name in ("figures", "tables", "wide", "narrow"):
+        data[name] = tuple(data.get(name, ()))
+    for name in ("found", "next"):
+        data[name] = tuple(_rule(**one) for one in data[name])
+    return Screen(**data)
+
+
+def _rule(**told: Any) -> Rule:
+    return Rule(where=told.pop("with", {}), **told)
+
+
+def findings(record: Record, language: Language = ENGLISH) -> list[str]:
+    """Return what the run found, the title first; where no rule holds, what the run itself says in short."""
+    told = list(_said(record.result, _known(record.result), language))[:MOST]
+    return told or [language.say(sentence) for sentence in record.result.summary[:MOST]]
+
+
+def title(record: Record, language: Language = ENGLISH) -> str:
+    """Return the finding as the title of an entry: without its full stop, and with how the run ended, if early.
+
+    Words that are not ours are left out if they could be more than words; where no rule holds, chapter and time stand.
+    """
+    result = record.result
+    known = {name: _safe(one) for name, one in _known(result).items()}
+    when = f"{chapter(result.experiment, language)}{language.say(', ')}{record.created[:16].replace('T', ' ')}"
+    ends = group("title", language.code)
+    early, late = ends.get(result.status, ""), ends["superseded"] if record.superseded_by else ""
+    return next(_said(result, known, language), when).rstrip(".。") + early + late
+
+
+def _said(result: Result, known: Mapping[str, Any], language: Language) -> Iterator[str]:
+    one = of(result.experiment)
+    if one and result.status != "diverged":
+        yield from (said for rule in one.found if (said := rule.said(known, language.code)))
+
+
+def chapter(experiment: str, language: Language = ENGLISH) -> str:
+    """Return what an experiment is called; one that we do not know goes by its own name."""
+    one = of(experiment)
+    return one.title[language.code] if one else experiment
+
+
+def conditions(record: Record, language: Language = ENGLISH) -> str:
+    """Return under which conditions it ran, in a few words."""
+    one, known = of(record.result.experiment), _known(record.result)
+    filled = Rule(one.conditions["en"], one.conditions["ja"]).said(known, language.code) if one else None
+    return filled or ""
+
+
+def picture(result: Result) -> Figure | None:
+    """Return the one picture that shows what was found."""
+    wanted = one.figures if (one := of(result.experiment)) else ()
+    return next((figure for name in wanted for figure in result.figures if figure.name == name), None)
+
+
+def tables(result: Result) -> list[Table]:
+    """Return the one table that decides with the columns that a wide console has room for, and with the few others."""
+    one = of(result.experiment)
+    found = next((table for name in one.tables for table in result.tables if table.name == name), None) if one else None
+    return [_part(found, one.rows, names) for names in (one.wide, one.narrow)] if one and found else []
+
+
+def _part(table: Table, rows: int, names: tuple[str, ...]) -> Table:
+    """Return the first rows of a table, without its caption, and the columns of some names; all where it has none."""
+    keep = [at for at, column in enumerate(table.columns) if str(column.name) in names] or range(len(table.columns))
+    cells = [[row[at] for at in keep] for row in table.rows[:rows]]
+    return replace(table, columns=[table.columns[at] for at in keep], rows=cells, caption="")
+
+
+def proposal(record: Record, language: Language = ENGLISH) -> tuple[str, str] | None:
+    """Return a command to go on with and what it would answer, the first that fits."""
+    known = {**_known(record.result), "command": record.command}
+    rules = one.next if (one := of(record.result.experiment)) else ()
+    for rule in rules:
+        line, why = rule.line(known), rule.said(known, language.code)
+        if line and why is not None:
+            return line, why
+    return None
+
+
+def _known(result: Result) -> dict[str, Any]:
+    """Return what rules may name."""
+    captions: list[Text] = [part.caption for part in result.parts()]
+    said = {
+        f"{message.key.partition('.')[2]}_{name}": one
+        for message in [*captions, *result.summary]
+        if isinstance(message, Message)
+        for name, one in message.values.items()
+    }
+    seeds, first = result.settings.get("seeds", 1), result.settings.get("seed", 0)
+    which = say("first.seed", seed=first) if seeds == 1 else say("first.seeds", seeds=seeds)
+    known = {**said, **names(result), "status": result.status, "seeds": which}
+    return {name: one for name, one in known.items() if not isinstance(one, int | float) or abs(one) < LARGEST}
+
+
+def _safe(one: Any) -> Any:
+    return "…" if isinstance(one, str) and not SAFE.fullmatch(one) else one

@@ -1,0 +1,65 @@
+"""The first screen: it fits, each entry has a finding of its own, and its rules agree in both languages."""
+
+import ast
+import io
+from pathlib import Path
+from string import Formatter
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from llmlab.cli.chapter import CHAPTERS, FOLLOW_UPS
+from llmlab.report import screen
+from llmlab.report.language import language
+from llmlab.report.messages import CODES
+from llmlab.report.record import Record
+from llmlab.report.table import first_screen
+
+POSTS = Path(__file__).parents[1] / "docs" / "log" / "posts"
+RECORDS = [Record.from_json(path.read_text("utf-8")) for path in sorted(POSTS.glob("*/record.json"))]
+CURRENT = [record for record in RECORDS if not record.superseded_by]
+MOST_LINES = {80: 39, 40: 59}
+"""By width; the line with the entry's path comes below."""
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("width", MOST_LINES)
+def test_every_entry_of_the_log_fits_on_one_screen(width: int, code: str) -> None:
+    """Forty lines of eighty columns, sixty of forty, and none too long."""
+    for record in RECORDS:
+        file = io.StringIO()
+        console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
+        for part in first_screen(record, console, language(code)):
+            console.print(part)
+        lines = file.getvalue().splitlines()
+        assert len(lines) <= MOST_LINES[width], (record.id, record.command, len(lines))
+        assert max(map(cell_len, lines)) <= width, record.id
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_no_two_entries_have_the_same_title(code: str) -> None:
+    """Each title is a finding of its own: none falls back to chapter and time, and none is another's."""
+    titles = [screen.title(record, language(code)) for record in CURRENT]
+    assert sorted(titles) == sorted(set(titles))
+    assert [title for title, record in zip(titles, CURRENT, strict=True) if record.created[:10] in title] == []
+
+
+@pytest.mark.parametrize("experiment", [*CHAPTERS, *FOLLOW_UPS])
+def test_every_rule_can_be_read_and_says_the_same_in_both_languages(experiment: str) -> None:
+    """Each condition is an expression, and what English fills in, Japanese fills in too."""
+    one = screen.of(experiment)
+    assert one is not None
+    for rule in (*one.found, *one.next):
+        for expression in (rule.when, *rule.where.values()):
+            ast.parse(expression, mode="eval")
+        english, japanese = ({name for _, name, _, _ in Formatter().parse(text) if name} for text in (rule.en, rule.ja))
+        assert english == japanese, rule.en
+    assert one.conditions.keys() == one.title.keys() == set(CODES)
+
+
+def test_a_rule_about_a_number_that_a_run_lacks_is_silent() -> None:
+    """No rule guesses: without metrics nothing is found, and the title is chapter and time."""
+    record = next(record for record in RECORDS if record.result.experiment == "layers")
+    bare = Record.from_json(record.json().replace('"val_ppl', '"other'))
+    assert "2026-" in screen.title(bare)
