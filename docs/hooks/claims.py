@@ -19,7 +19,7 @@ from mkdocs.utils import get_relative_url
 
 from llmlab.claims.ledger import Document, read
 from llmlab.claims.verdicts import BASES, JUDGEMENTS, Judged, judged
-from llmlab.pages.chapters import CHAPTERS, chapter
+from llmlab.report import screen
 from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
 from llmlab.report.logbook import Logbook
@@ -84,12 +84,16 @@ def records(log: Path) -> list:
 def rendered(documents: list[Document], rows: list[Judged], lang: str, log: str) -> str:
     """Return counts, filter and claims as Markdown; ``log`` is the way to the entries."""
     parts = [*summary(documents, rows, lang), "", *filters(rows, lang), ""]
-    order = list(CHAPTERS)
-    by_chapter = sorted(rows, key=lambda row: order.index(row.claim.chapter))
+    by_chapter = sorted(rows, key=lambda row: chapter(row.claim.chapter, "en"))  # which begins with its number
     for name, group in groupby(by_chapter, key=lambda row: row.claim.chapter):
         blocks = "".join(block(row, lang, log) for row in group)
         parts += [f"## {chapter(name, lang)}", "", f'<div class="claims">{blocks}</div>', ""]
     return "\n".join(parts)
+
+
+def chapter(name: str, lang: str) -> str:
+    """Return what a chapter is called."""
+    return screen.chapter(name, language(lang))
 
 
 def said(word: str, lang: str) -> str:

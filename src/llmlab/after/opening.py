@@ -14,7 +14,7 @@ from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, read
 from llmlab.lab.dataset import Dataset, dataset_of
-from llmlab.lab.folders import in_todays_words
+from llmlab.lab.folders import RUNS, in_todays_words
 from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import OnStep
@@ -70,7 +70,7 @@ def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Re
     Raises:
         CheckpointError: there is none, or it is no checkpoint of a language model.
     """
-    state = _state(path)
+    state = _state(last_run(path))
     try:
         settings = replace(_settings(state["settings"]), device=device)
         vocabulary = WordVocabulary(tuple(state["vocabulary"]))
@@ -79,6 +79,18 @@ def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Re
         return Restored(settings, state["seed"], vocabulary, model, state["progress"]["history"], state["text"])
     except (AttributeError, KeyError, TypeError, ValueError, SettingError) as error:
         raise CheckpointError(f"{path}: no checkpoint of llmlab baseline ({error}); give one that it wrote") from error
+
+
+def last_run(path: Path) -> Path:
+    """Return the run of the baseline that was written to last, if the path is a folder of runs, else the path.
+
+    Raises:
+        CheckpointError: the path is that of the runs in this folder, and there is none.
+    """
+    runs = [run for run in path.glob("baseline-*") if run.is_dir()]
+    if not runs and path == RUNS:
+        raise CheckpointError("CHECKPOINT: there is no run in ./runs yet; train one with llmlab baseline, or name one")
+    return max(runs, key=lambda run: run.stat().st_mtime_ns, default=path)
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Leaves out what the commands do: ``chapter``, ``claims``, ``data`` and ``log``.
 """
 
 import dataclasses
+import os
 import sys
 import traceback
 from typing import Annotated, Any
@@ -18,6 +19,9 @@ from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.cli.progress import ignore_signals, on_signals, stop_at_once
 from llmlab.errors import LlmlabError, Stopped, WriteError
 from llmlab.report import terminal
+from llmlab.report.language import Language
+from llmlab.report.messages import say
+from llmlab.settings import LANGUAGE_VARIABLE
 
 EPILOG = (
     "Exit codes: 0 done, 1 bug, 2 usage or range, 3 unusable text, 4 no usable checkpoint, 5 not reachable, "
@@ -111,11 +115,24 @@ def top(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
-    """Show the version, or help where no command is given."""
+    """Show the version, or a welcome where no command is given."""
     if version:
         terminal.write(f"llmlab {llmlab.__version__}\n")
     elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        welcome(spoken(os.environ.get(LANGUAGE_VARIABLE, "en")))
+
+
+def welcome(language: Language) -> None:
+    """Print the six chapters and where to begin."""
+    from rich.table import Table
+
+    from llmlab.report import screen
+
+    lines = Table.grid(padding=(0, 3, 0, 0))
+    for name in chapter.CHAPTERS:
+        lines.add_row(screen.chapter(name, language), f"llmlab {name}")
+    what, begin, more = map(language.say, (say("welcome.what"), say("welcome.begin"), say("welcome.more")))
+    terminal.show(what, "", lines, "", begin, more)
 
 
 def main() -> None:

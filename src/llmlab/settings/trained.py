@@ -3,7 +3,6 @@
 Leaves out how the model was trained, its sizes and its words; that stands in its checkpoint.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -30,8 +29,9 @@ class TrainedSettings(Settings):
     most_seeds: ClassVar[int] = 1
 
     checkpoint: Path = option(
-        "A checkpoint that llmlab baseline wrote, or the folder of a run (then its best one).",
-        dataclasses.MISSING,
+        "A checkpoint that llmlab baseline wrote, or the folder of a run (then its best one), or of runs (then of the "
+        "last one).",
+        Path("runs"),
         argument=True,
         recorded=False,
     )
