@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 from pathlib import Path
 from string import Formatter
 
@@ -14,7 +15,7 @@ from llmlab.report import screen
 from llmlab.report.language import language
 from llmlab.report.messages import CODES
 from llmlab.report.record import Record
-from llmlab.report.table import first_screen
+from llmlab.report.table import first_screen, report
 
 POSTS = Path(__file__).parents[1] / "docs" / "log" / "posts"
 RECORDS = [Record.from_json(path.read_text("utf-8")) for path in sorted(POSTS.glob("*/record.json"))]
@@ -56,6 +57,19 @@ def test_every_rule_can_be_read_and_says_the_same_in_both_languages(experiment: 
         english, japanese = ({name for _, name, _, _ in Formatter().parse(text) if name} for text in (rule.en, rule.ja))
         assert english == japanese, rule.en
     assert one.conditions.keys() == one.title.keys() == set(CODES)
+
+
+def test_colours_read_on_dark_and_on_light() -> None:
+    """No background, no white, no yellow, nothing reversed: of these, one is invisible on somebody's ground."""
+    codes = set()
+    for record in RECORDS:
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=True, color_system="truecolor", width=80)
+        for part in (*first_screen(record, console), *report(record, console)):
+            console.print(part)
+        codes |= {int(code) for found in re.findall(r"\x1b\[([0-9;]*)m", file.getvalue()) for code in found.split(";")}
+    bright, plain = range(90, 97), range(30, 37)
+    assert codes <= {0, 1, 2, 3, *plain, *bright} - {30, 33, 93}
 
 
 def test_a_rule_about_a_number_that_a_run_lacks_is_silent() -> None:

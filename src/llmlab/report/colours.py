@@ -10,21 +10,24 @@ ROLES: dict[Role, tuple[str, str, str]] = {
     "before": ("#767676", "#b0b0b0", "gray"),
     "path": ("#9a9a9a", "#8a8a8a", "gray"),
     "after": ("#0072b2", "#56b4e9", "blue+"),
-    "track": ("#9a9a9a", "#8a8a8a", "gray+"),
-    "winner": ("#d55e00", "#ff9d4d", "orange+"),
-    "foot": ("#00805c", "#2fc49a", "green+"),
-    "other": ("#767676", "#b0b0b0", "gray+"),
+    "track": ("#9a9a9a", "#8a8a8a", "gray"),
+    "winner": ("#d55e00", "#ff9d4d", "magenta+"),
+    "foot": ("#00805c", "#2fc49a", "green"),
+    "other": ("#767676", "#b0b0b0", "gray"),
     "series": ("#0072b2", "#56b4e9", "blue+"),
-    "floor": ("#00805c", "#2fc49a", "green+"),
+    "floor": ("#00805c", "#2fc49a", "green"),
     "arm1": ("#0072b2", "#56b4e9", "blue+"),
-    "arm2": ("#d55e00", "#ff9d4d", "orange+"),
-    "arm3": ("#00805c", "#2fc49a", "green+"),
+    "arm2": ("#d55e00", "#ff9d4d", "red+"),
+    "arm3": ("#00805c", "#2fc49a", "green"),
     "arm4": ("#a3478f", "#e08fd0", "magenta+"),
-    "arm5": ("#8a6500", "#d9c04a", "red+"),
-    "arm6": ("#1a1a1a", "#f0f0f0", "cyan+"),
-    "arm7": ("#767676", "#9a9a9a", "gray+"),
+    "arm5": ("#8a6500", "#d9c04a", "cyan"),
+    "arm6": ("#1a1a1a", "#f0f0f0", "default"),
+    "arm7": ("#767676", "#9a9a9a", "gray"),
 }
-"""What a mark is drawn in: on light ground, on dark ground, in the terminal."""
+"""What a mark is drawn in: on light ground, on dark ground, in the terminal.
+
+In a terminal, whose ground nobody knows, only colours that read on black and on white.
+"""
 
 PAGE = {
     "text": ("#1a1a1a", "#f0f0f0"),

@@ -46,6 +46,7 @@ def plot(figure: Figure, width: int, *, most: int = 28, ascii_only: bool = False
     canvas.clear()
     columns = width - max(map(len, letters.values()), default=0)
     canvas.plot_size(columns, height)
+    canvas.theme("colorless")  # frame and labels in the terminal's own colours: a white slab would glare on dark
     canvas.canvas("default")
     for axis, limits, most in (("x", xs, width // 12), ("y", ys, height // 3)):
         marks = ticks(*limits, most)

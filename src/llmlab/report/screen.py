@@ -25,13 +25,16 @@ from llmlab.claims.evaluate import Missing, names, value
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.messages import Message, Text, fill, group, say
 from llmlab.report.record import Record
-from llmlab.report.result import Figure, Result, Scalar, Table
+from llmlab.report.result import Cell, Column, Figure, Result, Scalar, Table
 
 MOST = 4
 """Sentences of a first screen."""
 
 SAFE = re.compile(r"[\w .,+/→-]{1,24}")
 """Words of the user's that a title may hold: it appears unescaped in menus."""
+
+LONGEST = 10
+"""Signs of a bar."""
 
 LARGEST = 1e15
 """A sentence holds no larger number: one would be no finding but a line full of digits."""
@@ -81,6 +84,8 @@ class Screen:
     tables: tuple[str, ...] = ()
     wide: tuple[str, ...] = ()
     narrow: tuple[str, ...] = ()
+    bars: str = ""
+    """The column of shares that is drawn as bars beside the first, where there is room."""
     rows: int = 7
     found: tuple[Rule, ...] = ()
     next: tuple[Rule, ...] = ()
@@ -152,7 +157,10 @@ def tables(result: Result) -> list[Table]:
     """Return the one table that decides with the columns that a wide console has room for, and with the few others."""
     one = of(result.experiment)
     found = next((table for name in one.tables for table in result.tables if table.name == name), None) if one else None
-    return [_part(found, one.rows, names) for names in (one.wide, one.narrow)] if one and found else []
+    if not one or not found:
+        return []
+    whole, few = (_part(found, one.rows, names) for names in (one.wide, one.narrow))
+    return [*_barred(whole, one.bars), whole, few]
 
 
 def _part(table: Table, rows: int, names: tuple[str, ...]) -> Table:
@@ -160,6 +168,22 @@ def _part(table: Table, rows: int, names: tuple[str, ...]) -> Table:
     keep = [at for at, column in enumerate(table.columns) if str(column.name) in names] or range(len(table.columns))
     cells = [[row[at] for at in keep] for row in table.rows[:rows]]
     return replace(table, columns=[table.columns[at] for at in keep], rows=cells, caption="")
+
+
+def _barred(table: Table, name: str) -> Iterator[Table]:
+    """Yield the table with one of its columns drawn as bars as well, if it has that column."""
+    at = next((at for at, column in enumerate(table.columns) if name and column.name == name), None)
+    if at is not None:
+        bars = [
+            "▇" * round(LONGEST * one) if isinstance(one := row[at], float) and 0 <= one <= 1 else ""
+            for row in table.rows
+        ]
+        rows = [[row[0], bar, *row[1:]] for row, bar in zip(table.rows, bars, strict=True)]
+        yield replace(table, columns=[table.columns[0], Column("", "text"), *table.columns[1:]], rows=rows)
+
+
+def _bar(share: Cell) -> str:
+    return "▇" * round(LONGEST * share) if isinstance(share, float) and 0 <= share <= 1 else ""
 
 
 def proposal(record: Record, language: Language = ENGLISH) -> tuple[str, str] | None:

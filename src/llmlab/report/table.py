@@ -26,7 +26,7 @@ from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Figure, Finding, Result, Table
 
-VERDICT_STYLE = {"supported": "green", "refuted": "red", "refined": "yellow", "inconclusive": "dim"}
+VERDICT_STYLE = {"supported": "green", "refuted": "red", "refined": "cyan", "inconclusive": "dim"}
 UNDECIDED = "inconclusive"
 NARROW = 60
 LINES = (39, 59)
