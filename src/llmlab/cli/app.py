@@ -124,6 +124,102 @@ def top(
 
 def welcome(language: Language) -> None:
     """Print the six chapters and where to begin."""
+    from llmlab.report import screen
+
+    width = max(map(len, chapter.CHAPTERS))
+    lines = [f"llmlab {name:{width}}  {screen.chapter(name, language)}" for name in chapter.CHAPTERS]
+    what, begin, more = map(language.say, (say("welcome.what"), say("welcome.begin"), say("welcome.more")))
+    terminal.show(what, "", *lines, "", begin, more)
+
+
+def main(self, args: Any = None, *rest: Any, **extra: Any) -> Any:
+        """Run the command line and exit."""
+        terminal.prepare()
+        extra["standalone_mode"] = False
+        words = list(sys.argv[1:] if args is None else args)
+        on_signals(stop_at_once)
+        try:
+            code = super().main(args, *rest, **extra)
+        except SystemExit as stop:  # only Rich and Typer raise it here, with 1 for a reader that has gone away
+            code = 0 if stop.code == 1 else stop.code
+        except Stopped as stopped:
+            ignore_signals()
+            terminal.say(f"llmlab: {stopped}")
+            code = stopped.exit_code
+        except Exception as error:
+            message, code = explained(error)
+            if "--debug" in words:
+                traceback.print_exception(error)
+            else:
+                terminal.say(f"llmlab: {' '.join(message.split())}")
+        sys.exit(code)
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """Return what to say of a failure, and its exit code."""
+    if isinstance(error, LlmlabError):
+        return str(error), error.exit_code
+    if isinstance(error, TyperException):
+        told = error.format_message() if hasattr(error, "format_message") else str(error)
+        return told, getattr(error, "exit_code", 1)
+    if isinstance(error, OSError):  # help and usage are written by Typer, which does not catch it
+        terminal.to_nowhere()
+        return f"{error.filename or 'standard output'}: {error.strerror}", WriteError.exit_code
+    told = f"{type(error).__name__}: {error}"
+    if "memory" in told.lower():
+        return f"{told}; not enough memory, so try smaller sizes, a smaller batch, fewer seeds or a shorter text", 1
+    return f"internal error, {told} (--debug shows where)", 1
+
+
+def params(lang: Lang = "en", as_json: AsJson = False) -> None:
+    """Exact parameter counts of every model in the study."""
+    from llmlab import params as counts
+
+    counted, said = counts.models(), spoken(lang)
+    write_json(counts.document(counted)) if as_json else show(counts.tables(counted), said)
+
+
+def doctor(log_dir: LogDir = None, as_json: AsJson = False) -> None:
+    """Is this machine (a Raspberry Pi?) set up well?"""
+    from llmlab import doctor as examine
+
+    found = list(examine.checks(log_dir))
+    if as_json:
+        write_json({"schema": "llmlab.doctor/1", "checks": [dataclasses.asdict(check) for check in found]})
+    else:
+        show([examine.table(found)])
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="How tiny language models come to mean something, in runnable chapters.",
+    epilog=EPILOG,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,  # --debug shows Python's own traceback, without anybody's local variables
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(log.app, name="log")
+app.add_typer(data.app, name="data")
+chapter.add_commands(app, chapter.CHAPTERS, EPILOG)
+app.command("params")(params)
+app.command("claims")(claims.claims)
+app.command("doctor")(doctor)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Show the version, or a welcome where no command is given."""
+    if version:
+        terminal.write(f"llmlab {llmlab.__version__}\n")
+    elif context.invoked_subcommand is None:
+        welcome(spoken(os.environ.get(LANGUAGE_VARIABLE, "en")))
+
+
+def welcome(language: Language) -> None:
+    """Print the six chapters and where to begin."""
     from rich.table import Table
 
     from llmlab.report import screen
