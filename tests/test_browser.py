@@ -16,6 +16,7 @@ KINDS = [
     "study/index.html",
     "study/tour.html",
     "study/phase1-2.html",
+    "play.html",
     "glossary.html",
     "claims.html",
     "log/index.html",
@@ -98,7 +99,8 @@ FOCUSED = """() => {
 
 
 @pytest.mark.parametrize(
-    "kind", ["study/phase1-2.html", "claims.html", "log/compare.html", "log/2026-11-22-phase1-2-b4f5d44c.html"]
+    "kind",
+    ["study/phase1-2.html", "play.html", "claims.html", "log/compare.html", "log/2026-11-22-phase1-2-b4f5d44c.html"],
 )
 def test_the_keyboard_reaches_everything_and_is_seen(walk: Walk, kind: str) -> None:
     """From the skip link on, the Tab key comes to every link, button and field, and one sees where it is."""
