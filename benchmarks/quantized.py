@@ -18,13 +18,13 @@ BAR = 3_600_000
 def sizes(model: ContextVectorLM) -> None:
     """Print the bytes of each way of keeping the model, of its numbers and of its file."""
     numbers = sum(4 * tensor.numel() for tensor in model.parameters.values())
-    file = len(packed({"model": model.parameters}))
+    file = sum(map(len, packed({"model": model.parameters}).values()))
     print(f"{'weights':<34} {'numbers':>12} {'file':>12} {'smaller':>8}")
     print(f"{'fp32':<34} {numbers:>12,} {file:>12,} {1:>8.2f}")
     for embedding in (False, True):
         for scheme in ("tensor", "row"):
             quantized = QuantizedLM.of(model, scheme, embedding=embedding)
-            size = len(packed(quantized.state()))
+            size = sum(map(len, packed({"model": quantized.parameters()}).values()))
             name = f"int8 by {scheme}{', embedding too' if embedding else ''}"
             print(f"{name:<34} {quantized.nbytes:>12,} {size:>12,} {file / size:>8.2f}")
             assert size <= BAR, "more than the bar"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from conftest import HANG, LLMLAB, as_in_a_terminal, environment
 
-CHECKPOINT = re.compile(r"update-(\d+)\.ckpt")
+CHECKPOINT = re.compile(r"update-(\d+)")
 
 
 def started(folder: Path, *args: str) -> "subprocess.Popen[bytes]":
@@ -31,7 +31,7 @@ def updates_saved(folder: Path) -> int:
 
     The walk forgives what comes and goes under it, as a starting run tries whether its folder can be made.
     """
-    found = ([CHECKPOINT.fullmatch(name) for name in names] for _, _, names in os.walk(folder))
+    found = ([CHECKPOINT.fullmatch(name) for name in names] for _, names, _ in os.walk(folder))
     return sum(max((int(match[1]) for match in matches if match), default=0) for matches in found)
 
 

@@ -1,8 +1,8 @@
 """States of runs and checkpoints of them, for the tests of checkpoints."""
 
 import hashlib
-import io
-import struct
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmlab.lab import plain
-from llmlab.lab.checkpoint import CheckpointFolder
+from llmlab.lab.checkpoint import CheckpointFolder, packed
 
-GOLDEN = Path(__file__).parent / "golden" / "checkpoint-v1.ckpt"
-HEADER_BYTES = 48
+GOLDEN = Path(__file__).parent / "golden" / "checkpoint-v2"
+DTYPES = [
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+]
 
 
 def same(one: Any, other: Any) -> bool:
@@ -22,43 +24,51 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, Tensor):
-        alike = (one.dtype, one.shape, one.stride()) == (other.dtype, other.shape, other.stride())
+        alike = (one.dtype, one.shape) == (other.dtype, other.shape)
         return alike and torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
     if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
-    return struct.pack("d", one) == struct.pack("d", other) if isinstance(one, float) else bool(one == other)
+    return repr(one) == repr(other)
 
 
 def small_state() -> dict[str, Any]:
-    """Return the state in the golden file: every type and every kind of tensor that may stand in a state."""
+    """Return the state in the golden checkpoint: every type and every kind of tensor that may stand in a state."""
+    numbers = [torch.tensor([0, 1, 1], dtype=dtype) for dtype in DTYPES]
     return {
         "model": {"weight": torch.arange(6, dtype=torch.float32).reshape(2, 3), "none": torch.empty(0, 3)},
-        "optimizer": {0: {"moment": torch.tensor([float("nan"), -0.0, float("inf")], dtype=torch.float64), "step": 7}},
-        "rng": (3, (1, 2**32 - 1, 624), None),
-        "numbers": [True, -(2**70), 1e-320, float("inf"), 0.1],
+        "optimizer": {str(number.dtype): number for number in numbers}
+        | {"moment": torch.tensor([float("nan"), -0.0, float("inf")], dtype=torch.float64), "step": torch.tensor(7)},
+        "numbers": [True, None, -(2**70), 1e-320, -0.0, 0.1],
         "text": {"vocabulary": "ab12", "odd": "é \u2028 \ud800 \x00", "empty": ""},
-        "dtypes": [torch.tensor([0, 1, 1], dtype=dtype) for dtype in sorted(plain.DTYPES, key=str)],
     }
 
 
-def signed(payload: bytes, *, magic: bytes = b"LLMLAB", version: int = 1, length: int | None = None) -> bytes:
-    """Return a checkpoint as the description says, made without the code under test."""
-    start = magic + version.to_bytes(2, "big") + (len(payload) if length is None else length).to_bytes(8, "big")
-    return start + hashlib.sha256(start + payload).digest() + payload
+def written(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files as a checkpoint, whatever they are, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
-def saved_by_torch(value: Any) -> bytes:
-    """Return what ``torch.save`` writes."""
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
+def signed(text: str) -> bytes:
+    """Return a ``run.json`` with whatever stands in it, as the description says and without the code under test."""
+    return f'{{"sha256": "{hashlib.sha256(text.encode()).hexdigest()}",\n{text}'.encode()
+
+
+def forged(name: str, data: bytes) -> dict[str, bytes]:
+    """Return the files of a checkpoint in which one was exchanged and every digest is right."""
+    files = packed(small_state()) | {name: data}
+    rest = files["run.json"].decode().split("\n", 1)[1]
+    seals = {other: hashlib.sha256(content).hexdigest() for other, content in files.items() if other != "run.json"}
+    return files | {"run.json": signed(re.sub(r'"files": .*\n', f'"files": {json.dumps(seals)}}}\n', rest))}
 
 
 def state(update: int, numbers: int = 50) -> dict[str, Any]:
     """Return a state that knows its update."""
-    return {"update": update, "weight": torch.full((numbers,), float(update))}
+    return {"update": update, "model": {"weight": torch.full((numbers,), float(update))}}
 
 
 def silent(told: str) -> None:
@@ -77,16 +87,18 @@ def holding(folder: Path, *updates: int, best: int = 0) -> CheckpointFolder:
 
 tensors = st.builds(
     lambda dtype, shape, seed: torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(seed)).to(dtype),
-    st.sampled_from(sorted(plain.DTYPES, key=str)),
+    st.sampled_from(DTYPES),
     st.lists(st.integers(0, 3), max_size=3).map(tuple),
     st.integers(0, 1000),
 )
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | tensors,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=4)
-    ),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=12,
+)
+groups = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), tensors, max_size=4)
+states = st.builds(
+    lambda plain, tensors: plain | tensors,
+    st.dictionaries(st.text(max_size=5), values, max_size=4),
+    st.fixed_dictionaries({}, optional={"model": groups, "optimizer": groups}),
 )

@@ -7,6 +7,7 @@ import torch
 from hypothesis import strategies as st
 
 from llmlab.baseline import ContextVectorLM
+from llmlab.disk import replace_folder
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.sizes import Size, size_of
 from llmlab.settings import BaselineSettings
@@ -34,7 +35,7 @@ def state_of(words: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
 
 def saved(path: Path, state: dict[str, Any]) -> Path:
     """Write a state as a checkpoint."""
-    path.write_bytes(packed(state))
+    replace_folder(path, packed(state))
     return path
 
 

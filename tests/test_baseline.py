@@ -16,7 +16,7 @@ from conftest import HANG, Done, watch
 from llmlab.after.opening import restored
 from llmlab.baseline import build, run, train_seed
 from llmlab.errors import CheckpointError, SettingError, Stopped
-from llmlab.lab.checkpoint import packed, read
+from llmlab.lab.checkpoint import read
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.language import LanguageModel
 from llmlab.lab.notes import LOSSES, beside_the_notes, repeats_the_notes
@@ -24,6 +24,7 @@ from llmlab.lab.runs import LanguageRun
 from llmlab.lab.steps import Diverged
 from llmlab.settings import BaselineSettings
 from processes import started, updates_saved, wait_for_updates
+from strategies_trained import saved
 
 pytestmark = pytest.mark.usefixtures("elsewhere", "counted_once", "one_thread")
 
@@ -53,7 +54,7 @@ def test_the_document_has_the_contracts_metrics(run_llmlab: Run) -> None:
     assert metrics["parameters"] == 132 * 4 + 8 * 8 + 8 + 132 * 8 + 132 + 12 * 8 + 12 + 2 * 4
     assert done.document["status"] == "complete"
     assert len(done.entries) == 1
-    assert len(list(done.folder.glob("runs/*/best.ckpt"))) == 1
+    assert len(list(done.folder.glob("runs/*/best"))) == 1
 
 
 def test_seeds_give_intervals(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(monkeypatch: p
 def test_the_same_seed_gives_the_same_result_and_another_folder(tmp_path: Path) -> None:
     """A second run of the same command equals the first to the bit, and touches none of its files."""
     first = run(BaselineSettings(**TINY))
-    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.ckpt")}
+    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.safetensors")}
     second = run(BaselineSettings(**TINY))
     assert without_times(first.metrics) == without_times(second.metrics)
     assert {path: path.read_bytes() for path in before} == before
@@ -132,21 +133,6 @@ def test_the_checkpoint_of_another_run_is_refused(change: dict[str, Any], word: 
     run(BaselineSettings(**TINY, out=Path("runs/a")))
     with pytest.raises(CheckpointError, match=word):
         run(BaselineSettings(**TINY | change, resume="runs/a"))
-
-
-def test_a_checkpoint_with_the_words_of_before_is_read_and_resumed() -> None:
-    """``init`` was ``start``, and what is called original and adaptive today was called seed."""
-    today = BaselineSettings(**TINY | {"preset": "original", "schedule": "constant"}, data="synthetic", out=Path("a"))
-    run(today)
-    latest = max(Path("a").glob("update-*.ckpt"))
-    for path in (latest, Path("a/best.ckpt")):
-        state = read(path)
-        old = {{"init": "start"}.get(name, name): value for name, value in state["settings"].items()}
-        path.write_bytes(packed(state | {"settings": old | dict.fromkeys(("preset", "start", "clip"), "seed")}))
-
-    opened = restored(Path("a")).settings
-    assert (opened.preset, opened.init, opened.clip) == ("original", "original", "adaptive")
-    assert run(replace(today, epochs=today.epochs + 1, resume="auto")).metrics["epochs"] == today.epochs + 1
 
 
 def test_a_folder_with_checkpoints_is_not_overwritten() -> None:
@@ -267,7 +253,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     assert done.code == 128 + number
     assert "--resume auto" in done.err
     assert json.loads(out)["status"] == "interrupted"
-    newest = max((tmp_path / "runs").rglob("update-*.ckpt"))
+    newest = max((tmp_path / "runs").rglob("update-*"))
     assert f"after update {read(newest)['progress']['updates']:,} of" in done.err
 
 
@@ -284,7 +270,7 @@ def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -
     process = started(tmp_path, *COMMAND, *options, "--out", "cut", "--resume", "auto")
     cut = json.loads(process.communicate(timeout=HANG)[0])
     assert without_times(cut["metrics"]) == without_times(straight["metrics"])
-    ends = [read(max(folder.glob("update-*.ckpt"))) for folder in (tmp_path / "straight", tmp_path / "cut")]
+    ends = [read(max(folder.glob("update-*"))) for folder in (tmp_path / "straight", tmp_path / "cut")]
     assert max(float((ends[0]["model"][name] - ends[1]["model"][name]).abs().max()) for name in ends[0]["model"]) == 0.0
     assert not list(tmp_path.rglob(".tmp-*"))
 
@@ -302,18 +288,20 @@ def test_a_checkpoint_gives_the_model_back(tmp_path: Path) -> None:
 def test_a_checkpoint_from_a_card_opens_without_one() -> None:
     """Where a model was trained is no condition of reading it."""
     run(BaselineSettings(**TINY, out=Path("a")))
-    best = read(Path("a/best.ckpt"))
+    best = read(Path("a/best"))
     best["settings"]["device"] = "cuda"
-    Path("card.ckpt").write_bytes(packed(best))
 
-    assert restored(Path("card.ckpt")).model.parameters["embedding"].device.type == restored(Path("a")).model.device
+    assert (
+        restored(saved(Path("card"), best)).model.parameters["embedding"].device.type
+        == restored(Path("a")).model.device
+    )
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_damaged_last_checkpoint_falls_back_and_says_so(damage: str) -> None:
     """With the newest file damaged, the run goes on from the one before, and the summary says what was lost."""
     run(BaselineSettings(**TINY, out=Path("a")))
-    newest = max(Path("a").glob("update-*.ckpt"))
+    newest = max(Path("a").glob("update-*/model.safetensors"))
     content = bytearray(newest.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1

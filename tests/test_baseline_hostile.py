@@ -61,16 +61,16 @@ def test_another_folder_for_a_run_that_goes_on_is_refused() -> None:
     """``--out`` beside ``--resume PATH`` is refused unless both say the same folder; it would be ignored."""
     with pytest.raises(SettingError, match="--out"):
         replace(TINY, resume="a", out=Path("b"))
-    for resume in ("a", "a/", "a/best.ckpt"):
+    for resume in ("a", "a/", "a/best"):
         assert replace(TINY, resume=resume, out=Path("a")).out == Path("a")
 
 
 def test_one_checkpoint_for_several_seeds_is_refused_before_training() -> None:
-    """A checkpoint file is of one seed: with ``--seeds 2`` it is refused at once, and no folder is made."""
+    """A checkpoint is of one seed: with ``--seeds 2`` it is refused at once, and no folder is made."""
     run(replace(TINY, out=Path("a")))
     there = sorted(Path().rglob("*"))
     with pytest.raises(SettingError, match="of one seed"):
-        run(replace(TINY, seeds=2, resume="a/best.ckpt"))
+        run(replace(TINY, seeds=2, resume="a/best"))
     assert sorted(Path().rglob("*")) == there
 
 
@@ -98,16 +98,16 @@ def test_a_file_in_the_place_of_a_folder_is_named() -> None:
         run(replace(TINY, out=Path("file")))
 
 
-def test_the_line_to_go_on_names_the_folder_of_a_resumed_file(tmp_path: Path) -> None:
-    """Stopped after a resume from a file, the printed line goes on from the newest checkpoint, not from that file."""
+def test_the_line_to_go_on_names_the_folder_of_a_resumed_checkpoint(tmp_path: Path) -> None:
+    """Stopped after a resume from a checkpoint, the printed line goes on from the newest one, not from that."""
     run(replace(TINY, out=Path("a")))
-    file = min(Path("a").glob("update-*.ckpt"))
-    chosen = Chosen(replace(TINY, resume=str(file)), RunOptions(), ["epochs", "resume"])
+    first = min(Path("a").glob("update-*"))
+    chosen = Chosen(replace(TINY, resume=str(first)), RunOptions(), ["epochs", "resume"])
     assert _to_go_on("baseline", chosen) == "llmlab baseline --epochs 1 --resume a"
     folder = Chosen(replace(TINY, resume="a"), RunOptions(), ["resume"])
     assert _to_go_on("baseline", folder) == "llmlab baseline --resume a"
     assert _to_go_on("baseline", Chosen(TINY, RunOptions(), [])) == "llmlab baseline --resume auto"
-    assert read(file)["progress"]["updates"] == 20
+    assert read(first)["progress"]["updates"] == 20
 
 
 def test_a_second_signal_does_not_promise_a_checkpoint() -> None:
@@ -135,7 +135,7 @@ def test_a_stopped_finetuning_says_what_it_left(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(progress, "step", stopped_soon)
     with pytest.raises(Stopped, match="what is in b is unfinished"):
         _supervised("llmlab.after.finetune", Chosen(settings, RunOptions(), []), progress)
-    assert list(Path("b").glob("update-*.ckpt"))
+    assert list(Path("b").glob("update-*"))
 
 
 def test_a_folder_of_several_runs_says_which_one_to_give() -> None:

@@ -23,26 +23,30 @@ from strategies_checkpoint import holding, silent, state
 HERE = str(Path(__file__).parent)
 
 
+@pytest.mark.parametrize("update", [4, 3], ids=["a new update", "the same update"])
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("number", [*ERRORS, errno.EINTR, errno.EDQUOT], ids=lambda number: errno.errorcode[number])
-def test_a_save_succeeds_whole_or_leaves_the_old(tmp_path: Path, number: int, lasting: bool) -> None:
+def test_a_save_succeeds_whole_or_leaves_the_old(tmp_path: Path, number: int, lasting: bool, update: int) -> None:
     """At whichever call the disk fails: a WriteError with path and free space, the old files as they were, no rest."""
+    new = state(update) | {"new": True}
     for at in itertools.count(1):
         folder = holding(tmp_path / str(at), 1, 2, 3, best=2)
         before, told = bytes_in(folder.folder), ""
         with failing(at, number, lasting=lasting, calls=(*CALLS, "link", "open")) as faults:
             try:
-                folder.save(state(4), 4, best=True)
+                folder.save(new, update, best=True)
             except WriteError as error:
                 told = str(error)
         after = bytes_in(folder.folder)
         if told:
-            assert all(words in told for words in ("update-00000004.ckpt", os.strerror(number), "MB free"))
-            assert {name: after[name] for name in before if name != "best.ckpt"} == {
-                name: content for name, content in before.items() if name != "best.ckpt"
-            }
-        assert folder.latest(silent)[0]["update"] in ({3, 4} if told else {4})
-        assert folder.best()["update"] in ({2, 4} if told else {4})
+            assert all(words in told for words in (f"update-{update:08d} ", os.strerror(number), "MB free"))
+            older = [name for name in before if not name.startswith(("best", f"update-{update:08d}"))]
+            assert {name: after[name] for name in older} == {name: before[name] for name in older}
+        news = {True, None} if told else {True}
+        assert folder.latest(silent)[0].get("new") in news
+        assert folder.latest(silent)[0]["update"] in ({3, update} if told else {update})
+        assert folder.best().get("new") in news
+        assert folder.best()["update"] in ({2, update} if told else {update})
         assert not list(folder.folder.glob(f"{disk.HIDDEN}*"))
         folder.save(state(5), 5)
         assert folder.latest(silent)[0]["update"] == 5
@@ -71,7 +75,7 @@ found = folder.latest(heard.append)
 print(json.dumps({"told": told, "code": code, "heard": heard, "latest": found and found[0]["update"],
                   "best": (folder.best() or {}).get("update"), "names": sorted(os.listdir(folder.folder))}))
 """
-TWO = ["best.ckpt", "lock", "update-00000001.ckpt", "update-00000002.ckpt"]
+TWO = ["best", "lock", "update-00000001", "update-00000002"]
 
 
 def saver(folder: Path, *, prefix: list[str], numbers: int = 1_000_000) -> dict[str, object]:
@@ -88,7 +92,7 @@ def test_a_full_disk_leaves_the_old_checkpoints(tmp_path: Path) -> None:
     """On a disk of one megabyte a checkpoint of four fails with the space that is left; the two before it stand."""
     found = saver(tmp_path / "disk", prefix=mounted(tmp_path / "disk", "size=1m"))
     assert (found["code"], found["latest"], found["best"], found["heard"], found["names"]) == (7, 2, 1, [], TWO)
-    assert all(words in str(found["told"]) for words in ("update-00000003.ckpt", "No space left", "MB free"))
+    assert all(words in str(found["told"]) for words in ("update-00000003 ", "No space left", "MB free"))
 
 
 def test_a_limit_on_file_size_leaves_the_old_checkpoints(tmp_path: Path) -> None:
@@ -145,7 +149,7 @@ while kill < kills or left_in_all == 0 or int.from_bytes(shared[:], "big") <= 10
     os.waitpid(child, 0)
     left = len(list(folder.folder.glob(HIDDEN + "*")))
     most_left, left_in_all = max(most_left, left), left_in_all + left
-    for path in folder.folder.glob("*.ckpt"):
+    for path in [*folder.folder.glob("update-*"), folder.folder / "best"]:
         try:
             read(path)
         except Exception:

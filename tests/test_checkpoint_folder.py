@@ -18,7 +18,7 @@ from llmlab.disk import HIDDEN
 from llmlab.errors import CheckpointError, SettingError, WriteError
 from llmlab.lab import folders
 from llmlab.lab.checkpoint import CheckpointFolder, read
-from strategies_checkpoint import holding, silent, state
+from strategies_checkpoint import holding, signed, silent, state, written
 
 
 def names(folder: Path) -> list[str]:
@@ -29,8 +29,8 @@ def names(folder: Path) -> list[str]:
 def test_the_last_three_and_the_best_are_kept(tmp_path: Path) -> None:
     """After five saves the last three and the best one stand there, each whole, and nothing else."""
     folder = holding(tmp_path / "run", 10, 20, 30, 40, 50, best=20)
-    kept = [f"update-000000{update}.ckpt" for update in (30, 40, 50)]
-    assert names(folder.folder) == ["best.ckpt", *kept]
+    kept = [f"update-000000{update}" for update in (30, 40, 50)]
+    assert names(folder.folder) == ["best", *kept]
     assert [read(folder.folder / name)["update"] for name in kept] == [30, 40, 50]
     assert folder.best()["update"] == 20
     found, path = folder.latest(silent)
@@ -39,20 +39,32 @@ def test_the_last_three_and_the_best_are_kept(tmp_path: Path) -> None:
 
 def test_what_a_dead_save_left_is_swept(tmp_path: Path) -> None:
     """The rest of a save that was killed goes with the next lock, and with the next save."""
-    folder, rest = CheckpointFolder(tmp_path), tmp_path / f"{HIDDEN}0000beef"
-    rest.touch()
+    folder, rest = holding(tmp_path, 1), tmp_path / f"{HIDDEN}0000beef"
+    before = shutil.copytree(folder._path(1), tmp_path / "update-00000001-old")
+    written(rest, {"model.safetensors": b"half"})
     with folder.locked():
-        assert not rest.exists()
-        rest.touch()
+        assert names(tmp_path) == ["lock", "update-00000001"]
+        written(rest, {})
+        folder._path(1).rename(before)
+        folder.save(state(2), 2)
+        assert names(tmp_path) == ["lock", "update-00000001-old", "update-00000002"], "the only one of update 1"
         folder.save(state(1), 1)
-        assert not rest.exists()
+        assert names(tmp_path) == ["aside-00000002", "lock", "update-00000001"]
+
+
+def test_a_save_at_the_same_update_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """An epoch's end may come at an update that was saved before: the newer state stands there, and alone."""
+    folder = holding(tmp_path, 1, 2, best=2)
+    folder.save(state(2) | {"epoch": 1}, 2, best=True)
+    assert names(tmp_path) == ["best", "update-00000001", "update-00000002"]
+    assert [found["epoch"] for found in (folder.latest(silent)[0], folder.best())] == [1, 1]
 
 
 def test_an_empty_place_has_no_checkpoints(tmp_path: Path) -> None:
     """Where nothing was saved there is nothing: no folder, an empty one, one with other files or a lock."""
     for folder in (CheckpointFolder(tmp_path / "none"), CheckpointFolder(tmp_path)):
         assert (folder.latest(silent), folder.best(), folder.has_checkpoints()) == (None, None, False)
-        for other in ("lock", "update-1.ckpt", "update-00000001.ckpt.bak", "aside-00000001.ckpt", ".tmp-00000000"):
+        for other in ("lock", "update-1", "update-00000001.bak", "aside-00000001", ".tmp-00000000"):
             (tmp_path / other).touch()
     assert not (tmp_path / "none").exists()
     assert holding(tmp_path, 3).has_checkpoints()
@@ -69,29 +81,29 @@ def test_numbers_beyond_eight_digits_are_in_order(tmp_path: Path) -> None:
 def test_a_damaged_newest_is_told_and_passed_over(tmp_path: Path) -> None:
     """The newest file that is whole is taken; each damaged newer one is named with the updates lost."""
     folder = holding(tmp_path, 100, 200, 300)
-    newest, second = (tmp_path / f"update-00000{update}.ckpt" for update in (300, 200))
-    newest.write_bytes(newest.read_bytes()[:-1])
+    newest, second = (tmp_path / f"update-00000{update}" for update in (300, 200))
+    weights = newest / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
     told: list[str] = []
     assert folder.latest(told.append)[0]["update"] == 200
     assert len(told) == 1
-    assert all(words in told[0] for words in (str(newest), "update-00000200.ckpt", "100 updates are lost"))
-    second.write_bytes(b"")
+    assert all(words in told[0] for words in (str(newest), "update-00000200", "100 updates are lost"))
+    (second / "run.json").unlink()
     told.clear()
     assert folder.latest(told.append)[0]["update"] == 100
     assert [line.rsplit(": ", 1)[1] for line in told] == ["200 updates are lost", "100 updates are lost"]
 
 
 def test_where_all_are_damaged_nothing_is_touched(tmp_path: Path) -> None:
-    """Three damaged files end in a CheckpointError that names them, and every byte stays where it is."""
+    """Three damaged ones end in a CheckpointError that names them, and every byte stays where it is."""
     folder = holding(tmp_path, 1, 2, 3, best=2)
-    for path in tmp_path.glob("update-*"):
+    for path in tmp_path.glob("*/run.json"):
         path.write_bytes(path.read_bytes()[:-1] + b"!")
-    (tmp_path / "best.ckpt").write_bytes(b"LLMLAB")
     before = bytes_in(tmp_path)
     with pytest.raises(CheckpointError) as caught:
         folder.latest(silent)
-    assert all(f"update-0000000{update}.ckpt" in str(caught.value) for update in (1, 2, 3))
-    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
+    assert all(f"update-0000000{update}: " in str(caught.value) for update in (1, 2, 3))
+    with pytest.raises(CheckpointError, match="best: "):
         folder.best()
     assert folder.has_checkpoints()
     assert bytes_in(tmp_path) == before
@@ -100,8 +112,7 @@ def test_where_all_are_damaged_nothing_is_touched(tmp_path: Path) -> None:
 def test_a_newer_format_is_not_passed_over(tmp_path: Path) -> None:
     """A newest file that only a newer llmlab can read stops the run: it may be good, and is what is meant."""
     folder = holding(tmp_path, 1, 2)
-    newest = tmp_path / "update-00000002.ckpt"
-    newest.write_bytes(newest.read_bytes().replace(b"LLMLAB\0\1", b"LLMLAB\0\2", 1))
+    written(tmp_path / "update-00000002", {"run.json": signed('"format": 3}')})
     with pytest.raises(CheckpointError, match="update llmlab"):
         folder.latest(silent)
 
@@ -109,11 +120,11 @@ def test_a_newer_format_is_not_passed_over(tmp_path: Path) -> None:
 def test_what_lies_ahead_of_a_run_that_went_back_is_set_aside(tmp_path: Path) -> None:
     """Going on from an earlier checkpoint, later ones, damaged or not, are kept under names that nobody resumes."""
     folder = holding(tmp_path, 100, 200, 300)
-    later = (tmp_path / "update-00000300.ckpt").read_bytes()
+    later = bytes_in(tmp_path / "update-00000300")
     folder.save(state(150), 150)
     assert folder.latest(silent)[0]["update"] == 150
-    assert (tmp_path / "aside-00000300.ckpt").read_bytes() == later
-    assert read(tmp_path / "aside-00000200.ckpt")["update"] == 200
+    assert bytes_in(tmp_path / "aside-00000300") == later
+    assert read(tmp_path / "aside-00000200")["update"] == 200
 
 
 def test_what_was_set_aside_does_not_grow_for_ever(tmp_path: Path) -> None:
@@ -121,7 +132,7 @@ def test_what_was_set_aside_does_not_grow_for_ever(tmp_path: Path) -> None:
     folder = holding(tmp_path, 1)
     for update in range(9, 1, -1):
         folder.save(state(update), update)
-    assert sorted(path.name for path in tmp_path.glob("aside-*")) == [f"aside-0000000{n}.ckpt" for n in (7, 8, 9)]
+    assert sorted(path.name for path in tmp_path.glob("aside-*")) == [f"aside-0000000{n}" for n in (7, 8, 9)]
 
 
 def test_runs_that_start_at_once_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,17 +148,17 @@ def test_a_save_that_is_not_there_afterwards_is_not_called_saved(
 ) -> None:
     """Where a disk swallows the rename, or the bytes, without a word, the save fails."""
     folder = holding(tmp_path, 1)
-    monkeypatch.setattr(os, "replace", lambda *_: None)
+    monkeypatch.setattr(os, "rename", lambda *_: None)
     with pytest.raises(WriteError, match="No such file"):
         folder.save(state(2), 2)
     monkeypatch.undo()
-    monkeypatch.setattr("llmlab.lab.checkpoint.replace_file", lambda path, _: path.touch())
+    monkeypatch.setattr("llmlab.disk.write_synced", lambda path, _: path.touch())
     with pytest.raises(WriteError, match="not there"):
         folder.save(state(2), 2)
 
 
 def test_a_disk_without_second_names_gets_the_best_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where hard links are refused, as on a USB stick, the best one is a file of its own."""
+    """Where hard links are refused, as on a USB stick, the best one has files of its own."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -155,8 +166,8 @@ def test_a_disk_without_second_names_gets_the_best_twice(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "link", refuse)
     folder = holding(tmp_path, 1, best=1)
     assert folder.best()["update"] == 1
-    assert (tmp_path / "best.ckpt").stat().st_nlink == 1
-    assert names(tmp_path) == ["best.ckpt", "update-00000001.ckpt"]
+    assert (tmp_path / "best" / "model.safetensors").stat().st_nlink == 1
+    assert names(tmp_path) == ["best", "update-00000001"]
 
 
 def test_too_little_space_is_told_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +246,7 @@ def test_a_folder_that_vanishes_in_mid_run_is_told(tmp_path: Path) -> None:
     with folder.locked():
         folder.save(state(1), 1)
         shutil.rmtree(folder.folder)
-        with pytest.raises(WriteError, match=r"update-00000002\.ckpt"):
+        with pytest.raises(WriteError, match="update-00000002 "):
             folder.save(state(2), 2)
     assert not folder.folder.exists()
 
@@ -245,7 +256,8 @@ def test_files_have_the_permissions_that_the_user_gives(tmp_path: Path) -> None:
     for mask, mode in ((0o000, 0o666), (0o077, 0o600)):
         before = os.umask(mask)
         try:
-            path = holding(tmp_path, mode).folder / f"update-{mode:08d}.ckpt"
+            path = holding(tmp_path, mode).folder / f"update-{mode:08d}"
         finally:
             os.umask(before)
-        assert path.stat().st_mode & 0o777 == mode
+        assert {file.stat().st_mode & 0o777 for file in path.iterdir()} == {mode}
+        assert path.stat().st_mode & 0o777 == 0o777 & ~mask

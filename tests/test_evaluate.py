@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     return folder, baseline.run(settings)
 
 
-@pytest.mark.parametrize("name", ["", "best.ckpt"])
+@pytest.mark.parametrize("name", ["", "best"])
 def test_a_checkpoint_is_worth_what_its_run_wrote_down(run: tuple[Path, Result], name: str) -> None:
     """Judged again, the best model has every number that its run reported of it, to the last bit."""
     folder, trained = run
@@ -60,7 +60,7 @@ def test_another_text_is_read_with_the_models_own_words(run: tuple[Path, Result]
 
 def test_the_floor_is_left_out_where_the_model_lacks_words(tmp_path: Path) -> None:
     """A model with other words can be judged on the synthetic language; there is then no exact floor for it."""
-    path = saved(tmp_path / "m.ckpt", state_of((*MARKS, "a", "b")))
+    path = saved(tmp_path / "m", state_of((*MARKS, "a", "b")))
     found = evaluate.run(EvaluateSettings(checkpoint=path))
     assert "bayes_ppl" not in found.metrics
     assert "floor" in " ".join(found.summary)
@@ -76,7 +76,7 @@ def test_every_part_is_announced(run: tuple[Path, Result]) -> None:
 @pytest.mark.parametrize("damage", ["missing", "empty folder", "cut", "nan", "no model", "shape", "words", "huge"])
 def test_what_holds_no_usable_model_is_refused(tmp_path: Path, damage: str) -> None:
     """A missing, cut, foreign or senseless checkpoint ends in a CheckpointError that names the file."""
-    path, state = tmp_path / "m.ckpt", state_of()
+    path, state = tmp_path / "m", state_of()
     if damage == "nan":
         state["model"]["output.bias"][0] = torch.nan
     if damage == "huge":
@@ -93,15 +93,15 @@ def test_what_holds_no_usable_model_is_refused(tmp_path: Path, damage: str) -> N
     elif damage != "missing":
         saved(path, state)
     if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=r"m\.ckpt: ") as refused:
+        (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="/m: ") as refused:
         evaluate.run(EvaluateSettings(checkpoint=path))
     assert refused.value.exit_code == 4
 
 
 def test_a_text_of_the_readers_own_has_to_be_named(tmp_path: Path) -> None:
     """A checkpoint keeps the name of the file it was trained on, not its place."""
-    path = saved(tmp_path / "m.ckpt", state_of(data="somewhere/mine.txt"))
+    path = saved(tmp_path / "m", state_of(data="somewhere/mine.txt"))
     with pytest.raises(SettingError, match=r"--data.*mine\.txt"):
         evaluate.run(EvaluateSettings(checkpoint=path))
 
@@ -110,5 +110,5 @@ def test_a_text_of_the_readers_own_has_to_be_named(tmp_path: Path) -> None:
 def test_options_out_of_range_are_refused_by_name(name: str, value: int) -> None:
     """Several seeds too: nothing is drawn here."""
     with pytest.raises(LlmlabError, match=f"--{name}") as refused:
-        EvaluateSettings(checkpoint=Path("m.ckpt"), **{name: value})
+        EvaluateSettings(checkpoint=Path("m"), **{name: value})
     assert refused.value.exit_code == 2

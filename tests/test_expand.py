@@ -388,7 +388,7 @@ def test_what_cannot_be_expanded_is_refused(checkpoint: Path, text: Path, tmp_pa
     with pytest.raises(SettingError, match="--data"):
         expand.run(ExpandSettings(checkpoint=checkpoint))
     with pytest.raises(CheckpointError):
-        run(tmp_path / "nothing.ckpt", text)
+        run(tmp_path / "nothing", text)
     gru = tmp_path / "gru"
     baseline.run(BaselineSettings(**TINY, model="gru", data=str(text), epochs=1, out=gru, precision="fp32"))
     with pytest.raises(SettingError, match="expand is for New-LLM"):

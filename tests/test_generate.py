@@ -29,10 +29,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small New-LLM over the synthetic language that likes to end its lines."""
     state = state_of()
     state["model"]["output.bias"][EOS] = 6.0
-    return saved(tmp_path_factory.mktemp("model") / "m.ckpt", state)
+    return saved(tmp_path_factory.mktemp("model") / "m", state)
 
 
-def settings(checkpoint: Path = Path("m.ckpt"), **options: Any) -> GenerateSettings:
+def settings(checkpoint: Path = Path("m"), **options: Any) -> GenerateSettings:
     """Return settings."""
     return GenerateSettings(checkpoint=checkpoint, **options)
 
@@ -178,7 +178,7 @@ def test_other_models_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPa
     """A peer has no context vector to write from, and its file is named."""
     other = SimpleNamespace(model=object(), settings=SimpleNamespace(model="gru"))
     monkeypatch.setattr(opening, "restored", lambda path, device: other)
-    with pytest.raises(SettingError, match=r"m\.ckpt: a GRU; generate is for New-LLM"):
+    with pytest.raises(SettingError, match="m: a GRU; generate is for New-LLM"):
         generate.run(settings(checkpoint))
 
 

@@ -93,7 +93,7 @@ def test_a_training_on_a_card_is_the_one_on_the_processor(name: str, sixty_lines
 @pytest.mark.parametrize("name", VERBS)
 def test_what_is_done_with_a_model_is_the_same_on_a_card(name: str, tmp_path: Path) -> None:
     """A checkpoint of the processor is taken up by a card."""
-    path = saved(tmp_path / "best.ckpt", state_of())
+    path = saved(tmp_path / "best", state_of())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         here = VERBS[name](path)

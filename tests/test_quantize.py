@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claims_by_hand import verdicts
+from faults import bytes_in
 from llmlab.after import evaluate, generate
 from llmlab.after import quantize as command
 from llmlab.after.opening import dequantized, restored
@@ -110,7 +111,7 @@ def test_a_model_is_quantised_in_its_linear_weights_alone(model: ContextVectorLM
     same = {name for name in model.parameters if torch.equal(wide.parameters[name], model.parameters[name])}
     assert same >= model.parameters.keys() - chosen
     assert list(wide.parameters) == list(model.size.shapes())
-    back = dequantized(quantized.state())
+    back = dequantized(quantized.parameters())
     assert all(torch.equal(back[name], tensor) for name, tensor in wide.parameters.items())
 
 
@@ -133,7 +134,7 @@ def test_the_bytes_at_the_original_sizes_are_the_right_ones() -> None:
     assert tensor.nbytes == 3_523_488 + 4 * 8
     assert row.nbytes == 3_523_488 + 4 * (6 * 512 + 1_000 + 3 * 256)
     words = {"vocabulary": [f"word{number}" for number in range(1_000)]}
-    assert len(packed(words | row.state())) <= 3_600_000
+    assert sum(map(len, packed({**words, "model": row.parameters()}).values())) <= 3_600_000
     assert QuantizedLM.of(model, embedding=True).nbytes < 2_790_000
 
 
@@ -167,9 +168,9 @@ def test_the_straying_of_the_context_is_what_the_plain_loop_finds(model: Context
 
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Result]:
-    """A small model, the file its int8 form was saved to, and the result of that."""
+    """A small model, the folder its int8 form was saved to, and the result of that."""
     folder = tmp_path_factory.mktemp("model")
-    path, small = saved(folder / "m.ckpt", state_of()), folder / "small.ckpt"
+    path, small = saved(folder / "m", state_of()), folder / "small"
     return path, small, command.run(QuantizeSettings(checkpoint=path, save=small))
 
 
@@ -187,9 +188,9 @@ def test_the_result_has_what_the_contract_names(quantised: tuple[Path, Path, Res
 
 
 def test_a_saved_model_is_read_back_by_every_command(quantised: tuple[Path, Path, Result]) -> None:
-    """The file has the bytes that were reported; judged, it has the perplexity; and it writes."""
+    """The files have the bytes that were reported; judged, it has the perplexity; and it writes."""
     path, small, result = quantised
-    assert small.stat().st_size == result.metrics["bytes_int8"]
+    assert sum(file.stat().st_size for file in small.iterdir()) == result.metrics["bytes_int8"]
     back = evaluate.run(EvaluateSettings(checkpoint=small))
     assert back.metrics["val_ppl"] == result.metrics["val_ppl_int8"]
     assert back.metrics["val_ppl_batch_mean"] == result.metrics["val_ppl_batch_mean_int8"]
@@ -199,17 +200,17 @@ def test_a_saved_model_is_read_back_by_every_command(quantised: tuple[Path, Path
     assert not list(small.parent.glob(".tmp-*"))
 
 
-def test_a_file_that_is_there_is_not_overwritten(quantised: tuple[Path, Path, Result], tmp_path: Path) -> None:
-    """An existing file is refused before any work, a missing folder too, and both name the option."""
+def test_what_is_there_is_not_overwritten(quantised: tuple[Path, Path, Result], tmp_path: Path) -> None:
+    """An existing place is refused before any work, a missing folder around it too, and both name the option."""
     path, small, _ = quantised
-    before = path.read_bytes()
+    before = bytes_in(path)
     for there in (path, small, tmp_path):
         with pytest.raises(SettingError, match=r"--save: .* exists"):
             command.run(QuantizeSettings(checkpoint=path, save=there))
-    for nowhere in (tmp_path / "none" / "m.ckpt", tmp_path / ("x" * 300)):
+    for nowhere in (tmp_path / "none" / "m", tmp_path / ("x" * 300)):
         with pytest.raises(WriteError, match="--save"):
             command.run(QuantizeSettings(checkpoint=path, save=nowhere))
-    assert path.read_bytes() == before
+    assert bytes_in(path) == before
 
 
 @pytest.mark.parametrize(
@@ -230,4 +231,4 @@ def test_faster_is_said_only_where_it_was_measured(ratios: tuple[float, ...], wo
 def test_options_out_of_range_are_refused_by_name(options: dict[str, Any]) -> None:
     """The message names the option."""
     with pytest.raises(SettingError, match="--" + next(iter(options))):
-        QuantizeSettings(checkpoint=Path("m.ckpt"), **options)
+        QuantizeSettings(checkpoint=Path("m"), **options)

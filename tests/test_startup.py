@@ -11,7 +11,7 @@ from conftest import environment
 from llmlab.report.logbook import Logbook
 from strategies_report import specimen
 
-SLOW = {"torch", "transformers", "datasets", "matplotlib", "mkdocs", "numpy", "scipy", "pandas"}
+SLOW = {"torch", "transformers", "datasets", "matplotlib", "mkdocs", "numpy", "safetensors", "scipy", "pandas"}
 PROBE = """
 import json, sys
 from llmlab.cli import main

@@ -53,7 +53,7 @@ def test_a_stop_where_no_update_is_made_says_what_is_kept(
     """The code is 128 plus the signal's number; the line has the command that goes on, or says that nothing is kept."""
     place, words, kept = PLACES[where]
     done = run_llmlab(*words, "--quiet", before=partial(signalled, place, int(number)))
-    told, saved = done.err.strip(), any(done.folder.rglob("*.ckpt"))
+    told, saved = done.err.strip(), any(done.folder.rglob("run.json"))
     assert (done.code, told.count("\n"), saved) == (128 + number, 0, kept)
     if kept:
         assert re.search("go on with: llmlab .* --resume auto$", told)

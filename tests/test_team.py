@@ -187,7 +187,7 @@ def test_all_stop_at_the_same_update_and_any_number_goes_on(asked: int, at: int,
         def resumed(team: Team) -> Training:
             store, run = CheckpointFolder(folder), training(team, folder=folder)
             found = store.latest(pytest.fail) if team.rank == 0 else None
-            run.restore(*team.share((found[0], store.best()) if found else None))
+            run.restore(*team.share([state for state in (found[0], store.best()) if state] if found else []))
             assert run.progress.updates == at
             run.run()
             return run
@@ -228,13 +228,13 @@ def test_all_diverge_at_the_same_update():
 
 
 def test_what_is_shared_arrives_as_it_was():
-    """Tensors, infinities and nothing at all come out of every process as the first one put them in."""
-    state = {"tensor": torch.arange(3.0), "loss": float("inf"), "names": ["a"], "none": None}
-    for found, nothing in by_all(3, lambda team: team.share((state, None) if team.rank == 0 else None)):
+    """Tensors, words, and nothing at all come out of every process as the first one put them in."""
+    state = {"model": {"tensor": torch.arange(3.0)}, "loss": 0.1, "names": ["a"], "none": None}
+    for found, other in by_all(3, lambda team: team.share([state, {"other": 1}] if team.rank == 0 else [])):
         assert found.keys() == state.keys()
-        assert torch.equal(found["tensor"], torch.arange(3.0))
-        assert (found["loss"], found["names"], found["none"], nothing) == (float("inf"), ["a"], None, None)
-    assert by_all(2, lambda team: team.share(None)) == [None, None]
+        assert torch.equal(found["model"]["tensor"], torch.arange(3.0))
+        assert (found["loss"], found["names"], found["none"], other) == (0.1, ["a"], None, {"other": 1})
+    assert by_all(2, lambda team: team.share()) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_the_environment_says_who_is_in_a_team(
 
 def test_who_is_alone_waits_for_nobody():
     """Alone, what is shared is one's own, and a stop is raised at once."""
-    assert ALONE.share(5) == 5
+    assert ALONE.share([{"a": 5}]) == [{"a": 5}]
     run = training()
     with pytest.raises(Stopped):
         run.run(stopped_at_once)

@@ -73,7 +73,7 @@ def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, s
     both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]
     try:
         # a sum takes both: the first saves its third update only after the second has made two
-        while not any(int(path.stem.removeprefix("update-")) > 2 for path in folder.glob("out/update-*.ckpt")):
+        while not any(int(path.name.removeprefix("update-")) > 2 for path in folder.glob("out/update-????????")):
             assert both[0].poll() is None, both[0].communicate()
             time.sleep(0.02)
         both[1].send_signal(end)

@@ -1,15 +1,19 @@
 """Writing to disk so that a kill, a full disk or a power cut leaves the old or the new, never a half.
 
-Covers new files, replacements and second names of single files; a folder of files is put in place by
-``report.logbook`` with one rename.  Leaves out what is written.
+Covers new files, and replacements of single files and of folders of files.  Leaves out what is written.
 """
 
+import contextlib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 HIDDEN = ".tmp-"
 """How the names of unfinished files and folders begin; whoever reads a folder passes them over."""
+
+OLD = "-old"
+"""How the name of a folder ends while a new one takes its place: no rename can replace a folder that holds files."""
 
 
 def write_synced(path: Path, data: str | bytes | memoryview) -> None:
@@ -40,19 +44,82 @@ def replace_file(path: Path, data: str | bytes | memoryview) -> None:
         hidden.unlink(missing_ok=True)
 
 
-def link_file(path: Path, name: Path) -> None:
-    """Give a file that is on the disk a second name in the same folder, in one step.
+def replace_folder(path: Path, files: Mapping[str, bytes], twin: Path | None = None) -> None:
+    """Put a folder of files in place; at every moment the old one or the new one stands there whole (``standing``).
+
+    Args:
+        path: its name.
+        files: by name.
+        twin: a folder with the same files.  The new ones are second names of these, where the disk knows such.
 
     Raises:
-        OSError: that did not work, for instance because the disk knows no second names (a USB stick).
+        OSError: it could not be written; the old one stands, or all of the new where only the last sync failed.
     """
-    hidden = _hidden_beside(name)
+    hidden, old = _hidden_beside(path), path.with_name(path.name + OLD)
     try:
-        hidden.hardlink_to(path)
-        hidden.replace(name)
-        sync_folder(name.parent)
+        hidden.mkdir()
+        for name, data in files.items():
+            if twin is None or not _linked(hidden / name, twin / name):
+                write_synced(hidden / name, data)
+        sync_folder(hidden)
+        if path.exists():
+            move_folder(path, old)
+        hidden.rename(path)
+        sync_folder(path.parent)
     finally:
-        hidden.unlink(missing_ok=True)
+        _remove_files(hidden)
+    with contextlib.suppress(OSError):  # the new one stands; ``sweep`` tries again
+        remove_folder(old)
+
+
+def standing(path: Path) -> Path:
+    """Return where a folder is: under its name, or, if a new one was about to take its place, under its second."""
+    old = path.with_name(path.name + OLD)
+    return old if old.is_dir() and not path.exists() else path
+
+
+def move_folder(path: Path, name: Path) -> None:
+    """Give a folder another name; what stood there goes."""
+    remove_folder(name)
+    path.rename(name)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of files, if it is there: in one step for whoever reads the folder it is in."""
+    if path.exists():
+        hidden = _hidden_beside(path)
+        path.rename(hidden)
+        _remove_files(hidden)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left unfinished; nobody may be writing there."""
+    with contextlib.suppress(OSError):
+        for left in folder.glob(f"{HIDDEN}*"):
+            _remove_files(left)
+        for old in folder.glob(f"*{OLD}"):
+            if (folder / old.name.removesuffix(OLD)).exists():
+                remove_folder(old)
+
+
+def _linked(name: Path, file: Path) -> bool:
+    """Give a file a second name, and return whether that worked: not every disk knows such (a USB stick)."""
+    try:
+        name.hardlink_to(file)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_files(path: Path) -> None:
+    """Remove a file, or a folder of files, as far as that is possible."""
+    with contextlib.suppress(OSError):
+        if not path.is_dir():
+            path.unlink()
+            return
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
 
 
 def sync_folder(folder: Path) -> None:
@@ -61,6 +128,8 @@ def sync_folder(folder: Path) -> None:
     Raises:
         OSError: the disk reports an error.
     """
+    if os.name == "nt":  # Windows opens no folders; it keeps their names in a journal
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -30,6 +30,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.errors import CheckpointError, SettingError, UnreachableError
 from llmlab.fast.reader import Reader as FastReader
+from llmlab.lab.checkpoint import is_checkpoint
 from llmlab.lab.language import Judged, NewLLM, Place
 from llmlab.lab.rng import generator
 from llmlab.lab.runs import LanguageRun, common_epochs
@@ -247,7 +248,7 @@ def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
     if settings.resume in ("", "auto"):
         return own if settings.out is None else replace(own, out=settings.out / model)
     place = Path(settings.resume)
-    if place.is_file():
+    if is_checkpoint(place):
         raise SettingError(f"--resume: {place} is of one model, --peers trains several; give auto or their folder")
     if not any((place / name).is_dir() for name in MODELS):
         raise CheckpointError(f"--resume: {place} has no folder named {', '.join(MODELS)}; give auto or their folder")

@@ -12,9 +12,9 @@ from torch import Tensor
 from llmlab.baseline import ContextVectorLM, build
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.swept import SweptNewLLM
-from llmlab.lab.checkpoint import CheckpointFolder, read
+from llmlab.lab.checkpoint import CheckpointFolder, State, is_checkpoint, read
 from llmlab.lab.dataset import Dataset, dataset_of
-from llmlab.lab.folders import RUNS, in_todays_words
+from llmlab.lab.folders import RUNS
 from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import OnStep
@@ -24,6 +24,9 @@ from llmlab.settings import BaselineSettings
 from llmlab.settings.language import CORPORA
 from llmlab.shown import after as shown
 from llmlab.text.words import WordVocabulary
+
+SCALE = ".int8_scale"
+"""How the name of a scale ends; it begins as that of the parameter which it turns from int8 into fp32."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,10 @@ class Restored:
 
 
 def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Restored:
-    """Return the model of a checkpoint, or of the best checkpoint of a folder.
+    """Return the model of a checkpoint, or of the best checkpoint of a run.
 
     Args:
-        path: a file, or a folder that a run wrote.
+        path: the folder of a checkpoint, or that of a run.
         precision: of the products, if it is trained further.
         device: where it is to compute, wherever it was trained.
 
@@ -75,7 +78,7 @@ def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Re
         settings = replace(_settings(state["settings"]), device=device)
         vocabulary = WordVocabulary(tuple(state["vocabulary"]))
         model = build(settings, len(vocabulary), state["seed"], precision)
-        _take_over(model, dequantized(state))
+        _take_over(model, dequantized(state["model"]))
         return Restored(settings, state["seed"], vocabulary, model, state["progress"]["history"], state["text"])
     except (AttributeError, KeyError, TypeError, ValueError, SettingError) as error:
         raise CheckpointError(f"{path}: no checkpoint of llmlab baseline ({error}); give one that it wrote") from error
@@ -93,13 +96,13 @@ def last_run(path: Path) -> Path:
     return max(runs, key=lambda run: run.stat().st_mtime_ns, default=path)
 
 
-def _state(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
+def _state(path: Path) -> State:
+    if is_checkpoint(path) or not path.is_dir():
         return read(path)
     folder = CheckpointFolder(path)
     found = folder.best() or next(iter(folder.latest(lambda _: None) or ()), None)
     if not isinstance(found, dict):
-        inner = sorted(path.glob("*/best.ckpt"))  # of several seeds, models or depths
+        inner = sorted(path.glob("*/best"))  # of several seeds, models or depths
         way = f"give one of its folders, such as {inner[0].parent}" if inner else "give one that llmlab baseline wrote"
         raise CheckpointError(f"{path}: no checkpoint in this folder; {way}")
     return found
@@ -107,25 +110,26 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _settings(document: dict[str, Any]) -> BaselineSettings:
     known = {field.name for field in fields(BaselineSettings) if field.metadata["recorded"]}
-    here = {name: value for name, value in in_todays_words(document).items() if name in known | {"data"}}
+    here = {name: value for name, value in document.items() if name in known | {"data"}}
     settings = BaselineSettings(**here)
     if settings.data not in CORPORA and not settings.data.startswith("path: "):
         raise ValueError(f"unknown text {settings.data!r}")
     return settings
 
 
-def dequantized(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Return all parameters of a checkpoint in fp32, whether or not ``quantize`` kept some in eight bits.
+def dequantized(model: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return all parameters of a checkpoint in fp32; beside one in eight bits stands what ``quantize`` scaled it by.
 
     Raises:
-        KeyError, TypeError, ValueError: they are neither of the two.
+        ValueError: one is not fp32, nor a matrix in eight bits with its scale.
     """
-    found: dict[str, Tensor] = dict(state["model"])
-    for name, part in dict(state.get("int8", {})).items():
-        numbers, scale = part["numbers"], part["scale"]
-        if numbers.dtype != torch.int8 or numbers.dim() != 2 or scale.shape not in {(1, 1), (len(numbers), 1)}:
-            raise ValueError(f"{name} is no matrix in eight bits")
-        found[name] = numbers.float() * scale
+    found = {name: tensor for name, tensor in model.items() if not name.endswith(SCALE)}
+    for name, numbers in found.items():
+        scale = model.get(name + SCALE)
+        if scale is not None:
+            if numbers.dtype != torch.int8 or numbers.dim() != 2 or scale.shape not in {(1, 1), (len(numbers), 1)}:
+                raise ValueError(f"{name} is no matrix in eight bits")
+            found[name] = numbers.float() * scale
     return found
 
 

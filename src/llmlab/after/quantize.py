@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from llmlab.after.opening import Restored, check_finite, counting, opened_new_llm
+from llmlab.after.opening import SCALE, Restored, check_finite, counting, opened_new_llm
 from llmlab.baseline import ContextVectorLM
-from llmlab.disk import replace_file
+from llmlab.disk import replace_folder
 from llmlab.errors import SettingError, WriteError
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
@@ -129,10 +129,10 @@ class QuantizedLM:
         """Bytes of all numbers, scales included."""
         return _nbytes(self.kept) + sum(part.nbytes for part in self.matrices.values())
 
-    def state(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Tensor]:
         """Return the parameters as they are kept in a checkpoint; ``opening.dequantized`` reads them."""
-        parts = {name: {"numbers": part.numbers, "scale": part.scale} for name, part in self.matrices.items()}
-        return {"model": self.kept, "int8": parts}
+        parts = {name: part.numbers for name, part in self.matrices.items()}
+        return {**self.kept, **parts, **{name + SCALE: part.scale for name, part in self.matrices.items()}}
 
 
 def _nbytes(parameters: dict[str, Tensor]) -> int:
@@ -144,16 +144,21 @@ def _nbytes(parameters: dict[str, Tensor]) -> int:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model as it is stored: the model that is read back, its score, and its bytes, of the numbers and as a file."""
+    """A model as it is stored: the model that is read back, its score, the bytes of its numbers, and its files."""
 
     model: ContextVectorLM
     score: Score
     nbytes: int
-    file: memoryview
+    files: dict[str, bytes]
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(map(len, self.files.values()))
 
 
 def header(found: Restored) -> dict[str, Any]:
-    """Return what a file says of a model beside its numbers: all that ``restored`` asks for."""
+    """Return what a checkpoint says of a model beside its numbers: all that ``restored`` asks for."""
     return {
         "settings": found.settings.document() | {"data": found.settings.data},
         "seed": found.seed,
@@ -278,7 +283,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
 
     Raises:
         CheckpointError: there is no usable checkpoint, or its losses are not finite.
-        SettingError: it holds another model, or the file to write exists.
+        SettingError: it holds another model, or the folder to write exists.
         WriteError: the int8 model cannot be written.
         LlmlabError: the text cannot be used.
     """
@@ -297,13 +302,13 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
             SweptNewLLM(model), windows, settings.batch, lambda: step("judging"), documents=text.valid_documents
         )
         check_finite(score, settings.checkpoint)
-        file = packed(header(found) | (small.state() if small else {"model": exact.parameters}))
-        stored[name] = StoredModel(model, score, small.nbytes if small else _nbytes(exact.parameters), file)
+        kept = packed(header(found) | {"model": small.parameters() if small else exact.parameters})
+        stored[name] = StoredModel(model, score, small.nbytes if small else _nbytes(exact.parameters), kept)
     if settings.save is not None:
-        save(settings.save, stored[settings.scheme].file)
+        save(settings.save, stored[settings.scheme].files)
     errors = {scheme: context_errors(exact, stored[scheme].model, windows) for scheme in SCHEMES}
     taken = times(exact, quantized[settings.scheme], windows, lambda: step("timing"))
-    scores, files = ({n: one.score for n, one in stored.items()}, {n: len(one.file) for n, one in stored.items()})
+    scores, files = ({n: one.score for n, one in stored.items()}, {n: one.file_bytes for n, one in stored.items()})
     numbers = {name: one.nbytes for name, one in stored.items()}
     told = metrics(settings.scheme, stored, errors[settings.scheme], taken)
     models, matrices = [stored[scheme].model for scheme in SCHEMES], list(quantized["row"].matrices)
@@ -331,7 +336,7 @@ def metrics(chosen: str, stored: dict[str, StoredModel], errors: list[float], ta
     """Return perplexities, accuracies, bytes and times; int8 is the scheme that was chosen."""
     exact, found = stored["fp32"].score, dict[str, Scalar]()
     for end, one in (("fp32", stored["fp32"]), ("int8", stored[chosen])):
-        found |= {f"bytes_{end}": len(one.file), f"number_bytes_{end}": one.nbytes, f"val_ppl_{end}": one.score.ppl}
+        found |= {f"bytes_{end}": one.file_bytes, f"number_bytes_{end}": one.nbytes, f"val_ppl_{end}": one.score.ppl}
         found |= {f"val_ppl_batch_mean_{end}": one.score.ppl_batch_mean, f"val_accuracy_{end}": one.score.accuracy}
     for scheme in SCHEMES:
         score = stored[scheme].score
@@ -339,7 +344,7 @@ def metrics(chosen: str, stored: dict[str, StoredModel], errors: list[float], ta
         found[f"val_ppl_batch_mean_change_{scheme}"] = score.ppl_batch_mean / exact.ppl_batch_mean - 1
         drawn = {"": score.ppl - exact.ppl, **document_difference([exact], [score])}
         found |= {f"val_ppl_{scheme}_minus_fp32{end}": value for end, value in drawn.items()}
-        found[f"bytes_int8_{scheme}"] = len(stored[scheme].file)
+        found[f"bytes_int8_{scheme}"] = stored[scheme].file_bytes
     found |= {"context_error_first": errors[0], "context_error_last": errors[-1], "latency_ratio": taken[0].ratio}
     for what, batch, fp32, int8, ratio in taken:
         key = f"{what}_{batch}"
@@ -348,11 +353,11 @@ def metrics(chosen: str, stored: dict[str, StoredModel], errors: list[float], ta
 
 
 def check_free(path: Path | None) -> None:
-    """Refuse, before any work, a file that exists or a folder that does not.
+    """Refuse, before any work, a place that is taken or lies in a folder that does not exist.
 
     Raises:
-        SettingError: the file exists.
-        WriteError: its folder does not, or the name is impossible.
+        SettingError: something is there.
+        WriteError: its folder is not, or the name is impossible.
     """
     if path is None:
         return
@@ -366,13 +371,13 @@ def check_free(path: Path | None) -> None:
         raise WriteError(f"--save: there is no folder {path.parent}; make it, or choose another")
 
 
-def save(path: Path, file: memoryview) -> None:
-    """Write a file in one step.
+def save(path: Path, files: dict[str, bytes]) -> None:
+    """Write a checkpoint in one step.
 
     Raises:
         WriteError: it was not written.
     """
     try:
-        replace_file(path, file)
+        replace_folder(path, files)
     except OSError as error:
         raise WriteError(f"--save: {path} was not written: {error.strerror}; choose another place") from error

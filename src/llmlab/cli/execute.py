@@ -129,7 +129,7 @@ def _to_go_on(name: str, chosen: Chosen) -> str:
     if "resume" not in chosen.given:
         return f"{chosen.command_line(name, private=True)} --resume auto"
     place = Path(chosen.settings.resume)
-    if place.is_file():  # which is where this run began; it is the folder that knows where it ends
+    if (place / "run.json").is_file():  # a checkpoint is where this run began; its folder knows where it ends
         settings = dataclasses.replace(chosen.settings, resume=str(place.parent))  # type: ignore[call-arg]
         chosen = dataclasses.replace(chosen, settings=settings)
     return chosen.command_line(name, private=True)

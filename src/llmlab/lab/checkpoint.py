@@ -1,153 +1,175 @@
 """Checkpoints: what a run needs to go on, kept so that no kill, full disk or flipped bit goes unnoticed.
 
-A file is a header of 48 bytes and a payload::
+A checkpoint is a folder; of a run the last three stand beside each other, and the best one::
 
-    bytes  0-5    LLMLAB
-    bytes  6-7    version of the format, big-endian: 1
-    bytes  8-15   length of the payload, big-endian
-    bytes 16-47   SHA-256 of bytes 0-15 and the payload
-    bytes 48-     the payload, as torch.save writes it
+    update-00001234/
+        model.safetensors      the parameters, by the names that they have in the code
+        optimizer.safetensors  what the update rule remembers of each parameter, and its count of updates
+        run.json               all else: format, settings, seed, vocabulary, progress, history, versions
+    best/                      the same of the best epoch
 
-PyTorch by itself reads a file with a flipped bit as other numbers, and says nothing.  Here not one byte of the payload
-is looked at before length and SHA-256 are right, and then only numbers, text and tensors are taken, never code.
+Anyone's ``safetensors.torch.load_file`` opens the model; ``vocabulary`` in ``run.json`` lists its words by number.
+The first line of ``run.json`` is a SHA-256 of all the others, and its last one has those of the other two files.  By
+itself safetensors reads a file with a flipped bit as other numbers, and says nothing.  Here not one byte is believed
+before its SHA-256 is right, and no byte can be code.
 
-Covers the file, the folder of a run (its lock, its last files, its best one) and what is said when a file is damaged.
 Leaves out what a state is made of, which the trainer knows, and whether it fits the run that wants to go on.
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
-import io
-import os
+import json
 import re
 import shutil
 import stat
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import safetensors.torch
+from filelock import FileLock, Timeout
+from safetensors import TensorSpec
+from torch import Tensor
 
-from llmlab.disk import HIDDEN, link_file, replace_file
+from llmlab.disk import OLD, move_folder, remove_folder, replace_folder, standing, sweep
 from llmlab.errors import CheckpointError, SettingError, WriteError
-from llmlab.lab.plain import Rebuild, check_names, dense, detached
 
-MAGIC = b"LLMLAB"
-VERSION = 1
-HEADER = struct.Struct(">6sHQ32s")
-SIGNED = 16
-"""The bytes of the header that the SHA-256 covers together with the payload."""
+State = dict[str, Any]
+"""``model`` and ``optimizer``, where they are there, are dicts of tensors by name; all else is JSON without NaN."""
 
-LARGEST = 4 * 2**30
-"""A longer file is refused before it is read: a header, or a hole in a file, costs nothing to make long."""
+FORMAT = 2
+RUN, TENSORS = "run.json", {"model.safetensors": "model", "optimizer.safetensors": "optimizer"}
+
+LARGEST, LARGEST_RUN = 4 * 2**30, 2**25
+"""A longer file is refused before it is read: a hole in a file costs nothing to make long.  JSON grows when read."""
 
 BYTES_KEPT = 12
-"""Bytes of a checkpoint for each parameter: its value and Adam's two moments, in fp32."""
+"""Bytes of a checkpoint for each parameter: its value and Adam's two means, in fp32."""
 
 KEPT = 3
-NAME = re.compile(r"update-([0-9]{8}|[1-9][0-9]{8,})\.ckpt")
+NAME = re.compile(rf"update-([0-9]{{8}}|[1-9][0-9]{{8,}})({OLD})?")
 WAY_OUT = "give another checkpoint, or train anew"
+EARLIER = "of an earlier llmlab, whose .ckpt files this one does not read"
 
 
 class NewerFormatError(CheckpointError):
-    """The file may well be good, but only a newer llmlab can tell."""
+    """The checkpoint may well be good, but only a newer llmlab can tell."""
 
 
-def packed(state: dict[str, Any]) -> memoryview:
-    """Return a state as the bytes of a checkpoint; the same state always gives the same bytes.
+# ---- one checkpoint ---------------------------------------------------------------------------------------------
 
-    What it may be made of stands in ``plain``.  An ``OrderedDict``, as a module's ``state_dict`` is one, becomes a
-    dict; a tensor is taken off its device and its graph, and of a view only what can be seen of it is kept.
+
+def packed(state: State) -> dict[str, bytes]:
+    """Return a state as the files of a checkpoint, by name; the same state always gives the same bytes.
 
     Raises:
-        TypeError: something else is in it; the message says where.
+        TypeError: it holds what would not come back as it is; the message says where.
     """
-    buffer = io.BytesIO()
-    buffer.write(bytes(HEADER.size))
-    torch.save(Rebuild(detached)(state), buffer)
-    check_names(buffer, HEADER.size)  # a PyTorch that writes otherwise is found out now, not when a run is to go on
-    whole = buffer.getbuffer()
-    payload = whole[HEADER.size :]
-    start = HEADER.pack(MAGIC, VERSION, len(payload), bytes(32))[:SIGNED]
-    whole[: HEADER.size] = start + _digest(start, payload)
-    return whole
+    files = {name: _tensors(key, state[key]) for name, key in TENSORS.items() if key in state}
+    plain = {"format": FORMAT, **{key: value for key, value in state.items() if key not in TENSORS.values()}}
+    plain["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    lines = (",\n".join(_line(key, value) for key, value in plain.items()) + "}\n").encode()
+    return files | {RUN: _first_line(lines) + lines}
 
 
-def read(path: Path) -> dict[str, Any]:
+def _tensors(key: str, tensors: dict[str, Tensor]) -> bytes:
+    """Return tensors as a safetensors file; safetensors' own function for that would need NumPy."""
+    try:
+        held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in held.items()}
+        specs = {
+            name: TensorSpec(dtype=types[name], shape=one.shape, data_ptr=one.data_ptr(), data_len=one.nbytes)
+            for name, one in held.items()
+        }
+        return bytes(safetensors.serialize(specs))
+    except Exception as error:  # whatever torch and safetensors raise at what is no plain tensor
+        raise TypeError(f"state[{key!r}]: no dict of plain tensors: {error}") from error
+
+
+def _line(key: str, value: Any) -> str:
+    try:
+        text = json.dumps(value, allow_nan=False)
+        if json.loads(text) != value:
+            raise TypeError("it would come back as something else")
+        return f"{json.dumps(key)}: {text}"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"state[{key!r}]: no JSON: {error}") from error
+
+
+def _first_line(others: bytes) -> bytes:
+    return b'{"sha256": "%s",\n' % hashlib.sha256(others).hexdigest().encode()
+
+
+def read(path: Path) -> State:
     """Return the state in a checkpoint, its tensors on the CPU.
 
     Raises:
-        CheckpointError: there is no such file, or it is not whole, not ours, or of a newer llmlab.
+        CheckpointError: there is no such folder, or it is not whole, not ours, or of another version.
     """
     try:
-        return unpacked(_payload(path))
-    except CheckpointError:
-        raise
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
-    except Exception as error:  # torch raises half a dozen types for what is not a state, and more with each release
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:80]
-        raise _unusable(path, f"it holds no state of a run ({why})") from error
+        if path.suffix == ".ckpt" or path.is_file():
+            raise ValueError(EARLIER if path.suffix == ".ckpt" else f"a file; a checkpoint is a folder with a {RUN}")
+        return unpacked(partial(_content, standing(path)))
+    except Exception as error:  # what stands under a right checksum may still be anything
+        kind = type(error) if isinstance(error, CheckpointError) else CheckpointError
+        raise kind(f"{path}: {' '.join(str(error).split())[:200]}; {WAY_OUT}") from error
 
 
-def unpacked(payload: bytes | bytearray | memoryview) -> dict[str, Any]:
-    """Return the state in the payload of a checkpoint.
+def unpacked(content: Callable[[str], bytes]) -> State:
+    """Return the state in the files of a checkpoint; ``content`` returns their bytes by name.
 
     Raises:
-        Exception: whatever torch raises at what is no state; it runs no code that stands there.
+        NewerFormatError: they are of a newer llmlab.
+        Exception: they are damaged, or no checkpoint.
     """
-    buffer = io.BytesIO(payload)
-    check_names(buffer, 0)
-    buffer.seek(0)
-    state = torch.load(buffer, weights_only=True, map_location="cpu")
-    if not isinstance(state, dict):
-        raise TypeError(f"a {type(state).__qualname__} instead of a dict")
-    return dict(Rebuild(dense)(state))
+    data = content(RUN)
+    first, _, others = data.partition(b"\n")
+    if first + b"\n" != _first_line(others):
+        raise ValueError(f"{RUN} is cut off, damaged, or no checkpoint's: its SHA-256 is not right")
+    state: State = json.loads(data.decode(), parse_constant=_no_json)
+    if state["format"] > FORMAT:
+        raise NewerFormatError(f"format {state['format']}, this llmlab reads format {FORMAT}: update llmlab")
+    del state["format"], state["sha256"]
+    for name, digest in state.pop("files").items():
+        key, data = TENSORS[name], content(name)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(f"{name} is cut off or damaged: its SHA-256 is not right")
+        state[key] = safetensors.torch.load(data)
+    return state
 
 
-def _payload(path: Path) -> bytes:
-    """Return the verified payload of a file."""
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-        raise _unusable(path, "not a file")
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        header = file.read(HEADER.size)
-        if not header.startswith(MAGIC):
-            raise _unusable(path, "empty" if not header else "not a checkpoint of llmlab")
-        if len(header) < HEADER.size:
-            raise _unusable(path, f"cut off after {size:,} bytes")
-        _, version, length, digest = HEADER.unpack(header)
-        if version > VERSION:
-            raise NewerFormatError(f"{path}: format {version}, this llmlab reads up to format {VERSION}; update llmlab")
-        if version < VERSION:
-            raise _unusable(path, f"format {version}, which never was; this llmlab reads format {VERSION}")
-        if HEADER.size + length != size:
-            raise _unusable(path, f"{size:,} bytes long, but its header says {HEADER.size + length:,}")
-        if size > LARGEST:
-            raise _unusable(path, f"{size:,} bytes long; more than {LARGEST:,} are never read")
-        payload = file.read(length)
-    if _digest(header[:SIGNED], payload) != digest:
-        raise _unusable(path, "damaged: its bytes do not match its SHA-256")
-    return payload
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{RUN} holds {constant}, which is no JSON")
 
 
-def _digest(header: bytes | memoryview, payload: bytes | memoryview) -> bytes:
-    digest = hashlib.sha256(header)
-    digest.update(payload)
-    return digest.digest()
+def _content(folder: Path, name: str) -> bytes:
+    """Return the bytes of a file of a checkpoint, if it is one and not too long."""
+    path = folder / name
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            raise ValueError(f"{name} is not a file")
+        if found.st_size > (LARGEST_RUN if name == RUN else LARGEST):
+            raise ValueError(f"{name} is {found.st_size:,} bytes long, more than are ever read")
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{name}: {error.strerror}") from error
 
 
-def _unusable(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(f"{path}: {why}; {WAY_OUT}")
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a path is one checkpoint, or a file that somebody takes for one; not the folder of a run."""
+    return path.is_file() or any((standing(path) / name).exists() for name in (RUN, *TENSORS))
+
+
+# ---- the checkpoints of a run -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """The checkpoints of one run: ``update-<8 digits>.ckpt``, the last three of them, and ``best.ckpt``."""
+    """The checkpoints of one run: ``update-<8 digits>``, the last three of them, and ``best``."""
 
     folder: Path
 
@@ -159,16 +181,19 @@ class CheckpointFolder:
             SettingError: another run is writing here.
             WriteError: the folder cannot be made or locked.
         """
+        lock = FileLock(self.folder / "lock", timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            lock.acquire()
+        except Timeout as error:
+            raise SettingError(f"--out: another run is writing to {self.folder}; choose another folder") from error
         except OSError as error:
             raise self._unwritten(error, self.folder) from error
         try:
-            self._lock(handle)
+            sweep(self.folder)
             yield
         finally:
-            os.close(handle)
+            lock.release()
 
     def check_space(self, nbytes: int) -> None:
         """Refuse early, before a run, what would fail during it.
@@ -184,41 +209,41 @@ class CheckpointFolder:
             need = f"{4 * nbytes / 1e6:.1f} MB of checkpoints, {free / 1e6:.1f} MB free"
             raise WriteError(f"--out: {self.folder}: {need}; make room, or choose another folder")
 
-    def save(self, state: dict[str, Any], update: int, *, best: bool = False) -> Path:
+    def save(self, state: State, update: int, *, best: bool = False) -> Path:
         """Write a checkpoint and return its path once it is on the disk whole; keep the last three, and the best.
 
         Checkpoints of later updates, which a run has that went on from an earlier one, are set aside under other
         names: they are no longer this run's past.  The last three of those stay.
 
         Raises:
-            WriteError: it was not saved; every older file stands.
-            TypeError: the state holds something that is not plain (see ``packed``).
+            WriteError: it was not saved; every older one stands.
+            TypeError: the state holds something that would not come back (see ``packed``).
         """
-        path, data = self._path(update), packed(state)
+        path, files = self._path(update), packed(state)
         try:
-            if len(data) > LARGEST:
-                raise OSError(errno.EFBIG, f"{len(data):,} bytes are more than the {LARGEST:,} that would be read back")
-            self._sweep()
+            if max(map(len, files.values())) > LARGEST or len(files[RUN]) > LARGEST_RUN:
+                raise OSError(errno.EFBIG, "it is longer than what would be read back")
+            sweep(self.folder)
             for later in self._updates(after=update):
-                self._path(later).replace(self.folder / f"aside-{later:08d}.ckpt")
-            replace_file(path, data)
-            if path.stat().st_size != len(data):
-                raise OSError(errno.EIO, "what was written is not there")
+                move_folder(standing(self._path(later)), self.folder / f"aside-{later:08d}")
+            replace_folder(path, files)
             if best:
-                self._keep_as_best(path, data)
+                replace_folder(self._best, files, path)
+            for place in (path, self._best)[: 1 + best]:
+                if any((place / name).stat().st_size != len(data) for name, data in files.items()):
+                    raise OSError(errno.EIO, "what was written is not there")
         except OSError as error:
             raise self._unwritten(error, path) from error
         with contextlib.suppress(OSError):  # the new one stands; the next save tries again
-            for old in self._updates()[:-KEPT]:
-                self._path(old).unlink()
-            for left in sorted(self.folder.glob("aside-*.ckpt"))[:-KEPT]:
-                left.unlink()
+            asides = sorted(self.folder.glob("aside-*"))
+            for old in [*(standing(self._path(old)) for old in self._updates()[:-KEPT]), *asides[:-KEPT]]:
+                remove_folder(old)
         return path
 
-    def latest(self, say: Callable[[str], None]) -> tuple[dict[str, Any], Path] | None:
+    def latest(self, say: Callable[[str], None]) -> tuple[State, Path] | None:
         """Return the newest good state with its path; None if there has never been one.
 
-        A damaged file is passed over for an older one, and ``say`` is told which, why, and how many updates are lost.
+        A damaged one is passed over for an older one, and ``say`` is told which, why, and how many updates are lost.
 
         Raises:
             CheckpointError: there are checkpoints, but none that can be used.  Nothing is deleted.
@@ -226,79 +251,61 @@ class CheckpointFolder:
         damaged: dict[int, str] = {}
         for update in reversed(self._found()):
             try:
-                state = read(self._path(update))
+                state, path = read(self._path(update)), self._path(update)
+            except NewerFormatError:
+                raise
             except CheckpointError as error:
-                if isinstance(error, NewerFormatError):
-                    raise
                 damaged[update] = str(error).removesuffix(f"; {WAY_OUT}")
                 continue
             for lost, why in damaged.items():
-                say(f"{why}; going on from {self._path(update).name}: {lost - update} updates are lost")
-            return state, self._path(update)
-        if not damaged:
-            return None
-        reasons = "; ".join(damaged.values())
-        raise CheckpointError(f"no checkpoint can be used: {reasons}; restore one, or start anew in another folder")
+                say(f"{why}; going on from {path.name}: {lost - update} updates are lost")
+            return state, path
+        if damaged:
+            reasons = "; ".join(damaged.values())
+            raise CheckpointError(f"no checkpoint can be used: {reasons}; restore one, or start anew in another folder")
+        return None
 
-    def best(self) -> dict[str, Any] | None:
+    def best(self) -> State | None:
         """Return the state that was saved as the best; None if there is none.
 
         Raises:
             CheckpointError: there is one, but it cannot be used.
         """
         self._found()  # a folder that cannot be read is not one without a best
-        return read(self._best) if os.path.lexists(self._best) else None
+        return read(self._best) if standing(self._best).exists() else None
 
     def has_checkpoints(self) -> bool:
         """Return whether a run has saved anything here, usable or not.
 
         Raises:
-            CheckpointError: the folder cannot be read.
+            CheckpointError: the folder cannot be read, or what it holds is of an earlier llmlab.
         """
-        return bool(self._found()) or os.path.lexists(self._best)
+        return bool(self._found()) or standing(self._best).exists()
 
     def _path(self, update: int) -> Path:
         if update < 0:
             raise ValueError(f"update {update} is negative")
-        return self.folder / f"update-{update:08d}.ckpt"
+        return self.folder / f"update-{update:08d}"
 
     @property
     def _best(self) -> Path:
-        return self.folder / "best.ckpt"
+        return self.folder / "best"
 
     def _updates(self, after: int = -1) -> list[int]:
         """Return the numbers of the checkpoints here, in order."""
         found = (NAME.fullmatch(path.name) for path in self.folder.iterdir())
-        return sorted(number for match in found if match and (number := int(match[1])) > after)
+        return sorted({number for match in found if match and (number := int(match[1])) > after})
 
     def _found(self) -> list[int]:
         try:
-            return self._updates()
+            found = self._updates()
         except FileNotFoundError:
             return []
         except OSError as error:
             raise CheckpointError(f"{self.folder}: {error.strerror}; choose another folder") from error
-
-    def _keep_as_best(self, path: Path, data: memoryview) -> None:
-        try:
-            link_file(path, self._best)
-        except OSError:
-            replace_file(self._best, data)
-
-    def _lock(self, handle: int) -> None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._sweep()
-        except BlockingIOError as error:
-            raise SettingError(f"--out: another run is writing to {self.folder}; choose another folder") from error
-        except OSError as error:
-            raise self._unwritten(error, self.folder) from error
-
-    def _sweep(self) -> None:
-        """Remove what a killed save left; the lock says that nobody else is saving."""
-        with contextlib.suppress(OSError):
-            for left in self.folder.glob(f"{HIDDEN}*"):
-                left.unlink()
+        if not found and any(self.folder.glob("*.ckpt")):
+            raise CheckpointError(f"{self.folder}: {EARLIER}; {WAY_OUT}")
+        return found
 
     def _unwritten(self, error: OSError, path: Path) -> WriteError:
         try:

@@ -110,7 +110,7 @@ class Measured:
 class TrainedBlock:
     """A trained context block, the passes of its training, and the effective rank of the contexts before it.
 
-    Plain enough to be kept in a checkpoint.
+    Kept as a checkpoint, its parameters as the ``model``.
     """
 
     block: dict[str, Tensor]
@@ -187,8 +187,7 @@ def train_arm(
     training = training_of(settings, data, model, seed, folder, ours)
     notes: list[str] = []
     with folder.locked():
-        found = to_resume(folder, settings, ours, notes)
-        if found:
+        if found := to_resume(folder, settings, ours, notes):
             training.restore(*found)
         folder.check_space(BYTES_KEPT * parameter_count(model))
         training.run(on_step)

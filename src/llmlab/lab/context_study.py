@@ -14,8 +14,7 @@ from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab.context_runs import LOSS, ArmRun, ArmSpec, Contexts, ContextSpec, Measured, TrainedBlock, train_arm
 from llmlab.lab.context_stages import Equations, Stages
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of
-from llmlab.lab.folders import identity, run_folder
-from llmlab.lab.kept import keep, kept
+from llmlab.lab.folders import identity, keep, kept, run_folder
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.study import Arm, study
 from llmlab.lab.tuning import TRIES, Tuned, tune
@@ -160,7 +159,7 @@ class _Training:
         try:
             return self._run(runs, seed, step)
         except Stopped as stop:
-            stop.kept = stop.kept or any(self.folder.glob("*-seed*.ckpt"))  # a trained block, rates that were tried
+            stop.kept = stop.kept or any(self.folder.glob("*-seed*/run.json"))  # a trained block, rates that were tried
             raise
 
     def _run(self, runs: ArmRuns, seed: int, step: OnStep) -> ArmRun:
@@ -171,7 +170,7 @@ class _Training:
             return stages.model(arm, contexts, seed)
 
         if settings.tune and runs.tuned is None:
-            path = self.folder / f"rates-{arm.name}-seed{seed}.ckpt"
+            path = self.folder / f"rates-{arm.name}-seed{seed}"
             runs.tuned = tune(settings, data, arm, fresh, seed, path, self.ours, step)
             step = _after(step, runs.tuned)
         chosen = runs.tuned.at(runs.tuned.best) if runs.tuned else settings
@@ -206,12 +205,12 @@ class _Training:
 
     def trained_block(self, spec: ContextSpec, seed: int, on_pass: OnStep) -> TrainedBlock:
         """Return a trained block, and keep it as soon as it is there."""
-        stages, path = self.stages[spec.tokens], self.folder / f"block-{spec.name}-seed{seed}.ckpt"
+        stages, path = self.stages[spec.tokens], self.folder / f"block-{spec.name}-seed{seed}"
         own = {"settings": self.ours["settings"] | vars(spec), "seed": seed, "text": stages.data.digest}
-        if self.settings.resume and (state := kept(path, self.ours | own, "block", "rows", "rank")):
-            return TrainedBlock(**state)
+        if self.settings.resume and (state := kept(path, self.ours | own, "model", "rows", "rank")):
+            return TrainedBlock(state["model"], state["rows"], state["rank"])
         trained = stages.trained_block(spec, seed, on_pass)
-        keep(path, self.ours | own, vars(trained))
+        keep(path, self.ours | own, {"model": trained.block, "rows": trained.rows, "rank": trained.rank})
         return trained
 
 

@@ -9,6 +9,7 @@ Leaves out what a good number is (``measure``), where windows come from (``text`
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from llmlab.errors import Stopped
-from llmlab.lab.checkpoint import CheckpointFolder
+from llmlab.lab.checkpoint import CheckpointFolder, State
 from llmlab.lab.judging import WINDOWS, Judging, evaluate
 from llmlab.lab.language import LanguageModel, Place
 from llmlab.lab.optimizer import clip, optimizer_named
@@ -30,6 +31,9 @@ from llmlab.measure.score import Score
 
 SAVE_SECONDS = 600.0
 
+UNBEATEN = sys.float_info.max
+"""The loss before there is one: JSON has no infinity."""
+
 
 @dataclass
 class Progress:
@@ -39,10 +43,10 @@ class Progress:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)  # one row per finished epoch
     running: dict[str, float] = field(default_factory=dict)  # sums over the epoch so far
-    best_loss: float = math.inf
+    best_loss: float = UNBEATEN
     best_epoch: int = 0
     best_score: dict[str, Any] = field(default_factory=dict)  # the Score of the best epoch
-    bar: float = math.inf  # the loss that early stopping compares with
+    bar: float = UNBEATEN  # the loss that early stopping compares with
     waited: int = 0
 
 
@@ -70,7 +74,7 @@ class Training:
         valid: Tensor,
         recipe: Recipe,
         folder: CheckpointFolder | None = None,
-        identity: dict[str, Any] | None = None,
+        identity: State | None = None,
         save_seconds: float = SAVE_SECONDS,
         team: Team = ALONE,
         mask_gradients: Callable[[dict[str, Tensor]], None] | None = None,
@@ -145,7 +149,7 @@ class Training:
         if self.folder:
             self.folder.save(self.state(), self.progress.updates, best=best)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return all that ``restore`` needs; tensors are not copied."""
         return {
             **self.identity,
@@ -154,7 +158,7 @@ class Training:
             "progress": vars(self.progress),
         }
 
-    def restore(self, state: dict[str, Any], best: dict[str, Any] | None = None) -> None:
+    def restore(self, state: State, best: State | None = None) -> None:
         """Go back to where ``state`` was taken; the identity is the caller's to compare.
 
         Args:
@@ -174,7 +178,7 @@ class Training:
         elif progress.best_epoch * self.epoch_updates == progress.updates:
             self.best = dict(state["model"])
         else:
-            self.best, progress.best_loss, progress.best_epoch, progress.best_score = {}, math.inf, 0, {}
+            self.best, progress.best_loss, progress.best_epoch, progress.best_score = {}, UNBEATEN, 0, {}
 
     def _epoch_is_full(self) -> bool:
         return self.progress.updates >= self.epoch_updates * (len(self.progress.history) + 1)

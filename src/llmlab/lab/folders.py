@@ -1,7 +1,7 @@
 """Which folder holds a run's checkpoints, and whether they are this run's.
 
-Covers the choice of a folder, the identity that a checkpoint carries, and the refusal of one that belongs to another
-run.  Leaves out files: ``lab.checkpoint``.
+Covers the choice of a folder, the identity that a checkpoint carries, the refusal of one that belongs to another run,
+and what a comparison keeps beside its runs.  Leaves out files: ``lab.checkpoint``.
 """
 
 import hashlib
@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import torch
 
 import llmlab
+from llmlab.disk import replace_folder
 from llmlab.errors import CheckpointError, SettingError, WriteError
-from llmlab.lab.checkpoint import CheckpointFolder, read
+from llmlab.lab.checkpoint import CheckpointFolder, State, is_checkpoint, packed, read
 from llmlab.settings import ContextSettings, LanguageSettings
 
 RUNS = Path("runs")
@@ -25,9 +26,6 @@ NOT_COMPARED = {
 }
 """Settings that may differ between a run and its continuation: of a comparison which runs there are; and text and
 embedding are compared by their content."""
-
-FORMERLY = {("preset", "seed"): "original", ("init", "seed"): "original", ("clip", "seed"): "adaptive"}
-"""Values in older checkpoints, where ``init`` was called ``start``, and what they are called today."""
 
 
 class Text(Protocol):
@@ -89,14 +87,8 @@ def check_same_run(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> 
             )
 
 
-def in_todays_words(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a checkpoint, which may be an older one, with the names and values of today."""
-    named = {"init" if name == "start" else name: value for name, value in settings.items()}
-    return {name: FORMERLY.get((name, str(value)), value) for name, value in named.items()}
-
-
 def _compared(identity: dict[str, Any]) -> dict[str, Any]:
-    settings = in_todays_words(identity["settings"])
+    settings = identity["settings"]
     loose = NOT_COMPARED | ({"epochs"} if settings.get("schedule") == "constant" else set())
     kept = {name: value for name, value in settings.items() if name not in loose}
     vocabulary = hashlib.sha256("\n".join(identity["vocabulary"]).encode("utf-8", "surrogatepass")).hexdigest()
@@ -114,14 +106,14 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
         name: what tells the run from its neighbours, for example ``baseline-pocket``.
 
     Raises:
-        SettingError: the folder asked for holds checkpoints and nobody said to resume, or one file is to be resumed
-            by several seeds.
+        SettingError: the folder asked for holds checkpoints and nobody said to resume, or one checkpoint is to be
+            resumed by several seeds.
         CheckpointError: there is nothing to resume at the path given.
         WriteError: what was asked for is not a folder.
     """
     if settings.resume not in ("", "auto"):
         place = Path(settings.resume)
-        if settings.seeds > 1 and place.is_file():
+        if settings.seeds > 1 and is_checkpoint(place):
             raise SettingError(f"--resume: {place} is of one seed, --seeds trains several; give auto or their folder")
         held = _folder_of(place)
         seeds = range(settings.seed, settings.seed + settings.seeds)
@@ -171,40 +163,65 @@ def _of_seed(folder: Path, settings: LanguageSettings | ContextSettings, seed: i
 
 def to_resume(
     folder: CheckpointFolder, settings: LanguageSettings | ContextSettings, ours: dict[str, Any], notes: list[str]
-) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
-    """Return the last state of a folder and its best one, if this run resumes and there is one.
+) -> list[State]:
+    """Return the last state of a folder and, where there is one, its best one; nothing if there is nothing to resume.
 
     Raises:
         CheckpointError: a path was given and nothing there can be used, or it is of another run.
     """
     if not settings.resume:
-        return None
+        return []
     path = Path(settings.resume)
-    if settings.resume != "auto" and path.is_file():
-        state: dict[str, Any] = read(path)
+    if settings.resume != "auto" and is_checkpoint(path):
+        state = read(path)
     else:
         found = folder.latest(notes.append) if folder.folder.is_dir() else None
         if found is None:
             if settings.resume == "auto" or settings.seeds > 1:  # a seed that was not begun, beside others that were
-                return None
+                return []
             raise CheckpointError(f"--resume: no checkpoint in {path}; give a folder that a run wrote, or leave it out")
         state, path = found
     check_same_run(ours, state, path)
-    return state, _best(folder, notes)
-
-
-def _best(folder: CheckpointFolder, notes: list[str]) -> dict[str, Any] | None:
     try:
-        return folder.best()
+        best = folder.best()
     except CheckpointError as error:
         notes.append(f"The best model so far is lost: {error}.")
+        best = None
+    return [state, best] if best else [state]
+
+
+def keep(path: Path, identity: State, values: State) -> None:
+    """Write a result that a comparison keeps beside its runs as a checkpoint, with what says whose it is.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_folder(path, packed(identity | values))
+    except OSError as error:
+        raise WriteError(f"{path}: {error.strerror}; choose another folder with --out") from error
+
+
+def kept(path: Path, identity: State, *names: str) -> State | None:
+    """Return the named values of a result; ``None`` for one that is not there or cannot be read.
+
+    Raises:
+        CheckpointError: it is another run's.
+    """
+    try:
+        state = read(path)
+        found = {name: state[name] for name in names}
+    except (CheckpointError, KeyError):
         return None
+    check_same_run(identity, state, path)
+    return found
 
 
 def _folder_of(path: Path) -> Path:
     if not path.exists():
         raise CheckpointError(f"--resume: {path} does not exist; give auto, a checkpoint, or a folder of them")
-    return path if path.is_dir() else path.parent
+    return path.parent if is_checkpoint(path) else path
 
 
 def _siblings() -> list[Path]:

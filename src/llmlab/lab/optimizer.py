@@ -21,7 +21,7 @@ its first use imports some 900 modules, as slow as importing torch itself.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -35,10 +35,10 @@ class Optimizer(Protocol):
     def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
         """Apply one update to every parameter; gradients of other names are ignored."""
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Tensor]:
         """Return what the next update depends on beside parameters and gradients; not a copy."""
 
-    def restore(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+    def restore(self, state: dict[str, Tensor], device: torch.device | str = "cpu") -> None:
         """Take over what ``state`` returned, as a copy on a device."""
 
 
@@ -53,11 +53,11 @@ class SGD:
         for name, parameter in parameters.items():
             parameter.add_(gradients[name], alpha=-self.lr * self.shares.get(name, 1.0))
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Tensor]:
         """Return nothing: plain descent remembers nothing."""
         return {}
 
-    def restore(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+    def restore(self, state: dict[str, Tensor], device: torch.device | str = "cpu") -> None:
         """Take over nothing."""
 
 
@@ -79,17 +79,19 @@ class Adam:
         self.mean: dict[str, Tensor] = {}
         self.square: dict[str, Tensor] = {}
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Tensor]:
         """Return what the next update depends on beside parameters and gradients; not a copy."""
-        return {"updates": self.updates, "mean": self.mean, "square": self.square}
+        means = {f"mean.{name}": tensor for name, tensor in self.mean.items()}
+        squares = {f"square.{name}": tensor for name, tensor in self.square.items()}
+        return {"updates": torch.tensor(self.updates), **means, **squares}
 
-    def restore(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+    def restore(self, state: dict[str, Tensor], device: torch.device | str = "cpu") -> None:
         """Take over what ``state`` returned, as a copy on a device."""
-        self.updates = state["updates"]
-        self.mean, self.square = (
-            {name: tensor.to(device, copy=True) for name, tensor in state[moment].items()}
-            for moment in ("mean", "square")
-        )
+        self.updates, self.mean, self.square = int(state["updates"]), {}, {}
+        for key, tensor in state.items():
+            kind, _, name = key.partition(".")
+            if name:
+                (self.mean if kind == "mean" else self.square)[name] = tensor.to(device, copy=True)
 
     def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
         """Apply one update to every parameter."""

@@ -118,8 +118,7 @@ def checkpointed(
     if team.size > 1:
         notes.append(say("run.processes", processes=team.size))
     if team.rank:
-        found = team.share(None)
-        if found:
+        if found := team.share():
             training.restore(*found)
         yield notes
         return

@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 
 from llmlab.environment import rank_and_size
 from llmlab.errors import Stopped, UnreachableError
-from llmlab.lab.checkpoint import HEADER, packed, unpacked
+from llmlab.lab.checkpoint import RUN, TENSORS, State, packed, unpacked
 
 
 @dataclass
@@ -55,15 +55,25 @@ class Team:
         for tensor, total in zip(tensors, sums, strict=True):
             tensor.copy_(total.view_as(tensor))
 
-    def share(self, state: Any = None) -> Any:
-        """Return the first process's value, as a checkpoint would hold it, in all of them, once all are here."""
+    def share(self, states: Sequence[State] = ()) -> list[State]:
+        """Return the first process's states, as checkpoints would hold them, in all of them, once all are here."""
         if self.size == 1 or not distributed.is_initialized():
-            return state
-        data = bytearray(packed({"shared": state})[HEADER.size :] if self.rank == 0 else b"")
-        reach(distributed.all_reduce, length := torch.tensor(len(data)))
-        data = data or bytearray(int(length))  # zeros, to which the first one's bytes are added
-        reach(distributed.all_reduce, torch.frombuffer(data, dtype=torch.uint8))
-        return unpacked(data)["shared"]
+            return list(states)
+        held = [packed(state) for state in states]
+        shared = [
+            {name: self._sent(held[at].get(name, b"") if held else b"") for name in (RUN, *TENSORS)}
+            for at in range(self._sent(bytes([len(held)]))[0])
+        ]
+        return [unpacked(files.__getitem__) for files in shared]
+
+    def _sent(self, data: bytes) -> bytes:
+        """Return the first process's bytes in all of them."""
+        whole = bytearray(data if self.rank == 0 else b"")
+        reach(distributed.all_reduce, length := torch.tensor(len(whole)))
+        whole = whole or bytearray(int(length))  # zeros, to which the first one's bytes are added
+        if whole:
+            reach(distributed.all_reduce, torch.frombuffer(whole, dtype=torch.uint8))
+        return bytes(whole)
 
 
 def reach(act: Callable[[Any], object], what: Any) -> None:

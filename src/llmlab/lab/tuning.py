@@ -17,7 +17,7 @@ from typing import Any
 from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab.context_runs import LOSS, ArmSpec, as_settings, training_of
 from llmlab.lab.context_text import ContextDataset
-from llmlab.lab.kept import keep, kept
+from llmlab.lab.folders import keep, kept
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.settings import ContextSettings
 from llmlab.text.streams import StreamText
@@ -116,7 +116,7 @@ def tune(
         arm: which.
         fresh: makes the arm's model anew.
         seed: of that model, and of the order of its batches.
-        path: of the file that keeps what was tried, from one try to the next.
+        path: of the folder that keeps what was tried, from one try to the next.
         ours: what the comparison's checkpoints say of it.
         on_step: called after each update.
 

@@ -123,7 +123,10 @@ class LanguageSettings(Settings):
         "Folder for this run's checkpoints (default: a new one in ./runs).", panel="Checkpoints", recorded=False
     )
     resume: str = option(
-        "Go on from a checkpoint: auto (the last run like this one) or a path.", "", panel="Checkpoints", recorded=False
+        "Go on: auto (the last run like this one), or the folder of a run or a checkpoint.",
+        "",
+        panel="Checkpoints",
+        recorded=False,
     )
     save_minutes: float = option(
         "Minutes between checkpoints within an epoch.", 10.0, panel="Checkpoints", above=0, high=1e6, recorded=False

@@ -29,8 +29,7 @@ class TrainedSettings(Settings):
     most_seeds: ClassVar[int] = 1
 
     checkpoint: Path = option(
-        "A checkpoint that llmlab baseline wrote, or the folder of a run (then its best one), or of runs (then of the "
-        "last one).",
+        "The folder of a checkpoint, of a run of llmlab baseline (then its best), or of runs (then of the last one).",
         Path("runs"),
         argument=True,
         recorded=False,
@@ -109,7 +108,9 @@ class QuantizeSettings(ExactSettings):
         "Weights that share a scale: those of a row, or a whole tensor.", "row", choices=("row", "tensor")
     )
     embedding: bool = option("Quantise the embedding too, not only the linear layers.", False)
-    save: Path | None = option("Write the int8 model to this new file.", panel="Output", recorded=False)
+    save: Path | None = option(
+        "Write the int8 model as a checkpoint to this new folder.", panel="Output", recorded=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
