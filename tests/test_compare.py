@@ -55,6 +55,16 @@ def test_seeds_that_do_not_overlap_are_not_paired(first: int) -> None:
     assert found["metrics"]["loss"]["difference"] == 0.0
 
 
+def test_a_width_and_a_yes_are_two_settings() -> None:
+    """``--embedding`` of one experiment is a width and of another a switch: neither is a change of the other."""
+    a = other(specimen(), embedding=1)
+    b = other(specimen(), embedding=True)
+    b = replace(b, result=replace(b.result, experiment="quantize"))
+    told = compare.document(a, b)["settings"]
+    first = f"embedding ({a.result.experiment})"
+    assert (told[first], told["embedding (quantize)"], "embedding" in told) == ([1, None], [None, True], False)
+
+
 def test_different_experiments_are_compared_in_what_they_share() -> None:
     """Another chapter is a setting that differs; metrics that only one has are left out."""
     a = specimen()

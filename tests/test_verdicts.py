@@ -4,14 +4,15 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from claims_by_hand import judge_of, run
-from llmlab.claims.ledger import Claim, read
-from llmlab.claims.verdicts import Judged, findings, judged
+from llmlab.claims.ledger import Claim, RecordsCheck, read
+from llmlab.claims.verdicts import Judged, _differing, findings, judged
 from llmlab.errors import TextError
 from llmlab.report.logbook import read_record
 from llmlab.report.record import Record
@@ -81,6 +82,30 @@ def test_a_rule_may_ask_whether_a_run_was_made_as_the_document_says() -> None:
     told = [judged(claim, [run(1, metrics={"loss": 0.5}, seeds=3, data=data)]).said.verdict for data in ("a", "b")]
 
     assert told == ["supported", "refined"]
+
+
+def test_a_word_of_another_experiment_is_no_condition() -> None:
+    """What an option means in training it does not mean in quantising or fine-tuning, nor against the rule's own."""
+    claim = judge_of("records", NEEDS.format(needs="{}"))
+    record = run(1, metrics={"loss": 0.5}, embedding=True, data="dialect")
+    shared = {"embedding": 256, "data": "wikitext-2"}
+    own: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+        ({}, ("embedding True (256)", "data dialect (wikitext-2)")),
+        ({"phase1": {}}, ()),
+        ({"phase1": {"data": "dialogues"}}, ("data dialect (dialogues)",)),
+    ]
+    for conditions, differs in own:
+        assert judged(replace(claim, conditions=shared | conditions), [record]).said.differs == differs
+    rule = replace(cast(RecordsCheck, claim.records), where={"data": "dialect"})
+    assert judged(replace(claim, records=rule, conditions=shared), [record]).said.differs == ("embedding True (256)",)
+
+
+def test_the_published_follow_ups_are_not_on_another_text() -> None:
+    """Fine-tuning on the text that the rule is about, and quantising any part, is what their claims speak of."""
+    dialect = next(claim for claim in CLAIMS if claim.id == "BL-31D")
+    record = run(1, metrics={"val_ppl_pretrained_minus_scratch_high": -1.0}, data="dialect", batch=16, epochs=6)
+    record = replace(record, result=replace(record.result, experiment="finetune"))
+    assert "data" not in " ".join(_differing(dialect, record))
 
 
 def test_runs_of_several_experiments_may_speak_of_a_claim() -> None:

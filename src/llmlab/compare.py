@@ -14,7 +14,7 @@ from typing import Any
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say, sentences
 from llmlab.report.record import Record
-from llmlab.report.result import Cell, Table, columns_of
+from llmlab.report.result import Cell, Scalar, Table, columns_of
 
 LARGEST_DIFFERENCE = 1e150
 SUFFIXES = ("_sd", "_low", "_high", "_n", "_reason")
@@ -34,7 +34,7 @@ def document(a: Record, b: Record) -> dict[str, Any]:
         "a": a.name,
         "b": b.name,
         "superseded_by": {"a": a.superseded_by or None, "b": b.superseded_by or None},
-        "settings": {key: [left.get(key), right.get(key)] for key in left | right if left.get(key) != right.get(key)},
+        "settings": _differing(left, right),
         "metrics": {
             name: {"a": value, "b": theirs[name], "difference": _difference(value, theirs[name])}
             for name, value in ours.items()
@@ -92,6 +92,22 @@ def tables(a: Record, b: Record) -> list[Table]:
         ),
     ]
     return [table for table in built if table.rows or table.name in ("settings", "metrics")]
+
+
+def _differing(left: dict[str, Scalar], right: dict[str, Scalar]) -> dict[str, list[Scalar]]:
+    """Return the settings that differ, each with both values.
+
+    In one experiment a name may be a width and in another a yes or no: those are two settings.
+    """
+    found: dict[str, list[Scalar]] = {}
+    for name in left | right:
+        values = [left.get(name), right.get(name)]
+        if None not in values and len({isinstance(value, bool) for value in values}) > 1:
+            found[f"{name} ({left['experiment']})"] = [values[0], None]
+            found[f"{name} ({right['experiment']})"] = [None, values[1]]
+        elif values[0] != values[1]:
+            found[name] = values
+    return found
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

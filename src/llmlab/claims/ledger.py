@@ -25,6 +25,7 @@ Chapter = Literal["phase1", "phase1-2", "baseline", "layers", "embedding-freeze"
 Kind = Literal["measured", "arithmetic", "estimate", "opinion", "planned", "fact"]
 Check = Literal["records", "sums", "opinion"]
 Text = Annotated[str, Field(min_length=1)]
+Conditions = dict[str, Scalar | dict[str, Scalar]]
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -131,8 +132,11 @@ class Claim:
     changed: Changed | None = None
     document: str = ""
     """The document's file name, which stands once at the head of the file."""
-    conditions: dict[str, Scalar] = Field(default_factory=dict)
-    """Settings that the document's own runs had, likewise: what it says, it says of them."""
+    conditions: Conditions = Field(default_factory=dict)
+    """Settings that the document's own runs had, likewise: what it says, it says of them.
+
+    A table is of the runs of the experiment that it is named after, in place of the others: there the same name may
+    mean something else."""
 
     def __post_init__(self) -> None:
         """Refuse a row whose check has nothing to check.
@@ -156,7 +160,7 @@ class Document:
     about: Text
     about_ja: Text
     claims: tuple[Claim, ...]
-    conditions: dict[str, Scalar] = Field(default_factory=dict)
+    conditions: Conditions = Field(default_factory=dict)
 
 
 def read(folder: Path = FOLDER) -> list[Document]:

@@ -278,12 +278,16 @@ def _matches(record: Record, wish: dict[str, Scalar]) -> bool:
 
 
 def _differing(claim: Claim, record: Record) -> tuple[str, ...]:
-    """Return the conditions that a run had otherwise; what it does not say, or says as nothing, is no condition."""
-    settings = record.result.settings
+    """Return the conditions that a run had otherwise.
+
+    What it does not say, or says as nothing, is no condition, nor is what the rule itself asks for.
+    """
+    settings, own = record.result.settings, claim.conditions.get(record.result.experiment)
+    ruled = cast(RecordsCheck, claim.records).where
     return tuple(
         f"{name} {settings[name]} ({wanted})"
-        for name, wanted in claim.conditions.items()
-        if settings.get(name) and settings[name] != wanted
+        for name, wanted in (own if isinstance(own, dict) else claim.conditions).items()
+        if name not in ruled and settings.get(name) and settings[name] != wanted
     )
 
 
