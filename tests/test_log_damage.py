@@ -14,6 +14,7 @@ from rich.console import Console
 
 from conftest import Done, environment
 from llmlab import compare
+from llmlab.cli.log import judged_document
 from llmlab.errors import TextError
 from llmlab.report import entry, screen
 from llmlab.report.language import ENGLISH
@@ -152,6 +153,9 @@ JSON_VALUES = st.recursive(
         st.none(),
         st.booleans(),
         st.integers(-(10**20), 10**20),
+        st.sampled_from(
+            [10**300, -(10**300), 1e308, -1e308, 5e-324, {"say": "list.entries", "with": {"entries": 1e308}}]
+        ),
         st.floats(allow_nan=False, allow_infinity=False),
         st.text(max_size=5),
     ),
@@ -160,10 +164,17 @@ JSON_VALUES = st.recursive(
 )
 
 
+PUBLISHED = Path(__file__).parents[1] / "docs" / "log" / "posts"
+RECORDS = [
+    specimen().json(),
+    *(file.read_text("utf-8") for file in sorted(PUBLISHED.glob("*-phase1*/record.json"))[-2:]),
+]
+
+
 @given(st.data())
 def test_a_record_is_refused_or_usable(data: st.DataObject) -> None:
     """A record with any one value replaced is refused on reading, or can be listed, shown, compared and rendered."""
-    document = specimen().document()
+    document = json.loads(data.draw(st.sampled_from(RECORDS)))
     *way, last = data.draw(st.sampled_from(places(document)[1:]))
     inner = document
     for key in way:
@@ -174,6 +185,7 @@ def test_a_record_is_refused_or_usable(data: st.DataObject) -> None:
     except ValueError:
         return
     entry.files(record)
+    judged_document(record)
     entries_document([record])
     compare.document(record, specimen())
     compare.tables(specimen(), record)
