@@ -225,6 +225,12 @@ def test_wikitext_without_network_says_the_way_out(run_llmlab: Run) -> None:
     assert "--data" in done.err
 
 
+def test_the_first_chapters_take_one_thread(run_llmlab: Run) -> None:
+    """Whatever is free, and whoever else is computing."""
+    done = run_llmlab("phase1-2", "--epochs", "2", "--seeds", "3", "--json", OMP_NUM_THREADS="3")
+    assert done.document["environment"]["threads"] == 1
+
+
 @pytest.mark.parametrize(("wanted", "used"), [((), 1), (("--threads", "2"), 2)])
 def test_a_pocket_run_takes_one_thread_unless_told_otherwise(
     run_llmlab: Run, wanted: tuple[str, ...], used: int

@@ -96,12 +96,6 @@ def test_run_options_check_their_range_too(threads: int):
         assert RunOptions(threads=threads).threads == threads
 
 
-@pytest.mark.parametrize("chapter", [BaselineSettings, LayersSettings, EmbeddingFreezeSettings, TwoStageSettings])
-def test_only_a_pocket_run_asks_for_one_thread(chapter: type[BaselineSettings]):
-    """At the original sizes, and in the first two chapters, torch decides."""
-    assert (chapter().threads, chapter(preset="original").threads, Phase1Settings().threads) == (1, 0, 0)
-
-
 @pytest.mark.parametrize("model", ["new-llm", "tiny-gpt2", "gru"])
 @pytest.mark.parametrize("given", [{}, {"layers": 2}, {"layers": 2, "hidden": 64}, {"preset": "modern"}])
 def test_copying_settings_changes_nothing(model: str, given: dict[str, Any]):

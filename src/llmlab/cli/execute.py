@@ -96,7 +96,8 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
     """
     on_signals(progress.stop)
     try:
-        chapter = _import_with_torch(module, chosen.options.threads or chosen.settings.threads)
+        chapter = _import_with_torch(module)
+        importlib.import_module("llmlab.lab.threads").begin(chosen.options.threads)
         start = time.perf_counter()
         return chapter.run(chosen.settings, progress.step), time.perf_counter() - start
     except Stopped as stopped:
@@ -174,7 +175,7 @@ def _show(record: Record, page: Path | None, options: RunOptions) -> None:
         terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 
 
-def _import_with_torch(module: str, threads: int) -> types.ModuleType:
+def _import_with_torch(module: str) -> types.ModuleType:
     """Import a chapter, and torch with it, at two thirds of the usual price.
 
     A million objects are born in that import and none dies: looking for garbage among them, again and again
@@ -189,8 +190,6 @@ def _import_with_torch(module: str, threads: int) -> types.ModuleType:
     finally:
         gc.freeze()
         gc.enable()
-    if threads:
-        sys.modules["torch"].set_num_threads(threads)
     return chapter
 
 

@@ -18,6 +18,7 @@ from llmlab.lab.language import parameter_count
 from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import OnStep
+from llmlab.lab.threads import take
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text
 from llmlab.settings import ContextSettings
@@ -189,6 +190,7 @@ def train_arm(
     with folder.locked():
         if found := to_resume(folder, settings, ours, notes):
             training.restore(*found)
+            take(found[0]["threads"])
         folder.check_space(BYTES_KEPT * parameter_count(model))
         training.run(on_step)
     return _kept_of(training, data, model, precision, notes)

@@ -21,6 +21,7 @@ from llmlab.lab.recipe import FixedPointRecipe
 from llmlab.lab.rng import generator
 from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import OnStep
+from llmlab.lab.threads import measure
 from llmlab.measure.spectrum import effective_rank
 from llmlab.report.messages import say
 from llmlab.settings import MADE, ContextSettings
@@ -30,6 +31,9 @@ from llmlab.text.streams import word_coder
 
 FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
 """At least this many contexts are checked, and more while tokens times parameters stay below this."""
+
+TRIED = 1_024
+"""The number of threads is settled by a pass over this many tokens."""
 
 RANKED = 10_000
 """The effective rank is computed of this many contexts, the first ones."""
@@ -143,7 +147,11 @@ class Stages:
         embedding = self.data.vectors(spec.vectors, seed).to(self.device)
         size = spec.size(self.settings, embedding)
         block = self.equations.initial(size.context_shapes(), seed)
-        return embedding, size, {name: tensor.to(self.device) for name, tensor in block.items()}
+        block = {name: tensor.to(self.device) for name, tensor in block.items()}
+        inputs = embedded(embedding, self.data.text.train.tokens[:TRIED].to(self.device), size.n_tokens)
+        rows = self.data.text.train.tokens[:TRIED, None]
+        measure(block, rows, lambda some: fixed_contexts(size, block, inputs, len(some)))
+        return embedding, size, block
 
 
 def checked(size: BlockSize, contexts: Tensor) -> int:

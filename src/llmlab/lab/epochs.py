@@ -27,6 +27,7 @@ from llmlab.lab.recipe import LEAST_GAIN, Recipe
 from llmlab.lab.rng import shuffled
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.team import ALONE, Team
+from llmlab.lab.threads import measure
 from llmlab.measure.score import Score
 
 SAVE_SECONDS = 600.0
@@ -105,6 +106,8 @@ class Training:
             Stopped: ``on_step`` raised it; a checkpoint was written first.
             WriteError: a checkpoint could not be written.
         """
+        if not self.finished():
+            self._settle_threads()
         started, before = time.monotonic(), self.progress.seconds
         saved = started
 
@@ -138,6 +141,17 @@ class Training:
             if self.team.agreed:
                 self.team.share()  # nobody goes before the first process has saved
             raise
+
+    def _settle_threads(self) -> None:
+        """Let the gradient of the first rows, whose products an update makes, decide how many threads there are."""
+        rows, place = self.train[: min(self.recipe.batch, self.judging.rows_at_once)], Place(self.recipe.seed, 0, 0)
+
+        def trial(some: Tensor) -> None:
+            self.model.gradients(some[:, :-1], some[:, 1:], count=some.numel(), place=place)
+
+        measure(self.model.parameters, rows, trial)
+        if self.identity:
+            self.identity["threads"] = torch.get_num_threads()
 
     def finished(self) -> bool:
         """Return whether there is nothing left to do."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from llmlab.lab.language import Judged, LanguageModel
 from llmlab.lab.team import ALONE, Team
+from llmlab.lab.threads import measure
 from llmlab.measure.score import Score, score
 
 ROWS_AT_ONCE = 256
@@ -55,6 +56,7 @@ def evaluate(
         judging: which targets count, and how many windows a part has.
         documents: (N,), the document of each window, for the sums over documents.
     """
+    measure(model.parameters, windows[: judging.rows_at_once], lambda some: model.judge(some[:, :-1], some[:, 1:]))
     losses, hits = [], []
     for part in torch.split(windows, judging.rows_at_once):
         found = judged(model, part, team)

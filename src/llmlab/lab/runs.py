@@ -10,10 +10,13 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+import torch
+
 from llmlab.lab.checkpoint import BYTES_KEPT
 from llmlab.lab.epochs import Training
 from llmlab.lab.folders import run_folder, to_resume
 from llmlab.lab.language import parameter_count
+from llmlab.lab.threads import take
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.settings import BaselineSettings
@@ -127,6 +130,8 @@ def checkpointed(
         found = team.share(to_resume(folder, settings, training.identity, notes))
         if found:
             training.restore(*found)
+            take(found[0]["threads"])
+            training.identity["threads"] = torch.get_num_threads()
             notes += _what_changed(training.identity, found[0])
         folder.check_space(BYTES_KEPT * parameter_count(training.model))
         yield notes

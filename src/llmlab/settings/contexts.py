@@ -34,7 +34,6 @@ class ContextSettings(Settings):
         SettingError: a value is out of its range, or values do not go together.
     """
 
-    one_thread: ClassVar[str] = "pocket"
     places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA, "pretrained": (MADE, "gpt2")}
 
     preset: str = option(

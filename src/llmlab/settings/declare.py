@@ -148,9 +148,6 @@ class Settings(Options):
     """What every experiment has.  Subclasses add their own fields."""
 
     experiment: ClassVar[str]
-    one_thread: ClassVar[str] = ""
-    """The preset whose products are too small to be shared among threads, if there is one."""
-
     places: ClassVar[dict[str, tuple[str, ...]]] = {}
     """The options that may be a path of the reader's own, each with the names that are none."""
 
@@ -165,11 +162,6 @@ class Settings(Options):
 
     def _is_path(self, name: str) -> bool:
         return name in self.places and getattr(self, name) not in self.places[name]
-
-    @property
-    def threads(self) -> int:
-        """How many threads this run is worth; 0 leaves it to torch."""
-        return 1 if self.one_thread and vars(self).get("preset") == self.one_thread else 0
 
     def spelled(self, name: str) -> str:
         """Return an option's value as the published command gives it; a word in capitals is the reader's to fill in."""
@@ -196,7 +188,7 @@ class RunOptions(Options):
     )
     quiet: bool = option("Print nothing but the entry's path.", False, panel="Output")
     threads: int = option(
-        "Threads for torch; 0 leaves it to torch, except that a chapter's pocket preset takes one.",
+        "Threads for torch; 0 is one, or all where a model is large and a trial finds them faster.",
         0,
         panel="Output",
         low=0,

@@ -26,7 +26,6 @@ class LanguageSettings(Settings):
         SettingError: a value is out of its range, or values do not go together.
     """
 
-    one_thread: ClassVar[str] = "pocket"
     places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA}
 
     preset: str = option(
