@@ -1,18 +1,27 @@
 """``llmlab params``: the counts of the original notes' claims and of models that are built, and how they are shown."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import accumulate
 
 import pytest
+from torch.profiler import ProfilerActivity, profile
 
 from conftest import Done
 from llmlab import params
 from llmlab.baseline import ContextVectorLM, build
 from llmlab.embedding_freeze import initial
+from llmlab.errors import SettingError
+from llmlab.lab.dataset import check_fits, dataset_of
+from llmlab.lab.epochs import Training
+from llmlab.lab.judging import evaluate
 from llmlab.lab.language import parameter_count
-from llmlab.lab.sizes import BlockSize, size_of, sized
+from llmlab.lab.recipe import Recipe
+from llmlab.lab.sizes import BlockSize, language_bytes, size_of, sized
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings
 from llmlab.text.grammar import Grammar
+from llmlab.text.words import PAD
 from strategies_report import strict_json
 
 Run = Callable[..., Done]
@@ -119,3 +128,38 @@ def test_the_tables_fit_the_terminal_and_cut_no_digit(run_llmlab: Run, columns: 
     words = set(done.out.split())
     for each in COUNTED.values():
         assert {f"{count:,}" for count in (each.total, each.trainable, each.total - each.trainable)} <= words
+
+
+@pytest.mark.parametrize("model", ["new-llm", "gru", "tiny-gpt2"])
+def test_what_is_said_to_be_needed_really_is(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that fits is refused: an update and a validation hold more than that, and less than ten times as much."""
+    settings = sized(BaselineSettings(model=model, batch=64, dropout=0.0), model, 132)
+    text = dataset_of(settings).text
+    check_fits(settings, text)
+    train = text.train[:64]
+    needed = language_bytes(settings, 132, float((train[:, 1:] != PAD).sum()) / 64, 64, 64, 4)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        training = Training(build(settings, 132, 0, "fp32"), train, text.valid[:64], Recipe.of(settings, 0))
+        training._update()
+        training._update()
+        evaluate(training.model, text.valid[:64], 64)
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    assert 0.1 < sum(needed.values()) / max(held) <= 1
+
+    monkeypatch.setattr("llmlab.lab.sizes.memory_bytes", lambda: int(sum(needed.values())) - 1)
+    with pytest.raises(SettingError, match=r"^--.* or --.*: this takes at least .* GB of memory, and there are .* GB"):
+        check_fits(settings, replace(text, train=train, valid=text.valid[:64]))
+
+
+def test_what_no_machine_holds_is_refused_before_any_work(run_llmlab: Run) -> None:
+    """One line with what it takes, what there is, and what to lower; exit 2 and nothing written."""
+    for words in (
+        ("embedding-freeze", "--layers", "64", "--context", "8192", "--width", "8192"),
+        ("two-stage", "--layers", "64", "--context", "8192", "--inputs", "64", "--width", "8192"),
+        ("layers", "--layers", "1,64", "--hidden", "8192"),
+        ("baseline", "--layers", "64", "--hidden", "8192"),
+        ("baseline", "--length", "4096", "--batch", "256", "--hidden", "4096", "--context", "4096"),
+    ):
+        done = run_llmlab(*words)
+        assert (done.code, list(done.folder.iterdir())) == (2, []), done.err

@@ -36,7 +36,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab import peers
 from llmlab.errors import Stopped
 from llmlab.fast.swept import SweptNewLLM
-from llmlab.lab.dataset import Dataset, check_batch, dataset_of
+from llmlab.lab.dataset import Dataset, check_fits, dataset_of
 from llmlab.lab.device import chosen_precision, device_of
 from llmlab.lab.epochs import Training
 from llmlab.lab.folders import identity
@@ -230,7 +230,7 @@ def train_seed(
         CheckpointError: the checkpoints cannot be used.
         WriteError: there is no room for them.
     """
-    check_batch(settings.batch, data.text)
+    check_fits(settings, data.text)
     text, device = data.text, device_of(settings.device)
     team, precision = Team.join(device), precision_of(settings, device)
     model = build(settings, len(text.vocabulary), seed, precision)
@@ -361,6 +361,8 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
     data = dataset_of(settings)
     names = list(MODELS) if settings.peers else [settings.model]
     each = {name: peers.alone(settings, name, len(data.text.vocabulary)) for name in names}
+    for one in each.values():
+        check_fits(one, data.text)
 
     def arm(name: str) -> Arm[LanguageRun]:
         own = each[name]

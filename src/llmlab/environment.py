@@ -4,6 +4,7 @@ Covers versions, processor, memory, threads and the commit.  Leaves out, on purp
 person or a place: user, host, home, working directory, environment variables.
 """
 
+import contextlib
 import os
 import platform
 import resource
@@ -15,6 +16,10 @@ import llmlab
 from llmlab.errors import SettingError
 
 TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container's own limit stands, of both versions of cgroups."""
 
 
 def facts(threads: int | None = None) -> dict[str, str | bool | int | float | None]:
@@ -74,8 +79,12 @@ def processor() -> str:
 
 
 def memory_bytes() -> int:
-    """Return the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the machine's memory, or what of it this process may take at most (cgroups) where that is less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            limits.append(int(file.read_text()))
+    return min(limits)
 
 
 def peak_memory_mb() -> int:

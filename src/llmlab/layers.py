@@ -21,7 +21,7 @@ from pathlib import Path
 from llmlab.baseline import train_seed
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.lab.checkpoint import CheckpointFolder
-from llmlab.lab.dataset import Dataset, dataset_of
+from llmlab.lab.dataset import Dataset, check_fits, dataset_of
 from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time, median_seconds
 from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import OnStep
@@ -107,6 +107,8 @@ def sweep(settings: LayersSettings, data: Dataset, on_step: OnStep | None = None
     """
     each = stacks_of(settings)
     places = folders(settings, each)
+    for one in each.values():
+        check_fits(one, data.text)
 
     def arm(label: str, own: BaselineSettings) -> Arm[LanguageRun]:
         def train(seed: int, step: OnStep) -> LanguageRun:
@@ -203,9 +205,9 @@ def run(settings: LayersSettings, on_step: OnStep | None = None) -> Result:
         LlmlabError: text or checkpoints cannot be used, or nothing can be written.
         Stopped: ``on_step`` stopped the sweep before its first run was finished; the checkpoint stands.
     """
+    each = stacks_of(settings)  # which refuses what is too large before a text is read
     data = dataset_of(settings)
-    found = sweep(settings, data, on_step)
-    each, words = stacks_of(settings), len(data.text.vocabulary)
+    found, words = sweep(settings, data, on_step), len(data.text.vocabulary)
     stacks = [
         Stack(label, own.layers, size_of(own, words).parameters(), found.arms[label], settings.epochs)
         for label, own in each.items()

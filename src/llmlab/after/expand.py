@@ -44,7 +44,7 @@ from llmlab.baseline import ContextVectorLM
 from llmlab.errors import SettingError
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
-from llmlab.lab.dataset import Dataset, check_batch
+from llmlab.lab.dataset import Dataset, check_fits
 from llmlab.lab.epochs import Training
 from llmlab.lab.judging import evaluate
 from llmlab.lab.recipe import Recipe
@@ -330,7 +330,7 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     context = settings.context or 2 * model.size.context
     check_context(model, context)
     data = base.dataset(settings.data, offline=settings.offline)
-    check_batch(settings.batch, data.text)
+    check_fits(replace(base.settings, batch=settings.batch, context=context), data.text)
     score = evaluate(base.model, data.text.valid, settings.batch)
     names, asked = settings.arms.split(","), (say("expand.why"), say("expand.how"))
 

@@ -28,7 +28,7 @@ from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.fast.reader import Reader
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
-from llmlab.lab.dataset import Dataset, check_batch
+from llmlab.lab.dataset import Dataset, check_fits
 from llmlab.lab.device import device_of
 from llmlab.lab.epochs import Training
 from llmlab.lab.folders import identity
@@ -274,7 +274,7 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
         new_folder(settings.out)  # refused before the text is read
     corpus, notes = load_corpus(settings.data, offline=settings.offline), list[Text]()
     text = dialogue(settings, base, corpus)
-    check_batch(settings.batch, text.text)
+    check_fits(as_baseline(settings, base, settings.seed), text.text)
     original = original_text(settings, base, notes)
 
     def arm(name: str) -> Arm[Tuned]:

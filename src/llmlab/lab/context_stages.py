@@ -19,7 +19,7 @@ from llmlab.lab.device import chosen_precision, device_of
 from llmlab.lab.language import PRECISIONS
 from llmlab.lab.recipe import FixedPointRecipe
 from llmlab.lab.rng import generator
-from llmlab.lab.sizes import BlockSize
+from llmlab.lab.sizes import BlockSize, check_memory, contexts_bytes
 from llmlab.lab.steps import OnStep
 from llmlab.lab.threads import measure
 from llmlab.measure.spectrum import effective_rank
@@ -204,7 +204,15 @@ class MakingSettings(ContextSettings):
 def loaded(
     equations: Equations, settings: ContextSettings, on_step: OnStep | None = None, *, vectors: str = "pretrained"
 ) -> EmbeddedCorpus:
-    """Return corpus and embedding; ``on_step`` hears of an embedding that is made, and may raise to stop."""
+    """Return corpus and embedding; ``on_step`` hears of an embedding that is made, and may raise to stop.
+
+    Raises:
+        SettingError: the machine has no memory for the blocks, whatever the text is.
+    """
+    # of an embedding that is still to be read only what a row has at the least
+    own = settings.width if settings.pretrained == MADE else 1
+    blocks = BlockSize(own, settings.context, settings.layers, settings.inputs, settings.wiring, settings.widths)
+    check_memory(contexts_bytes(blocks, 1, 0))
     if settings.pretrained != MADE or vectors != "pretrained":
         return embedded_corpus(settings, vectors=vectors)
     if on_step is None:

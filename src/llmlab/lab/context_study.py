@@ -14,7 +14,9 @@ from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab.context_runs import LOSS, ArmRun, ArmSpec, Contexts, ContextSpec, Measured, TrainedBlock, train_arm
 from llmlab.lab.context_stages import Equations, Stages
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of
+from llmlab.lab.device import device_of
 from llmlab.lab.folders import identity, keep, kept, run_folder
+from llmlab.lab.sizes import check_memory, contexts_bytes
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.study import Arm, study
 from llmlab.lab.tuning import TRIES, Tuned, tune
@@ -109,6 +111,8 @@ def compared(
     sizes = sorted({arm.contexts.tokens for arm in arms} | {settings.tokens})
     texts = {tokens: dataset_of(source, tokens, settings.val_tokens) for tokens in sizes}
     check_fits(settings, texts[sizes[0]])
+    for arm in arms:
+        check_room(settings, arm, texts[arm.contexts.tokens])
     named: dict[str, ArmRuns] = {}
     for arm in arms:
         named.setdefault(arm.name, ArmRuns(arm))
@@ -262,3 +266,15 @@ def check_fits(settings: ContextSettings, data: ContextDataset) -> None:
             f"--inputs: {settings.inputs} tokens at once, but the text has only {min(tokens, valid):,}; lower it, or "
             "give more text"
         )
+
+
+def check_room(settings: ContextSettings, arm: ArmSpec, data: ContextDataset) -> None:
+    """Refuse an arm that the machine's memory does not hold.
+
+    Raises:
+        SettingError: says how much it takes.
+    """
+    if device_of(settings.device) == "cpu":
+        tokens = sum(len(stream.tokens) for stream in data.text.streams)
+        size = arm.contexts.size(settings, data.embedding)
+        check_memory(contexts_bytes(size, len(data.embedding), tokens, trains_embedding=arm.trains_embedding))

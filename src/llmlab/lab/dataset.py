@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from llmlab.errors import SettingError
+from llmlab.lab.device import chosen_precision, device_of
+from llmlab.lab.judging import ROWS_AT_ONCE
+from llmlab.lab.sizes import check_memory, language_bytes
 from llmlab.measure.ngram import Baseline, window_baselines
 from llmlab.measure.score import perplexity
 from llmlab.report.result import Scalar
-from llmlab.settings import LanguageSettings
+from llmlab.settings import BaselineSettings, LanguageSettings
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import load_corpus
 from llmlab.text.grammar import Grammar, context_recovered
@@ -125,17 +128,22 @@ def dataset_of(settings: LanguageSettings, vocabulary: WordVocabulary | None = N
     return Dataset(text, counted, bayes, bigram, notes, tested)
 
 
-def check_batch(batch: int, text: WindowedText) -> None:
-    """Refuse to train on more windows at once than there are.
+def check_fits(settings: BaselineSettings, text: WindowedText) -> None:
+    """Refuse to train on more windows at once than there are, or what the machine's memory does not hold.
 
     Raises:
-        SettingError: says how many there are.
+        SettingError: says how many there are, or how much.
     """
-    if batch > len(text.train):
+    if settings.batch > len(text.train):
         raise SettingError(
-            f"--batch: {batch:,} windows, but the text has only {len(text.train):,} for training; "
+            f"--batch: {settings.batch:,} windows, but the text has only {len(text.train):,} for training; "
             "lower it, or give a longer text"
         )
+    if device_of(settings.device) == "cpu":
+        targets = float((text.train[:, 1:] != PAD).sum()) / len(text.train)
+        rows, judged = (min(count, ROWS_AT_ONCE) for count in (settings.batch, len(text.valid)))
+        product = 2 if chosen_precision(settings.precision, "cpu", settings.hidden) == "bf16" else 4
+        check_memory(language_bytes(settings, len(text.vocabulary), targets, rows, judged, product))
 
 
 def _check_synthetic(settings: LanguageSettings, vocabulary: WordVocabulary | None) -> None:

@@ -6,6 +6,7 @@ Numbers only, without torch: settings become sizes here, for a model, for its fa
 import math
 from dataclasses import dataclass, replace
 
+from llmlab.environment import memory_bytes
 from llmlab.errors import SettingError
 from llmlab.settings import BaselineSettings
 
@@ -306,3 +307,71 @@ def sized(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
         return replace(own, layers=gru.layers, hidden=gru.hidden)
     gpt2 = GPT2Size.matched(wanted, vocabulary, settings.length, settings.embedding)
     return replace(own, layers=gpt2.layers, embedding=gpt2.width)
+
+
+# ---- the memory that training takes at least ---------------------------------------------------------------------
+
+FLOAT = 4
+"""Bytes of a number."""
+
+HELD = {"sgd": 2, "adam": 4, "adamw": 4}
+"""Numbers that a trained parameter has in memory: itself, its gradient, and what the optimiser keeps of it."""
+
+
+def language_bytes(
+    settings: BaselineSettings, vocabulary: int, targets: float, rows: int, judged: int, product: int
+) -> dict[str, float]:
+    """Return the bytes that training a model on windows takes at the very least, by the options that set them.
+
+    Args:
+        settings: of one model, its own sizes in them.
+        vocabulary: how many words the text really has.
+        targets: of a window, on average: some batch has as many.
+        rows: windows that are read at once in training.
+        judged: likewise in validation; there is room for both as long as the run lasts.
+        product: bytes of a number in the products of training.
+    """
+    if settings.model != "new-llm":
+        size, numbers = peer_size_of(settings, vocabulary), rows * (settings.length - 1) * vocabulary
+        held = HELD[settings.optimizer] * size.parameters()
+        return {"--hidden or --layers": FLOAT * held, "--batch or --vocabulary": FLOAT * 2 * numbers}
+    own = size_of(settings, vocabulary)
+    # of each layer its outputs, their slopes and their gradients; in validation only the last one's outputs
+    trained = rows * (FLOAT * 6 * own.context + product * 3 * own.layers * own.hidden)
+    kept = (settings.length - 1) * (trained + judged * FLOAT * (6 * own.context + own.hidden))
+    return {
+        "--hidden or --layers": FLOAT * HELD[settings.optimizer] * own.parameters(),
+        "--batch or --length": kept,
+        "--batch or --vocabulary": FLOAT * 2 * rows * targets * vocabulary,  # logits and their softmax
+    }
+
+
+def contexts_bytes(
+    size: BlockSize, vocabulary: int, tokens: int, *, trains_embedding: bool = False
+) -> dict[str, float]:
+    """Return the bytes that both stages of chapters 5 and 6 take at the very least, by the options that set them.
+
+    Args:
+        size: of both blocks.
+        vocabulary: rows of the embedding.
+        tokens: of all streams, whose contexts are held.
+        trains_embedding: whether it is trained.
+    """
+    trained = size.token_parameters() + (vocabulary * size.embedding if trains_embedding else 0)
+    numbers = size.context_parameters() + vocabulary * size.embedding + HELD["adam"] * trained
+    return {"--context or --layers": FLOAT * numbers, "--tokens or --context": FLOAT * tokens * size.context}
+
+
+def check_memory(needed: dict[str, float]) -> None:
+    """Refuse what this machine has no memory for.
+
+    Raises:
+        SettingError: says how much it takes at the least, how much there is, and what to lower.
+    """
+    there, least = memory_bytes(), sum(needed.values())
+    if least > there:
+        most = max(needed, key=lambda options: needed[options])
+        raise SettingError(
+            f"{most}: this takes at least {least / 2**30:,.1f} GB of memory, and there are {there / 2**30:,.1f} GB; "
+            "lower one of the two"
+        )
