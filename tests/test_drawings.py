@@ -1,0 +1,68 @@
+"""The drawings in the pages: well formed in both languages, told to those who cannot see them, and never cramped."""
+
+from pathlib import Path
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from browser_walk import CHROMIUM, Walk
+from llmlab.pages.drawings import PLACE, inlined
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+DRAWINGS = sorted((DOCS / "drawings").glob("*.svg"))
+CRAMPED = """() => [...document.querySelectorAll(".drawing svg")].flatMap(drawing => {
+  const frame = drawing.getBoundingClientRect();
+  const scale = frame.width / drawing.viewBox.baseVal.width;
+  const texts = [...drawing.querySelectorAll("text")]
+    .map(text => [text.textContent, text.getBoundingClientRect(), text]);
+  return texts.flatMap(([said, box, text], at) => {
+    const outside = box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+    const small = scale * parseFloat(getComputedStyle(text).fontSize) < 11;
+    const covered = texts.slice(at + 1).filter(([, other]) => box.left < other.right - 1 && other.left < box.right - 1
+      && box.top < other.bottom - 3 && other.top < box.bottom - 3);
+    return [...(outside ? [`${said} is outside`] : []), ...(small ? [`${said} is small`] : []),
+      ...covered.map(([other]) => `${said} covers ${other}`)];
+  });
+})"""
+
+
+def asked_for(page: Path) -> list[str]:
+    """Return the drawings that a page asks for, in order."""
+    return PLACE.findall(page.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("code", ["en", "ja"])
+@pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda path: path.stem)
+def test_a_drawing_is_well_formed_and_says_what_it_shows(drawing: Path, code: str) -> None:
+    """It parses as XML, has a description, and no colour of its own: both schemes decide."""
+    figure = fromstring(inlined(drawing.stem, drawing.read_text("utf-8"), code))  # noqa: S314 - ours
+
+    assert figure[0].get("role") == "img"
+    assert len(figure[0].get("aria-label", "")) > 40
+    assert not {name for one in figure.iter() for name in one.attrib} & {"fill", "stroke", "style"}
+
+
+def test_every_drawing_stands_in_one_page_in_both_languages() -> None:
+    """The Japanese page has the English one's drawings, and none is left over."""
+    found = []
+    for page in sorted((DOCS / "study").glob("*.md")):
+        found += asked_for(page)
+        assert asked_for(DOCS / "ja" / "study" / page.name) == asked_for(page)
+
+    assert sorted(found) == [drawing.stem for drawing in DRAWINGS]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("folder", ["", "ja/"])
+def test_no_text_in_a_drawing_is_small_covered_or_cut(walk: Walk, folder: str) -> None:
+    """On a screen of 360 px every text has at least 11 px, stays inside and covers no other."""
+    page = walk.page(width=360)
+    seen = 0
+    for study in sorted((DOCS / "study").glob("*.md")):
+        if asked_for(study):
+            page.goto(f"{walk.base}{folder}study/{study.stem}.html")
+            seen += page.locator(".drawing svg").count()
+            assert page.evaluate(CRAMPED) == [], study.stem
+
+    assert seen == len(DRAWINGS) >= 8
