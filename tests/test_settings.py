@@ -16,11 +16,10 @@ from llmlab.settings import (
     BaselineSettings,
     EmbeddingFreezeSettings,
     FinetuneSettings,
-    LayersSettings,
     Phase1Settings,
     Phase12Settings,
     RunOptions,
-    TwoStageSettings,
+    Settings,
 )
 from strategies import any_texts
 
@@ -107,13 +106,22 @@ def test_copying_settings_changes_nothing(model: str, given: dict[str, Any]):
     assert sized(other, model, 131) == replace(sized(first, model, 131), seeds=3)
 
 
-@pytest.mark.parametrize("preset", ["pocket", "original"])
-@pytest.mark.parametrize("chapter", [LayersSettings, EmbeddingFreezeSettings, TwoStageSettings, FinetuneSettings])
-def test_a_copy_is_equal_and_keeps_what_the_preset_gave(chapter: type[Any], preset: str):
-    """Once a preset has filled in its values they are the settings' own."""
-    first = chapter(preset=preset, **({"checkpoint": Path("a")} if chapter is FinetuneSettings else {}))
+def declared_settings(kind: type[Settings] = Settings) -> list[type[Settings]]:
+    """Return every experiment's settings."""
+    below = [found for each in kind.__subclasses__() for found in declared_settings(each)]
+    return below if below or kind is Settings else [kind]
 
-    assert replace(first) == first
+
+@given(st.data())
+def test_a_default_does_not_depend_on_whether_a_value_was_given(data: st.DataObject):
+    """A copy is equal, and so are one with any of its own values given and settings made anew of all of them."""
+    chapter: Any = data.draw(st.sampled_from(declared_settings()))
+    named = chapter.__dataclass_fields__
+    given = {"preset": data.draw(st.sampled_from(named["preset"].metadata["choices"]))} if "preset" in named else {}
+    first = chapter(**given, **({"checkpoint": Path("a")} if "checkpoint" in named else {}))
+    name = data.draw(st.sampled_from(sorted(vars(first))))
+
+    assert replace(first) == replace(first, **{name: getattr(first, name)}) == chapter(**vars(first)) == first
     assert replace(first, seed=1).document() == first.document() | {"seed": 1}
 
 
