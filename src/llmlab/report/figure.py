@@ -5,6 +5,7 @@ no script, no style sheet, no link.  The same figure gives the same bytes everyw
 draw: the chapters decide that.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -16,9 +17,13 @@ from llmlab.report.language import ENGLISH, Language
 from llmlab.report.result import Figure, Mark
 from llmlab.report.scale import Range, ranges, tick_label, ticks
 
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 96
+LEFT, RIGHT, TOP, BOTTOM = 60, 14, 14, 100
 FONT = "system-ui, sans-serif"
+SIZE, SIGN = 15, 8.6
+"""Of the letters, and how wide one of them is: on a telephone 360 pixels wide they are still 11 high."""
 
+PARTS = 16
+"""Places along a bar or an arrow that no label should cover."""
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -57,7 +62,7 @@ class Canvas:
 
     def text(self, x: float, y: float, words: str, *, anchor: str = "middle", colour: str = "text") -> None:
         """Append a line of text."""
-        element = self.add("text", x=x, y=y, text_anchor=anchor, fill=self.ink[colour], font_size=13)
+        element = self.add("text", x=x, y=y, text_anchor=anchor, fill=self.ink[colour], font_size=SIZE)
         element.text = printable(words)
 
 
@@ -70,7 +75,7 @@ def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
         language: that it speaks.
     """
     figure = language.figure(figure)
-    width, height = (640, 620) if figure.equal_axes else (640, 400)
+    width, height = (480, 510) if figure.equal_axes else (480, 380)
     shape = (width - LEFT - RIGHT) / (height - TOP - BOTTOM)
     root = Element(
         "svg",
@@ -92,8 +97,7 @@ def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
     for mark in figure.marks:
         DRAW[mark.kind](canvas, mark)
     for mark in figure.marks:
-        if mark.kind in ("points", "track"):
-            canvas.taken += [_box(canvas.x(x), canvas.y(y), 7) for x, y in zip(mark.xs, mark.ys, strict=True)]
+        canvas.taken += [_box(canvas.x(x), canvas.y(y), 7) for x, y in _seen(mark)]
     for mark in figure.marks:
         _labels(canvas, mark)
     _legend(canvas, figure.marks)
@@ -102,16 +106,16 @@ def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
 
 def _axes(canvas: Canvas, figure: Figure) -> None:
     left, right, top, bottom = LEFT, canvas.width - RIGHT, TOP, canvas.height - BOTTOM
-    for value in ticks(*canvas.xs, 8):
+    for value in ticks(*canvas.xs, 6):
         x = canvas.x(value)
         canvas.line((x, top), (x, bottom), "grid")
-        canvas.text(x, bottom + 18, tick_label(value))
-    for value in ticks(*canvas.ys, 7):
+        canvas.text(x, bottom + 20, tick_label(value))
+    for value in ticks(*canvas.ys, 6):
         y = canvas.y(value)
         canvas.line((left, y), (right, y), "grid")
-        canvas.text(left - 8, y + 4, tick_label(value), anchor="end")
+        canvas.text(left - 7, y + 5, tick_label(value), anchor="end")
     canvas.add("rect", x=left, y=top, width=right - left, height=bottom - top, fill="none", stroke=canvas.ink["axis"])
-    canvas.text((left + right) / 2, bottom + 38, figure.x_label)
+    canvas.text((left + right) / 2, bottom + 42, figure.x_label)
     middle = (top + bottom) / 2
     canvas.text(14, middle, figure.y_label)
     canvas.root[-1].set("transform", f"rotate(-90 14 {middle})")
@@ -161,6 +165,20 @@ def _arrow_head(tail: Point, tip: Point) -> str:
     return " ".join(f"{x:.2f},{y:.2f}" for x, y in corners)
 
 
+def _shadow(canvas: Canvas, mark: Mark) -> None:
+    """Draw a thick bar from zero to the point."""
+    zero, end = (canvas.x(0.0), canvas.y(0.0)), (canvas.x(mark.xs[0]), canvas.y(mark.ys[0]))
+    canvas.line(zero, end, mark.role, stroke_width=9, stroke_opacity=0.55 if mark.role == "winner" else 0.4)
+
+
+def _seen(mark: Mark) -> Iterator[Point]:
+    """Yield where a mark must not be covered by a label: its points, and of a bar or an arrow some on the way."""
+    if mark.kind in ("track", "shadow"):
+        yield from ((mark.xs[0] * part / PARTS, mark.ys[0] * part / PARTS) for part in range(1, PARTS + 1))
+    elif mark.kind == "points":
+        yield from zip(mark.xs, mark.ys, strict=True)
+
+
 def _points(canvas: Canvas, mark: Mark) -> None:
     colour = canvas.ink[mark.role]
     for x, y in zip(mark.xs, mark.ys, strict=True):
@@ -176,20 +194,20 @@ def _points(canvas: Canvas, mark: Mark) -> None:
         )
 
 
-DRAW = {"line": _line, "band": _band, "level": _level, "points": _points, "track": _track}
+DRAW = {"line": _line, "band": _band, "level": _level, "points": _points, "track": _track, "shadow": _shadow}
 
 
 def _labels(canvas: Canvas, mark: Mark) -> None:
     """Write each label beside its point, where it covers least of what else must be seen."""
     for x, y, label in zip(mark.xs, mark.ys, mark.labels, strict=False):
         across, down = canvas.x(x), canvas.y(y)
-        width = 7.5 * cell_len(printable(label)) + 2
+        width = SIGN * cell_len(printable(label)) + 2
         right, left, middle = 11.0, -11 - width, -width / 2
         places = [(right, -8), (right, 4), (right, 17), (left, -8), (left, 4), (left, 17), (middle, -14), (middle, 25)]
         boxes = [(across + dx, down + dy - 12, across + dx + width, down + dy + 4) for dx, dy in places]
         best = min(boxes, key=lambda box: _cost(canvas, box))
         canvas.taken.append(best)
-        colour = "text" if mark.role == "track" else mark.role
+        colour = "text" if mark.role in ("track", "winner") else mark.role
         canvas.text(round(best[0], 2), round(best[3] - 4, 2), label, anchor="start", colour=colour)
         canvas.root[-1].set("font-weight", "600")
 
@@ -211,9 +229,9 @@ def _cost(canvas: Canvas, box: Box) -> float:
 
 def _legend(canvas: Canvas, marks: list[Mark]) -> None:
     """Write what each mark is below the axis label, on as many lines as it takes, at most two."""
-    x, y = float(LEFT), canvas.height - 32
+    x, y = float(LEFT), canvas.height - 34
     for mark in (mark for mark in marks if mark.legend):
-        width = 30 + 7.5 * cell_len(printable(mark.legend)) + 14
+        width = 30 + SIGN * cell_len(printable(mark.legend)) + 12
         if x + width > canvas.width and x > LEFT:
             x, y = float(LEFT), y + 20
         _swatch(canvas, mark, x, y - 4)
@@ -230,7 +248,7 @@ def _swatch(canvas: Canvas, mark: Mark, x: float, y: float) -> None:
         canvas.root[-1].set("cy", str(y))
         return
     line = canvas.line((x, y), (x + 24, y), mark.role)
-    line.set("stroke-width", "8" if mark.kind == "band" else "3")
+    line.set("stroke-width", "8" if mark.kind in ("band", "shadow") else "3")
     if mark.kind == "band":
         line.set("stroke-opacity", "0.25")
     if mark.kind == "level":

@@ -107,7 +107,7 @@ def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range, parts: int
     colour = ROLES[mark.role][2]
     if mark.kind == "level":
         canvas.draw(canvas.segment(xs, (mark.ys[0], mark.ys[0]), marker=_pixel(dots, colour)))
-    elif mark.kind == "track":
+    elif mark.kind in ("track", "shadow"):
         canvas.draw(canvas.segment((0.0, mark.xs[0]), (0.0, mark.ys[0]), marker=_pixel(dots, colour)))
     elif mark.kind == "points":
         if not mark.labels:
@@ -122,7 +122,7 @@ def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range, parts: int
         line = canvas.signal(mark.xs, mark.ys, marker=_pixel(dots, colour))
         line.lines(True)
         canvas.draw(line)
-    for x, y, label in zip(mark.xs, mark.ys, mark.labels, strict=False):
+    for x, y, label in zip(mark.xs, mark.ys, mark.labels if mark.kind != "shadow" else (), strict=False):
         word = printable(label).split(" ")[0]
         canvas.draw(canvas.text(x, y, plotext.colorize(word, colour), alignment="center"))
 

@@ -30,6 +30,9 @@ MOST_DIGITS = 17
 """A float has no more of them that mean anything."""
 
 LARGEST = 1e30
+ONE_POINT = ("track", "shadow", "level")
+"""Kinds of marks with one point, or one height."""
+
 LIST_OF_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+)\]")
 """Only between brackets that JSON itself wrote: inside a string, a line break is an escape."""
 
@@ -161,7 +164,7 @@ def _refuse_unusable(record: Record) -> None:
             raise ValueError(f"table {table.name}: a column with a number of decimals that none of ours has")
     for mark in (mark for figure in result.figures for mark in figure.marks):
         columns = [mark.ys, *([mark.xs] if mark.kind != "level" else []), *([mark.tops] if mark.kind == "band" else [])]
-        if len({len(column) for column in columns}) != 1 or (mark.kind in ("track", "level") and len(mark.ys) != 1):
+        if len({len(column) for column in columns}) != 1 or (mark.kind in ONE_POINT and len(mark.ys) != 1):
             raise ValueError("a mark whose coordinates do not match")
         if any(abs(value) > LARGEST for column in (mark.xs, mark.ys, mark.tops) for value in column):
             raise ValueError("a coordinate that no picture could show")

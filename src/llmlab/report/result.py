@@ -18,7 +18,7 @@ Scalar = str | bool | int | float | None
 Status = Literal["complete", "interrupted", "diverged"]
 Verdict = Literal["supported", "refuted", "refined", "inconclusive"]
 CellKind = Literal["text", "token", "integer", "number", "share"]
-MarkKind = Literal["line", "band", "points", "track", "level"]
+MarkKind = Literal["line", "band", "points", "track", "shadow", "level"]
 Role = Literal[
     "before", "after", "path", "track", "winner", "foot", "other", "series", "floor",
     "arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7",
@@ -78,7 +78,8 @@ class Mark:
     """One thing in a figure.
 
     ``kind``: ``line`` (through the points), ``band`` (between ``ys`` and ``tops``), ``points``, ``track`` (the
-    line through zero and the one point given, with an arrow up to it) or ``level`` (horizontal, at ``ys[0]``).
+    line through zero and the one point given, with an arrow up to it), ``shadow`` (a thick bar from zero to the one
+    point given) or ``level`` (horizontal, at ``ys[0]``).
     ``role`` chooses the colour and is the same word in every figure.
     """
 

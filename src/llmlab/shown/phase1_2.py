@@ -271,19 +271,28 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
         xs, ys = (vectors @ plane).T.tolist()
         return rounded(xs), rounded(ys)
 
+    landing = projections(embedding[focus], weight)[tracks[:MAP_FEET]]
     marks = [
+        Mark(
+            "shadow",
+            "track" if place else "winner",
+            *flat(foot[None]),
+            [f"{float(scores[k]):.2f}"],
+            legend="" if place else say("phase1_2.shadow", focus=tokens[focus]),
+        )
+        for place, (k, foot) in enumerate(zip(tracks, landing, strict=False))
+    ]
+    marks += [
         Mark(
             "track",
             "winner" if place == 0 else "track",
             *flat(weight[k : k + 1]),
-            [f"→{tokens[k]} {float(scores[k]):.2f}"],
+            [f"→{tokens[k]}"],
             legend={0: "largest inner product", 1: "other output rows"}.get(place, ""),
         )
         for place, k in enumerate(tracks)
     ]
-    landing = projections(embedding[focus], weight)[tracks[:MAP_FEET]]
     marks += [Mark("line", "foot", *flat(torch.stack([embedding[focus], foot]))) for foot in landing]
-    marks.append(Mark("points", "foot", *flat(landing), legend=say("phase1_2.lands", focus=tokens[focus])))
     marks += [Mark("line", "path", *flat(path[:, v])) for v in stations]
     marks.append(Mark("points", "before", *flat(path[0, stations]), legend="before"))
     marks.append(Mark("points", "after", *flat(embedding[stations]), [tokens[v] for v in stations], legend="after"))
