@@ -59,3 +59,23 @@ def test_a_stop_where_no_update_is_made_says_what_is_kept(
         assert re.search("go on with: llmlab .* --resume auto$", told)
     else:
         assert told.endswith("; nothing was written")
+
+
+def of_sixty_lines() -> None:
+    """Let the embedding that is made in this process be made of sixty lines."""
+    importlib.import_module("llmlab.lab.context_stages").LINES = 60
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(*BASELINE, "--model", "gru"), ("layers", "--layers", "1", "--no-remedy", *BASELINE[1:]), TUNED[:-1]],
+    ids=["gru", "layers", "two-stage"],
+)
+def test_more_seeds_join_those_that_are_finished(run_llmlab: Callable[..., Done], words: tuple[str, ...]) -> None:
+    """``--resume`` with two seeds where there was one: the first is taken as it is, and the second trained."""
+    kept = [*words, "--out", "runs-of-mine", "--no-log", "--json"]
+    one = run_llmlab(*kept, "--seeds", "1", before=of_sixty_lines).document["samples"]
+    two = run_llmlab(*kept, "--seeds", "2", "--resume", "auto", before=of_sixty_lines).document["samples"]
+    names = [name for name in one if name.startswith("val_ppl")]
+    assert names
+    assert all(len(two[name]) == 2 and two[name][:1] == one[name] for name in names)
