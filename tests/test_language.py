@@ -213,7 +213,7 @@ def test_an_entry_in_japanese_keeps_the_notes(record: Record) -> None:
 
     assert entry.notes_of(page) == notes
     assert is_wide(screen.title(record, JAPANESE))
-    assert "**わかったこと**" in page
+    assert "**わかったこと** " in page
     assert record.command in page
 
 

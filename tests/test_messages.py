@@ -15,6 +15,7 @@ import llmlab
 from llmlab.report.messages import CODES, Message, messages, read, said, say, sentences, stored
 
 SOURCE = Path(llmlab.__file__).parent
+POSTS = Path(__file__).parents[1] / "docs" / "log" / "posts"
 HOSTILE: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -46,12 +47,15 @@ def test_every_message_can_be_said_and_says_the_same_in_both_languages(key: str)
 
 
 def test_every_message_is_used_and_every_one_used_is_there() -> None:
-    """The keys in the code are those of the files: none is missing, none is left over."""
+    """The keys in the code, and in the log's records, are those of the files: none is missing, none is left over."""
     code = "\n".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
     used = set(re.findall(r'"([a-z0-9_]+\.[a-z0-9_]+)"', code)) & set(messages())
     used |= {key for key in messages() for name in re.findall(r'group\("(\w+)"', code) if key.startswith(f"{name}.")}
 
-    assert used == set(messages())
+    records = "".join(path.read_text("utf-8") for path in POSTS.glob("*/record.json"))
+    spoken = set(re.findall(r'"say": "([a-z0-9_.]+)"', records))
+
+    assert used | spoken == set(messages())
 
 
 def test_a_message_is_its_english_sentence() -> None:

@@ -126,10 +126,12 @@ def _first_screen(record: Record, language: Language) -> Iterator[str]:
     conditions = screen.conditions(record, language)
     facts = [record.created[:10], screen.chapter(record.result.experiment, language), *filter(None, [conditions])]
     yield f"*{md_text(' · '.join(facts))}*\n"
-    yield f"**{word('Asked')}**\n\n{_line(record.result.why, language)}\n"
+    yield '<div class="log-asked" markdown="1">\n'  # which lists of entries leave out
+    yield f"**{word('Asked')}** {_words(record.result.why, language)}\n"
     if record.expectation:
-        yield f"**{word(expected(record))}**\n\n{md_block(record.expectation)}\n"
-    yield f"**{word('Found')}**\n\n" + "\n\n".join(_line(one, language) for one in told) + "\n"
+        yield f"**{word(expected(record))}** {md_block(record.expectation)}\n"
+    yield f"**{word('Found')}** " + "\n\n".join(_line(one, language) for one in told)
+    yield "\n</div>\n"
     if figure := screen.picture(record.result):
         yield from _images(figure)
 

@@ -174,11 +174,7 @@ def _barred(table: Table, name: str) -> Iterator[Table]:
     """Yield the table with one of its columns drawn as bars as well, if it has that column."""
     at = next((at for at, column in enumerate(table.columns) if name and column.name == name), None)
     if at is not None:
-        bars = [
-            "▇" * round(LONGEST * one) if isinstance(one := row[at], float) and 0 <= one <= 1 else ""
-            for row in table.rows
-        ]
-        rows = [[row[0], bar, *row[1:]] for row, bar in zip(table.rows, bars, strict=True)]
+        rows = [[row[0], _bar(row[at]), *row[1:]] for row in table.rows]
         yield replace(table, columns=[table.columns[0], Column("", "text"), *table.columns[1:]], rows=rows)
 
 

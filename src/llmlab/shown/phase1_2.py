@@ -296,7 +296,8 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
     marks += [Mark("line", "path", *flat(path[:, v])) for v in stations]
     marks.append(Mark("points", "before", *flat(path[0, stations]), legend="before"))
     marks.append(Mark("points", "after", *flat(embedding[stations]), [tokens[v] for v in stations], legend="after"))
-    caption = say("phase1_2.map", focus=tokens[focus], winner=tokens[tracks[0]], inner=float(scores[tracks[0]]))
+    best = {"winner": tokens[tracks[0]], "inner": float(scores[tracks[0]])}
+    caption = say("phase1_2.map_with_shadows", focus=tokens[focus], **best)
     if share < 0.9995:
         caption = say("phase1_2.map_plane", caption=caption, share=share)
     if len(tokens) > len(stations):
