@@ -86,7 +86,7 @@ def test_choosing_a_third_entry_lets_go_of_the_first(walk: Walk) -> None:
 
 
 def test_claims_are_filtered_by_verdict_chapter_and_words(walk: Walk) -> None:
-    """The filter leaves the claims that fit, counts them, hides empty chapters, and can be set by the address."""
+    """The filter leaves the claims that fit, opens the notes they are folded in, counts them, and hides the others."""
     page = walk.page()
     page.goto(walk.base + "claims.html?words=stations")
     ids = "all => all.filter(claim => claim.offsetParent !== null).map(claim => claim.querySelector('h3').id)"
@@ -96,7 +96,8 @@ def test_claims_are_filtered_by_verdict_chapter_and_words(walk: Walk) -> None:
 
     assert seen() == ["p12-9"]
     page.fill(".claims-filter input", "")
-    everything = seen()
+    everything = page.locator(".claim").count()
+    assert page.locator(".claims[open]").count() == 0
     page.select_option(".claims-filter [name=verdict]", "refined")
     page.select_option(".claims-filter [name=chapter]", "phase1-2")
 
@@ -104,17 +105,19 @@ def test_claims_are_filtered_by_verdict_chapter_and_words(walk: Walk) -> None:
 
     assert "p12-4" in seen()  # its sums need no log
     assert seen() == fitting.evaluate_all("all => all.map(title => title.id)")
-    assert page.inner_text(".claims-filter [role=status]") == f"{len(seen())} of {len(everything)} claims"
-    assert page.eval_on_selector_all("article h2", "all => all.filter(one => one.offsetParent).length") == 1
+    assert page.inner_text(".claims-filter [role=status]") == f"{len(seen())} of {everything} claims"
+    assert page.locator(".claims:visible").count() == page.locator(".claims[open]").count() == 1
     assert walk.complaints == []
 
 
 def test_claims_can_be_read_without_scripts(walk: Walk) -> None:
-    """With JavaScript off every claim and every verdict is there, and no filter that would do nothing."""
+    """With JavaScript off every claim and every verdict is there, folded, and no filter that would do nothing."""
     page = walk.browser.new_context(java_script_enabled=False).new_page()
     page.goto(walk.base + "claims.html#p12-4")
 
-    assert page.locator(".claim").count() == page.locator(".claim .verdict:visible").count() > 20
+    assert page.locator(".claim").count() == page.locator(".claim .verdict").count() > 20
     assert not page.locator(".claims-filter").is_visible()
+    if not page.locator("#p12-4").is_visible():  # newer browsers open what an address leads into
+        page.click(".claims:has(#p12-4) > summary")
     page.click(".claim:has(#p12-4) summary")
     assert page.locator(".claim:has(#p12-4) dl").is_visible()

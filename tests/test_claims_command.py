@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Done
+from llmlab.claims.ledger import read
 from llmlab.report.logbook import Logbook
 from strategies_report import specimen
 
+LEDGER = [claim for document in read() for claim in document.claims]
 FIELDS = {"id", "seed", "claim", "kind", "verdict", "evidence", "command"}
 
 
@@ -30,6 +32,20 @@ def test_the_document_has_what_the_contract_names(run_llmlab: Callable[..., Done
     assert all(claim.keys() >= FIELDS and claim["evidence"] for claim in claims)
     assert {claim["verdict"] for claim in claims if claim["check"] == "records"} == {"not yet run"}
     assert {claim["entry"] for claim in claims} == {None}
+
+
+def test_ten_claims_come_first_and_all_on_demand(run_llmlab: Callable[..., Done]) -> None:
+    """By default ten claims of all six chapters, in the ledger's order, and how many there are; --all prints all."""
+    claims = run_llmlab("claims", "--json").document["claims"]
+    ids = {claim["id"]: claim["chapter"] for claim in claims}
+    shown = [words[0] for line in run_llmlab("claims").out.splitlines() if (words := line.split()) and words[0] in ids]
+    everything = run_llmlab("claims", "--all").out
+
+    assert shown == [claim.id for claim in sorted((c for c in LEDGER if c.first), key=lambda claim: claim.first)]
+    assert len(shown) == len(set(shown)) == 10
+    assert {ids[one] for one in shown} == set(ids.values())
+    assert f"10 of {len(claims)} claims" in run_llmlab("claims").out
+    assert all(claim in everything for claim in ids)
 
 
 def test_a_run_in_the_log_gives_the_verdict_and_its_page(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
@@ -81,7 +97,7 @@ def test_a_name_that_is_not_there_is_refused(run_llmlab: Callable[..., Done], ar
     assert "claim" in done.err or "ledger has" in done.err
 
 
-@pytest.mark.parametrize("words", [(), ("--id", "P12-4")], ids=["table", "in full"])
+@pytest.mark.parametrize("words", [("--all",), ("--id", "P12-4")], ids=["table", "in full"])
 def test_forty_columns_are_enough(run_llmlab: Callable[..., Done], words: tuple[str, ...]) -> None:
     """No line is wider than the terminal, and no id, verdict or digit is cut."""
     done = run_llmlab("claims", *words, COLUMNS="40")

@@ -12,6 +12,7 @@ from dangers import danger
 from llmlab.claims.ledger import read
 from llmlab.claims.verdicts import JUDGEMENTS, Judged, Said
 from llmlab.report.language import language
+from llmlab.report.messages import worded
 from strategies import texts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +66,20 @@ def test_no_word_of_a_record_acts(words: str) -> None:
 
     assert said.found == plain.found
     assert page(words).count("<") == page("seen").count("<")
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_the_notes_are_named_by_title_and_ten_claims_come_first(lang: str) -> None:
+    """No file name is shown; ten claims link to their places in the ledger, which is folded by document."""
+    rows = [Judged(claim, Said("refuted", {"en": "seen", "ja": "seen"})) for claim in CLAIMS]
+    first, ledger = hook.to_read_first(rows, lang), page("seen", lang)
+
+    for title in (worded(document, "title", lang) for document in DOCUMENTS):
+        assert title in hook.notes(DOCUMENTS, lang)
+        assert f"<summary>{hook.shown(title)}" in ledger
+    assert not any(document.name in ledger + hook.notes(DOCUMENTS, lang) for document in DOCUMENTS)
+    assert len(re.findall(r"<li>", first)) == 10
+    assert all(f'id="{anchor}"' in ledger for anchor in re.findall(r'href="#([^"]+)"', first))
 
 
 def test_a_page_without_the_mark_is_left_alone() -> None:

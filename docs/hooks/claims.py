@@ -1,7 +1,9 @@
-"""The page of the claims, made at build time from the ledger and the records of the log.
+"""The page of the original notes, made at build time from the ledger and the records of the log.
 
-A page that holds ``<!-- claims: en -->`` (or ``ja``) gets the counts by verdict and document, then every claim under
-its chapter, each with an anchor (``#p1-1``), its verdict, its evidence, a link to the entry, and the command.
+A page gets, in the site's language, what the notes were in the place of ``<!-- claims notes -->``, the claims to read
+first in that of ``<!-- claims first -->``, and in that of ``<!-- claims ledger -->`` counts by verdict and document,
+then every claim, folded by document, each with an anchor (``#p1-1``), its verdict, its evidence, a link to the entry,
+and the command.
 
 Records may hold somebody's words.  Everything from a row or a record passes through ``shown``, which escapes it.
 Leaves out the judging, ``llmlab.claims``, and the filter, ``docs/javascripts/claims.js``, without which all is there.
@@ -11,21 +13,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from html import escape
-from itertools import groupby
 from pathlib import Path
 
 from mkdocs.exceptions import PluginError
 from mkdocs.utils import get_relative_url
 
 from llmlab.claims.ledger import Document, read
-from llmlab.claims.verdicts import BASES, JUDGEMENTS, Judged, judged
+from llmlab.claims.verdicts import BASES, JUDGEMENTS, Judged, first, judged
 from llmlab.report import screen
 from llmlab.report.escape import md_text, printable
 from llmlab.report.language import language
 from llmlab.report.logbook import Logbook
-from llmlab.report.messages import worded
+from llmlab.report.messages import say, worded
 
-PLACE = re.compile(r"<!-- claims: (en|ja) -->")
+PLACE = re.compile(r"<!-- claims (notes|first|ledger) -->")
 WORDS = {
     "verdict": "Verdict",
     "chapter": "Chapter",
@@ -58,14 +59,17 @@ WORDS = {
 
 def on_page_markdown(markdown: str, page, config, **_) -> str:
     """Return the page with the ledger in place of its mark."""
-    place = PLACE.search(markdown)
-    if place is None:
+    if not PLACE.search(markdown):
         return markdown
-    documents, log = read(), Path(config["docs_dir"]) / "log"
-    found = records(log)
+    lang = config.theme["language"] or "en"
+    documents, found = read(), records(Path(config["docs_dir"]) / "log")
     rows = [judged(claim, found) for document in documents for claim in document.claims]
-    ledger = rendered(documents, rows, place[1], get_relative_url("log/", page.url))
-    return markdown.replace(place[0], ledger)
+    made = {
+        "notes": notes(documents, lang),
+        "first": to_read_first(rows, lang),
+        "ledger": rendered(documents, rows, lang, get_relative_url("log/", page.url)),
+    }
+    return PLACE.sub(lambda place: made[place[1]], markdown)
 
 
 def records(log: Path) -> list:
@@ -81,13 +85,42 @@ def records(log: Path) -> list:
     return [record for _, record in found]
 
 
+def notes(documents: list[Document], lang: str) -> str:
+    """Return the documents by title, and what each is about, as a list in Markdown."""
+    return "\n".join(
+        f"- **{md_text(worded(document, 'title', lang))}** ({said('document', lang)} {number(document.name)}). "
+        f"{md_text(worded(document, 'about', lang))}"
+        for document in documents
+    )
+
+
+def number(name: str) -> str:
+    """Return the number by which claims name a document."""
+    return name.split("_")[0]
+
+
+def to_read_first(rows: list[Judged], lang: str) -> str:
+    """Return the claims to read first, each with a link to its place in the ledger."""
+    items = (
+        f'<li><a href="#{row.claim.id.lower()}">{row.claim.id}</a> {badge(row, lang)} '
+        f"{marked(worded(row.claim, 'claim', lang), lang)}<br>"
+        f"<small>{marked(row.in_brief(lang), lang)}</small></li>"
+        for row in first(rows)
+    )
+    return f"<ol>{''.join(items)}</ol>"
+
+
 def rendered(documents: list[Document], rows: list[Judged], lang: str, log: str) -> str:
     """Return counts, filter and claims as Markdown; ``log`` is the way to the entries."""
     parts = [*summary(documents, rows, lang), "", *filters(rows, lang), ""]
-    by_chapter = sorted(rows, key=lambda row: chapter(row.claim.chapter, "en"))  # which begins with its number
-    for name, group in groupby(by_chapter, key=lambda row: row.claim.chapter):
-        blocks = "".join(block(row, lang, log) for row in group)
-        parts += [f"## {chapter(name, lang)}", "", f'<div class="claims">{blocks}</div>', ""]
+    for document in documents:
+        own = [row for row in rows if row.claim.document == document.name]
+        title = say("claims.titled", title=worded(document, "title", lang), claims=len(own))
+        blocks = "".join(block(row, lang, log) for row in own)
+        parts += [
+            f'<details class="claims"><summary>{shown(language(lang).say(title))}</summary>{blocks}</details>',
+            "",
+        ]
     return "\n".join(parts)
 
 
@@ -112,15 +145,12 @@ def marked(text: str, lang: str) -> str:
 
 
 def summary(documents: list[Document], rows: list[Judged], lang: str) -> Iterator[str]:
-    """Yield two tables of counts, by what verdicts rest on and by document, and what the documents are."""
+    """Yield two tables of counts, by what verdicts rest on and by document."""
     yield from counts({said(f"by {basis}", lang): basis for basis in BASES}, rows, lambda row: row.basis, lang)
     yield ""
-    numbers = {document.name.split("_")[0]: document.name for document in documents}
+    titles = {md_text(worded(document, "title", lang)): document.name for document in documents}
     ours = "llmlab"
-    yield from counts({**numbers, ours: ours}, rows, lambda row: ours if row.claim.ours else row.claim.document, lang)
-    yield ""
-    for number, document in zip(numbers, documents, strict=True):
-        yield f"- **{number}** {md_text(worded(document, 'about', lang))}"
+    yield from counts({**titles, ours: ours}, rows, lambda row: ours if row.claim.ours else row.claim.document, lang)
 
 
 def counts(columns: dict[str, str], rows: list[Judged], column: Callable[[Judged], str], lang: str) -> Iterator[str]:
@@ -150,8 +180,7 @@ def filters(rows: list[Judged], lang: str) -> Iterator[str]:
 
 def block(row: Judged, lang: str, log: str) -> str:
     """Return one claim: what it says, the verdict, the evidence, and the rest folded."""
-    claim, verdict = row.claim, row.said.verdict
-    anchor, kind = claim.id.lower(), verdict.replace(" ", "-")
+    claim, anchor = row.claim, row.claim.id.lower()
     evidence = marked(row.said.evidence[lang], lang)
     if row.said.record:
         evidence += f' (<a href="{log}{row.said.record}.html">{shown(said("entry", lang))}</a>)'
@@ -160,15 +189,20 @@ def block(row: Judged, lang: str, log: str) -> str:
         evidence += " · " + said("also", lang).format(list=also)
     aside = f' <span class="elsewhere">{shown(said(row.basis, lang))}</span>' if row.elsewhere else ""
     return (
-        f'<div class="claim" data-verdict="{verdict}" data-chapter="{claim.chapter}">'
-        f'<h3 id="{anchor}"><a href="#{anchor}">{claim.id}</a> '
-        f'<span class="verdict {kind}">{shown(said(verdict, lang))}</span>{aside}</h3>'
+        f'<div class="claim" data-verdict="{row.said.verdict}" data-chapter="{claim.chapter}">'
+        f'<h3 id="{anchor}"><a href="#{anchor}">{claim.id}</a> {badge(row, lang)}{aside}</h3>'
         f"<p>{marked(worded(claim, 'claim', lang), lang)}</p>"
         f'<p class="evidence">{evidence}</p>'
         f"<p><code>{shown(claim.command)}</code></p>"
         f"<details><summary>{shown(said('more', lang))}</summary><dl>{''.join(more(row, lang))}</dl></details>"
         "</div>"
     )
+
+
+def badge(row: Judged, lang: str) -> str:
+    """Return a claim's verdict."""
+    verdict = row.said.verdict
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{shown(said(verdict, lang))}</span>'
 
 
 def more(row: Judged, lang: str) -> Iterator[str]:
@@ -183,7 +217,7 @@ def more(row: Judged, lang: str) -> Iterator[str]:
         "basis": shown(said(f"by {row.basis}", lang)) if row.basis not in ("runs", "sums", "opinion") else "",
         "kind": shown(language(lang).say(claim.kind)) if claim.kind != "measured" else "",
         "how": "<br>".join([shown(said(claim.check, lang)), *checks(row, lang)]),
-        "document": shown(claim.document.split("_")[0]) + (f" {shown(said('beside', lang))}" if claim.ours else ""),
+        "document": shown(number(claim.document)) + (f" {shown(said('beside', lang))}" if claim.ours else ""),
     }
     for name, text in told.items():
         if text:

@@ -1,4 +1,4 @@
-// The filter of the claims page.  Without this script the page shows every claim, and no filter.
+// The filter of the page of the original notes.  Without this script the page shows every claim, folded, and no filter.
 // claims.html?verdict=refuted&chapter=layers&words=depth opens with the filter set.
 document.addEventListener("DOMContentLoaded", () => {
   const filter = document.querySelector(".claims-filter");
@@ -20,18 +20,25 @@ document.addEventListener("DOMContentLoaded", () => {
       );
       element.hidden = !(chosen && words.every((word) => text.includes(word)));
     }
+    const filtering = Object.values(fields).some((field) => field.value.trim());
     for (const group of document.querySelectorAll(".claims")) {
-      group.previousElementSibling.hidden = !group.querySelector(".claim:not([hidden])");
+      group.hidden = !group.querySelector(".claim:not([hidden])");
+      group.open = (filtering && !group.hidden) || group.contains(document.querySelector(":target"));
     }
     filter.querySelector("[role=status]").textContent = filter.dataset.count
       .replace("{shown}", claims.filter(({ element }) => !element.hidden).length)
       .replace("{all}", claims.length);
   }
 
+  window.addEventListener("hashchange", () => {
+    document.querySelector(":target")?.closest(".claims")?.setAttribute("open", "");
+    document.querySelector(":target")?.scrollIntoView();
+  });
   for (const [name, field] of Object.entries(fields)) {
     if (asked.has(name)) field.value = asked.get(name);
     field.addEventListener("input", apply);
   }
   filter.hidden = false;
   apply();
+  document.querySelector(":target")?.scrollIntoView();
 });

@@ -1,6 +1,6 @@
 """The rows of the ledger: claims of the original notes as data, read from ``ledger/*.toml`` and checked.
 
-A file is one document of the original notes: its ``name``, ``about`` and ``about_ja``, the ``conditions`` that it ran
+A file is one document of the original notes: its ``name``, ``title`` and ``about``, the ``conditions`` that it ran
 under, settings of ``runs`` that rows name instead of repeating them (``[runs.original]``, ``where = "original"``), and
 its rows, ``[[claim]]``.  What a row may hold stands in the classes below, field by field; a field that no class knows
 is refused.
@@ -36,13 +36,15 @@ class RecordsCheck:
     ``experiment`` is whose runs speak of it, one or several.  ``where`` names settings to match: of other runs the rule
     does not speak.  ``needs`` are conditions on settings and metrics, a value, a list of them or a bound
     (``seeds = ">= 20"``): a run that does not meet them informs, and decides nothing.  ``evidence`` is filled with the
-    metrics by ``str.format``.  ``only`` says why a rule cannot come out both ways.  An expression may ask
-    ``as_documented``: whether a run had the conditions of the claim's document.
+    metrics by ``str.format``, ``brief`` is the same in a line.  ``only`` says why a rule cannot come out both ways.  An
+    expression may ask ``as_documented``: whether a run had the conditions of the claim's document.
     """
 
     experiment: Text | tuple[Text, ...]
     evidence: Text
     evidence_ja: Text
+    brief: str = ""
+    brief_ja: str = ""
     where: dict[str, Scalar] = Field(default_factory=dict)
     needs: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
     supported: str = ""
@@ -57,13 +59,14 @@ class RecordsCheck:
         return (self.experiment,) if isinstance(self.experiment, str) else self.experiment
 
     def __post_init__(self) -> None:
-        """Refuse a reason that stands in one language.
+        """Refuse a text that stands in one language.
 
         Raises:
             ValueError: so it is.
         """
-        if bool(self.only) != bool(self.only_ja):
-            raise ValueError("only needs only_ja beside it")
+        for name in ("only", "brief"):
+            if bool(getattr(self, name)) != bool(getattr(self, f"{name}_ja")):
+                raise ValueError(f"{name} needs {name}_ja beside it")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -108,6 +111,7 @@ class Sum:
 class Claim:
     """One row: what a document says, in our words, its ``figures``, what is ``known`` of it, and how it is checked.
 
+    ``first`` is its place among the claims worth reading first, 0 if it is none of them.
     ``command`` is what makes the evidence.  An opinion's ``known`` says what would have to be shown.  ``quoted`` says
     that the sums only set quoted figures beside each other, so that they support nothing.  ``ours`` says that no
     document makes the claim: it is llmlab's own, stands beside one, and is judged alike.  ``changed`` is there where
@@ -127,6 +131,7 @@ class Claim:
     known_ja: str = ""
     records: RecordsCheck | None = None
     sums: tuple[Sum, ...] = ()
+    first: int = 0
     quoted: bool = False
     ours: bool = False
     changed: Changed | None = None
@@ -154,9 +159,11 @@ class Claim:
 
 @dataclass(frozen=True, config=STRICT)
 class Document:
-    """One document of the original notes: its file name, what it is about, and its claims in the order of the file."""
+    """One document of the original notes: its file name, title, what it is about, and its claims in order."""
 
     name: Text
+    title: Text
+    title_ja: Text
     about: Text
     about_ja: Text
     claims: tuple[Claim, ...]

@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, cast, get_args
 
@@ -67,6 +67,8 @@ class Said:
     unmet: tuple[str, ...] = ()
     """The conditions of the rule that the run does not meet, likewise: then it decides nothing."""
     seeds: int = 1
+    brief: dict[str, str] = field(default_factory=dict)
+    """The evidence in a line, by language; empty where the whole is short enough."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,14 @@ class Judged:
     def elsewhere(self) -> str:
         """In what the runs differed from the document's, where that is a limit of the verdict; otherwise empty."""
         return ", ".join(self.said.differs) if self.basis in ELSEWHERE else ""
+
+    def in_brief(self, code: str) -> str:
+        """Return the evidence in a line; for a claim that waits for a run, the command that makes one."""
+        return (
+            self.claim.command
+            if self.said.verdict == "not yet run"
+            else self.said.brief.get(code, self.said.evidence[code])
+        )
 
     def also(self) -> dict[Judgement, int]:
         """Return how many of the others say what."""
@@ -143,6 +153,11 @@ def judged(claim: Claim, records: Iterable[Record]) -> Judged:
     return Judged(claim, said[0], tuple(said[1:]))
 
 
+def first(rows: Iterable[Judged]) -> list[Judged]:
+    """Return the claims worth reading first, in that order."""
+    return sorted((row for row in rows if row.claim.first), key=lambda row: row.claim.first)
+
+
 @cache
 def _rows() -> tuple[Claim, ...]:
     return tuple(claim for document in read() for claim in document.claims)
@@ -179,11 +194,12 @@ def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:
     unmet = tuple(_unmet(check, record))
     verdict = "inconclusive" if unmet else _decided(check, known)
     evidence = {code: filled(worded(check, "evidence", code), known) for code in CODES}
+    brief = {code: filled(worded(check, "brief", code), known) for code in CODES} if check.brief else evidence
     if unmet:
         evidence = _around(evidence, "claims.unmet", why=", ".join(unmet))
     if claim.changed and record.created[:10] < claim.changed.on:
         evidence = _with_change(evidence, claim.changed)
-    return Said(verdict, evidence, record.name, differs, unmet, _seeds(record))
+    return Said(verdict, evidence, record.name, differs, unmet, _seeds(record), brief)
 
 
 def _decided(check: RecordsCheck, known: dict[str, Scalar]) -> Verdict:

@@ -1,4 +1,4 @@
-"""The command ``llmlab claims``: every claim of the original notes, its verdict and its evidence.
+"""The command ``llmlab claims``: the claims of the original notes, their verdicts and their evidence.
 
 It reads the log and imports no torch, so that it answers at once.  Leaves out the judging: ``llmlab.claims``.
 """
@@ -12,10 +12,11 @@ import typer
 from llmlab.cli.log import readable
 from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.errors import SettingError
+from llmlab.report import terminal
 from llmlab.report.language import Language
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say, sentences, worded
-from llmlab.report.result import Table, columns_of
+from llmlab.report.result import Finding, Table, columns_of
 
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
@@ -26,13 +27,14 @@ def claims(
     verdict: Annotated[str, typer.Option(help="Only this verdict.")] = "",
     claim_id: Annotated[str, typer.Option("--id", help="Only this claim, in full.", metavar="ID")] = "",
     document: Annotated[str, typer.Option(help="Only this document, or how its name begins.", metavar="NAME")] = "",
+    every: Annotated[bool, typer.Option("--all", help="The whole ledger instead of ten claims.")] = False,
     log_dir: LogDir = None,
     lang: Lang = "en",
     as_json: AsJson = False,
 ) -> None:
-    """The ledger: every claim of the original notes, its verdict, its evidence."""
+    """Ten claims of the original notes worth reading first; --all: every one, its verdict, its evidence."""
     from llmlab.claims.ledger import read
-    from llmlab.claims.verdicts import SCHEMA, judged
+    from llmlab.claims.verdicts import SCHEMA, first, judged
 
     logbook = Logbook.kept(log_dir)
     records = readable(logbook)
@@ -41,9 +43,23 @@ def claims(
     rows = _chosen(everything, {option: wanted for option, wanted in wishes.items() if wanted})
     if as_json:
         write_json({"schema": SCHEMA, "claims": [{**row.document(), "entry": _page(logbook, row)} for row in rows]})
+        return
+    said = spoken(lang)
+    if not (every or any(wishes.values())):
+        _show_first(first(rows), len(rows), said)
     else:
-        said = spoken(lang)
         show([_in_full(rows[0], _page(logbook, rows[0]), said) if claim_id and rows else _table(rows, said.code)], said)
+
+
+def _show_first(rows: "list[Judged]", claims: int, said: Language) -> None:
+    """Print some claims in two or three lines each, and how to see all."""
+    from llmlab.report.table import findings_view  # with Rich's tables and plots, for which help has no time
+
+    told = [
+        Finding(row.claim.id, worded(row.claim, "claim", said.code), row.said.verdict, row.in_brief(said.code))
+        for row in rows
+    ]
+    terminal.show(findings_view(told, said), "", said.say(say("claims.more", first=len(rows), claims=claims)))
 
 
 def _chosen(everything: "list[Judged]", wishes: dict[str, str]) -> "list[Judged]":

@@ -114,12 +114,13 @@ class Finding:
     """What this run says about one claim of the original notes.
 
     ``claim`` is the claim's id and ``statement`` what it says, in our words.  ``verdict`` is ``supported``,
-    ``refuted``, ``refined`` (true with a limit that the evidence names) or ``inconclusive``.
+    ``refuted``, ``refined`` (true with a limit that the evidence names), ``inconclusive``, or ``not yet run`` of a
+    claim that waits for one.
     """
 
     claim: str
     statement: str
-    verdict: Verdict
+    verdict: Verdict | Literal["not yet run"]
     evidence: str
 
 

@@ -137,7 +137,7 @@ def findings_view(findings: list[Finding], language: Language = ENGLISH) -> Rend
     """Return what the run says about claims of the original notes."""
     lines: list[RenderableType] = []
     for finding in findings:
-        verdict = (language.say(finding.verdict).upper(), VERDICT_STYLE[finding.verdict])
+        verdict = (language.say(finding.verdict).upper(), VERDICT_STYLE.get(finding.verdict, "dim"))
         lines.append(Words.assemble((f"{finding.claim} ", "bold"), verdict, f" {printable(finding.statement)}"))
         lines.append(Padding(Words(printable(finding.evidence), style="dim"), (0, 0, 0, 2)))
     return _part(language.say("Claims of the original notes"), Group(*lines), "")
