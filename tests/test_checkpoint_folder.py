@@ -38,18 +38,31 @@ def test_the_last_three_and_the_best_are_kept(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_save_left_is_swept(tmp_path: Path) -> None:
-    """The rest of a save that was killed goes with the next lock, and with the next save."""
+    """The rest of a save that was killed goes with the next lock, and with the next save; nobody else's folder does."""
     folder, rest = holding(tmp_path, 1), tmp_path / f"{HIDDEN}0000beef"
-    before = shutil.copytree(folder._path(1), tmp_path / "update-00000001-old")
+    for other in ("mine", "mine-old", f"{HIDDEN}mine"):
+        written(tmp_path / other, {"words": b"mine"})
+    before = bytes_in(tmp_path)
     written(rest, {"model.safetensors": b"half"})
     with folder.locked():
-        assert names(tmp_path) == ["lock", "update-00000001"]
+        assert bytes_in(tmp_path) == {**before, "lock": b""}
         written(rest, {})
-        folder._path(1).rename(before)
         folder.save(state(2), 2)
-        assert names(tmp_path) == ["lock", "update-00000001-old", "update-00000002"], "the only one of update 1"
-        folder.save(state(1), 1)
-        assert names(tmp_path) == ["aside-00000002", "lock", "update-00000001"]
+        assert not rest.exists()
+        assert bytes_in(tmp_path).items() > before.items()
+
+
+def test_what_waits_for_its_successor_is_read_until_that_is_there(tmp_path: Path) -> None:
+    """Killed between two renames, a save leaves the one before under its second name; later saves clear that away."""
+    folder = holding(tmp_path, 1, best=1)
+    for name in ("update-00000001", "best"):
+        (tmp_path / name).rename(tmp_path / f"{name}-old")
+    assert (folder.latest(silent)[0]["update"], folder.best()["update"]) == (1, 1)
+    folder.save(state(1), 1, best=True)
+    assert names(tmp_path) == ["best", "update-00000001"]
+    shutil.copytree(tmp_path / "update-00000001", tmp_path / "update-00000001-old")
+    holding(tmp_path, 2, 3, 4, 5)
+    assert names(tmp_path) == ["best", *(f"update-0000000{update}" for update in (3, 4, 5))]
 
 
 def test_a_save_at_the_same_update_takes_the_place_of_the_one_before(tmp_path: Path) -> None:

@@ -50,25 +50,30 @@ def replace_folder(path: Path, files: Mapping[str, bytes], twin: Path | None = N
     Args:
         path: its name.
         files: by name.
-        twin: a folder with the same files.  The new ones are second names of these, where the disk knows such.
+        twin: a folder with the same files, of which the new ones become second names.
 
     Raises:
         OSError: it could not be written; the old one stands, or all of the new where only the last sync failed.
     """
     hidden, old = _hidden_beside(path), path.with_name(path.name + OLD)
+    if path.exists():
+        remove_folder(old)  # left by a kill
     try:
         hidden.mkdir()
         for name, data in files.items():
-            if twin is None or not _linked(hidden / name, twin / name):
+            with contextlib.suppress(OSError):  # not every disk knows second names (a USB stick)
+                if twin is not None:
+                    (hidden / name).hardlink_to(twin / name)
+            if not (hidden / name).exists():
                 write_synced(hidden / name, data)
         sync_folder(hidden)
         if path.exists():
-            move_folder(path, old)
+            path.rename(old)
         hidden.rename(path)
         sync_folder(path.parent)
     finally:
         _remove_files(hidden)
-    with contextlib.suppress(OSError):  # the new one stands; ``sweep`` tries again
+    with contextlib.suppress(OSError):  # the new one stands; the next one tries again
         remove_folder(old)
 
 
@@ -94,21 +99,8 @@ def remove_folder(path: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what a killed process left unfinished; nobody may be writing there."""
-    with contextlib.suppress(OSError):
-        for left in folder.glob(f"{HIDDEN}*"):
-            _remove_files(left)
-        for old in folder.glob(f"*{OLD}"):
-            if (folder / old.name.removesuffix(OLD)).exists():
-                remove_folder(old)
-
-
-def _linked(name: Path, file: Path) -> bool:
-    """Give a file a second name, and return whether that worked: not every disk knows such (a USB stick)."""
-    try:
-        name.hardlink_to(file)
-    except OSError:
-        return False
-    return True
+    for left in folder.glob(HIDDEN + "[0-9a-f]" * 8):
+        _remove_files(left)
 
 
 def _remove_files(path: Path) -> None:

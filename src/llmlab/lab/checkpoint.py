@@ -235,7 +235,7 @@ class CheckpointFolder:
         except OSError as error:
             raise self._unwritten(error, path) from error
         with contextlib.suppress(OSError):  # the new one stands; the next save tries again
-            asides = sorted(self.folder.glob("aside-*"))
+            asides = sorted(self.folder.glob("aside-[0-9]*"))
             for old in [*(standing(self._path(old)) for old in self._updates()[:-KEPT]), *asides[:-KEPT]]:
                 remove_folder(old)
         return path

@@ -128,7 +128,7 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
             raise SettingError(f"--out: {settings.out} holds checkpoints; add --resume auto, or choose another folder")
         return folder
     stem = f"{name}-{fingerprint(ours)}"
-    numbers = [int(found[1]) for path in _siblings() if (found := re.fullmatch(re.escape(stem) + r"-(\d+)", path.name))]
+    numbers = [int(found[1]) for path in RUNS.glob(f"{stem}-*") if (found := re.search(r"-(\d+)$", path.name))]
     if settings.resume == "auto" and numbers:
         return CheckpointFolder(RUNS / f"{stem}-{max(numbers)}")
     return CheckpointFolder(_claimed(stem, max(numbers, default=0) + 1))
@@ -136,16 +136,14 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
 
 def _claimed(stem: str, number: int) -> Path:
     """Return a folder under ``runs`` that is this run's alone: two that start at once both ask for the same number."""
-    while True:
-        folder = RUNS / f"{stem}-{number}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError:
-            return folder  # whoever writes there says why it cannot be made
-        else:
-            return folder
+    folder = RUNS / f"{stem}-{number}"
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return _claimed(stem, number + 1)
+    except OSError:
+        pass  # whoever writes there says why it cannot be made
+    return folder
 
 
 def _of_seed(folder: Path, settings: LanguageSettings | ContextSettings, seed: int) -> Path:
@@ -222,7 +220,3 @@ def _folder_of(path: Path) -> Path:
     if not path.exists():
         raise CheckpointError(f"--resume: {path} does not exist; give auto, a checkpoint, or a folder of them")
     return path.parent if is_checkpoint(path) else path
-
-
-def _siblings() -> list[Path]:
-    return list(RUNS.iterdir()) if RUNS.is_dir() else []
