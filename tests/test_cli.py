@@ -164,6 +164,16 @@ def test_an_empty_log_is_no_failure(run_llmlab: Run) -> None:
     assert list(run_llmlab("log").folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["phase1", "phase1-2", "baseline", "layers", "embedding-freeze", "two-stage"])
+def test_what_a_learner_needs_comes_first_in_the_help(run_llmlab: Run, command: str) -> None:
+    """One panel with the seeds and the chapter's own options, a second with the rest; a flag has no type."""
+    first, _, rest = run_llmlab(command, "--help").out.partition(" Example: ")[0].partition(" More options ")
+
+    assert {"--seed", "--seeds", "--full"} <= set(first.split()) - set(rest.split())
+    assert {"--log-dir", "--threads", "--epochs"} <= set(rest.split()) - set(first.split())
+    assert "<bool>" not in first + rest
+
+
 def test_version_and_help(run_llmlab: Run) -> None:
     """The version is one line; help names every chapter and the exit codes, and is what a bare call shows."""
     assert run_llmlab("--version").out == f"llmlab {__version__}\n"

@@ -10,7 +10,7 @@ import traceback
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 import llmlab
@@ -27,6 +27,14 @@ EPILOG = (
     "Exit codes: 0 done, 1 bug, 2 usage or range, 3 unusable text, 4 no usable checkpoint, 5 not reachable, "
     "6 diverged, 7 write failed, 129/130/143 stopped."
 )
+
+
+def _type_in_help(option: TyperOption, ctx: Any) -> str:
+    """Return what stands beside an option in its help: the kind of value, and nothing beside a flag."""
+    return "" if option.is_flag else option.metavar or option.display_type(ctx)
+
+
+TyperOption.display_type_rich = _type_in_help  # type: ignore[assignment]  # Typer says <bool> of every flag
 
 
 class OneLineErrors(TyperGroup):

@@ -15,6 +15,9 @@ from llmlab.errors import TextError
 from llmlab.report.escape import shell_word
 from llmlab.settings import RunOptions, Settings, flag, options_of
 
+FIRST = ("seed", "seeds", "full", "lang")
+"""Of what every experiment has, the options that stand first in its help, behind the chapter's own."""
+
 LONGEST_INPUT = 64_000_000
 
 
@@ -52,11 +55,15 @@ class Chosen:
 
 def signature(function: Callable[..., Any], settings: type[Settings]) -> Callable[..., Any]:
     """Give a function of ``(ctx, **values)`` the signature that Typer reads: the settings, then the run options."""
+    first = [*settings.first, *FIRST]
     fields = sorted(
         [*options_of(settings), *options_of(RunOptions)],
-        key=lambda field: not field.metadata["argument"],
+        key=lambda field: (
+            not field.metadata["argument"],
+            first.index(field.name) if field.name in first else len(first),
+        ),
     )
-    annotations = {field.name: _annotation(field) for field in fields}
+    annotations = {field.name: _annotation(field, None if field.name in first else "More options") for field in fields}
     parameters = [
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=_default(field), annotation=annotations[field.name]
@@ -105,8 +112,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
 
 
-def _annotation(field: dataclasses.Field[Any]) -> Any:
-    """Return a field as a Typer option or argument: its spelling, range, help and panel."""
+def _annotation(field: dataclasses.Field[Any], panel: str | None) -> Any:
+    """Return a field as a Typer option or argument: its spelling, range and help, in a panel."""
     data, name = field.metadata, flag(field.name)
     text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
     text += _range_in_words(data["low"], data["above"], data["high"], data["below"])
@@ -118,7 +125,7 @@ def _annotation(field: dataclasses.Field[Any]) -> Any:
     shown = by_preset or field.default not in ("", None)
     variable = data["variable"] or None
     option = typer.Option(
-        *spellings, help=text, rich_help_panel=data["panel"], show_default=shown, envvar=variable, show_envvar=True
+        *spellings, help=text, rich_help_panel=panel, show_default=shown, envvar=variable, show_envvar=True
     )
     return Annotated[field.type, option]
 

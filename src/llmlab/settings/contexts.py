@@ -39,23 +39,17 @@ class ContextSettings(Settings):
     preset: str = option(
         "Text, sizes and training together: pocket (offline, minutes), original (document 004 of the original notes).",
         "pocket",
-        panel="Preset",
         choices=("pocket", "original"),
     )
     data: str = again(LanguageSettings, "data", pocket="synthetic", original="ultrachat")
     pretrained: str = option(
         "The pretrained embedding: made (in the run, from more of the synthetic language), gpt2, or a model folder.",
-        panel="Text",
         pocket=MADE,
         original="gpt2",
     )
     offline: bool = again(LanguageSettings, "offline")
-    tokens: int = option(
-        "Tokens to train on.", panel="Text", low=FEWEST_TOKENS, high=MOST_TOKENS, pocket=90_000, original=251_208
-    )
-    val_tokens: int = option(
-        "Tokens of the held-out documents.", panel="Text", low=16, high=10**8, pocket=8_000, original=25_121
-    )
+    tokens: int = option("Tokens to train on.", low=FEWEST_TOKENS, high=MOST_TOKENS, pocket=90_000, original=251_208)
+    val_tokens: int = option("Tokens of the held-out documents.", low=16, high=10**8, pocket=8_000, original=25_121)
     width: int = option(
         "Numbers per token embedding, where it is made or random; a pretrained one has its own.",
         low=1,
@@ -83,30 +77,24 @@ class ContextSettings(Settings):
     block: str = option(
         "The context block: trained to a fixed point, or untrained.",
         "trained",
-        panel="Stage 1",
         choices=("trained", "untrained"),
     )
-    iterations: int = option("Most passes of the context block's training.", 10, panel="Stage 1", low=1, high=10_000)
-    block_lr: float = option("Learning rate of the context block.", 2e-3, panel="Stage 1", above=0, high=1e3)
+    iterations: int = option("Most passes of the context block's training.", 10, low=1, high=10_000)
+    block_lr: float = option("Learning rate of the context block.", 2e-3, above=0, high=1e3)
     noise: float = option(
-        "Standard deviation of the noise on contexts while the block is trained.", 0.1, panel="Stage 1", low=0, high=1e3
+        "Standard deviation of the noise on contexts while the block is trained.", 0.1, low=0, high=1e3
     )
-    diversity: float = option(
-        "Weight of the diversity loss beside the fixed-point loss.", 0.5, panel="Stage 1", low=0, high=1
-    )
-    tolerance: float = option(
-        "Largest error of contexts that are computed side by side.", 1e-4, panel="Stage 1", above=0, high=1
-    )
+    diversity: float = option("Weight of the diversity loss beside the fixed-point loss.", 0.5, low=0, high=1)
+    tolerance: float = option("Largest error of contexts that are computed side by side.", 1e-4, above=0, high=1)
     epochs: int = again(LanguageSettings, "epochs", "Most passes over the tokens.", pocket=6, original=10)
     batch: int = again(LanguageSettings, "batch", "Tokens per update.", pocket=256, original=512)
     lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=4e-3, original=2e-3)
     embedding_lr: float = option(
-        "Learning rate of the embedding, where it is trained, as a share of --lr.", 1.0, panel="Training", above=0
+        "Learning rate of the embedding, where it is trained, as a share of --lr.", 1.0, above=0
     )
     tune: bool = option(
         "Choose each arm's rate first, on a tail of the training text: the embedding's if it is trained, else --lr.",
         False,
-        panel="Training",
     )
     patience: int = again(LanguageSettings, "patience", pocket=2, original=2)
     precision: str = again(LanguageSettings, "precision")
@@ -141,6 +129,7 @@ class EmbeddingFreezeSettings(ContextSettings):
     """Options of chapter 5."""
 
     experiment: ClassVar[str] = "embedding-freeze"
+    first: ClassVar[tuple[str, ...]] = ("preset", "data", "pretrained", "arms", "grow")
 
     tune: bool = again(ContextSettings, "tune", pocket=True, original=False)
     arms: str = option(
@@ -150,7 +139,6 @@ class EmbeddingFreezeSettings(ContextSettings):
     )
     grow: str = option(
         "Other numbers of tokens to compare frozen and trained at, with commas between; or none.",
-        panel="Text",
         pocket="4000,16000",
         original="502498",
     )
@@ -179,6 +167,7 @@ class TwoStageSettings(ContextSettings):
     """Options of chapter 6."""
 
     experiment: ClassVar[str] = "two-stage"
+    first: ClassVar[tuple[str, ...]] = ("preset", "data", "pretrained", "ablate", "layers")
 
     width: int = again(ContextSettings, "width", pocket=192, original=768)
     context: int = again(ContextSettings, "context", pocket=96, original=768)
@@ -187,7 +176,6 @@ class TwoStageSettings(ContextSettings):
     vectors: str = option(
         "The embedding: the pretrained one, or (of its tokenizer only) random of --width.",
         "pretrained",
-        panel="Text",
         choices=("pretrained", "random"),
     )
     ablate: str = option(
@@ -195,8 +183,8 @@ class TwoStageSettings(ContextSettings):
         pocket="block,reading",
         original="none",
     )
-    noises: str = option("The noises of the ablation, with commas between.", "0,0.05,0.1,0.2", panel="Stage 1")
-    depths: str = option("The layers of the ablation, with commas between.", "1,2,3,6", panel="Model")
+    noises: str = option("The noises of the ablation, with commas between.", "0,0.05,0.1,0.2")
+    depths: str = option("The layers of the ablation, with commas between.", "1,2,3,6")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,7 +24,6 @@ def option(
     text: str,
     default: Any = None,
     *,
-    panel: str = "Model",
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
@@ -37,12 +36,11 @@ def option(
     variable: str = "",
     **presets: Any,
 ) -> Any:
-    """Declare one option: a dataclass field with its help ``text``, its panel there, and range or choices.
+    """Declare one option: a dataclass field with its help ``text``, and range or choices.
 
     Args:
         text: what stands in the help.
         default: the value where nothing is given.
-        panel: the heading that the option stands under there.
         low: smallest value.
         high: largest value.
         above: a value that is too small.
@@ -57,7 +55,6 @@ def option(
     """
     metadata = {
         "help": text,
-        "panel": panel,
         "low": low,
         "high": high,
         "above": above,
@@ -151,8 +148,11 @@ class Settings(Options):
     places: ClassVar[dict[str, tuple[str, ...]]] = {}
     """The options that may be a path of the reader's own, each with the names that are none."""
 
-    seed: int = option("First random seed.", 0, panel="Seeds", low=0, high=2**48)
-    seeds: int = option("How many seeds; the tables then show intervals.", 1, panel="Seeds", low=1, high=100_000)
+    first: ClassVar[tuple[str, ...]] = ()
+    """The options that a learner needs, in the order of the help, before the seeds."""
+
+    seed: int = option("First random seed.", 0, low=0, high=2**48)
+    seeds: int = option("How many seeds; the tables then show intervals.", 1, low=1, high=100_000)
 
     def document(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, in the order they are declared; of a path only its last name."""
@@ -172,29 +172,23 @@ class Settings(Options):
 class RunOptions(Options):
     """What every experiment's command offers beside its settings: where results go, not what they are."""
 
-    full: bool = option("Print all tables and pictures instead of the first screen.", False, panel="Output")
-    json: bool = option("Print one JSON document instead of tables.", False, panel="Output")
-    log: bool = option("Append an entry to the experiment log.", True, panel="Output")
+    full: bool = option("Print all tables and pictures instead of the first screen.", False)
+    json: bool = option("Print one JSON document instead of tables.", False)
+    log: bool = option("Append an entry to the experiment log.", True)
     log_dir: Path | None = option(
         "Folder of the log's site, with its entries in docs/log/posts (default: the checkout, or ./llmlab-log).",
-        panel="Output",
     )
-    expect: str = option("What you expect, kept in the entry beside the outcome.", "", panel="Output")
-    note: str = option(
-        "A first note for the entry, shown as plain text; edit its Notes for Markdown.", "", panel="Output"
-    )
-    lang: str = option(
-        "Language of tables and sentences.", "en", panel="Output", choices=("en", "ja"), variable=LANGUAGE_VARIABLE
-    )
-    quiet: bool = option("Print nothing but the entry's path.", False, panel="Output")
+    expect: str = option("What you expect, kept in the entry beside the outcome.", "")
+    note: str = option("A first note for the entry, shown as plain text; edit its Notes for Markdown.", "")
+    lang: str = option("Language of tables and sentences.", "en", choices=("en", "ja"), variable=LANGUAGE_VARIABLE)
+    quiet: bool = option("Print nothing but the entry's path.", False)
     threads: int = option(
         "Threads for torch; 0 is one, or all where a model is large and a trial finds them faster.",
         0,
-        panel="Output",
         low=0,
         high=1_024,
     )
-    debug: bool = option("Show the traceback of a failure.", False, panel="Output")
+    debug: bool = option("Show the traceback of a failure.", False)
 
 
 def listed(name: str, words: str, read: Callable[[str], T | None], wanted: str) -> list[T]:

@@ -32,22 +32,18 @@ class LanguageSettings(Settings):
         "Text, sizes and training together: pocket (offline, minutes), original (the notes' conditions), advanced "
         "(their larger model), modern (a better recipe at the original number of parameters).",
         "pocket",
-        panel="Preset",
         choices=("pocket", "original", "advanced", "modern"),
     )
     data: str = option(
         f"The text: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and valid.txt, or a "
         ".jsonl of chats.",
-        panel="Text",
         pocket="synthetic",
         original="wikitext-2",
     )
-    offline: bool = option("Never use the network.", False, panel="Text", recorded=False)
-    seeds: int = option("How many seeds; the tables then show intervals.", 1, panel="Seeds", low=1, high=100)
-    vocabulary: int = option(
-        "Words with a number, four marks among them.", panel="Text", low=5, high=50_000, original=1000
-    )
-    length: int = option("Tokens of a window.", panel="Text", low=3, high=4_096, pocket=32, original=64)
+    offline: bool = option("Never use the network.", False, recorded=False)
+    seeds: int = option("How many seeds; the tables then show intervals.", 1, low=1, high=100)
+    vocabulary: int = option("Words with a number, four marks among them.", low=5, high=50_000, original=1000)
+    length: int = option("Tokens of a window.", low=3, high=4_096, pocket=32, original=64)
     embedding: int = option("Numbers per token embedding.", low=1, high=8_192, pocket=32, original=256)
     hidden: int = option("Width of the hidden layers.", low=1, high=8_192, pocket=64, original=512)
     context: int = option("Numbers of the context vector.", low=1, high=8_192, pocket=32, original=256, advanced=512)
@@ -67,15 +63,10 @@ class LanguageSettings(Settings):
     dropout: float = option(
         "Share of hidden numbers dropped in training.", low=0.0, below=1.0, pocket=0.0, original=0.1, modern=0.0
     )
-    epochs: int = option(
-        "Passes over the training windows.", panel="Training", low=1, high=100_000, pocket=8, original=50, modern=3
-    )
-    batch: int = option(
-        "Windows per update.", panel="Training", low=1, high=65_536, pocket=32, original=32, advanced=512, modern=64
-    )
+    epochs: int = option("Passes over the training windows.", low=1, high=100_000, pocket=8, original=50, modern=3)
+    batch: int = option("Windows per update.", low=1, high=65_536, pocket=32, original=32, advanced=512, modern=64)
     lr: float = option(
         "Learning rate, of a schedule the peak.",
-        panel="Training",
         above=0,
         high=1e3,
         pocket=3e-3,
@@ -84,28 +75,25 @@ class LanguageSettings(Settings):
     )
     schedule: str = option(
         "How the learning rate goes: constant, or one-cycle (up, then down in half a cosine).",
-        panel="Training",
         choices=("constant", "one-cycle"),
         pocket="one-cycle",
         original="constant",
         modern="one-cycle",
     )
     optimizer: str = option(
-        "The rule of the update.", panel="Training", choices=("adam", "sgd", "adamw"), original="adam", modern="adamw"
+        "The rule of the update.", choices=("adam", "sgd", "adamw"), original="adam", modern="adamw"
     )
     weight_decay: float = option(
-        "Decay per unit of learning rate, for AdamW.", panel="Training", low=0.0, high=1e3, original=0.0, modern=0.01
+        "Decay per unit of learning rate, for AdamW.", low=0.0, high=1e3, original=0.0, modern=0.01
     )
     clip: str = option(
         "Longest gradient: a number, none, or adaptive (0.5, from epoch 11 on 1, from epoch 31 on 2).",
-        panel="Training",
         pocket="1.0",
         original="adaptive",
         modern="1.0",
     )
     patience: int = option(
         "Epochs without a better validation loss after which training stops.",
-        panel="Training",
         low=1,
         high=100_000,
         pocket=10,
@@ -114,21 +102,17 @@ class LanguageSettings(Settings):
     precision: str = option(
         "Of the products in training; auto is bf16 for wide models where the machine is fast at it.",
         "auto",
-        panel="Machine",
         choices=("auto", "fp32", "bf16"),
     )
-    device: str = option("Where to train.", "auto", panel="Machine", choices=("auto", "cpu", "cuda"))
-    out: Path | None = option(
-        "Folder for this run's checkpoints (default: a new one in ./runs).", panel="Checkpoints", recorded=False
-    )
+    device: str = option("Where to train.", "auto", choices=("auto", "cpu", "cuda"))
+    out: Path | None = option("Folder for this run's checkpoints (default: a new one in ./runs).", recorded=False)
     resume: str = option(
         "Go on: auto (the last run like this one), or the folder of a run or a checkpoint.",
         "",
-        panel="Checkpoints",
         recorded=False,
     )
     save_minutes: float = option(
-        "Minutes between checkpoints within an epoch.", 10.0, panel="Checkpoints", above=0, high=1e6, recorded=False
+        "Minutes between checkpoints within an epoch.", 10.0, above=0, high=1e6, recorded=False
     )
 
     def __post_init__(self) -> None:
@@ -156,6 +140,7 @@ class BaselineSettings(LanguageSettings):
     """Options of chapter 3."""
 
     experiment: ClassVar[str] = "baseline"
+    first: ClassVar[tuple[str, ...]] = ("preset", "data", "model", "layers", "peers")
 
     embedding: int = again(LanguageSettings, "embedding", pocket=64, original=256)
     hidden: int = again(LanguageSettings, "hidden", pocket=128, original=512, modern=640)
@@ -164,7 +149,7 @@ class BaselineSettings(LanguageSettings):
     epochs: int = again(LanguageSettings, "epochs", pocket=10, original=50, modern=18)
     weight_decay: float = again(LanguageSettings, "weight_decay", original=0.0, modern=0.4)
     model: str = option("Which model; the peers are sized like it.", "new-llm", choices=("new-llm", "tiny-gpt2", "gru"))
-    peers: bool = option("Train all three models on the same batches, and compare them.", False, panel="Model")
+    peers: bool = option("Train all three models on the same batches, and compare them.", False)
     layers: int = option(
         "Hidden layers of New-LLM's stack; given with --model tiny-gpt2 or gru, that model's own.",
         low=1,
@@ -193,6 +178,7 @@ class LayersSettings(LanguageSettings):
     """Options of chapter 4."""
 
     experiment: ClassVar[str] = "layers"
+    first: ClassVar[tuple[str, ...]] = ("preset", "data", "layers", "remedy")
 
     epochs: int = again(
         LanguageSettings,

@@ -26,13 +26,11 @@ class TinySettings(Settings):
         SettingError: the focus is not a character that the text goes on from.
     """
 
-    text: str = option(
-        "The text to learn, every character a token; - reads standard input.", "hello", panel="Text", from_stdin=True
-    )
-    focus: str = option("The token to look at closely (default: the first).", "", panel="Text")
+    text: str = option("The text to learn, every character a token; - reads standard input.", "hello", from_stdin=True)
+    focus: str = option("The token to look at closely (default: the first).", "")
     dim: int = option("Numbers per embedding vector.", 2, low=1, high=4_096)
-    epochs: int = option("Full-batch updates.", 200, panel="Training", low=1, high=1_000_000)
-    lr: float = option("Learning rate (Adam likes 0.01, SGD about 0.5).", 0.01, panel="Training", above=0, high=1e37)
+    epochs: int = option("Full-batch updates.", 200, low=1, high=1_000_000)
+    lr: float = option("Learning rate (Adam likes 0.01, SGD about 0.5).", 0.01, above=0, high=1e37)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,6 +94,7 @@ class Phase1Settings(TinySettings):
     """Options of chapter 1."""
 
     experiment: ClassVar[str] = "phase1"
+    first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim")
 
     dim: int = option("Numbers per embedding vector.", 8, low=1, high=4_096)
 
@@ -105,9 +104,8 @@ class Phase12Settings(TinySettings):
     """Options of chapter 2 (``phase1-2``)."""
 
     experiment: ClassVar[str] = "phase1-2"
+    first: ClassVar[tuple[str, ...]] = ("text", "focus", "freeze", "optimizer")
 
     freeze: str = option("What stays as it was initialised.", "none", choices=("none", "embedding", "linear"))
-    optimizer: str = option("The rule of the update.", "adam", panel="Training", choices=("adam", "sgd", "adamw"))
-    weight_decay: float = option(
-        "Decay per unit of learning rate, for AdamW.", 0.01, panel="Training", low=0.0, high=1e3
-    )
+    optimizer: str = option("The rule of the update.", "adam", choices=("adam", "sgd", "adamw"))
+    weight_decay: float = option("Decay per unit of learning rate, for AdamW.", 0.01, low=0.0, high=1e3)

@@ -34,7 +34,7 @@ class TrainedSettings(Settings):
         argument=True,
         recorded=False,
     )
-    seeds: int = option("How many seeds; the tables then show intervals.", 1, panel="Seeds", low=1, high=100)
+    seeds: int = option("How many seeds; the tables then show intervals.", 1, low=1, high=100)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,18 +52,17 @@ class JudgedSettings(TrainedSettings):
     data: str = option(
         f"The text to judge on (default: the one that the model was trained on): {', '.join(CORPORA)}, or a path.",
         "",
-        panel="Text",
     )
-    offline: bool = option("Never use the network.", False, panel="Text", recorded=False)
-    batch: int = option("Windows per batch of the batch mean.", 32, panel="Text", low=1, high=65_536)
+    offline: bool = option("Never use the network.", False, recorded=False)
+    batch: int = option("Windows per batch of the batch mean.", 32, low=1, high=65_536)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExactSettings(JudgedSettings):
     """What the commands have in which nothing is drawn by chance; seeds are there because every command has them."""
 
-    seed: int = option("Changes nothing: nothing is drawn by chance here.", 0, panel="Seeds", low=0, high=2**48)
-    seeds: int = option("Only 1: nothing is drawn by chance here.", 1, panel="Seeds", low=1, high=100_000)
+    seed: int = option("Changes nothing: nothing is drawn by chance here.", 0, low=0, high=2**48)
+    seeds: int = option("Only 1: nothing is drawn by chance here.", 1, low=1, high=100_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +70,7 @@ class EvaluateSettings(ExactSettings):
     """Options of ``baseline evaluate``."""
 
     experiment: ClassVar[str] = "evaluate"
+    first: ClassVar[tuple[str, ...]] = ("data",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +78,16 @@ class GenerateSettings(TrainedSettings):
     """Options of ``baseline generate``."""
 
     experiment: ClassVar[str] = "generate"
+    first: ClassVar[tuple[str, ...]] = ("prompt", "tokens", "temperature")
     most_seeds: ClassVar[int] = 100
 
-    prompt: str = option("How the text begins (default: nothing, so the model begins a line).", "", panel="Text")
-    tokens: int = option("Most tokens to generate.", 20, panel="Text", low=1, high=100_000)
-    stop: bool = option("Stop at <eos>, the end of a line.", True, panel="Text")
+    prompt: str = option("How the text begins (default: nothing, so the model begins a line).", "")
+    tokens: int = option("Most tokens to generate.", 20, low=1, high=100_000)
+    stop: bool = option("Stop at <eos>, the end of a line.", True)
     temperature: float = option(
-        "By which scores are divided before the draw; 0 takes the likeliest.", 1.0, panel="Draw", low=0.0, high=1e3
+        "By which scores are divided before the draw; 0 takes the likeliest.", 1.0, low=0.0, high=1e3
     )
-    top_k: int = option("Draw among this many of the likeliest tokens; 0 for all.", 0, panel="Draw", low=0, high=50_000)
+    top_k: int = option("Draw among this many of the likeliest tokens; 0 for all.", 0, low=0, high=50_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,14 +104,13 @@ class QuantizeSettings(ExactSettings):
     """Options of ``baseline quantize``."""
 
     experiment: ClassVar[str] = "quantize"
+    first: ClassVar[tuple[str, ...]] = ("scheme", "embedding")
 
     scheme: str = option(
         "Weights that share a scale: those of a row, or a whole tensor.", "row", choices=("row", "tensor")
     )
     embedding: bool = option("Quantise the embedding too, not only the linear layers.", False)
-    save: Path | None = option(
-        "Write the int8 model as a checkpoint to this new folder.", panel="Output", recorded=False
-    )
+    save: Path | None = option("Write the int8 model as a checkpoint to this new folder.", recorded=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +126,9 @@ class AdaptedSettings(JudgedSettings):
     preset: str = option(
         "The training together: pocket (minutes on a small machine), original (what the original notes planned).",
         "pocket",
-        panel="Preset",
         choices=("pocket", "original"),
     )
-    precision: str = option(
-        "Of the products in training; judging is always fp32.", "fp32", panel="Machine", choices=("fp32", "bf16")
-    )
+    precision: str = option("Of the products in training; judging is always fp32.", "fp32", choices=("fp32", "bf16"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +136,13 @@ class ExpandSettings(AdaptedSettings):
     """Options of ``baseline expand``."""
 
     experiment: ClassVar[str] = "expand"
+    first: ClassVar[tuple[str, ...]] = ("preset", "data", "arms", "context")
 
     context: int = option("Numbers of the context afterwards; 0 is twice as many.", 0, low=0, high=8_192)
     arms: str = option(f"What to train, with commas between: of {', '.join(ARMS)}.", ",".join(ARMS))
-    updates: int = option("Updates of every arm.", panel="Training", low=1, high=10**7, pocket=300, original=3_750)
+    updates: int = option("Updates of every arm.", low=1, high=10**7, pocket=300, original=3_750)
     rounds: int = option(
         "Parts of equal length of the updates, each judged at its end; the next lower number that divides them.",
-        panel="Training",
         low=1,
         high=1_000,
         pocket=6,
@@ -171,24 +168,21 @@ class FinetuneSettings(AdaptedSettings):
     """Options of ``baseline finetune``."""
 
     experiment: ClassVar[str] = "finetune"
+    first: ClassVar[tuple[str, ...]] = ("preset", "data", "original")
 
     data: str = option(
         f"The text to train further on: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and "
         "valid.txt, or a .jsonl of chats.",
-        panel="Text",
         pocket="dialect",
         original="dailydialog",
     )
     original: str = option(
         "Where the text is that the model was trained on, if that was a file of yours: what is forgotten of it.",
         "",
-        panel="Text",
         recorded=False,
     )
     epochs: int = again(LanguageSettings, "epochs", "Passes over the text, of every arm.", pocket=6, original=50)
     batch: int = again(LanguageSettings, "batch", pocket=16, original=16)
     lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, original=5e-5)
     patience: int = again(LanguageSettings, "patience", pocket=10, original=10)
-    out: Path | None = option(
-        "Keep the fine-tuned model's checkpoints in this folder.", panel="Checkpoints", recorded=False
-    )
+    out: Path | None = option("Keep the fine-tuned model's checkpoints in this folder.", recorded=False)
