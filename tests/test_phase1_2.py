@@ -249,3 +249,12 @@ def test_any_text_gives_a_result_that_survives_strict_json(text: str, dim: int, 
     record = Record(result, "0", "2026-11-22T00:00:00Z", "llmlab", 0.0)
 
     assert Record.from_json(record.json()) == record
+
+
+def test_the_bars_of_a_score_add_up_to_it() -> None:
+    """In the picture of the scores the products and the bias of each token come to the bar of its score."""
+    figures = phase1_2.run(Phase12Settings(dim=3, seeds=2)).figures
+    figure = next(figure for figure in figures if figure.name == "scores")
+    *parts, scores = (mark.xs for mark in figure.marks)
+    assert figure.names[-1] == "e"
+    assert [sum(each) for each in zip(*parts, strict=True)] == pytest.approx(scores, abs=1e-4)

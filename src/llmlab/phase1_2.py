@@ -386,6 +386,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         ],
         figures=[
             shown.stations_and_tracks(pairs, focus, trained.path, after.embedding[0], after.weight[0]),
+            shown.scores_apart(shown.decomposition(settings, pairs, *first)),
             shown.distance_and_product(pairs, after.embedding, after.weight),
             phase1.learning_curve(pairs, trained.losses),
         ],

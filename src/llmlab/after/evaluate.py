@@ -69,6 +69,6 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
             *([shown.written_down(then, score, epochs)] if then else []),
             baseline.by_position(score),
         ],
-        figures=[baseline.loss_by_position(score, name)],
+        figures=[baseline.loss_by_position(score, name, data.bayes_by_position)],
         samples={key: rounded([value]) for key, value in measured.items()},
     )

@@ -24,7 +24,7 @@ class Dataset:
 
     ``bayes_loss`` and ``bigram_loss`` are exact and only there for the synthetic language: the loss of a reader who
     knows the language, and of one who knows it but sees one token only; ``test_bayes_loss`` is the first one's on the
-    test windows.
+    test windows.  ``bayes_by_position`` is the first one's at each position of the validation windows.
     """
 
     text: WindowedText
@@ -33,6 +33,7 @@ class Dataset:
     bigram_loss: float | None = None
     notes: list[str] = field(default_factory=list)
     test_bayes_loss: float | None = None
+    bayes_by_position: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -117,15 +118,18 @@ def dataset_of(settings: LanguageSettings, vocabulary: WordVocabulary | None = N
     if not set(grammar.words) <= set(text.vocabulary.words):
         notes.append("The exact floor is not given: the model has no number for some words of the synthetic language.")
         return Dataset(text, counted, notes=notes)
-    bayes, bigram, tested = (
-        -float(exact(windows, text.vocabulary)[windows[:, 1:] != PAD].mean())
-        for exact, windows in (
-            (grammar.log_probabilities, text.valid),
+    exact = grammar.log_probabilities(text.valid, text.vocabulary).where(text.valid[:, 1:] != PAD, 0.0)
+    bigram, tested = (
+        -float(exactly(windows, text.vocabulary)[windows[:, 1:] != PAD].mean())
+        for exactly, windows in (
             (grammar.bigram_log_probabilities, text.valid),
             (grammar.log_probabilities, text.test),
         )
     )
-    return Dataset(text, counted, bayes, bigram, notes, tested)
+    at_position = (text.valid[:, 1:] != PAD).sum(0)
+    by_position = -exact.sum(0) / at_position.clamp(min=1)
+    bayes = -float(exact.sum() / at_position.sum())
+    return Dataset(text, counted, bayes, bigram, notes, tested, by_position.tolist())
 
 
 def check_fits(settings: BaselineSettings, text: WindowedText) -> None:

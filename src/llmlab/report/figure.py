@@ -15,7 +15,7 @@ from llmlab.report.colours import INK
 from llmlab.report.escape import printable
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.result import Figure, Mark
-from llmlab.report.scale import Range, ranges, tick_label, ticks
+from llmlab.report.scale import Range, heights, ranges, tick_label, ticks
 
 LEFT, RIGHT, TOP, BOTTOM = 60, 14, 14, 100
 FONT = "system-ui, sans-serif"
@@ -110,10 +110,10 @@ def _axes(canvas: Canvas, figure: Figure) -> None:
         x = canvas.x(value)
         canvas.line((x, top), (x, bottom), "grid")
         canvas.text(x, bottom + 20, tick_label(value))
-    for value in ticks(*canvas.ys, 6):
+    for value, name in heights(figure, canvas.ys, 6):
         y = canvas.y(value)
         canvas.line((left, y), (right, y), "grid")
-        canvas.text(left - 7, y + 5, tick_label(value), anchor="end")
+        canvas.text(left - 7, y + 5, name, anchor="end")
     canvas.add("rect", x=left, y=top, width=right - left, height=bottom - top, fill="none", stroke=canvas.ink["axis"])
     canvas.text((left + right) / 2, bottom + 42, figure.x_label)
     middle = (top + bottom) / 2
@@ -171,6 +171,12 @@ def _shadow(canvas: Canvas, mark: Mark) -> None:
     canvas.line(zero, end, mark.role, stroke_width=9, stroke_opacity=0.55 if mark.role == "winner" else 0.4)
 
 
+def _bar(canvas: Canvas, mark: Mark) -> None:
+    """Draw bars across, from zero."""
+    for x, y in zip(mark.xs, mark.ys, strict=True):
+        canvas.line((canvas.x(0.0), canvas.y(y)), (canvas.x(x), canvas.y(y)), mark.role, stroke_width=8)
+
+
 def _seen(mark: Mark) -> Iterator[Point]:
     """Yield where a mark must not be covered by a label: its points, and of a bar or an arrow some on the way."""
     if mark.kind in ("track", "shadow"):
@@ -194,7 +200,15 @@ def _points(canvas: Canvas, mark: Mark) -> None:
         )
 
 
-DRAW = {"line": _line, "band": _band, "level": _level, "points": _points, "track": _track, "shadow": _shadow}
+DRAW = {
+    "line": _line,
+    "band": _band,
+    "level": _level,
+    "points": _points,
+    "track": _track,
+    "shadow": _shadow,
+    "bar": _bar,
+}
 
 
 def _labels(canvas: Canvas, mark: Mark) -> None:
@@ -248,7 +262,7 @@ def _swatch(canvas: Canvas, mark: Mark, x: float, y: float) -> None:
         canvas.root[-1].set("cy", str(y))
         return
     line = canvas.line((x, y), (x + 24, y), mark.role)
-    line.set("stroke-width", "8" if mark.kind in ("band", "shadow") else "3")
+    line.set("stroke-width", "8" if mark.kind in ("band", "shadow", "bar") else "3")
     if mark.kind == "band":
         line.set("stroke-opacity", "0.25")
     if mark.kind == "level":

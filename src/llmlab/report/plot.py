@@ -19,7 +19,7 @@ from llmlab.report.escape import printable
 from llmlab.report.folding import is_wide
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.result import Figure, Mark, Role
-from llmlab.report.scale import Range, ranges, tick_label, ticks
+from llmlab.report.scale import Range, heights, ranges, tick_label, ticks
 
 ASPECT = 2.0
 """A character cell is about twice as high as wide."""
@@ -48,9 +48,9 @@ def plot(figure: Figure, width: int, *, most: int = 28, ascii_only: bool = False
     canvas.plot_size(columns, height)
     canvas.theme("colorless")  # frame and labels in the terminal's own colours: a white slab would glare on dark
     canvas.canvas("default")
-    for axis, limits, most in (("x", xs, width // 12), ("y", ys, height // 3)):
-        marks = ticks(*limits, most)
-        canvas.ruler(axis).lim(*limits).ticks(marks, [tick_label(value) for value in marks])
+    across = [(value, tick_label(value)) for value in ticks(*xs, width // 12)]
+    for axis, limits, marks in (("x", xs, across), ("y", ys, heights(figure, ys, height // 3))):
+        canvas.ruler(axis).lim(*limits).ticks([value for value, _ in marks], [printable(name) for _, name in marks])
     for mark in figure.marks:
         _draw(canvas, mark, "." if ascii_only else "braille", xs, columns // DOT_EVERY)
     label = printable(figure.x_label)
@@ -76,7 +76,9 @@ def legend(figure: Figure, language: Language = ENGLISH) -> str:
             told.append(f"{language.say('letter') if mark.labels else SIGN[mark.role]} {mark.legend}")
     if any(mark.kind == "track" for mark in figure.marks):
         told.append(language.say("→letter output row"))
-    return printable(language.say(", ").join([f"{language.say('height: ')}{figure.y_label}", *told]))
+    told += [mark.legend for mark in figure.marks if mark.kind == "bar"]
+    head = f"{language.say('height: ')}{figure.y_label}" if figure.y_label else language.say("from the top of each")
+    return printable(language.say(", ").join([head, *told]))
 
 
 def lettered(figure: Figure) -> list[tuple[str, Mark]]:
@@ -109,6 +111,9 @@ def _draw(canvas: "plotext.figure", mark: Mark, dots: str, xs: Range, parts: int
         canvas.draw(canvas.segment(xs, (mark.ys[0], mark.ys[0]), marker=_pixel(dots, colour)))
     elif mark.kind in ("track", "shadow"):
         canvas.draw(canvas.segment((0.0, mark.xs[0]), (0.0, mark.ys[0]), marker=_pixel(dots, colour)))
+    elif mark.kind == "bar":
+        for x, y in zip(mark.xs, mark.ys, strict=True):
+            canvas.draw(canvas.segment((0.0, x), (y, y), marker=_pixel(dots, colour)))
     elif mark.kind == "points":
         if not mark.labels:
             canvas.draw(canvas.signal(mark.xs, mark.ys, marker=_pixel(SIGN[mark.role], colour)))

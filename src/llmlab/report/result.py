@@ -18,7 +18,7 @@ Scalar = str | bool | int | float | None
 Status = Literal["complete", "interrupted", "diverged"]
 Verdict = Literal["supported", "refuted", "refined", "inconclusive"]
 CellKind = Literal["text", "token", "integer", "number", "share"]
-MarkKind = Literal["line", "band", "points", "track", "shadow", "level"]
+MarkKind = Literal["line", "band", "points", "track", "shadow", "bar", "level"]
 Role = Literal[
     "before", "after", "path", "track", "winner", "foot", "other", "series", "floor",
     "arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7",
@@ -79,7 +79,8 @@ class Mark:
 
     ``kind``: ``line`` (through the points), ``band`` (between ``ys`` and ``tops``), ``points``, ``track`` (the
     line through zero and the one point given, with an arrow up to it), ``shadow`` (a thick bar from zero to the one
-    point given) or ``level`` (horizontal, at ``ys[0]``).
+    point given), ``bar`` (from zero across to each of ``xs``, at the height of ``ys``) or ``level`` (horizontal, at
+    ``ys[0]``).
     ``role`` chooses the colour and is the same word in every figure.
     """
 
@@ -96,7 +97,8 @@ class Mark:
 class Figure:
     """A picture as data.  ``caption`` says in words and numbers what it shows; it is the text alternative too.
 
-    ``after`` names the table that the picture belongs under; without one it comes last.
+    ``after`` names the table that the picture belongs under; without one it comes last.  ``names`` are what the whole
+    heights 0, 1, 2, … stand for, if they stand for no number.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Figure:
     marks: list[Mark]
     equal_axes: bool = False
     after: str = ""
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,9 @@ class Result:
         document = asdict(self)
         if not self.documents:
             del document["documents"]
+        for figure in document["figures"]:
+            if not figure["names"]:  # most have none, and an entry of before names were thought of stays as it is
+                del figure["names"]
         for name, value in self.metrics.items():
             if isinstance(value, float) and not math.isfinite(value):
                 document["metrics"][name + "_reason"] = f"not a finite number: {value}"

@@ -19,11 +19,20 @@ def ranges(figure: Figure, shape: float) -> tuple[Range, Range]:
     """
     xs = [x for mark in figure.marks for x in mark.xs]
     ys = [y for mark in figure.marks for y in (*mark.ys, *mark.tops)]
+    if any(mark.kind in ("track", "bar") for mark in figure.marks):
+        xs = [*xs, 0.0]
     if any(mark.kind == "track" for mark in figure.marks):
-        xs, ys = [*xs, 0.0], [*ys, 0.0]
+        ys = [*ys, 0.0]
     curve = all(mark.kind in ("line", "band", "level") for mark in figure.marks)
     wide, high = _padded(xs, 0.0 if curve else 0.08), _padded(ys, 0.08)
     return _same_unit(wide, high, shape) if figure.equal_axes else (wide, high)
+
+
+def heights(figure: Figure, ys: Range, most: int) -> list[tuple[float, str]]:
+    """Return what stands at the left of a figure: its names, or at most about ``most`` round numbers."""
+    if figure.names:
+        return [(float(height), name) for height, name in enumerate(figure.names)]
+    return [(value, tick_label(value)) for value in ticks(*ys, most)]
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

@@ -142,7 +142,10 @@ def over_seeds(data: Dataset, runs: Sequence[LanguageRun]) -> Table:
 
 def figures(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> list[Figure]:
     """Return the learning curve and the loss by position."""
-    return [learning_curve(settings, data, runs), loss_by_position(runs[0].score, MODELS[settings.model])]
+    return [
+        learning_curve(settings, data, runs),
+        loss_by_position(runs[0].score, MODELS[settings.model], data.bayes_by_position),
+    ]
 
 
 def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> Figure:
@@ -168,12 +171,14 @@ def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[Lan
     return loss_figure("curve", "Learning curve", caption, marks, after="epochs")
 
 
-def loss_by_position(score: Score, name: str) -> Figure:
-    """Return the loss of a named model against the position in the window."""
+def loss_by_position(score: Score, name: str, floor: Sequence[float] = ()) -> Figure:
+    """Return the loss of a named model against the position in the window, above the floor at each if it is known."""
     kept = [(n + 1.0, loss) for n, loss in enumerate(score.loss_by_position) if score.targets_by_position[n]]
     xs, ys = [x for x, _ in kept], [y for _, y in kept]
     caption, x = say("baseline.loss_by_position", first=ys[0], last=ys[-1]), "position in the window"
     marks = [curve(ys, "series", name, xs)]
+    if floor:
+        marks.append(curve([floor[round(x) - 1] for x in xs], "floor", "Bayes floor", xs))
     return loss_figure("by-position", "Loss by position", caption, marks, x=x, after="by_position")
 
 

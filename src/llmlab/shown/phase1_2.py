@@ -13,7 +13,7 @@ from torch import Tensor
 from llmlab.measure.geometry import distances, moved
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
-from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Mark, Table, columns_of, rounded
+from llmlab.report.result import ARMS, TO_ROUNDING, Cell, Column, Figure, Mark, Role, Table, columns_of, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.shown.phase1 import reached
 from llmlab.shown.table import MAX_ROWS, table
@@ -35,6 +35,9 @@ MAP_TOKENS = 12
 
 MAP_FEET = 5
 """Perpendiculars are drawn for the best scores only."""
+
+SCORES, BARS = 6, 0.7
+"""Tokens whose scores are drawn as bars, and the share of a token's height that these take."""
 
 SCATTER_POINTS = 240
 
@@ -312,6 +315,28 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
         equal_axes=True,
         after="embedding",
     )
+
+
+def scores_apart(taken_apart: Table) -> Figure:
+    """Return the scores of ``decomposition`` as bars: each token's products, its bias, and below these their sum."""
+    rows = taken_apart.rows[:SCORES][::-1]  # the highest score at the top
+    names = [str(column.name) for column in taken_apart.columns]
+    shown = [*range(1, names.index("inner")), names.index("bias"), names.index("score")]
+    roles: list[Role] = [*ARMS[1 : len(shown) - 1], "other", "after"]
+    marks = [
+        Mark(
+            "bar",
+            role,
+            rounded(float(row[at] or 0) for row in rows),
+            [height + BARS * (0.5 - (place + 0.5) / len(shown)) for height in range(len(rows))],
+            legend="sum: the score" if names[at] == "score" else taken_apart.columns[at].name,
+        )
+        for place, (at, role) in enumerate(zip(shown, roles, strict=True))
+    ]
+    best, *_ = taken_apart.rows
+    caption = say("phase1_2.scores", winner=str(best[0]), score=float(best[shown[-1]] or 0))
+    tokens = [str(row[0]) for row in rows]
+    return Figure("scores", "The scores taken apart", caption, "score", "", marks, after="decomposition", names=tokens)
 
 
 def distance_and_product(pairs: Pairs, embedding: Tensor, weight: Tensor) -> Figure:
