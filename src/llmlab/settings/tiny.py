@@ -104,7 +104,7 @@ class Phase12Settings(TinySettings):
     """Options of chapter 2 (``phase1-2``)."""
 
     experiment: ClassVar[str] = "phase1-2"
-    first: ClassVar[tuple[str, ...]] = ("text", "focus", "freeze", "optimizer")
+    first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim", "freeze", "optimizer")
 
     freeze: str = option("What stays as it was initialised.", "none", choices=("none", "embedding", "linear"))
     optimizer: str = option("The rule of the update.", "adam", choices=("adam", "sgd", "adamw"))
