@@ -115,6 +115,9 @@ def _axes(canvas: Canvas, figure: Figure) -> None:
         canvas.line((left, y), (right, y), "grid")
         canvas.text(left - 7, y + 5, name, anchor="end")
     canvas.add("rect", x=left, y=top, width=right - left, height=bottom - top, fill="none", stroke=canvas.ink["axis"])
+    if not figure.equal_axes and canvas.ys[0] > 0:  # the axis is cut: it does not begin at zero
+        zigzag = " ".join(f"{left + 5 * (-1) ** turn},{bottom - 8 - 4 * turn}" for turn in range(4))
+        canvas.add("polyline", points=zigzag, fill="none", stroke=canvas.ink["axis"], stroke_width=2)
     canvas.text((left + right) / 2, bottom + 42, figure.x_label)
     middle = (top + bottom) / 2
     canvas.text(14, middle, figure.y_label)

@@ -300,8 +300,9 @@ def _tried(label: Text, found: Tuned) -> list[Cell]:
 
 def curves(shown: Sequence[ArmRuns], text: ContextDataset) -> Figure:
     """Return the validation loss of each arm by epoch, mean over seeds, between a bigram and the floor."""
-    each = [(arm.arm.label, means(run.losses for run in arm.runs)) for arm in shown]
-    told, bigram = [say("contexts.arm_loss", arm=arm, loss=min(ys)) for arm, ys in each], text.references["bigram"].loss
+    each = [(arm.arm.label, [run.losses for run in arm.runs]) for arm in shown]
+    told = [say("contexts.arm_loss", arm=arm, loss=min(means(runs))) for arm, runs in each]
+    bigram = text.references["bigram"].loss
     marks = [*arm_curves(each), level(bigram, "bigram"), *floor_level(text.bayes_loss)]
     caption = say("contexts.curves", arms=told, bigram=bigram)
     return loss_figure("curves", "Validation loss by epoch", caption, marks, after="epochs")
@@ -309,12 +310,12 @@ def curves(shown: Sequence[ArmRuns], text: ContextDataset) -> Figure:
 
 def train_and_validation(shown: Sequence[ArmRuns]) -> Figure:
     """Return train and validation loss of a few arms by epoch, mean over seeds."""
-    each, told = list[tuple[Text, list[float]]](), list[Text]()
+    each, told = list[tuple[Text, list[list[float]]]](), list[Text]()
     for arm in shown:
         both = {"validation": [run.losses for run in arm.runs], "train": [run.train_losses for run in arm.runs]}
         for what, runs in both.items():
-            each.append((say("contexts.curve", arm=arm.arm.label, what=what), means(runs)))
-            told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=each[-1][1][-1]))
+            each.append((say("contexts.curve", arm=arm.arm.label, what=what), runs))
+            told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=means(runs)[-1]))
     caption = say("contexts.fit_curves", curves=told)
     return loss_figure("fit", "Train and validation loss by epoch", caption, arm_curves(each), after="fit")
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text
 from llmlab.report.result import ARMS, Figure, Mark, Role, rounded
 
@@ -17,9 +18,13 @@ def curve(ys: Sequence[float], role: Role, legend: Text, xs: Sequence[float] = (
     return Mark("line", role, list(xs) or [epoch + 1.0 for epoch in range(len(ys))], rounded(ys), legend=legend)
 
 
-def arm_curves(each: Iterable[tuple[Text, Sequence[float]]]) -> list[Mark]:
-    """Return a line by epoch for each arm, by its legend, in the colours of arms."""
-    return [curve(ys, ARMS[number % len(ARMS)], legend) for number, (legend, ys) in enumerate(each)]
+def arm_curves(each: Iterable[tuple[Text, Sequence[Sequence[float]]]]) -> list[Mark]:
+    """Return the means of each arm's runs by epoch, by its legend, in the colours of arms, with their intervals."""
+    marks = list[Mark]()
+    for number, (legend, runs) in enumerate(each):
+        told = [mean_interval(values) for values in zip(*runs, strict=False)]
+        marks += with_interval([epoch + 1.0 for epoch in range(len(told))], told, ARMS[number % len(ARMS)], legend)
+    return marks
 
 
 def with_interval(xs: Sequence[float], told: Sequence[Mapping[str, float]], role: Role, legend: Text) -> list[Mark]:

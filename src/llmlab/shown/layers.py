@@ -264,9 +264,9 @@ def figures(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], me
 
 
 def curves(data: Dataset, swept: Sequence[Stack]) -> Figure:
-    """Return the learning curve of each depth: mean validation loss over seeds, by epoch."""
-    each = [(stack.name, means(run.curve("val_loss_token") for run in stack.runs)) for stack in swept]
-    told = [say("layers.loss_of", label=name, loss=ys[-1]) for name, ys in each]
+    """Return the learning curve of each depth: mean validation loss by epoch, with its interval over seeds."""
+    each = [(stack.name, [run.curve("val_loss_token") for run in stack.runs]) for stack in swept]
+    told = [say("layers.loss_of", label=name, loss=means(runs)[-1]) for name, runs in each]
     bigram = data.references["bigram"].loss
     caption = say("layers.curves", depths=told, bigram=bigram)
     return loss_figure(

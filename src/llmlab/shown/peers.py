@@ -10,11 +10,12 @@ from llmlab.lab.dataset import Dataset
 from llmlab.lab.runs import LanguageRun, common_epochs
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.generation import Cost
+from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say, sentences
 from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds
 from llmlab.settings import BaselineSettings
 from llmlab.shown.counting import COUNTING, beside_counting
-from llmlab.shown.curves import curve, level, loss_figure, means
+from llmlab.shown.curves import curve, level, loss_figure, with_interval
 from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
 
 INK: dict[str, Role] = {"new-llm": "series", "tiny-gpt2": "winner", "gru": "foot"}
@@ -172,12 +173,12 @@ def figures(data: Dataset, models: Models, generation: Mapping[str, list[Cost]])
 
 
 def curves(data: Dataset, models: Models) -> Figure:
-    """Return the validation loss of each model by update, the mean over seeds, beside what counting reaches."""
+    """Return the validation loss of each model by update, with intervals over seeds, beside what counting reaches."""
     marks, told = list[Mark](), list[Text]()
     for name, runs in models.items():
-        ys = means(run.curve("val_loss_token") for run in runs)
-        marks.append(curve(ys, INK[name], MODELS[name], runs[0].curve("updates")[: len(ys)]))
-        told.append(say("peers.from_to", model=MODELS[name], first=ys[0], last=ys[-1]))
+        ys = [mean_interval(values) for values in zip(*(run.curve("val_loss_token") for run in runs), strict=False)]
+        marks += with_interval(runs[0].curve("updates")[: len(ys)], ys, INK[name], MODELS[name])
+        told.append(say("peers.from_to", model=MODELS[name], first=ys[0][""], last=ys[-1][""]))
     counting = data.references["kneser_ney_3"].loss
     marks.append(level(counting, COUNTING["kneser_ney_3"]))
     caption = say("peers.curves", models=told, counting=counting)
