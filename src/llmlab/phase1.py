@@ -24,16 +24,17 @@ But: nothing here moves the embeddings themselves.  That is chapter 2.
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from llmlab.lab.optimizer import Adam, Optimizer
-from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.steps import Diverged, OnStep, watched
 from llmlab.measure.geometry import affine_rank, moved
 from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
-from llmlab.report.result import Result, Scalar, rounded
+from llmlab.report.result import Figure, Result, Scalar, rounded
 from llmlab.settings import Phase1Settings
 from llmlab.shown import phase1 as shown
 from llmlab.shown import table
@@ -168,6 +169,7 @@ def train(
     trained: Collection[str],
     updates: int,
     on_step: OnStep | None = None,
+    picture: Callable[[TinyRun], Figure] | None = None,
 ) -> TinyRun:
     """Train copies of the S models in ``start`` on all pairs at once, and return them with their history.
 
@@ -178,6 +180,7 @@ def train(
         trained: names of the parameters that may change; the others are never handed to the optimiser.
         updates: full-batch updates.
         on_step: called after each update of each stack, counted over all of them.
+        picture: of the run so far, for an ``on_step`` that shows one.
 
     Raises:
         Diverged: a loss is not finite, before an update or after the last one, or a parameter has grown so large that
@@ -187,10 +190,13 @@ def train(
     size = max(1, STACK_SCORES // len(pairs.vocabulary) ** 2)
     stacks = [after[slice(first, first + size)] for first in range(0, len(start), size)]
     remembered = set(torch.linspace(1, updates, PATH_POINTS - 1).round().int().tolist())
-    path, losses = [start.embedding[0].clone()], []
+    path: list[Tensor] = [start.embedding[0].clone()]
+    losses: list[Tensor] = []
     for number, models in enumerate(stacks):
         free = {name: tensor for name, tensor in models.parameters().items() if name in trained}
         optimizer = new_optimizer()
+        if picture:
+            watched(on_step, partial(_so_far, picture, pairs, start, models, losses, number * updates, path))
         for update in range(1, updates + 1):
             loss, gradients = models.loss_and_gradients(joint)
             if not loss.isfinite().all():
@@ -204,8 +210,22 @@ def train(
         norms = [tensor.square().sum() for tensor in free.values()]
         if not (models.loss(joint).isfinite().all() and all(norm.isfinite() for norm in norms)):
             raise Diverged(updates)
+    watched(on_step, None)
     by_stack = [torch.stack(losses[first : first + updates]) for first in range(0, len(losses), updates)]
     return TinyRun(pairs, start, after, torch.cat(by_stack, dim=1), torch.stack(path))
+
+
+def _so_far(
+    picture: Callable[[TinyRun], Figure],
+    pairs: Pairs,
+    start: TinyModel,
+    models: TinyModel,
+    losses: list[Tensor],
+    first: int,
+    path: list[Tensor],
+) -> Figure:
+    """Return the picture of a stack of models as they are, with its losses, those from ``first`` on."""
+    return picture(TinyRun(pairs, start, models, torch.stack(losses[first:]), torch.stack(path)))
 
 
 # ---- what is measured, one number per seed ----------------------------------------------------------------------
@@ -283,7 +303,15 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
     seeds = range(settings.seed, settings.seed + settings.seeds)
     start, free = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds), TRAINED_WITH_FROZEN["embedding"]
     try:
-        trained = train(start, pairs, lambda: Adam(settings.lr), trained=free, updates=settings.epochs, on_step=on_step)
+        trained = train(
+            start,
+            pairs,
+            lambda: Adam(settings.lr),
+            trained=free,
+            updates=settings.epochs,
+            on_step=on_step,
+            picture=lambda run: shown.learning_curve(pairs, run.losses),
+        )
     except Diverged as diverged:
         return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
     focus = pairs.vocabulary.numbers[settings.focus]

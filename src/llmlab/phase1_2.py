@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from llmlab.lab.optimizer import SGD, Adam, Optimizer, optimizer_named
-from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.steps import Diverged, OneOfSeveral, OnStep
 from llmlab.measure.geometry import affine_rank, distances, moved, random_rotation
 from llmlab.measure.ranks import rank_correlation
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, metrics, over_seeds, samples_of, train
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Result, Scalar, Table, rounded
+from llmlab.report.result import Figure, Result, Scalar, Table, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.shown import phase1, table
 from llmlab.shown import phase1_2 as shown
@@ -284,7 +284,12 @@ def stacked(models: list[TinyModel]) -> TinyModel:
 
 
 def train_frozen(
-    settings: Phase12Settings, start: TinyModel, pairs: Pairs, freeze: str, on_step: OnStep | None = None
+    settings: Phase12Settings,
+    start: TinyModel,
+    pairs: Pairs,
+    freeze: str,
+    on_step: OnStep | None = None,
+    picture: Callable[[TinyRun], Figure] | None = None,
 ) -> TinyRun:
     """Train copies of ``start`` as the settings say, but with this frozen: ``none``, ``embedding`` or ``linear``."""
     return train(
@@ -294,11 +299,12 @@ def train_frozen(
         trained=TRAINED_WITH_FROZEN[freeze],
         updates=settings.epochs,
         on_step=on_step,
+        picture=picture,
     )
 
 
 def side_experiments(
-    settings: Phase12Settings, run: TinyRun, focus: int
+    settings: Phase12Settings, run: TinyRun, focus: int, on_step: OnStep | None = None
 ) -> tuple[list[Table], dict[str, float], list[Text]]:
     """Return tables and metrics of the side experiments, or a sentence that says why there are none.
 
@@ -308,10 +314,11 @@ def side_experiments(
     if len(pairs.vocabulary) > EXPERIMENT_TOKENS:
         return [], {}, [say("phase1_2.too_many_tokens", tokens=EXPERIMENT_TOKENS)]
     try:
-        arms = {
-            arm: run if arm == settings.freeze else train_frozen(settings, start, pairs, arm)
-            for arm in TRAINED_WITH_FROZEN
-        }
+        arms = {settings.freeze: run}
+        for number, arm in enumerate(sorted(TRAINED_WITH_FROZEN.keys() - arms), start=1):
+            step = OneOfSeveral(on_step, number, len(TRAINED_WITH_FROZEN), f"frozen: {arm}")
+            arms[arm] = train_frozen(settings, start, pairs, arm, step)
+        arms = {arm: arms[arm] for arm in TRAINED_WITH_FROZEN}
         turned = equivariance(start, pairs, updates)
         star = pole_star(start, pairs, updates)
         limit = frozen_limit(pairs, updates, settings.seed)
@@ -348,13 +355,18 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     focus = pairs.vocabulary.numbers[settings.focus]
     seeds = range(settings.seed, settings.seed + settings.seeds)
     start = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds)
+    trainings = 1 if len(pairs.vocabulary) > EXPERIMENT_TOKENS else len(TRAINED_WITH_FROZEN)
+
+    def mapped(run: TinyRun) -> Figure:
+        return shown.stations_and_tracks(pairs, focus, run.path, run.after.embedding[0], run.after.weight[0])
+
     try:
-        trained = train_frozen(settings, start, pairs, settings.freeze, on_step)
+        trained = train_frozen(settings, start, pairs, settings.freeze, OneOfSeveral(on_step, 0, trainings), mapped)
     except Diverged as diverged:
         return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
     samples = samples_of(trained, focus) | movement(trained, focus)
     differences = rotation_differences(trained.after)
-    side_tables, side_metrics, left_out = side_experiments(settings, trained, focus)
+    side_tables, side_metrics, left_out = side_experiments(settings, trained, focus, on_step)
     before, after = trained.before, trained.after
     first = after.embedding[0, focus], after.weight[0], after.bias[0]
     return Result(
@@ -385,7 +397,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
             *side_tables,
         ],
         figures=[
-            shown.stations_and_tracks(pairs, focus, trained.path, after.embedding[0], after.weight[0]),
+            mapped(trained),
             shown.scores_apart(shown.decomposition(settings, pairs, *first)),
             shown.distance_and_product(pairs, after.embedding, after.weight),
             phase1.learning_curve(pairs, trained.losses),

@@ -16,6 +16,7 @@ import types
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmlab.cli.log import judged_document
 from llmlab.cli.options import Chosen
@@ -28,6 +29,9 @@ from llmlab.report.logbook import Logbook
 from llmlab.report.record import CREATED, Record
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import RunOptions
+
+if TYPE_CHECKING:  # as in ``progress``
+    from llmlab.cli.watching import Screen
 
 DIVERGED = 6
 
@@ -49,7 +53,8 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
     logbook = Logbook.at(options.log_dir)
     if options.log:
         logbook.check_writable()
-    progress = ProgressLine(hidden=options.quiet, saves=hasattr(chosen.settings, "resume"), together=size > 1)
+    saves = hasattr(chosen.settings, "resume")
+    progress = ProgressLine(hidden=options.quiet, saves=saves, together=size > 1, screen=_screen(chosen))
     command = _to_go_on(name, chosen)
     result, seconds = _supervised(module, chosen, progress, command)
     record, page = _record(result, seconds, chosen, chosen.command_line(name)), None
@@ -69,6 +74,16 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
         terminal.say(f"llmlab: {result.summary[0]}")
         return DIVERGED
     return 0
+
+
+def _screen(chosen: Chosen) -> "Screen | None":
+    """Return where the picture is redrawn, if that is asked for and there is a terminal to do it on."""
+    asked = getattr(chosen.settings, "watch", False) and not chosen.options.quiet
+    if not (asked and sys.stderr is not None and sys.stderr.isatty()):
+        return None
+    from llmlab.cli.watching import Screen
+
+    return Screen(spoken(chosen.options.lang))
 
 
 def _beside(module: str, chosen: Chosen) -> int:
@@ -99,7 +114,9 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
         chapter = _import_with_torch(module)
         importlib.import_module("llmlab.lab.threads").begin(chosen.options.threads)
         start = time.perf_counter()
-        return chapter.run(chosen.settings, progress.step), time.perf_counter() - start
+        if hasattr(chosen.settings, "data"):
+            progress.begin("reading and counting the text")
+        return chapter.run(chosen.settings, progress), time.perf_counter() - start
     except Stopped as stopped:
         if progress.saves and (stopped.kept or "resume" in chosen.given):
             raise _interruption(progress, command, saved=stopped.kept) from None

@@ -11,10 +11,14 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from llmlab.errors import Stopped
 from llmlab.report import terminal
-from llmlab.report.result import time_span
+from llmlab.report.result import Figure, time_span
+
+if TYPE_CHECKING:  # it brings Rich's tables and plots, for which help has no time
+    from llmlab.cli.watching import Screen
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -22,12 +26,28 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class ProgressLine:
     """Tells people on standard error how far a long run is; says nothing of one that takes a second."""
 
-    def __init__(self, *, hidden: bool, saves: bool = False, together: bool = False) -> None:
-        self.saves, self.together = saves, together
+    def __init__(
+        self, *, hidden: bool, saves: bool = False, together: bool = False, screen: "Screen | None" = None
+    ) -> None:
+        self.saves, self.together, self.screen = saves, together, screen
         self.hidden, self.begun, self.next_line = hidden, 0.0, 0.0
         self.at, self.first, self.planned, self.line_open = 0, 0, 0, False
         self.stopped_by: int | None = None
         self.at_once = False  # a second signal did not wait for the end of the update
+
+    def __call__(self, update: int, planned: int, told: str = "") -> None:
+        """Do as ``step`` does."""
+        self.step(update, planned, told)
+
+    def watch(self, picture: Callable[[], Figure] | None) -> None:
+        """Draw this picture from now on, if pictures are drawn."""
+        if self.screen:
+            self.screen.picture = picture
+
+    def begin(self, told: str) -> None:
+        """Say what is done before the first update, on a terminal."""
+        if not self.hidden and sys.stderr is not None and sys.stderr.isatty():
+            self._write(told)
 
     def step(self, update: int, planned: int, told: str = "") -> None:
         """Take note of an update, and tell about it now and then; of work before any update none is planned yet.
@@ -44,20 +64,27 @@ class ProgressLine:
         self.at, self.planned = update, planned
         if self.stopped_by is not None:
             raise _stopped(self.stopped_by)
+        if self.screen and self.screen.draw(self._text(told, now)):
+            return
         if self.hidden or now < self.next_line:
             return
         self.next_line = now + (0.2 if live else 10.0)
-        done = update - self.first
-        left = f"about {time_span((now - self.begun) / done * (planned - update))} left" if done else ""
-        at = f"update {update:,} of {planned:,}" if planned else ""
-        text = ", ".join(part for part in (at, told, left) if part)
-        if live:
-            width = max(20, terminal.console().width - 1)
-            sys.stderr.write(f"\r{text[:width]:<{width}}")
-            sys.stderr.flush()
-            self.line_open = True
-        else:
-            terminal.say(text)
+        text = self._text(told, now)
+        self._write(text) if live else terminal.say(text)
+
+    def _text(self, told: str, now: float) -> str:
+        """Return where the run is; how long it takes yet is not said of what comes after the last update."""
+        done, rest = self.at - self.first, self.planned - self.at
+        left = f"about {time_span((now - self.begun) / done * rest)} left" if done and rest else ""
+        at = f"update {self.at:,} of {self.planned:,}" if self.planned else ""
+        return ", ".join(part for part in (at, told, left) if part)
+
+    def _write(self, text: str) -> None:
+        """Write the live line anew."""
+        width = max(20, terminal.console().width - 1)
+        sys.stderr.write(f"\r{text[:width]:<{width}}")
+        sys.stderr.flush()
+        self.line_open = True
 
     def stop(self, number: int, _: types.FrameType | None) -> None:
         """Handle a signal."""
@@ -72,7 +99,9 @@ class ProgressLine:
         return f" after update {self.at:,} of {self.planned:,}" if self.at else ""
 
     def close(self) -> None:
-        """Remove the live line."""
+        """Remove the picture and the live line."""
+        if self.screen:
+            self.screen.close()
         if self.line_open:
             width = max(20, terminal.console().width - 1)
             sys.stderr.write("\r" + " " * width + "\r")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from llmlab.errors import Stopped
-from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.steps import Diverged, OnStep, Part
 from llmlab.measure.stats import mean_interval, paired_interval
 
 
@@ -123,7 +123,7 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
         for runs in named.values():
             arm, planned = runs.arm, runs.arm.updates + (runs.arm.before if seed == seeds[0] else 0)
             label = f"{arm.label or arm.key}, seed {seed}, " if several else ""
-            step = _part_of(on_step, done, planned, total, label)
+            step = Part(on_step, done, planned, total, label)
             done += planned
             try:
                 runs.runs.append(arm.train(seed, step))
@@ -138,13 +138,3 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
                 found.stop, runs.stopped = stop, seed
                 return found
     return found
-
-
-def _part_of(on_step: OnStep | None, before: int, most: int, total: int, label: str) -> OnStep:
-    """Return the ``on_step`` of one run of ``most`` updates, which count on from ``before`` in a study of ``total``."""
-
-    def step(update: int, planned: int, told: str = "") -> None:
-        if on_step:
-            on_step(before + min(update, most), total, label + told)
-
-    return step

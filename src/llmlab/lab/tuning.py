@@ -18,7 +18,7 @@ from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab.context_runs import LOSS, ArmSpec, as_settings, training_of
 from llmlab.lab.context_text import ContextDataset
 from llmlab.lab.folders import keep, kept
-from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.steps import Diverged, OneOfSeveral, OnStep
 from llmlab.settings import ContextSettings
 from llmlab.text.streams import StreamText
 
@@ -133,7 +133,7 @@ def tune(
     while (rates := found.next) is not None:
         training = training_of(found.at(rates), data, fresh(), seed, tail=cut)
         try:
-            training.run(one_of_several(on_step, len(found.tries), TRIES, found.told(rates)))
+            training.run(OneOfSeveral(on_step, len(found.tries), TRIES, f"{found.told(rates)}, "))
             best = min(training.progress.history, key=lambda row: row[LOSS])
             found.tries.append(replace(rates, loss=best[LOSS], epoch=int(best["epoch"])))
         except Diverged:
@@ -153,21 +153,3 @@ def tail_start(text: StreamText) -> int:
     near = [start for start in text.train.starts.tolist() if tokens // 2 <= start <= tokens - max(1, tokens // 50)]
     cut = min(near, key=lambda start: abs(start - wanted), default=wanted)
     return min(cut, int(text.scored(text.train).nonzero()[-1, 0]) + 1)
-
-
-def one_of_several(on_step: OnStep | None, before: int, runs: int, label: str) -> OnStep | None:
-    """Return ``on_step`` for one of several runs of equal length, counted as one long run.
-
-    Args:
-        on_step: of the long run.
-        before: how many runs are done.
-        runs: how many there are.
-        label: which one this is, for people.
-    """
-    if on_step is None:
-        return None
-
-    def step(update: int, planned: int, told: str = "") -> None:
-        on_step(before * planned + update, runs * planned, f"{label}, {told}")
-
-    return step

@@ -133,6 +133,13 @@ def figure_view(figure: Figure, console: Console, language: Language = ENGLISH) 
     return _part(figure.title, Group(drawn, Words(legend(figure, language))), figure.caption)
 
 
+def frame_view(figure: Figure, console: Console, language: Language = ENGLISH) -> RenderableType:
+    """Return a picture with what its signs mean, as one of many in a place: it fits the height of the console."""
+    width, most = min(console.width - 1, 76), max(LOWEST, console.height - 6)
+    drawn = plot(figure, width, most=min(most, HIGHEST), ascii_only=not _unicode(console))
+    return Group(Words(printable(figure.title), style="bold cyan"), drawn, Words(legend(figure, language), style="dim"))
+
+
 def findings_view(findings: list[Finding], language: Language = ENGLISH) -> RenderableType:
     """Return what the run says about claims of the original notes."""
     lines: list[RenderableType] = []

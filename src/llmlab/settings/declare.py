@@ -17,6 +17,8 @@ LANGUAGE_VARIABLE = "LLMLAB_LANG"
 PATHS = ("data", "original", "pretrained", "resume")
 """The options that may be a path but are text, for they may be a name too."""
 
+WATCH = "Redraw the picture in the terminal while it trains."
+
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmlab.errors import SettingError
-from llmlab.settings.declare import Settings, again, option, whole_numbers
+from llmlab.settings.declare import WATCH, Settings, again, option, whole_numbers
 
 CORPORA = ("synthetic", "dialect", "wikitext-2", "ultrachat", "dailydialog")
 """The texts that have a name; anything else is a path."""
@@ -140,7 +140,7 @@ class BaselineSettings(LanguageSettings):
     """Options of chapter 3."""
 
     experiment: ClassVar[str] = "baseline"
-    first: ClassVar[tuple[str, ...]] = ("preset", "data", "model", "layers", "peers")
+    first: ClassVar[tuple[str, ...]] = ("preset", "data", "model", "layers", "peers", "watch")
 
     embedding: int = again(LanguageSettings, "embedding", pocket=64, original=256)
     hidden: int = again(LanguageSettings, "hidden", pocket=128, original=512, modern=640)
@@ -160,6 +160,7 @@ class BaselineSettings(LanguageSettings):
         modern=2,
     )
 
+    watch: bool = option(WATCH, False, recorded=False)
     layers_given: bool = option(
         "Whether the depth is the caller's and not the preset's: a peer is then not sized like New-LLM.",
         typed=False,

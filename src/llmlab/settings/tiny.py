@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmlab.errors import SettingError, TextError
-from llmlab.settings.declare import Settings, option
+from llmlab.settings.declare import WATCH, Settings, option
 
 MAX_CHARACTERS = 2_048
 """Most different characters a text may have: the score table of one model is that number squared."""
@@ -28,6 +28,7 @@ class TinySettings(Settings):
 
     text: str = option("The text to learn, every character a token; - reads standard input.", "hello", from_stdin=True)
     focus: str = option("The token to look at closely (default: the first).", "")
+    watch: bool = option(WATCH, False, recorded=False)
     dim: int = option("Numbers per embedding vector.", 2, low=1, high=4_096)
     epochs: int = option("Full-batch updates.", 200, low=1, high=1_000_000)
     lr: float = option("Learning rate (Adam likes 0.01, SGD about 0.5).", 0.01, above=0, high=1e37)
@@ -94,7 +95,7 @@ class Phase1Settings(TinySettings):
     """Options of chapter 1."""
 
     experiment: ClassVar[str] = "phase1"
-    first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim")
+    first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim", "watch")
 
     dim: int = option("Numbers per embedding vector.", 8, low=1, high=4_096)
 
@@ -104,7 +105,7 @@ class Phase12Settings(TinySettings):
     """Options of chapter 2 (``phase1-2``)."""
 
     experiment: ClassVar[str] = "phase1-2"
-    first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim", "freeze", "optimizer")
+    first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim", "freeze", "optimizer", "watch")
 
     freeze: str = option("What stays as it was initialised.", "none", choices=("none", "embedding", "linear"))
     optimizer: str = option("The rule of the update.", "adam", choices=("adam", "sgd", "adamw"))

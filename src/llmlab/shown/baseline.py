@@ -1,6 +1,6 @@
 """What is shown of chapter 3: the text, a model between counting and the floor, its epochs, the loss by position."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from llmlab.lab.dataset import Dataset
@@ -153,13 +153,7 @@ def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[Lan
     each = [run.curve("val_loss_token") for run in runs]
     train, middle = means(run.curve("train_loss_token") for run in runs), means(each)
     bigram, counting = (data.references[name].loss for name in ("bigram", "kneser_ney_3"))
-    marks = [
-        curve(train, "before", "train (dropout on)"),
-        curve(middle, "series", "validation"),
-        level(bigram, COUNTING["bigram"]),
-        level(counting, COUNTING["kneser_ney_3"], "winner"),
-        *floor_level(data.bayes_loss),
-    ]
+    marks = _losses(data, train, middle)
     if len(runs) > 1:
         low, high = (rounded(map(pick, zip(*each, strict=False))) for pick in (min, max))
         marks.insert(0, Mark("band", "series", marks[0].xs, low, tops=high, legend="all seeds"))
@@ -169,6 +163,25 @@ def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[Lan
     if data.bayes_loss is not None:
         caption = say("baseline.curve_to_floor", **said, floor=data.bayes_loss)
     return loss_figure("curve", "Learning curve", caption, marks, after="epochs")
+
+
+def curve_so_far(data: Dataset, history: Sequence[Mapping[str, float]], running: Mapping[str, float]) -> Figure:
+    """Return the losses of the epochs that a run has finished, and the train loss of the one that it is in."""
+    train, valid = ([row[name] for row in history] for name in ("train_loss_token", "val_loss_token"))
+    if running.get("targets"):
+        train.append(running["loss_targets"] / running["targets"])
+    return loss_figure("curve", "Learning curve", "", _losses(data, train, valid), after="epochs")
+
+
+def _losses(data: Dataset, train: Sequence[float], valid: Sequence[float]) -> list[Mark]:
+    """Return both losses by epoch, between counting and the floor."""
+    return [
+        curve(train, "before", "train (dropout on)"),
+        curve(valid, "series", "validation"),
+        level(data.references["bigram"].loss, COUNTING["bigram"]),
+        level(data.references["kneser_ney_3"].loss, COUNTING["kneser_ney_3"], "winner"),
+        *floor_level(data.bayes_loss),
+    ]
 
 
 def loss_by_position(score: Score, name: str, floor: Sequence[float] = ()) -> Figure:

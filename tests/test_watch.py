@@ -1,0 +1,104 @@
+"""``--watch``: a picture redrawn in place on a terminal, which is left clean, and the same numbers as without."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import HANG, LLMLAB, environment
+from llmlab.cli.progress import ProgressLine
+from llmlab.settings import Phase1Settings
+
+SHOWN, HIDDEN, UP = b"\x1b[?25h", b"\x1b[?25l", b"\x1b[1A\x1b[2K"
+"""The cursor is shown, is hidden, and goes up over a line that it clears."""
+
+RUNS = {
+    "phase1": (("--epochs", "8"), b"update 8 of 8"),
+    "phase1-2": (("--epochs", "8"), b"update 8 of 24"),
+    "baseline": (("--epochs", "1", "--batch", "512"), b"epoch 1 of 1"),
+}
+
+
+def on_a_terminal(folder: Path, *args: str, stop_at: bytes = b"") -> tuple[int, str, bytes]:
+    """Run a command whose standard error is a terminal; return its exit code and both outputs."""
+    ours, theirs = pty.openpty()
+    with (folder / "out").open("wb") as out:
+        env = environment(folder) | {"TERM": "xterm", "COLUMNS": "80", "LINES": "30"}
+        run = subprocess.Popen([*LLMLAB, *args, "--no-log"], cwd=folder, env=env, stdout=out, stderr=theirs)
+    os.close(theirs)
+    seen, until = b"", time.monotonic() + HANG
+    while time.monotonic() < until:
+        try:
+            some = os.read(ours, 65536) if select.select([ours], [], [], 0.2)[0] else b" " * (run.poll() is None)
+        except OSError:  # the other end is closed
+            break
+        if not some:
+            break
+        seen += some
+        if stop_at and stop_at in seen:
+            run.send_signal(signal.SIGINT)
+            stop_at = b""
+    os.close(ours)
+    return run.wait(HANG), (folder / "out").read_text("utf-8"), seen
+
+
+@pytest.mark.parametrize("command", RUNS)
+def test_the_picture_is_redrawn_and_changes_no_number(tmp_path: Path, command: str) -> None:
+    """Several pictures in one place, none of them left, the cursor as it was; and the metrics of a run without."""
+    options, at = RUNS[command]
+    code, plain, quiet = on_a_terminal(tmp_path, command, *options, "--json")
+    watched_code, document, seen = on_a_terminal(tmp_path, command, *options, "--json", "--watch")
+    metrics, watched = (
+        {
+            name: one
+            for name, one in json.loads(text)["metrics"].items()
+            if "seconds" not in name and "tokens_per" not in name
+        }
+        for text in (plain, document)
+    )
+
+    assert (code, watched_code) == (0, 0)
+    assert metrics == watched
+    assert UP not in quiet
+    assert seen.count(HIDDEN) == seen.count(SHOWN) == 1
+    assert at in seen
+    assert seen.count(UP) > 20
+    assert seen.rindex(SHOWN) < seen.rindex(UP)
+
+
+def test_a_stop_leaves_the_terminal_clean(tmp_path: Path) -> None:
+    """After Ctrl-C the cursor is back, the picture is gone, and one line says what happened."""
+    code, out, seen = on_a_terminal(tmp_path, "phase1", "--watch", stop_at=b"update 3 ")
+
+    assert code == 130
+    assert out == ""
+    assert seen.rindex(HIDDEN) < seen.rindex(SHOWN) < seen.rindex(UP) < seen.rindex(b"llmlab: stopped by Ctrl-C")
+
+
+def test_without_a_terminal_nothing_is_drawn(tmp_path: Path) -> None:
+    """Where standard error is a pipe, the option does nothing."""
+    args = [*LLMLAB, "phase1", "--watch", "--epochs", "5", "--no-log"]
+    done = subprocess.run(args, cwd=tmp_path, env=environment(tmp_path), capture_output=True, timeout=HANG, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_it_is_no_part_of_what_is_recorded() -> None:
+    """Neither the settings of an entry nor its command know of it."""
+    assert "watch" not in Phase1Settings(watch=True).document()
+
+
+def test_after_the_last_update_no_time_is_left_to_tell() -> None:
+    """What comes after it, scoring for example, is named instead of announced as over in 0 seconds."""
+    progress = ProgressLine(hidden=True)
+    progress.step(1, 10)
+    progress.step(5, 10)
+    assert progress._text("epoch 1", progress.begun + 4.0).endswith("about 5 s left")
+    progress.step(10, 10)
+    assert progress._text("validating", progress.begun + 9.0) == "update 10 of 10, validating"
