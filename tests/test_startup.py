@@ -57,6 +57,33 @@ def test_what_does_not_train_does_not_import_torch(tmp_path: Path, args: str) ->
     assert {name.split(".")[0] for name in modules} & SLOW == set()
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("phase1-2 --freeze ", ["none", "embedding", "linear"]),
+        ("phase1-2 --optimizer ad", ["adam", "adamw"]),
+        ("baseline --preset ", ["pocket", "original", "advanced", "modern"]),
+        ("baseline --data wiki", ["wikitext-2"]),
+        ("claims --verdict ref", ["refuted", "refined"]),
+        ("claims --id P12-N", ["P12-N1", "P12-N2", "P12-N3"]),
+        ("log show ", ["{a}"]),
+        ("log supersede {a} ", ["{a}"]),
+    ],
+)
+def test_a_shell_completes_values_without_torch(tmp_path: Path, typed: str, offered: list[str]) -> None:
+    """Choices, names of texts, verdicts, claims and entries are offered, and nothing slow is imported for it."""
+    a = Logbook.at(tmp_path / "llmlab-log").put(specimen())[0].id
+    words = f"llmlab {typed.format(a=a)}"
+    asked = {"_LLMLAB_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    probe = [sys.executable, "-c", PROBE]
+    done = subprocess.run(
+        probe, cwd=tmp_path, env=environment(tmp_path) | asked, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == [one.format(a=a) for one in offered]
+    assert set(json.loads(done.stderr.splitlines()[-1])[1]) & SLOW == set()
+
+
 def test_a_wrong_option_is_refused_without_torch(tmp_path: Path) -> None:
     """A range is checked before the slow import: in the settings, which cannot import torch."""
     script = "import sys, llmlab.settings, llmlab.cli; print('torch' in sys.modules)"

@@ -5,12 +5,13 @@ It reads the log and imports no torch, so that it answers at once.  Leaves out t
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmlab.cli.log import readable
-from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
+from llmlab.cli.output import AsJson, Lang, LogDir, completing, show, spoken, write_json
 from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.language import Language
@@ -22,10 +23,29 @@ if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
 
 
+def _verdicts() -> Iterable[str]:
+    from llmlab.claims.verdicts import JUDGEMENTS
+
+    return JUDGEMENTS
+
+
+def of_ledger(name: str) -> Callable[[str], list[str]]:
+    """Return what completes a property of claims in a shell: the values that the ledger has."""
+
+    def values() -> Iterable[str]:
+        from llmlab.claims.ledger import read
+
+        return dict.fromkeys(str(getattr(claim, name)) for document in read() for claim in document.claims)
+
+    return completing(values)
+
+
 def claims(
-    chapter: Annotated[str, typer.Option(help="Only this chapter.")] = "",
-    verdict: Annotated[str, typer.Option(help="Only this verdict.")] = "",
-    claim_id: Annotated[str, typer.Option("--id", help="Only this claim, in full.", metavar="ID")] = "",
+    chapter: Annotated[str, typer.Option(help="Only this chapter.", autocompletion=of_ledger("chapter"))] = "",
+    verdict: Annotated[str, typer.Option(help="Only this verdict.", autocompletion=completing(_verdicts))] = "",
+    claim_id: Annotated[
+        str, typer.Option("--id", help="Only this claim, in full.", metavar="ID", autocompletion=of_ledger("id"))
+    ] = "",
     document: Annotated[str, typer.Option(help="Only this document, or how its name begins.", metavar="NAME")] = "",
     every: Annotated[bool, typer.Option("--all", help="The whole ledger instead of ten claims.")] = False,
     log_dir: LogDir = None,

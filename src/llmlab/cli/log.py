@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from llmlab.claims import findings
-from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
+from llmlab.cli.output import AsJson, Lang, LogDir, entry_ids, show, spoken, write_json
 from llmlab.errors import Stopped, TextError, UnreachableError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
@@ -22,7 +22,12 @@ from llmlab.report.record import Record
 
 app = typer.Typer(help="The experiment log: list, show, compare, supersede, render, serve.")
 
-EntryId = Annotated[str, typer.Argument(help="Id of an entry, or how it begins.", metavar="ID", show_default=False)]
+EntryId = Annotated[
+    str,
+    typer.Argument(
+        help="Id of an entry, or how it begins.", metavar="ID", show_default=False, autocompletion=entry_ids
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -68,7 +73,10 @@ def log_list(
 
 @app.command("show")
 def log_show(
-    entry: Annotated[str, typer.Argument(help="Id of an entry, or how it begins; the last one.", metavar="ID")] = "",
+    entry: Annotated[
+        str,
+        typer.Argument(help="Id of an entry, or how it begins; the last one.", metavar="ID", autocompletion=entry_ids),
+    ] = "",
     full: Annotated[bool, typer.Option("--full", help="All tables and pictures.")] = False,
     log_dir: LogDir = None,
     lang: Lang = "en",
@@ -113,8 +121,18 @@ def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, lang: Lang = "en
 
 @app.command("supersede")
 def log_supersede(
-    old: Annotated[str, typer.Argument(help="Id of the entry that is superseded.", metavar="OLD", show_default=False)],
-    new: Annotated[str, typer.Argument(help="Id of the entry that replaces it.", metavar="NEW", show_default=False)],
+    old: Annotated[
+        str,
+        typer.Argument(
+            help="Id of the entry that is superseded.", metavar="OLD", show_default=False, autocompletion=entry_ids
+        ),
+    ],
+    new: Annotated[
+        str,
+        typer.Argument(
+            help="Id of the entry that replaces it.", metavar="NEW", show_default=False, autocompletion=entry_ids
+        ),
+    ],
     why: Annotated[str, typer.Option(help="The reason, in a sentence.", show_default=False)] = "",
     why_ja: Annotated[str, typer.Option(help="The reason in Japanese.", show_default=False)] = "",
     log_dir: LogDir = None,

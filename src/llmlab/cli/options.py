@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmlab.cli.output import completing
 from llmlab.errors import TextError
 from llmlab.report.escape import shell_word
 from llmlab.settings import RunOptions, Settings, flag, options_of
@@ -63,7 +64,14 @@ def signature(function: Callable[..., Any], settings: type[Settings]) -> Callabl
             first.index(field.name) if field.name in first else len(first),
         ),
     )
-    annotations = {field.name: _annotation(field, None if field.name in first else "More options") for field in fields}
+    annotations = {
+        field.name: _annotation(
+            field,
+            None if field.name in first else "More options",
+            field.metadata["choices"] or settings.places.get(field.name, ()),
+        )
+        for field in fields
+    }
     parameters = [
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=_default(field), annotation=annotations[field.name]
@@ -112,8 +120,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
 
 
-def _annotation(field: dataclasses.Field[Any], panel: str | None) -> Any:
-    """Return a field as a Typer option or argument: its spelling, range and help, in a panel."""
+def _annotation(field: dataclasses.Field[Any], panel: str | None, names: tuple[str, ...]) -> Any:
+    """Return a field as a Typer option or argument: its spelling, range and help, in a panel; ``names`` complete it."""
     data, name = field.metadata, flag(field.name)
     text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
     text += _range_in_words(data["low"], data["above"], data["high"], data["below"])
@@ -125,7 +133,13 @@ def _annotation(field: dataclasses.Field[Any], panel: str | None) -> Any:
     shown = by_preset or field.default not in ("", None)
     variable = data["variable"] or None
     option = typer.Option(
-        *spellings, help=text, rich_help_panel=panel, show_default=shown, envvar=variable, show_envvar=True
+        *spellings,
+        help=text,
+        rich_help_panel=panel,
+        autocompletion=completing(lambda: names) if names else None,
+        show_default=shown,
+        envvar=variable,
+        show_envvar=True,
     )
     return Annotated[field.type, option]
 

@@ -5,7 +5,7 @@ Leaves out the words: ``report.language``.
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,23 @@ LogDir = Annotated[
     Path | None, typer.Option("--log-dir", help="Folder of the log's site; its entries lie in docs/log/posts.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def completing(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what a shell asks for the values of an option; they are made only when it asks."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values() if value and value.startswith(incomplete)]
+
+    return complete
+
+
+def entry_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the ids of the log's entries that begin so, each with the name of its folder, for a shell."""
+    from llmlab.report.logbook import Logbook
+
+    names = Logbook.kept(context.params.get("log_dir")).names()
+    return [(key, name) for key, name in names.items() if key.startswith(incomplete)]
 
 
 def spoken(code: str) -> Language:
