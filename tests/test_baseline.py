@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import weakref
 from collections.abc import Callable
@@ -388,3 +389,14 @@ def test_only_the_documents_conditions_are_held_against_its_record() -> None:
     assert repeats_the_notes(replace(theirs, epochs=3))
     for name, other in (("lr", 0.1), ("clip", "none"), ("hidden", 8), ("layers", 1), ("data", "synthetic")):
         assert not repeats_the_notes(replace(theirs, **{name: other})), name
+
+
+def test_the_command_says_where_the_checkpoints_are_and_the_record_does_not(run_llmlab: Callable[..., Done]) -> None:
+    """One line names the run's folder, or that of all seeds; no path of it goes into the entry."""
+    one = run_llmlab("baseline", "--epochs", "1", "--batch", "512")
+    two = run_llmlab("baseline", "--epochs", "1", "--batch", "512", "--seeds", "2", "--out", "both")
+    (place,) = re.findall(r"^Checkpoints: (.*)$", one.out, re.MULTILINE)
+
+    assert (one.folder / place / "best").is_dir()
+    assert "Checkpoints: both\n" in two.out
+    assert all(place not in file.read_text("utf-8") for entry in one.entries for file in entry.glob("*.*"))

@@ -46,7 +46,7 @@ from llmlab.lab.notes import beside_the_notes, repeats_the_notes
 from llmlab.lab.recipe import Recipe
 from llmlab.lab.runs import LanguageRun, checkpointed
 from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, peer_size_of, size_of
-from llmlab.lab.steps import OnStep, watched
+from llmlab.lab.steps import OnStep, kept_in, watched
 from llmlab.lab.study import Arm, Study, Unfinished, study
 from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score, document_sums
@@ -247,6 +247,8 @@ def train_seed(
     stop: BaseException | None = None
     with checkpointed(training, settings, ours, name or f"{settings.experiment}-{settings.preset}") as notes:
         before = training.progress.updates
+        if training.folder:
+            kept_in(on_step, training.folder.folder)
         watched(on_step, lambda: shown.curve_so_far(data, training.progress.history, training.progress.running))
         try:
             training.run(on_step)  # each epoch: updates on shuffled batches, then the loss on the validation windows

@@ -26,12 +26,13 @@ from llmlab.environment import facts, rank_and_size
 from llmlab.errors import Stopped, WriteError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
+from llmlab.report.messages import say
 from llmlab.report.record import CREATED, Record
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import RunOptions
 
 if TYPE_CHECKING:  # as in ``progress``
-    from llmlab.cli.watching import Screen
+    from llmlab.report.watching import Screen
 
 DIVERGED = 6
 
@@ -64,7 +65,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
             record, page = logbook.put(record)
         except WriteError as error:
             failure = error
-    _show(record, page, options)
+    _show(record, page, options, progress.folders)
     _wait_for_all()  # the others go when everything is written
     if failure:
         raise failure
@@ -81,7 +82,7 @@ def _screen(chosen: Chosen) -> "Screen | None":
     asked = getattr(chosen.settings, "watch", False) and not chosen.options.quiet
     if not (asked and sys.stderr is not None and sys.stderr.isatty()):
         return None
-    from llmlab.cli.watching import Screen
+    from llmlab.report.watching import Screen
 
     return Screen(spoken(chosen.options.lang))
 
@@ -178,7 +179,8 @@ def _card() -> dict[str, Scalar]:
     return {"card": cuda.get_device_name(), "card_peak_memory_mb": round(cuda.max_memory_reserved() / 2**20)}
 
 
-def _show(record: Record, page: Path | None, options: RunOptions) -> None:
+def _show(record: Record, page: Path | None, options: RunOptions, folders: list[Path]) -> None:
+    """Print the result, where its checkpoints are (one folder for all of them), and its entry."""
     entry = os.path.relpath(page) if page else None
     if options.json:
         write_json({**judged_document(record), "entry": entry})
@@ -187,7 +189,12 @@ def _show(record: Record, page: Path | None, options: RunOptions) -> None:
     if not options.quiet:
         from llmlab.report.table import first_screen, report
 
-        terminal.show(*(report if options.full else first_screen)(record, terminal.console(), language))
+        kept = [language.say(say("first.kept", folder=os.path.commonpath(folders)))] if folders else []
+        console = terminal.console()
+        parts = (
+            report(record, console, language) if options.full else first_screen(record, console, language, len(kept))
+        )
+        terminal.show(*parts, *kept)
     if entry:
         terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 

@@ -11,6 +11,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmlab.errors import Stopped
@@ -18,7 +19,7 @@ from llmlab.report import terminal
 from llmlab.report.result import Figure, time_span
 
 if TYPE_CHECKING:  # it brings Rich's tables and plots, for which help has no time
-    from llmlab.cli.watching import Screen
+    from llmlab.report.watching import Screen
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -33,6 +34,7 @@ class ProgressLine:
         self.hidden, self.begun, self.next_line = hidden, 0.0, 0.0
         self.at, self.first, self.planned, self.line_open = 0, 0, 0, False
         self.stopped_by: int | None = None
+        self.folders: list[Path] = []
         self.at_once = False  # a second signal did not wait for the end of the update
 
     def __call__(self, update: int, planned: int, told: str = "") -> None:
@@ -43,6 +45,10 @@ class ProgressLine:
         """Draw this picture from now on, if pictures are drawn."""
         if self.screen:
             self.screen.picture = picture
+
+    def keep(self, folder: Path) -> None:
+        """Take note of where checkpoints are."""
+        self.folders.append(folder)
 
     def begin(self, told: str) -> None:
         """Say what is done before the first update, on a terminal."""

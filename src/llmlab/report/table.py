@@ -39,17 +39,19 @@ GAP = 2
 """Blank columns between two columns of a table."""
 
 
-def first_screen(record: Record, console: Console, language: Language = ENGLISH) -> Iterator[RenderableType]:
+def first_screen(
+    record: Record, console: Console, language: Language = ENGLISH, lines: int = 0
+) -> Iterator[RenderableType]:
     """Yield what a run found, in a screen: the picture, the table that decides, a few sentences, and what is next.
 
-    The picture is as high as the rest leaves room for.
+    The picture is as high as the rest leaves room for, and ``lines`` that come below.
     """
     yield _ends(screen.chapter(record.result.experiment, language), screen.conditions(record, language), console.width)
     below = [*_deciding(record, console, language), Text(), *_found(record, language)]
     if figure := screen.picture(record.result):
         figure = language.figure(figure)
         signs = Words(legend(figure, language), style="dim")
-        used = sum(len(console.render_lines(part)) for part in (*below, signs)) + 2
+        used = sum(len(console.render_lines(part)) for part in (*below, signs)) + 2 + lines
         most = min(max(LINES[console.width < NARROW] - used, LOWEST), HIGHEST)
         drawn = plot(figure, min(console.width, 76), most=most, ascii_only=not _unicode(console))
         yield Group(Text(), drawn, signs)
