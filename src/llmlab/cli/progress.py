@@ -44,7 +44,9 @@ class ProgressLine:
     def watch(self, picture: Callable[[], Figure] | None) -> None:
         """Draw this picture from now on, if pictures are drawn."""
         if self.screen:
+            self._clear()
             self.screen.picture = picture
+            self.begun, self.first = time.monotonic(), self.at  # with a picture an update takes another time
 
     def keep(self, folder: Path) -> None:
         """Take note of where checkpoints are."""
@@ -108,9 +110,13 @@ class ProgressLine:
         """Remove the picture and the live line."""
         if self.screen:
             self.screen.close()
+        self._clear()
+
+    def _clear(self) -> None:
         if self.line_open:
             width = max(20, terminal.console().width - 1)
             sys.stderr.write("\r" + " " * width + "\r")
+            self.line_open = False
 
 
 def on_signals(handler: Callable[[int, types.FrameType | None], None]) -> None:
