@@ -202,6 +202,23 @@ def test_a_copy_on_a_disk_opens_by_double_click(walk: Walk) -> None:
     assert walk.complaints == []
 
 
+@pytest.mark.parametrize("address", ["index.html", "ja/index.html"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (400, 740)])
+def test_the_first_screen_of_the_home_page_has_the_picture_and_the_command(
+    walk: Walk, address: str, width: int, height: int
+) -> None:
+    """Without scrolling one sees the question, the picture as a whole, and the one command."""
+    page = walk.page(width=width)
+    page.goto(walk.base + address)
+    ends = page.eval_on_selector_all(
+        "article p:has(> strong), article img, article pre",
+        "all => all.filter(one => one.offsetParent).slice(0, 3).map(one => one.getBoundingClientRect().bottom)",
+    )
+
+    assert len(ends) == 3
+    assert max(ends) < height
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "404.html"])
 def test_the_switcher_leads_to_the_same_page_and_back(walk: Walk, kind: str) -> None:
     """From each kind of page one click leads to its twin in the other language, and one more back."""

@@ -5,6 +5,7 @@ be that entry's, byte for byte.
 """
 
 import inspect
+import itertools
 import math
 import re
 import shlex
@@ -246,6 +247,48 @@ def test_what_a_page_shows_of_the_log_is_the_entry_byte_for_byte(page: Path) -> 
             if shown_on == page and outputs.is_logged(source):
                 fresh = outputs.body(page, kind, source, parts)
                 assert inspect.cleandoc(body) == inspect.cleandoc(fresh), f"{source} | {parts}"
+
+
+LINKED = re.compile(r"log/posts/[\w-]+-([0-9a-f]{8})/entry\.md")
+CELL_NUMBER = re.compile(r"(?<![\w.])(?P<number>[-+−]?\d[\d,]*\.(?P<decimals>\d+))(?![\w.])", re.ASCII)
+
+
+def _measured(page: str) -> Iterator[float]:
+    """Yield what was measured in the entries that a page links to and in the runs that it shows."""
+    shown = {block["source"] for block in outputs.BLOCK.finditer(page)}
+    quick = {source for source in shown if not outputs.is_logged(source) and source.split()[1] in outputs.EXPERIMENTS}
+    for source in quick | {f"record {entry}" for entry in LINKED.findall(page)}:
+        result = outputs.record(source).result
+        cells = [cell for table in result.tables for row in table.rows for cell in row]
+        few = [values for values in result.samples.values() if len(values) < 10]  # of a thousand, one always fits
+        samples = [value for values in few for value in values]
+        yield from (value for value in (*result.metrics.values(), *cells, *samples) if isinstance(value, float))
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("study/*.md")), ids=lambda page: page.stem)
+def test_a_number_in_a_table_of_the_study_was_measured(page: Path) -> None:
+    """Each decimal in a page's own tables stands in an entry linked there or a run shown there, rounded or in percent.
+
+    Or it is the difference of two others in its row.  Rows about a claim are left out: they set numbers of the original
+    notes beside ours.
+    """
+    text = page.read_text("utf-8")
+    measured = list(_measured(text))
+    unknown = []
+    for row in outputs.BLOCK.sub("", text).split("\n"):
+        if not row.startswith("|") or "claims.md#" in row:
+            continue
+        found = [
+            (number, 100 if "%" in cell else 1) for cell in row.split("|") for number in CELL_NUMBER.finditer(cell)
+        ]
+        values = [float(number["number"].replace(",", "").replace("−", "-")) for number, _ in found]
+        differences = [a - b for a, b in itertools.permutations(values, 2)]
+        for (number, scale), value in zip(found, values, strict=True):
+            rounding = 0.51 * 10.0 ** -len(number["decimals"])
+            if not any(abs(known - value) < rounding for known in (*(scale * one for one in measured), *differences)):
+                unknown.append(number[0])
+
+    assert unknown == []
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.parent.name)
