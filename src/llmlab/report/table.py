@@ -6,7 +6,6 @@ Fits forty columns: words fold, numbers do not, and a table that cannot fit is t
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -74,13 +73,9 @@ def _found(record: Record, language: Language) -> Iterator[RenderableType]:
         yield Words(printable(sentence), style="" if place else "bold")
     decided = [f"{one.claim} {language.say(one.verdict)}" for one in findings(record) if one.verdict != UNDECIDED]
     if decided:
-        yield _sentence(language, "first.claims", claims=decided)
+        yield Words(printable(say("first.claims", claims=decided).spoken(language.code)), style="dim")
     if proposal := screen.proposal(record, language):
-        yield _sentence(language, "first.next", command=proposal[0], why=proposal[1])
-
-
-def _sentence(language: Language, key: str, **values: Any) -> Text:
-    return Words(printable(say(key, **values).spoken(language.code)), style="dim")
+        yield Words(printable(say("first.next", command=proposal[0], why=proposal[1]).spoken(language.code)))
 
 
 def _ends(left: str, right: str, width: int) -> RenderableType:
