@@ -56,7 +56,7 @@ def test_a_number_out_of_range_is_refused(run_llmlab: Run, option: str, value: s
         (("phase1", "--seeds", "100000", "--epochs", "1000000"), "--seeds"),
         (("phase1", "--seeds", "100000", "--dim", "4096"), "--dim"),
         (("log", "nope"), "nope"),
-        (("log", "show"), "ID"),
+        (("log", "compare"), "ID"),
         (("log", "show", "nope"), "nope"),
         (("log", "serve", "--port", "0"), "--port"),
     ],
@@ -157,7 +157,7 @@ def test_a_megabyte_of_text_works(run_llmlab: Run) -> None:
 def test_a_long_text_of_many_kinds_works(run_llmlab: Run) -> None:
     """Two hundred different characters train, and the tables admit what they leave out."""
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
-    done = run_llmlab("phase1-2", "--epochs", "2", "--text", text, COLUMNS="40")
+    done = run_llmlab("phase1-2", "--epochs", "2", "--full", "--text", text, COLUMNS="40")
     assert (done.code, done.err) == (0, "")
     assert "left out" in done.out
 
