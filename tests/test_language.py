@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from conftest import Done
+from llmlab.cli.options import HELP, help_of
 from llmlab.errors import SettingError
 from llmlab.params import models, tables
 from llmlab.report import entry, screen
@@ -292,3 +293,15 @@ def test_the_menu_is_japanese() -> None:
     wanted = [*titles(config["nav"]), *(palette["toggle"]["name"] for palette in config["theme"]["palette"])]
 
     assert [title for title in wanted if JAPANESE.translation(title) is None] == []
+
+
+def test_help_speaks_japanese(run_llmlab: Callable[..., Done]) -> None:
+    """Each option of each experiment says in Japanese what it is, its choices and its range; names stay as typed."""
+    shown = run_llmlab("phase1-2", "--lang", "ja", "--help", COLUMNS="200").out
+    assert "選べるのはnone、embedding、linear。" in shown
+    assert "（1から4,096まで）" in shown
+    assert "One of" not in shown
+    assert run_llmlab("phase1-2", "--help", LLMLAB_LANG="ja", COLUMNS="200").out == shown
+    assert "…" not in run_llmlab("two-stage", "--help", "--lang=ja", COLUMNS="80").out
+    assert [data["help"] for data in HELP.values() if JAPANESE.translation(data["help"]) is None] == []
+    assert [text for text in HELP if str(help_of(text)) != text] == []

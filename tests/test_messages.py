@@ -15,6 +15,7 @@ import llmlab
 from llmlab.report.messages import CODES, Message, messages, read, said, say, sentences, stored
 
 SOURCE = Path(llmlab.__file__).parent
+HOOKS = Path(__file__).parents[1] / "docs" / "hooks"
 POSTS = Path(__file__).parents[1] / "docs" / "log" / "posts"
 HOSTILE: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -48,7 +49,8 @@ def test_every_message_can_be_said_and_says_the_same_in_both_languages(key: str)
 
 def test_every_message_is_used_and_every_one_used_is_there() -> None:
     """The keys in the code, and in the log's records, are those of the files: none is missing, none is left over."""
-    code = "\n".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
+    files = [*SOURCE.rglob("*.py"), *HOOKS.glob("*.py")]
+    code = "\n".join(path.read_text("utf-8") for path in files)
     used = set(re.findall(r'"([a-z0-9_]+\.[a-z0-9_]+)"', code)) & set(messages())
     used |= {key for key in messages() for name in re.findall(r'group\("(\w+)"', code) if key.startswith(f"{name}.")}
 

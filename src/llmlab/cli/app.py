@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 import traceback
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -15,12 +16,13 @@ from typer.exceptions import TyperException
 
 import llmlab
 from llmlab.cli import chapter, claims, data, log
+from llmlab.cli.options import help_of
 from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.cli.progress import ignore_signals, on_signals, stop_at_once
 from llmlab.errors import LlmlabError, Stopped, WriteError
 from llmlab.report import terminal
 from llmlab.report.language import Language
-from llmlab.report.messages import say
+from llmlab.report.messages import CODES, say
 from llmlab.settings import LANGUAGE_VARIABLE
 
 EPILOG = (
@@ -49,6 +51,13 @@ class OneLineErrors(TyperGroup):
         terminal.prepare()
         extra["standalone_mode"] = False
         words = list(sys.argv[1:] if args is None else args)
+        if {"--help", "-h"} & {*words} and (asked := asked_language(words)) in CODES[1:]:
+            from typer import rich_utils
+
+            from llmlab.report.folding import Words
+
+            rich_utils._make_rich_text = lambda text, **_: Words(text)  # Typer's own cuts a line without blanks
+            translate_help(self, spoken(asked))
         on_signals(stop_at_once)
         try:
             code = super().main(args, *rest, **extra)
@@ -65,6 +74,24 @@ class OneLineErrors(TyperGroup):
             else:
                 terminal.say(f"llmlab: {' '.join(message.split())}")
         sys.exit(code)
+
+
+def asked_language(words: list[str]) -> str:
+    """Return the language that a command line, or else the environment, asks for; help comes before all options."""
+    asked = [word.removeprefix("--lang=") for word in words if word.startswith("--lang=")]
+    asked += [code for option, code in pairwise(words) if option == "--lang"]
+    return (asked or [os.environ.get(LANGUAGE_VARIABLE, "en")])[-1]
+
+
+def translate_help(command: Any, language: Language) -> None:
+    """Let a command, its options and all below it say what they are in a language."""
+    for part in (command, *command.params):
+        if getattr(part, "help", None):
+            part.help = language.say(help_of(part.help))
+        if getattr(part, "rich_help_panel", None):
+            part.rich_help_panel = language.say(part.rich_help_panel)
+    for below in getattr(command, "commands", {}).values():
+        translate_help(below, language)
 
 
 def explained(error: Exception) -> tuple[str, int]:

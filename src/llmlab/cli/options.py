@@ -6,7 +6,7 @@ Leaves out what a command does: ``execute``.
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +14,15 @@ import typer
 from llmlab.cli.output import completing
 from llmlab.errors import TextError
 from llmlab.report.escape import shell_word
+from llmlab.report.messages import Text, say
 from llmlab.settings import RunOptions, Settings, flag, options_of
 
 FIRST = ("seed", "seeds", "full", "lang")
 """Of what every experiment has, the options that stand first in its help, behind the chapter's own."""
 
 LONGEST_INPUT = 64_000_000
+HELP: dict[str, Mapping[str, Any]] = {}
+"""What every option is, by its English help, which is all that Typer keeps of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +128,7 @@ def _annotation(field: dataclasses.Field[Any], panel: str | None, names: tuple[s
     data, name = field.metadata, flag(field.name)
     text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
     text += _range_in_words(data["low"], data["above"], data["high"], data["below"])
+    HELP[text] = data
     if data["argument"]:
         return Annotated[field.type, typer.Argument(help=text, metavar=field.name.upper(), show_default=False)]
     both = field.default is True or (field.type is bool and data["presets"])
@@ -149,6 +153,25 @@ def _range_in_words(low: float | None, above: float | None, high: float | None, 
     least = f"from {low:,}" if low is not None else f"above {above:,}" if above is not None else ""
     most = f"to {high:,}" if high is not None and high < 2**40 else f"below {below:,}" if below is not None else ""
     return f"  ({' '.join(part for part in (least, most) if part)})" if least or most else ""
+
+
+def help_of(text: str) -> Text:
+    """Return an option's help as a message, for other languages; what is no option's stays as it is.
+
+    Only who asks for it pays: the messages take longer to read than all options to make.
+    """
+    if (data := HELP.get(text)) is None:
+        return text
+    ends = {
+        "help.from": data["low"],
+        "help.above": data["above"],
+        "help.to": data["high"] if data["high"] is not None and data["high"] < 2**40 else None,
+        "help.below": data["below"],
+    }
+    said = [say(key, bound=bound) for key, bound in ends.items() if bound is not None]
+    between = say("help.range", ends=said) if said else ""
+    choices = say("help.one_of", choices=list(data["choices"])) if data["choices"] else ""
+    return say("help.option", what=data["help"], choices=choices, between=between)
 
 
 def _standard_input(name: str) -> str:

@@ -24,8 +24,8 @@ from typing import Any, cast
 
 CODES = ("en", "ja")
 JOINTS = {
-    "en": {"": "; ", "commas": ", ", "and": " and ", "sentences": " "},
-    "ja": {"": "、", "commas": "、", "and": "、", "sentences": ""},
+    "en": {"": "; ", "commas": ", ", "and": " and ", "sentences": " ", "names": ", ", "ends": " "},
+    "ja": {"": "、", "commas": "、", "and": "、", "sentences": "", "names": "、", "ends": ""},
 }
 """What stands between the parts of a list, by language and by what the template calls it."""
 
