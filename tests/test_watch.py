@@ -74,7 +74,7 @@ def test_the_picture_is_redrawn_and_changes_no_number(tmp_path: Path, command: s
 
 def test_a_stop_leaves_the_terminal_clean(tmp_path: Path) -> None:
     """After Ctrl-C the cursor is back, the picture is gone, and one line says what happened."""
-    code, out, seen = on_a_terminal(tmp_path, "phase1", "--watch", stop_at=b"update 3 ")
+    code, out, seen = on_a_terminal(tmp_path, "phase1", "--watch", "--epochs", "1000000", stop_at=b"update 3 ")
 
     assert code == 130
     assert out == ""
