@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HANG, LLMLAB, environment
+from conftest import HANG, LLMLAB, as_in_a_terminal, environment
 from llmlab.cli.progress import ProgressLine
 from llmlab.settings import Phase1Settings
 
@@ -30,7 +30,14 @@ def on_a_terminal(folder: Path, *args: str, stop_at: bytes = b"") -> tuple[int, 
     ours, theirs = pty.openpty()
     with (folder / "out").open("wb") as out:
         env = environment(folder) | {"TERM": "xterm", "COLUMNS": "80", "LINES": "30"}
-        run = subprocess.Popen([*LLMLAB, *args, "--no-log"], cwd=folder, env=env, stdout=out, stderr=theirs)
+        run = subprocess.Popen(
+            [*LLMLAB, *args, "--no-log"],
+            cwd=folder,
+            env=env,
+            stdout=out,
+            stderr=theirs,
+            preexec_fn=as_in_a_terminal,
+        )
     os.close(theirs)
     seen, until = b"", time.monotonic() + HANG
     while time.monotonic() < until:
