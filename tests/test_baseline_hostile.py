@@ -113,7 +113,7 @@ def test_the_line_to_go_on_names_the_folder_of_a_resumed_checkpoint(tmp_path: Pa
 def test_a_second_signal_does_not_promise_a_checkpoint() -> None:
     """The first signal waits for the end of an update; the second does not, and is remembered as such."""
     progress = ProgressLine(hidden=True, saves=True)
-    progress.step(1, 10)
+    progress(1, 10)
     progress.stop(signal.SIGINT, None)
     assert not progress.at_once
     with pytest.raises(Stopped):
@@ -127,12 +127,12 @@ def test_a_stopped_finetuning_says_what_it_left(monkeypatch: pytest.MonkeyPatch)
     settings = FinetuneSettings(checkpoint=Path("a"), epochs=2, out=Path("b"))
     progress = ProgressLine(hidden=True)
 
-    def stopped_soon(update: int, planned: int, told: str = "") -> None:
+    def stopped_soon(_: ProgressLine, update: int, planned: int, told: str = "") -> None:
         progress.planned = planned
         if update > 3:
             raise Stopped("stopped by SIGTERM", signal.SIGTERM)
 
-    monkeypatch.setattr(progress, "step", stopped_soon)
+    monkeypatch.setattr(ProgressLine, "__call__", stopped_soon)
     with pytest.raises(Stopped, match="what is in b is unfinished"):
         _supervised("llmlab.after.finetune", Chosen(settings, RunOptions(), []), progress)
     assert list(Path("b").glob("update-*"))

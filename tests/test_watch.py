@@ -104,8 +104,8 @@ def test_it_is_no_part_of_what_is_recorded() -> None:
 def test_after_the_last_update_no_time_is_left_to_tell() -> None:
     """What comes after it, scoring for example, is named instead of announced as over in 0 seconds."""
     progress = ProgressLine(hidden=True)
-    progress.step(1, 10)
-    progress.step(5, 10)
+    progress(1, 10)
+    progress(5, 10)
     assert progress._text("epoch 1", progress.begun + 4.0).endswith("about 5 s left")
-    progress.step(10, 10)
+    progress(10, 10)
     assert progress._text("validating", progress.begun + 9.0) == "update 10 of 10, validating"

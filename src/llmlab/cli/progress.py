@@ -37,10 +37,6 @@ class ProgressLine:
         self.folders: list[Path] = []
         self.at_once = False  # a second signal did not wait for the end of the update
 
-    def __call__(self, update: int, planned: int, told: str = "") -> None:
-        """Do as ``step`` does."""
-        self.step(update, planned, told)
-
     def watch(self, picture: Callable[[], Figure] | None) -> None:
         """Draw this picture from now on, if pictures are drawn."""
         if self.screen:
@@ -57,7 +53,7 @@ class ProgressLine:
         if not self.hidden and sys.stderr is not None and sys.stderr.isatty():
             self._write(told)
 
-    def step(self, update: int, planned: int, told: str = "") -> None:
+    def __call__(self, update: int, planned: int, told: str = "") -> None:
         """Take note of an update, and tell about it now and then; of work before any update none is planned yet.
 
         Raises:
