@@ -3,6 +3,8 @@
 import ast
 import io
 import re
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from string import Formatter
 
@@ -11,9 +13,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from llmlab.cli.chapter import CHAPTERS, FOLLOW_UPS
-from llmlab.report import screen
+from llmlab.report import entry, screen
+from llmlab.report.escape import md_text
 from llmlab.report.language import language
-from llmlab.report.messages import CODES
+from llmlab.report.messages import CODES, group, say
 from llmlab.report.record import Record
 from llmlab.report.table import first_screen, report
 
@@ -46,6 +49,17 @@ def test_no_two_entries_have_the_same_title(code: str) -> None:
     assert [title for title, record in zip(titles, CURRENT, strict=True) if record.created[:10] in title] == []
 
 
+@pytest.mark.parametrize("code", CODES)
+def test_a_page_is_headed_by_its_title_and_has_the_other_findings(code: str) -> None:
+    """What is worked out from a record is the same in its page, its menu and its terminal, in either language."""
+    for record in CURRENT:
+        page = entry.page(record, language=language(code))
+        _, *others = screen.findings(record, language(code))
+        assert f"\n# {md_text(screen.title(record, language(code)))}\n" in page
+        seen = unescape(page.partition("<!-- more -->")[0])
+        assert [one for one in others if one not in seen] == [], record.id
+
+
 @pytest.mark.parametrize("experiment", [*CHAPTERS, *FOLLOW_UPS])
 def test_every_rule_can_be_read_and_says_the_same_in_both_languages(experiment: str) -> None:
     """Each condition is an expression, and what English fills in, Japanese fills in too."""
@@ -57,6 +71,19 @@ def test_every_rule_can_be_read_and_says_the_same_in_both_languages(experiment: 
         english, japanese = ({name for _, name, _, _ in Formatter().parse(text) if name} for text in (rule.en, rule.ja))
         assert english == japanese, rule.en
     assert one.conditions.keys() == one.title.keys() == set(CODES)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_what_is_missing_from_the_numbers_is_said_at_once(code: str) -> None:
+    """A run that was stopped, or that lost seeds, says so behind its title, on the screen and on its page."""
+    record = next(record for record in CURRENT if record.result.experiment == "two-stage")
+    lost = [say("study.stopped", seeds=1), say("study.lost", seed=2, arm="main", update=7)]
+    result = replace(record.result, status="interrupted", summary=[*record.result.summary, *lost])
+    cut = replace(record, result=result)
+    said = [language(code).say(one) for one in lost]
+    assert screen.findings(cut, language(code))[1:3] == said
+    assert all(md_text(one) in entry.page(cut, language=language(code)).partition("<!-- more -->")[0] for one in said)
+    assert screen.title(cut, language(code)).endswith(language(code).say(group("title", code)["interrupted"]))
 
 
 def test_colours_read_on_dark_and_on_light() -> None:

@@ -62,7 +62,7 @@ def page(
     """Return the entry as Markdown; see ``files``."""
     notes = notes_of(old_page) if old_page is not None else md_block(record.note) or NO_NOTES
     notes = language.say(notes) if notes == NO_NOTES else notes
-    head = "\n".join([*_front_matter(record, language), *_body(language.record(record), language, names)])
+    head = "\n".join([*_front_matter(record, language), *_body(record, language, names)])
     return "\n".join([head, NOTES_BEGIN, "", notes, "", NOTES_END, ""])
 
 
@@ -91,16 +91,17 @@ def _front_matter(record: Record, language: Language) -> Iterator[str]:
     }
     yield "---"
     for name, value in fields.items():
-        # JSON is YAML; a date has to stand without quotes to be one.
-        yield f"{name}: {value if name == 'date' else json.dumps(value)}"
+        # JSON is YAML, but for escapes of letters in two halves; a date has to stand without quotes to be one.
+        yield f"{name}: {value if name == 'date' else json.dumps(value, ensure_ascii=False)}"
     yield "---"
 
 
 def _body(record: Record, language: Language, names: Mapping[str, str]) -> Iterator[str]:
-    """Yield the page's parts; the record's own words are in the language already."""
-    result, word = record.result, language.say
+    """Yield the page's parts."""
+    result, word = language.result(record.result), language.say
     yield f"\n# {md_text(screen.title(record, language))}\n"
-    yield from _superseded(record, language, names) if record.superseded_by else _first_screen(record, language)
+    first = _first_screen(record, result, language)
+    yield from _superseded(record, first, language, names) if record.superseded_by else first
     yield "\n<!-- more -->\n"  # a list of entries shows no more of each
     if record.supersedes:
         yield f"{word('Supersedes')} {word(', ').join(_linked(other, names) for other in record.supersedes)}\n"
@@ -119,20 +120,26 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
     yield f"\n## {word('Notes')}\n"
 
 
-def _first_screen(record: Record, language: Language) -> Iterator[str]:
-    """Yield what was asked, expected and found, and the one picture; the title has the first finding already."""
+def _first_screen(record: Record, result: Result, language: Language) -> Iterator[str]:
+    """Yield what was asked, expected and found, and the one picture; the title has the first finding already.
+
+    Args:
+        record: as it is, for its findings are worked out from its messages.
+        result: the record's, in the language.
+        language: of the page.
+    """
     word, titled = language.say, screen.title(record, language)
-    told = [one for one in screen.findings(record, language) if one.rstrip(".。") != titled]
+    told = [one for one in screen.findings(record, language) if not titled.startswith(one.rstrip(".。"))]
     conditions = screen.conditions(record, language)
     facts = [record.created[:10], screen.chapter(record.result.experiment, language), *filter(None, [conditions])]
     yield f"*{md_text(' · '.join(facts))}*\n"
     yield '<div class="log-asked" markdown="1">\n'  # which lists of entries leave out
-    yield f"**{word('Asked')}** {_words(record.result.why, language)}\n"
+    yield f"**{word('Asked')}** {_words(result.why, language)}\n"
     if record.expectation:
         yield f"**{word(expected(record))}** {md_block(record.expectation)}\n"
     yield f"**{word('Found')}** " + "\n\n".join(_line(one, language) for one in told)
     yield "\n</div>\n"
-    if figure := screen.picture(record.result):
+    if figure := screen.picture(result):
         yield from _images(figure)
 
 
@@ -163,12 +170,12 @@ def expected(record: Record) -> str:
     return "Written after a first look:" if record.expectation_after_look else "Expected beforehand:"
 
 
-def _superseded(record: Record, language: Language, names: Mapping[str, str]) -> Iterator[str]:
+def _superseded(record: Record, first: Iterable[str], language: Language, names: Mapping[str, str]) -> Iterator[str]:
     """Yield what stands at the head of a superseded entry, in lists too: its successor, and what it said, folded."""
     successor = _linked(record.superseded_by, names)
     why = _words(worded(record, "superseded_why", language.code), language)
     yield f"**{language.say('Superseded by')} {successor}**: {why}\n"
-    yield from _folded("What it said", _first_screen(record, language), language)
+    yield from _folded("What it said", first, language)
 
 
 def _linked(other: str, names: Mapping[str, str]) -> str:

@@ -17,7 +17,6 @@ from importlib.resources import files
 from llmlab.report.folding import is_wide
 from llmlab.report.format import cell
 from llmlab.report.messages import CODES, Message
-from llmlab.report.record import Record
 from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Result, Table
 
 SENTENCE = re.compile(r"(?<=[.!?]) +(?=[^a-z ])")
@@ -48,12 +47,10 @@ class Language:
         """Return whether a text that this language has to show is an English one: words, and all of them Latin."""
         return self.code != "en" and not is_wide(text) and bool(WORDS.search(text))
 
-    def record(self, record: Record) -> Record:
-        """Return a record with everything that a person reads of it in this language."""
-        return replace(record, result=self.result(record.result)) if self.catalogue else record
-
     def result(self, result: Result) -> Result:
-        """Return a result likewise; its numbers, names and verdicts are no language's and stay."""
+        """Return a result with everything that a person reads of it in this language; its numbers and names stay."""
+        if not self.catalogue:
+            return result
         return replace(
             result,
             why=self.say(result.why),

@@ -9,8 +9,8 @@ whenever it is shown: mend a rule, and every title and every first screen of the
     en = "{went_focus} did not move towards {went_next}."
     ja = "…"
 
-A rule may name metrics, settings as ``setting_<name>``, the run's ``status``, and what stands in the record's own
-sentences, as ``<message>_<value>``.  It is silent where one of them is missing.  The first that holds is the title.
+A rule may name metrics, settings as ``setting_<name>``, and what stands in the record's own sentences, as
+``<message>_<value>``.  It is silent where one of them is missing.  The first that holds is the title.
 """
 
 import re
@@ -27,8 +27,11 @@ from llmlab.report.messages import Message, Text, fill, group, say
 from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Figure, Result, Scalar, Table
 
-MOST = 4
-"""Sentences of a first screen."""
+MOST, MOST_MISSING = 4, 2
+"""Sentences of a first screen, and how many of them say what is missing from the numbers."""
+
+MISSING = "study."
+"""How the keys of such messages begin."""
 
 SAFE = re.compile(r"[\w .,+/→-]{1,24}")
 """Words of the user's that a title may hold: it appears unescaped in menus."""
@@ -110,9 +113,15 @@ def _rule(**told: Any) -> Rule:
 
 
 def findings(record: Record, language: Language = ENGLISH) -> list[str]:
-    """Return what the run found, the title first; where no rule holds, what the run itself says in short."""
-    told = list(_said(record.result, _known(record.result), language))[:MOST]
-    return told or [language.say(sentence) for sentence in record.result.summary[:MOST]]
+    """Return what the run found, the title first; where no rule holds, what the run itself says in short.
+
+    What is missing from a run's numbers, seeds that diverged or a run that was stopped, follows the title.
+    """
+    title, *told = list(_said(record.result, _known(record.result), language)) or [""]
+    if not title:
+        return [language.say(sentence) for sentence in record.result.summary[:MOST]]
+    missing = [one for one in record.result.summary if isinstance(one, Message) and one.key.startswith(MISSING)]
+    return [title, *map(language.say, missing[:MOST_MISSING]), *told][:MOST]
 
 
 def title(record: Record, language: Language = ENGLISH) -> str:
@@ -204,7 +213,7 @@ def _known(result: Result) -> dict[str, Any]:
     }
     seeds, first = result.settings.get("seeds", 1), result.settings.get("seed", 0)
     which = say("first.seed", seed=first) if seeds == 1 else say("first.seeds", seeds=seeds)
-    known = {**said, **names(result), "status": result.status, "seeds": which}
+    known = {**said, **names(result), "seeds": which}
     return {name: one for name, one in known.items() if not isinstance(one, int | float) or abs(one) < LARGEST}
 
 
