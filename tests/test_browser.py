@@ -133,6 +133,9 @@ def test_the_site_reads_without_scripts(walk: Walk) -> None:
     assert page.locator(".log-table tbody a:visible").count() == len(list((walk.site / "log").glob("2026-*.html")))
     assert page.locator(".log-comparison :is(select, input, button):visible").count() == 0
     page.goto(walk.base + "log/2026-11-22-phase1-2-b4f5d44c.html")
+    assert page.locator("article img:visible").count() == 1, "the entry's one picture, once"
+    for summary in page.locator("article details > summary").all():
+        summary.click()
     assert page.locator("article img:visible").count() * 2 == page.locator("article img").count() > 0
 
 
