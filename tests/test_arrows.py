@@ -17,6 +17,7 @@ GROUND = {"settings", "errors"}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 REPORT = {"report.messages", "report.result"}
 CHAPTER = {"lab", "fast", "text", "measure", *REPORT, *GROUND}
+CHAPTERS = {"phase1", "phase1_2", "baseline", "layers", "embedding_freeze", "two_stage"}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "__main__": {"cli"},
@@ -41,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "claims": {"claims", "errors", "lab.sizes", "measure.stats", "report.messages", "report.record", "report.result"},
     "compare": {"measure.stats", "report.messages", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
+    "exercises": {"exercises", "after", "claims.evaluate", *CHAPTERS, *CHAPTER},
     "doctor": {"environment", "errors", "report"},
     "params": {"lab.sizes", "report.messages", "report.result", "settings", "text.vocabulary"},
 }
@@ -51,7 +53,7 @@ TORCH = {
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
     *("text.cache", "text.pretrained", "text.streams"),
     *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),
-    "measure.generation",
+    *("measure.generation", "exercises.computed"),
 }
 
 

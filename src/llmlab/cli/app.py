@@ -15,7 +15,7 @@ from typer.core import TyperGroup, TyperOption
 from typer.exceptions import TyperException
 
 import llmlab
-from llmlab.cli import chapter, claims, data, log
+from llmlab.cli import chapter, claims, data, exercise, log
 from llmlab.cli.options import help_of
 from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.cli.progress import ignore_signals, on_signals, stop_at_once
@@ -142,6 +142,7 @@ app.add_typer(data.app, name="data")
 chapter.add_commands(app, chapter.CHAPTERS, EPILOG)
 app.command("params")(params)
 app.command("claims")(claims.claims)
+app.command("exercise")(exercise.exercise)
 app.command("doctor")(doctor)
 
 

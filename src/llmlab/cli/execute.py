@@ -112,7 +112,7 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
     """
     on_signals(progress.stop)
     try:
-        chapter = _import_with_torch(module)
+        chapter = import_with_torch(module)
         importlib.import_module("llmlab.lab.threads").begin(chosen.options.threads)
         start = time.perf_counter()
         if hasattr(chosen.settings, "data"):
@@ -199,8 +199,8 @@ def _show(record: Record, page: Path | None, options: RunOptions, folders: list[
         terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 
 
-def _import_with_torch(module: str) -> types.ModuleType:
-    """Import a chapter, and torch with it, at two thirds of the usual price.
+def import_with_torch(module: str) -> types.ModuleType:
+    """Import a module, and torch with it, at two thirds of the usual price.
 
     A million objects are born in that import and none dies: looking for garbage among them, again and again
     and once more at the end of the process, takes a third of the start-up.

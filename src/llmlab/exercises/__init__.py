@@ -1,0 +1,82 @@
+"""The exercises of the chapters as data, and how an answer is read and judged.
+
+``exercises.toml`` has questions, hints and explanations, English and Japanese side by side; ``computed`` has the
+functions that compute what is asked for, and imports torch.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from unicodedata import normalize
+
+from llmlab.claims.evaluate import value
+from llmlab.errors import SettingError
+
+COMPUTED = "llmlab.exercises.computed"
+ANSWER = re.compile(
+    r"(?P<top>[-+]?(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d+)?(?:e[-+]?\d+)?)(?:/(?P<under>[1-9]\d*))?(?P<share>%?)", re.ASCII
+)
+Said = dict[str, str]
+"""A text by its language."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One row: what is asked, the function that computes it from what is ``given``, and how near an answer has to be.
+
+    ``share``: the answer is a share, and per cent will do as well.  ``wrong`` are answers that are worth a word of
+    their own: expressions over ``answer``, which is the right one, and what is given.  ``record`` is an entry of the
+    log that the explanation goes by.
+    """
+
+    number: str
+    chapter: str
+    compute: str
+    given: dict[str, float | str]
+    within: float
+    show: str
+    question: Said
+    hint: Said
+    why: Said
+    wrong: list[Said] = field(default_factory=list)
+    share: bool = False
+    record: str = ""
+
+    def number_of(self, text: str) -> float:
+        """Return an answer as a number: ``0.4159``, ``1,426,152``, ``2e-6``, ``2/5``, and of a share also ``13.4 %``.
+
+        Raises:
+            SettingError: it is none.
+        """
+        found = ANSWER.fullmatch(normalize("NFKC", text).replace("−", "-").replace(" ", "").lower())
+        if not found or not re.match(r"[-+]?\.?\d", found["top"]):
+            raise SettingError(f"exercise {self.number}: {text!r} is no number; write it like 0.25, 1,000, 2e-6 or 1/4")
+        if found["share"] and not self.share:
+            raise SettingError(f"exercise {self.number}: {text!r} is a share, and none was asked for")
+        number = float(found["top"].replace(",", "")) / float(found["under"] or 1)
+        return number / 100 if found["share"] else number
+
+    def is_right(self, answer: float, expected: float) -> bool:
+        """Return whether an answer is near enough; a share of 0.134 may also be called 13.4."""
+        return any(_near(each, expected, self.within) for each in ((answer, answer / 100) if self.share else (answer,)))
+
+    def hint_for(self, answer: float, expected: float) -> Said:
+        """Return what to say of a wrong answer: what was confused, if that can be seen, or else where to look."""
+        for wrong in self.wrong:
+            confused = value(wrong["is"], {"answer": expected, **self.given})
+            if isinstance(confused, int | float) and _near(answer, confused, max(self.within, abs(confused) / 200)):
+                return wrong
+        return self.hint
+
+
+def _near(number: float, wanted: float, within: float) -> bool:
+    return abs(number - wanted) <= within + 1e-9 * abs(wanted)
+
+
+@cache
+def read() -> dict[str, Exercise]:
+    """Return the exercises by their numbers, in the order of the chapters."""
+    rows = tomllib.loads((files("llmlab.exercises") / "exercises.toml").read_text("utf-8"))["exercise"]
+    return {row["number"]: Exercise(**row) for row in rows}

@@ -1,0 +1,142 @@
+"""Exercises: each computed answer passes, each wrong one gets its hint, in both languages; the pages have them all."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import site_hooks
+from conftest import Done
+from llmlab.claims.evaluate import value
+from llmlab.cli import app
+from llmlab.cli.chapter import CHAPTERS
+from llmlab.errors import SettingError
+from llmlab.exercises import Exercise, computed, read
+from llmlab.report.folding import is_wide
+from llmlab.report.messages import CODES
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+ALL = [pytest.param(one, id=one.number) for one in read().values()]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def answer(one: Exercise) -> float:
+    """Return what an exercise asks for."""
+    return float(getattr(computed, one.compute)(**one.given))
+
+
+def check(*words: str) -> tuple[int, str]:
+    """Return how a check ends, and what it says with its lines joined."""
+    done = CliRunner().invoke(app, ["exercise", *words])
+    return done.exit_code, re.sub(r"\s+", "", done.stdout or done.stderr)
+
+
+def test_every_chapter_has_exercises() -> None:
+    """Three at least, numbered by the chapter and without a gap; every function that computes is asked for."""
+    for place, chapter in enumerate(CHAPTERS, 1):
+        numbers = [one.number for one in read().values() if one.chapter == chapter]
+        assert numbers == [f"{place}.{at}" for at in range(1, len(numbers) + 1)]
+        assert len(numbers) >= 3
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("one", ALL)
+def test_the_computed_answer_is_right_and_is_explained(one: Exercise, code: str) -> None:
+    """As it is computed and as it is shown it passes; the explanation is in the language asked for."""
+    expected = answer(one)
+    for text in (repr(expected), format(expected, one.show)):
+        ends, told = check(one.number, text, "--lang", code)
+        assert ends == 0
+        assert re.sub(r"\s+", "", one.why[code]) in told
+        assert format(expected, one.show).replace(" ", "") in told
+        assert is_wide(one.why[code]) == (code == "ja")
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("one", ALL)
+def test_a_wrong_answer_gets_its_hint(one: Exercise, code: str) -> None:
+    """What confuses something is told so, anything else where to look; neither tells the answer."""
+    expected = answer(one)
+    wrong = [(float(str(value(each["is"], {"answer": expected, **one.given}))), each) for each in one.wrong]
+    for number, hint in [*wrong, (123_456.7, one.hint)]:
+        ends, told = check(one.number, "--lang", code, "--", repr(number))
+        assert ends == 1
+        assert re.sub(r"\s+", "", hint[code]) in told
+        assert format(expected, one.show) not in told.replace(repr(number), "") or len(format(expected, one.show)) < 3
+        assert is_wide(hint[code]) == (code == "ja")
+
+
+@pytest.mark.parametrize(
+    ("number", "texts"),
+    [
+        ("1.1", ("0.4159", " .4159", "4.159e-1", "０．４１５９", "0.4156")),
+        ("2.2", ("13.4%", "13.4 %", "0.134", "13.4", "67/500", "１３．４％")),
+        ("4.2", ("4,315,368", "4315368", "4.315368e6")),
+        ("6.2", ("0", "0.0")),
+    ],
+)
+def test_an_answer_may_be_written_in_many_ways(number: str, texts: tuple[str, ...]) -> None:
+    """A share in per cent, thousands with commas, a fraction, full-width digits."""
+    one = read()[number]
+    assert [text for text in texts if not one.is_right(one.number_of(text), answer(one))] == []
+
+
+@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "1,2", "0.4.1", "1/0", "41%", "1e", "--", "٣", "0x1", "."])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    """One line, exit code 2; a percent sign where no share is asked for, too."""
+    with pytest.raises(SettingError, match=r"exercise 1\.1"):
+        read()["1.1"].number_of(text)
+
+
+def test_a_number_beyond_all_bounds_is_only_wrong() -> None:
+    """No answer breaks the check."""
+    assert [check("1.1", text)[0] for text in ("1e999", "9" * 500, "1/" + "9" * 500, "1e999/" + "9" * 500)] == [1] * 4
+
+
+def test_it_lists_and_asks_at_once_and_refuses_an_unknown_number(run_llmlab: Callable[..., Done]) -> None:
+    """All numbers, one question, and one line of error."""
+    listed = run_llmlab("exercise", COLUMNS="60").out
+    assert [number for number in read() if f"\n{number} " not in listed] == []
+    assert "Compute the floor of abracadabra" in run_llmlab("exercise", "1.1").out
+    assert is_wide(run_llmlab("exercise", "1.1", "--lang", "ja").out)
+    refused = run_llmlab("exercise", "9.9", "1")
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_pages_have_every_exercise_once_with_its_check(code: str) -> None:
+    """Question, line that checks, and answer stand on a page of the chapter, in order; none is missing."""
+    hook = site_hooks.hook("exercises")
+    folder = DOCS / "study" if code == "en" else DOCS / code / "study"
+    asked: list[str] = []
+    for page in sorted(folder.glob("*.md")):
+        text = page.read_text("utf-8")
+        numbers = [found["number"] for found in hook.PLACE.finditer(text) if found["kind"] == "question"]
+        assert numbers == [found["number"] for found in hook.PLACE.finditer(text) if found["kind"] == "answer"]
+        assert numbers == re.findall(r"^llmlab exercise (\d\.\d) ANSWER$", text, re.MULTILINE)
+        asked += numbers
+        became = on_page(hook, text, f"study/{page.name}", code)
+        assert "<!-- question" not in became
+        assert "<!-- answer" not in became
+        for link in re.findall(r"\]\(\.\./(log/posts/[^)#]+md)\)", became):
+            assert (DOCS / link).is_file()
+    assert sorted(asked) == sorted(read())
+
+
+def test_a_number_that_is_gone_stops_the_build_and_the_log_is_left_alone() -> None:
+    """An entry may hold anything; a page of ours may not."""
+    hook = site_hooks.hook("exercises")
+    with pytest.raises(hook.PluginError, match=r"study/phase1\.md: <!-- question: 9\.9"):
+        on_page(hook, "<!-- question: 9.9 -->", "study/phase1.md")
+    assert on_page(hook, "<!-- question: 1.1 -->", "log/posts/x/entry.md") == "<!-- question: 1.1 -->"
+
+
+def on_page(hook: Any, text: str, where: str, code: str = "en") -> str:
+    """Return a page as the hook hands it on."""
+    config = SimpleNamespace(docs_dir=str(DOCS), theme={"language": code})
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=where))
+    return str(hook.on_page_markdown(text, page=page, config=config))
