@@ -11,7 +11,7 @@ from llmlab.text.hub import CORPORA, MODELS
 from stand_in_model import model_files, write_files
 
 Run = Callable[..., Done]
-NAMES = ["synthetic", "dialect", *CORPORA]
+NAMES = ["synthetic", "dialect", "story", *CORPORA]
 
 
 def write_corpus(folder: Path, train: int, valid: int) -> None:
@@ -29,8 +29,8 @@ def test_status_lists_every_corpus_with_its_way(run_llmlab: Run) -> None:
     assert done.document["schema"] == "llmlab.data/1"
     corpora = done.document["corpora"]
     assert [corpus["name"] for corpus in corpora] == NAMES
-    assert [corpus["here"] for corpus in corpora] == [True, True, False, False, False]
-    assert all(f"llmlab data fetch {corpus['name']}" in corpus["get"] for corpus in corpora[2:])
+    assert [corpus["here"] for corpus in corpora] == [True, True, True, False, False, False]
+    assert all(f"llmlab data fetch {corpus['name']}" in corpus["get"] for corpus in corpora[3:])
     (model,) = done.document["models"]
     way = "llmlab data fetch gpt2 (about 550 MB)"
     assert model == {"name": "gpt2", "here": False, "where": None, "bytes": None, "get": way}
@@ -134,7 +134,7 @@ def test_fetching_what_is_here_says_what_it_has(run_llmlab: Run, tmp_path: Path)
     assert (corpus["train_lines"], corpus["valid_lines"], corpus["where"]) == (4, 2, "LLMLAB_DATA")
 
 
-@pytest.mark.parametrize("name", ["synthetic", "dialect"])
+@pytest.mark.parametrize("name", ["synthetic", "dialect", "story"])
 def test_fetching_the_built_in_language_is_nothing_to_do(run_llmlab: Run, name: str) -> None:
     """The synthetic corpus and its dialect are here by nature."""
     done = run_llmlab("data", "fetch", name)

@@ -108,7 +108,7 @@ def test_short_documents_may_repeat_but_not_most_of_them() -> None:
         documents(Corpus("x", train, train))
 
 
-@pytest.mark.parametrize("name", ["synthetic", "dialect"])
+@pytest.mark.parametrize("name", ["synthetic", "dialect", "story"])
 def test_the_built_in_language_is_held_apart(name: str) -> None:
     """Every line is a document, and few repeat; the test split stands in neither of the others."""
     corpus = load_corpus(name)

@@ -17,6 +17,7 @@ from llmlab.report.result import Cell, Table, columns_of
 from llmlab.text.corpus import DIALECT, SYNTHETIC, load_corpus
 from llmlab.text.hub import CORPORA, DATA, MODELS, Source, split_files
 from llmlab.text.model_files import is_whole
+from llmlab.text.story import STORY
 
 app = typer.Typer(help="The corpora and pretrained models: what is here, what is missing, how to get it.")
 
@@ -41,7 +42,7 @@ class Holding:
     way: str = ""
 
 
-BUILT_IN = {name: Holding(name, "built in") for name in (SYNTHETIC, DIALECT)}
+BUILT_IN = {name: Holding(name, "built in") for name in (SYNTHETIC, DIALECT, STORY)}
 
 
 def holding(source: Source) -> Holding:

@@ -53,7 +53,8 @@ def option(
         from_stdin: true if ``-`` means standard input.
         typed: false for what no command line gives, but a copy takes along.
         variable: of the environment, which gives the default.
-        presets: the default by preset: its own, else that of ``original``.  ``default`` is then not used.
+        presets: the default by preset: its own, else that of ``original``.  ``default`` is then not used.  Under the
+            name of a text stands what ``pocket`` gives on it.
     """
     metadata = {
         "help": text,
@@ -102,7 +103,9 @@ class Options:
             by_preset = declared.metadata["presets"]
             if by_preset and getattr(self, declared.name) is None:
                 # an unknown preset is refused in its own turn; one that says nothing here leaves it to the notes' own
-                self.fill(declared.name, by_preset.get(vars(self).get("preset"), by_preset["original"]))
+                preset, data = vars(self).get("preset"), vars(self).get("data")
+                own = data if preset == "pocket" and data in by_preset else preset  # a text's own numbers come first
+                self.fill(declared.name, by_preset.get(own, by_preset["original"]))
             value = getattr(self, declared.name)
             if isinstance(value, Path) or (declared.name in PATHS and value):
                 self.fill(declared.name, type(value)(os.path.expanduser(value)))  # noqa: PTH111 - this one never fails

@@ -1,6 +1,7 @@
 """The options of chapters 3 and 4, models that read windows of words (documents 001 and 003 of the original notes).
 
-A preset gives all of them a value at once, and every option that is given overrides it.
+A preset gives all of them a value at once, and every option that is given overrides it.  ``story`` stands beside the
+presets: what ``pocket`` gives on that text.
 """
 
 from dataclasses import dataclass, fields
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 from llmlab.errors import SettingError
 from llmlab.settings.declare import WATCH, Settings, again, option, whole_numbers
 
-CORPORA = ("synthetic", "dialect", "wikitext-2", "ultrachat", "dailydialog")
+CORPORA = ("synthetic", "dialect", "story", "wikitext-2", "ultrachat", "dailydialog")
 """The texts that have a name; anything else is a path."""
 
 DEEPEST = 64
@@ -42,8 +43,10 @@ class LanguageSettings(Settings):
     )
     offline: bool = option("Never use the network.", False, recorded=False)
     seeds: int = option("How many seeds; the tables then show intervals.", 1, low=1, high=100)
-    vocabulary: int = option("Words with a number, four marks among them.", low=5, high=50_000, original=1000)
-    length: int = option("Tokens of a window.", low=3, high=4_096, pocket=32, original=64)
+    vocabulary: int = option(
+        "Words with a number, four marks among them.", low=5, high=50_000, original=1000, story=1_500
+    )
+    length: int = option("Tokens of a window.", low=3, high=4_096, pocket=32, original=64, story=64)
     embedding: int = option("Numbers per token embedding.", low=1, high=8_192, pocket=32, original=256)
     hidden: int = option("Width of the hidden layers.", low=1, high=8_192, pocket=64, original=512)
     context: int = option("Numbers of the context vector.", low=1, high=8_192, pocket=32, original=256, advanced=512)
@@ -61,7 +64,13 @@ class LanguageSettings(Settings):
         modern="scaled",
     )
     dropout: float = option(
-        "Share of hidden numbers dropped in training.", low=0.0, below=1.0, pocket=0.0, original=0.1, modern=0.0
+        "Share of hidden numbers dropped in training.",
+        low=0.0,
+        below=1.0,
+        pocket=0.0,
+        original=0.1,
+        modern=0.0,
+        story=0.4,
     )
     epochs: int = option("Passes over the training windows.", low=1, high=100_000, pocket=8, original=50, modern=3)
     batch: int = option("Windows per update.", low=1, high=65_536, pocket=32, original=32, advanced=512, modern=64)
@@ -81,10 +90,10 @@ class LanguageSettings(Settings):
         modern="one-cycle",
     )
     optimizer: str = option(
-        "The rule of the update.", choices=("adam", "sgd", "adamw"), original="adam", modern="adamw"
+        "The rule of the update.", choices=("adam", "sgd", "adamw"), original="adam", modern="adamw", story="adamw"
     )
     weight_decay: float = option(
-        "Decay per unit of learning rate, for AdamW.", low=0.0, high=1e3, original=0.0, modern=0.01
+        "Decay per unit of learning rate, for AdamW.", low=0.0, high=1e3, original=0.0, modern=0.01, story=0.3
     )
     clip: str = option(
         "Longest gradient: a number, none, or adaptive (0.5, from epoch 11 on 1, from epoch 31 on 2).",
@@ -145,9 +154,9 @@ class BaselineSettings(LanguageSettings):
     embedding: int = again(LanguageSettings, "embedding", pocket=64, original=256)
     hidden: int = again(LanguageSettings, "hidden", pocket=128, original=512, modern=640)
     context: int = again(LanguageSettings, "context", pocket=64, original=256, advanced=512, modern=480)
-    dropout: float = again(LanguageSettings, "dropout", pocket=0.0, original=0.1)
-    epochs: int = again(LanguageSettings, "epochs", pocket=10, original=50, modern=18)
-    weight_decay: float = again(LanguageSettings, "weight_decay", original=0.0, modern=0.4)
+    dropout: float = again(LanguageSettings, "dropout", pocket=0.0, original=0.1, story=0.4)
+    epochs: int = again(LanguageSettings, "epochs", pocket=10, original=50, modern=18, story=24)
+    weight_decay: float = again(LanguageSettings, "weight_decay", original=0.0, modern=0.4, story=0.3)
     model: str = option("Which model; the peers are sized like it.", "new-llm", choices=("new-llm", "tiny-gpt2", "gru"))
     peers: bool = option("Train all three models on the same batches, and compare them.", False)
     layers: int = option(
@@ -158,6 +167,7 @@ class BaselineSettings(LanguageSettings):
         original=6,
         advanced=12,
         modern=2,
+        story=1,
     )
 
     watch: bool = option(WATCH, False, recorded=False)

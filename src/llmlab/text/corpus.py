@@ -1,8 +1,8 @@
 """Lines of text to train on, to validate with and to test on, by one word: a name or a path.
 
-``synthetic`` is made here, by the grammar of ``grammar``, and so is its ``dialect``; ``wikitext-2``, ``ultrachat``
-and ``dailydialog`` come from ``hub``; anything else is a path, for ``files``.  A file or folder that is called like
-a corpus is meant by ``./synthetic``.  Leaves out words and windows.
+``synthetic`` is made here, by the grammar of ``grammar``, and so is its ``dialect``; ``story`` ships with llmlab;
+``wikitext-2``, ``ultrachat`` and ``dailydialog`` come from ``hub``; anything else is a path, for ``files``.  A file or
+folder that is called like a corpus is meant by ``./synthetic``.  Leaves out words and windows.
 """
 
 from dataclasses import dataclass, field
@@ -11,10 +11,12 @@ from pathlib import Path
 from llmlab.errors import TextError
 from llmlab.text.files import read_path
 from llmlab.text.hub import CORPORA, read_corpus
+from llmlab.text.story import STORY, story_lines
 
 SYNTHETIC = "synthetic"
 DIALECT = "dialect"
 MADE_HERE = "made by llmlab's grammar"
+SHIPPED = "ships with llmlab: Alice's Adventures in Wonderland, 1865"
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,14 @@ def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> 
         from llmlab.text.grammar import dialect_lines
 
         return Corpus(data, dialect_lines("train"), dialect_lines("valid"), MADE_HERE, dialect_lines("test"))
+    if data == STORY:
+        return Corpus(data, story_lines("train"), story_lines("valid"), SHIPPED, story_lines("test"))
     if data in CORPORA:
         (train, valid, test), source = read_corpus(data, offline=offline, progress=progress)
         return Corpus(data, train, valid, source, test)
     path = Path(data)
     if not data or not exists(path):
-        names = ", ".join((SYNTHETIC, DIALECT, *CORPORA))
+        names = ", ".join((SYNTHETIC, DIALECT, STORY, *CORPORA))
         raise TextError(f"--data {data!r}: there is no such file or folder, and the names are {names}")
     try:
         (train, valid, test), source = read_path(path)
