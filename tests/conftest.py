@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads of several test workers wait for each other
 
 from forked import HANG, run_forked
+from llmlab.cli.progress import STOPPING
 from strategies_report import strict_json
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 LLMLAB = [sys.executable, "-m", "llmlab"]
 FRESH = ("PYTHON", "OMP_", "LANG", "HF_")
 """How variables begin that only an interpreter of its own obeys."""
+
+HERE = {"PYTHONUTF8": "1", "SYSTEMROOT": os.environ.get("SYSTEMROOT")} if os.name == "nt" else {}
+"""Without these no Python starts on Windows, and none speaks UTF-8."""
 
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 129, 130, 143}
 
@@ -76,6 +80,7 @@ def environment(folder: Path, **changes: str | None) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.environ.get("PYTHONPATH"),
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS"),
+        **HERE,
         **changes,
     }
     return {name: value for name, value in wanted.items() if value is not None}
@@ -83,14 +88,14 @@ def environment(folder: Path, **changes: str | None) -> dict[str, str]:
 
 def as_in_a_terminal(ignored: int | None = None) -> None:
     """Let signals act in a new process even where these tests run in the background, which ignores some."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
 def _signals_as_they_were() -> Iterator[None]:
     """A command sets what signals do; in the tests' own process that is put back, or its children would ignore them."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in STOPPING}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -204,7 +209,7 @@ def run_llmlab(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     ) -> Done:
         where = folder or tmp_path
         words, variables = [os.fsdecode(word) for word in args], environment(where, **changes)
-        if prefix is None and not any(name.startswith(FRESH) for name in changes):
+        if prefix is None and hasattr(os, "fork") and not any(name.startswith(FRESH) for name in changes):
             code, out, err = run_forked(words, where, variables, stdin, tmp_path_factory.mktemp("streams"), before)
             return watch(Done(code, out.decode(), err.decode(), where), words)
         found = subprocess.run(
@@ -217,7 +222,7 @@ def run_llmlab(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
             check=False,
         )
         encoding = changes.get("PYTHONIOENCODING") or "utf-8"
-        out, err = found.stdout.decode(encoding), found.stderr.decode(encoding)
+        out, err = (told.decode(encoding).replace(os.linesep, "\n") for told in (found.stdout, found.stderr))
         return watch(Done(found.returncode, out, err, where), words)
 
     return run

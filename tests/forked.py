@@ -48,7 +48,7 @@ def run_forked(
     return process.exitcode, *(file.read_bytes() for file in files[1:])
 
 
-def _server() -> multiprocessing.context.ForkServerContext:
+def _server() -> "multiprocessing.context.ForkServerContext":
     """Return the way to the process that is forked; it starts when it is first needed, once for each test worker."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)

@@ -12,6 +12,9 @@ from pathlib import Path
 HIDDEN = ".tmp-"
 """How the names of unfinished files and folders begin; whoever reads a folder passes them over."""
 
+READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+"""Without the second, which Windows lacks, opening a pipe that nobody writes to would wait for ever."""
+
 OLD = "-old"
 """How the name of a folder ends while a new one takes its place: no rename can replace a folder that holds files."""
 

@@ -5,7 +5,6 @@ gigabytes that a Pi can never use.  Leaves out mending anything.
 """
 
 import importlib.util
-import os
 import shutil
 import struct
 import sys
@@ -19,6 +18,7 @@ from llmlab.environment import installed, memory_bytes, processor
 from llmlab.errors import WriteError
 from llmlab.report.logbook import Logbook
 from llmlab.report.result import Cell, Table, columns_of
+from llmlab.report.terminal import from_here
 
 CPU_WHEELS = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 
@@ -50,11 +50,12 @@ class Check:
 def checks(log_dir: Path | None = None) -> Iterator[Check]:
     """Yield every check in turn; the one of torch imports it."""
     bits, free = struct.calcsize("P") * 8, shutil.disk_usage(Path.cwd()).free / 1e9
-    memory = memory_bytes() / 2**30
+    memory = memory_bytes()
+    gigabytes = f"{memory / 2**30:.1f} GB" if memory else "unknown"
     yield Check("processor", "ok", processor())
     yield Check.of("Python", f"{sys.version.split()[0]}, {bits} bit", bits == 64, "torch needs a 64-bit system")
     yield _torch()
-    yield Check.of("memory", f"{memory:.1f} GB", memory > 1.5, "2 GB are advised")
+    yield Check.of("memory", gigabytes, not memory or memory > 1.5 * 2**30, "2 GB are advised")
     yield Check.of("free disk", f"{free:.1f} GB", free > 1, "1 GB is advised")
     yield _log(log_dir)
     yield _throttling()
@@ -88,7 +89,7 @@ def _log(log_dir: Path | None) -> Check:
         logbook.check_writable()
     except WriteError as error:
         return Check("log", "warning", str(error))
-    return Check("log", "ok", f"{len(logbook.folders())} entries in {os.path.relpath(logbook.root)}")
+    return Check("log", "ok", f"{len(logbook.folders())} entries in {from_here(logbook.root)}")
 
 
 def _throttling() -> Check:

@@ -7,7 +7,6 @@ person or a place: user, host, home, working directory, environment variables.
 import contextlib
 import os
 import platform
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +27,7 @@ def facts(threads: int | None = None) -> dict[str, str | bool | int | float | No
     Args:
         threads: how many threads torch used, if it ran.
     """
-    here = commit()
+    here, memory = commit(), memory_bytes()
     told: dict[str, str | bool | int | float | None] = {
         "llmlab": llmlab.__version__ + (f" ({here})" if here else ""),
         "python": platform.python_version(),
@@ -36,10 +35,11 @@ def facts(threads: int | None = None) -> dict[str, str | bool | int | float | No
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cores": os.cpu_count() or 0,
-        "memory_gb": round(memory_bytes() / 2**30, 1),
+        "memory_gb": memory and round(memory / 2**30, 1),
         "peak_memory_mb": peak_memory_mb(),
+        "threads": threads,
     }
-    return told if threads is None else told | {"threads": threads}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -78,8 +78,13 @@ def processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def memory_bytes() -> int:
-    """Return the machine's memory, or what of it this process may take at most (cgroups) where that is less."""
+def memory_bytes() -> int | None:
+    """Return the machine's memory, or what of it this process may take at most (cgroups) where that is less.
+
+    Nothing on Windows, which tells neither this nor the peak to Python.
+    """
+    if not hasattr(os, "sysconf"):
+        return None
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in LIMITS:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
@@ -87,8 +92,12 @@ def memory_bytes() -> int:
     return min(limits)
 
 
-def peak_memory_mb() -> int:
+def peak_memory_mb() -> int | None:
     """Return the most memory this process held so far."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
 

@@ -3,7 +3,6 @@
 It reads the log and imports no torch, so that it answers at once.  Leaves out the judging: ``llmlab.claims``.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated
@@ -111,7 +110,7 @@ def _page(logbook: Logbook, row: "Judged") -> str | None:
     """Return the path of the entry that a verdict comes from."""
     from llmlab.report.entry import PAGE
 
-    return os.path.relpath(logbook.posts / row.said.record / PAGE) if row.said.record else None
+    return terminal.from_here(logbook.posts / row.said.record / PAGE) if row.said.record else None
 
 
 def _table(rows: "list[Judged]", code: str) -> Table:

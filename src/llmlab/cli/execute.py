@@ -181,7 +181,7 @@ def _card() -> dict[str, Scalar]:
 
 def _show(record: Record, page: Path | None, options: RunOptions, folders: list[Path]) -> None:
     """Print the result, where its checkpoints are (one folder for all of them), and its entry."""
-    entry = os.path.relpath(page) if page else None
+    entry = terminal.from_here(page) if page else None
     if options.json:
         write_json({**judged_document(record), "entry": entry})
         return

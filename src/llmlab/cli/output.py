@@ -53,7 +53,7 @@ def spoken(code: str) -> Language:
     if code not in CODES:
         raise SettingError(f"--lang (or {LANGUAGE_VARIABLE}): {code!r} is not one of {', '.join(CODES)}")
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    if code != "en" and not encoding.lower().startswith("utf"):
+    if code != "en" and not terminal.writes(encoding, "日本語"):
         terminal.say(f"warning: --lang {code}: the output knows only {encoding}, so this is English")
         return ENGLISH
     return language(code)

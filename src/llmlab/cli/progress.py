@@ -21,7 +21,8 @@ from llmlab.report.result import Figure, time_span
 if TYPE_CHECKING:  # it brings Rich's tables and plots, for which help has no time
     from llmlab.report.watching import Screen
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Windows has no SIGHUP."""
 
 
 class ProgressLine:
@@ -134,16 +135,21 @@ def stop_at_once(number: int, _: types.FrameType | None = None) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Hear signals only at the end.
+    """Take note of signals, and hand them on only at the end.
 
     The import of torch runs Python below C++ that lets no exception through: one that a handler raises there does
     not stop the process, it aborts it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    heard: set[int] = set()
+    on_signals(lambda number, _: heard.add(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in heard:
+            signal.raise_signal(number)
 
 
 def ignore_signals() -> None:

@@ -369,7 +369,7 @@ def check_memory(needed: dict[str, float]) -> None:
         SettingError: says how much it takes at the least, how much there is, and what to lower.
     """
     there, least = memory_bytes(), sum(needed.values())
-    if least > there:
+    if there and least > there:
         most = max(needed, key=lambda options: needed[options])
         raise SettingError(
             f"{most}: this takes at least {least / 2**30:,.1f} GB of memory, and there are {there / 2**30:,.1f} GB; "

@@ -25,7 +25,7 @@ from llmlab.report.record import Record
 STALE_SECONDS = 3600
 LARGEST_RECORD = 50_000_000
 SMALL_SITE = Path(__file__).with_name("small_site")
-MARK = re.compile(rb"^ *llmlab_log: true$", re.MULTILINE)
+MARK = re.compile(rb"^ *llmlab_log: true\r?$", re.MULTILINE)
 """Stands in the ``mkdocs.yml`` of a site that takes the entries of what is run in it."""
 HOOKS = '"""The index by chapter, the comparison and the feed."""\n\nfrom llmlab.pages.hooks import *\n'
 

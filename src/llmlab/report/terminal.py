@@ -6,9 +6,12 @@ that are full.  A run never fails because nobody listens.  Leaves out what is pr
 
 import codecs
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 
@@ -44,6 +47,10 @@ def _spell_out(error: UnicodeError) -> tuple[str, int]:
     return "".join(ASCII.get(sign, f"U+{ord(sign):04X}") for sign in missing), error.end
 
 
+GONE = {errno.EPIPE} | ({errno.EINVAL} if os.name == "nt" else set())
+"""What the system says of a reader that has gone away."""
+
+
 codecs.register_error("llmlab", _spell_out)
 
 
@@ -56,9 +63,27 @@ def prepare() -> None:
             stream.reconfigure(errors="llmlab")  # type: ignore[union-attr]
 
 
+def writes(encoding: str, text: str) -> bool:
+    """Return whether an output's encoding has every character of a text."""
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def console() -> Console:
     """Return a console for standard output that parses no markup and highlights nothing."""
-    return Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
+    made = partial(Console, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    return made(color_system=None) if made().legacy_windows else made()  # such a console prints the escapes of colours
+
+
+def from_here(path: Path) -> str:
+    """Return a path as it reads from the working directory, or in full if it lies on another drive (of Windows)."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
 
 
 def show(*parts: RenderableType) -> None:
@@ -92,11 +117,10 @@ def write(text: str) -> None:
 def _listening() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
-        to_nowhere()
     except OSError as error:
         to_nowhere()
-        raise WriteError(f"standard output: {error.strerror}") from error
+        if error.errno not in GONE:
+            raise WriteError(f"standard output: {error.strerror}") from error
 
 
 def to_nowhere() -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from llmlab.disk import replace_file
+from llmlab.disk import READ, replace_file
 
 T = TypeVar("T")
 Packed = tuple[dict[str, Any], list[Tensor]]
@@ -116,7 +116,7 @@ def kept(path: Path) -> bytes | None:
         OSError: it could not be read.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        with open(os.open(path, READ), "rb") as file:  # noqa: PTH123
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
                 raise DamagedError("not a file of the cache")

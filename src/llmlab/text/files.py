@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from llmlab.disk import READ
 from llmlab.errors import TextError
 
 LARGEST = 1_000_000_000
@@ -235,8 +236,7 @@ def read_bytes(path: Path) -> bytes:
         TextError: it is missing, larger, a folder, a pipe or a device, or the disk refuses.
     """
     try:
-        # without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        with open(os.open(path, READ), "rb") as file:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise TextError(f"{path}: not a regular file; copy the text into one")
             if os.fstat(file.fileno()).st_size > LARGEST:
