@@ -1,6 +1,10 @@
 """``baseline generate``: the fast way writes what the plain loop would, and its memory never grows."""
 
 import math
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import LLMLAB, Done, as_in_a_terminal, environment
 from llmlab.after import generate, opening
 from llmlab.after.generate import draw, write
 from llmlab.after.opening import restored
@@ -18,7 +23,8 @@ from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.reader import Reader
 from llmlab.report.result import Result
 from llmlab.settings import GenerateSettings
-from llmlab.text.words import BOS, EOS
+from llmlab.text.story import closed
+from llmlab.text.words import BOS, EOS, UNK
 from strategies_trained import saved, small_models, state_of
 
 SEEDS = st.integers(0, 2**40)
@@ -207,3 +213,105 @@ def test_options_out_of_range_are_refused_by_name(options: dict[str, Any]) -> No
     """The message names the option as it is typed."""
     with pytest.raises(SettingError, match="--" + next(iter(options)).replace("_", "-")):
         settings(**options)
+
+
+LINES = ("kazu kali", "", "Nothing it knows")
+
+
+def test_each_line_goes_on_as_its_prompt_would(checkpoint: Path) -> None:
+    """A line goes on as its prompt with a seed of its own would, without marks; the given seed comes first."""
+    wanted = settings(checkpoint, tokens=8, seed=3)
+    go_on, found = generate.continuing(wanted), restored(checkpoint)
+    found.model.parameters["output.bias"][UNK] = -math.inf
+    for number, line in enumerate(LINES):
+        prompt = found.vocabulary.encode(line)[:-1]
+        written = write(Reader(found.model.model), prompt, wanted, 3 + number)  # type: ignore[attr-defined]
+        words = [token for token in written.tokens if token != EOS]
+        assert go_on(line) == found.vocabulary.decode(words)
+
+
+def test_a_conversation_never_says_unk(tmp_path: Path) -> None:
+    """Of a model that would write nothing but <unk>, only words are heard; asked for a text, it still writes <unk>."""
+    state = state_of()
+    state["model"]["output.bias"][UNK] = 50.0
+    folder = saved(tmp_path / "m", state)
+    assert "<unk>" in said(generate.run(settings(folder, tokens=5)))
+    assert "<unk>" not in generate.continuing(settings(folder, tokens=50, stop=False))("kazu")
+
+
+def test_the_storys_signs_are_words_in_a_prompt(checkpoint: Path) -> None:
+    """A prompt for a model of the story is read word by word and sign by sign, and its text is closed up again."""
+    found = restored(checkpoint)
+    story = replace(found, settings=replace(found.settings, data="story"))
+    assert generate.words_of(story, "“Oh dear!”") == "“ Oh dear ! ”"
+    assert generate.words_of(found, "“Oh dear!”") == "“Oh dear!”"
+    assert closed(generate.words_of(story, "“Oh dear!”")) == "“Oh dear!”"
+
+
+def test_a_pipe_gets_a_line_for_each_line(run_llmlab: Callable[..., Done], checkpoint: Path) -> None:
+    """One continuation a line, the same again and again, no entry, and exit code 0 at the end of the input."""
+    words = ("baseline", "generate", str(checkpoint), "--prompt", "-", "--tokens", "5", "--no-stop")
+    first, again = (run_llmlab(*words, stdin="\n".join(LINES).encode()) for _ in range(2))
+    assert (first.code, first.err, len(first.out.splitlines())) == (0, "", 3)
+    assert first.out == again.out
+    assert first.entries == []
+    assert run_llmlab(*words, stdin=b"").out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "stdin", "code", "told"),
+    [
+        (["--json"], b"a", 2, "--json: --prompt -"),
+        (["--seeds", "2"], b"a", 2, "--seeds: --prompt -"),
+        (["--note", "x"], b"a", 2, "--note: --prompt -"),
+        ([], b"a\n\xff\n", 3, "line 2: not UTF-8"),
+        ([], b"x" * 1_001, 2, "--prompt: 1,001 characters"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_a_conversation_is_refused_in_one_line(
+    run_llmlab: Callable[..., Done], checkpoint: Path, options: list[str], stdin: bytes, code: int, told: str
+) -> None:
+    """What leaves no result has no document, seeds or notes; a line that is no text ends it."""
+    done = run_llmlab("baseline", "generate", str(checkpoint), "--prompt", "-", *options, stdin=stdin)
+    assert done.code == code
+    assert told in done.err
+
+
+def test_a_conversation_needs_a_model_and_somebody_to_talk_to(
+    shell_llmlab: Callable[..., Done], tmp_path: Path
+) -> None:
+    """Without a checkpoint it says so before it reads; without standard input it says that."""
+    assert (done := shell_llmlab("$LLMLAB baseline generate none --prompt - <&-")).code == 3
+    assert "there is no standard input" in done.err
+    assert shell_llmlab("echo a | $LLMLAB baseline generate none --prompt -").code == 4
+
+
+def test_a_listener_that_goes_away_ends_it(shell_llmlab: Callable[..., Done], checkpoint: Path) -> None:
+    """``| head -1`` of an input without end: exit code 0, and nothing on standard error."""
+    script = (
+        f'yes kazu | $LLMLAB baseline generate {checkpoint} --prompt - | head -1 > /dev/null; exit "${{PIPESTATUS[1]}}"'
+    )
+    assert (done := shell_llmlab(script)).code == 0
+    assert done.err == ""
+
+
+def test_ctrl_c_ends_a_conversation(tmp_path: Path, checkpoint: Path) -> None:
+    """After the first answer, while it waits for the next line: one line, and exit code 130."""
+    process = subprocess.Popen(
+        [*LLMLAB, "baseline", "generate", str(checkpoint), "--prompt", "-"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=as_in_a_terminal,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"kazu\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told.decode().strip()) == (130, "llmlab: stopped by Ctrl-C")

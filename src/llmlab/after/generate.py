@@ -14,13 +14,15 @@ But: how good the text is stays for the reader to say; perplexity on held-out te
 
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
 from statistics import fmean, median
 
 import torch
 from torch import Tensor
 
-from llmlab.after.opening import opened_new_llm
+from llmlab.after.opening import Restored, opened_new_llm
 from llmlab.fast.reader import Reader
 from llmlab.lab.rng import generator
 from llmlab.lab.steps import OnStep
@@ -29,7 +31,8 @@ from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import GenerateSettings
 from llmlab.shown import generate as shown
-from llmlab.text.words import EOS, UNK
+from llmlab.text.story import STORY, closed, spaced
+from llmlab.text.words import EOS, MARKS, UNK
 
 LEAST = 1e-300
 """A smaller probability counts as this one where its logarithm is taken."""
@@ -124,6 +127,32 @@ def _warm_up(reader: Reader, token: int, settings: GenerateSettings) -> None:
         draw(scores, settings.temperature, settings.top_k, rng)
 
 
+def words_of(found: Restored, text: str) -> str:
+    """Return a prompt with its words as those of the model's own text stand: the story's signs are words too."""
+    return spaced(text) if found.settings.data == STORY else text
+
+
+def continuing(settings: GenerateSettings) -> Callable[[str], str]:
+    """Return a function that goes on after a line, as people write: without marks, and never with <unk>.
+
+    Each line is drawn from a seed of its own, the first one from the settings'.
+
+    Raises:
+        CheckpointError: there is no usable checkpoint.
+        SettingError: it holds another model; and the function, at a line that is too long.
+    """
+    found, model = opened_new_llm(settings.checkpoint, "generate")
+    model.parameters["output.bias"][UNK] = -math.inf
+    reader, seeds = Reader(model), count(settings.seed)
+
+    def go_on(line: str) -> str:
+        asked = words_of(found, replace(settings, prompt=line).prompt)
+        written = write(reader, found.vocabulary.encode(asked)[:-1], settings, next(seeds))
+        return closed(found.vocabulary.decode(token for token in written.tokens if token >= len(MARKS)))
+
+    return go_on
+
+
 # ---- what was written, in numbers -------------------------------------------------------------------------------
 
 
@@ -165,14 +194,15 @@ def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
     """
     found, model = opened_new_llm(settings.checkpoint, "generate")
     words = found.vocabulary
-    prompt = words.encode(settings.prompt)[:-1]  # without <eos>: the line goes on
+    asked = words_of(found, settings.prompt)
+    prompt = words.encode(asked)[:-1]  # without <eos>: the line goes on
     reader, texts = Reader(model), list[Written]()
     for seed in range(settings.seed, settings.seed + settings.seeds):
         texts.append(write(reader, prompt, settings, seed, on_step, before=len(texts) * settings.tokens))
     first, states = texts[0], sorted(set().union(*(text.state_bytes for text in texts)))
     by_seed = [numbers(text) for text in texts]
     samples = {name: [one[name] for one in by_seed] for name in by_seed[0]}
-    text = words.decode(first.tokens)
+    text = closed(words.decode(first.tokens))
     metrics: dict[str, Scalar] = {"state_bytes": states[0], "state_bytes_most": states[-1], **metrics_of(samples)}
     metrics["stopped_at_eos"] = all(text.tokens[-1] == EOS for text in texts)
     metrics["text"] = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
@@ -188,7 +218,7 @@ def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
         say("generate.why"),
         say("generate.how"),
         metrics=metrics,
-        summary=shown.summary(settings, words, prompt, written, chances, microseconds(first), states),
+        summary=shown.summary(settings, words, asked, prompt, written, chances, microseconds(first), states),
         tables=[
             found.table(),
             shown.the_text(words, prompt, written),

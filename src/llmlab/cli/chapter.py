@@ -11,6 +11,7 @@ import typer
 
 from llmlab import settings as of
 from llmlab.cli.execute import execute
+from llmlab.cli.lines import LINES, continue_lines
 from llmlab.cli.options import chosen, signature, typed
 from llmlab.errors import SettingError
 
@@ -106,7 +107,10 @@ def command(name: str, chapter: Chapter) -> Callable[..., Any]:
 
     def run(ctx: typer.Context, **values: Any) -> int:
         if ctx.invoked_subcommand is None:
-            return execute(name, chapter.module, chosen(ctx, values, chapter.settings))
+            picked = chosen(ctx, values, chapter.settings)
+            if getattr(picked.settings, "prompt", "") == LINES:
+                return continue_lines(chapter.module, picked)
+            return execute(name, chapter.module, picked)
         early = next((option for option in values if typed(ctx, option)), None)
         if early is not None:
             verb = ctx.invoked_subcommand

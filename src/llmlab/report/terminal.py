@@ -36,6 +36,8 @@ ASCII = {
     "√": "sqrt ",
     "“": '"',
     "”": '"',
+    "‘": "'",
+    "’": "'",
 }
 
 
@@ -101,8 +103,8 @@ def show(*parts: RenderableType) -> None:
         write("\n".join(lines if target.is_terminal else (line.rstrip() for line in lines)))
 
 
-def write(text: str) -> None:
-    """Write text to standard output; a reader that has gone away is no failure.
+def write(text: str) -> bool:
+    """Write text to standard output and return whether it arrived; a reader that has gone away is no failure.
 
     Raises:
         WriteError: the output is a file that cannot be written to.
@@ -111,6 +113,8 @@ def write(text: str) -> None:
         with _listening():
             sys.stdout.write(text)
             sys.stdout.flush()
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -81,7 +81,11 @@ class GenerateSettings(TrainedSettings):
     first: ClassVar[tuple[str, ...]] = ("prompt", "tokens", "temperature")
     most_seeds: ClassVar[int] = 100
 
-    prompt: str = option("How the text begins (default: nothing, so the model begins a line).", "")
+    prompt: str = option(
+        "How the text begins (default: nothing, so the model begins a line); - goes on after each line of standard "
+        "input.",
+        "",
+    )
     tokens: int = option("Most tokens to generate.", 20, low=1, high=100_000)
     stop: bool = option("Stop at <eos>, the end of a line.", True)
     temperature: float = option(

@@ -8,6 +8,7 @@ from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, rounded
 from llmlab.settings import GenerateSettings
 from llmlab.shown.table import table
+from llmlab.text.story import closed
 from llmlab.text.words import EOS, UNK, WordVocabulary
 
 SHOWN_FIRST, SHOWN_LAST, IN_A_ROW = 240, 80, 8
@@ -117,6 +118,7 @@ def _thinned(
 def summary(
     settings: GenerateSettings,
     words: WordVocabulary,
+    asked: str,
     prompt: list[int],
     texts: Mapping[int, list[int]],
     probability: float,
@@ -128,6 +130,7 @@ def summary(
     Args:
         settings: the options.
         words: of the model.
+        asked: the prompt as it was read, words with blanks between them.
         prompt: the tokens that were read.
         texts: the tokens of each seed.
         probability: that the model gave those it wrote, on the average.
@@ -135,12 +138,12 @@ def summary(
         states: the different sizes of the state in bytes, rising.
     """
     first, every = next(iter(texts.values())), [token for tokens in texts.values() for token in tokens]
-    text = words.decode(first[:IN_SHORT]) + (" …" if len(first) > IN_SHORT else "")
-    after = words.decode(prompt[1:][-IN_SHORT:])
+    text = closed(words.decode(first[:IN_SHORT])) + (" …" if len(first) > IN_SHORT else "")
+    after = closed(words.decode(prompt[1:][-IN_SHORT:]))
     told: list[Text] = [
         say("generate.wrote_after", prompt=after, text=text) if after else say("generate.wrote", text=text)
     ]
-    unknown = [word for word in dict.fromkeys(settings.prompt.lower().split()) if word not in words.numbers]
+    unknown = [word for word in dict.fromkeys(asked.lower().split()) if word not in words.numbers]
     if unknown:
         key = "generate.unknown_words" if len(unknown) > 5 else "generate.unknown"
         told.append(say(key, words=", ".join(unknown[:5])))

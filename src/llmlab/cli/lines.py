@@ -1,0 +1,73 @@
+"""``llmlab baseline generate --prompt -``: a trained model goes on after each line of standard input, until that ends.
+
+On a terminal that is a conversation, in a pipe a filter: one line in, one line out.  It leaves no entry in the log.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+
+from llmlab.cli.execute import import_with_torch
+from llmlab.cli.options import Chosen
+from llmlab.cli.output import spoken
+from llmlab.environment import rank_and_size
+from llmlab.errors import SettingError, TextError
+from llmlab.report import terminal
+from llmlab.report.escape import printable
+from llmlab.report.messages import say
+from llmlab.settings import flag
+
+LINES = "-"
+NOT_WITH = ("json", "full", "seeds", "expect", "note", "log_dir")
+"""Options of a run that leaves a result: here there is none."""
+
+LONGEST_LINE = 10_000
+
+
+def continue_lines(module: str, chosen: Chosen) -> int:
+    """Write a line after each line that is read; return the exit code.
+
+    Args:
+        module: of the command, not imported before: it imports torch.
+        chosen: settings and options.
+
+    Raises:
+        SettingError: an option is for a run with a result, or several processes would read the same lines.
+        TextError: there is no standard input, or it is no text.
+        CheckpointError: there is no usable checkpoint.
+    """
+    for name in NOT_WITH:
+        if name in chosen.given:
+            raise SettingError(
+                f"{flag(name)}: --prompt - answers line by line and leaves no result; drop one of the two"
+            )
+    if rank_and_size() != (0, 1):
+        raise SettingError("--prompt -: one process reads the lines; start it without torchrun")
+    if sys.stdin is None:
+        raise TextError("--prompt -: there is no standard input; give the text itself, or lines through a pipe")
+    generate = import_with_torch(module)
+    importlib.import_module("llmlab.lab.threads").begin(chosen.options.threads)
+    go_on = generate.continuing(chosen.settings)
+    if sys.stdin.isatty() and not chosen.options.quiet:
+        terminal.say(spoken(chosen.options.lang).say(say("generate.lines")))
+    for line in read_lines():
+        if not terminal.write(printable(go_on(line)) + "\n"):
+            break  # nobody listens any more
+    return 0
+
+
+def read_lines() -> Iterator[str]:
+    """Yield the lines of standard input as they come.
+
+    Raises:
+        TextError: one is not UTF-8, or it cannot be read.
+    """
+    number = 0
+    try:
+        while line := sys.stdin.buffer.readline(LONGEST_LINE):
+            number += 1
+            yield line.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise TextError(f"standard input, line {number}: not UTF-8 at byte {error.start}; convert it first") from error
+    except OSError as error:
+        raise TextError(f"standard input: {error.strerror}; give lines through a pipe") from error
