@@ -2,7 +2,7 @@
 BIN := $(if $(wildcard .venv/bin/python),.venv/bin/,)
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: setup test lint docs outputs serve
+.PHONY: setup test lint docs outputs notebooks serve
 
 setup: ## a virtual environment with everything; the CPU build of torch first, for the usual one is huge on ARM
 	python3 -m venv .venv
@@ -23,6 +23,9 @@ docs: ## the site, into the folder site, and the Japanese one into site/ja; any 
 
 outputs: ## run the commands whose output and pictures stand in the pages, and put the fresh ones in
 	$(BIN)python docs/hooks/outputs.py
+
+notebooks: ## the notebooks of the examples, anew
+	$(BIN)python docs/hooks/notebooks.py
 
 serve: ## the site at http://127.0.0.1:8000, rebuilt as you write (the Japanese one: mkdocs serve -f mkdocs.ja.yml)
 	$(BIN)mkdocs serve --strict

@@ -16,7 +16,8 @@ print("numbers in the context   parameters   validation PPL   context recovered"
 for size in (1, 64):
     with tempfile.TemporaryDirectory() as folder:
         settings = BaselineSettings(context=size, epochs=EPOCHS, out=Path(folder) / "run")
-        found = baseline.run(settings).metrics
+        result = baseline.run(settings)
+    found = result.metrics
     recovered = f"{found['context_recovered']:.0%}"
     print(f"{size:22d}   {found['parameters']:10,}   {found['val_ppl']:14.2f}   {recovered:>17}")
 

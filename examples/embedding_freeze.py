@@ -15,7 +15,9 @@ with tempfile.TemporaryDirectory() as folder:
     settings = EmbeddingFreezeSettings(
         arms=",".join(ARMS), tokens=4_000, val_tokens=3_000, grow="none", seeds=1, out=Path(folder) / "runs"
     )
-    found = embedding_freeze.run(settings).metrics
+    result = embedding_freeze.run(settings)
+
+found = result.metrics
 
 print(f"{found['train_tokens']:,} tokens of the synthetic language, one seed (llmlab embedding-freeze has several).\n")
 print("embedding       trained parameters   per token   train loss   val loss   val PPL")

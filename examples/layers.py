@@ -11,7 +11,9 @@ from llmlab.settings import LayersSettings
 
 with tempfile.TemporaryDirectory() as folder:
     settings = LayersSettings(layers="1,6", seeds=1, epochs=2, remedy=False, out=Path(folder))
-    found = layers.run(settings).metrics
+    result = layers.run(settings)
+
+found = result.metrics
 
 print("Two epochs of the synthetic language, one seed (llmlab layers has several, with intervals).\n")
 print("layers   parameters   train loss   val loss   val PPL")

@@ -11,7 +11,8 @@ SEEDS = 200
 print(f"Only the output layer is trained, {SEEDS} random starts each.\n")
 print("dim   mean loss   95 % interval     above floor   P(e after h)")
 for dim in (1, 2, 8, 64):
-    found = phase1.run(Phase1Settings(dim=dim, seeds=SEEDS)).metrics
+    result = phase1.run(Phase1Settings(dim=dim, seeds=SEEDS))
+    found = result.metrics
     interval = f"{found['loss_low']:.4f} to {found['loss_high']:.4f}"
     above = found["loss"] - found["loss_floor"]
     print(f"{dim:3d}      {found['loss']:.4f}   {interval}       {above:+.4f}          {found['p_next']:.3f}")

@@ -8,7 +8,8 @@ from llmlab.settings import Phase12Settings
 
 for text in ("hello", "helloh"):
     settings = Phase12Settings(text=text, seeds=200)
-    found = phase1_2.run(settings).metrics
+    result = phase1_2.run(settings)
+    found = result.metrics
     print(f"{text!r}, {settings.seeds} random starts")
     print(f"  h and e: {found['distance_before']:.2f} apart before, {found['distance_after']:.2f} after;")
     print(f"  they came closer in {found['distance_shrank_fraction']:.1%} of the starts.")

@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 import site_hooks
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS
-from llmlab.exercises import computed
 from llmlab.exercises import read as exercises
 from llmlab.report.logbook import Logbook
 
@@ -128,9 +127,8 @@ def test_every_command_in_the_pages_runs(
         monkeypatch.setattr("llmlab.lab.context_stages.LINES", 60)
     monkeypatch.chdir(tmp_path)
     words = words[: next((n for n, word in enumerate(words) if word in ("|", ">", "<")), len(words))]
-    if words[1] == "exercise" and words[-1] == "ANSWER":
-        one = exercises()[words[2]]
-        words[-1] = str(getattr(computed, one.compute)(**one.given))
+    if words[1:2] == ["exercise"] and words[-1] == "ANSWER":
+        words[-1] = str(exercises()[words[2]].answer())
     if "CHECKPOINT" in words:
         words[words.index("CHECKPOINT")] = request.getfixturevalue("small_checkpoint")
     if "log" in words[1:2]:

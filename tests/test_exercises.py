@@ -15,18 +15,13 @@ from llmlab.claims.evaluate import value
 from llmlab.cli import app
 from llmlab.cli.chapter import CHAPTERS
 from llmlab.errors import SettingError
-from llmlab.exercises import Exercise, computed, read
+from llmlab.exercises import Exercise, read
 from llmlab.report.folding import is_wide
 from llmlab.report.messages import CODES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ALL = [pytest.param(one, id=one.number) for one in read().values()]
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def answer(one: Exercise) -> float:
-    """Return what an exercise asks for."""
-    return float(getattr(computed, one.compute)(**one.given))
 
 
 def check(*words: str) -> tuple[int, str]:
@@ -47,7 +42,7 @@ def test_every_chapter_has_exercises() -> None:
 @pytest.mark.parametrize("one", ALL)
 def test_the_computed_answer_is_right_and_is_explained(one: Exercise, code: str) -> None:
     """As it is computed and as it is shown it passes; the explanation is in the language asked for."""
-    expected = answer(one)
+    expected = one.answer()
     for text in (repr(expected), format(expected, one.show)):
         ends, told = check(one.number, text, "--lang", code)
         assert ends == 0
@@ -60,7 +55,7 @@ def test_the_computed_answer_is_right_and_is_explained(one: Exercise, code: str)
 @pytest.mark.parametrize("one", ALL)
 def test_a_wrong_answer_gets_its_hint(one: Exercise, code: str) -> None:
     """What confuses something is told so, anything else where to look; neither tells the answer."""
-    expected = answer(one)
+    expected = one.answer()
     wrong = [(float(str(value(each["is"], {"answer": expected, **one.given}))), each) for each in one.wrong]
     for number, hint in [*wrong, (123_456.7, one.hint)]:
         ends, told = check(one.number, "--lang", code, "--", repr(number))
@@ -82,7 +77,7 @@ def test_a_wrong_answer_gets_its_hint(one: Exercise, code: str) -> None:
 def test_an_answer_may_be_written_in_many_ways(number: str, texts: tuple[str, ...]) -> None:
     """A share in per cent, thousands with commas, a fraction, full-width digits."""
     one = read()[number]
-    assert [text for text in texts if not one.is_right(one.number_of(text), answer(one))] == []
+    assert [text for text in texts if not one.is_right(one.number_of(text), one.answer())] == []
 
 
 @pytest.mark.parametrize("text", ["", "x", "nan", "inf", "1,2", "0.4.1", "1/0", "41%", "1e", "--", "٣", "0x1", "."])

@@ -13,6 +13,7 @@ from unicodedata import normalize
 
 from llmlab.claims.evaluate import value
 from llmlab.errors import SettingError
+from llmlab.report.result import Scalar
 
 COMPUTED = "llmlab.exercises.computed"
 ANSWER = re.compile(
@@ -24,7 +25,7 @@ Said = dict[str, str]
 
 @dataclass(frozen=True)
 class Exercise:
-    """One row: what is asked, the function that computes it from what is ``given``, and how near an answer has to be.
+    """One row: what is asked, and what computes it from what is ``given``: a function of ``computed``, or a sum.
 
     ``share``: the answer is a share, and per cent will do as well.  ``wrong`` are answers that are worth a word of
     their own: expressions over ``answer``, which is the right one, and what is given.  ``record`` is an entry of the
@@ -33,16 +34,25 @@ class Exercise:
 
     number: str
     chapter: str
-    compute: str
-    given: dict[str, float | str]
+    given: dict[str, Scalar]
     within: float
     show: str
     question: Said
     hint: Said
     why: Said
+    compute: str = ""
+    sum: str = ""
     wrong: list[Said] = field(default_factory=list)
     share: bool = False
     record: str = ""
+
+    def answer(self) -> float:
+        """Return what is asked for."""
+        if self.sum:
+            return float(value(self.sum, self.given) or 0)
+        from llmlab.exercises import computed  # and torch with it
+
+        return float(getattr(computed, self.compute)(**self.given))
 
     def number_of(self, text: str) -> float:
         """Return an answer as a number: ``0.4159``, ``1,426,152``, ``2e-6``, ``2/5``, and of a share also ``13.4 %``.

@@ -3,8 +3,6 @@
 Every one takes seconds on a small machine, and none needs a file.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
@@ -90,11 +88,6 @@ def _length(rows: Tensor) -> Tensor:
     return rows.double().square().mean().sqrt()
 
 
-def probability(loss: float) -> float:
-    """Return the probability that costs a loss in nats."""
-    return math.exp(-loss)
-
-
 def growth(old: int, new: int) -> float:
     """Return by what factor a LayerNorm makes numbers larger when zeros stand beside them."""
     numbers = F.layer_norm(torch.randn(old, generator=torch.Generator().manual_seed(0)), (old,))
@@ -107,33 +100,7 @@ def values_left(outlier: float) -> int:
     return len({*quantize(torch.cat([weights, torch.tensor([outlier])])[None], "tensor").numbers[0, :-1].tolist()})
 
 
-def nats_apart(higher: float, lower: float) -> float:
-    """Return the difference of two perplexities as losses, in nats."""
-    return math.log(higher) - math.log(lower)
-
-
-def parameters(layers: int) -> int:
-    """Return how many parameters New-LLM has at the original sizes."""
-    return Size(layers=layers).parameters()
-
-
-def gap(train: float, val: float, other_train: float, other_val: float) -> float:
-    """Return by how much one gap between training and validation is wider than another."""
-    return (val - train) - (other_val - other_train)
-
-
 # ---- chapters 5 and 6 -----------------------------------------------------------------------------------------------
-
-
-def trained_with_frozen(layers: int, width: int) -> int:
-    """Return how many numbers Stage 2 of chapter 5 and its context block hold without an embedding, the head tied."""
-    size = BlockSize(embedding=width, context=width, layers=layers)
-    return size.token_parameters() + 2 * width
-
-
-def part_made_up(full: float, smaller: float, goal: float) -> float:
-    """Return what share of the way from one loss to another a third one goes."""
-    return (full - smaller) / (full - goal)
 
 
 def _read() -> tuple[dict[str, Tensor], Inputs, Tensor]:
@@ -156,8 +123,3 @@ def context_off() -> float:
     block, reads, contexts = _read()
     again = context_layers(BLOCK, block, contexts[:-1], reads(torch.arange(1, len(contexts))))[-1]
     return float((again - contexts[1:]).abs().max())
-
-
-def tokens_until(factor: float, below: float) -> int:
-    """Return after how many tokens a difference of 1 is below a bound, if each leaves a factor of it."""
-    return next(n for n in range(10_000) if factor**n < below)

@@ -9,6 +9,7 @@ Leaves out when, where and by which command the run was made: ``record`` adds th
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import Any, Literal, cast, get_args
 
 from llmlab.report.messages import Text, say
@@ -173,6 +174,10 @@ class Result:
             yield from (figure for figure in self.figures if figure.after == table.name)
         names = {table.name for table in self.tables}
         yield from (figure for figure in self.figures if figure.after not in names)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows; what makes HTML knows results, and no result needs to know it."""
+        return str(import_module("llmlab.report.notebook").html(self))
 
     def document(self) -> dict[str, Any]:
         """Return the result as strict JSON values: every non-finite number becomes ``None``."""
