@@ -40,7 +40,7 @@ for module, name in taken:
     if hasattr(module, name):
         delattr(module, name)
 def without_proc(event, args):
-    if event == "open" and str(args[0]).startswith(("/proc", "/sys", "/dev/")):
+    if event == "open" and str(args[0]).startswith(("/proc", "/sys")):
         raise FileNotFoundError(2, "no such file on Windows", args[0])
 sys.addaudithook(without_proc)
 from llmlab.cli import main
