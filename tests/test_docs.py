@@ -55,7 +55,7 @@ SHRUNKEN = {
 }
 """What is put before the options of commands that train: the same way through the code with a smaller model."""
 WITH_A_MODEL = {
-    **dict.fromkeys(("evaluate", "generate", "quantize"), ""),
+    **dict.fromkeys(("evaluate", "export", "generate", "quantize"), ""),
     "finetune": "--epochs 1",
     "expand": "--updates 12 --rounds 3",
 }

@@ -287,7 +287,8 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         WriteError: the int8 model cannot be written.
         LlmlabError: the text cannot be used.
     """
-    check_free(settings.save)
+    if settings.save is not None:
+        check_free(settings.save, "--save")
     found, exact = opened_new_llm(settings.checkpoint, "quantize")
     data = found.dataset(settings.data, offline=settings.offline)
     text, windows = data.text, data.text.valid
@@ -305,7 +306,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         kept = packed(header(found) | {"model": small.parameters() if small else exact.parameters})
         stored[name] = StoredModel(model, score, small.nbytes if small else _nbytes(exact.parameters), kept)
     if settings.save is not None:
-        save(settings.save, stored[settings.scheme].files)
+        save(settings.save, stored[settings.scheme].files, "--save")
     errors = {scheme: context_errors(exact, stored[scheme].model, windows) for scheme in SCHEMES}
     taken = times(exact, quantized[settings.scheme], windows, lambda: step("timing"))
     scores, files = ({n: one.score for n, one in stored.items()}, {n: one.file_bytes for n, one in stored.items()})
@@ -352,26 +353,31 @@ def metrics(chosen: str, stored: dict[str, StoredModel], errors: list[float], ta
     return found
 
 
-def check_free(path: Path | None) -> None:
+def check_free(path: Path, option: str, *, or_empty: bool = False) -> None:
     """Refuse, before any work, a place that is taken or lies in a folder that does not exist.
+
+    Args:
+        path: the place.
+        option: that names it.
+        or_empty: whether an empty folder may stand there.
 
     Raises:
         SettingError: something is there.
         WriteError: its folder is not, or the name is impossible.
     """
-    if path is None:
-        return
     try:
         there, folder = path.exists() or path.is_symlink(), path.parent.is_dir()
+        if or_empty and path.name and path.is_dir() and not path.is_symlink():
+            there = any(path.iterdir())
     except (OSError, ValueError) as error:
-        raise WriteError(f"--save: {path} cannot be written ({error}); choose another name") from error
+        raise WriteError(f"{option}: {path} cannot be written ({error}); choose another name") from error
     if there:
-        raise SettingError(f"--save: {path} exists; choose another name")
+        raise SettingError(f"{option}: {path} exists; choose another name")
     if not folder:
-        raise WriteError(f"--save: there is no folder {path.parent}; make it, or choose another")
+        raise WriteError(f"{option}: there is no folder {path.parent}; make it, or choose another")
 
 
-def save(path: Path, files: dict[str, bytes]) -> None:
+def save(path: Path, files: dict[str, bytes], option: str) -> None:
     """Write a checkpoint in one step.
 
     Raises:
@@ -380,4 +386,4 @@ def save(path: Path, files: dict[str, bytes]) -> None:
     try:
         replace_folder(path, files)
     except OSError as error:
-        raise WriteError(f"--save: {path} was not written: {error.strerror}; choose another place") from error
+        raise WriteError(f"{option}: {path} was not written: {error.strerror}; choose another place") from error

@@ -45,6 +45,7 @@ FOLLOW_UPS = {
         of.FinetuneSettings, "Train a trained model on another text, against starting from nothing.", "--seeds 3"
     ),
     "expand": _after(of.ExpandSettings, "Widen the context of a trained model in four ways, and see which can learn."),
+    "export": _after(of.ExportSettings, "Write a trained model so that it opens without llmlab.", "my-model"),
 }
 
 CHAPTERS = {

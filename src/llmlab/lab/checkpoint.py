@@ -68,15 +68,19 @@ def packed(state: State) -> dict[str, bytes]:
     Raises:
         TypeError: it holds what would not come back as it is; the message says where.
     """
-    files = {name: _tensors(key, state[key]) for name, key in TENSORS.items() if key in state}
+    files = {name: tensor_file(key, state[key]) for name, key in TENSORS.items() if key in state}
     plain = {"format": FORMAT, **{key: value for key, value in state.items() if key not in TENSORS.values()}}
     plain["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     lines = (",\n".join(_line(key, value) for key, value in plain.items()) + "}\n").encode()
     return files | {RUN: _first_line(lines) + lines}
 
 
-def _tensors(key: str, tensors: dict[str, Tensor]) -> bytes:
-    """Return tensors as a safetensors file; safetensors' own function for that would need NumPy."""
+def tensor_file(key: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Return tensors as a safetensors file; safetensors' own function for that would need NumPy.
+
+    Raises:
+        TypeError: they are no plain tensors; the message has the ``key``.
+    """
     try:
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in held.items()}
@@ -84,7 +88,7 @@ def _tensors(key: str, tensors: dict[str, Tensor]) -> bytes:
             name: TensorSpec(dtype=types[name], shape=one.shape, data_ptr=one.data_ptr(), data_len=one.nbytes)
             for name, one in held.items()
         }
-        return bytes(safetensors.serialize(specs))
+        return bytes(safetensors.serialize(specs, metadata))
     except Exception as error:  # whatever torch and safetensors raise at what is no plain tensor
         raise TypeError(f"state[{key!r}]: no dict of plain tensors: {error}") from error
 

@@ -74,6 +74,18 @@ class EvaluateSettings(ExactSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportSettings(ExactSettings):
+    """Options of ``baseline export``."""
+
+    experiment: ClassVar[str] = "export"
+    first: ClassVar[tuple[str, ...]] = ("data",)
+
+    folder: Path = option(
+        "The folder to write, new or empty (default: export).", Path("export"), argument=True, recorded=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerateSettings(TrainedSettings):
     """Options of ``baseline generate``."""
 

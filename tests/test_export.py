@@ -1,0 +1,223 @@
+"""``baseline export``: what leaves llmlab opens without it, gives the same numbers, and is whole or not there."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import Done, needs
+from llmlab.after import export, quantize
+from llmlab.after.opening import restored
+from llmlab.baseline import build
+from llmlab.cli.chapter import CHAPTERS
+from llmlab.errors import SettingError, TextError, WriteError
+from llmlab.settings import BaselineSettings, ExportSettings
+from llmlab.settings.declare import options_of
+from llmlab.settings.language import CORPORA
+from llmlab.text.grammar import Grammar
+from strategies_trained import SMALL, saved, state_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FILES = {"model.safetensors", "config.json", "vocabulary.json", "README.md"}
+ALONE = """
+import json, sys
+sys.modules["llmlab"] = None  # whoever imports it fails
+sys.path.insert(0, sys.argv[1])
+import load, torch
+tokens = torch.tensor(json.loads(sys.argv[2]))
+context, found = torch.zeros(len(tokens), load.SIZE["context"]), []
+for t in range(tokens.shape[1]):
+    logits, context = load.step(tokens[:, t], context)
+    found.append(logits)
+print(json.dumps(torch.stack(found, 1).tolist()))
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small New-LLM over the synthetic language."""
+    return saved(tmp_path_factory.mktemp("model") / "m", state_of())
+
+
+def peer_state(model: str, **options: Any) -> dict[str, Any]:
+    """Return the state of a small peer at its start."""
+    settings, words = BaselineSettings(**SMALL | {"model": model} | options), Grammar.standard().vocabulary().words
+    made = build(settings, len(words), 3, "fp32")
+    return state_of(**options) | {"settings": settings.document(), "seed": 3, "model": made.parameters}
+
+
+def exported(checkpoint: Path, folder: Path, **options: Any) -> dict[str, Any]:
+    """Export and return the metrics."""
+    return dict(export.run(ExportSettings(checkpoint=checkpoint, folder=folder, **options)).metrics)
+
+
+def alone(*words: str) -> str:
+    """Run Python by itself, without this project on its path, and return what it prints."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run([sys.executable, "-I", *words], env=variables, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("options", [{}, {"stack": "residual", "layers": 3}, {"layers": 1}], ids=str)
+def test_the_loader_gives_the_same_logits_to_the_last_bit(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Where llmlab cannot be imported, the largest difference of a logit is 0."""
+    folder = saved(tmp_path / "m", state_of(**options))
+    exported(folder, tmp_path / "out")
+    tokens = torch.randint(132, (3, 40), generator=torch.Generator().manual_seed(0))
+    told = alone("-c", ALONE, str(tmp_path / "out"), json.dumps(tokens.tolist()))
+    own = restored(folder, device="cpu").model.model  # type: ignore[attr-defined]
+    assert float((torch.tensor(json.loads(told)) - own.logits(tokens)).abs().max()) == 0
+
+
+def test_the_loader_is_forty_lines_and_writes(tmp_path: Path, checkpoint: Path) -> None:
+    """It fits a screen, imports nothing of llmlab, and writes words of its vocabulary."""
+    exported(checkpoint, tmp_path / "out")
+    lines = (tmp_path / "out" / "load.py").read_text("utf-8").splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 120
+    assert not [line for line in lines if "llmlab" in line and "import" in line]
+    written = alone(str(tmp_path / "out" / "load.py"), "kazu", "unheard").split()
+    assert 1 <= len(written) <= 30
+    assert {*written} <= {*json.loads((tmp_path / "out" / "vocabulary.json").read_text("utf-8"))}
+
+
+def test_an_eight_bit_checkpoint_leaves_in_fp32(tmp_path: Path, checkpoint: Path) -> None:
+    """What was quantised is exported as the numbers that it stands for."""
+    small = quantize.QuantizedLM.of(restored(checkpoint).model.model)  # type: ignore[attr-defined]
+    folder = saved(tmp_path / "q", state_of() | {"model": small.parameters()})
+    written = export.model_files(restored(folder), folder)
+    assert len(written["model.safetensors"]) > 4 * small.dequantized().size.parameters()
+
+
+@needs("transformers", "peers")
+def test_tiny_gpt2_opens_with_transformers(tmp_path: Path) -> None:
+    """``from_pretrained`` opens the folder, every weight has its place, and the logits are equal."""
+    import transformers
+
+    folder = saved(tmp_path / "m", peer_state("tiny-gpt2"))
+    exported(folder, tmp_path / "out")
+    transformers.utils.logging.disable_progress_bar()
+    found, told = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(told[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    tokens = torch.randint(132, (2, 30), generator=torch.Generator().manual_seed(0))
+    own = restored(folder, device="cpu").model
+    with torch.no_grad():
+        logits = found.eval()(input_ids=tokens).logits
+        assert float((logits - own.logits(tokens)).abs().max()) <= 1e-6  # type: ignore[attr-defined]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+
+
+def test_a_gru_is_refused(tmp_path: Path) -> None:
+    """No other program opens ours; the message says what can be exported, and nothing is written."""
+    folder = saved(tmp_path / "m", peer_state("gru"))
+    with pytest.raises(SettingError, match="m: a GRU; export is for New-LLM and tiny GPT-2"):
+        exported(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_says_what_it_is(tmp_path: Path, checkpoint: Path) -> None:
+    """In both languages: text with its licence, command, and perplexity beside counting and the exact floor."""
+    metrics = exported(checkpoint, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    for words in ("made by its grammar", "MIT", "llmlab baseline --embedding 8", "Kneser–Ney", "人工言語"):
+        assert words in card
+    for metric in ("val_ppl", "kneser_ney_ppl", "bigram_ppl", "unigram_ppl", "bayes_ppl"):
+        assert card.count(f"| {metrics[metric]:.2f} |") == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*FILES, "load.py"}
+
+
+@pytest.mark.parametrize("data", [*CORPORA, "path: mine.txt"])
+def test_every_text_has_its_licence(data: str) -> None:
+    """The card of each named text, and of a reader's own, says under which licence it may be used; no path is in it."""
+    name = data if data in CORPORA else "path"
+    card = export.shown.card(BaselineSettings(data=data), name, "", 1, 1, {})
+    assert any(word in card for word in ("licence", "CC BY", "public domain"))
+    assert "mine.txt" not in card
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"preset": "original", "data": "synthetic", "epochs": 3},
+        {"data": "story", "dropout": 0.1},
+        {"model": "gru", "hidden": 12, "layers": 2, "stack": "residual", "lr": 0.01},
+    ],
+    ids=str,
+)
+def test_the_cards_command_asks_for_the_same_model(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The words of the command give the settings that the checkpoint has, its own seed among them."""
+    settings = BaselineSettings(**options, seed=4)
+    found = restored(saved(tmp_path / "m", state_of()))
+    told = export.command(replace(found, settings=settings, seed=4)).split()[2:]
+    types = {f"--{field.name.replace('_', '-')}": field for field in options_of(BaselineSettings)}
+    read = {types[name].name: types[name].type(value) for name, value in zip(told[::2], told[1::2], strict=True)}
+    assert CHAPTERS["baseline"].settings(**read).document() == settings.document()
+
+
+def test_without_its_text_the_card_has_what_the_run_wrote_down(tmp_path: Path) -> None:
+    """A model of a reader's own file leaves without that file; a text that is asked for has to be there."""
+    state = state_of()
+    state["settings"]["data"] = "path: mine.txt"
+    state["progress"]["history"] = [{"val_loss_token": 0.0, "val_accuracy": 0.25}]
+    folder = saved(tmp_path / "m", state)
+    metrics = exported(folder, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert (metrics["val_ppl"], "| New-LLM | 1.00 |" in card, "25.0%" in card) == (1.0, True, True)
+    assert "Kneser" not in card
+    with pytest.raises(TextError, match="--data"):
+        exported(folder, tmp_path / "other", data=str(tmp_path / "none"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_only_a_free_place_is_written_to(tmp_path: Path, checkpoint: Path) -> None:
+    """An empty folder is filled; one with a file in it, a file, a link and a folder that is not there are refused."""
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "mine").write_text("x", "utf-8")
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    for place in (tmp_path / "full", tmp_path / "full" / "mine", tmp_path / "link", Path()):
+        with pytest.raises(SettingError, match=r"FOLDER: .* exists; choose another name"):
+            exported(checkpoint, place)
+    with pytest.raises(WriteError, match="FOLDER: there is no folder"):
+        exported(checkpoint, tmp_path / "no" / "such")
+    exported(checkpoint, tmp_path / "empty")
+    assert {path.name for path in (tmp_path / "empty").iterdir()} == {*FILES, "load.py"}
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be written takes the whole folder with it."""
+
+    def full(path: Path, data: bytes) -> None:
+        path.write_bytes(data[:10])
+        if path.name == "README.md":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("llmlab.disk.write_synced", full)
+    with pytest.raises(WriteError, match=r"FOLDER: .* was not written: No space left"):
+        exported(checkpoint, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_takes_the_last_run_and_says_what_it_wrote(
+    run_llmlab: Callable[..., Done], tmp_path: Path, checkpoint: Path
+) -> None:
+    """Without arguments the last run goes to ``export``; a second time that is refused, in one line."""
+    run = tmp_path / "runs" / "baseline-pocket-1"
+    run.mkdir(parents=True)
+    saved(run / "best", state_of())
+    done = run_llmlab("baseline", "export", "--json", "--no-log")
+    assert (done.code, done.document["experiment"], done.document["metrics"]["files"]) == (0, "export", 5)
+    again = run_llmlab("baseline", "export", "--no-log")
+    assert (again.code, "FOLDER: export exists" in again.err) == (2, True)
+    named = run_llmlab("baseline", "export", str(checkpoint), "mine", "--no-log")
+    assert (named.code, (tmp_path / "mine" / "load.py").is_file()) == (0, True)
+    assert run_llmlab("baseline", "export", "none", "other").code == 4
