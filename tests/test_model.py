@@ -66,6 +66,8 @@ def test_scores_loss_and_gradients_equal_the_loops(text: str, seed: int, dim: in
     expected = gradients_by_loops(*parts, text)
     logits = logits_by_loops(*parts)
     assert model.logits()[0].tolist() == [pytest.approx(row, abs=1e-9) for row in logits]
+    for got, row in zip(model.probabilities()[0].tolist(), logits, strict=True):
+        assert got == pytest.approx([math.exp(score) / sum(map(math.exp, row)) for score in row], abs=1e-9)
     assert float(loss) == pytest.approx(loss_by_loops(logits, text), abs=1e-6)
     for name, slow in zip((EMBEDDING, WEIGHT, BIAS), expected, strict=True):
         assert torch.allclose(gradients[name][0], torch.tensor(slow).double(), atol=1e-6)

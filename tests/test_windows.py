@@ -15,7 +15,7 @@ from llmlab.errors import TextError
 from llmlab.text import cache as disk
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import Corpus, load_corpus
-from llmlab.text.windows import WindowedText, pack, prepare, unpack
+from llmlab.text.windows import WindowedText, content_hash, pack, prepare, unpack
 from llmlab.text.words import WordVocabulary, encoded, windows
 
 LINES = [f"the cat number {number} sat on the mat and then it went home" for number in range(30)]
@@ -49,6 +49,16 @@ def test_a_prepared_text_is_its_lines_encoded_and_cut(
     assert text.train_lines == list(encoded(train, vocabulary))
     assert torch.equal(text.train, windows(text.train_lines, length))
     assert torch.equal(text.valid, windows(encoded(valid, vocabulary), length))
+
+
+@given(st.lists(words, max_size=4), st.lists(words, max_size=4), st.lists(words, max_size=4))
+def test_a_text_is_known_by_its_lines_and_by_what_is_held_out(train: list[str], valid: list[str], other: list[str]):
+    """Two texts have one hash just where both splits have the same lines: none run together, none changed sides."""
+    first, second = Corpus("x", train, valid), Corpus("y", other, valid)
+    assert (content_hash(first) == content_hash(second)) == (train == other)
+    joined, moved = Corpus("x", ["".join(train)], valid), Corpus("x", [*train, *valid], [])
+    assert (content_hash(first) == content_hash(joined)) == (train == ["".join(train)])
+    assert (content_hash(first) == content_hash(moved)) == (valid == [])
 
 
 @given(lines, lines, lines, st.integers(4, 12))
