@@ -63,6 +63,8 @@ ELSEWHERE = {
     "python3 -m venv": "makes an environment, which the tests run in",
     ". .venv/bin/activate": "as above",
     "pip install": "needs the network; extras and versions are checked below",
+    "uv build": "test_wheel builds the same",
+    "uvx": "test_wheel installs the wheel and runs what stands behind it",
     "pytest": "runs these tests",
     "make": "runs these tests, or what the lines beside it run; the targets are checked below",
     "mkdocs build --strict": "test_site builds the site",
@@ -79,10 +81,11 @@ PLOT = re.compile("[\u2800-\u28ff│┌┐└┘├┤┬┴]|^─+$")
 
 
 def lines() -> list[str]:
-    """Return every different line in the shell blocks of the pages, in order, without the folder of a program."""
+    """Return every different line in the shell blocks of the pages, in order, without what finds the program."""
     blocks = (block[2] for page in PAGES for block in SHELL_BLOCK.finditer(page.read_text("utf-8")))
     found = (line.strip().removeprefix("$ ") for block in blocks for line in re.split(r"\n|&&", block))
-    return list(dict.fromkeys(re.sub(r"^[\w./-]+/(?=\w)", "", line) for line in found if line))
+    typed = (re.sub(r"^[\w./-]+/(?=\w)", "", line).removeprefix("uv run ") for line in found if line)
+    return list(dict.fromkeys(typed))
 
 
 def commands() -> list[str]:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -126,3 +127,11 @@ def test_the_log_of_the_wheel_is_a_site_of_its_own(programs: Path, tmp_path: Pat
 
     assert "phase1" in (tmp_path / "site" / "log" / "index.html").read_text("utf-8")
     assert list((tmp_path / "site").rglob("compare*.js")) != []
+
+
+def test_the_readme_says_of_every_extra_what_it_adds() -> None:
+    """Each extra of the package stands in the README's table of them, and no other does."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    table = (ROOT / "README.md").read_text("utf-8").split("## What is installed")[1].split("\n\n")[4]
+
+    assert set(re.findall(r"`([a-z]+)`", table)) == extras.keys()
