@@ -115,6 +115,29 @@ def test_a_station_is_moved_by_keys_and_by_pointer(walk: Walk) -> None:
     assert number(page, "updates") == 0
 
 
+def test_a_finger_drags_and_the_page_stays(walk: Walk) -> None:
+    """Touched and moved, a station follows the finger, and the page does not scroll."""
+    page = playground(walk, width=400, has_touch=True, is_mobile=True)
+    page.locator("#play svg").scroll_into_view_if_needed()
+    touch = page.context.new_cdp_session(page)
+
+    def swipe(x: float, y: float, up: float) -> None:
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for step in range(1, 9):
+            points = [{"x": x, "y": y - up * step / 8}]
+            touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": points})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    for kind in (STATION, ROW):
+        grip, scrolled = page.locator(kind).nth(1), page.evaluate("scrollY")
+        was = grip.locator(".shape").bounding_box()
+        swipe(was["x"] + was["width"] / 2, was["y"] + was["height"] / 2, 40)
+        now = grip.locator(".shape").bounding_box()
+        assert was["y"] - now["y"] == pytest.approx(40, abs=1)
+        assert page.evaluate("scrollY") == scrolled
+    assert page.inner_text(".play-source").startswith("Start: as you have set it.")
+
+
 def test_a_score_is_its_parts_and_a_bias_counts(walk: Walk) -> None:
     """Axis 1, axis 2 and bias add up to the score; a large bias makes its letter the winner."""
     page = playground(walk)
