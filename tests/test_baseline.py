@@ -249,6 +249,19 @@ def test_a_rate_that_is_too_high_diverges_with_exit_6(run_llmlab: Run) -> None:
     assert done.document["status"] == "diverged"
 
 
+@pytest.mark.parametrize("command", [("baseline",), ("baseline", "--peers"), ("layers", "--layers", "1")])
+def test_a_loss_without_a_perplexity_has_diverged(run_llmlab: Run, command: tuple[str, ...]) -> None:
+    """A finite loss whose exponential is no float: exit 6, no word of success, and an entry that can be read."""
+    done = run_llmlab(*command, *SMALL, "--epochs", "1", "--lr", "1000")
+    assert done.code == 6
+    assert "inf" not in done.out
+    assert "Next" not in done.out
+    assert "Checkpoints" not in done.out
+    listed = run_llmlab("log", "list", "--json", folder=done.folder)
+    assert [entry["status"] for entry in listed.document["entries"]] == ["diverged"]
+    assert listed.err == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     """Stopped by a signal, the run saves a checkpoint, prints the line that resumes it, and the line works."""

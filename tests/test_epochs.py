@@ -267,8 +267,11 @@ def test_a_number_that_is_not_finite_stops_at_once(tmp_path: Path, where: str, m
     assert found[1].name == "update-00000006"
 
 
-def test_a_validation_loss_that_is_not_finite_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NaN in validation ends the run; it never becomes the best epoch."""
+@pytest.mark.parametrize("factor", [math.nan, math.inf, 1e6])
+def test_a_validation_loss_without_a_perplexity_is_never_the_best(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No number, or one whose exponential is none, ends the run in validation; it never becomes the best epoch."""
     run = training(epochs=3)
     with pytest.raises(Stopped):
         run.run(Until(run, EPOCH + 2))
@@ -277,7 +280,7 @@ def test_a_validation_loss_that_is_not_finite_is_never_the_best(monkeypatch: pyt
 
     def broken(inputs: Tensor, targets: Tensor) -> Any:
         judged = judge(inputs, targets)
-        return type(judged)(judged.losses * math.nan, judged.hits)
+        return type(judged)(judged.losses * factor, judged.hits)
 
     monkeypatch.setattr(run.model, "judge", broken)
     with pytest.raises(Diverged):

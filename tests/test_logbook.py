@@ -1,11 +1,13 @@
 """The log keeps what it is given: round trips, notes, re-rendering, many writers, and one bad entry among good ones."""
 
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +17,9 @@ from conftest import Done
 from llmlab.errors import SettingError
 from llmlab.report import entry
 from llmlab.report.logbook import HIDDEN, STALE_SECONDS, Logbook, read_record
-from llmlab.report.messages import stored
+from llmlab.report.messages import Message, stored
 from llmlab.report.record import Record
+from llmlab.report.result import Figure, Mark, Result, Table
 from strategies_report import HOSTILE, records, specimen, strict_json, texts
 
 
@@ -46,6 +49,45 @@ def test_a_number_that_is_not_finite_is_null_with_its_reason(value: float) -> No
     document = strict_json(specimen("h", value).json())
     assert document["metrics"]["loss"] is None
     assert "not a finite number" in document["metrics"]["loss_reason"]
+
+
+@given(records, st.data())
+def test_whatever_numbers_a_result_has_what_is_written_can_be_read(record: Record, data: st.DataObject) -> None:
+    """Infinite, no number at all, or beyond every picture: the reader takes the record, and its page stays the same."""
+    wild = st.sampled_from([float("inf"), float("-inf"), float("nan"), 1e300])
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, float) and data.draw(st.booleans()):
+            return data.draw(wild)
+        if isinstance(value, list):
+            return [changed(inner) for inner in value]
+        if isinstance(value, dict):
+            return {name: changed(inner) for name, inner in value.items()}
+        if isinstance(value, Message):
+            return Message(value.key, changed(dict(value.values)))
+        if isinstance(value, Result | Table | Figure | Mark):
+            return replace(value, **{field.name: changed(getattr(value, field.name)) for field in fields(value)})
+        return value
+
+    written = replace(record, result=changed(record.result)).json()
+    read = Record.from_json(written)
+    assert read.json() == written
+    assert entry.files(replace(read, result=read.result.finite())) == entry.files(read)
+
+
+def test_of_numbers_that_are_not_finite_no_sample_and_no_point_stays() -> None:
+    """A sample with an infinite number is left out, a point too, and the numbers beside them stay as they are."""
+    result = replace(
+        specimen().result, samples={"val_ppl": [2.0, math.inf], "loss": [1.0, 2.0]}, documents={"v": [math.nan]}
+    )
+    document = result.document()
+    assert document["samples"] == {"loss": [1.0, 2.0]}
+    assert document["documents"] == {}
+    figure = replace(
+        result.figures[0], marks=[Mark("points", "after", [0.0, 1.0, 2.0], [1.0, math.inf, 3.0], ["a", "b", "c"])]
+    )
+    (mark,) = replace(result, figures=[figure]).document()["figures"][0]["marks"]
+    assert (mark["xs"], mark["ys"], mark["labels"]) == ([0.0, 2.0], [1.0, 3.0], ["a", "c"])
 
 
 @given(records)

@@ -46,7 +46,7 @@ from llmlab.lab.notes import beside_the_notes, repeats_the_notes
 from llmlab.lab.recipe import Recipe
 from llmlab.lab.runs import LanguageRun, checkpointed
 from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, peer_size_of, size_of
-from llmlab.lab.steps import OnStep, kept_in, watched
+from llmlab.lab.steps import Diverged, OnStep, kept_in, watched
 from llmlab.lab.study import Arm, Study, Unfinished, study
 from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score, document_sums
@@ -267,7 +267,11 @@ def train_seed(
 def measured(
     training: Training, settings: BaselineSettings, data: Dataset, seed: int, notes: list[Text], *, finished: bool
 ) -> LanguageRun:
-    """Return what is kept of a run: its epochs, and the scores of the best epoch's parameters."""
+    """Return what is kept of a run: its epochs, and the scores of the best epoch's parameters.
+
+    Raises:
+        Diverged: one of the scores is not finite.
+    """
     model, team, progress, text = training.model, training.team, training.progress, data.text
     for name, tensor in training.best.items():
         model.parameters[name].copy_(tensor)
@@ -288,6 +292,8 @@ def measured(
         test_score=score_on_test(model, text, settings.batch, team) if finished else None,
         notes=notes,
     )
+    if not all(one.finite for one in (run.score, run.train_score, run.test_score) if one):
+        raise Diverged(progress.updates)
     best, targets = run.history[run.best_epoch - 1], sum(row["train_targets"] for row in run.history)
     found = {
         "epochs": float(len(run.history)),

@@ -43,6 +43,8 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
     seconds = time.perf_counter() - start
     check_finite(score, settings.checkpoint)
     test = score_on_test(found.model, data.text, settings.batch)
+    if test is not None:
+        check_finite(test, settings.checkpoint)
     measured = headline(data, score, test)
     if own:
         again = evaluate(found.model, sample, settings.batch, lambda: step("judging"))

@@ -175,7 +175,7 @@ def check_finite(score: Score, path: Path) -> None:
     Raises:
         CheckpointError: they are not.
     """
-    if not score.loss < float("inf"):
+    if not score.finite:
         raise CheckpointError(f"{path}: the model's losses are not finite; give another checkpoint")
 
 

@@ -160,7 +160,7 @@ def _record(result: Result, seconds: float, chosen: Chosen, command: str) -> Rec
         {"resumed": "the seconds are those of the last piece"} if "resume" in chosen.given else {}
     )
     return Record(
-        result,
+        result.finite(),
         id=secrets.token_hex(4),
         created=datetime.now(UTC).strftime(CREATED),
         command=command,
@@ -189,6 +189,7 @@ def _show(record: Record, page: Path | None, options: RunOptions, folders: list[
     if not options.quiet:
         from llmlab.report.table import first_screen, report
 
+        folders = [folder for folder in folders if any(folder.glob("*/run.json"))]  # a run that diverged may have none
         kept = [language.say(say("first.kept", folder=os.path.commonpath(folders)))] if folders else []
         console = terminal.console()
         parts = (

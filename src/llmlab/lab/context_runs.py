@@ -17,7 +17,7 @@ from llmlab.lab.judging import Judging
 from llmlab.lab.language import parameter_count
 from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import BlockSize
-from llmlab.lab.steps import OnStep
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.threads import take
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text
@@ -278,6 +278,8 @@ def _kept_of(
     if sums[1]:
         numbers[TEST_LOSS] = math.fsum(sums[1]) / sum(data.test_counts)
         numbers["test_ppl"] = perplexity(numbers[TEST_LOSS])
+        if not math.isfinite(numbers["test_ppl"]):
+            raise Diverged(training.progress.updates)
     trainable = parameter_count(model)
     return ArmRun(
         seed=training.recipe.seed,

@@ -265,7 +265,7 @@ class Training:
             self.documents,
         )
         progress, running = self.progress, self.progress.running
-        if not math.isfinite(found.loss):
+        if not found.finite:
             raise Diverged(progress.updates)
         self._consistent = False
         progress.history.append(

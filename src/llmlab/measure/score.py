@@ -17,6 +17,9 @@ from torch import Tensor
 
 from llmlab.measure.bootstrap import document_interval, in_blocks
 
+LARGEST_LOSS = 350.0
+"""In nats; a model that knows nothing has the logarithm of its vocabulary's size."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -39,6 +42,11 @@ class Score:
     targets_by_document: list[int] = field(default_factory=list)
 
     @property
+    def finite(self) -> bool:
+        """Whether the losses are finite, and so small that there is a perplexity."""
+        return math.isfinite(self.ppl) and math.isfinite(self.ppl_batch_mean)
+
+    @property
     def ppl(self) -> float:
         """Perplexity per token."""
         return perplexity(self.loss)
@@ -50,8 +58,8 @@ class Score:
 
 
 def perplexity(loss: float) -> float:
-    """Return exp(loss), or infinity where that is no float."""
-    return math.exp(loss) if loss < 700 else math.inf
+    """Return exp(loss), or infinity where its square is no float: no spread over seeds could be told."""
+    return math.exp(loss) if loss < LARGEST_LOSS else loss if math.isnan(loss) else math.inf
 
 
 def score(

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 from llmlab.report.messages import read, stored
-from llmlab.report.result import Result, Scalar
+from llmlab.report.result import LARGEST, Result, Scalar
 
 SCHEMA = "llmlab.result/1"
 CREATED = "%Y-%m-%dT%H:%M:%SZ"
@@ -29,7 +29,6 @@ SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 MOST_DIGITS = 17
 """A float has no more of them that mean anything."""
 
-LARGEST = 1e30
 ONE_POINT = ("track", "shadow", "level")
 """Kinds of marks with one point, or one height."""
 

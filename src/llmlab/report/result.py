@@ -8,9 +8,10 @@ Leaves out when, where and by which command the run was made: ``record`` adds th
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
-from typing import Any, Literal, cast, get_args
+from itertools import compress
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from llmlab.report.messages import Text, say
 
@@ -24,6 +25,11 @@ Role = Literal[
     "before", "after", "path", "track", "winner", "foot", "other", "series", "floor",
     "arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7",
 ]  # fmt: skip
+T = TypeVar("T")
+
+LARGEST = 1e30
+"""Of the coordinates that a picture can show."""
+
 TO_ROUNDING = "to rounding"
 """Stands for a number so near 0 that only rounding decides its digits, which differ between processors."""
 
@@ -180,17 +186,33 @@ class Result:
         return str(import_module("llmlab.report.notebook").html(self))
 
     def document(self) -> dict[str, Any]:
-        """Return the result as strict JSON values: every non-finite number becomes ``None``."""
-        document = asdict(self)
+        """Return the result, made ``finite``, as strict JSON values."""
+        document = asdict(self.finite())
         if not self.documents:
             del document["documents"]
         for figure in document["figures"]:
             if not figure["names"]:  # most have none, and an entry of before names were thought of stays as it is
                 del figure["names"]
-        for name, value in self.metrics.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                document["metrics"][name + "_reason"] = f"not a finite number: {value}"
-        return _without_non_finite(document)  # type: ignore[no-any-return]
+        return document
+
+    def finite(self) -> "Result":
+        """Return the result as it can be written down and read back, whatever is in it.
+
+        A number that is not finite is nothing in a setting, a metric (with its reason) and a cell; no picture goes
+        through it; and of a sample or a document's sums that hold one, none is kept.
+        """
+        reasons: dict[str, Scalar] = {
+            f"{name}_reason": f"not a finite number: {one}" for name, one in self.metrics.items() if _lost(one)
+        }
+        return replace(
+            self,
+            settings={name: _finite(one) for name, one in self.settings.items()},
+            metrics={name: _finite(one) for name, one in self.metrics.items()} | reasons,
+            tables=[replace(one, rows=[[_finite(cell) for cell in row] for row in one.rows]) for one in self.tables],
+            figures=[replace(one, marks=[*_drawable(one.marks)]) for one in self.figures],
+            samples=_without_lost(self.samples),
+            documents=_without_lost(self.documents),
+        )
 
 
 def of_seeds(counts: Iterable[int], documents: int | None = None) -> Text:
@@ -238,11 +260,26 @@ def rounded(values: Iterable[float], digits: int = 6) -> list[float]:
     return [float(f"{value:.{digits}g}") for value in values]
 
 
-def _without_non_finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_non_finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_non_finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _lost(value: object) -> bool:
+    """Return whether a value is a float that JSON has no name for."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _finite(value: T) -> T | None:
+    return None if _lost(value) else value
+
+
+def _without_lost(lists: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {name: values for name, values in lists.items() if not any(map(_lost, values))}
+
+
+def _drawable(marks: Iterable[Mark]) -> Iterator[Mark]:
+    """Yield marks without the points that no picture can show, and without the marks that have no other."""
+    for mark in marks:
+        columns = [column for column in (mark.xs, mark.ys, mark.tops) if column]
+        shown = [all(abs(one) <= LARGEST for one in point) for point in zip(*columns, strict=False)]
+        if all(shown):
+            yield mark
+        elif any(shown):
+            xs, ys, tops = ([*compress(one, shown)] for one in (mark.xs, mark.ys, mark.tops))
+            yield replace(mark, xs=xs, ys=ys, tops=tops, labels=[*compress(mark.labels, shown)])

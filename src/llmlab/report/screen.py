@@ -192,7 +192,9 @@ def _bar(share: Cell) -> str:
 
 
 def proposal(record: Record, language: Language = ENGLISH) -> tuple[str, str] | None:
-    """Return a command to go on with and what it would answer, the first that fits."""
+    """Return a command to go on with and what it would answer, the first that fits; nothing goes on from no numbers."""
+    if record.result.status == "diverged":
+        return None
     known = {**_known(record.result), "command": record.command}
     rules = one.next if (one := of(record.result.experiment)) else ()
     for rule in rules:
