@@ -27,7 +27,9 @@ def page(evidence: str, lang: str = "en") -> str:
     """Return the page with each claim judged by a run that said something."""
     rows = [
         Judged(
-            claim, Said(JUDGEMENTS[number % 5], {"en": evidence, "ja": evidence}, record="2026-01-01-phase1-00000000")
+            claim,
+            Said(JUDGEMENTS[number % 5], {"en": evidence, "ja": evidence}, record="2026-01-01-phase1-00000000"),
+            reruns=(Said("supported", {}, machine=evidence),),
         )
         for number, claim in enumerate(CLAIMS)
     ]

@@ -34,11 +34,12 @@ ATTRIBUTES = {
     **{name: {"style"} for name in ("th", "td")},
     **{name: {"class", "id"} for name in ("span", "code", "div")},
     "img": {"alt", "src"},
+    "a": {"href"},
 }
 """Every element that an entry may have, with its attributes."""
 
 SHAPES = {"svg", "title", "desc", "rect", "line", "polyline", "polygon", "circle", "text"}
-BUILDING = ("h1", "h2", "h3", "table", "tr", "th", "td", "img", "pre")
+BUILDING = ("h1", "h2", "h3", "table", "tr", "th", "td", "img", "pre", "a")
 """Elements that user text must not change the number of."""
 
 
@@ -93,6 +94,7 @@ def assert_inert(seen: Seen) -> None:
     assert {name: seen.elements[name] for name in BUILDING} == {name: harmless().elements[name] for name in BUILDING}
     sources = {value for name, value in seen.values if name == "src"}
     assert sources == {value for name, value in harmless().values if name == "src"}
+    assert [value for name, value in seen.values if name == "href"] == [entry.CURVES]  # a page links to nothing else
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))

@@ -187,6 +187,7 @@ def block(row: Judged, lang: str, log: str) -> str:
     also = said(", ", lang).join(shown(said(f"{count} {judgement}", lang)) for judgement, count in row.also().items())
     if also:
         evidence += " · " + said("also", lang).format(list=also)
+    evidence += "".join(f"<br>{shown(language(lang).say(one))}" for one in row.confirmations())
     aside = f' <span class="elsewhere">{shown(said(row.basis, lang))}</span>' if row.elsewhere else ""
     return (
         f'<div class="claim" data-verdict="{row.said.verdict}" data-chapter="{claim.chapter}">'

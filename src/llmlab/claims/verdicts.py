@@ -3,7 +3,8 @@
 A verdict is a function of a record's metrics, computed whenever it is shown.  Only complete runs count, and none that
 another entry supersedes.  Where several speak of a claim, those come first that meet most of the conditions which the
 row names, then of its document's, then those of more seeds, then the newer ones, whatever they say; the others are kept
-beside the verdict.  A run that does not meet the row's conditions informs and decides nothing.
+beside the verdict.  A run that does not meet the row's conditions informs and decides nothing.  A rerun of an entry is
+never the evidence: it confirms the verdict on its machine, or does not.
 
 A document's claims are about the text, sizes and training that it had.  A verdict from a run on another text, or under
 other conditions, stays what it is, and says so (``Judged.basis``), but for what is arithmetic whatever was run.  One
@@ -24,7 +25,7 @@ from typing import Any, Literal, cast, get_args
 
 from llmlab.claims.evaluate import Missing, filled, names, value
 from llmlab.claims.ledger import Changed, Claim, Kind, RecordsCheck, Sum, read
-from llmlab.report.messages import CODES, worded
+from llmlab.report.messages import CODES, Message, say, worded
 from llmlab.report.messages import said as told
 from llmlab.report.record import Record
 from llmlab.report.result import Finding, Scalar, Verdict
@@ -69,6 +70,8 @@ class Said:
     seeds: int = 1
     brief: dict[str, str] = field(default_factory=dict)
     """The evidence in a line, by language; empty where the whole is short enough."""
+    machine: str = ""
+    """The processor and the version of llmlab that it ran with."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,17 @@ class Judged:
     claim: Claim
     said: Said
     others: tuple[Said, ...] = ()
+    reruns: tuple[Said, ...] = ()
+    """What runs say that were made to confirm an entry which speaks of the claim."""
+
+    def confirmations(self) -> list[Message]:
+        """Return on which machines reruns came to the same verdict, and on which they did not."""
+        told = {
+            "claims.confirmed": [one.machine for one in self.reruns if one.verdict == self.said.verdict],
+            "claims.not_confirmed": [one.machine for one in self.reruns if one.verdict != self.said.verdict],
+        }
+        each = {key: list(dict.fromkeys(machines)) for key, machines in told.items()}
+        return [say(key, machines=len(names), each=names) for key, names in each.items() if names]
 
     @property
     def basis(self) -> Basis:
@@ -125,6 +139,7 @@ class Judged:
             "check": self.claim.check,
             "command": self.claim.command,
             "record": self.said.record or None,
+            "reruns": [{"verdict": one.verdict, "record": one.record, "machine": one.machine} for one in self.reruns],
             "others": [{"verdict": other.verdict, "record": other.record} for other in self.others],
             **{f"{name}_ja": worded(self.claim, name, "ja") for name in ("claim", "figures", "known")},
             "evidence_ja": self.said.evidence["ja"],
@@ -144,13 +159,15 @@ def judged(claim: Claim, records: Iterable[Record]) -> Judged:
             return Judged(claim, _opinion(claim))
         newest_first = sorted(records, key=lambda record: (record.created, record.id), reverse=True)
         complete = [one for one in newest_first if one.result.status == "complete" and not one.superseded_by]
-        found = list(_metrics(claim, complete))
+        found = list(_metrics(claim, [one for one in complete if not one.rerun_of]))
+        names = {said.record.rsplit("-", 1)[-1] for said in found}
+        again = [said for said in _metrics(claim, [one for one in complete if one.rerun_of in names]) if not said.unmet]
     except ValueError as error:
         raise ValueError(f"{claim.id}: {error}") from error
     # a stable sort: the newer ones stay first
     ordered = sorted(found, key=lambda said: (len(said.unmet), len(said.differs), -said.seeds))
     said = ordered or [Said("not yet run", {code: told("claims.not_yet_run", {}, code) for code in CODES})]
-    return Judged(claim, said[0], tuple(said[1:]))
+    return Judged(claim, said[0], tuple(said[1:]), tuple(again))
 
 
 def first(rows: Iterable[Judged]) -> list[Judged]:
@@ -199,7 +216,11 @@ def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:
         evidence = _around(evidence, "claims.unmet", why=", ".join(unmet))
     if claim.changed and record.created[:10] < claim.changed.on:
         evidence = _with_change(evidence, claim.changed)
-    return Said(verdict, evidence, record.name, differs, unmet, _seeds(record), brief)
+    return Said(verdict, evidence, record.name, differs, unmet, _seeds(record), brief, _machine(record))
+
+
+def _machine(record: Record) -> str:
+    return ", llmlab ".join(str(record.environment.get(name, "?")) for name in ("processor", "llmlab"))
 
 
 def _decided(check: RecordsCheck, known: dict[str, Scalar]) -> Verdict:

@@ -141,7 +141,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(data.app, name="data")
 chapter.add_commands(app, chapter.CHAPTERS, EPILOG)
 app.command("params")(params)
-app.command("claims")(claims.claims)
+app.add_typer(claims.app, name="claims")
 app.command("exercise")(exercise.exercise)
 app.command("doctor")(doctor)
 

@@ -111,7 +111,7 @@ def command(name: str, chapter: Chapter) -> Callable[..., Any]:
             picked = chosen(ctx, values, chapter.settings)
             if getattr(picked.settings, "prompt", "") == LINES:
                 return continue_lines(chapter.module, picked)
-            return execute(name, chapter.module, picked)
+            return execute(name, chapter.module, picked, ctx.obj or "")
         early = next((option for option in values if typed(ctx, option)), None)
         if early is not None:
             verb = ctx.invoked_subcommand

@@ -3,6 +3,8 @@
 It reads the log and imports no torch, so that it answers at once.  Leaves out the judging: ``llmlab.claims``.
 """
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated
@@ -10,16 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli.log import readable
+from llmlab.cli.options import typed
 from llmlab.cli.output import AsJson, Lang, LogDir, completing, show, spoken, write_json
 from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.language import Language
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say, sentences, worded
-from llmlab.report.result import Finding, Table, columns_of
+from llmlab.report.result import Finding, Table, columns_of, time_span
 
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
+
+
+LONG = 600
+"""Seconds that an entry may have taken for its command to be run without asking."""
 
 
 def _verdicts() -> Iterable[str]:
@@ -39,7 +46,12 @@ def of_ledger(name: str) -> Callable[[str], list[str]]:
     return completing(values)
 
 
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
 def claims(
+    context: typer.Context,
     chapter: Annotated[str, typer.Option(help="Only this chapter.", autocompletion=of_ledger("chapter"))] = "",
     verdict: Annotated[str, typer.Option(help="Only this verdict.", autocompletion=completing(_verdicts))] = "",
     claim_id: Annotated[
@@ -55,6 +67,10 @@ def claims(
     from llmlab.claims.ledger import read
     from llmlab.claims.verdicts import SCHEMA, first, judged
 
+    if context.invoked_subcommand is not None:
+        if early := [name for name in context.params if typed(context, name)]:
+            raise SettingError(f"--{early[0].replace('_', '-')}: it stands behind {context.invoked_subcommand}")
+        return
     logbook = Logbook.kept(log_dir)
     records = readable(logbook)
     everything = [judged(claim, records) for document in read() for claim in document.claims]
@@ -68,6 +84,65 @@ def claims(
         _show_first(first(rows), len(rows), said)
     else:
         show([_in_full(rows[0], _page(logbook, rows[0]), said) if claim_id and rows else _table(rows, said.code)], said)
+
+
+@app.command("confirm")
+def confirm(
+    context: typer.Context,
+    claim_id: Annotated[
+        str,
+        typer.Argument(help="Id of a claim.", metavar="ID", show_default=False, autocompletion=of_ledger("id")),
+    ],
+    path: Annotated[str, typer.Option(help="What stands in place of PATH or CHECKPOINT in its command.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Run it even if it takes long or needs data.")] = False,
+    log_dir: LogDir = None,
+    lang: Lang = "en",
+) -> int:
+    """Run a claim's command on this machine, and log whether it comes out the same: beside the evidence, not for it."""
+    from llmlab.claims.ledger import read
+    from llmlab.claims.verdicts import judged
+
+    logbook, said = Logbook.kept(log_dir), spoken(lang)
+    claim = next((one for document in read() for one in document.claims if one.id == claim_id.upper()), None)
+    if claim is None:
+        raise SettingError(f"ID {claim_id!r}: no such claim; see llmlab claims")
+    if claim.check != "records":
+        raise SettingError(
+            f"{claim.id}: nothing to run, it is checked by {claim.check}; see llmlab claims --id {claim.id}"
+        )
+    row = judged(claim, readable(logbook))
+    if not row.said.record:
+        raise SettingError(f"{claim.id}: no entry of this log to confirm; the first one is made by: {claim.command}")
+    _, evidence = logbook.find(row.said.record)
+    words = shlex.split(
+        re.sub(r"\b(PATH|CHECKPOINT)\b", lambda _: shlex.quote(path), claim.command) if path else claim.command
+    )
+    hindrance = _hindrance(words, evidence.seconds)
+    if hindrance and not (yes and {"PATH", "CHECKPOINT"}.isdisjoint(words)):
+        raise SettingError(f"{claim.id}: {claim.command} {hindrance}")
+    words += ["--lang", lang, *(["--log-dir", str(log_dir)] if log_dir else [])]
+    root = context.find_root()
+    with root.command.make_context("llmlab", words[1:], obj=evidence.id) as inner:
+        ended = int(root.command.invoke(inner) or 0)
+    again = judged(claim, readable(logbook)).reruns
+    if ended or not again:
+        return ended
+    same = again[0].verdict == row.said.verdict
+    told = say(
+        "claims.same_here" if same else "claims.other_here",
+        claim=claim.id, verdict=again[0].verdict, was=row.said.verdict, evidence=again[0].evidence[said.code],
+    )  # fmt: skip
+    terminal.show("", said.say(told))
+    return 0
+
+
+def _hindrance(words: list[str], seconds: float) -> str:
+    """Return why a command is not simply run: what it needs, or how long its entry took; empty if it is."""
+    if not {"PATH", "CHECKPOINT"}.isdisjoint(words):
+        return "wants a place of yours: give it with --path"
+    if {"original", "advanced", "modern", "wikitext-2", "dailydialog", "ultrachat"} & {*words}:
+        return "needs data and may take hours; with --yes it is run all the same"
+    return f"took {time_span(seconds)}; with --yes it is run all the same" if seconds > LONG else ""
 
 
 def _show_first(rows: "list[Judged]", claims: int, said: Language) -> None:
@@ -148,6 +223,7 @@ def _in_full(row: "Judged", entry: str | None, said: Language) -> Table:
         "wanting to decide": ", ".join(row.said.unmet),
         "entry": entry or "",
         "also": comma.join(f"{said.say(other.verdict)} ({other.record})" for other in row.others),
+        "reruns": " ".join(said.say(one) for one in row.confirmations()),
         "run": claim.command,
         "figures": worded(claim, "figures", said.code),
         "known": "" if claim.check == "opinion" else worded(claim, "known", said.code),

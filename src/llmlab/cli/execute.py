@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # as in ``progress``
 DIVERGED = 6
 
 
-def execute(name: str, module: str, chosen: Chosen) -> int:
+def execute(name: str, module: str, chosen: Chosen, rerun_of: str = "") -> int:
     """Run an experiment, put its entry into the log, show it; return the exit code.
 
     A log that cannot be written to is noticed before the run.  Where it fails after it, the result is shown all
@@ -47,6 +47,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
         name: of the command.
         module: its module, not imported before: it imports torch.
         chosen: settings and options.
+        rerun_of: the id of the entry that the run is to confirm.
     """
     options, (rank, size) = chosen.options, rank_and_size()
     if rank:
@@ -58,7 +59,7 @@ def execute(name: str, module: str, chosen: Chosen) -> int:
     progress = ProgressLine(hidden=options.quiet, saves=saves, together=size > 1, screen=_screen(chosen))
     command = _to_go_on(name, chosen)
     result, seconds = _supervised(module, chosen, progress, command)
-    record, page = _record(result, seconds, chosen, chosen.command_line(name)), None
+    record, page = _record(result, seconds, chosen, chosen.command_line(name), rerun_of), None
     failure: WriteError | None = None
     if options.log:
         try:
@@ -154,7 +155,7 @@ def _to_go_on(name: str, chosen: Chosen) -> str:
     return chosen.command_line(name, private=True)
 
 
-def _record(result: Result, seconds: float, chosen: Chosen, command: str) -> Record:
+def _record(result: Result, seconds: float, chosen: Chosen, command: str, rerun_of: str) -> Record:
     options = chosen.options
     pieces: dict[str, Scalar] = (
         {"resumed": "the seconds are those of the last piece"} if "resume" in chosen.given else {}
@@ -168,6 +169,7 @@ def _record(result: Result, seconds: float, chosen: Chosen, command: str) -> Rec
         environment=facts(sys.modules["torch"].get_num_threads()) | _card() | pieces,
         expectation=_unicode(options.expect),
         note=_unicode(options.note),
+        rerun_of=rerun_of,
     )
 
 

@@ -5,13 +5,16 @@ was asked and expected, and one picture; all else is folded below.  The region b
 the human and is carried over from the page that stands there.
 """
 
+import csv
+import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from llmlab.claims import findings
 from llmlab.report import screen
 from llmlab.report.colours import THEMES
-from llmlab.report.escape import html_text, md_block, md_fence, md_line, md_text
+from llmlab.report.escape import html_text, md_block, md_fence, md_line, md_text, printable
 from llmlab.report.figure import svg
 from llmlab.report.format import cell, is_text, several
 from llmlab.report.language import ENGLISH, Language
@@ -19,7 +22,9 @@ from llmlab.report.messages import worded
 from llmlab.report.record import Record
 from llmlab.report.result import Column, Figure, Result, Table
 
-PAGE = "entry.md"
+PAGE, CURVES = "entry.md", "curves.csv"
+STEPS = ("epoch", "update", "updates")
+"""What the curves of a training go along."""
 NOTES_BEGIN = "<!-- notes:begin (yours: what stands between these two lines is never overwritten) -->"
 NOTES_END = "<!-- notes:end -->"
 NO_NOTES = "*Nothing yet.*"
@@ -50,7 +55,27 @@ def files(
     drawn = {
         _picture(figure, theme): svg(figure, theme, language) for figure in record.result.figures for theme in THEMES
     }
-    return {"record.json": record.json(), PAGE: page(record, old_page, language, names), **drawn}
+    numbers = {CURVES: curves(record.result)} if any(_curves(record.result)) else {}
+    return {"record.json": record.json(), PAGE: page(record, old_page, language, names), **numbers, **drawn}
+
+
+def curves(result: Result) -> str:
+    """Return the numbers of the curves of a run's training, one a row, as CSV.  A sheet runs none of the words."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["figure", "curve", "along", "at", "measure", "value"])
+    rows.writerows(_curves(result))
+    return text.getvalue()
+
+
+def _curves(result: Result) -> Iterator[tuple[str, str, str, str, str, float]]:
+    for figure in (each for each in result.figures if str(each.x_label) in STEPS):
+        for mark in (each for each in figure.marks if each.kind == "line"):
+            curve, measure = (
+                re.sub(r"^(?=[=+@-])", "'", printable(text)) for text in (mark.legend or mark.role, figure.y_label)
+            )
+            for at, value in zip(mark.xs, mark.ys, strict=True):
+                yield figure.name, curve, str(figure.x_label), f"{at:.15g}", measure, value
 
 
 def page(
@@ -105,11 +130,14 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
     yield "\n<!-- more -->\n"  # a list of entries shows no more of each
     if record.supersedes:
         yield f"{word('Supersedes')} {word(', ').join(_linked(other, names) for other in record.supersedes)}\n"
+    if record.rerun_of:
+        yield f"{word('Rerun of')} {_linked(record.rerun_of, names)}\n"
     if proposal := screen.proposal(record, language):
         command, why = proposal
         yield f"**{word('Next')}**\n\n{_line(why, language)}\n\n{md_fence(command, 'sh')}\n"
     yield from _folded("How, and under which conditions", _how(result, language), language)
-    yield from _folded("All tables and pictures", _parts(result, language), language)
+    numbers = [f"[{word('The curves as numbers')}]({CURVES})"] if any(_curves(record.result)) else []
+    yield from _folded("All tables and pictures", [*_parts(result, language), *numbers], language)
     if found := findings(record, language.code):
         rows = [[said.claim, said.statement, word(said.verdict), said.evidence] for said in found]
         columns = [Column(word(name), "text") for name in ("id", "claim", "verdict", "evidence")]

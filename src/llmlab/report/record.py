@@ -22,7 +22,15 @@ from llmlab.report.result import LARGEST, Result, Scalar
 SCHEMA = "llmlab.result/1"
 CREATED = "%Y-%m-%dT%H:%M:%SZ"
 DATE = "%Y-%m-%d"
-LATER = ("amendments", "superseded_by", "superseded_why", "superseded_why_ja", "supersedes", "expectation_after_look")
+LATER = (
+    "amendments",
+    "superseded_by",
+    "superseded_why",
+    "superseded_why_ja",
+    "supersedes",
+    "rerun_of",
+    "expectation_after_look",
+)
 """What may be added to a record; a record without them does not name them."""
 
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -69,6 +77,8 @@ class Record:
     superseded_why_ja: str = ""
     supersedes: list[str] = field(default_factory=list)
     """The ids of the records that this one stands in for."""
+    rerun_of: str = ""
+    """The id of the record whose claims this one was run to confirm: it stands beside that one, and never in for it."""
     expectation_after_look: bool = False
     """Whether some of what the expectation speaks of was known when it was written."""
 
@@ -182,6 +192,8 @@ def _refuse_loose(record: Record, document: dict[str, Any]) -> None:
     others = [*filter(None, [record.superseded_by]), *record.supersedes]
     if not all(SAFE_NAME.fullmatch(other) for other in others) or len({record.id, *others}) <= len(others):
         raise ValueError("superseded_by, supersedes: ids of other records, each once")
+    if record.rerun_of == record.id or not SAFE_NAME.fullmatch(record.rerun_of or "none"):
+        raise ValueError("rerun_of: the id of another record")
     if bool(record.superseded_by) != bool(record.superseded_why):
         raise ValueError("superseded_by and superseded_why: neither goes without the other")
     for amendment in record.amendments:

@@ -109,6 +109,8 @@ def circumstances(record: Record, language: Language = ENGLISH) -> Group:
         lines += [f"{say('Superseded by')} {record.superseded_by}: {worded(record, 'superseded_why', language.code)}"]
     if record.supersedes:
         lines += [f"{say('Supersedes')} {say(', ').join(record.supersedes)}"]
+    if record.rerun_of:
+        lines += [f"{say('Rerun of')} {record.rerun_of}"]
     return Group(*(Words(printable(line)) for line in lines))
 
 

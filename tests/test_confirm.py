@@ -1,0 +1,176 @@
+"""A claim run again: beside the evidence, never in its place, and confirmed only where it comes out alike."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+import site_hooks
+from conftest import Done
+from llmlab.claims.ledger import read
+from llmlab.claims.verdicts import Judged, judged
+from llmlab.report import entry
+from llmlab.report.escape import printable
+from llmlab.report.language import language
+from llmlab.report.logbook import Logbook
+from llmlab.report.record import Record
+from strategies_report import records, specimen
+
+CLAIM = next(claim for document in read() for claim in document.claims if claim.id == "P1-4")
+EVIDENCE = "0123abcd"
+
+
+def run(change: float, processor: str, rerun_of: str = "", name: str = EVIDENCE, seeds: int = 30) -> Record:
+    """Return a run of chapter 1 in which the embedding moved so far."""
+    record = specimen(losses=[0.5] * seeds)
+    result = replace(record.result, experiment="phase1", metrics={"embedding_change_max": change})
+    facts = {"processor": processor, "llmlab": "0.1.0"}
+    return replace(record, result=result, environment=facts, rerun_of=rerun_of, id=name)
+
+
+def told(row: Judged, code: str = "en") -> list[str]:
+    """Return what is said of the reruns."""
+    return [language(code).say(one) for one in row.confirmations()]
+
+
+def test_reruns_confirm_by_machine_and_the_evidence_stays() -> None:
+    """Two alike on one machine count once; one that comes out otherwise is named, and decides nothing."""
+    again = [
+        run(0.0, "A", EVIDENCE, "00000001"),
+        run(0.0, "A", EVIDENCE, "00000002"),
+        run(0.0, "B", EVIDENCE, "00000003"),
+        run(0.5, "C", EVIDENCE, "00000004", seeds=60),
+    ]
+    alone, row = judged(CLAIM, [run(0.0, "Z")]), judged(CLAIM, [run(0.0, "Z"), *again])
+
+    assert (row.said, row.others) == (alone.said, alone.others)
+    assert row.said.verdict == "supported"
+    assert told(alone) == []
+    assert sorted(told(row)[0].removeprefix("Confirmed on 2 machines: ").rstrip(".").split(", ")) == [
+        *("A", "B", "llmlab 0.1.0", "llmlab 0.1.0")
+    ]
+    assert told(row)[1:] == ["Not confirmed on 1 machine: C, llmlab 0.1.0."]
+    assert told(row, "ja")[1] == "1台のマシンでは確認できず: C, llmlab 0.1.0。"
+    assert len(row.document()["reruns"]) == 4
+
+
+def test_a_rerun_alone_is_no_evidence() -> None:
+    """Where the entry is gone, or speaks of something else, a rerun of it says nothing."""
+    for others in ([], [run(0.0, "Z", name="89abcdef")]):
+        row = judged(CLAIM, [*others, run(0.5, "A", EVIDENCE, "00000001")])
+        assert row.said.verdict == ("supported" if others else "not yet run")
+        assert row.reruns == ()
+
+
+def test_the_page_shows_what_was_confirmed() -> None:
+    """In the line of the evidence, escaped."""
+    row = judged(CLAIM, [run(0.0, "Z"), run(0.5, "<b>", EVIDENCE, "00000001")])
+    hook = site_hooks.hook("claims")
+
+    assert "Not confirmed on 1 machine: &lt;b&gt;, llmlab 0.1.0." in hook.block(row, "en", "log/")
+    assert "1台のマシンでは確認できず: &lt;b&gt;" in hook.block(row, "ja", "log/")
+
+
+def test_a_record_says_of_what_it_is_a_rerun() -> None:
+    """It comes back from JSON as it went, its page links to that entry, and it cannot be one of itself."""
+    record = run(0.0, "A", "89abcdef")
+    page = entry.page(record, names={"89abcdef": "2026-01-01-phase1-89abcdef"})
+
+    assert Record.from_json(record.json()) == record
+    assert "Rerun of [89abcdef](../2026-01-01-phase1-89abcdef/entry.md)" in page
+    assert '"rerun_of"' not in run(0.0, "A").json()
+    for other in (record.id, "../x"):
+        with pytest.raises(ValueError, match="rerun_of"):
+            Record.from_json(replace(record, rerun_of=other).json())
+
+
+def test_confirm_runs_the_claims_command_and_logs_a_rerun(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+    """A new entry with the claim's own command; the evidence is still the old one, and the machine is named."""
+    run_llmlab("phase1", "--seeds", "25", "--no-log", "--quiet")
+    run_llmlab("phase1", "--seeds", "25", "--quiet")
+    (first,) = Logbook.at(tmp_path / "llmlab-log").folders()
+    done = run_llmlab("claims", "confirm", "p1-4")
+    made = [record for _, record in Logbook.at(tmp_path / "llmlab-log").read() if isinstance(record, Record)]
+    (again,) = [record for record in made if record.rerun_of]
+    (claim,) = run_llmlab("claims", "--id", "P1-4", "--json").document["claims"]
+
+    assert done.code == 0
+    assert "P1-4 is confirmed on this machine: supported" in " ".join(done.out.split())
+    assert (again.command, again.rerun_of) == ("llmlab phase1 --seeds 1000", first.name.rsplit("-", 1)[-1])
+    assert claim["record"] == first.name
+    assert [one["record"] for one in claim["reruns"]] == [again.name]
+    assert "Confirmed on 1 machine" in " ".join(run_llmlab("claims", "--id", "P1-4").out.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("P1-0",), "no such claim"),
+        (("BL-1",), "nothing to run"),
+        (("P1-4",), "no entry of this log to confirm"),
+    ],
+)
+def test_what_cannot_be_run_again_is_refused(run_llmlab: Callable[..., Done], args: tuple[str, ...], why: str) -> None:
+    """One line, exit code 2, and nothing is written."""
+    done = run_llmlab("claims", "confirm", *args)
+
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert why in done.err
+    assert done.entries == []
+
+
+@pytest.mark.parametrize(("seconds", "refused"), [(1.0, False), (7200.0, True)])
+def test_what_took_hours_is_run_only_on_demand(
+    run_llmlab: Callable[..., Done], tmp_path: Path, seconds: float, refused: bool
+) -> None:
+    """The entry says how long it took; --yes runs it all the same."""
+    Logbook.at(tmp_path / "llmlab-log").put(replace(run(0.0, "Z"), seconds=seconds))
+    done = run_llmlab("claims", "confirm", "P1-4")
+
+    assert done.code == (2 if refused else 0)
+    assert ("took 2.0 h; with --yes" in done.err) == refused
+    assert len(done.entries) == (1 if refused else 2)
+
+
+def test_what_needs_data_or_a_place_says_so(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+    """--yes does not help where a path is missing."""
+    claims = [claim for document in read() for claim in document.claims if claim.records]
+    for placed in (True, False):
+        claim = next(one for one in claims if ("CHECKPOINT" in one.command) == placed and "phase1" not in one.command)
+        log = Logbook.at(tmp_path / "llmlab-log")
+        kept = next(
+            record
+            for _, record in Logbook.at(Path(__file__).parents[1]).read()
+            if isinstance(record, Record) and judged(claim, [record]).said.record
+        )
+        log.put(kept)
+        done = run_llmlab("claims", "confirm", claim.id, *(["--yes"] if placed else []))
+        assert (done.code, len(done.err.splitlines())) == (2, 1)
+        assert ("--path" if placed else "--yes") in done.err
+    assert "it stands behind confirm" in run_llmlab("claims", "--all", "confirm", "P1-4").err
+
+
+@given(records)
+def test_curves_are_numbers_beside_the_record(record: Record) -> None:
+    """Each line of a training's picture comes back from the CSV as it stands there; no word begins a formula."""
+    made = entry.files(record)[entry.CURVES]
+    head, *rows = csv.reader(made.splitlines())
+    (figure,) = [one for one in record.result.figures if str(one.x_label) in entry.STEPS]
+    lines = [mark for mark in figure.marks if mark.kind == "line"]
+
+    assert head == ["figure", "curve", "along", "at", "measure", "value"]
+    assert [float(row[-1]) for row in rows] == [value for mark in lines for value in mark.ys]
+    assert [float(row[3]) for row in rows] == [at for mark in lines for at in mark.xs]
+    assert not any(cell[:1] in ("=", "+", "@", "-") for row in rows for cell in row[:3])
+    assert printable(made.replace("\n", "")) == made.replace("\n", "")
+
+
+def test_an_entry_without_a_training_has_no_curves() -> None:
+    """No empty file is written, and no link leads to one."""
+    record = replace(specimen(), result=replace(specimen().result, figures=[]))
+
+    assert entry.CURVES not in entry.files(record)
+    assert entry.CURVES not in entry.page(record)
