@@ -22,10 +22,10 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import tensor_file
 from llmlab.lab.sizes import CLAMP, EPS, MODELS
 from llmlab.lab.steps import OnStep
+from llmlab.measure.score import perplexity
 from llmlab.report.messages import CODES, Text, say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import BaselineSettings, EvaluateSettings, ExportSettings, flag, options_of
-from llmlab.settings.language import CORPORA
 from llmlab.shown import export as shown
 
 ARGUMENT = "FOLDER"
@@ -85,7 +85,10 @@ def judged(settings: ExportSettings, found: Restored, on_step: OnStep | None) ->
     except (SettingError, TextError, UnreachableError) as error:
         if settings.data:
             raise
-        return shown.written_down(found.history), [say("export.not_judged", error=str(error))]
+        note, last = say("export.not_judged", error=str(error)), found.history[-1] if found.history else None
+        if last is None:
+            return {}, [note]
+        return {"val_ppl": perplexity(last["val_loss_token"]), "val_accuracy": last["val_accuracy"]}, [note]
 
 
 def run(settings: ExportSettings, on_step: OnStep | None = None) -> Result:
@@ -105,8 +108,7 @@ def run(settings: ExportSettings, on_step: OnStep | None = None) -> Result:
     found = restored(settings.checkpoint, device="cpu")
     written = model_files(found, settings.checkpoint)
     metrics, notes = judged(settings, found, on_step)
-    data = found.settings.data if found.settings.data in CORPORA else "path"
-    card = shown.card(found.settings, data, command(found), len(found.vocabulary), len(found.history), metrics)
+    card = shown.card(found.settings, command(found), len(found.vocabulary), len(found.history), metrics)
     written["README.md"] = "\n".join(card.spoken(code) for code in CODES).encode()
     save(settings.folder, written, ARGUMENT)
     sizes = {name: len(content) for name, content in written.items()}
