@@ -136,7 +136,7 @@ def test_the_card_says_what_it_is(tmp_path: Path, checkpoint: Path) -> None:
 @pytest.mark.parametrize("data", [*CORPORA, "path: mine.txt"])
 def test_every_text_has_its_licence(data: str) -> None:
     """The card of each named text, and of a reader's own, says under which licence it may be used; no path is in it."""
-    card = export.shown.card(BaselineSettings(data=data), "", 1, 1, {})
+    card = export.shown.card(BaselineSettings(data=data), "", 1, 1, {"val_accuracy": 0.5})
     assert any(word in card for word in ("licence", "CC BY", "public domain"))
     assert "mine.txt" not in card
 
@@ -173,6 +173,9 @@ def test_without_its_text_the_card_has_what_the_run_wrote_down(tmp_path: Path) -
     assert "Kneser" not in card
     with pytest.raises(TextError, match="--data"):
         exported(folder, tmp_path / "other", data=str(tmp_path / "none"))
+    unfinished = saved(tmp_path / "unfinished", state | {"progress": {"history": []}})
+    with pytest.raises(SettingError, match="--data: the model was trained on"):
+        exported(unfinished, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 

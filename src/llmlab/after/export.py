@@ -77,17 +77,15 @@ def judged(settings: ExportSettings, found: Restored, on_step: OnStep | None) ->
     """Return how good the model is; where its text is not here, what its run wrote down, and a note that says so.
 
     Raises:
-        LlmlabError: the text that was asked for cannot be used.
+        LlmlabError: the text that was asked for cannot be used, or the run had not finished an epoch.
     """
     same = {name: getattr(settings, name) for name in ("checkpoint", "data", "offline", "batch")}
     try:
         return evaluate.run(EvaluateSettings(**same), on_step).metrics, []
     except (SettingError, TextError, UnreachableError) as error:
-        if settings.data:
+        if settings.data or not found.history:
             raise
-        note, last = say("export.not_judged", error=str(error)), found.history[-1] if found.history else None
-        if last is None:
-            return {}, [note]
+        last, note = found.history[-1], say("export.not_judged", error=str(error))
         return {"val_ppl": perplexity(last["val_loss_token"]), "val_accuracy": last["val_accuracy"]}, [note]
 
 

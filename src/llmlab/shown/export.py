@@ -42,6 +42,6 @@ def card(settings: BaselineSettings, command: str, words: int, epochs: int, metr
         words=words,
         command=command,
         rows="\n".join(told),
-        accuracy=metrics.get("val_accuracy", float("nan")),
+        accuracy=metrics["val_accuracy"],
         opened=say("export.open_new_llm" if settings.model == "new-llm" else "export.open_gpt2"),
     )
