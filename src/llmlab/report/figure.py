@@ -9,21 +9,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 
 from llmlab.report.colours import INK
 from llmlab.report.escape import printable
 from llmlab.report.language import ENGLISH, Language
-from llmlab.report.result import Figure, Mark
-from llmlab.report.scale import Range, heights, ranges, tick_label, ticks
+from llmlab.report.result import BAND, Figure, Mark
+from llmlab.report.scale import Range, counts, heights, ranges, tick_label, ticks
 
-LEFT, RIGHT, TOP, BOTTOM = 60, 14, 14, 100
+LEFT, RIGHT, TOP, BELOW = 60, 14, 14, 66
+"""Room around the drawing area; below it stands the axis, and then the legend, which takes what it takes."""
+
+WIDTH = 480
 FONT = "system-ui, sans-serif"
 SIZE, SIGN = 15, 8.6
 """Of the letters, and how wide one of them is: on a telephone 360 pixels wide they are still 11 high."""
 
+SWATCH, ROW, LEAST_ROWS = 30, 20, 2
+"""Of the legend: the room for a sample of a mark, from one line to the next, and the lines that are always there."""
+
+HALO = {"font-weight": "600", "paint-order": "stroke", "stroke-width": "3"}
+"""Of a label inside the picture: its letters are read over whatever line crosses them."""
+
 PARTS = 16
-"""Places along a bar or an arrow that no label should cover."""
+"""Places along a bar, an arrow or a perpendicular that no label should cover."""
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -37,19 +46,19 @@ class Canvas:
     ink: dict[str, str]
     xs: Range
     ys: Range
-    width: int
-    height: int
+    right: int
+    bottom: int
     taken: list[Box]
 
     def x(self, value: float) -> float:
         """Return the horizontal position of a data value."""
         share = (value - self.xs[0]) / (self.xs[1] - self.xs[0])
-        return round(LEFT + share * (self.width - LEFT - RIGHT), 2)
+        return round(LEFT + share * (self.right - LEFT), 2)
 
     def y(self, value: float) -> float:
         """Return the vertical position of a data value."""
         share = (value - self.ys[0]) / (self.ys[1] - self.ys[0])
-        return round(self.height - BOTTOM - share * (self.height - TOP - BOTTOM), 2)
+        return round(self.bottom - share * (self.bottom - TOP), 2)
 
     def add(self, tag: str, **attributes: object) -> Element:
         """Append one element; ``stroke_width`` becomes ``stroke-width``."""
@@ -75,8 +84,10 @@ def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
         language: that it speaks.
     """
     figure = language.figure(figure)
-    width, height = (480, 510) if figure.equal_axes else (480, 380)
-    shape = (width - LEFT - RIGHT) / (height - TOP - BOTTOM)
+    width, bottom = WIDTH, TOP + (396 if figure.equal_axes else 266)
+    shape = (width - LEFT - RIGHT) / (bottom - TOP)
+    named = _legend(figure.marks, language)
+    height = bottom + BELOW + ROW * max(LEAST_ROWS, 1 + max((row for _, _, row, _ in named), default=0)) - 6
     root = Element(
         "svg",
         {
@@ -91,7 +102,7 @@ def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
     )
     SubElement(root, "title").text = printable(figure.title)
     SubElement(root, "desc").text = printable(figure.caption)
-    canvas = Canvas(root, INK[theme], *ranges(figure, shape), width, height, [])
+    canvas = Canvas(root, INK[theme], *ranges(figure, shape), width - RIGHT, bottom, [])
     canvas.add("rect", width=width, height=height, fill=canvas.ink["ground"])
     _axes(canvas, figure)
     for mark in figure.marks:
@@ -100,16 +111,21 @@ def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
         canvas.taken += [_box(canvas.x(x), canvas.y(y), 7) for x, y in _seen(mark)]
     for mark in figure.marks:
         _labels(canvas, mark)
-    _legend(canvas, figure.marks)
+    for sample, x, row, words in named:
+        y = bottom + BELOW + ROW * row
+        if sample is not None:
+            _swatch(canvas, sample, x, y - 4)
+        canvas.text(x + SWATCH, y, words, anchor="start")
     return tostring(root, encoding="unicode") + "\n"
 
 
 def _axes(canvas: Canvas, figure: Figure) -> None:
-    left, right, top, bottom = LEFT, canvas.width - RIGHT, TOP, canvas.height - BOTTOM
-    for value in ticks(*canvas.xs, 6):
+    left, right, top, bottom = LEFT, canvas.right, TOP, canvas.bottom
+    for value in ticks(*canvas.xs, 6, whole=counts(figure)):
         x = canvas.x(value)
         canvas.line((x, top), (x, bottom), "grid")
-        canvas.text(x, bottom + 20, tick_label(value))
+        half = SIGN * len(tick_label(value)) / 2
+        canvas.text(min(x, WIDTH - half), bottom + 20, tick_label(value))  # the last one may stand at the edge
     for value, name in heights(figure, canvas.ys, 6):
         y = canvas.y(value)
         canvas.line((left, y), (right, y), "grid")
@@ -126,6 +142,9 @@ def _axes(canvas: Canvas, figure: Figure) -> None:
 
 def _line(canvas: Canvas, mark: Mark) -> None:
     points = " ".join(f"{canvas.x(x)},{canvas.y(y)}" for x, y in zip(mark.xs, mark.ys, strict=True))
+    if len(mark.xs) == 1:  # a line through one point would not be seen
+        canvas.add("circle", cx=canvas.x(mark.xs[0]), cy=canvas.y(mark.ys[0]), r=4, fill=canvas.ink[mark.role])
+        return
     line = canvas.add("polyline", points=points, fill="none", stroke=canvas.ink[mark.role], stroke_linejoin="round")
     line.set("stroke-width", "2.5" if mark.role == "series" else "1.5")
     if mark.role == "foot":
@@ -136,11 +155,15 @@ def _band(canvas: Canvas, mark: Mark) -> None:
     there = [f"{canvas.x(x)},{canvas.y(y)}" for x, y in zip(mark.xs, mark.ys, strict=True)]
     back = [f"{canvas.x(x)},{canvas.y(y)}" for x, y in zip(mark.xs, mark.tops, strict=True)]
     canvas.add("polygon", points=" ".join(there + back[::-1]), fill=canvas.ink[mark.role], fill_opacity=0.25)
+    if len(mark.xs) == 1:
+        canvas.root[-1].set("stroke", canvas.ink[mark.role])
+        canvas.root[-1].set("stroke-opacity", "0.25")
+        canvas.root[-1].set("stroke-width", "8")
 
 
 def _level(canvas: Canvas, mark: Mark) -> None:
     y = canvas.y(mark.ys[0])
-    canvas.line((LEFT, y), (canvas.width - RIGHT, y), mark.role, stroke_width=1.5, stroke_dasharray="6 4")
+    canvas.line((LEFT, y), (canvas.right, y), mark.role, stroke_width=1.5, stroke_dasharray="6 4")
 
 
 def _track(canvas: Canvas, mark: Mark) -> None:
@@ -181,11 +204,14 @@ def _bar(canvas: Canvas, mark: Mark) -> None:
 
 
 def _seen(mark: Mark) -> Iterator[Point]:
-    """Yield where a mark must not be covered by a label: its points, and of a bar or an arrow some on the way."""
+    """Yield where a mark must not be covered by a label: its points, and of a straight one some on the way."""
     if mark.kind in ("track", "shadow"):
         yield from ((mark.xs[0] * part / PARTS, mark.ys[0] * part / PARTS) for part in range(1, PARTS + 1))
     elif mark.kind == "points":
         yield from zip(mark.xs, mark.ys, strict=True)
+    elif mark.role == "foot" and len(mark.xs) == 2:
+        (x, to_x), (y, to_y) = mark.xs, mark.ys
+        yield from ((x + (to_x - x) * part / PARTS, y + (to_y - y) * part / PARTS) for part in range(PARTS))
 
 
 def _points(canvas: Canvas, mark: Mark) -> None:
@@ -196,7 +222,7 @@ def _points(canvas: Canvas, mark: Mark) -> None:
             "circle",
             cx=canvas.x(x),
             cy=canvas.y(y),
-            r=6 if mark.labels or hollow else 3.5,
+            r=9 if hollow else 6 if mark.labels else 3.5,  # a ring is seen around a point that has not moved
             fill=canvas.ink["ground"] if hollow else colour,
             stroke=colour if hollow else canvas.ink["ground"],
             stroke_width=2 if hollow else 1,
@@ -219,14 +245,22 @@ def _labels(canvas: Canvas, mark: Mark) -> None:
     for x, y, label in zip(mark.xs, mark.ys, mark.labels, strict=False):
         across, down = canvas.x(x), canvas.y(y)
         width = SIGN * cell_len(printable(label)) + 2
-        right, left, middle = 11.0, -11 - width, -width / 2
-        places = [(right, -8), (right, 4), (right, 17), (left, -8), (left, 4), (left, 17), (middle, -14), (middle, 25)]
-        boxes = [(across + dx, down + dy - 12, across + dx + width, down + dy + 4) for dx, dy in places]
-        best = min(boxes, key=lambda box: _cost(canvas, box))
-        canvas.taken.append(best)
+        places = [place for off in (0, 8, 18, 30) for place in _around(width, off)]
+        boxes = [(across + dx, down + dy - 12, across + dx + width, down + dy + 4, far) for dx, dy, far in places]
+        *best, _ = min(boxes, key=lambda box: _cost(canvas, box[:4]) + 2 * box[4])
+        canvas.taken.append((best[0], best[1], best[2], best[3]))
         colour = "text" if mark.role in ("track", "winner") else mark.role
         canvas.text(round(best[0], 2), round(best[3] - 4, 2), label, anchor="start", colour=colour)
-        canvas.root[-1].set("font-weight", "600")
+        for name, value in HALO.items():
+            canvas.root[-1].set(name, value)
+        canvas.root[-1].set("stroke", canvas.ink["ground"])
+
+
+def _around(width: float, off: float) -> list[tuple[float, float, float]]:
+    """Return where a label of a width can stand, from its point, so many pixels further off than beside it."""
+    right, left, middle = 11.0 + off, -11 - off - width, -width / 2
+    beside = [(x, y) for x in (right, left) for y in (-8 - off, 4, 17 + off)]
+    return [(x, y, off) for x, y in (*beside, (middle, -14 - off), (middle, 25 + off))]
 
 
 def _box(x: float, y: float, half: float) -> Box:
@@ -240,20 +274,43 @@ def _cost(canvas: Canvas, box: Box) -> float:
         * max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
         for other in canvas.taken
     )
-    out = max(0.0, LEFT - box[0]) + max(0.0, box[2] - canvas.width + RIGHT) + max(0.0, TOP - box[1])
-    return overlap + 20 * (out + max(0.0, box[3] - canvas.height + BOTTOM))
+    out = max(0.0, LEFT - box[0]) + max(0.0, box[2] - canvas.right) + max(0.0, TOP - box[1])
+    return overlap + 20 * (out + max(0.0, box[3] - canvas.bottom))
 
 
-def _legend(canvas: Canvas, marks: list[Mark]) -> None:
-    """Write what each mark is below the axis label, on as many lines as it takes, at most two."""
-    x, y = float(LEFT), canvas.height - 34
-    for mark in (mark for mark in marks if mark.legend):
-        width = 30 + SIGN * cell_len(printable(mark.legend)) + 12
-        if x + width > canvas.width and x > LEFT:
-            x, y = float(LEFT), y + 20
-        _swatch(canvas, mark, x, y - 4)
-        canvas.text(x + 30, y, mark.legend, anchor="start")
-        x += width
+def _legend(marks: list[Mark], language: Language) -> list[tuple[Mark | None, float, int, str]]:
+    """Return what stands in the legend: a mark to draw a sample of, where across, on which line, and its words.
+
+    A name too long for one line goes on below, without a sample.  Bands without a name share one.
+    """
+    named = [(mark, printable(mark.legend)) for mark in marks if mark.legend]
+    bands = [mark for mark in marks if mark.kind == "band" and not mark.legend]
+    if bands:
+        mark = bands[0] if len({band.role for band in bands}) == 1 else replace(bands[0], role="other")
+        named.append((mark, language.say(BAND)))
+    placed: list[tuple[Mark | None, float, int, str]] = []
+    x, row = float(LEFT), 0
+    for mark, words in named:
+        first, *further = wrapped(words, int((WIDTH - LEFT - SWATCH) / SIGN))
+        width = SWATCH + SIGN * cell_len(first) + 12
+        if x > LEFT and (further or x + width > WIDTH):
+            x, row = float(LEFT), row + 1
+        placed.append((mark, x, row, first))
+        placed += [(None, x, row + below, line) for below, line in enumerate(further, 1)]
+        row += len(further)
+        x = x + width if not further else float(WIDTH)
+    return placed
+
+
+def wrapped(words: str, most: int) -> list[str]:
+    """Return words as lines of at most ``most`` columns, broken between words where that is possible."""
+    lines = [""]
+    for word in words.split(" "):
+        if lines[-1] and cell_len(f"{lines[-1]} {word}") <= most:
+            lines[-1] += f" {word}"
+            continue
+        lines += chop_cells(word, most)
+    return lines[1:] or [""]
 
 
 def _swatch(canvas: Canvas, mark: Mark, x: float, y: float) -> None:

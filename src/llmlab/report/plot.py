@@ -18,8 +18,8 @@ from llmlab.report.colours import ROLES
 from llmlab.report.escape import printable
 from llmlab.report.folding import is_wide
 from llmlab.report.language import ENGLISH, Language
-from llmlab.report.result import Figure, Mark, Role
-from llmlab.report.scale import Range, heights, ranges, tick_label, ticks
+from llmlab.report.result import BAND, Figure, Mark, Role
+from llmlab.report.scale import Range, counts, heights, ranges, tick_label, ticks
 
 ASPECT = 2.0
 """A character cell is about twice as high as wide."""
@@ -48,7 +48,7 @@ def plot(figure: Figure, width: int, *, most: int = 28, ascii_only: bool = False
     canvas.plot_size(columns, height)
     canvas.theme("colorless")  # frame and labels in the terminal's own colours: a white slab would glare on dark
     canvas.canvas("default")
-    across = [(value, tick_label(value)) for value in ticks(*xs, width // 12)]
+    across = [(value, tick_label(value)) for value in ticks(*xs, width // 12, whole=counts(figure))]
     for axis, limits, marks in (("x", xs, across), ("y", ys, heights(figure, ys, height // 3))):
         canvas.ruler(axis).lim(*limits).ticks([value for value, _ in marks], [printable(name) for _, name in marks])
     for mark in figure.marks:
@@ -77,6 +77,8 @@ def legend(figure: Figure, language: Language = ENGLISH) -> str:
     if any(mark.kind == "track" for mark in figure.marks):
         told.append(language.say("→letter output row"))
     told += [mark.legend for mark in figure.marks if mark.kind == "bar"]
+    if any(mark.kind == "band" and not mark.legend for mark in figure.marks):
+        told.append(language.say("dotted: ") + language.say(BAND))
     head = f"{language.say('height: ')}{figure.y_label}" if figure.y_label else language.say("from the top of each")
     return printable(language.say(", ").join([head, *told]))
 

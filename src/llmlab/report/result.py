@@ -33,6 +33,9 @@ LARGEST = 1e30
 TO_ROUNDING = "to rounding"
 """Stands for a number so near 0 that only rounding decides its digits, which differ between processors."""
 
+BAND = "95 % interval over seeds"
+"""What a band shows that has no legend of its own."""
+
 ARMS: tuple[Role, ...] = ("arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7")
 """For the arms of a comparison, in their order: no two look alike."""
 
@@ -87,7 +90,7 @@ class Mark:
     ``kind``: ``line`` (through the points), ``band`` (between ``ys`` and ``tops``), ``points``, ``track`` (the
     line through zero and the one point given, with an arrow up to it), ``shadow`` (a thick bar from zero to the one
     point given), ``bar`` (from zero across to each of ``xs``, at the height of ``ys``) or ``level`` (horizontal, at
-    ``ys[0]``).
+    ``ys[0]``).  A band without a legend is ``BAND`` of the line that it goes with.
     ``role`` chooses the colour and is the same word in every figure.
     """
 

@@ -25,7 +25,14 @@ def ranges(figure: Figure, shape: float) -> tuple[Range, Range]:
         ys = [*ys, 0.0]
     curve = all(mark.kind in ("line", "band", "level") for mark in figure.marks)
     wide, high = _padded(xs, 0.0 if curve else 0.08), _padded(ys, 0.08)
+    if counts(figure) and len(set(xs)) == 1:
+        wide = xs[0] - 0.5, xs[0] + 0.5
     return _same_unit(wide, high, shape) if figure.equal_axes else (wide, high)
+
+
+def counts(figure: Figure) -> bool:
+    """Return whether a figure's horizontal axis counts something (epochs, layers, seeds): then only whole numbers."""
+    return not figure.equal_axes and all(float(x).is_integer() for mark in figure.marks for x in mark.xs)
 
 
 def heights(figure: Figure, ys: Range, most: int) -> list[tuple[float, str]]:
@@ -35,14 +42,14 @@ def heights(figure: Figure, ys: Range, most: int) -> list[tuple[float, str]]:
     return [(value, tick_label(value)) for value in ticks(*ys, most)]
 
 
-def ticks(low: float, high: float, most: int) -> list[float]:
-    """Return at most about ``most`` round numbers between two others.
+def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
+    """Return at most about ``most`` round numbers between two others, ``whole`` ones if asked.
 
     Example:
         >>> ticks(-1.2, 2.3, 4)
         [-1.0, 0.0, 1.0, 2.0]
     """
-    rough = (high - low) / max(most, 1)
+    rough = max((high - low) / max(most, 1), 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -280,7 +280,7 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
             "shadow",
             "track" if place else "winner",
             *flat(foot[None]),
-            [f"{float(scores[k]):.2f}"],
+            [f"{tokens[focus]}·{tokens[k]} {float(scores[k]):.2f}"],
             legend="" if place else say("phase1_2.shadow", focus=tokens[focus]),
         )
         for place, (k, foot) in enumerate(zip(tracks, landing, strict=False))
@@ -310,7 +310,7 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
         "Stations and tracks",
         caption,
         "axis 1" if plane.shape[0] <= 2 else "first main axis",
-        "axis 2" if plane.shape[0] <= 2 else "second main axis",
+        {1: "no second axis", 2: "axis 2"}.get(plane.shape[0], "second main axis"),
         marks,
         equal_axes=True,
         after="embedding",
