@@ -1,6 +1,7 @@
 """The playground in a real browser: its training is the command's, and hands can do what it says they can."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import site_hooks
 from browser_walk import CHROMIUM, Walk
 from llmlab.cli import app
 from llmlab.phase1 import TinyModel
+from llmlab.text.vocabulary import Vocabulary
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
@@ -97,7 +99,7 @@ def test_a_station_is_moved_by_keys_and_by_pointer(walk: Walk) -> None:
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowUp")
 
-    assert page.locator(STATION).nth(1).get_attribute("aria-label") == "Embedding of e: −2.28, 1.07"
+    assert page.locator(STATION).nth(1).get_attribute("aria-label") == "Station of e: −2.28, 1.07"
     assert page.locator(STATION).nth(1).get_attribute("aria-pressed") == "true"
     assert page.inner_text("#play caption").startswith("After e: ")
     page.locator(STATION).nth(0).focus()
@@ -177,24 +179,92 @@ def test_a_rotated_start_is_adams_trouble_and_not_sgds(walk: Walk, rule: str, le
     assert page.locator("#play .twin").count() == 4
 
 
-def test_what_cannot_be_is_refused_and_nothing_breaks(walk: Walk) -> None:
-    """A text of one letter or of nine leaves all as it was; a learning rate that explodes takes its update back."""
+@pytest.mark.parametrize("text", ["", "a", "aa", "aaaa", "ninechars"])
+def test_what_the_command_or_the_page_refuses_is_not_trained(walk: Walk, text: str) -> None:
+    """While such a text stands in the field nothing can be trained, and the reason is said; the next good one frees."""
     page = playground(walk)
-    for text in ("a", "ninechars"):
-        begin(page, text)
-        assert page.locator(STATION).count() == 4
-    begin(page, "aaaa", 7)
-    assert page.locator(STATION).count() == 1
-    assert "own random numbers" in page.inner_text(".play-source")
-    begin(page, "abcdefgh", 3)
+    page.fill("#play [name=text]", text)
+
+    assert "letter" in page.inner_text("#play caption")
+    for button in ("step", "train"):
+        assert page.is_disabled(f"#play [name={button}]")
+    page.click("#play [type=submit]")
+    assert page.locator(STATION).count() == 4
+    assert text not in page.inner_text(".play-source").split() or not text
+    page.fill("#play [name=text]", "anna")
+    page.click("#play [name=train]")
+    assert page.locator(STATION).count() == 2
+    assert number(page, "updates") == 200
+    assert page.inner_text("#play caption").startswith("After a: n")
+
+
+@pytest.mark.parametrize("text", ["a\tb c", "a\u200bb\u3000", "\U0001f468\u200d\U0001f469x", "e\u0301\u2423h"])
+def test_letters_are_those_of_the_command_and_told_apart(walk: Walk, text: str) -> None:
+    """An emoji of several parts, a tab, an invisible sign: as many letters, named as in the package's tables."""
+    page = playground(walk)
+    begin(page, text)
+
+    assert tuple(page.locator("#play tbody th").all_inner_texts()) == Vocabulary.of(text).names
+
+
+@pytest.mark.parametrize(("text", "seed"), [("abcdefgh", 3), ("hello", 0)])
+def test_a_training_that_blows_up_is_called_that(walk: Walk, text: str, seed: int) -> None:
+    """With a rate far too high no answer is given for one: it has diverged, until a reset; nothing breaks."""
+    page = playground(walk)
+    begin(page, text, seed)
     page.select_option("#play [name=rule]", "sgd")
     page.fill("#play [name=rate]", "10")
     for _ in range(20):
         page.click("#play [name=train]")
 
-    assert page.locator(STATION).count() == 8
+    told = page.inner_text("#play caption")
+    assert number(page, "loss") < 1e6
+    assert told.startswith("Diverged: " if number(page, "updates") < 4000 else "After")
     assert sum(probabilities(page)) == pytest.approx(1)
+    page.click("#play [type=submit]")
+    assert page.inner_text("#play caption").startswith("After ")
     assert walk.complaints == []
+
+
+def test_every_handle_is_seen_wherever_it_is_taken(walk: Walk) -> None:
+    """At the start none hides under another, and arrow keys move the edge of the plane, not a handle over it."""
+    page = playground(walk)
+    boxes = page.eval_on_selector_all(
+        "#play .shape",
+        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.left, box.top])",
+    )
+    apart = [math.dist(a, b) for at, a in enumerate(boxes) for b in boxes[:at]]
+    assert min(apart) > 16
+    for kind, way in ((STATION, "ArrowRight"), (ROW, "ArrowUp")):
+        page.locator(kind).nth(1).focus()
+        for _ in range(50):
+            page.keyboard.press(f"Shift+{way}")
+        frame, box = (page.locator(one).bounding_box() for one in ("#play svg", f"{kind} >> nth=1 >> .shape"))
+        assert frame["x"] <= box["x"] <= frame["x"] + frame["width"] - box["width"]
+        assert frame["y"] <= box["y"] <= frame["y"] + frame["height"] - box["height"]
+
+
+def test_reset_turns_the_plane_back_and_says_what_stays(walk: Walk) -> None:
+    """Model and rotation are as at the start; the optimiser is the chosen one, and the legend says so."""
+    page = playground(walk)
+    page.locator("#play [name=angle]").fill("77")
+    page.select_option("#play [name=rule]", "sgd")
+    page.click("#play [type=submit]")
+
+    assert page.inner_text("#play [name=degrees]") == "0°"
+    assert page.locator(STATION).nth(1).get_attribute("aria-label") == "Station of e: −2.18, 0.57"
+    assert page.input_value("#play [name=rule]") == "sgd"
+    assert "Reset" in page.inner_text(".play-legend")
+
+
+@pytest.mark.parametrize("folder", ["", "ja/"])
+def test_without_a_script_only_the_notice_is_there(walk: Walk, folder: str) -> None:
+    """No dead button and no empty box, but a sentence."""
+    page = walk.browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{walk.base}{folder}play.html")
+
+    assert page.locator("#play :is(button, input, label, svg):visible").count() == 0
+    assert "JavaScript" in page.inner_text("article")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (800, "light"), (1280, "dark")])

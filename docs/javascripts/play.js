@@ -1,8 +1,7 @@
 // The plane of chapter 2, alive: stations, output rows and biases moved by hand, and the model trained in view.
 //
-// Read in this order: the text, the model, the training, the state, what is seen, what hands do.  The model is
-// llmlab.phase1.TinyModel in two dimensions, trained by the rules of llmlab.lab.optimizer.  Its controls, its words and
-// the starts of llmlab's first seeds stand in the page (src/llmlab/pages/play.html); nothing is loaded or sent.
+// Read in order: text, model, training, state, what is seen, what hands do.  It is llmlab.phase1.TinyModel in two
+// dimensions, trained as by llmlab.lab.optimizer; its words and first starts stand in the page, and nothing is sent.
 (() => {
   "use strict";
   const root = document.querySelector("#play");
@@ -10,7 +9,7 @@
   const { starts, words } = JSON.parse(root.querySelector("script").textContent);
   const plane = root.querySelector("svg");
   const field = (name) => root.querySelector(`[name=${name}]`);
-  const AXES = [0, 1], UPDATES = 200, A_FRAME = 2, START_ANGLE = Math.PI / 6;
+  const AXES = [0, 1], UPDATES = 200, A_FRAME = 2, START_ANGLE = Math.PI / 6, LARGEST_LOSS = 1e6, WIDE = 20;
   const B1 = 0.9, B2 = 0.999, EPS = 1e-8, DECAY = 0.01;
   const RATES = { adam: 0.01, sgd: 0.5, adamw: 0.01 };  // what suits each rule on a text this small
   const TRAINED = { none: ["E", "W", "b"], embedding: ["W", "b"], linear: ["E"] };  // by what is frozen
@@ -26,13 +25,12 @@
   }
 
   // The loss that no model of one letter can get below: the conditional entropy of the pairs.
-  function floorOf({ joint }) {
-    let floor = 0;
-    for (const row of joint) {
-      for (const share of row) if (share > 0) floor -= share * Math.log(share / sum(row));
-    }
-    return floor;
-  }
+  const floorOf = ({ joint }) => -sum(joint.flatMap((row) =>
+    row.map((share) => share && share * Math.log(share / sum(row)))));
+
+  // What can be seen and told apart, as llmlab.text.vocabulary.visible has it; letters are code points there as well.
+  const code = (letter) => `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+  const visible = (letter) => letter === " " ? "␣" : /[␣\p{C}\p{Z}\p{M}]/u.test(letter) ? code(letter) : letter;
 
   // The letter that follows x most often and is not x itself, of equals the first in the text; or nothing.
   function otherAfter({ joint, order }, x) {
@@ -60,14 +58,10 @@
     return found.map((score) => score - total);
   }
 
-  function turn([x, y], angle) {
-    const c = Math.cos(angle), s = Math.sin(angle);
-    return [c * x - s * y, s * x + c * y];
-  }
-
-  function turned({ E, W, b }, angle) {
-    return { E: E.map((row) => turn(row, angle)), W: W.map((row) => turn(row, angle)), b: copy(b) };
-  }
+  const turn = ([x, y], angle) =>
+    [Math.cos(angle) * x - Math.sin(angle) * y, Math.sin(angle) * x + Math.cos(angle) * y];
+  const turned = ({ E, W, b }, angle) =>
+    ({ E: E.map((row) => turn(row, angle)), W: W.map((row) => turn(row, angle)), b: copy(b) });
 
   // The loss and its three gradients, as chapter 1 writes them: dE = G W, dW = G^T E, db = sum of G over x.
   function lossAndGradients(model, joint) {
@@ -98,10 +92,7 @@
     for (const name of TRAINED[freeze]) {
       model[name].forEach((row, i) => row.forEach((_, j) => {
         const g = gradients[name][i][j], mean = memory.mean[name][i], square = memory.square[name][i];
-        if (rule === "sgd") {
-          row[j] -= rate * g;
-          return;
-        }
+        if (rule === "sgd") return void (row[j] -= rate * g);
         if (rule === "adamw") row[j] *= 1 - rate * DECAY;
         mean[j] = B1 * mean[j] + (1 - B1) * g;
         square[j] = B2 * square[j] + (1 - B2) * g * g;
@@ -114,13 +105,13 @@
 
   const state = {
     pairs: pairsOf("hello"), source: "known", start: null, arms: [], trail: [],
-    updates: 0, last: null, left: 0, diverged: false, focus: 0, angle: 0, reach: 3, held: null,
+    updates: 0, last: null, left: 0, diverged: false, refused: "", focus: 0, angle: 0, reach: 3, held: null,
   };
   const model = () => state.arms[0].model;
 
   // llmlab's own numbers where the page has them, otherwise the page's: E from N(0, 1), W and b within ±1/sqrt(2).
   function startOf(size, seed) {
-    let known = (starts[size - 1] || [])[seed], bits = (seed + 1) * 2654435769 >>> 0;
+    let known = starts[size - 1][seed], bits = (seed + 1) * 2654435769 >>> 0;
     const uniform = () => {
       for (const shift of [13, -17, 5]) bits = (bits ^ (shift > 0 ? bits << shift : bits >>> -shift)) >>> 0;
       return bits / 2 ** 32;
@@ -139,12 +130,20 @@
     Object.assign(state, { start: copy(from), trail: [copy(from.E)], updates: 0, last: null, diverged: false });
   }
 
+  // What the command refuses is refused here too: then nothing is trained, and the reason is said.
+  function check() {
+    const letters = [...field("text").value], fits = letters.length >= 2 && letters.length <= 8;
+    field("text").setCustomValidity(!fits ? words.length : new Set(letters).size < 2 ? words.same : "");
+    state.refused = field("text").validationMessage || field("seed").validationMessage;
+    state.left = 0;
+    if (state.arms.length) render();
+  }
+
   function reset() {
-    const text = field("text").value, length = [...text].length, seed = Number(field("seed").value);
-    field("text").setCustomValidity(length < 2 || length > 8 ? words.length : "");
-    if (!root.querySelector("form").reportValidity() || !Number.isInteger(seed)) return;
-    Object.assign(state, { pairs: pairsOf(text), left: 0, focus: 0 });
-    const from = startOf(state.pairs.tokens.length, seed);
+    check();
+    if (!root.querySelector("form").reportValidity()) return;
+    Object.assign(state, { pairs: pairsOf(field("text").value), seed: field("seed").valueAsNumber, focus: 0 });
+    const from = startOf(state.pairs.tokens.length, state.seed);
     begin(field("turned").checked ? turned(from, START_ANGLE) : from);
     makeHands();
     render();
@@ -165,7 +164,8 @@
       update(arm, gradients, options);
       return loss;
     });
-    if (state.arms.some((arm) => !Number.isFinite(lossAndGradients(arm.model, joint).loss))) {
+    const after = Math.max(...state.arms.map((arm) => lossAndGradients(arm.model, joint).loss));
+    if (!(after < LARGEST_LOSS || after < losses[0])) {
       Object.assign(state, { arms: before, left: 0, diverged: true });
       return;
     }
@@ -180,23 +180,22 @@
     if (state.left) requestAnimationFrame(frame);
   }
 
-  function train() {
+  function train(updates) {
     if (!field("rate").reportValidity()) return;
-    const running = state.left > 0;
-    state.left = running ? 0 : UPDATES;
-    if (running) return;
+    state.left = state.left ? 0 : updates;
+    if (!state.left) return;
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) while (state.left) advance();
     frame();
   }
 
-  // ---- what is seen: the plane ---------------------------------------------------------------------------------
+  // ---- what is seen: the plane and the numbers -----------------------------------------------------------------
 
   const rounded = (value, digits) => Math.abs(value) < 1e4 ? value.toFixed(digits) : value.toExponential(1);
   const shown = (value, digits = 2) => rounded(value, digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
   const signed = (value) => (value < 0 ? "" : "+") + shown(value);
   const percent = (chance) => `${shown(100 * chance, 1)} %`;
   const say = (key, values) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
-  const names = () => state.pairs.tokens.map((token) => /^[\s\p{C}]$/u.test(token) ? "␣" : token);
+  const names = () => state.pairs.tokens.map(visible);
   const size = () => plane.clientWidth || 300;
   const toScreen = ([x, y]) => [size() * (0.5 + x / state.reach / 2), size() * (0.5 - y / state.reach / 2)];
   const fromScreen = (x, y) => [(x / size() - 0.5) * 2 * state.reach, (0.5 - y / size()) * 2 * state.reach];
@@ -208,10 +207,8 @@
     return parent.appendChild(one);
   }
 
-  function line(from, to, kind) {
-    const [[x1, y1], [x2, y2]] = [toScreen(from), toScreen(to)];
-    return draw(back, "line", { x1, y1, x2, y2, class: kind });
-  }
+  const stroke = ([x1, y1], [x2, y2], kind) => draw(back, "line", { x1, y1, x2, y2, class: kind });
+  const line = (from, to, kind) => stroke(toScreen(from), toScreen(to), kind);
 
   const back = draw(plane, "g", { "aria-hidden": "true" });  // drawn anew each time
   const front = draw(plane, "g", {});  // what hands hold: it stays, so that it keeps the focus
@@ -267,9 +264,22 @@
     }
   }
 
+  // Where handles stand: one that would hide under another stands beside its point, unless it is in hand.
+  function handlePoints(seen) {
+    const placed = [], busy = ({ element }) => element === document.activeElement;
+    const free = ([x, y]) => placed.every(({ at }) => Math.hypot(at[0] - x, at[1] - y) > WIDE);
+    for (const hand of [...hands].sort((a, b) => busy(b) - busy(a))) {
+      const point = toScreen(seen[hand.kind][hand.index]);
+      const offsets = [0, 4, 2, 6, 1, 5, 3, 7].map((eighth) => turn([WIDE + 2, 0], eighth * Math.PI / 4));
+      const spots = offsets.map(([x, y]) => [point[0] + x, point[1] + y]);
+      placed.push({ ...hand, point, at: busy(hand) || free(point) ? point : spots.find(free) || point });
+    }
+    return placed;
+  }
+
   function renderPlane(seen, winner) {
     const ends = [...model().E, ...model().W, ...state.start.E].map((row) => Math.hypot(...row));
-    if (!state.held) state.reach = Math.max(3, Math.ceil(Math.max(...ends) + 0.3));
+    if (!state.held) state.reach = Math.max(3, Math.ceil(1.1 * Math.max(...ends) + 0.1));
     plane.setAttribute("viewBox", `0 0 ${size()} ${size()}`);
     back.replaceChildren();
     grid();
@@ -279,24 +289,19 @@
       draw(back, "circle", { cx: way[0][0], cy: way[0][1], r: 4, class: "start" });
     });
     const labels = bars(seen, winner);
-    for (const twin of state.arms.slice(1)) {
-      for (const row of turned(twin.model, START_ANGLE + state.angle).E) {
-        const [cx, cy] = toScreen(row);
-        draw(back, "circle", { cx, cy, r: 15, class: "twin" });
-      }
-    }
+    const twins = state.arms.slice(1).flatMap((twin) => turned(twin.model, START_ANGLE + state.angle).E.map(toScreen));
+    for (const [cx, cy] of twins) draw(back, "circle", { cx, cy, r: 15, class: "twin" });
     write(labels, seen);
-    for (const { element, kind, index } of hands) {
+    for (const { element, kind, index, point, at } of handlePoints(seen)) {
       const [x, y] = seen[kind][index], chosen = kind === "E" && index === state.focus;
-      element.setAttribute("transform", `translate(${toScreen([x, y])})`);
+      element.setAttribute("transform", `translate(${at})`);
+      if (at !== point) stroke(point, at, "leader");
       element.classList.toggle("chosen", chosen || (kind === "W" && index === winner));
       if (kind === "E") element.setAttribute("aria-pressed", chosen);
       const values = { letter: names()[index], x: shown(x), y: shown(y) };
       element.setAttribute("aria-label", say(kind === "E" ? "station" : "row", values));
     }
   }
-
-  // ---- what is seen: the numbers -------------------------------------------------------------------------------
 
   function renderScores(seen, winner, probabilities) {
     [...root.querySelector("tbody").rows].forEach((row, k) => {
@@ -311,17 +316,14 @@
     });
   }
 
-  function put(element, value, told = (number) => shown(number, 4)) {
-    element.value = value ?? "";
-    element.textContent = value === null ? "–" : told(value);
-  }
+  const put = (element, value, told = (number) => shown(number, 4)) =>
+    Object.assign(element, { value: value ?? "", textContent: value === null ? "–" : told(value) });
 
   function renderNumbers() {
     const { focus, pairs, start, arms } = state, data = (name) => root.querySelector(`data.${name}`);
     put(data("updates"), state.updates, String);
-    put(data("loss"), lossAndGradients(model(), pairs.joint).loss);
-    put(data("floor"), floorOf(pairs));
-    put(data("last"), state.last);
+    const losses = { loss: lossAndGradients(model(), pairs.joint).loss, floor: floorOf(pairs), last: state.last };
+    for (const [name, loss] of Object.entries(losses)) put(data(name), loss);
     const next = otherAfter(pairs, focus), apart = root.querySelector(".play-apart");
     apart.hidden = next === null;
     if (next !== null) {
@@ -337,18 +339,18 @@
   }
 
   function render() {
-    const seen = turned(model(), state.angle), { focus, left, diverged, pairs } = state;
+    const seen = turned(model(), state.angle), { focus, left, diverged, refused, pairs } = state;
     const probabilities = chances(seen, focus), winner = largest(probabilities);
     renderPlane(seen, winner);
     renderScores(seen, winner, probabilities);
     renderNumbers();
     const answer = { letter: names()[focus], next: names()[winner], chance: percent(probabilities[winner]) };
     const text = /^\w+$/.test(pairs.text) ? pairs.text : `'${pairs.text.replaceAll("'", "'\\''")}'`;  // for a shell
-    const source = diverged ? words.diverged : say(state.source, { text, seed: field("seed").value });
-    root.querySelector("caption").textContent = say("answer", answer);
-    root.querySelector(".play-source").textContent = source;
+    const heard = refused || (diverged ? words.diverged : say("answer", answer));
+    root.querySelector("caption").textContent = heard;
+    root.querySelector(".play-source").textContent = say(state.source, { text, seed: state.seed });
     field("train").textContent = left ? words.stop : words.train;
-    const heard = diverged ? words.diverged : say("answer", answer);
+    field("step").disabled = field("train").disabled = Boolean(refused);
     if (!left) root.querySelector("[role=status]").textContent = heard;  // of a training one hears only the end
   }
 
@@ -366,8 +368,7 @@
       const hand = { element, kind, index };
       element.addEventListener("pointerdown", (event) => hold(hand, event));
       element.addEventListener("keydown", (event) => key(hand, event));
-      element.addEventListener("focus", () => choose(hand));
-      element.addEventListener("click", () => choose(hand));
+      for (const name of ["focus", "click"]) element.addEventListener(name, () => choose(hand));
       return hand;
     }));
     root.querySelector("tbody").replaceChildren(...names().map((name, k) => {
@@ -387,8 +388,7 @@
   }
 
   function choose({ kind, index }) {
-    if (kind !== "E" || index === state.focus) return;
-    state.focus = index;
+    if (kind === "E") state.focus = index;
     render();
   }
 
@@ -399,9 +399,16 @@
 
   function hold(hand, event) {
     event.preventDefault();
+    state.held = hand;
     hand.element.focus();
     hand.element.setPointerCapture(event.pointerId);
-    state.held = hand;
+  }
+
+  function rotate(degrees) {
+    state.angle = degrees * Math.PI / 180;
+    field("angle").value = degrees;
+    field("degrees").textContent = `${shown(degrees, 0)}°`;
+    render();
   }
 
   function key(hand, event) {
@@ -409,6 +416,7 @@
     const way = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
     if (!way) return;
     event.preventDefault();
+    state.held = null;  // so that the plane grows with what leaves it
     const [x, y] = turn(model()[hand.kind][hand.index], state.angle);
     place(hand, [x + way[0], y + way[1]]);
   }
@@ -419,32 +427,24 @@
     const inside = (value) => Math.min(size(), Math.max(0, value));
     place(state.held, fromScreen(inside(event.clientX - left), inside(event.clientY - top)));
   });
-  for (const name of ["pointerup", "pointercancel"]) {
-    plane.addEventListener(name, () => {
-      state.held = null;
-      render();
-    });
-  }
-  root.querySelector("form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    reset();
-  });
-  for (const name of ["text", "seed", "turned"]) field(name).addEventListener("change", reset);
-  field("angle").addEventListener("input", () => {
-    state.angle = field("angle").value * Math.PI / 180;
-    field("degrees").textContent = `${shown(Number(field("angle").value), 0)}°`;
+  plane.addEventListener("lostpointercapture", () => {
+    state.held = null;
     render();
   });
+  root.querySelector("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    rotate(0);
+    reset();
+  });
+  for (const name of ["text", "seed"]) field(name).addEventListener("input", check);
+  for (const name of ["text", "seed", "turned"]) field(name).addEventListener("change", reset);
+  field("angle").addEventListener("input", () => rotate(field("angle").valueAsNumber));
   field("rule").addEventListener("change", () => {
     field("rate").value = RATES[field("rule").value];
     for (const arm of state.arms) arm.memory = newMemory(arm.model);
   });
-  field("step").addEventListener("click", () => {
-    if (!field("rate").reportValidity()) return;
-    advance();
-    render();
-  });
-  field("train").addEventListener("click", train);
+  field("step").addEventListener("click", () => train(1));
+  field("train").addEventListener("click", () => train(UPDATES));
   reset();
   new ResizeObserver(render).observe(plane);
 })();
