@@ -118,3 +118,10 @@ def test_a_damaged_entry_hides_no_other(run_llmlab: Callable[..., Done], tmp_pat
 
     assert broken in done.err
     assert (verdicts["P1-4"], verdicts["P1-2"]) == ("supported", "not yet run")
+
+
+def test_a_claim_in_the_place_of_a_command_is_told_its_option(run_llmlab: Callable[..., Done]) -> None:
+    """``llmlab claims P12-2`` says in one line how one claim is shown."""
+    done = run_llmlab("claims", "P12-2")
+    assert done.code == 2
+    assert "llmlab claims --id P12-2" in done.err

@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, checkpoint: Path, monkeypatc
 def test_the_command_takes_the_last_run_and_says_what_it_wrote(
     run_llmlab: Callable[..., Done], tmp_path: Path, checkpoint: Path
 ) -> None:
-    """Without arguments the last run goes to ``export``; a second time that is refused, in one line."""
+    """Without arguments the last run that can be used goes to ``export``; twice is refused, in one line."""
     run = tmp_path / "runs" / "baseline-pocket-1"
     run.mkdir(parents=True)
     saved(run / "best", state_of())
@@ -220,6 +220,15 @@ def test_the_command_takes_the_last_run_and_says_what_it_wrote(
     assert (done.code, done.document["experiment"], done.document["metrics"]["files"]) == (0, "export", 5)
     again = run_llmlab("baseline", "export", "--no-log")
     assert (again.code, "FOLDER: export exists" in again.err) == (2, True)
+    diverged, broken = (tmp_path / "runs" / f"baseline-pocket-{number}" for number in (2, 3))
+    diverged.mkdir()
+    broken.mkdir()
+    (saved(broken / "best", state_of()) / "model.safetensors").write_bytes(b"")
+    for age, newer in enumerate((broken, diverged), start=1):
+        os.utime(newer, (run.stat().st_atime + age, run.stat().st_mtime + age))
+    older = run_llmlab("baseline", "export", "runs", "second", "--no-log")
+    assert "newest run, baseline-pocket-2, has no checkpoint that can be used" in " ".join(older.out.split())
+    assert "this is baseline-pocket-1." in " ".join(older.out.split())
     named = run_llmlab("baseline", "export", str(checkpoint), "mine", "--no-log")
     assert (named.code, (tmp_path / "mine" / "load.py").is_file()) == (0, True)
     assert run_llmlab("baseline", "export", "none", "other").code == 4

@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import shlex
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -18,11 +19,12 @@ from llmlab.report.escape import md_text
 from llmlab.report.language import language
 from llmlab.report.messages import CODES, group, say
 from llmlab.report.record import Record
-from llmlab.report.table import first_screen, report
+from llmlab.report.table import circumstances, first_screen, height, report
 
 POSTS = Path(__file__).parents[1] / "docs" / "log" / "posts"
 RECORDS = [Record.from_json(path.read_text("utf-8")) for path in sorted(POSTS.glob("*/record.json"))]
 CURRENT = [record for record in RECORDS if not record.superseded_by]
+NEXT = {"en": "Next: ", "ja": "次: "}
 MOST_LINES = {80: 39, 40: 59}
 """By width; the line with the entry's path comes below."""
 
@@ -35,10 +37,47 @@ def test_every_entry_of_the_log_fits_on_one_screen(width: int, code: str) -> Non
         file = io.StringIO()
         console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
         for part in first_screen(record, console, language(code)):
-            console.print(part)
+            console.print(part, crop=False)
         lines = file.getvalue().splitlines()
-        assert len(lines) <= MOST_LINES[width], (record.id, record.command, len(lines))
-        assert max(map(cell_len, lines)) <= width, record.id
+        taken = sum(max(1, -(-cell_len(line) // width)) for line in lines)  # the terminal folds a command
+        assert taken <= MOST_LINES[width], (record.id, record.command, taken)
+        assert max(cell_len(line) for line in lines if not line.startswith(NEXT[code])) <= width, record.id
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("width", MOST_LINES)
+def test_what_log_show_says_first_fits_on_the_screen_too(width: int, code: str) -> None:
+    """The lines that say which entry it is, and what its run showed, are a screen together."""
+    for record in RECORDS:
+        console = Console(markup=False, width=width, file=io.StringIO())
+        which = circumstances(record, language(code), short=True)
+        lines = height(which, console)
+        taken = lines + sum(height(part, console) for part in first_screen(record, console, language(code), lines - 1))
+        assert taken <= MOST_LINES[width] + 1, (record.id, record.command, lines, taken)
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_a_shell_takes_the_next_command_as_it_is_copied(width: int, full: bool, code: str) -> None:
+    """However narrow the screen, the line behind Next: is the command and nothing else that a shell would obey."""
+    for record in RECORDS:
+        if proposal := screen.proposal(record, language(code)):
+            file = io.StringIO()
+            console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
+            for part in (report if full else first_screen)(record, console, language(code)):
+                console.print(part, crop=False)
+            (line,) = [line for line in file.getvalue().splitlines() if line.startswith(NEXT[code])][-1:]
+            typed = line.removeprefix(NEXT[code])
+            assert shlex.split(typed, comments=True) == shlex.split(proposal[0])
+
+
+def test_the_next_command_names_the_checkpoint_that_it_would_not_find() -> None:
+    """Where a run is not the newest under ./runs, what goes on from it says where it is; other commands do not."""
+    record = next(one for one in RECORDS if (screen.proposal(one) or ("",))[0] == "llmlab baseline generate")
+    assert screen.proposal(record, place="my run")[0] == "llmlab baseline generate 'my run'"  # type: ignore[index]
+    record = next(one for one in RECORDS if (screen.proposal(one) or ("",))[0] == "llmlab layers")
+    assert screen.proposal(record, place="my run")[0] == "llmlab layers"  # type: ignore[index]
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -93,7 +132,7 @@ def test_colours_read_on_dark_and_on_light() -> None:
         file = io.StringIO()
         console = Console(file=file, force_terminal=True, color_system="truecolor", width=80)
         for part in (*first_screen(record, console), *report(record, console)):
-            console.print(part)
+            console.print(part, crop=False)
         codes |= {int(code) for found in re.findall(r"\x1b\[([0-9;]*)m", file.getvalue()) for code in found.split(";")}
     bright, plain = range(90, 97), range(30, 37)
     assert codes <= {0, 1, 2, 3, *plain, *bright} - {30, 33, 93}

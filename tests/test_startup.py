@@ -64,6 +64,14 @@ def test_what_does_not_train_does_not_import_torch(tmp_path: Path, args: str) ->
         ("phase1-2 --optimizer ad", ["adam", "adamw"]),
         ("baseline --preset ", ["pocket", "original", "advanced", "modern"]),
         ("baseline --data wiki", ["wikitext-2"]),
+        ("baseline --clip ", ["none", "adaptive"]),
+        ("baseline --resume ", ["auto", "runs/baseline-1"]),
+        ("baseline evaluate ", ["runs/baseline-1"]),
+        ("baseline expand --arms A,s", ["A,scratch"]),
+        ("embedding-freeze --arms frozen,t", ["frozen,trained", "frozen,trained-untied"]),
+        ("two-stage --ablate noise,l", ["noise,layers"]),
+        ("data fetch wiki", ["wikitext-2"]),
+        ("claims --lang ", ["en", "ja"]),
         ("claims --verdict ref", ["refuted", "refined"]),
         ("claims --id P12-N", ["P12-N1", "P12-N2", "P12-N3"]),
         ("log show ", ["{a}"]),
@@ -73,6 +81,7 @@ def test_what_does_not_train_does_not_import_torch(tmp_path: Path, args: str) ->
 def test_a_shell_completes_values_without_torch(tmp_path: Path, typed: str, offered: list[str]) -> None:
     """Choices, names of texts, verdicts, claims and entries are offered, and nothing slow is imported for it."""
     a = Logbook.at(tmp_path / "llmlab-log").put(specimen())[0].id
+    (tmp_path / "runs" / "baseline-1").mkdir(parents=True)
     words = f"llmlab {typed.format(a=a)}"
     asked = {"_LLMLAB_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     probe = [sys.executable, "-c", PROBE]

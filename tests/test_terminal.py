@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from conftest import Done
-from llmlab.report import terminal
+from llmlab.report import screen, terminal
 from llmlab.report.escape import printable
 from llmlab.report.format import ROUNDING, cell, number
 from llmlab.report.language import ENGLISH, language
@@ -35,9 +35,14 @@ def shown(record: Record, width: int, encoding: str = "utf-8") -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="llmlab")
     console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
     for part in (*report(record, console), *first_screen(record, console)):
-        console.print(part)
+        console.print(part, crop=False)
     file.seek(0)
     return file.read()
+
+
+def widest(text: str) -> int:
+    """Return how wide the widest line is, but for the command to go on with: the terminal folds that."""
+    return max(cell_len(line) for line in text.splitlines() if not line.startswith("Next: "))
 
 
 def assert_calm(text: str) -> None:
@@ -51,7 +56,7 @@ def test_hostile_words_do_nothing_and_every_line_fits(text: str, width: int) -> 
     """Markup, escapes, bells, directions and wide characters are shown, not obeyed, and never widen a line."""
     out = shown(specimen(text), width)
     assert_calm(out)
-    assert max(cell_len(line) for line in out.splitlines()) <= width
+    assert widest(out) <= width
 
 
 @given(records)
@@ -59,7 +64,7 @@ def test_no_words_act_in_a_narrow_terminal(record: Record) -> None:
     """Any words and any number at forty columns: nothing acts, and no line is too long."""
     out = shown(record, 40)
     assert_calm(out)
-    assert max(cell_len(line) for line in out.splitlines()) <= 40
+    assert widest(out) <= 40
 
 
 def cells(table: Table) -> list[str]:
@@ -91,6 +96,20 @@ def test_the_list_of_the_log_fits(width: int) -> None:
     lines = file.getvalue().splitlines()
     assert max(map(cell_len, lines)) <= width
     assert [line.split()[-1] for line in lines] == [record.id for record in many]
+
+
+@pytest.mark.parametrize("width", [0, *WIDTHS])
+def test_the_list_of_the_log_keeps_the_ends_of_a_finding(width: int) -> None:
+    """A finding is whole where it is written to no terminal; on a narrow one its first and its last words stay."""
+    record = specimen()
+    console = Console(markup=False, width=width or 40, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(entries_lines([record], ENGLISH, width), crop=False)
+    found, told = screen.title(record), captured.get()
+    assert found[:6] in told
+    assert found[-5:] in told
+    assert (found in told) == (width in (0, 200) or len(found) < width - 20)
+    assert "11-22" in told
 
 
 @given(texts)
@@ -164,7 +183,7 @@ def test_any_width_of_a_real_terminal_works(run_llmlab: Callable[..., Done], tmp
     assert (done.code, done.err) == (0, "")
     assert len(done.out.split()) > 50
     if columns in ("40", "80", "200"):
-        assert max(cell_len(line) for line in done.out.splitlines()) <= int(columns)
+        assert widest(done.out) <= int(columns)
 
 
 @pytest.mark.parametrize(

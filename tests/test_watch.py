@@ -1,5 +1,6 @@
 """``--watch``: a picture redrawn in place on a terminal, which is left clean, and the same numbers as without."""
 
+import io
 import json
 import os
 import pty
@@ -8,11 +9,15 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from conftest import HANG, LLMLAB, as_in_a_terminal, environment
 from llmlab.cli.progress import ProgressLine
+from llmlab.report.result import Figure, Mark
+from llmlab.report.table import frame_view
 from llmlab.settings import Phase1Settings
 
 SHOWN, HIDDEN, UP = b"\x1b[?25h", b"\x1b[?25l", b"\x1b[1A\x1b[2K"
@@ -107,5 +112,37 @@ def test_after_the_last_update_no_time_is_left_to_tell() -> None:
     progress(1, 10)
     progress(5, 10)
     assert progress._text("epoch 1", progress.begun + 4.0).endswith("about 5 s left")
+    assert progress._text("epoch 1", progress.begun + 0.4).endswith("almost done")
     progress(10, 10)
     assert progress._text("validating", progress.begun + 9.0) == "update 10 of 10, validating"
+
+
+def test_what_drawing_takes_is_no_time_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second a picture and a tenth of one an update: of ten updates the last five take half a second."""
+    clock = [100.0]
+
+    def draw(told: str) -> bool:
+        clock[0] += 1.0
+        return True
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    screen = SimpleNamespace(draw=draw, picture=None)
+    progress = ProgressLine(hidden=False, screen=screen)  # type: ignore[arg-type]
+    for update in range(1, 51):
+        clock[0] += 0.1
+        progress(update, 100)
+    assert progress._text("", clock[0]).endswith("about 5 s left")
+
+
+@pytest.mark.parametrize("height", range(1, 40))
+def test_the_picture_fits_its_terminal_or_is_not_drawn(height: int) -> None:
+    """With the line below it, and one to spare, a frame is never higher than the terminal, where it would be cut."""
+    marks = [Mark("points", "before", [0.0, 1.0], [0.0, 2.0], ["a", "b"], legend="before, at a place of its own")]
+    for equal in (True, False):
+        figure = Figure("map", "A title that is long " * 9, "", "axis 1", "axis 2", marks, equal_axes=equal)
+        for width in (24, 40, 80):
+            console = Console(markup=False, width=width, height=height, file=io.StringIO())
+            view = frame_view(figure, console)
+            if view is not None:
+                assert len(console.render_lines(view)) <= height - 2
+            assert (view is None) <= (height < 10)

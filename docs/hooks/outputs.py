@@ -129,7 +129,7 @@ def printed(source: str, code: str = "en", *, full: bool = False) -> str:
     elif is_logged(source) or source.split()[1] in EXPERIMENTS:
         console = Console(markup=False, highlight=False, emoji=False, width=80, file=io.StringIO())
         for part in (report if full else first_screen)(record(source), console, language(code)):
-            console.print(part)
+            console.print(part, crop=False)
         text = console.file.getvalue()  # type: ignore[attr-defined]
     else:
         text = ran(source if code == "en" else f"{source} --lang {code}")[0]

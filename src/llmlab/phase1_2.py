@@ -316,7 +316,8 @@ def side_experiments(
     try:
         arms = {settings.freeze: run}
         for number, arm in enumerate(sorted(TRAINED_WITH_FROZEN.keys() - arms), start=1):
-            step = OneOfSeveral(on_step, number, len(TRAINED_WITH_FROZEN), f"frozen: {arm}")
+            told = f"training {number + 1} of {len(TRAINED_WITH_FROZEN)}, frozen: {arm}"
+            step = OneOfSeveral(on_step, number, len(TRAINED_WITH_FROZEN), told)
             arms[arm] = train_frozen(settings, start, pairs, arm, step)
         arms = {arm: arms[arm] for arm in TRAINED_WITH_FROZEN}
         turned = equivariance(start, pairs, updates)
@@ -360,8 +361,9 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     def mapped(run: TinyRun) -> Figure:
         return shown.stations_and_tracks(pairs, focus, run.path, run.after.embedding[0], run.after.weight[0])
 
+    step = OneOfSeveral(on_step, 0, trainings, f"training 1 of {trainings}" if trainings > 1 else "")
     try:
-        trained = train_frozen(settings, start, pairs, settings.freeze, OneOfSeveral(on_step, 0, trainings), mapped)
+        trained = train_frozen(settings, start, pairs, settings.freeze, step, mapped)
     except Diverged as diverged:
         return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
     samples = samples_of(trained, focus) | movement(trained, focus)

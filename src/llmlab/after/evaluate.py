@@ -62,7 +62,7 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
         say("evaluate.why"),
         say("evaluate.how"),
         metrics=metrics,
-        summary=[*shown.summary(name, parameters, data, score, then, trained_on), *data.notes],
+        summary=[*shown.summary(name, parameters, data, score, then, trained_on), *data.notes, *found.notes],
         tables=[
             found.table(),
             baseline.text_read(data),

@@ -364,7 +364,7 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
         *after.over_seeds("after the last update:text", rows, told, seeds, data.text.valid_document_count, blocks),
     ]
     figure = shown.curves(score.loss, means, settings.round_updates)
-    return result(settings, asked, found, arms, told, [*summary, *data.notes], tables, figure)
+    return result(settings, asked, found, arms, told, [*summary, *data.notes, *base.notes], tables, figure)
 
 
 def check_context(model: ContextVectorLM, context: int) -> None:

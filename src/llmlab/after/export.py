@@ -116,6 +116,6 @@ def run(settings: ExportSettings, on_step: OnStep | None = None) -> Result:
         say("export.why"),
         say("export.how"),
         metrics={"files": len(sizes), "bytes": sum(sizes.values()), **metrics},
-        summary=[say("export.written", files=len(sizes), bytes=sum(sizes.values())), *notes],
+        summary=[say("export.written", files=len(sizes), bytes=sum(sizes.values())), *notes, *found.notes],
         tables=[found.table(), shown.written(sizes)],
     )

@@ -299,7 +299,9 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     losses, kept = {name: runs[0].losses for name, runs in arms.items()}, settings.out is not None
     summary = shown.summary(text, base.settings.data, told, losses, len(arms["scratch"]), kept=kept)
     tables, figure = tables_of(settings, base, text, arms, told, forgotten), shown.curves(losses, text)
-    return result(settings, asked, found, arms, told, [*summary, *notes, *text.notes], tables, figure, samples)
+    return result(
+        settings, asked, found, arms, told, [*summary, *notes, *text.notes, *base.notes], tables, figure, samples
+    )
 
 
 def tables_of(

@@ -218,7 +218,10 @@ def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
         say("generate.why"),
         say("generate.how"),
         metrics=metrics,
-        summary=shown.summary(settings, words, asked, prompt, written, chances, microseconds(first), states),
+        summary=[
+            *shown.summary(settings, words, asked, prompt, written, chances, microseconds(first), states),
+            *found.notes,
+        ],
         tables=[
             found.table(),
             shown.the_text(words, prompt, written),

@@ -1,7 +1,7 @@
 """How every ``llmlab baseline <verb> CHECKPOINT`` begins: the model of a checkpoint, and what it is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import OnStep
 from llmlab.measure.score import Score
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Table
 from llmlab.settings import BaselineSettings
 from llmlab.settings.language import CORPORA
@@ -33,7 +34,8 @@ SCALE = ".int8_scale"
 class Restored:
     """A model with the words it knows and the settings it was trained under.
 
-    ``history`` has one row per finished epoch (see ``lab.epochs``); ``text`` is the digest of what it read.
+    ``history`` has one row per finished epoch (see ``lab.epochs``); ``text`` is the digest of what it read; ``notes``
+    are what to say of the choice of the checkpoint.
     """
 
     settings: BaselineSettings
@@ -42,6 +44,7 @@ class Restored:
     model: LanguageModel
     history: list[dict[str, float]]
     text: str
+    notes: list[Text] = field(default_factory=list)
 
     def dataset(self, data: str = "", *, offline: bool = False) -> Dataset:
         """Return a text as windows over this model's own words: the one it was trained on, or another.
@@ -73,27 +76,43 @@ def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Re
     Raises:
         CheckpointError: there is none, or it is no checkpoint of a language model.
     """
-    state = _state(last_run(path))
+    state, notes = last_run(path)
     try:
         settings = replace(_settings(state["settings"]), device=device)
         vocabulary = WordVocabulary(tuple(state["vocabulary"]))
         model = build(settings, len(vocabulary), state["seed"], precision)
         _take_over(model, dequantized(state["model"]))
-        return Restored(settings, state["seed"], vocabulary, model, state["progress"]["history"], state["text"])
+        history, text = state["progress"]["history"], state["text"]
+        return Restored(settings, state["seed"], vocabulary, model, history, text, notes)
     except (AttributeError, KeyError, TypeError, ValueError, SettingError) as error:
         raise CheckpointError(f"{path}: no checkpoint of llmlab baseline ({error}); give one that it wrote") from error
 
 
-def last_run(path: Path) -> Path:
-    """Return the run of the baseline that was written to last, if the path is a folder of runs, else the path.
+def last_run(path: Path) -> tuple[State, list[Text]]:
+    """Return the state of a path, or of the run of the baseline that was written to last, if it is a folder of runs.
+
+    One that has nothing to use, because it diverged or is damaged, is passed over for the one before, and that is said.
 
     Raises:
-        CheckpointError: the path is that of the runs in this folder, and there is none.
+        CheckpointError: the path is that of the runs in this folder, and there is none; or none can be used.
     """
     runs = [run for run in path.glob("baseline-*") if run.is_dir()]
-    if not runs and path == RUNS:
-        raise CheckpointError("CHECKPOINT: there is no run in ./runs yet; train one with llmlab baseline, or name one")
-    return max(runs, key=lambda run: run.stat().st_mtime_ns, default=path)
+    if not runs:
+        if path == RUNS:
+            raise CheckpointError(
+                "CHECKPOINT: there is no run in ./runs yet; train one with llmlab baseline, or name one"
+            )
+        return _state(path), []
+    runs.sort(key=lambda run: run.stat().st_mtime_ns, reverse=True)
+    unusable: list[CheckpointError] = []
+    for run in runs:
+        try:
+            state = _state(run)
+        except CheckpointError as error:
+            unusable.append(error)
+        else:
+            return state, [say("study.older_run", run=run.name, newest=runs[0].name)] if unusable else []
+    raise unusable[0]
 
 
 def _state(path: Path) -> State:
@@ -109,7 +128,7 @@ def _state(path: Path) -> State:
 
 
 def _settings(document: dict[str, Any]) -> BaselineSettings:
-    known = {field.name for field in fields(BaselineSettings) if field.metadata["recorded"]}
+    known = {one.name for one in fields(BaselineSettings) if one.metadata["recorded"]}
     here = {name: value for name, value in document.items() if name in known | {"data"}}
     settings = BaselineSettings(**here)
     if settings.data not in CORPORA and not settings.data.startswith("path: "):

@@ -319,7 +319,11 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         say("quantize.why"),
         say("quantize.how"),
         metrics=told,
-        summary=[*shown.summary(settings, data.name, told, errors, [each.ratio for each in taken]), *data.notes],
+        summary=[
+            *shown.summary(settings, data.name, told, errors, [each.ratio for each in taken]),
+            *data.notes,
+            *found.notes,
+        ],
         tables=[
             found.table(),
             shown.sizes(scores, numbers, files, told, text.valid_document_count),

@@ -7,9 +7,10 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from llmlab.cli.log import readable
 from llmlab.cli.options import typed
@@ -46,7 +47,21 @@ def of_ledger(name: str) -> Callable[[str], list[str]]:
     return completing(values)
 
 
-app = typer.Typer(invoke_without_command=True)
+class ClaimsGroup(TyperGroup):
+    """A group that knows what is meant by a claim's id in the place of a command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is meant.
+
+        Raises:
+            SettingError: there is none of this name.
+        """
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise SettingError(f"claims {args[0]}: no such command; one claim is shown by llmlab claims --id {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(cls=ClaimsGroup, invoke_without_command=True)
 
 
 @app.callback()
@@ -57,7 +72,12 @@ def claims(
     claim_id: Annotated[
         str, typer.Option("--id", help="Only this claim, in full.", metavar="ID", autocompletion=of_ledger("id"))
     ] = "",
-    document: Annotated[str, typer.Option(help="Only this document, or how its name begins.", metavar="NAME")] = "",
+    document: Annotated[
+        str,
+        typer.Option(
+            help="Only this document, or how its name begins.", metavar="NAME", autocompletion=of_ledger("document")
+        ),
+    ] = "",
     every: Annotated[bool, typer.Option("--all", help="The whole ledger instead of ten claims.")] = False,
     log_dir: LogDir = None,
     lang: Lang = "en",

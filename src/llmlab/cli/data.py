@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmlab.cli.output import AsJson, show, write_json
+from llmlab.cli.output import AsJson, completing, show, write_json
 from llmlab.errors import SettingError
 from llmlab.report.result import Cell, Table, columns_of
 from llmlab.text.corpus import DIALECT, SYNTHETIC, load_corpus
@@ -91,7 +91,13 @@ def data_status(as_json: AsJson = False) -> None:
 @app.command("fetch")
 def data_fetch(
     name: Annotated[
-        str, typer.Argument(help=f"One of {', '.join((*CORPORA, *MODELS))}.", metavar="NAME", show_default=False)
+        str,
+        typer.Argument(
+            help=f"One of {', '.join((*CORPORA, *MODELS))}.",
+            metavar="NAME",
+            show_default=False,
+            autocompletion=completing(lambda: (*CORPORA, *MODELS)),
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -29,7 +29,6 @@ from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say
 from llmlab.report.record import CREATED, Record
 from llmlab.report.result import Result, Scalar
-from llmlab.settings import RunOptions
 
 if TYPE_CHECKING:  # as in ``progress``
     from llmlab.report.watching import Screen
@@ -66,7 +65,7 @@ def execute(name: str, module: str, chosen: Chosen, rerun_of: str = "") -> int:
             record, page = logbook.put(record)
         except WriteError as error:
             failure = error
-    _show(record, page, options, progress.folders)
+    _show(record, page, chosen, progress.folders)
     _wait_for_all()  # the others go when everything is written
     if failure:
         raise failure
@@ -181,9 +180,18 @@ def _card() -> dict[str, Scalar]:
     return {"card": cuda.get_device_name(), "card_peak_memory_mb": round(cuda.max_memory_reserved() / 2**20)}
 
 
-def _show(record: Record, page: Path | None, options: RunOptions, folders: list[Path]) -> None:
+def _place(chosen: Chosen, folders: list[Path]) -> str:
+    """Return which checkpoint a command that goes on from this run has to name, if it is not the newest run."""
+    read = getattr(chosen.settings, "checkpoint", None)
+    if read is not None:
+        return str(read) if "checkpoint" in chosen.given and read != Path("runs") else ""
+    elsewhere = {"out", "resume"} & {*chosen.given} or len(folders) > 1
+    return terminal.from_here(folders[0]) if elsewhere and folders else ""
+
+
+def _show(record: Record, page: Path | None, chosen: Chosen, folders: list[Path]) -> None:
     """Print the result, where its checkpoints are (one folder for all of them), and its entry."""
-    entry = terminal.from_here(page) if page else None
+    entry, options = terminal.from_here(page) if page else None, chosen.options
     if options.json:
         write_json({**judged_document(record), "entry": entry})
         return
@@ -194,10 +202,11 @@ def _show(record: Record, page: Path | None, options: RunOptions, folders: list[
         folders = [folder for folder in folders if any(folder.glob("*/run.json"))]  # a run that diverged may have none
         kept = [language.say(say("first.kept", folder=os.path.commonpath(folders)))] if folders else []
         console = terminal.console()
-        parts = (
-            report(record, console, language) if options.full else first_screen(record, console, language, len(kept))
-        )
-        terminal.show(*parts, *kept)
+        place = _place(chosen, folders)
+        if options.full:
+            terminal.show(*report(record, console, language, place), *kept)
+        else:
+            terminal.show(*first_screen(record, console, language, len(kept), place), *kept)
     if entry:
         terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 

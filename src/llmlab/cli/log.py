@@ -52,7 +52,7 @@ def readable(logbook: Logbook) -> list[Record]:
 def log_list(
     log_dir: LogDir = None,
     experiment: Annotated[str, typer.Option(help="Only this experiment.")] = "",
-    search: Annotated[str, typer.Option(help="Only entries whose findings, command or notes hold these words.")] = "",
+    search: Annotated[str, typer.Option(help="Only entries whose finding, command or note holds these words.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Superseded entries too.")] = False,
     lang: Lang = "en",
     as_json: AsJson = False,
@@ -61,14 +61,16 @@ def log_list(
     from llmlab.report import listing
 
     records = [record for record in readable(Logbook.kept(log_dir)) if experiment in ("", record.result.experiment)]
-    records = [record for record in records if listing.matches(record, search)]
+    language = spoken(lang)
+    records = [record for record in records if listing.matches(record, search, language)]
     records.sort(key=lambda record: (record.created, record.id))
     if as_json:
         write_json(listing.entries_document(records))
         return
-    shown, language = [record for record in records if every or not record.superseded_by], spoken(lang)
-    lines = listing.entries_lines(shown, language, terminal.console().width)
-    terminal.show(lines, language.say(listing.said_of(shown, folded=len(records) - len(shown))))
+    shown, console = [record for record in records if every or not record.superseded_by], terminal.console()
+    lines = listing.entries_lines(shown, language, console.width if console.is_terminal else 0)
+    said = listing.said_of(shown, folded=len(records) - len(shown), asked=bool(search or experiment))
+    terminal.show(*([lines] if shown else []), language.say(said))
 
 
 @app.command("show")
@@ -83,15 +85,18 @@ def log_show(
     as_json: AsJson = False,
 ) -> None:
     """Show one entry, the last if none is named: what it found, or all that its run measured."""
-    from llmlab.report.table import circumstances, first_screen, report
+    from llmlab.report.table import circumstances, first_screen, height, report
 
     logbook = Logbook.kept(log_dir)
     record = logbook.find(entry)[1] if entry else last(logbook)
     if as_json:
         write_json(judged_document(record))
     else:
-        shown = (report if full else first_screen)(record, terminal.console(), spoken(lang))
-        terminal.show(circumstances(record, spoken(lang)), *shown)
+        console, language = terminal.console(), spoken(lang)
+        which = circumstances(record, language, short=not full)
+        lines = height(which, console) - 1  # it stands in the place of the line that names a run's entry
+        shown = report(record, console, language) if full else first_screen(record, console, language, lines)
+        terminal.show(which, *shown)
 
 
 def last(logbook: Logbook) -> Record:

@@ -6,12 +6,12 @@ Leaves out what a command does: ``execute``.
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from llmlab.cli.output import completing
+from llmlab.cli.output import completing, runs
 from llmlab.errors import TextError
 from llmlab.report.escape import shell_word
 from llmlab.report.messages import Text, say
@@ -71,7 +71,7 @@ def signature(function: Callable[..., Any], settings: type[Settings]) -> Callabl
         field.name: _annotation(
             field,
             None if field.name in first else "More options",
-            field.metadata["choices"] or settings.places.get(field.name, ()),
+            _completed(field, settings),
         )
         for field in fields
     }
@@ -123,14 +123,17 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
 
 
-def _annotation(field: dataclasses.Field[Any], panel: str | None, names: tuple[str, ...]) -> Any:
-    """Return a field as a Typer option or argument: its spelling, range and help, in a panel; ``names`` complete it."""
+def _annotation(field: dataclasses.Field[Any], panel: str | None, words: Callable[[], Iterable[str]] | None) -> Any:
+    """Return a field as a Typer option or argument: its spelling, range and help, in a panel; ``words`` complete it."""
     data, name = field.metadata, flag(field.name)
     text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
     text += _range_in_words(data["low"], data["above"], data["high"], data["below"])
     HELP[text] = data
     if data["argument"]:
-        return Annotated[field.type, typer.Argument(help=text, metavar=field.name.upper(), show_default=False)]
+        argument = typer.Argument(
+            help=text, metavar=field.name.upper(), show_default=False, autocompletion=words and completing(words)
+        )
+        return Annotated[field.type, argument]
     both = field.default is True or (field.type is bool and data["presets"])
     spellings = [f"{name}/--no-{field.name}"] if both else [name]
     by_preset = ", ".join(f"{preset} {value}" for preset, value in data["presets"].items())
@@ -140,12 +143,20 @@ def _annotation(field: dataclasses.Field[Any], panel: str | None, names: tuple[s
         *spellings,
         help=text,
         rich_help_panel=panel,
-        autocompletion=completing(lambda: names) if names else None,
+        autocompletion=words and completing(words),
         show_default=shown,
         envvar=variable,
         show_envvar=True,
     )
     return Annotated[field.type, option]
+
+
+def _completed(field: dataclasses.Field[Any], settings: type[Settings]) -> Callable[[], Iterable[str]] | None:
+    """Return what completes an option in a shell, which knows nothing but files where that is nothing."""
+    if field.name in ("checkpoint", "resume"):
+        return lambda: ["auto", *runs()] if field.name == "resume" else runs()
+    names = field.metadata["choices"] or settings.places.get(field.name, ()) or field.metadata["words"]
+    return (lambda: names) if names else None
 
 
 def _range_in_words(low: float | None, above: float | None, high: float | None, below: float | None) -> str:

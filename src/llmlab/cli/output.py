@@ -18,22 +18,40 @@ from llmlab.report.messages import CODES
 from llmlab.report.result import Table
 from llmlab.settings import LANGUAGE_VARIABLE
 
+
+def completing(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what a shell asks for the values of an option; they are made only when it asks.
+
+    Of a list with commas the last word is completed, by one that is not in it yet.
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        there = before.split(",") if comma else []
+        return [before + comma + value for value in values() if value and value.startswith(last) and value not in there]
+
+    return complete
+
+
+def runs() -> list[str]:
+    """Return the folders of runs below the one where runs are kept, newest first."""
+    found = [path for path in Path("runs").glob("*") if path.is_dir()]
+    return [str(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+
+
 Lang = Annotated[
-    str, typer.Option("--lang", envvar=LANGUAGE_VARIABLE, help=f"Language of tables: {' or '.join(CODES)}.")
+    str,
+    typer.Option(
+        "--lang",
+        envvar=LANGUAGE_VARIABLE,
+        help=f"Language of tables: {' or '.join(CODES)}.",
+        autocompletion=completing(lambda: CODES),
+    ),
 ]
 LogDir = Annotated[
     Path | None, typer.Option("--log-dir", help="Folder of the log's site; its entries lie in docs/log/posts.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-def completing(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Return what a shell asks for the values of an option; they are made only when it asks."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [value for value in values() if value and value.startswith(incomplete)]
-
-    return complete
 
 
 def entry_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:

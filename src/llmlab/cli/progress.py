@@ -43,7 +43,6 @@ class ProgressLine:
         if self.screen:
             self._clear()
             self.screen.picture = picture
-            self.begun, self.first = time.monotonic(), self.at  # with a picture an update takes another time
 
     def keep(self, folder: Path) -> None:
         """Take note of where checkpoints are."""
@@ -69,7 +68,7 @@ class ProgressLine:
         self.at, self.planned = update, planned
         if self.stopped_by is not None:
             raise _stopped(self.stopped_by)
-        if self.screen and self.screen.draw(self._text(told, now)):
+        if self.screen and self._drawn(self.screen, self._text(told, now), now):
             return
         if self.hidden or now < self.next_line:
             return
@@ -77,10 +76,22 @@ class ProgressLine:
         text = self._text(told, now)
         self._write(text) if live else terminal.say(text)
 
+    def _drawn(self, screen: "Screen", told: str, now: float) -> bool:
+        """Draw the picture, if it is time, and return whether there is one; what that takes is no time of the run."""
+        drawn = screen.draw(told)
+        self.begun += time.monotonic() - now
+        return drawn
+
     def _text(self, told: str, now: float) -> str:
-        """Return where the run is; how long it takes yet is not said of what comes after the last update."""
+        """Return where the run is; how long it takes yet is not said of what comes after the last update.
+
+        Args:
+            told: what it does.
+            now: the time, on the clock of ``begun``, which is put forward by what drawing took.
+        """
         done, rest = self.at - self.first, self.planned - self.at
-        left = f"about {time_span((now - self.begun) / done * rest)} left" if done and rest else ""
+        seconds = (now - self.begun) / done * rest if done else 0.0
+        left = f"about {time_span(seconds)} left" if seconds >= 1 else "almost done" if done and rest else ""
         at = f"update {self.at:,} of {self.planned:,}" if self.planned else ""
         return ", ".join(part for part in (at, told, left) if part)
 

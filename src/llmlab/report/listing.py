@@ -2,33 +2,58 @@
 
 from typing import Any
 
-from rich.table import Table as RichTable
+from rich.cells import cell_len, set_cell_size
+from rich.console import Group
+from rich.text import Text
 
 from llmlab.report import screen
 from llmlab.report.escape import printable
 from llmlab.report.language import Language
-from llmlab.report.messages import Text, say, sentences
+from llmlab.report.messages import Text as Words
+from llmlab.report.messages import say, sentences
 from llmlab.report.record import Record
 
-DATED = 60
-"""On fewer columns a line has no room for the date."""
+DATED = 100
+"""On fewer columns the date is that of the year's day."""
 
 
-def entries_lines(records: list[Record], language: Language, width: int) -> RichTable:
-    """Return the entries, a line each: when, the chapter's number, what was found, id; what does not fit is cut."""
-    lines = RichTable.grid(padding=(0, 2, 0, 0), expand=True)
-    names = ["date", "", "found", "id"] if width >= DATED else ["", "found", "id"]
-    for name in names:
-        lines.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if name == "found" else None)
+def entries_lines(records: list[Record], language: Language, width: int = 0) -> Group:
+    """Return the entries, a line each: when, the chapter's number, what was found, id.
+
+    Of a finding that does not fit the ends stay, for its number stands last; without a width all of it stays.
+    """
+    lines = []
     for record in records:
+        date = record.created[:10] if not width or width >= DATED else record.created[5:10]
         number = screen.chapter(record.result.experiment).split(" ")[0]
-        told = [record.created[:10], number, screen.title(record, language), record.id]
-        lines.add_row(*map(printable, told[-len(names) :]))
-    return lines
+        number = number if number.isdigit() else "-"
+        room = width - len(f"{date}  {number}    {record.id}")
+        found = printable(screen.title(record, language))
+        found = _shortened(found, max(room, 1)) if width else found
+        lines.append(Text(f"{date}  {number}  {found}  {record.id}", no_wrap=True, overflow="ignore"))
+    return Group(*lines)
 
 
-def said_of(records: list[Record], folded: int) -> Text:
-    """Return how many entries there are and how to see one; ``folded`` is how many superseded ones are left out."""
+def _shortened(text: str, width: int) -> str:
+    """Return a text of exactly so many columns: filled up, or without its middle."""
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    end = text[-1:]
+    while cell_len(text[-len(end) - 1 :]) <= (width - 1) // 2:
+        end = text[-len(end) - 1 :]
+    return set_cell_size(text, width - 1 - cell_len(end)) + "…" + end
+
+
+def said_of(records: list[Record], folded: int, asked: bool = False) -> Words:
+    """Return how many entries there are and how to see one.
+
+    Args:
+        records: those that are shown.
+        folded: how many superseded ones are left out.
+        asked: whether only some were asked for.
+    """
+    if not records:
+        return say("list.nothing") if asked else say("list.empty")
     return sentences(
         say("list.one") if len(records) == 1 else say("list.entries", entries=len(records)),
         say("list.folded", folded=folded) if folded else "",
@@ -36,9 +61,9 @@ def said_of(records: list[Record], folded: int) -> Text:
     )
 
 
-def matches(record: Record, words: str) -> bool:
-    """Return whether an entry's findings, command, expectation or note hold some words, in either case."""
-    held = [*screen.findings(record), record.command, record.expectation, record.note, record.result.experiment]
+def matches(record: Record, words: str, language: Language) -> bool:
+    """Return whether what is listed of an entry, its command, or what its owner wrote to it holds some words."""
+    held = [record.id, screen.title(record, language), record.command, record.expectation, record.note]
     return words.casefold() in "\n".join(held).casefold()
 
 

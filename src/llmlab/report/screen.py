@@ -22,6 +22,7 @@ from importlib.resources import files
 from typing import Any
 
 from llmlab.claims.evaluate import Missing, names, value
+from llmlab.report.escape import shell_word
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.messages import Message, Text, fill, group, say
 from llmlab.report.record import Record
@@ -38,6 +39,12 @@ SAFE = re.compile(r"[\w .,+/→-]{1,24}")
 
 LONGEST = 10
 """Signs of a bar."""
+
+LONGEST_COMMAND = 240
+"""Signs of a command that is proposed: who trains on a longer text knows how to type it."""
+
+FOLLOW_UP = re.compile(r"llmlab baseline [a-z]+")
+"""How a command begins that goes on from a checkpoint; its next word is which."""
 
 LARGEST = 1e15
 """A sentence holds no larger number: one would be no finding but a line full of digits."""
@@ -191,16 +198,22 @@ def _bar(share: Cell) -> str:
     return "▇" * round(LONGEST * share) if isinstance(share, float) and 0 <= share <= 1 else ""
 
 
-def proposal(record: Record, language: Language = ENGLISH) -> tuple[str, str] | None:
-    """Return a command to go on with and what it would answer, the first that fits; nothing goes on from no numbers."""
+def proposal(record: Record, language: Language = ENGLISH, place: str = "") -> tuple[str, str] | None:
+    """Return a command to go on with and what it would answer, the first that fits; nothing goes on from no numbers.
+
+    Args:
+        record: what was run.
+        language: of what is asked.
+        place: the checkpoint to go on from, where a command without one would not find it.
+    """
     if record.result.status == "diverged":
         return None
     known = {**_known(record.result), "command": record.command}
     rules = one.next if (one := of(record.result.experiment)) else ()
     for rule in rules:
         line, why = rule.line(known), rule.said(known, language.code)
-        if line and why is not None:
-            return line, why
+        if line and why is not None and len(line) <= LONGEST_COMMAND:
+            return FOLLOW_UP.sub(lambda found: f"{found[0]} {shell_word(place)}", line) if place else line, why
     return None
 
 

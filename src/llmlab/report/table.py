@@ -34,23 +34,32 @@ LINES = (39, 59)
 LOWEST, HIGHEST = 9, 18
 """Lines of its picture."""
 
+LOWEST_FRAME = 7
+"""Lines of a picture that is redrawn: on a low terminal it is that, or none."""
+
 GAP = 2
 """Blank columns between two columns of a table."""
 
 
 def first_screen(
-    record: Record, console: Console, language: Language = ENGLISH, lines: int = 0
+    record: Record, console: Console, language: Language = ENGLISH, lines: int = 0, place: str = ""
 ) -> Iterator[RenderableType]:
     """Yield what a run found, in a screen: the picture, the table that decides, a few sentences, and what is next.
 
-    The picture is as high as the rest leaves room for, and ``lines`` that come below.
+    The picture is as high as the rest leaves room for, and ``lines`` that come below.  ``place`` is the checkpoint that
+    the next step has to name.
     """
     yield _ends(screen.chapter(record.result.experiment, language), screen.conditions(record, language), console.width)
-    below = [*_deciding(record, console, language), Text(), *_found(record, language)]
+    below = [
+        *_deciding(record, console, language),
+        Text(),
+        *_found(record, language),
+        *_next(record, console, language, place),
+    ]
     if figure := screen.picture(record.result):
         figure = language.figure(figure)
         signs = Words(legend(figure, language), style="dim")
-        used = sum(len(console.render_lines(part)) for part in (*below, signs)) + 2 + lines
+        used = sum(height(part, console) for part in (*below, signs)) + 2 + lines
         most = min(max(LINES[console.width < NARROW] - used, LOWEST), HIGHEST)
         drawn = plot(figure, min(console.width, 76), most=most, ascii_only=not _unicode(console))
         yield Group(Text(), drawn, signs)
@@ -74,8 +83,26 @@ def _found(record: Record, language: Language) -> Iterator[RenderableType]:
     decided = [f"{one.claim} {language.say(one.verdict)}" for one in findings(record) if one.verdict != UNDECIDED]
     if decided:
         yield Words(printable(say("first.claims", claims=decided).spoken(language.code)), style="dim")
-    if proposal := screen.proposal(record, language):
-        yield Words(printable(say("first.next", command=proposal[0], why=proposal[1]).spoken(language.code)))
+
+
+def _next(record: Record, console: Console, language: Language, place: str) -> Iterator[RenderableType]:
+    """Yield a command to go on with, and what it would answer as a comment, so that a shell takes the line as it is.
+
+    The command is never broken: where it is too wide for the console, the terminal folds what stays one line.
+    """
+    if proposal := screen.proposal(record, language, place):
+        command, why = say("first.next", command=printable(proposal[0])).spoken(language.code), printable(proposal[1])
+        if cell_len(line := f"{command}   # {why}") <= console.width:
+            yield Text(line)
+        else:
+            yield Group(Text(command, no_wrap=True, overflow="ignore"))  # alone, rich would make plain Text of it
+            yield Words(f"# {why}")
+
+
+def height(part: RenderableType, console: Console) -> int:
+    """Return how many lines of a terminal a part takes."""
+    lines = "".join(segment.text for segment in console.render(part)).split("\n")[:-1]
+    return sum(max(1, -(-cell_len(line) // console.width)) for line in lines)
 
 
 def _ends(left: str, right: str, width: int) -> RenderableType:
@@ -86,7 +113,7 @@ def _ends(left: str, right: str, width: int) -> RenderableType:
     return Group(Text.assemble((printable(left), "bold"), " " * gap, (printable(right), "dim")))
 
 
-def report(record: Record, console: Console, language: Language = ENGLISH) -> Iterator[RenderableType]:
+def report(record: Record, console: Console, language: Language = ENGLISH, place: str = "") -> Iterator[RenderableType]:
     """Yield everything a run shows, in reading order: tables with their pictures, findings, the result in short."""
     result = language.result(record.result)
     yield Group(heading(f"{result.experiment}: {result.why}"))  # alone, rich would make plain Text of it
@@ -99,10 +126,15 @@ def report(record: Record, console: Console, language: Language = ENGLISH) -> It
     yield in_short(result, record.expectation, language, known=record.expectation_after_look)
     if record.note:
         yield _part(language.say("Note"), Group(*(Words(printable(line)) for line in record.note.splitlines())), "")
+    if following := [*_next(record, console, language, place)]:
+        yield Group(Text(), *following)
 
 
-def circumstances(record: Record, language: Language = ENGLISH) -> Group:
-    """Return the lines that tell an entry from others: when, id, command; what it supersedes, what supersedes it."""
+def circumstances(record: Record, language: Language = ENGLISH, *, short: bool = False) -> Group:
+    """Return the lines that tell an entry from others: when, id, command; what it supersedes, what supersedes it.
+
+    ``short`` leaves out what does not fit on a line.
+    """
     say, when = language.say, record.created.replace("T", " ").removesuffix("Z")
     lines = [f"{when} UTC, id {record.id}: {record.command}"]
     if record.superseded_by:
@@ -111,6 +143,8 @@ def circumstances(record: Record, language: Language = ENGLISH) -> Group:
         lines += [f"{say('Supersedes')} {say(', ').join(record.supersedes)}"]
     if record.rerun_of:
         lines += [f"{say('Rerun of')} {record.rerun_of}"]
+    if short:
+        return Group(*(Text(printable(line), no_wrap=True, overflow="ellipsis") for line in lines))
     return Group(*(Words(printable(line)) for line in lines))
 
 
@@ -132,11 +166,20 @@ def figure_view(figure: Figure, console: Console, language: Language = ENGLISH) 
     return _part(figure.title, Group(drawn, Words(legend(figure, language))), figure.caption)
 
 
-def frame_view(figure: Figure, console: Console, language: Language = ENGLISH) -> RenderableType:
-    """Return a picture with what its signs mean, as one of many in a place: it fits the height of the console."""
-    width, most = min(console.width - 1, 76), max(LOWEST, console.height - 6)
-    drawn = plot(figure, width, most=min(most, HIGHEST), ascii_only=not _unicode(console))
-    return Group(Words(printable(figure.title), style="bold cyan"), drawn, Words(legend(figure, language), style="dim"))
+def frame_view(figure: Figure, console: Console, language: Language = ENGLISH) -> RenderableType | None:
+    """Return a picture as one of many in a place, with what its signs mean if there is room, and a line to spare.
+
+    Nothing on a console that is too low for it.
+    """
+    title = Text(printable(figure.title), style="bold cyan", no_wrap=True, overflow="ellipsis")
+    signs = Words(legend(figure, language), style="dim")
+    for below in ([signs], []):
+        most = console.height - 3 - sum(height(part, console) for part in below)
+        if most >= LOWEST_FRAME:
+            width = min(console.width - 1, 76)
+            drawn = plot(figure, width, most=min(most, HIGHEST), ascii_only=not _unicode(console))
+            return Group(title, drawn, *below)
+    return None
 
 
 def findings_view(findings: list[Finding], language: Language = ENGLISH) -> RenderableType:

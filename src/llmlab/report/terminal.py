@@ -98,7 +98,7 @@ def show(*parts: RenderableType) -> None:
     with _listening():
         with target.capture() as captured:
             for part in parts:
-                target.print(part)
+                target.print(part, crop=False)  # a command stays one line
         lines = captured.get().split("\n")
         write("\n".join(lines if target.is_terminal else (line.rstrip() for line in lines)))
 

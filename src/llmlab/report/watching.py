@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from llmlab.report.language import Language
 from llmlab.report.result import Figure
@@ -33,7 +34,7 @@ class Screen:
         self.drawn, self.next = 0, 0.0
 
     def draw(self, told: str) -> bool:
-        """Draw the picture as it is now with a line below it, if it is time; return whether there is a picture."""
+        """Draw the picture as it is now with a line below it, if it is time; return whether there is one."""
         if self.picture is None:
             self.live.stop()
             return False
@@ -41,9 +42,12 @@ class Screen:
         if early > 0 and self.drawn >= SLOWLY:
             return True
         time.sleep(max(0.0, early))
-        self.live.start()
         view = frame_view(self.language.figure(self.picture()), self.live.console, self.language)
-        self.live.update(Group(view, told), refresh=True)
+        if view is None:
+            self.live.stop()
+            return False
+        self.live.start()
+        self.live.update(Group(view, Text(told, no_wrap=True, overflow="ellipsis")), refresh=True)
         self.drawn, self.next = self.drawn + 1, time.monotonic() + FRAME
         return True
 

@@ -134,6 +134,7 @@ class EmbeddingFreezeSettings(ContextSettings):
     tune: bool = again(ContextSettings, "tune", pocket=True, original=False)
     arms: str = option(
         f"What to train, with commas between: of {', '.join(FREEZE_ARMS)}.",
+        words=FREEZE_ARMS,
         pocket="frozen,trained",
         original="frozen,trained",
     )
@@ -180,6 +181,7 @@ class TwoStageSettings(ContextSettings):
     )
     ablate: str = option(
         f"What to change, each in a table of its own, with commas between: of {', '.join(ABLATIONS)}; or all, or none.",
+        words=(*ABLATIONS, "all", "none"),
         pocket="block,reading",
         original="none",
     )

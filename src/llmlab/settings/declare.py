@@ -31,6 +31,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
     recorded: bool = True,
     argument: bool = False,
     from_stdin: bool = False,
@@ -48,6 +49,7 @@ def option(
         above: a value that is too small.
         below: a value that is too large.
         choices: the only values.
+        words: what a shell completes where there are other values too, or several with commas between.
         recorded: false for what says where files are, which no log entry shows.
         argument: true for a word of its own on the command line, without a flag.
         from_stdin: true if ``-`` means standard input.
@@ -63,6 +65,7 @@ def option(
         "above": above,
         "below": below,
         "choices": choices,
+        "words": words,
         "presets": presets,
         "recorded": recorded,
         "argument": argument,

@@ -97,6 +97,7 @@ class LanguageSettings(Settings):
     )
     clip: str = option(
         "Longest gradient: a number, none, or adaptive (0.5, from epoch 11 on 1, from epoch 31 on 2).",
+        words=("none", "adaptive"),
         pocket="1.0",
         original="adaptive",
         modern="1.0",

@@ -29,7 +29,8 @@ class TrainedSettings(Settings):
     most_seeds: ClassVar[int] = 1
 
     checkpoint: Path = option(
-        "The folder of a checkpoint, of a run of llmlab baseline (then its best), or of runs (then of the last one).",
+        "The folder of a checkpoint, of a run of llmlab baseline (then its best), or of runs (then of the last one).  "
+        "May be left out: then it is the last run under ./runs.",
         Path("runs"),
         argument=True,
         recorded=False,
@@ -155,7 +156,7 @@ class ExpandSettings(AdaptedSettings):
     first: ClassVar[tuple[str, ...]] = ("preset", "data", "arms", "context")
 
     context: int = option("Numbers of the context afterwards; 0 is twice as many.", 0, low=0, high=8_192)
-    arms: str = option(f"What to train, with commas between: of {', '.join(ARMS)}.", ",".join(ARMS))
+    arms: str = option(f"What to train, with commas between: of {', '.join(ARMS)}.", ",".join(ARMS), words=ARMS)
     updates: int = option("Updates of every arm.", low=1, high=10**7, pocket=300, original=3_750)
     rounds: int = option(
         "Parts of equal length of the updates, each judged at its end; the next lower number that divides them.",
