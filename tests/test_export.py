@@ -180,10 +180,11 @@ def test_without_its_text_the_card_has_what_the_run_wrote_down(tmp_path: Path) -
 
 
 def test_only_a_free_place_is_written_to(tmp_path: Path, checkpoint: Path) -> None:
-    """An empty folder is filled; one with a file in it, a file, a link and a folder that is not there are refused."""
-    for name in ("empty", "full"):
+    """An empty folder is filled, what stands beside it stays; a full one, a file, a link, no folder are refused."""
+    for name in ("empty", "full", "empty-old"):
         (tmp_path / name).mkdir()
-    (tmp_path / "full" / "mine").write_text("x", "utf-8")
+    for name in ("full", "empty-old"):
+        (tmp_path / name / "mine").write_text("x", "utf-8")
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     for place in (tmp_path / "full", tmp_path / "full" / "mine", tmp_path / "link", Path()):
         with pytest.raises(SettingError, match=r"FOLDER: .* exists; choose another name"):
@@ -192,7 +193,8 @@ def test_only_a_free_place_is_written_to(tmp_path: Path, checkpoint: Path) -> No
         exported(checkpoint, tmp_path / "no" / "such")
     exported(checkpoint, tmp_path / "empty")
     assert {path.name for path in (tmp_path / "empty").iterdir()} == {*FILES, "load.py"}
-    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+    for name in ("full", "empty-old"):
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["mine"]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

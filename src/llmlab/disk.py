@@ -6,7 +6,7 @@ Covers new files, and replacements of single files and of folders of files.  Lea
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 HIDDEN = ".tmp-"
@@ -51,16 +51,42 @@ def replace_folder(path: Path, files: Mapping[str, bytes], twin: Path | None = N
     """Put a folder of files in place; at every moment the old one or the new one stands there whole (``standing``).
 
     Args:
-        path: its name.
+        path: its name; the name with ``OLD`` behind it is taken, too.
         files: by name.
         twin: a folder with the same files, of which the new ones become second names.
 
     Raises:
         OSError: it could not be written; the old one stands, or all of the new where only the last sync failed.
     """
-    hidden, old = _hidden_beside(path), path.with_name(path.name + OLD)
+    old = path.with_name(path.name + OLD)
     if path.exists():
         remove_folder(old)  # left by a kill
+    with _filled(path, files, twin) as hidden:
+        if path.exists():
+            path.rename(old)
+        hidden.rename(path)
+        sync_folder(path.parent)
+    with contextlib.suppress(OSError):  # the new one stands; the next one tries again
+        remove_folder(old)
+
+
+def new_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Put a folder of files where nothing stands, or an empty folder; whatever stands beside it is not touched.
+
+    Raises:
+        OSError: it could not be written, or something stands there by now.
+    """
+    with _filled(path, files) as hidden:
+        if path.is_dir():
+            path.rmdir()
+        hidden.rename(path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _filled(path: Path, files: Mapping[str, bytes], twin: Path | None = None) -> Iterator[Path]:
+    """Yield a hidden folder of files beside a path, which is gone afterwards, renamed or removed."""
+    hidden = _hidden_beside(path)
     try:
         hidden.mkdir()
         for name, data in files.items():
@@ -70,14 +96,9 @@ def replace_folder(path: Path, files: Mapping[str, bytes], twin: Path | None = N
             if not (hidden / name).exists():
                 write_synced(hidden / name, data)
         sync_folder(hidden)
-        if path.exists():
-            path.rename(old)
-        hidden.rename(path)
-        sync_folder(path.parent)
+        yield hidden
     finally:
         _remove_files(hidden)
-    with contextlib.suppress(OSError):  # the new one stands; the next one tries again
-        remove_folder(old)
 
 
 def standing(path: Path) -> Path:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from llmlab.after.opening import SCALE, Restored, check_finite, counting, opened_new_llm
 from llmlab.baseline import ContextVectorLM
-from llmlab.disk import replace_folder
+from llmlab.disk import new_folder
 from llmlab.errors import SettingError, WriteError
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
@@ -388,6 +388,6 @@ def save(path: Path, files: dict[str, bytes], option: str) -> None:
         WriteError: it was not written.
     """
     try:
-        replace_folder(path, files)
+        new_folder(path, files)
     except OSError as error:
         raise WriteError(f"{option}: {path} was not written: {error.strerror}; choose another place") from error
