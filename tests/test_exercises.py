@@ -68,8 +68,10 @@ def test_a_wrong_answer_gets_its_hint(one: Exercise, code: str) -> None:
 @pytest.mark.parametrize(
     ("number", "texts"),
     [
-        ("1.1", ("0.4159", " .4159", "4.159e-1", "０．４１５９", "0.4156")),
-        ("2.2", ("13.4%", "13.4 %", "0.134", "13.4", "67/500", "１３．４％")),
+        ("1.1", ("0.4159", " .4159", "4.159e-1", "０．４１５９", "0.4156", "0.42")),
+        ("2.1", ("0.2773", "0.28")),
+        ("2.2", ("13.4%", "13.4 %", "0.134", "13.4", "67/500", "１３．４％", "13%")),
+        ("4.1", ("2.1e-6", "2e-6", "1.7e-6", "0.000002")),
         ("4.2", ("4,315,368", "4315368", "4.315368e6")),
         ("6.2", ("0", "0.0")),
     ],
@@ -80,11 +82,38 @@ def test_an_answer_may_be_written_in_many_ways(number: str, texts: tuple[str, ..
     assert [text for text in texts if not one.is_right(one.number_of(text), one.answer())] == []
 
 
-@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "1,2", "0.4.1", "1/0", "41%", "1e", "--", "٣", "0x1", "."])
+@pytest.mark.parametrize(
+    "text", ["", "x", "nan", "inf", "1,2", "0,134", "0.4.1", "1/0", "41%", "1e", "--", "٣", "0x1", "."]
+)
 def test_what_is_no_number_is_refused(text: str) -> None:
     """One line, exit code 2; a percent sign where no share is asked for, too."""
     with pytest.raises(SettingError, match=r"exercise 1\.1"):
         read()["1.1"].number_of(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "which"),
+    [
+        ("2.3", "50", 0),
+        ("4.1", "0.11", 0),
+        ("4.2", "4,312,296", 1),
+        ("4.2", "4,315,000", None),
+        ("4.3", "-0.05", 2),
+        ("5.1", "- 0.84", 2),
+    ],
+)
+def test_a_confusion_is_seen_as_a_reader_writes_it(number: str, text: str, which: int | None) -> None:
+    """Per cent, two digits, a minus without more ado, or in two words; another count is not taken for one of these."""
+    one = read()[number]
+    ends, told = check(number, *text.split(" "))
+    assert ends == 1
+    assert re.sub(r"\s+", "", (one.hint if which is None else one.wrong[which])["en"]) in told
+
+
+@pytest.mark.parametrize("text", ["1e-6", "3e-6"])
+def test_half_as_much_is_wrong(text: str) -> None:
+    """Two millionths are about two, not one or three."""
+    assert check("4.1", text)[0] == 1
 
 
 def test_a_number_beyond_all_bounds_is_only_wrong() -> None:

@@ -142,7 +142,7 @@ app.add_typer(data.app, name="data")
 chapter.add_commands(app, chapter.CHAPTERS, EPILOG)
 app.command("params")(params)
 app.add_typer(claims.app, name="claims")
-app.command("exercise")(exercise.exercise)
+app.command("exercise", context_settings=exercise.AS_TYPED)(exercise.exercise)
 app.command("doctor")(doctor)
 
 

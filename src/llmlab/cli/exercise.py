@@ -16,6 +16,9 @@ from llmlab.report.escape import printable
 from llmlab.report.messages import say
 from llmlab.report.result import Cell, Table, columns_of
 
+AS_TYPED = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""An answer may begin with a minus and have blanks: -0.05, 13.4 %."""
+
 
 def _numbers() -> list[str]:
     from llmlab.exercises import read
@@ -24,6 +27,7 @@ def _numbers() -> list[str]:
 
 
 def exercise(
+    context: typer.Context,
     number: Annotated[
         str,
         typer.Argument(
@@ -45,16 +49,17 @@ def exercise(
     one = exercises.get(number)
     if one is None:
         raise SettingError(f"exercise {number!r}: there is none; they are {', '.join(exercises)}")
-    if not answer:
+    text = " ".join((answer, *context.args))
+    if not text:
         _tell(one.question[said.code], said.say(say("exercise.how", number=number)))
         return 0
-    given = one.number_of(answer)
+    given = one.number_of(text)
     if one.compute:
         import_with_torch(COMPUTED)
         importlib.import_module("llmlab.lab.threads").begin(1)
     expected = one.answer()
     right = one.is_right(given, expected)
-    told = say("exercise.right", answer=format(expected, one.show)) if right else say("exercise.wrong", answer=answer)
+    told = say("exercise.right", answer=format(expected, one.show)) if right else say("exercise.wrong", answer=text)
     _tell(said.say(told), (one.why if right else one.hint_for(given, expected))[said.code])
     return 0 if right else 1
 

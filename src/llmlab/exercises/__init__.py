@@ -17,7 +17,8 @@ from llmlab.report.result import Scalar
 
 COMPUTED = "llmlab.exercises.computed"
 ANSWER = re.compile(
-    r"(?P<top>[-+]?(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d+)?(?:e[-+]?\d+)?)(?:/(?P<under>[1-9]\d*))?(?P<share>%?)", re.ASCII
+    r"(?P<top>[-+]?(?:[1-9]\d{0,2}(?:,\d{3})+|\d*)(?:\.\d+)?(?:e[-+]?\d+)?)(?:/(?P<under>[1-9]\d*))?(?P<share>%?)",
+    re.ASCII,
 )
 Said = dict[str, str]
 """A text by its language."""
@@ -69,20 +70,24 @@ class Exercise:
         return number / 100 if found["share"] else number
 
     def is_right(self, answer: float, expected: float) -> bool:
-        """Return whether an answer is near enough; a share of 0.134 may also be called 13.4."""
-        return any(_near(each, expected, self.within) for each in ((answer, answer / 100) if self.share else (answer,)))
+        """Return whether an answer is near enough."""
+        return self._is(answer, expected, self.within)
 
     def hint_for(self, answer: float, expected: float) -> Said:
-        """Return what to say of a wrong answer: what was confused, if that can be seen, or else where to look."""
+        """Return what to say of a wrong answer: what was confused, if that can be seen, or else where to look.
+
+        Two digits are enough to see it by; a count is either the same or another one.
+        """
         for wrong in self.wrong:
-            confused = value(wrong["is"], {"answer": expected, **self.given})
-            if isinstance(confused, int | float) and _near(answer, confused, max(self.within, abs(confused) / 200)):
+            confused = float(value(wrong["is"], {"answer": expected, **self.given}) or 0)
+            if self._is(answer, confused, abs(confused) / 30 if self.within else 0):
                 return wrong
         return self.hint
 
-
-def _near(number: float, wanted: float, within: float) -> bool:
-    return abs(number - wanted) <= within + 1e-9 * abs(wanted)
+    def _is(self, answer: float, wanted: float, within: float) -> bool:
+        """Return whether an answer is a number; a share of 0.134 may also be called 13.4."""
+        meant = (answer, answer / 100) if self.share else (answer,)
+        return any(abs(each - wanted) <= within + 1e-9 * abs(wanted) for each in meant)
 
 
 @cache
