@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmlab.measure import geometry
 from llmlab.measure.ranks import quantiles, rank_correlation, ranks
 from llmlab.measure.score import score
-from llmlab.measure.stats import as_metrics, mean_interval, paired_interval, share_interval, t_quantile
+from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval, share_interval, t_quantile
 from llmlab.shown.phase1_2 import main_plane, projections
 from llmlab.text.pairs import Pairs
 from strategies import SEEDS, any_texts, rotations
@@ -151,6 +151,8 @@ def test_the_interval_of_a_share_equals_scipys(hits: list[bool]):
         pytest.approx(expected.high, abs=1e-9),
     )
     assert 0 <= found["_low"] <= found[""] + 1e-12 <= found["_high"] + 2e-12 <= 1 + 3e-12
+    assert found["_sd"] == pytest.approx(statistics.stdev(hits), abs=1e-9)
+    assert metrics_of({"hit": hits}) == {"hit" + end: value for end, value in found.items()}
 
 
 def test_one_sample_has_no_interval():
