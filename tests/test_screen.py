@@ -83,9 +83,9 @@ def test_the_next_command_names_the_checkpoint_that_it_would_not_find() -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_no_two_entries_have_the_same_title(code: str) -> None:
     """Each title is a finding of its own: none falls back to chapter and time, and none is another's."""
-    titles = [screen.title(record, language(code)) for record in CURRENT]
+    titles = [screen.title(record, language(code)) for record in RECORDS]
     assert sorted(titles) == sorted(set(titles))
-    assert [title for title, record in zip(titles, CURRENT, strict=True) if record.created[:10] in title] == []
+    assert [title for title, record in zip(titles, RECORDS, strict=True) if record.created[:10] in title] == []
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -93,10 +93,9 @@ def test_a_page_is_headed_by_its_title_and_has_the_other_findings(code: str) -> 
     """What is worked out from a record is the same in its page, its menu and its terminal, in either language."""
     for record in CURRENT:
         page = entry.page(record, language=language(code))
-        _, *others = screen.findings(record, language(code))
         assert f"\n# {md_text(screen.title(record, language(code)))}\n" in page
         seen = unescape(page.partition("<!-- more -->")[0])
-        assert [one for one in others if one not in seen] == [], record.id
+        assert [one for one in screen.findings(record, language(code)) if one not in seen] == [], record.id
 
 
 @pytest.mark.parametrize("experiment", [*CHAPTERS, *FOLLOW_UPS])

@@ -249,7 +249,7 @@ def train_seed(
         before = training.progress.updates
         if training.folder:
             kept_in(on_step, training.folder.folder)
-        watched(on_step, lambda: shown.curve_so_far(data, training.progress.history, training.progress.running))
+        watched(on_step, lambda: shown.curve_so_far(data, training.progress, settings.dropout))
         try:
             training.run(on_step)  # each epoch: updates on shuffled batches, then the loss on the validation windows
         except (Stopped, KeyboardInterrupt) as stopped:

@@ -86,12 +86,20 @@ def _some(known: Mapping[str, Scalar], metrics: tuple[str, ...], sign: int) -> b
     return any(one < 0.05 and sign * mean > 0 for one, (_, mean) in zip(corrected, each, strict=True))
 
 
+def metric(known: Mapping[str, Scalar], *parts: Scalar) -> float:
+    """Return the metric whose name is put together from parts: ``metric("val_ppl_L", setting_layers_most)``."""
+    found = known.get("".join(map(str, parts)))
+    if isinstance(found, str) or found is None:
+        raise Missing("".join(map(str, parts)))
+    return float(found)
+
+
 PLAIN = (abs, min, max, round, math.exp, math.log, math.sqrt, hours, holm)
 FUNCTIONS: dict[str, Callable[..., float]] = {
     **{function.__name__: function for function in (*PLAIN, *counts.FORMULAS)},
-    **{function.__name__: partial(function, {}) for function in (p, some_above, some_below)},
+    **{function.__name__: partial(function, {}) for function in (p, metric, some_above, some_below)},
 }
-"""What an expression may call; ``p`` and the two after it know the run's numbers.
+"""What an expression may call; ``p``, ``metric`` and the two after them know the run's numbers.
 
 ``p("m")`` is the p-value of "the metric m is 0 in truth", from m, m_low, m_high and the number of seeds.  Where any one
 of several comparisons decides, they are corrected for their number: ``some_above("a", "b", "c")``, or ``holm(p("a"),
@@ -112,7 +120,7 @@ def value(expression: str, known: dict[str, Scalar] | None = None) -> Scalar:
         Missing: it names a number that is not there, or that is none.
         ValueError: it cannot be read, or has no finite value.
     """
-    functions = FUNCTIONS | {each.__name__: partial(each, known or {}) for each in (p, some_above, some_below)}
+    functions = FUNCTIONS | {each.__name__: partial(each, known or {}) for each in (p, metric, some_above, some_below)}
     try:
         found: Scalar = SimpleEval(functions=functions, names=known or {}).eval(expression)
     except NameNotDefined as error:

@@ -149,15 +149,14 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
 
 
 def _first_screen(record: Record, result: Result, language: Language) -> Iterator[str]:
-    """Yield what was asked, expected and found, and the one picture; the title has the first finding already.
+    """Yield what was asked, expected and found, and the one picture.
 
     Args:
         record: as it is, for its findings are worked out from its messages.
         result: the record's, in the language.
         language: of the page.
     """
-    word, titled = language.say, screen.title(record, language)
-    told = [one for one in screen.findings(record, language) if not titled.startswith(one.rstrip(".。"))]
+    word, told = language.say, screen.findings(record, language)
     conditions = screen.conditions(record, language)
     facts = [record.created[:10], screen.chapter(record.result.experiment, language), *filter(None, [conditions])]
     yield f"*{md_text(' · '.join(facts))}*\n"

@@ -25,13 +25,16 @@ def cell(value: Cell, column: Column) -> str:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a float with ``digits`` decimals, or in powers of ten where that would hide or bloat it."""
+    """Return a float with ``digits`` decimals, or in powers of ten where that would hide or bloat it.
+
+    With two decimals and fewer what is smaller is zero: a column of plain decimals stays one.
+    """
     size = abs(value)
     if 0 < size < ROUNDING:
         return TO_ROUNDING
-    if size != 0 and (size < 0.5 * 10**-digits or size >= 1e6):
+    if size >= 1e6 or (digits > 2 and 0 < size < 0.5 * 10**-digits):
         return f"{value:.1e}"
-    return f"{value:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def several(value: Cell | Sequence[float]) -> str:

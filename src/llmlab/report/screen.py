@@ -6,10 +6,11 @@ whenever it is shown: mend a rule, and every title and every first screen of the
     [[found]]
     when = "setting_seeds == 1 and distance_after > distance_before"
     with.apart = "distance_after - distance_before"
-    en = "{went_focus} did not move towards {went_next}."
+    en = "{went_focus} and {went_next} moved apart by {apart:.2f}."
     ja = "…"
 
-A rule may name metrics, settings as ``setting_<name>``, and what stands in the record's own sentences, as
+A rule may name metrics, settings as ``setting_<name>`` (of a list of whole numbers ``setting_<name>_least`` and
+``setting_<name>_most`` too), and what stands in the record's own sentences, as
 ``<message>_<value>``.  It is silent where one of them is missing.  The first that holds is the title.
 """
 
@@ -28,7 +29,7 @@ from llmlab.report.messages import Message, Text, fill, group, say
 from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Figure, Result, Scalar, Table
 
-MOST, MOST_MISSING = 4, 2
+MOST, MOST_MISSING = 3, 2
 """Sentences of a first screen, and how many of them say what is missing from the numbers."""
 
 MISSING = "study."
@@ -36,6 +37,9 @@ MISSING = "study."
 
 SAFE = re.compile(r"[\w .,+/→-]{1,24}")
 """Words of the user's that a title may hold: it appears unescaped in menus."""
+
+NUMBERS = re.compile(r"[0-9]{1,4}(,[0-9]{1,4})*")
+"""A setting that lists whole numbers, such as depths."""
 
 LONGEST = 10
 """Signs of a bar."""
@@ -97,6 +101,8 @@ class Screen:
     bars: str = ""
     """The column of shares that is drawn as bars beside the first, where there is room."""
     rows: int = 7
+    of_first_start: tuple[str, ...] = ()
+    """What shows the first of several starts alone, and says so."""
     found: tuple[Rule, ...] = ()
     next: tuple[Rule, ...] = ()
 
@@ -108,7 +114,7 @@ def of(experiment: str) -> Screen | None:
     if not file.is_file():
         return None
     data = tomllib.loads(file.read_text("utf-8"))
-    for name in ("figures", "tables", "wide", "narrow"):
+    for name in ("figures", "tables", "wide", "narrow", "of_first_start"):
         data[name] = tuple(data.get(name, ()))
     for name in ("found", "next"):
         data[name] = tuple(_rule(**one) for one in data[name])
@@ -166,7 +172,8 @@ def conditions(record: Record, language: Language = ENGLISH) -> str:
 def picture(result: Result) -> Figure | None:
     """Return the one picture that shows what was found."""
     wanted = one.figures if (one := of(result.experiment)) else ()
-    return next((figure for name in wanted for figure in result.figures if figure.name == name), None)
+    found = next((figure for name in wanted for figure in result.figures if figure.name == name), None)
+    return replace(found, title=_headed(result, found)) if found else None
 
 
 def tables(result: Result) -> list[Table]:
@@ -175,8 +182,19 @@ def tables(result: Result) -> list[Table]:
     found = next((table for name in one.tables for table in result.tables if table.name == name), None) if one else None
     if not one or not found:
         return []
+    found = replace(found, title=_headed(result, found))
     whole, few = (_part(found, one.rows, names) for names in (one.wide, one.narrow))
     return [*_barred(whole, one.bars), whole, few]
+
+
+def of_first_start(result: Result, part: Figure | Table) -> bool:
+    """Return whether a part shows the first of several starts alone."""
+    one = of(result.experiment)
+    return one is not None and part.name in one.of_first_start and result.settings.get("seeds", 1) != 1
+
+
+def _headed(result: Result, part: Figure | Table) -> Text:
+    return say("first.start", title=part.title) if of_first_start(result, part) else part.title
 
 
 def _part(table: Table, rows: int, names: tuple[str, ...]) -> Table:
@@ -226,9 +244,15 @@ def _known(result: Result) -> dict[str, Any]:
         if isinstance(message, Message)
         for name, one in message.values.items()
     }
+    listed = {
+        f"setting_{name}_{end}": pick(map(int, text.split(",")))
+        for name, text in result.settings.items()
+        if isinstance(text, str) and NUMBERS.fullmatch(text)
+        for end, pick in (("least", min), ("most", max))
+    }
     seeds, first = result.settings.get("seeds", 1), result.settings.get("seed", 0)
     which = say("first.seed", seed=first) if seeds == 1 else say("first.seeds", seeds=seeds)
-    known = {**said, **names(result), "seeds": which}
+    known = {**said, **listed, **names(result), "seeds": which}
     return {name: one for name, one in known.items() if not isinstance(one, int | float) or abs(one) < LARGEST}
 
 

@@ -58,11 +58,12 @@ def first_screen(
     ]
     if figure := screen.picture(record.result):
         figure = language.figure(figure)
+        head = [Words(printable(figure.title), style="bold")] if screen.of_first_start(record.result, figure) else []
         signs = Words(legend(figure, language), style="dim")
-        used = sum(height(part, console) for part in (*below, signs)) + 2 + lines
+        used = sum(height(part, console) for part in (*head, *below, signs)) + 2 + lines
         most = min(max(LINES[console.width < NARROW] - used, LOWEST), HIGHEST)
         drawn = plot(figure, min(console.width, 76), most=most, ascii_only=not _unicode(console))
-        yield Group(Text(), drawn, signs)
+        yield Group(Text(), *head, drawn, signs)
     yield from below
 
 

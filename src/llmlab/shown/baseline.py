@@ -1,9 +1,10 @@
 """What is shown of chapter 3: the text, a model between counting and the floor, its epochs, the loss by position."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 from llmlab.lab.dataset import Dataset
+from llmlab.lab.epochs import Progress
 from llmlab.lab.notes import LOSSES
 from llmlab.lab.runs import LanguageRun
 from llmlab.lab.sizes import MODELS
@@ -153,7 +154,7 @@ def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[Lan
     each = [run.curve("val_loss_token") for run in runs]
     train, middle = means(run.curve("train_loss_token") for run in runs), means(each)
     bigram, counting = (data.references[name].loss for name in ("bigram", "kneser_ney_3"))
-    marks = _losses(data, train, middle)
+    marks = _losses(data, train, middle, settings.dropout)
     if len(runs) > 1:
         low, high = (rounded(map(pick, zip(*each, strict=False))) for pick in (min, max))
         marks.insert(0, Mark("band", "series", marks[0].xs, low, tops=high, legend="all seeds"))
@@ -165,18 +166,18 @@ def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[Lan
     return loss_figure("curve", "Learning curve", caption, marks, after="epochs")
 
 
-def curve_so_far(data: Dataset, history: Sequence[Mapping[str, float]], running: Mapping[str, float]) -> Figure:
+def curve_so_far(data: Dataset, done: Progress, dropout: float) -> Figure:
     """Return the losses of the epochs that a run has finished, and the train loss of the one that it is in."""
-    train, valid = ([row[name] for row in history] for name in ("train_loss_token", "val_loss_token"))
-    if running.get("targets"):
-        train.append(running["loss_targets"] / running["targets"])
-    return loss_figure("curve", "Learning curve", "", _losses(data, train, valid), after="epochs")
+    train, valid = ([row[name] for row in done.history] for name in ("train_loss_token", "val_loss_token"))
+    if done.running.get("targets"):
+        train.append(done.running["loss_targets"] / done.running["targets"])
+    return loss_figure("curve", "Learning curve", "", _losses(data, train, valid, dropout), after="epochs")
 
 
-def _losses(data: Dataset, train: Sequence[float], valid: Sequence[float]) -> list[Mark]:
+def _losses(data: Dataset, train: Sequence[float], valid: Sequence[float], dropout: float) -> list[Mark]:
     """Return both losses by epoch, between counting and the floor."""
     return [
-        curve(train, "before", "train (dropout on)"),
+        curve(train, "before", "train (dropout on)" if dropout else "train"),
         curve(valid, "series", "validation"),
         level(data.references["bigram"].loss, COUNTING["bigram"]),
         level(data.references["kneser_ney_3"].loss, COUNTING["kneser_ney_3"], "winner"),
