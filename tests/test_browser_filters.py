@@ -69,6 +69,19 @@ def test_two_entries_are_compared_as_log_compare_does(walk: Walk) -> None:
     assert walk.complaints == []
 
 
+def test_two_experiments_are_compared_by_what_both_have(walk: Walk) -> None:
+    """The page says that they are different experiments, and has no row that only one of them could fill."""
+    entries = [record for _, record in Logbook.at(ROOT).read() if isinstance(record, Record)]
+    a, b = (next(one for one in entries if one.result.experiment == name) for name in ("phase1-2", "layers"))
+    page = walk.page()
+    page.goto(f"{walk.base}log/compare.html#{a.id}+{b.id}")
+    rows = page.locator(".log-side").first.locator("tbody th").all_inner_texts()
+
+    assert "different experiments, phase1-2 and layers" in page.inner_text("#log-pair")
+    assert set(rows) == {"experiment"} | (set(a.result.settings) & set(b.result.settings))
+    assert walk.complaints == []
+
+
 def test_choosing_a_third_entry_lets_go_of_the_first(walk: Walk) -> None:
     """At most two are chosen; the address says which, so that a comparison can be passed on; both can be let go."""
     page = walk.page(width=400)
@@ -77,6 +90,7 @@ def test_choosing_a_third_entry_lets_go_of_the_first(walk: Walk) -> None:
     boxes = page.locator(".log-table tbody input")
 
     assert [boxes.nth(row).is_checked() for row in range(3)] == [False, True, True]
+    assert "has been let go" in page.inner_text("#log-bar")
     assert page.url.count("+") == 1
     assert not page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
     page.click("#log-bar button")

@@ -106,17 +106,20 @@
 
   /* Two entries. */
   const choose = (one) => {
-    chosen = one.box.checked ? [...chosen, one].slice(-2) : chosen.filter((other) => other !== one);
+    const ticked = one.box.checked ? [...chosen, one] : chosen.filter((other) => other !== one);
+    const dropped = ticked.slice(0, -2)[0];
+    chosen = ticked.slice(-2);
     entries.forEach((other) => { other.box.checked = chosen.includes(other); });
-    compare();
+    compare(dropped);
     try { history.replaceState(null, "", "#" + chosen.map((other) => other.id).join("+")); } catch { /* a copy on a disk */ }
   };
-  const compare = () => {
+  const compare = (dropped) => {
     bar.hidden = chosen.length === 0;
     pair.hidden = chosen.length < 2;
     const button = chosen.length < 2 ? element("span", words.one) : element("button", words.show, { type: "button" });
     if (chosen.length === 2) button.addEventListener("click", () => pair.focus());
     bar.replaceChildren(element("span", chosen.map((one) => one.id).join(" × ")), " ", button);
+    if (dropped) bar.append(" ", element("span", words.dropped.replace("{id}", dropped.id)));
     if (chosen.length === 2) pair.replaceChildren(...side(...chosen));
   };
   const side = (a, b) => {
@@ -128,7 +131,10 @@
     });
     const more = element("p", words.more + " ");
     more.append(element("code", `llmlab log compare ${a.id} ${b.id}`));
-    return [element("h2", words.pair, { id: "log-pair-title" }), clear, ...settings(a, b), ...metrics(a, b), more];
+    const said = words.apart.replace("{a}", a.experiment).replace("{b}", b.experiment);
+    const apart = a.experiment === b.experiment ? [] : [element("p", said, { class: "log-apart" })];
+    const title = element("h2", words.pair, { id: "log-pair-title" });
+    return [title, clear, ...apart, ...settings(a, b), ...metrics(a, b), more];
   };
   const grid = (title, a, b, last) => {
     const made = element("table", "", { class: "log-side" });
@@ -154,7 +160,8 @@
     const made = grid(words.settings, a, b, words.difference);
     const left = new Map([["experiment", a.experiment], ...a.settings]);
     const right = new Map([["experiment", b.experiment], ...b.settings]);
-    const names = [...new Set([...left.keys(), ...right.keys()])];
+    const all = [...new Set([...left.keys(), ...right.keys()])];
+    const names = a.experiment === b.experiment ? all : all.filter((name) => left.has(name) && right.has(name));
     const differ = (name) => left.get(name) !== right.get(name);
     [...names.filter(differ), ...names.filter((name) => !differ(name))].forEach((name) => {
       const cells = [name, left.get(name) ?? "–", right.get(name) ?? "–", differ(name) ? words.differs : ""];
