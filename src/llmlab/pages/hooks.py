@@ -38,6 +38,13 @@ EVERYWHERE, COMPARED = ("site.css", "site.js"), ("compare.css", "compare.js")
 SEARCH = '<div class="md-search" data-md-component="search" role="dialog"'
 """The theme's search, a dialog without a name."""
 
+IN_CATEGORY = re.compile(r'\bin(?=\s+<a href="[^"]*category/)')
+"""The theme's word between a date and a chapter; Japanese needs none, and the theme then says the English one."""
+
+NAMELESS = re.compile(r"<nav (?![^>]*(aria-label|role=))")
+NESTED = re.compile(r'<nav class="md-nav"')
+"""Parts of a page that call themselves places to steer to: without a name, or inside one that has a name."""
+
 NO_INDEX = 'var __index = {"config": {"lang": ["en"], "separator": " ", "pipeline": []}, "docs": []};\n'
 """What the theme asks for on a page that is opened from a disk, where it shows no search."""
 
@@ -135,6 +142,8 @@ def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
     """Name the search, size the pictures, and put in what needs the entries' addresses, or is not to be searched."""
     here = page.url
     output = pictures.sized(on_post_template(output, config=config), here, drawn)
+    output = NAMELESS.sub('<nav role="presentation" ', NESTED.sub('<nav role="group" class="md-nav"', output))
+    output = output if _language(config) == "en" else IN_CATEGORY.sub("", output)
 
     def address(record: Record) -> str:
         return get_relative_url(addresses[record.name], here)

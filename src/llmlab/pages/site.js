@@ -7,6 +7,10 @@
       else part.removeAttribute("tabindex");
     });
   };
+  /* The theme puts a copy button into each transcript, and calls each a place to steer to. */
+  new MutationObserver(() => {
+    document.querySelectorAll("nav.md-code__nav:not([role])").forEach((one) => { one.role = "presentation"; });
+  }).observe(document.body, { childList: true, subtree: true });
   addEventListener("load", look);
   addEventListener("resize", look);
   document.addEventListener("toggle", look, true);
