@@ -18,9 +18,11 @@ from llmlab.report.language import language
 from llmlab.report.logbook import Logbook
 from llmlab.report.record import Record
 from strategies_report import records, specimen
+from strategies_trained import saved, state_of
 
 CLAIM = next(claim for document in read() for claim in document.claims if claim.id == "P1-4")
 EVIDENCE = "0123abcd"
+NUMBERS = ("number_bytes_fp32", "bytes_fp32", "bytes_int8")
 
 
 def run(change: float, processor: str, rerun_of: str = "", name: str = EVIDENCE, seeds: int = 30) -> Record:
@@ -151,6 +153,26 @@ def test_what_needs_data_or_a_place_says_so(run_llmlab: Callable[..., Done], tmp
         assert (done.code, len(done.err.splitlines())) == (2, 1)
         assert ("--path" if placed else "--yes") in done.err
     assert "it stands behind confirm" in run_llmlab("claims", "--all", "confirm", "P1-4").err
+
+
+def test_a_rerun_under_other_conditions_neither_confirms_nor_refutes(
+    run_llmlab: Callable[..., Done], tmp_path: Path
+) -> None:
+    """A model of another size says nothing, whatever an earlier rerun said."""
+    log = Logbook.at(tmp_path / "llmlab-log")
+    claim = next(one for document in read() for one in document.claims if one.id == "BL-25")
+    result = replace(specimen().result, experiment="quantize", metrics=dict.fromkeys(NUMBERS, 10_957_728))
+    log.put(replace(specimen(), result=result))
+    ((_, evidence),) = log.read()
+    assert isinstance(evidence, Record)
+    log.put(replace(evidence, rerun_of=evidence.id))
+    done = run_llmlab("claims", "confirm", "BL-25", "--path", str(saved(tmp_path / "small", state_of())))
+    row = judged(claim, [one for _, one in log.read() if isinstance(one, Record)])
+
+    assert (done.code, len(done.entries), len(row.reruns)) == (0, 3, 1)
+    assert "This run says nothing of BL-25" in " ".join(done.out.split())
+    assert "confirmed" not in done.out
+    assert row.said.record == evidence.name
 
 
 @given(records)

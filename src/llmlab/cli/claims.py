@@ -3,7 +3,6 @@
 It reads the log and imports no torch, so that it answers at once.  Leaves out the judging: ``llmlab.claims``.
 """
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -25,6 +24,9 @@ from llmlab.report.result import Finding, Table, columns_of, time_span
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
 
+
+PLACES = {"PATH", "CHECKPOINT"}
+"""What stands in a claim's command for a place of the reader's own."""
 
 LONG = 600
 """Seconds that an entry may have taken for its command to be run without asking."""
@@ -134,31 +136,30 @@ def confirm(
     if not row.said.record:
         raise SettingError(f"{claim.id}: no entry of this log to confirm; the first one is made by: {claim.command}")
     _, evidence = logbook.find(row.said.record)
-    words = shlex.split(
-        re.sub(r"\b(PATH|CHECKPOINT)\b", lambda _: shlex.quote(path), claim.command) if path else claim.command
-    )
+    words = [(path or word) if word in PLACES else word for word in shlex.split(claim.command)]
     hindrance = _hindrance(words, evidence.seconds)
-    if hindrance and not (yes and {"PATH", "CHECKPOINT"}.isdisjoint(words)):
+    if hindrance and not (yes and PLACES.isdisjoint(words)):
         raise SettingError(f"{claim.id}: {claim.command} {hindrance}")
     words += ["--lang", lang, *(["--log-dir", str(log_dir)] if log_dir else [])]
     root = context.find_root()
     with root.command.make_context("llmlab", words[1:], obj=evidence.id) as inner:
         ended = int(root.command.invoke(inner) or 0)
-    again = judged(claim, readable(logbook)).reruns
-    if ended or not again:
+    again = [one for one in judged(claim, readable(logbook)).reruns if one not in row.reruns]
+    if ended:
         return ended
-    same = again[0].verdict == row.said.verdict
-    told = say(
-        "claims.same_here" if same else "claims.other_here",
-        claim=claim.id, verdict=again[0].verdict, was=row.said.verdict, evidence=again[0].evidence[said.code],
-    )  # fmt: skip
+    told = say("claims.nothing_here", claim=claim.id)
+    for one in again[:1]:
+        told = say(
+            "claims.same_here" if one.verdict == row.said.verdict else "claims.other_here",
+            claim=claim.id, verdict=one.verdict, was=row.said.verdict, evidence=one.evidence[said.code],
+        )  # fmt: skip
     terminal.show("", said.say(told))
     return 0
 
 
 def _hindrance(words: list[str], seconds: float) -> str:
     """Return why a command is not simply run: what it needs, or how long its entry took; empty if it is."""
-    if not {"PATH", "CHECKPOINT"}.isdisjoint(words):
+    if not PLACES.isdisjoint(words):
         return "wants a place of yours: give it with --path"
     if {"original", "advanced", "modern", "wikitext-2", "dailydialog", "ultrachat"} & {*words}:
         return "needs data and may take hours; with --yes it is run all the same"
