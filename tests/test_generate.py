@@ -265,6 +265,7 @@ def test_a_pipe_gets_a_line_for_each_line(run_llmlab: Callable[..., Done], check
         (["--seeds", "2"], b"a", 2, "--seeds: --prompt -"),
         (["--note", "x"], b"a", 2, "--note: --prompt -"),
         ([], b"a\n\xff\n", 3, "line 2: not UTF-8"),
+        ([], "あ".encode() * 4000, 3, "line 1: 10,000 bytes and more"),
         ([], b"x" * 1_001, 2, "--prompt: 1,001 characters"),
     ],
     ids=lambda value: str(value)[:12],

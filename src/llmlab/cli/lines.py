@@ -22,6 +22,7 @@ NOT_WITH = ("json", "full", "seeds", "expect", "note", "log_dir")
 """Options of a run that leaves a result: here there is none."""
 
 LONGEST_LINE = 10_000
+"""Bytes: more than a prompt may have characters, so that a line without an end fills no memory."""
 
 
 def continue_lines(module: str, chosen: Chosen) -> int:
@@ -60,12 +61,14 @@ def read_lines() -> Iterator[str]:
     """Yield the lines of standard input as they come.
 
     Raises:
-        TextError: one is not UTF-8, or it cannot be read.
+        TextError: one is not UTF-8 or too long, or it cannot be read.
     """
     number = 0
     try:
         while line := sys.stdin.buffer.readline(LONGEST_LINE):
             number += 1
+            if len(line) == LONGEST_LINE:
+                raise TextError(f"standard input, line {number}: {LONGEST_LINE:,} bytes and more; write shorter lines")
             yield line.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise TextError(f"standard input, line {number}: not UTF-8 at byte {error.start}; convert it first") from error
