@@ -1,6 +1,7 @@
 """The contract of the command line: documents and their keys, the same bits for the same seed, and no leak."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,33 @@ def test_an_empty_log_is_no_failure(run_llmlab: Run) -> None:
     assert run_llmlab("log", "list", "--json").document["entries"] == []
     assert (run_llmlab("log", "render").code, run_llmlab("log", "list").err) == (0, "")
     assert list(run_llmlab("log").folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [(), ("phase1-2",), ("layers",), ("embedding-freeze",), ("log", "serve")])
+def test_help_cuts_no_name_at_forty_columns(run_llmlab: Run, command: tuple[str, ...]) -> None:
+    """On a narrow terminal every option stands there whole, and no line is too long."""
+    wide, narrow = (run_llmlab(*command, "--help", COLUMNS=columns).out for columns in ("120", "40"))
+    options = set(re.findall(r"^│ (--[a-z0-9-]+)", wide, re.MULTILINE))
+    assert len(options) > 1
+    assert options <= set(narrow.split())
+    assert max(map(len, narrow.splitlines())) <= 40
+
+
+def test_help_says_defaults_and_ranges_as_they_are_typed(run_llmlab: Run) -> None:
+    """No Python and no mathematics; and what changes nothing is not among what a learner needs."""
+    assert "pocket --remedy, original --no-remedy" in " ".join(
+        run_llmlab("layers", "--help", COLUMNS="120").out.split()
+    )
+    assert "(from 1 to 65,535)" in run_llmlab("log", "serve", "--help", COLUMNS="120").out
+    first, more = run_llmlab("baseline", "evaluate", "--help", COLUMNS="120").out.split("More options")
+    assert ("--seed " in first, "--seed " in more) == (False, True)
+
+
+def test_the_language_may_stand_before_the_welcome_but_not_before_a_command(run_llmlab: Run) -> None:
+    """``llmlab --lang ja`` welcomes in Japanese; before a command it is told where it belongs."""
+    assert run_llmlab("--lang", "ja").out == run_llmlab(LLMLAB_LANG="ja").out != run_llmlab().out
+    told = run_llmlab("--lang", "ja", "params")
+    assert (told.code, "llmlab params --lang ja" in told.err) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["phase1", "phase1-2", "baseline", "layers", "embedding-freeze", "two-stage"])

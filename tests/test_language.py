@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from conftest import Done
+from llmlab.cli import app, manual
 from llmlab.cli.options import HELP, help_of
 from llmlab.errors import SettingError
 from llmlab.params import models, tables
@@ -293,6 +296,20 @@ def test_the_menu_is_japanese() -> None:
     wanted = [*titles(config["nav"]), *(palette["toggle"]["name"] for palette in config["theme"]["palette"])]
 
     assert [title for title in wanted if JAPANESE.translation(title) is None] == []
+
+
+def test_every_command_says_in_japanese_what_it_is() -> None:
+    """Commands without a chapter too, their options, what Typer writes itself, and the exit codes."""
+
+    def texts(command: Any) -> Iterator[str]:
+        for part in (command, *command.params):
+            yield from (getattr(part, "help", None) or "").split("\n\n")
+        yield from (text for text in (command.epilog or "").split("\n\n") if not text.startswith(manual.EXAMPLE))
+        for below in getattr(command, "commands", {}).values():
+            yield from texts(below)
+
+    wanted = {*texts(typer.main.get_command(app)), *manual.HEADS.values(), "Usage: ", manual.EXAMPLE}
+    assert [text for text in wanted if text and JAPANESE.translation(help_of(text)) is None] == []
 
 
 def test_help_speaks_japanese(run_llmlab: Callable[..., Done]) -> None:

@@ -44,6 +44,30 @@ def test_every_entry_of_the_log_fits_on_one_screen(width: int, code: str) -> Non
         assert max(cell_len(line) for line in lines if not line.startswith(NEXT[code])) <= width, record.id
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_line_of_japanese_ends_before_a_closing_mark_or_inside_a_number(width: int) -> None:
+    """On the screen as printed, and not only where lines are made, a sentence is broken between phrases."""
+    for record in RECORDS:
+        console = Console(markup=False, highlight=False, emoji=False, width=width, file=io.StringIO())
+        for part in first_screen(record, console, language("ja")):
+            console.print(part, crop=False)
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert [line for line in lines if line.lstrip()[:1] in {*"、。）」"}] == []
+        numbers = {one for said in screen.findings(record, language("ja")) for one in re.findall(r"\d[\d.,]*\d", said)}
+        assert {one for one in numbers if not any(one in line for line in lines)} == set()
+
+
+def test_a_label_of_ours_begins_a_sentence_in_upper_case_and_is_translated() -> None:
+    """The GRU and tiny GPT-2 are labels: a sentence that begins with one begins as sentences do, in either language."""
+    record = next(
+        one for one in RECORDS if "counting words" in screen.title(one) and one.result.experiment == "baseline"
+    )
+    for model, said in {"gru": ("The GRU ", "GRU"), "tiny-gpt2": ("Tiny GPT-2 ", "小さなGPT-2")}.items():
+        other = replace(record, result=replace(record.result, settings=record.result.settings | {"model": model}))
+        assert screen.title(other).startswith(said[0])
+        assert screen.title(other, language("ja")).startswith(said[1])
+
+
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("width", MOST_LINES)
 def test_what_log_show_says_first_fits_on_the_screen_too(width: int, code: str) -> None:

@@ -11,15 +11,15 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup, TyperOption
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import llmlab
-from llmlab.cli import chapter, claims, data, exercise, log
-from llmlab.cli.options import help_of
+from llmlab.cli import chapter, claims, data, exercise, log, manual
+from llmlab.cli.options import typed
 from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.cli.progress import ignore_signals, on_signals, stop_at_once
-from llmlab.errors import LlmlabError, Stopped, WriteError
+from llmlab.errors import LlmlabError, SettingError, Stopped, WriteError
 from llmlab.report import terminal
 from llmlab.report.language import Language
 from llmlab.report.messages import CODES, say
@@ -30,13 +30,8 @@ EPILOG = (
     "6 diverged, 7 write failed, 129/130/143 stopped."
 )
 
-
-def _type_in_help(option: TyperOption, ctx: Any) -> str:
-    """Return what stands beside an option in its help: the kind of value, and nothing beside a flag."""
-    return "" if option.is_flag else option.metavar or option.display_type(ctx)
-
-
-TyperOption.display_type_rich = _type_in_help  # type: ignore[assignment]  # Typer says <bool> of every flag
+WITHOUT_COMMAND = (["log"], ["data"])
+"""What shows its help where nothing more is typed."""
 
 
 class OneLineErrors(TyperGroup):
@@ -51,13 +46,9 @@ class OneLineErrors(TyperGroup):
         terminal.prepare()
         extra["standalone_mode"] = False
         words = list(sys.argv[1:] if args is None else args)
-        if {"--help", "-h"} & {*words} and (asked := asked_language(words)) in CODES[1:]:
-            from typer import rich_utils
-
-            from llmlab.report.folding import Words
-
-            rich_utils._make_rich_text = lambda text, **_: Words(text)  # Typer's own cuts a line without blanks
-            translate_help(self, spoken(asked))
+        if {"--help", "-h"} & {*words} or words in WITHOUT_COMMAND:
+            asked = asked_language(words)
+            manual.prepare(self, spoken(asked if asked in CODES else "en"))
         on_signals(stop_at_once)
         try:
             code = super().main(args, *rest, **extra)
@@ -81,17 +72,6 @@ def asked_language(words: list[str]) -> str:
     asked = [word.removeprefix("--lang=") for word in words if word.startswith("--lang=")]
     asked += [code for option, code in pairwise(words) if option == "--lang"]
     return (asked or [os.environ.get(LANGUAGE_VARIABLE, "en")])[-1]
-
-
-def translate_help(command: Any, language: Language) -> None:
-    """Let a command, its options and all below it say what they are in a language."""
-    for part in (command, *command.params):
-        if getattr(part, "help", None):
-            part.help = language.say(help_of(part.help))
-        if getattr(part, "rich_help_panel", None):
-            part.rich_help_panel = language.say(part.rich_help_panel)
-    for below in getattr(command, "commands", {}).values():
-        translate_help(below, language)
 
 
 def explained(error: Exception) -> tuple[str, int]:
@@ -150,12 +130,16 @@ app.command("doctor")(doctor)
 def top(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    lang: Lang = "en",
 ) -> None:
     """Show the version, or a welcome where no command is given."""
     if version:
         terminal.write(f"llmlab {llmlab.__version__}\n")
     elif context.invoked_subcommand is None:
-        welcome(spoken(os.environ.get(LANGUAGE_VARIABLE, "en")))
+        welcome(spoken(lang))
+    elif typed(context, "lang"):
+        behind = f"llmlab {context.invoked_subcommand} --lang {lang}"
+        raise SettingError(f"--lang: write it behind the command, {behind}, or set {LANGUAGE_VARIABLE}={lang}")
 
 
 def welcome(language: Language) -> None:

@@ -14,11 +14,13 @@ import typer
 
 from llmlab.claims import findings
 from llmlab.cli.output import AsJson, Lang, LogDir, entry_ids, show, spoken, write_json
-from llmlab.errors import Stopped, TextError, UnreachableError
+from llmlab.errors import SettingError, Stopped, TextError, UnreachableError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say
 from llmlab.report.record import Record
+
+LAST_PORT = 65_535
 
 app = typer.Typer(help="The experiment log: list, show, compare, supersede, render, serve.")
 
@@ -172,9 +174,12 @@ def log_render(
 
 @app.command("serve")
 def log_serve(
-    log_dir: LogDir = None, port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 8000
+    log_dir: LogDir = None,
+    port: Annotated[int, typer.Option(help=f"Port on this machine.  (from 1 to {LAST_PORT:,})")] = 8000,
 ) -> int:
     """Show the log's site in a browser, at http://127.0.0.1:8000 (needs the docs extra)."""
+    if not 1 <= port <= LAST_PORT:
+        raise SettingError(f"--port: {port} is not a number from 1 to {LAST_PORT:,}")
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
         raise UnreachableError("log serve needs MkDocs and Material; install them with: pip install 'llmlab[docs]'")
     site = Logbook.kept(log_dir).site

@@ -59,7 +59,8 @@ class Chosen:
 
 def signature(function: Callable[..., Any], settings: type[Settings]) -> Callable[..., Any]:
     """Give a function of ``(ctx, **values)`` the signature that Typer reads: the settings, then the run options."""
-    first = [*settings.first, *FIRST]
+    drawn = getattr(settings, "most_seeds", 2) > 1  # where nothing is drawn by chance, nobody needs the seeds
+    first = [*settings.first, *(name for name in FIRST if drawn or name not in ("seed", "seeds"))]
     fields = sorted(
         [*options_of(settings), *options_of(RunOptions)],
         key=lambda field: (
@@ -136,7 +137,7 @@ def _annotation(field: dataclasses.Field[Any], panel: str | None, words: Callabl
         return Annotated[field.type, argument]
     both = field.default is True or (field.type is bool and data["presets"])
     spellings = [f"{name}/--no-{field.name}"] if both else [name]
-    by_preset = ", ".join(f"{preset} {value}" for preset, value in data["presets"].items())
+    by_preset = ", ".join(f"{preset} {_spelled(field, value)}" for preset, value in data["presets"].items())
     shown = by_preset or field.default not in ("", None)
     variable = data["variable"] or None
     option = typer.Option(
@@ -149,6 +150,11 @@ def _annotation(field: dataclasses.Field[Any], panel: str | None, words: Callabl
         show_envvar=True,
     )
     return Annotated[field.type, option]
+
+
+def _spelled(field: dataclasses.Field[Any], value: Any) -> str:
+    """Return a default as it would be typed."""
+    return _typed_again(field, value, "") if isinstance(value, bool) else str(value)
 
 
 def _completed(field: dataclasses.Field[Any], settings: type[Settings]) -> Callable[[], Iterable[str]] | None:

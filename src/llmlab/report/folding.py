@@ -43,13 +43,28 @@ def phrases(text: str) -> list[str]:
 
 
 def folded(text: str, width: int) -> list[str]:
-    """Return a text as lines of at most ``width`` columns; a phrase that is longer stands alone."""
+    """Return a text as lines of at most ``width`` columns; a phrase that is longer is cut between wide characters."""
     lines = [""]
     for phrase in phrases(text):
         if lines[-1] and cell_len(lines[-1]) + cell_len(phrase.rstrip()) > width:
             lines.append("")
-        lines[-1] += phrase
+        for sign in phrase:
+            if cell_len(lines[-1]) + cell_len(sign) > width and is_wide(sign):
+                end = _end(lines[-1]) if sign in CLOSING else len(lines[-1])
+                lines[-1:] = [lines[-1][:end], lines[-1][end:]] if end else lines[-1:]
+            lines[-1] += sign
     return lines
+
+
+def _end(line: str) -> int:
+    """Return where a full line ends whose next character is a closing mark: it takes along what it stands behind.
+
+    That is one wide character, or a whole word or number; 0 where the line has nothing else.
+    """
+    end = len(line) - 1
+    while end > 0 and (line[end] in CLOSING or not (is_wide(line[end]) or is_wide(line[end - 1]))):
+        end -= 1
+    return max(end, 0)
 
 
 def is_wide(text: str) -> bool:

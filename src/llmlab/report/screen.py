@@ -24,7 +24,7 @@ from typing import Any
 
 from llmlab.claims.evaluate import Missing, names, value
 from llmlab.report.escape import shell_word
-from llmlab.report.language import ENGLISH, Language
+from llmlab.report.language import ENGLISH, Language, language
 from llmlab.report.messages import Message, Text, fill, group, say
 from llmlab.report.record import Record
 from llmlab.report.result import Cell, Column, Figure, Result, Scalar, Table
@@ -80,7 +80,10 @@ class Rule:
             if self.without in known or not value(self.when, numbers):
                 return None
             more = {name: value(expression, numbers) for name, expression in self.where.items()}
-            return fill(template, {**known, **more}, code)
+            words = {name: language(code).say(one) for name, one in more.items() if isinstance(one, str)}
+            text = fill(template, {**known, **more, **words}, code)
+            ours = any(template.startswith(f"{{{name}}}") for name in words)  # a token of the reader's stays as it is
+            return text[:1].upper() + text[1:] if ours else text
         except (Missing, KeyError, ValueError, TypeError, OverflowError):
             return None
 

@@ -64,7 +64,7 @@ def first_screen(
         most = min(max(LINES[console.width < NARROW] - used, LOWEST), HIGHEST)
         drawn = plot(figure, min(console.width, 76), most=most, ascii_only=not _unicode(console))
         yield Group(Text(), *head, drawn, signs)
-    yield from below
+    yield Group(*below)  # alone, rich would make plain Text of Words, and end lines of Japanese anywhere
 
 
 def _deciding(record: Record, console: Console, language: Language) -> Iterator[RenderableType]:

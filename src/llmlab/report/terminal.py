@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 
 from llmlab.errors import WriteError
 from llmlab.report.escape import printable
+from llmlab.report.folding import Words
 
 ASCII = {
     "−": "-",
@@ -98,7 +99,8 @@ def show(*parts: RenderableType) -> None:
     with _listening():
         with target.capture() as captured:
             for part in parts:
-                target.print(part, crop=False)  # a command stays one line
+                words = Words(part) if isinstance(part, str) else part
+                target.print(Group(words), crop=False)  # uncropped, for a command stays one line
         lines = captured.get().split("\n")
         write("\n".join(lines if target.is_terminal else (line.rstrip() for line in lines)))
 
