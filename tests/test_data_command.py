@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Done
+from llmlab.report.folding import is_wide
 from llmlab.text.hub import CORPORA, MODELS
 from stand_in_model import model_files, write_files
 
@@ -148,3 +149,12 @@ def test_another_name_is_refused(run_llmlab: Run, name: str) -> None:
     done = run_llmlab("data", "fetch", name)
     assert (done.code, done.out) == (2, "")
     assert all(known in done.err for known in [*CORPORA, *MODELS])
+
+
+@pytest.mark.parametrize("command", [("data", "status"), ("doctor",)])
+def test_what_is_here_is_said_in_japanese_too(run_llmlab: Callable[..., Done], command: tuple[str, ...]) -> None:
+    """Heads, captions and states, by the option as by the variable."""
+    said = run_llmlab(*command, "--lang", "ja").out
+    assert is_wide(said.split()[0])
+    assert not {"corpus", "how", "state", "advice", "missing"} & {*said.split()}
+    assert run_llmlab(*command, LLMLAB_LANG="ja").out.split()[:6] == said.split()[:6]

@@ -164,3 +164,9 @@ def on_page(hook: Any, text: str, where: str, code: str = "en") -> str:
     config = SimpleNamespace(docs_dir=str(DOCS), theme={"language": code})
     page = SimpleNamespace(file=SimpleNamespace(src_uri=where))
     return str(hook.on_page_markdown(text, page=page, config=config))
+
+
+def test_a_negative_number_is_an_answer_and_no_option(shell_llmlab: Callable[..., Done]) -> None:
+    """``-1`` needs no ``--`` before it."""
+    done = shell_llmlab("$LLMLAB exercise 1.1 -1; test $? = 1")
+    assert (done.code, "-1 is not it" in done.out) == (0, True)

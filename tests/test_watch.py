@@ -112,7 +112,7 @@ def test_after_the_last_update_no_time_is_left_to_tell() -> None:
     progress(1, 10)
     progress(5, 10)
     assert progress._text("epoch 1", progress.begun + 4.0).endswith("about 5 s left")
-    assert progress._text("epoch 1", progress.begun + 0.4).endswith("almost done")
+    assert progress._text("epoch 1", progress.begun + 0.4) == "update 5 of 10, epoch 1"
     progress(10, 10)
     assert progress._text("validating", progress.begun + 9.0) == "update 10 of 10, validating"
 

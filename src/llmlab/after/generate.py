@@ -27,7 +27,7 @@ from llmlab.fast.reader import Reader
 from llmlab.lab.rng import generator
 from llmlab.lab.steps import OnStep
 from llmlab.measure.stats import metrics_of
-from llmlab.report.messages import say
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import GenerateSettings
 from llmlab.shown import generate as shown
@@ -132,10 +132,11 @@ def words_of(found: Restored, text: str) -> str:
     return spaced(text) if found.settings.data == STORY else text
 
 
-def continuing(settings: GenerateSettings) -> Callable[[str], str]:
+def continuing(settings: GenerateSettings, tell: Callable[[Text], object] | None = None) -> Callable[[str], str]:
     """Return a function that goes on after a line, as people write: without marks, and never with <unk>.
 
-    Each line is drawn from a seed of its own, the first one from the settings'.
+    Each line is drawn from a seed of its own, the first one from the settings'.  ``tell`` is called with what is to say
+    of the choice of the checkpoint.
 
     Raises:
         CheckpointError: there is no usable checkpoint.
@@ -143,6 +144,9 @@ def continuing(settings: GenerateSettings) -> Callable[[str], str]:
     """
     found, model = opened_new_llm(settings.checkpoint, "generate")
     model.parameters["output.bias"][UNK] = -math.inf
+    if tell:
+        for note in found.notes:
+            tell(note)
     reader, seeds = Reader(model), count(settings.seed)
 
     def go_on(line: str) -> str:

@@ -98,7 +98,7 @@ def params(lang: Lang = "en", as_json: AsJson = False) -> None:
     write_json(counts.document(counted)) if as_json else show(counts.tables(counted), said)
 
 
-def doctor(log_dir: LogDir = None, as_json: AsJson = False) -> None:
+def doctor(log_dir: LogDir = None, lang: Lang = "en", as_json: AsJson = False) -> None:
     """Is this machine (a Raspberry Pi?) set up well?"""
     from llmlab import doctor as examine
 
@@ -106,7 +106,7 @@ def doctor(log_dir: LogDir = None, as_json: AsJson = False) -> None:
     if as_json:
         write_json({"schema": "llmlab.doctor/1", "checks": [dataclasses.asdict(check) for check in found]})
     else:
-        show([examine.table(found)])
+        show([examine.table(found)], spoken(lang))
 
 
 app = typer.Typer(

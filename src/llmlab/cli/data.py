@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmlab.cli.output import AsJson, completing, show, write_json
+from llmlab.cli.output import AsJson, Lang, completing, show, spoken, write_json
 from llmlab.errors import SettingError
 from llmlab.report.result import Cell, Table, columns_of
 from llmlab.text.corpus import DIALECT, SYNTHETIC, load_corpus
@@ -83,9 +83,9 @@ def top(context: typer.Context) -> None:
 
 
 @app.command("status")
-def data_status(as_json: AsJson = False) -> None:
+def data_status(lang: Lang = "en", as_json: AsJson = False) -> None:
     """List the corpora and models: here or not, where, how large, and how to get them."""
-    _show([*BUILT_IN.values(), *map(holding, CORPORA.values())], [*map(holding, MODELS.values())], as_json)
+    _show([*BUILT_IN.values(), *map(holding, CORPORA.values())], [*map(holding, MODELS.values())], as_json, lang)
 
 
 @app.command("fetch")
@@ -99,6 +99,7 @@ def data_fetch(
             autocompletion=completing(lambda: (*CORPORA, *MODELS)),
         ),
     ],
+    lang: Lang = "en",
     as_json: AsJson = False,
 ) -> None:
     """Fetch a corpus or a model into the cache of the Hugging Face hub, and check it.
@@ -107,21 +108,21 @@ def data_fetch(
     """
     progress = sys.stderr is not None and sys.stderr.isatty()
     if name in BUILT_IN:
-        _show([BUILT_IN[name]], [], as_json)
+        _show([BUILT_IN[name]], [], as_json, lang)
     elif name in MODELS:
         from llmlab.text.pretrained import load_pretrained  # it imports torch
 
         load_pretrained(name, progress=progress)
-        _show([], [holding(MODELS[name])], as_json)
+        _show([], [holding(MODELS[name])], as_json, lang)
     elif name in CORPORA:
         corpus = load_corpus(name, progress=progress)
         found = holding(CORPORA[name])
-        _show([Holding(name, found.where, found.size, (len(corpus.train), len(corpus.valid)))], [], as_json)
+        _show([Holding(name, found.where, found.size, (len(corpus.train), len(corpus.valid)))], [], as_json, lang)
     else:
         raise SettingError(f"data fetch {name!r}: the names are {', '.join((*BUILT_IN, *CORPORA, *MODELS))}")
 
 
-def _show(corpora: list[Holding], models: list[Holding], as_json: bool) -> None:
+def _show(corpora: list[Holding], models: list[Holding], as_json: bool, lang: str) -> None:
     """Print corpora and models as a table each, or as one document."""
     if as_json:
         lines = [dict(zip(("train_lines", "valid_lines"), each.lines, strict=True)) for each in corpora]
@@ -152,7 +153,7 @@ def _show(corpora: list[Holding], models: list[Holding], as_json: bool) -> None:
     ]
     for table in tables:
         if table.rows:
-            show([table])
+            show([table], spoken(lang))
 
 
 def _row(each: Holding, *rows: int | None) -> list[Cell]:

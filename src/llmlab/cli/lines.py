@@ -48,9 +48,10 @@ def continue_lines(module: str, chosen: Chosen) -> int:
         raise TextError("--prompt -: there is no standard input; give the text itself, or lines through a pipe")
     generate = import_with_torch(module)
     importlib.import_module("llmlab.lab.threads").begin(chosen.options.threads)
-    go_on = generate.continuing(chosen.settings)
+    language = spoken(chosen.options.lang)
+    go_on = generate.continuing(chosen.settings, lambda note: terminal.say(language.say(note)))
     if sys.stdin.isatty() and not chosen.options.quiet:
-        terminal.say(spoken(chosen.options.lang).say(say("generate.lines")))
+        terminal.say(language.say(say("generate.lines")))
     for line in read_lines():
         if not terminal.write(printable(go_on(line)) + "\n"):
             break  # nobody listens any more

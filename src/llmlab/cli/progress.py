@@ -91,7 +91,7 @@ class ProgressLine:
         """
         done, rest = self.at - self.first, self.planned - self.at
         seconds = (now - self.begun) / done * rest if done else 0.0
-        left = f"about {time_span(seconds)} left" if seconds >= 1 else "almost done" if done and rest else ""
+        left = f"about {time_span(seconds)} left" if seconds >= 1 else ""
         at = f"update {self.at:,} of {self.planned:,}" if self.planned else ""
         return ", ".join(part for part in (at, told, left) if part)
 
