@@ -13,6 +13,8 @@ from built_site import ROOT, build_both, once, pages
 from dangers import danger
 from llmlab.report.record import Record
 
+pytestmark = pytest.mark.slow
+
 JAPANESE = sorted((ROOT / "docs" / "ja").rglob("*.md"))
 
 

@@ -11,6 +11,8 @@ from dangers import danger
 from llmlab.report.escape import printable
 from llmlab.report.logbook import write_small_site
 
+pytestmark = pytest.mark.slow
+
 PAYLOADS = [
     "::: llmlab.settings",
     "<script>alert(1)</script>",

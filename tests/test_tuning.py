@@ -202,6 +202,7 @@ def test_losses_by_document_add_up_to_those_that_are_reported(source: EmbeddedCo
         assert document_sums(model, task, number) == pytest.approx(sums, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_was_tried_is_shown_and_measured() -> None:
     """Metrics name the rates of each arm, tables every try; without --tune neither is there."""
     result = run(EmbeddingFreezeSettings(**SMALL | {"seeds": 2}, grow="150", arms="frozen,trained", tune=True))

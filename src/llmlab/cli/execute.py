@@ -154,7 +154,7 @@ def _to_go_on(name: str, chosen: Chosen) -> str:
     return chosen.command_line(name, private=True)
 
 
-def _record(result: Result, seconds: float, chosen: Chosen, command: str, rerun_of: str) -> Record:
+def _record(result: Result, seconds: float, chosen: Chosen, command: str, rerun_of: str = "") -> Record:
     options = chosen.options
     pieces: dict[str, Scalar] = (
         {"resumed": "the seconds are those of the last piece"} if "resume" in chosen.given else {}
