@@ -116,8 +116,10 @@ def on_env(env: Any, *, config: MkDocsConfig, files: Files) -> Any:
 
 
 def on_post_template(output_content: str, *, config: MkDocsConfig, **_: Any) -> str:
-    """Name the search of pages that have no source, like 404."""
-    return output_content.replace(SEARCH, f'{SEARCH} aria-label="{group("pages", _language(config))["search"]}"', 1)
+    """Name the search and the places to steer to, also on pages that have no source, like 404."""
+    named = f'{SEARCH} aria-label="{group("pages", _language(config))["search"]}"'
+    output = output_content.replace(SEARCH, named, 1)
+    return NAMELESS.sub('<nav role="presentation" ', NESTED.sub('<nav role="group" class="md-nav"', output))
 
 
 @event_priority(50)
@@ -139,10 +141,9 @@ on_page_context = CombinedEvent(shorten, restore)
 
 
 def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
-    """Name the search, size the pictures, and put in what needs the entries' addresses, or is not to be searched."""
+    """Name what is nameless, size pictures, and put in what needs the entries' addresses, or is not to be searched."""
     here = page.url
     output = pictures.sized(on_post_template(output, config=config), here, drawn)
-    output = NAMELESS.sub('<nav role="presentation" ', NESTED.sub('<nav role="group" class="md-nav"', output))
     output = output if _language(config) == "en" else IN_CATEGORY.sub("", output)
 
     def address(record: Record) -> str:
