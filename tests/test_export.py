@@ -180,21 +180,22 @@ def test_without_its_text_the_card_has_what_the_run_wrote_down(tmp_path: Path) -
 
 
 def test_only_a_free_place_is_written_to(tmp_path: Path, checkpoint: Path) -> None:
-    """An empty folder is filled, what stands beside it stays; a full one, a file, a link, no folder are refused."""
-    for name in ("empty", "full", "empty-old"):
+    """What stands beside a new folder stays; a folder, empty or full, a file, a link, no folder are refused."""
+    for name in ("empty", "full", "new-old"):
         (tmp_path / name).mkdir()
-    for name in ("full", "empty-old"):
+    for name in ("full", "new-old"):
         (tmp_path / name / "mine").write_text("x", "utf-8")
     (tmp_path / "link").symlink_to(tmp_path / "empty")
-    for place in (tmp_path / "full", tmp_path / "full" / "mine", tmp_path / "link", Path()):
+    for place in (tmp_path / "empty", tmp_path / "full", tmp_path / "full" / "mine", tmp_path / "link", Path()):
         with pytest.raises(SettingError, match=r"FOLDER: .* exists; choose another name"):
             exported(checkpoint, place)
     with pytest.raises(WriteError, match="FOLDER: there is no folder"):
         exported(checkpoint, tmp_path / "no" / "such")
-    exported(checkpoint, tmp_path / "empty")
-    assert {path.name for path in (tmp_path / "empty").iterdir()} == {*FILES, "load.py"}
-    for name in ("full", "empty-old"):
+    exported(checkpoint, tmp_path / "new")
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {*FILES, "load.py"}
+    for name in ("full", "new-old"):
         assert [path.name for path in (tmp_path / name).iterdir()] == ["mine"]
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,14 +71,12 @@ def replace_folder(path: Path, files: Mapping[str, bytes], twin: Path | None = N
 
 
 def new_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Put a folder of files where nothing stands, or an empty folder; whatever stands beside it is not touched.
+    """Put a folder of files where nothing stands; whatever stands beside it is not touched.
 
     Raises:
         OSError: it could not be written, or something stands there by now.
     """
     with _filled(path, files) as hidden:
-        if path.is_dir():
-            path.rmdir()
         hidden.rename(path)
         sync_folder(path.parent)
 

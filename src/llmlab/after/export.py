@@ -9,14 +9,14 @@ GPT-2 is laid out as the ``transformers`` library has it, and opens with its ``f
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from llmlab.after import evaluate
 from llmlab.after.opening import Restored, restored
-from llmlab.after.quantize import check_free, save
+from llmlab.after.saving import check_free, save
 from llmlab.errors import SettingError, TextError, UnreachableError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import tensor_file
@@ -62,15 +62,15 @@ def model_files(found: Restored, path: Path) -> dict[str, bytes]:
 
 def command(found: Restored) -> str:
     """Return the command that trains such a model; of a text of the reader's own only that there is one."""
-    made, words = found.settings, ["llmlab", "baseline"]
-    preset = BaselineSettings(preset=made.preset)
-    usual = BaselineSettings(preset=made.preset, data=made.data)
+    made, words = replace(found.settings, seed=found.seed), ["llmlab", "baseline"]
+    plain, of_preset = BaselineSettings(), BaselineSettings(preset=made.preset)
+    usual = {"preset": plain, "data": of_preset}  # the others are as usual for these two
+    rest = BaselineSettings(preset=made.preset, data=made.data)
     for field in options_of(made):
-        beside = preset if field.name == "data" else usual
-        value = found.seed if field.name == "seed" else getattr(made, field.name)
-        if field.name not in UNSAID and field.metadata["recorded"] and value != getattr(beside, field.name):
-            words += [flag(field.name), str(value) if field.name == "seed" else made.spelled(field.name)]
-    return " ".join(words if made.preset == usual.preset == "pocket" else [*words, "--preset", made.preset])
+        same = getattr(made, field.name) == getattr(usual.get(field.name, rest), field.name)
+        if field.metadata["recorded"] and field.name not in UNSAID and not same:
+            words += [flag(field.name), made.spelled(field.name)]
+    return " ".join(words)
 
 
 def judged(settings: ExportSettings, found: Restored, on_step: OnStep | None) -> tuple[dict[str, Scalar], list[Text]]:
@@ -98,11 +98,11 @@ def run(settings: ExportSettings, on_step: OnStep | None = None) -> Result:
 
     Raises:
         CheckpointError: there is no usable checkpoint.
-        SettingError: the folder is not empty, or it is a model that nobody but llmlab could open.
+        SettingError: the folder exists, or it is a model that nobody but llmlab could open.
         WriteError: the folder cannot be written.
         LlmlabError: the text that was asked for cannot be used.
     """
-    check_free(settings.folder, ARGUMENT, or_empty=True)
+    check_free(settings.folder, ARGUMENT)
     found = restored(settings.checkpoint, device="cpu")
     written = model_files(found, settings.checkpoint)
     metrics, notes = judged(settings, found, on_step)

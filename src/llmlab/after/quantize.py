@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -26,9 +25,8 @@ import torch
 from torch import Tensor
 
 from llmlab.after.opening import SCALE, Restored, check_finite, counting, opened_new_llm
+from llmlab.after.saving import check_free, save
 from llmlab.baseline import ContextVectorLM
-from llmlab.disk import new_folder
-from llmlab.errors import SettingError, WriteError
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import packed
@@ -297,8 +295,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     quantized = {scheme: QuantizedLM.of(exact, scheme, embedding=settings.embedding) for scheme in SCHEMES}
     stored: dict[str, StoredModel] = {}
     for name in ("fp32", *SCHEMES):
-        small = quantized.get(name)
-        model = small.dequantized() if small else exact
+        model = small.dequantized() if (small := quantized.get(name)) else exact
         score = evaluate(
             SweptNewLLM(model), windows, settings.batch, lambda: step("judging"), documents=text.valid_documents
         )
@@ -320,7 +317,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         say("quantize.how"),
         metrics=told,
         summary=[
-            *shown.summary(settings, data.name, told, errors, [each.ratio for each in taken]),
+            *shown.summary(settings, data.name, told, errors, [one.ratio for one in taken]),
             *data.notes,
             *found.notes,
         ],
@@ -355,39 +352,3 @@ def metrics(chosen: str, stored: dict[str, StoredModel], errors: list[float], ta
         key = f"{what}_{batch}"
         found |= {f"latency_ratio_{key}": ratio, f"latency_ms_fp32_{key}": fp32, f"latency_ms_int8_{key}": int8}
     return found
-
-
-def check_free(path: Path, option: str, *, or_empty: bool = False) -> None:
-    """Refuse, before any work, a place that is taken or lies in a folder that does not exist.
-
-    Args:
-        path: the place.
-        option: that names it.
-        or_empty: whether an empty folder may stand there.
-
-    Raises:
-        SettingError: something is there.
-        WriteError: its folder is not, or the name is impossible.
-    """
-    try:
-        there, folder = path.exists() or path.is_symlink(), path.parent.is_dir()
-        if or_empty and path.name and path.is_dir() and not path.is_symlink():
-            there = any(path.iterdir())
-    except (OSError, ValueError) as error:
-        raise WriteError(f"{option}: {path} cannot be written ({error}); choose another name") from error
-    if there:
-        raise SettingError(f"{option}: {path} exists; choose another name")
-    if not folder:
-        raise WriteError(f"{option}: there is no folder {path.parent}; make it, or choose another")
-
-
-def save(path: Path, files: dict[str, bytes], option: str) -> None:
-    """Write a checkpoint in one step.
-
-    Raises:
-        WriteError: it was not written.
-    """
-    try:
-        new_folder(path, files)
-    except OSError as error:
-        raise WriteError(f"{option}: {path} was not written: {error.strerror}; choose another place") from error

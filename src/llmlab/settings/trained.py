@@ -82,7 +82,7 @@ class ExportSettings(ExactSettings):
     first: ClassVar[tuple[str, ...]] = ("data",)
 
     folder: Path = option(
-        "The folder to write, new or empty (default: export).", Path("export"), argument=True, recorded=False
+        "The folder to write, a new one (default: export).", Path("export"), argument=True, recorded=False
     )
 
 
