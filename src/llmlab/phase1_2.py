@@ -352,6 +352,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     Returns:
         The result; its ``status`` is ``diverged`` if a loss stopped being finite.
     """
+    asked = settings.experiment, settings.document(), shown.WHY, shown.HOW
     pairs = Pairs.of(settings.text)
     focus = pairs.vocabulary.numbers[settings.focus]
     seeds = range(settings.seed, settings.seed + settings.seeds)
@@ -365,33 +366,28 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     try:
         trained = train_frozen(settings, start, pairs, settings.freeze, step, mapped)
     except Diverged as diverged:
-        return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
+        return Result.diverged(*asked, diverged.update)
     samples = samples_of(trained, focus) | movement(trained, focus)
     differences = rotation_differences(trained.after)
     side_tables, side_metrics, left_out = side_experiments(settings, trained, focus, on_step)
     before, after = trained.before, trained.after
     first = after.embedding[0, focus], after.weight[0], after.bias[0]
+    taken_apart = shown.decomposition(settings, pairs, *first)
     return Result(
-        settings.experiment,
-        settings.document(),
-        shown.WHY,
-        shown.HOW,
+        *asked,
         metrics={
             **all_metrics(trained, samples),
             "rotation_max_logit_difference": differences[0],
             **over_seeds(alignment(trained, focus) | growth(trained, focus)),
             **side_metrics,
         },
-        summary=[
-            *shown.summary(settings, pairs, samples, *first, next_other_token(pairs, focus)),
-            *left_out,
-        ],
+        summary=[*shown.summary(settings, pairs, samples, *first, next_other_token(pairs, focus)), *left_out],
         tables=[
             phase1.loss(pairs, trained.losses),
             shown.embeddings(settings, pairs, before.embedding[0], after.embedding[0]),
             shown.output_rows(settings, pairs, before.weight[0], after.weight[0]),
             shown.pair_distances(pairs, before.embedding[0], after.embedding[0]),
-            shown.decomposition(settings, pairs, *first),
+            taken_apart,
             phase1.next_token(pairs, focus, before.probabilities(), after.probabilities()),
             phase1.tensors(before.parameters(), after.parameters(), TRAINED_WITH_FROZEN[settings.freeze]),
             shown.rotation_check(settings.dim, *differences, float(after.logits().abs().max())),
@@ -400,7 +396,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         ],
         figures=[
             mapped(trained),
-            shown.scores_apart(shown.decomposition(settings, pairs, *first)),
+            shown.scores_apart(taken_apart),
             shown.distance_and_product(pairs, after.embedding, after.weight),
             phase1.learning_curve(pairs, trained.losses),
         ],

@@ -94,12 +94,13 @@ def metric(known: Mapping[str, Scalar], *parts: Scalar) -> float:
     return float(found)
 
 
+KNOWING = (p, metric, some_above, some_below)
 PLAIN = (abs, min, max, round, math.exp, math.log, math.sqrt, hours, holm)
 FUNCTIONS: dict[str, Callable[..., float]] = {
     **{function.__name__: function for function in (*PLAIN, *counts.FORMULAS)},
-    **{function.__name__: partial(function, {}) for function in (p, metric, some_above, some_below)},
+    **{function.__name__: partial(function, {}) for function in KNOWING},
 }
-"""What an expression may call; ``p``, ``metric`` and the two after them know the run's numbers.
+"""What an expression may call; those ``KNOWING`` know the run's numbers.
 
 ``p("m")`` is the p-value of "the metric m is 0 in truth", from m, m_low, m_high and the number of seeds.  Where any one
 of several comparisons decides, they are corrected for their number: ``some_above("a", "b", "c")``, or ``holm(p("a"),
@@ -120,7 +121,7 @@ def value(expression: str, known: dict[str, Scalar] | None = None) -> Scalar:
         Missing: it names a number that is not there, or that is none.
         ValueError: it cannot be read, or has no finite value.
     """
-    functions = FUNCTIONS | {each.__name__: partial(each, known or {}) for each in (p, metric, some_above, some_below)}
+    functions = FUNCTIONS | {function.__name__: partial(function, known or {}) for function in KNOWING}
     try:
         found: Scalar = SimpleEval(functions=functions, names=known or {}).eval(expression)
     except NameNotDefined as error:

@@ -20,6 +20,8 @@ from llmlab.report.language import Language
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say, sentences, worded
 from llmlab.report.result import Finding, Table, columns_of, time_span
+from llmlab.settings.language import PRESETS
+from llmlab.text.hub import CORPORA
 
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.verdicts import Judged
@@ -161,7 +163,7 @@ def _hindrance(words: list[str], seconds: float) -> str:
     """Return why a command is not simply run: what it needs, or how long its entry took; empty if it is."""
     if not PLACES.isdisjoint(words):
         return "wants a place of yours: give it with --path"
-    if {"original", "advanced", "modern", "wikitext-2", "dailydialog", "ultrachat"} & {*words}:
+    if {*PRESETS[1:], *CORPORA} & {*words}:
         return "needs data and may take hours; with --yes it is run all the same"
     return f"took {time_span(seconds)}; with --yes it is run all the same" if seconds > LONG else ""
 

@@ -59,7 +59,7 @@ class Score:
 
 def perplexity(loss: float) -> float:
     """Return exp(loss), or infinity where its square is no float: no spread over seeds could be told."""
-    return math.exp(loss) if loss < LARGEST_LOSS else loss if math.isnan(loss) else math.inf
+    return math.inf if loss >= LARGEST_LOSS else math.exp(loss)
 
 
 def score(

@@ -13,6 +13,7 @@ from rich.cells import cell_len, chop_cells
 
 from llmlab.report.colours import INK
 from llmlab.report.escape import printable
+from llmlab.report.folding import folded
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.result import BAND, Figure, Mark
 from llmlab.report.scale import Range, counts, heights, ranges, tick_label, ticks
@@ -303,14 +304,8 @@ def _legend(marks: list[Mark], language: Language) -> list[tuple[Mark | None, fl
 
 
 def wrapped(words: str, most: int) -> list[str]:
-    """Return words as lines of at most ``most`` columns, broken between words where that is possible."""
-    lines = [""]
-    for word in words.split(" "):
-        if lines[-1] and cell_len(f"{lines[-1]} {word}") <= most:
-            lines[-1] += f" {word}"
-            continue
-        lines += chop_cells(word, most)
-    return lines[1:] or [""]
+    """Return words as lines of at most ``most`` columns; a word that is longer is cut."""
+    return [piece for line in folded(words, most) for piece in chop_cells(line.rstrip(), most)] or [""]
 
 
 def _swatch(canvas: Canvas, mark: Mark, x: float, y: float) -> None:

@@ -10,8 +10,8 @@ whenever it is shown: mend a rule, and every title and every first screen of the
     ja = "…"
 
 A rule may name metrics, settings as ``setting_<name>`` (of a list of whole numbers ``setting_<name>_least`` and
-``setting_<name>_most`` too), and what stands in the record's own sentences, as
-``<message>_<value>``.  It is silent where one of them is missing.  The first that holds is the title.
+``setting_<name>_most`` too), and what stands in the record's own sentences, as ``<message>_<value>``.  It is silent
+where one of them is missing.  The first that holds is the title.
 """
 
 import re

@@ -14,6 +14,9 @@ from llmlab.settings.declare import WATCH, Settings, again, option, whole_number
 CORPORA = ("synthetic", "dialect", "story", "wikitext-2", "ultrachat", "dailydialog")
 """The texts that have a name; anything else is a path."""
 
+PRESETS = ("pocket", "original", "advanced", "modern")
+"""What each is for stands in the help of ``preset``; all but the first want data, and hours."""
+
 DEEPEST = 64
 MAX_PARAMETERS = 200_000_000
 """A larger model would not train on a machine that this study is made for (with Adam, 16 bytes per parameter)."""
@@ -33,7 +36,7 @@ class LanguageSettings(Settings):
         "Text, sizes and training together: pocket (offline, minutes), original (the notes' conditions), advanced "
         "(their larger model), modern (a better recipe at the original number of parameters).",
         "pocket",
-        choices=("pocket", "original", "advanced", "modern"),
+        choices=PRESETS,
     )
     data: str = option(
         f"The text: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and valid.txt, or a "

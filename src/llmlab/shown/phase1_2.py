@@ -299,12 +299,8 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
     marks += [Mark("line", "path", *flat(path[:, v])) for v in stations]
     marks.append(Mark("points", "before", *flat(path[0, stations]), legend="before"))
     marks.append(Mark("points", "after", *flat(embedding[stations]), [tokens[v] for v in stations], legend="after"))
-    best = {"winner": tokens[tracks[0]], "inner": float(scores[tracks[0]])}
-    caption = say("phase1_2.map_with_shadows", focus=tokens[focus], **best)
-    if share < 0.9995:
-        caption = say("phase1_2.map_plane", caption=caption, share=share)
-    if len(tokens) > len(stations):
-        caption = say("phase1_2.map_left_out", caption=caption, tokens=len(tokens) - len(stations))
+    best, left_out = tracks[0], len(tokens) - len(stations)
+    caption = _map_caption(tokens[focus], tokens[best], float(scores[best]), share, left_out)
     return Figure(
         "map",
         "Stations and tracks",
@@ -315,6 +311,14 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
         equal_axes=True,
         after="embedding",
     )
+
+
+def _map_caption(focus: str, winner: str, inner: float, share: float, left_out: int) -> Text:
+    """Return what the map shows, and what it does not: lengths out of its plane, and tokens."""
+    caption = say("phase1_2.map_with_shadows", focus=focus, winner=winner, inner=inner)
+    if share < 0.9995:
+        caption = say("phase1_2.map_plane", caption=caption, share=share)
+    return say("phase1_2.map_left_out", caption=caption, tokens=left_out) if left_out else caption
 
 
 def scores_apart(taken_apart: Table) -> Figure:
