@@ -14,12 +14,13 @@ from conftest import HANG, LLMLAB, as_in_a_terminal, environment
 CHECKPOINT = re.compile(r"update-(\d+)")
 
 
-def started(folder: Path, *args: str) -> "subprocess.Popen[bytes]":
-    """Start a command of llmlab in a folder."""
+def started(folder: Path, *args: str, stdin: int | None = None) -> "subprocess.Popen[bytes]":
+    """Start a command of llmlab in a folder; ``stdin`` is ``subprocess.PIPE`` where it is to read something."""
     return subprocess.Popen(
         [*LLMLAB, *args],
         cwd=folder,
         env=environment(folder),
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=as_in_a_terminal,

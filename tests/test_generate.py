@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import LLMLAB, Done, as_in_a_terminal, environment
+from conftest import Done
 from llmlab.after import generate, opening
 from llmlab.after.generate import draw, write
 from llmlab.after.opening import restored
@@ -25,6 +25,7 @@ from llmlab.report.result import Result
 from llmlab.settings import GenerateSettings
 from llmlab.text.story import closed
 from llmlab.text.words import BOS, EOS, UNK
+from processes import started
 from strategies_trained import saved, small_models, state_of
 
 SEEDS = st.integers(0, 2**40)
@@ -299,15 +300,7 @@ def test_a_listener_that_goes_away_ends_it(shell_llmlab: Callable[..., Done], ch
 
 def test_ctrl_c_ends_a_conversation(tmp_path: Path, checkpoint: Path) -> None:
     """After the first answer, while it waits for the next line: one line, and exit code 130."""
-    process = subprocess.Popen(
-        [*LLMLAB, "baseline", "generate", str(checkpoint), "--prompt", "-"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=as_in_a_terminal,
-    )
+    process = started(tmp_path, "baseline", "generate", str(checkpoint), "--prompt", "-", stdin=subprocess.PIPE)
     assert process.stdin
     assert process.stdout
     process.stdin.write(b"kazu\n")

@@ -13,6 +13,7 @@ import pytest
 
 from conftest import HANG, LLMLAB, Done, as_in_a_terminal, environment, watch
 from llmlab.report.logbook import Logbook
+from processes import started
 from strategies_report import specimen
 
 Run = Callable[..., Done]
@@ -91,15 +92,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_waiting_for_text_is_a_stop(tmp_path: Path) -> None:
     """Ctrl-C at ``--text -``, before anything came, exits 130 like any other Ctrl-C."""
-    process = subprocess.Popen(
-        [*LLMLAB, "phase1", "--text", "-"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=as_in_a_terminal,
-    )
+    process = started(tmp_path, "phase1", "--text", "-", stdin=subprocess.PIPE)
     stack = Path(f"/proc/{process.pid}/wchan")
     for _ in range(500):
         time.sleep(0.02)
