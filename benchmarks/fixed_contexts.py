@@ -30,14 +30,11 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.embedding_freeze import EQUATIONS, context_layers, initial, logits_by_token
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
-from llmlab.fast.fixed_contexts import FixedContexts, fixed_contexts
-from llmlab.fast.last_tokens import embedded
+from llmlab.fast.fixed_contexts import FixedContexts, embedded, fixed_contexts
 from llmlab.lab.context_stages import fresh_parameters
 from llmlab.lab.device import fast_bf16
-from llmlab.lab.epochs import Training
-from llmlab.lab.judging import Judging
-from llmlab.lab.language import Place
-from llmlab.lab.recipe import Recipe
+from llmlab.lab.epochs import Recipe, Training
+from llmlab.lab.language import Judging, Place
 from llmlab.lab.sizes import BlockSize
 
 PARTS = ("stage1", "stage2", "length", "memory", "pocket")

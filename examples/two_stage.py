@@ -8,8 +8,7 @@ import time
 import torch
 
 from llmlab.embedding_freeze import initial
-from llmlab.fast.fixed_contexts import fixed_contexts, sequential
-from llmlab.fast.last_tokens import embedded
+from llmlab.fast.fixed_contexts import embedded, fixed_contexts, sequential
 from llmlab.lab.sizes import BlockSize
 
 TOKENS = 20_000

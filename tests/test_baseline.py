@@ -20,8 +20,7 @@ from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lab.checkpoint import read
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.language import LanguageModel
-from llmlab.lab.notes import LOSSES, beside_the_notes, repeats_the_notes
-from llmlab.lab.runs import LanguageRun
+from llmlab.lab.runs import LOSSES, LanguageRun, beside_the_notes, repeats_the_notes
 from llmlab.lab.steps import Diverged
 from llmlab.settings import BaselineSettings
 from processes import started, updates_saved, wait_for_updates

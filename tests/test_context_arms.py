@@ -14,7 +14,7 @@ from llmlab.embedding_freeze import freeze_arms
 from llmlab.lab import context_stages
 from llmlab.lab.context_runs import ArmSpec, Contexts, ContextSpec, training_of
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
-from llmlab.lab.judging import evaluate
+from llmlab.lab.language import evaluate
 from llmlab.lab.sizes import BlockSize
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS

@@ -16,9 +16,8 @@ from llmlab.baseline import ContextVectorLM
 from llmlab.errors import Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, packed, read
-from llmlab.lab.epochs import Progress, Training
-from llmlab.lab.judging import Judging, evaluate
-from llmlab.lab.recipe import Recipe, square_root_rate
+from llmlab.lab.epochs import Progress, Recipe, Training, square_root_rate
+from llmlab.lab.language import Judging, evaluate
 from llmlab.lab.rng import shuffled
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged

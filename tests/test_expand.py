@@ -30,8 +30,7 @@ from llmlab.baseline import ContextVectorLM
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
-from llmlab.lab.epochs import Training
-from llmlab.lab.recipe import Recipe
+from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.sizes import EPS, Size
 from llmlab.lab.steps import Diverged
 from llmlab.measure.spectrum import effective_rank

@@ -20,8 +20,7 @@ from llmlab.after.finetune import MOST_TOKENS, PROMPTS, Tuned, completed, dialog
 from llmlab.after.opening import Restored, restored
 from llmlab.baseline import build
 from llmlab.errors import CheckpointError, SettingError, Stopped, TextError
-from llmlab.lab.judging import evaluate
-from llmlab.lab.language import LanguageModel
+from llmlab.lab.language import LanguageModel, evaluate
 from llmlab.lab.steps import Diverged
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, FinetuneSettings

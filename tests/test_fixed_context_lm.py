@@ -13,13 +13,10 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.embedding_freeze import EQUATIONS, initial, logits_by_token, plain_loss
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
-from llmlab.fast.fixed_contexts import fixed_contexts, sequential
-from llmlab.fast.last_tokens import embedded
+from llmlab.fast.fixed_contexts import embedded, fixed_contexts, sequential
 from llmlab.lab.context_stages import fresh_parameters
-from llmlab.lab.epochs import Training
-from llmlab.lab.judging import Judging, evaluate
-from llmlab.lab.language import Place
-from llmlab.lab.recipe import Recipe
+from llmlab.lab.epochs import Recipe, Training
+from llmlab.lab.language import Judging, Place, evaluate
 from llmlab.lab.sizes import BlockSize
 
 HERE = Place(0, 0)

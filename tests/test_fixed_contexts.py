@@ -11,8 +11,7 @@ from torch import Tensor
 
 from llmlab.embedding_freeze import initial, plain_pass
 from llmlab.fast import fixed_contexts as stage
-from llmlab.fast.fixed_contexts import Segmentation, fixed_contexts, sequential
-from llmlab.fast.last_tokens import embedded, last_tokens
+from llmlab.fast.fixed_contexts import Segmentation, embedded, fixed_contexts, last_tokens, sequential
 from llmlab.lab.sizes import BlockSize
 
 VOCABULARY = 50

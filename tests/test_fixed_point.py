@@ -12,9 +12,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.embedding_freeze import context_layers, diversity, fixed_point, initial
 from llmlab.errors import Stopped
-from llmlab.fast.fixed_contexts import fixed_contexts
-from llmlab.fast.last_tokens import Inputs, embedded
-from llmlab.lab.recipe import FixedPointRecipe
+from llmlab.fast.fixed_contexts import Inputs, embedded, fixed_contexts
+from llmlab.lab.epochs import FixedPointRecipe
 from llmlab.lab.rng import generator
 from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import Diverged

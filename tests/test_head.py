@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.fast import head
-from llmlab.fast.head import HeadGradients, head_judge, head_loss
+from llmlab.fast import fixed_context_lm as head
+from llmlab.fast.fixed_context_lm import HeadGradients, head_judge, head_loss
 
 Batch = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]
 """y, weight, bias, targets, and which of them are scored."""

@@ -13,8 +13,8 @@ from llmlab import baseline, embedding_freeze, layers, two_stage
 from llmlab.after import evaluate, expand, finetune, generate, quantize
 from llmlab.baseline import ContextVectorLM, precision_of
 from llmlab.cli import execute
-from llmlab.fast.replayed import ReplayedSweep
 from llmlab.fast.sweep import Sweep
+from llmlab.fast.swept import ReplayedSweep
 from llmlab.lab.rng import kept, scale
 from llmlab.lab.sizes import Size
 from llmlab.report.result import Result

@@ -13,10 +13,8 @@ from llmlab.baseline import ContextVectorLM, build
 from llmlab.embedding_freeze import initial
 from llmlab.errors import SettingError
 from llmlab.lab.dataset import check_fits, dataset_of
-from llmlab.lab.epochs import Training
-from llmlab.lab.judging import evaluate
-from llmlab.lab.language import parameter_count
-from llmlab.lab.recipe import Recipe
+from llmlab.lab.epochs import Recipe, Training
+from llmlab.lab.language import evaluate, parameter_count
 from llmlab.lab.sizes import BlockSize, language_bytes, size_of, sized
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings

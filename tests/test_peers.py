@@ -12,9 +12,8 @@ from torch.nn import functional as F  # noqa: N812
 from conftest import needs
 from llmlab.baseline import build
 from llmlab.errors import Stopped
-from llmlab.lab.epochs import Training
+from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import LanguageModel, Place
-from llmlab.lab.recipe import Recipe
 from llmlab.lab.sizes import MODELS, NEAR, GPT2Size, GRUSize
 from llmlab.peers import Peer, peer
 from llmlab.settings import BaselineSettings

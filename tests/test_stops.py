@@ -23,7 +23,7 @@ PLACES = {
     "making the embedding": ("llmlab.lab.context_stages.training_of", TUNED, False),
     "stage 1": ("llmlab.lab.context_stages.fixed_contexts", TUNED, False),
     "after the block": ("llmlab.lab.context_study.keep", TUNED, True),
-    "tuning": ("llmlab.lab.tuning.training_of", (*TUNED, "--block", "untrained"), False),
+    "tuning": ("llmlab.lab.context_study.training_of", (*TUNED, "--block", "untrained"), False),
 }
 
 

@@ -21,9 +21,8 @@ from llmlab.environment import TOLD_BY_TORCHRUN, rank_and_size
 from llmlab.errors import SettingError, Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder
-from llmlab.lab.epochs import Training
-from llmlab.lab.judging import ROWS_AT_ONCE, Judging, evaluate
-from llmlab.lab.recipe import Recipe
+from llmlab.lab.epochs import Recipe, Training
+from llmlab.lab.language import ROWS_AT_ONCE, Judging, evaluate
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
 from llmlab.lab.team import ALONE, Team

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.lab import threads
+from llmlab.lab import device as threads
 
 SMALL = {"weight": torch.zeros(8, 8)}
 LARGE = {"weight": torch.zeros(4_096, 4_096)}

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from llmlab.embedding_freeze import freeze_arms, run
 from llmlab.errors import Stopped
-from llmlab.lab import context_metrics, tuning
+from llmlab.lab import context_metrics
+from llmlab.lab import context_study as tuning
 from llmlab.lab.context_runs import document_sums, training_of
-from llmlab.lab.context_study import Comparison
+from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, TRIES, Comparison, Try, Tuned, tail_start
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
 from llmlab.lab.optimizer import optimizer_named
 from llmlab.lab.steps import Diverged
-from llmlab.lab.tuning import BESIDE, FACTORS, SHARES, TRIES, Try, Tuned, tail_start
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.text.streams import Stream
 from strategies_contexts import FREEZE, SMALL, Stop, compared, rows, stages, without_times

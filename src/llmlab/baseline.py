@@ -38,13 +38,10 @@ from llmlab.errors import Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.dataset import Dataset, check_fits, dataset_of
 from llmlab.lab.device import chosen_precision, device_of
-from llmlab.lab.epochs import Training
+from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.folders import identity
-from llmlab.lab.judging import evaluate
-from llmlab.lab.language import LanguageModel, parameter_count
-from llmlab.lab.notes import beside_the_notes, repeats_the_notes
-from llmlab.lab.recipe import Recipe
-from llmlab.lab.runs import LanguageRun, checkpointed
+from llmlab.lab.language import LanguageModel, evaluate, parameter_count
+from llmlab.lab.runs import LanguageRun, beside_the_notes, checkpointed, repeats_the_notes
 from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, peer_size_of, size_of
 from llmlab.lab.steps import Diverged, OnStep, kept_in, watched
 from llmlab.lab.study import Arm, Study, Unfinished, study

@@ -33,14 +33,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.fast.fixed_context_lm import Blocks
-from llmlab.fast.last_tokens import Inputs
+from llmlab.fast.fixed_contexts import Inputs
 from llmlab.lab import context_metrics
 from llmlab.lab.context_runs import ArmSpec, ContextSpec
 from llmlab.lab.context_stages import Equations, loaded
 from llmlab.lab.context_study import ArmRuns, Comparison, compared
 from llmlab.lab.device import products_in
+from llmlab.lab.epochs import FixedPointRecipe
 from llmlab.lab.optimizer import Adam, clip
-from llmlab.lab.recipe import FixedPointRecipe
 from llmlab.lab.rng import generator
 from llmlab.lab.sizes import EPS, BlockSize
 from llmlab.lab.steps import Diverged, OnStep

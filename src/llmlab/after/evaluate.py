@@ -13,8 +13,7 @@ import time
 
 from llmlab.after.opening import check_finite, counting, restored
 from llmlab.baseline import TRAIN_SAMPLE, headline, score_on_test
-from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
-from llmlab.lab.language import parameter_count
+from llmlab.lab.language import ROWS_AT_ONCE, evaluate, parameter_count
 from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import OnStep
 from llmlab.report.messages import say

@@ -45,9 +45,8 @@ from llmlab.errors import SettingError
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.dataset import Dataset, check_fits
-from llmlab.lab.epochs import Training
-from llmlab.lab.judging import evaluate
-from llmlab.lab.recipe import Recipe
+from llmlab.lab.epochs import Recipe, Training
+from llmlab.lab.language import evaluate
 from llmlab.lab.rng import generator
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep

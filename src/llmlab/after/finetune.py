@@ -30,11 +30,9 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
 from llmlab.lab.dataset import Dataset, check_fits
 from llmlab.lab.device import device_of
-from llmlab.lab.epochs import Training
+from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.folders import identity
-from llmlab.lab.judging import evaluate
-from llmlab.lab.language import LanguageModel, parameter_count
-from llmlab.lab.recipe import Recipe
+from llmlab.lab.language import LanguageModel, evaluate, parameter_count
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study

@@ -30,7 +30,7 @@ from llmlab.baseline import ContextVectorLM
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import packed
-from llmlab.lab.judging import ROWS_AT_ONCE, evaluate
+from llmlab.lab.language import ROWS_AT_ONCE, evaluate
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.measure.score import Score, document_difference, document_sums

@@ -113,7 +113,7 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
     on_signals(progress.stop)
     try:
         chapter = import_with_torch(module)
-        importlib.import_module("llmlab.lab.threads").begin(chosen.options.threads)
+        importlib.import_module("llmlab.lab.device").begin(chosen.options.threads)
         start = time.perf_counter()
         if hasattr(chosen.settings, "data"):
             progress.begin("reading and counting the text")

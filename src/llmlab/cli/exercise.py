@@ -56,7 +56,7 @@ def exercise(
     given = one.number_of(text)
     if one.compute:
         import_with_torch(COMPUTED)
-        importlib.import_module("llmlab.lab.threads").begin(1)
+        importlib.import_module("llmlab.lab.device").begin(1)
     expected = one.answer()
     right = one.is_right(given, expected)
     told = say("exercise.right", answer=format(expected, one.show)) if right else say("exercise.wrong", answer=text)

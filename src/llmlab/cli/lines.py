@@ -47,7 +47,7 @@ def continue_lines(module: str, chosen: Chosen) -> int:
     if sys.stdin is None:
         raise TextError("--prompt -: there is no standard input; give the text itself, or lines through a pipe")
     generate = import_with_torch(module)
-    importlib.import_module("llmlab.lab.threads").begin(chosen.options.threads)
+    importlib.import_module("llmlab.lab.device").begin(chosen.options.threads)
     language = spoken(chosen.options.lang)
     go_on = generate.continuing(chosen.settings, lambda note: terminal.say(language.say(note)))
     if sys.stdin.isatty() and not chosen.options.quiet:

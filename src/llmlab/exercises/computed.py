@@ -10,10 +10,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab.after.quantize import quantize
 from llmlab.baseline import ContextVectorLM
 from llmlab.embedding_freeze import context_layers, fixed_point, initial
-from llmlab.fast.fixed_contexts import fixed_contexts
-from llmlab.fast.last_tokens import Inputs, embedded
+from llmlab.fast.fixed_contexts import Inputs, embedded, fixed_contexts
+from llmlab.lab.epochs import FixedPointRecipe
 from llmlab.lab.optimizer import Adam
-from llmlab.lab.recipe import FixedPointRecipe
 from llmlab.lab.sizes import BlockSize, Size
 from llmlab.measure.geometry import affine_rank
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, train

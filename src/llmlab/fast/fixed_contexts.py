@@ -14,8 +14,8 @@ Roundings set a limit that no way of computing passes.  A narrow block of one la
 on the way stretches differences up to a thousandfold: two plain passes, one of whose inputs is changed in the last bit,
 are up to 5e-4 apart.  Six layers, 768 wide, forget within thirty tokens and stretch nothing.
 
-The plain twin is ``embedding_freeze.plain_pass``; ``sequential`` is the same pass, one token after the other, with the
-products of the tokens formed ahead.
+The plain twin is ``embedding_freeze.plain_pass``, with the window of the last M tokens that it moves over the text;
+``sequential`` is the same pass, one token after the other, with the products of the tokens formed ahead.
 """
 
 import time
@@ -27,8 +27,40 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.fast.last_tokens import Inputs
 from llmlab.lab.sizes import EPS, BlockSize
+
+Inputs = Callable[[Tensor], Tensor]
+"""From positions in a text, (B,), to what is read there, (B, M d): normalised embeddings of the last M tokens."""
+
+
+def embedded(embedding: Tensor, ids: Tensor, n_tokens: int = 1, starts: tuple[int, ...] = (0,)) -> Inputs:
+    """Return what a ContextBlock reads: plain LayerNorms of the last M tokens' rows, zeros before a stream's start.
+
+    Args:
+        embedding: (V, d).
+        ids: (n,) token numbers, of one stream after the other.
+        n_tokens: M.
+        starts: where each stream starts.
+    """
+
+    def read(positions: Tensor) -> Tensor:
+        last, there = last_tokens(positions, n_tokens, starts)
+        x = F.layer_norm(embedding[ids[last]], embedding.shape[-1:], eps=EPS)
+        return (x if n_tokens == 1 else x * there[..., None]).flatten(1)
+
+    return read
+
+
+def last_tokens(positions: Tensor, n_tokens: int, starts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return the positions of the last M tokens, oldest first, and whether each is there, (B, M) both."""
+    if n_tokens == 1:
+        return positions[:, None], torch.ones_like(positions, dtype=torch.bool)[:, None]
+    last = positions[:, None] - torch.arange(n_tokens - 1, -1, -1, device=positions.device)
+    begins = torch.tensor(starts, device=positions.device)
+    first = begins[torch.searchsorted(begins, positions.contiguous(), right=True) - 1]
+    there = last >= first[:, None]
+    return last.where(there, 0), there
+
 
 SHORTEST = 128
 """Tokens of the shortest segments; a text of less than two of them gets the plain pass."""

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable
 
 from llmlab.lab.context_runs import LOSS, TEST_LOSS
-from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.lab.context_study import TRIES, ArmRuns, Comparison
 from llmlab.lab.context_text import ContextDataset
-from llmlab.lab.tuning import TRIES
 from llmlab.measure.bootstrap import document_interval
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, paired_interval

@@ -10,15 +10,12 @@ from torch import Tensor
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
 from llmlab.lab.context_text import ContextDataset
-from llmlab.lab.device import chosen_precision, device_of
-from llmlab.lab.epochs import Training
+from llmlab.lab.device import chosen_precision, device_of, take
+from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.folders import identity, run_folder, to_resume
-from llmlab.lab.judging import Judging
-from llmlab.lab.language import parameter_count
-from llmlab.lab.recipe import Recipe
+from llmlab.lab.language import Judging, parameter_count
 from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.lab.threads import take
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text
 from llmlab.settings import ContextSettings

@@ -11,17 +11,15 @@ import torch
 from torch import Tensor
 
 from llmlab.fast.fixed_context_lm import Blocks, FixedContextLM
-from llmlab.fast.fixed_contexts import fixed_contexts
-from llmlab.fast.last_tokens import embedded
+from llmlab.fast.fixed_contexts import embedded, fixed_contexts
 from llmlab.lab.context_runs import ArmSpec, Contexts, ContextSpec, Measured, TrainedBlock, training_of
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, embedded_corpus
-from llmlab.lab.device import chosen_precision, device_of
+from llmlab.lab.device import chosen_precision, device_of, measure
+from llmlab.lab.epochs import FixedPointRecipe
 from llmlab.lab.language import PRECISIONS
-from llmlab.lab.recipe import FixedPointRecipe
 from llmlab.lab.rng import generator
 from llmlab.lab.sizes import BlockSize, check_memory, contexts_bytes
 from llmlab.lab.steps import OnStep
-from llmlab.lab.threads import measure
 from llmlab.measure.spectrum import effective_rank
 from llmlab.report.messages import say
 from llmlab.settings import MADE, ContextSettings

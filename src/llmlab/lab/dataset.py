@@ -5,7 +5,7 @@ from functools import cached_property
 
 from llmlab.errors import SettingError
 from llmlab.lab.device import chosen_precision, device_of
-from llmlab.lab.judging import ROWS_AT_ONCE
+from llmlab.lab.language import ROWS_AT_ONCE
 from llmlab.lab.sizes import check_memory, language_bytes
 from llmlab.measure.ngram import Baseline, window_baselines
 from llmlab.measure.score import perplexity

@@ -5,8 +5,7 @@ from statistics import fmean
 
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.epochs import Progress
-from llmlab.lab.notes import LOSSES
-from llmlab.lab.runs import LanguageRun
+from llmlab.lab.runs import LOSSES, LanguageRun
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval

@@ -5,9 +5,8 @@ from functools import partial
 
 from llmlab.lab.context_metrics import of_arms, over_documents, paired
 from llmlab.lab.context_runs import LOSS, TEST_LOSS, ContextSpec, Measured
-from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, ArmRuns, Comparison, Tuned
 from llmlab.lab.context_text import ContextDataset
-from llmlab.lab.tuning import BESIDE, FACTORS, SHARES, Tuned
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say, sentences
