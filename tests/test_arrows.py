@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "claims": {"claims", "errors", "lab.sizes", "measure.stats", "report.messages", "report.record", "report.result"},
     "compare": {"measure.stats", "report.messages", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
-    "exercises": {"claims.evaluate", "errors", "report.result"},
+    "exercises": {"exercises", "after", "claims.evaluate", *CHAPTERS, *CHAPTER},
     "doctor": {"environment", "errors", "report"},
     "params": {"lab.sizes", "report.messages", "report.result", "settings", "text.vocabulary"},
 }
@@ -53,7 +53,7 @@ TORCH = {
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
     *("text.cache", "text.pretrained", "text.streams"),
     *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),
-    "measure.generation",
+    *("measure.generation", "exercises.computed"),
 }
 
 
