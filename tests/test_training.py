@@ -28,7 +28,7 @@ def test_losses_are_those_before_each_update():
 def test_training_leaves_the_start_alone():
     """What was before is still there afterwards, to be compared with."""
     start = TinyModel.initial(4, 2, range(2))
-    copy = start.clone()
+    copy = start.each(torch.clone)
 
     train(start, PAIRS, lambda: Adam(0.1), trained=ALL, updates=3)
 

@@ -1,7 +1,7 @@
 """The code of the moment: a marker in a page is replaced by source as it stands, so that no page can drift from it.
 
     <!-- code: llmlab.phase1:TinyModel.logits -->                            a function, a method or a class
-    <!-- code: llmlab.phase1:train | free = -->                                the statement that begins so
+    <!-- code: llmlab.phase1:descend | free = -->                              the statement that begins so
     <!-- code: llmlab.phase1:TinyModel.loss_and_gradients | excess … if -->  from one statement to another
 
 Docstrings are left out, since the page says the same in its own words; under the code stands its name, with a link to

@@ -16,15 +16,15 @@ Then its gradients are three products, written out below instead of left to auto
 
     dL/dE = G W          dL/dW = G^T E          dL/db = sum over x of G
 
-A token that is never an input has a row of zeros in G, so its embedding gets no gradient at all.  In this chapter no
-embedding is trained: E is never handed to Adam, only W and b are.
+An update takes the gradients of all pairs at once and hands them to Adam, whose three lines are in ``lab.optimizer``.
+In this chapter E is frozen: it is never handed over, only W and b are.  (A token that is never an input has a row of
+zeros in G, so its embedding would get no gradient anyway.)
 
 But: nothing here moves the embeddings themselves.  That is chapter 2.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,10 +49,10 @@ TRAINED_WITH_FROZEN = {
 """Names of the trained parameters, by what is frozen."""
 
 STACK_SCORES = 2**22
-"""Most scores, V x V a model, in models trained side by side: 16 MB a tensor, which a small machine can handle."""
+"""Most scores, V x V of each model, that are computed at once: 16 MB.  More models train stack after stack."""
 
 PATH_POINTS = 24
-"""How often the first seed's embedding is kept on its way, start and end included."""
+"""How often the first seed's embedding is kept on its way, start and end included: chapter 2 draws it."""
 
 
 # ---- the model --------------------------------------------------------------------------------------------------
@@ -62,8 +62,8 @@ PATH_POINTS = 24
 class TinyModel:
     """An embedding and an output layer, nothing between them, for S seeds side by side.
 
-    Everything carries a leading axis S, so that a thousand models train in about the time of a few.  With ``weight is
-    embedding`` the two are tied: one tensor, two uses.
+    Everything carries a leading axis S, so that a thousand models train in about the time of a few.  Where ``weight``
+    is the very tensor ``embedding`` is, the two are tied: one tensor, two uses (chapter 2 tries that).
     """
 
     embedding: Tensor  # (S, V, D)
@@ -134,20 +134,47 @@ class TinyModel:
             gradients[EMBEDDING] = gradients[EMBEDDING] + gradients.pop(WEIGHT)
         return loss, gradients
 
-    def clone(self) -> "TinyModel":
-        """Return a copy that shares no memory and is tied where this one is."""
-        embedding = self.embedding.clone()
-        return TinyModel(embedding, embedding if self.tied else self.weight.clone(), self.bias.clone())
+    def each(self, change: Callable[[Tensor], Tensor]) -> "TinyModel":
+        """Return the models with every tensor changed, tied where these are."""
+        embedding = change(self.embedding)
+        return TinyModel(embedding, embedding if self.tied else change(self.weight), change(self.bias))
 
     def __len__(self) -> int:
-        return self.embedding.shape[0]
+        return len(self.embedding)
 
     def __getitem__(self, seeds: slice) -> "TinyModel":
-        embedding = self.embedding[seeds]
-        return TinyModel(embedding, embedding if self.tied else self.weight[seeds], self.bias[seeds])
+        return self.each(lambda tensor: tensor[seeds])
 
 
 # ---- the training -----------------------------------------------------------------------------------------------
+
+
+def descend(
+    models: TinyModel, joint: Tensor, optimizer: Optimizer, trained: Collection[str], updates: int
+) -> Iterator[Tensor]:
+    """Train S models in place, and yield their losses, (S,), as they were before each update.
+
+    Args:
+        models: side by side.
+        joint: see ``TinyModel.loss``.
+        optimizer: fresh.
+        trained: names of the parameters that may change; the others are never handed to the optimiser.
+        updates: how many.
+
+    Raises:
+        Diverged: a loss is not finite, before an update or after the last one, or a parameter has grown so large that
+            its norm is not.
+    """
+    free = {name: tensor for name, tensor in models.parameters().items() if name in trained}
+    for update in range(1, updates + 1):
+        loss, gradients = models.loss_and_gradients(joint)
+        if not loss.isfinite().all():
+            raise Diverged(update)
+        optimizer.update(free, gradients)
+        yield loss
+    norms = [tensor.square().sum() for tensor in free.values()]
+    if not (models.loss(joint).isfinite().all() and all(norm.isfinite() for norm in norms)):
+        raise Diverged(updates)
 
 
 @dataclass(frozen=True)
@@ -171,61 +198,43 @@ def train(
     on_step: OnStep | None = None,
     picture: Callable[[TinyRun], Figure] | None = None,
 ) -> TinyRun:
-    """Train copies of the S models in ``start`` on all pairs at once, and return them with their history.
+    """Train copies of the models in ``start`` on a text, as many side by side as fit, and return what became of them.
 
     Args:
         start: the models before training; left as they are.
         pairs: the text.
-        new_optimizer: returns a fresh optimiser; one is made per stack of models that fits the cache.
-        trained: names of the parameters that may change; the others are never handed to the optimiser.
-        updates: full-batch updates.
+        new_optimizer: returns a fresh optimiser, for each stack of models that train side by side.
+        trained: see ``descend``.
+        updates: of each model.
         on_step: called after each update of each stack, counted over all of them.
-        picture: of the run so far, for an ``on_step`` that shows one.
+        picture: draws a run so far, for an ``on_step`` that shows it.
 
     Raises:
-        Diverged: a loss is not finite, before an update or after the last one, or a parameter has grown so large that
-            its norm is not.
+        Diverged: see ``descend``.
     """
-    after, joint = start.clone(), pairs.joint()
+    after, joint = start.each(torch.clone), pairs.joint()
     size = max(1, STACK_SCORES // len(pairs.vocabulary) ** 2)
     stacks = [after[slice(first, first + size)] for first in range(0, len(start), size)]
     remembered = set(torch.linspace(1, updates, PATH_POINTS - 1).round().int().tolist())
-    path: list[Tensor] = [start.embedding[0].clone()]
-    losses: list[Tensor] = []
-    for number, models in enumerate(stacks):
-        free = {name: tensor for name, tensor in models.parameters().items() if name in trained}
-        optimizer = new_optimizer()
+    path, losses = [start.embedding[0].clone()], [list[Tensor]() for _ in stacks]
+
+    def run_of(models: TinyModel, losses: Tensor) -> TinyRun:
+        return TinyRun(pairs, start, models, losses, torch.stack(path))
+
+    def show(number: int) -> None:
         if picture:
-            watched(on_step, partial(_so_far, picture, pairs, start, models, losses, number * updates, path))
-        for update in range(1, updates + 1):
-            loss, gradients = models.loss_and_gradients(joint)
-            if not loss.isfinite().all():
-                raise Diverged(update)
-            optimizer.update(free, gradients)
-            losses.append(loss)
+            watched(on_step, lambda: picture(run_of(stacks[number], torch.stack(losses[number]))))
+
+    for number, models in enumerate(stacks):
+        show(number)
+        for update, loss in enumerate(descend(models, joint, new_optimizer(), trained, updates), start=1):
+            losses[number].append(loss)
             if number == 0 and update in remembered:
                 path.append(models.embedding[0].clone())
             if on_step:
                 on_step(number * updates + update, len(stacks) * updates)
-        norms = [tensor.square().sum() for tensor in free.values()]
-        if not (models.loss(joint).isfinite().all() and all(norm.isfinite() for norm in norms)):
-            raise Diverged(updates)
     watched(on_step, None)
-    by_stack = [torch.stack(losses[first : first + updates]) for first in range(0, len(losses), updates)]
-    return TinyRun(pairs, start, after, torch.cat(by_stack, dim=1), torch.stack(path))
-
-
-def _so_far(
-    picture: Callable[[TinyRun], Figure],
-    pairs: Pairs,
-    start: TinyModel,
-    models: TinyModel,
-    losses: list[Tensor],
-    first: int,
-    path: list[Tensor],
-) -> Figure:
-    """Return the picture of a stack of models as they are, with its losses, those from ``first`` on."""
-    return picture(TinyRun(pairs, start, models, torch.stack(losses[first:]), torch.stack(path)))
+    return run_of(after, torch.cat([torch.stack(each) for each in losses], dim=1))
 
 
 # ---- what is measured, one number per seed ----------------------------------------------------------------------

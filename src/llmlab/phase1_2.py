@@ -3,7 +3,7 @@
 Question: when everything is trained, where do the tokens go?  Do tokens that follow each other move together?  And
 what in the picture decides the next token?
 
-    score[x, k] = E[x] . W[k] + b[k],   E, W and b trained   (or one of them frozen)
+    score[x, k] = sum over d of E[x, d] W[k, d] + b[k]      E, W and b trained, or some of them frozen
 
 The model and its training are chapter 1's.  New here: how far rows move, every score taken apart, and four questions
 that go beyond the original notes.  Does rotating the model change what it computes?  Rotating its start, what it
@@ -12,10 +12,14 @@ learns?  What moves a token that has no gradient?  In which dimensions does free
     (E R) (W R)^T = E W^T  for an orthogonal R, so coordinates mean nothing, only inner products do;
     SGD's step rotates with the model; Adam's does not, for it divides coordinate by coordinate.
 
+The token x whose next token is asked for is the focus.  A token that is never an input has no gradient on its
+embedding: the map calls it a pole star, for it stays while the others move.
+
 But: one token of context is all this model sees.  Chapter 3 gives it a memory.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -30,21 +34,37 @@ from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, metrics, over
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Result, Scalar, Table, rounded
 from llmlab.settings import Phase12Settings
-from llmlab.shown import phase1, table
+from llmlab.shown import phase1 as shown_phase1
 from llmlab.shown import phase1_2 as shown
+from llmlab.shown import table
 from llmlab.text.pairs import Pairs
 
 EXPERIMENT_TOKENS = 64
-"""With more tokens than this the side experiments are left out: they would take minutes."""
+"""With more tokens than this the four questions are left out: they would take minutes."""
 
 ROTATION_SEED = 20_251_124
 ADAM_LR, WEIGHT_DECAY = 0.01, 0.01
 SGD_LR = 0.5
 """At Adam's 0.01, SGD hardly moves in 200 updates; 0.5 learns "hello" about as far as Adam does."""
 
+Rule = tuple[str, Callable[[], Optimizer]]
+BY_SGD: Rule = f"SGD, lr {SGD_LR}", partial(SGD, SGD_LR)
+BY_ADAM: Rule = f"Adam, lr {ADAM_LR}", partial(Adam, ADAM_LR)
+BY_ADAMW: Rule = f"AdamW, decay {WEIGHT_DECAY}", partial(Adam, ADAM_LR, weight_decay=WEIGHT_DECAY)
+"""The update rules that are compared: what a table calls each, and what makes a fresh one."""
+
 LIMIT_UPDATES, LIMIT_LR = 1_000, 0.1
+"""Of the long run of ``frozen_limit``."""
+
 LIMIT_SCORES = 2**14
-"""Budget of ``frozen_limit`` in scores per update; fewer starts where the text has many tokens."""
+"""Its budget in scores per update; fewer starts where the text has many tokens."""
+
+REASONS = dict.fromkeys(
+    ("distance_before", "distance_after", "distance_shrank_fraction"), "nothing but the focus token itself follows it"
+) | dict.fromkeys(
+    ("rank_correlation_closeness", "rank_correlation_product"), "fewer than three pairs of an input and another token"
+)
+"""Why a text may be too small for a metric."""
 
 
 # ---- what moved, and what predicts the next token ------------------------------------------------------------------
@@ -57,17 +77,18 @@ def movement(run: TinyRun, focus: int) -> dict[str, Tensor]:
     correlation of P(next | input) with closeness (minus the distance of the two embeddings) and with the inner product
     that the model uses; how far tokens moved; and the distance of ``focus`` and its next token.
     """
+    inputs, unseen = run.pairs.inputs(), run.pairs.unseen()
     probabilities = run.after.probabilities()
     products = run.after.embedding @ run.after.weight.transpose(1, 2)  # (S, V, V): scores without bias
     found = {"score_argmax_agrees_fraction": products[:, focus].argmax(-1) == probabilities[:, focus].argmax(-1)}
     others = ~torch.eye(len(run.pairs.vocabulary), dtype=torch.bool)  # a token is at distance 0 from itself
-    others[run.pairs.unseen()] = False
+    others[unseen] = False
     if others.sum() > 2:  # with one or two pairs, ranks say nothing
         closeness, probability = -distances(run.after.embedding)[:, others], probabilities[:, others]
         found["rank_correlation_closeness"] = rank_correlation(closeness, probability)
         found["rank_correlation_product"] = rank_correlation(products[:, others], probability)
-    distance, unseen = moved(run.before.embedding, run.after.embedding), run.pairs.unseen()  # (S, V)
-    found["seen_moved"] = distance[:, run.pairs.inputs()].mean(-1)
+    distance = moved(run.before.embedding, run.after.embedding)  # (S, V)
+    found["seen_moved"] = distance[:, inputs].mean(-1)
     if unseen:
         found["unseen_moved"] = distance[:, unseen].mean(-1)
     other = next_other_token(run.pairs, focus)
@@ -94,7 +115,7 @@ def alignment(run: TinyRun, focus: int) -> dict[str, Tensor]:
 
 
 def growth(run: TinyRun, focus: int) -> dict[str, Tensor]:
-    """Return the norms of the inputs' embeddings before and after, and who is first, each (S,).
+    """Return the norms of the inputs' embeddings before and after, and which token changed most, each (S,).
 
     That is whether the token that follows ``focus`` moved farthest of all inputs, grew most, and both.
     """
@@ -115,19 +136,24 @@ def growth(run: TinyRun, focus: int) -> dict[str, Tensor]:
 def all_metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
     """Return the metrics of chapter 1 and of movement, with a reason for each that a text this small cannot have."""
     found = metrics(run, samples)
-    alone = "nothing but the focus token itself follows it"
-    few = "fewer than three pairs of an input and another token"
-    for prefix, names, reason in (
-        ("distance", ("before", "after", "shrank_fraction"), alone),
-        ("rank_correlation", ("closeness", "product"), few),
-    ):
-        for name in (f"{prefix}_{end}" for end in names):
-            if name not in samples:
-                found |= {name: None, name + "_reason": reason}
+    for name, reason in REASONS.items():
+        if name not in samples:
+            found |= {name: None, f"{name}_reason": reason}
     if "rank_correlation_product" in samples:
         ahead = samples["rank_correlation_product"] - samples["rank_correlation_closeness"]
         found |= over_seeds({"rank_correlation_product_minus_closeness": ahead})
     return found
+
+
+# ---- every score taken apart ------------------------------------------------------------------------------------
+
+
+def products(model: TinyModel, focus: int) -> Tensor:
+    """Return what each coordinate adds to each token's score after ``focus``, E[x, d] W[k, d], first seed: (V, D).
+
+    Over the coordinates they sum to the inner product; with the bias that is the score.
+    """
+    return model.embedding[0, focus] * model.weight[0]
 
 
 # ---- does rotating change what the model computes, or what it learns? -------------------------------------------
@@ -138,14 +164,24 @@ def rotated(model: TinyModel, rotation: Tensor) -> TinyModel:
     return TinyModel(model.embedding @ rotation, model.weight @ rotation, model.bias.clone())
 
 
+def rotation_of(model: TinyModel) -> Tensor:
+    """Return a random rotation of a model's space, (D, D) in float64; in one dimension it can only change the sign."""
+    return random_rotation(model.embedding.shape[-1], torch.Generator().manual_seed(ROTATION_SEED))
+
+
 def rotation_differences(model: TinyModel) -> tuple[float, float]:
     """Return the largest change of a score and of a probability when all trained models are rotated."""
-    rotation = random_rotation(model.embedding.shape[-1], torch.Generator().manual_seed(ROTATION_SEED)).float()
-    other = rotated(model, rotation)
+    other = rotated(model, rotation_of(model).float())
     return (
         float((other.logits() - model.logits()).abs().max()),
         float((other.probabilities() - model.probabilities()).abs().max()),
     )
+
+
+def stacked(models: list[TinyModel]) -> TinyModel:
+    """Return the untied models of several stacks in one, in order."""
+    tensors = ((model.embedding, model.weight, model.bias) for model in models)
+    return TinyModel(*(torch.cat(same) for same in zip(*tensors, strict=True)))
 
 
 class Equivariance(NamedTuple):
@@ -161,18 +197,13 @@ class Equivariance(NamedTuple):
 def equivariance(start: TinyModel, pairs: Pairs, updates: int) -> list[Equivariance]:
     """Train the first model from its start and from the rotated start, by SGD and by Adam.
 
-    In float64, where rounding cannot be mistaken for an effect.  In one dimension the only rotation is a change of
-    sign, which Adam does not notice.
+    In float64, where rounding cannot be mistaken for an effect.  A change of sign, all there is in one dimension, Adam
+    does not notice.
     """
-    model = TinyModel(start.embedding[:1].double(), start.weight[:1].double(), start.bias[:1].double())
-    rotation = random_rotation(model.embedding.shape[-1], torch.Generator().manual_seed(ROTATION_SEED))
-    both = stacked([model, rotated(model, rotation)])
-    rules: dict[str, Callable[[], Optimizer]] = {
-        f"SGD, lr {SGD_LR}": lambda: SGD(SGD_LR),
-        f"Adam, lr {ADAM_LR}": lambda: Adam(ADAM_LR),
-    }
-    found = []
-    for name, rule in rules.items():
+    model = start[:1].each(Tensor.double)
+    rotation = rotation_of(model)
+    both, found = stacked([model, rotated(model, rotation)]), []
+    for name, rule in (BY_SGD, BY_ADAM):
         run = train(both, pairs, rule, trained=TRAINED_WITH_FROZEN["none"], updates=updates)
         probabilities, rotated_back = run.after.probabilities(), run.after.embedding[1] @ rotation.T
         found.append(
@@ -206,23 +237,27 @@ def pole_star(start: TinyModel, pairs: Pairs, updates: int) -> list[PoleStar]:
     """
     if not pairs.unseen():
         return []
-    star, free = pairs.unseen()[0], start[:1]
-    tied = TinyModel(free.embedding, free.embedding, free.bias)
-    rules: list[tuple[str, TinyModel, Callable[[], Optimizer]]] = [
-        (f"Adam, lr {ADAM_LR}", free, lambda: Adam(ADAM_LR)),
-        (f"SGD, lr {SGD_LR}", free, lambda: SGD(SGD_LR)),
-        (f"AdamW, decay {WEIGHT_DECAY}", free, lambda: Adam(ADAM_LR, weight_decay=WEIGHT_DECAY)),
-        ("Adam, tied weights", tied, lambda: Adam(ADAM_LR)),
-    ]
-    found = []
-    for name, model, rule in rules:
+    star, untied, found = pairs.unseen()[0], start[:1], []
+    tied = TinyModel(untied.embedding, untied.embedding, untied.bias)
+    with_tied = "Adam, tied weights", BY_ADAM[1], tied
+    for name, rule, model in ((*BY_ADAM, untied), (*BY_SGD, untied), (*BY_ADAMW, untied), with_tied):
         run = train(model, pairs, rule, trained=TRAINED_WITH_FROZEN["none"], updates=updates)
-        embedding = float(moved(run.before.embedding, run.after.embedding)[0, star])
-        found.append(PoleStar(name, embedding, float(moved(run.before.weight, run.after.weight)[0, star])))
+        embedding, output = (moved(getattr(run.before, of), getattr(run.after, of)) for of in ("embedding", "weight"))
+        found.append(PoleStar(name, float(embedding[0, star]), float(output[0, star])))
     return found
 
 
 # ---- in which dimensions does freezing hold the model back? -----------------------------------------------------
+
+
+def padded(model: TinyModel, dim: int) -> TinyModel:
+    """Return the models in ``dim`` dimensions, the new coordinates all zero.
+
+    The function is the same, and so is training: a coordinate that is zero in E and in W has gradient zero in both.
+    Models of different dimensions can so share one stack.
+    """
+    missing = dim - model.embedding.shape[-1]
+    return TinyModel(pad(model.embedding, (0, missing)), pad(model.weight, (0, missing)), model.bias.clone())
 
 
 class FrozenLimit(NamedTuple):
@@ -261,65 +296,30 @@ def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> list[FrozenLimi
     ]
 
 
-def padded(model: TinyModel, dim: int) -> TinyModel:
-    """Return the models in ``dim`` dimensions, the new coordinates all zero.
-
-    The function is the same, and so is training: a coordinate that is zero in E and in W has gradient zero in both.
-    Models of different dimensions can so share one stack.
-    """
-    missing = dim - model.embedding.shape[-1]
-    return TinyModel(pad(model.embedding, (0, missing)), pad(model.weight, (0, missing)), model.bias.clone())
+# ---- the four questions together, and what freezing changes -----------------------------------------------------
 
 
-def stacked(models: list[TinyModel]) -> TinyModel:
-    """Return the untied models of several stacks in one, in order."""
-    return TinyModel(
-        torch.cat([model.embedding for model in models]),
-        torch.cat([model.weight for model in models]),
-        torch.cat([model.bias for model in models]),
-    )
-
-
-# ---- the side experiments together ------------------------------------------------------------------------------
-
-
-def train_frozen(
-    settings: Phase12Settings,
-    start: TinyModel,
-    pairs: Pairs,
-    freeze: str,
-    on_step: OnStep | None = None,
-    picture: Callable[[TinyRun], Figure] | None = None,
-) -> TinyRun:
-    """Train copies of ``start`` as the settings say, but with this frozen: ``none``, ``embedding`` or ``linear``."""
-    return train(
-        start,
-        pairs,
-        lambda: optimizer_named(settings.optimizer, settings.lr, settings.weight_decay),
-        trained=TRAINED_WITH_FROZEN[freeze],
-        updates=settings.epochs,
-        on_step=on_step,
-        picture=picture,
-    )
+def rule_of(settings: Phase12Settings) -> Callable[[], Optimizer]:
+    """Return what makes a fresh optimiser of the settings."""
+    return partial(optimizer_named, settings.optimizer, settings.lr, settings.weight_decay)
 
 
 def side_experiments(
     settings: Phase12Settings, run: TinyRun, focus: int, on_step: OnStep | None = None
 ) -> tuple[list[Table], dict[str, float], list[Text]]:
-    """Return tables and metrics of the side experiments, or a sentence that says why there are none.
+    """Return tables and metrics of what goes beyond the run, or a sentence that says why there are none.
 
     Of the metrics all but the losses are of the first seed.
     """
     pairs, start, updates = run.pairs, run.before, settings.epochs
     if len(pairs.vocabulary) > EXPERIMENT_TOKENS:
         return [], {}, [say("phase1_2.too_many_tokens", tokens=EXPERIMENT_TOKENS)]
+    arms = dict.fromkeys(TRAINED_WITH_FROZEN, run)  # by what is frozen
     try:
-        arms = {settings.freeze: run}
-        for number, arm in enumerate(sorted(TRAINED_WITH_FROZEN.keys() - arms), start=1):
-            told = f"training {number + 1} of {len(TRAINED_WITH_FROZEN)}, frozen: {arm}"
-            step = OneOfSeveral(on_step, number, len(TRAINED_WITH_FROZEN), told)
-            arms[arm] = train_frozen(settings, start, pairs, arm, step)
-        arms = {arm: arms[arm] for arm in TRAINED_WITH_FROZEN}
+        for number, frozen in enumerate(sorted(arms.keys() - {settings.freeze}), start=1):
+            step = OneOfSeveral(on_step, number, len(arms), f"training {number + 1} of {len(arms)}, frozen: {frozen}")
+            trained = TRAINED_WITH_FROZEN[frozen]
+            arms[frozen] = train(start, pairs, rule_of(settings), trained=trained, updates=updates, on_step=step)
         turned = equivariance(start, pairs, updates)
         star = pole_star(start, pairs, updates)
         limit = frozen_limit(pairs, updates, settings.seed)
@@ -331,7 +331,7 @@ def side_experiments(
     for name, moves in zip(("adam", "sgd", "adamw", "tied"), star, strict=False):
         found[f"unseen_moved_under_{name}"] = moves.embedding_moved
     tables = [
-        shown.freezes({arm: samples_of(one, focus) | movement(one, focus) for arm, one in arms.items()}),
+        shown.freezes({frozen: samples_of(one, focus) | movement(one, focus) for frozen, one in arms.items()}),
         shown.equivariance(turned),
         *([shown.pole_star(star, pairs.vocabulary.names[pairs.unseen()[0]])] if star else []),
         shown.frozen_limit(limit, pairs, updates, ADAM_LR, (LIMIT_UPDATES, LIMIT_LR)),
@@ -363,8 +363,9 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         return shown.stations_and_tracks(pairs, focus, run.path, run.after.embedding[0], run.after.weight[0])
 
     step = OneOfSeveral(on_step, 0, trainings, f"training 1 of {trainings}" if trainings > 1 else "")
+    free, rule, updates = TRAINED_WITH_FROZEN[settings.freeze], rule_of(settings), settings.epochs
     try:
-        trained = train_frozen(settings, start, pairs, settings.freeze, step, mapped)
+        trained = train(start, pairs, rule, trained=free, updates=updates, on_step=step, picture=mapped)
     except Diverged as diverged:
         return Result.diverged(*asked, diverged.update)
     samples = samples_of(trained, focus) | movement(trained, focus)
@@ -372,7 +373,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     side_tables, side_metrics, left_out = side_experiments(settings, trained, focus, on_step)
     before, after = trained.before, trained.after
     first = after.embedding[0, focus], after.weight[0], after.bias[0]
-    taken_apart = shown.decomposition(settings, pairs, *first)
+    taken_apart = shown.decomposition(settings, pairs, products(after, focus), after.bias[0])
     return Result(
         *asked,
         metrics={
@@ -383,13 +384,13 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         },
         summary=[*shown.summary(settings, pairs, samples, *first, next_other_token(pairs, focus)), *left_out],
         tables=[
-            phase1.loss(pairs, trained.losses),
+            shown_phase1.loss(pairs, trained.losses),
             shown.embeddings(settings, pairs, before.embedding[0], after.embedding[0]),
             shown.output_rows(settings, pairs, before.weight[0], after.weight[0]),
             shown.pair_distances(pairs, before.embedding[0], after.embedding[0]),
             taken_apart,
-            phase1.next_token(pairs, focus, before.probabilities(), after.probabilities()),
-            phase1.tensors(before.parameters(), after.parameters(), TRAINED_WITH_FROZEN[settings.freeze]),
+            shown_phase1.next_token(pairs, focus, before.probabilities(), after.probabilities()),
+            shown_phase1.tensors(before.parameters(), after.parameters(), free),
             shown.rotation_check(settings.dim, *differences, float(after.logits().abs().max())),
             *table.over_seeds(samples),
             *side_tables,
@@ -398,7 +399,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
             mapped(trained),
             shown.scores_apart(taken_apart),
             shown.distance_and_product(pairs, after.embedding, after.weight),
-            phase1.learning_curve(pairs, trained.losses),
+            shown_phase1.learning_curve(pairs, trained.losses),
         ],
         samples={name: rounded(values.tolist()) for name, values in samples.items()},
     )

@@ -108,7 +108,7 @@ def pair_distances(pairs: Pairs, before: Tensor, after: Tensor) -> Table:
 # ---- the decision -----------------------------------------------------------------------------------------------
 
 
-def decomposition(settings: Phase12Settings, pairs: Pairs, embedding: Tensor, weight: Tensor, bias: Tensor) -> Table:
+def decomposition(settings: Phase12Settings, pairs: Pairs, parts: Tensor, bias: Tensor) -> Table:
     """Return every score of the focus token taken apart: products per dimension, inner product, bias, probability.
 
     Beyond ``MAX_DIMS`` dimensions the ones that differ most between tokens are shown and the rest is summed.
@@ -116,12 +116,10 @@ def decomposition(settings: Phase12Settings, pairs: Pairs, embedding: Tensor, we
     Args:
         settings: say which token that is.
         pairs: of the text.
-        embedding: of the focus token, (D,).
-        weight: the output rows, (V, D).
+        parts: the products, (V, D).
         bias: (V,).
     """
     tokens = pairs.vocabulary.names
-    parts = embedding * weight  # (V, D)
     inner = parts.sum(-1)
     score = inner + bias
     dims = parts.std(0).argsort(descending=True)[:MAX_DIMS].sort().values if len(tokens) > 1 else torch.tensor([0])
