@@ -99,7 +99,7 @@ def test_no_import_goes_round_in_a_circle() -> None:
         ("rich", {"report"}),
         ("plotext", {"report"}),
         ("simpleeval", {"claims.evaluate"}),
-        ("safetensors", {"lab.checkpoint"}),
+        ("safetensors", {"lab.checkpoint", "text.cache", "text.pretrained"}),
         ("filelock", {"lab.checkpoint"}),
         ("typer", {"cli"}),
         ("subprocess", {"cli.log", "environment"}),

@@ -8,14 +8,7 @@ from hypothesis import strategies as st
 
 from llmlab.errors import TextError
 from llmlab.text.corpus import Corpus, load_corpus
-from llmlab.text.documents import (
-    LONG,
-    document_of_each,
-    documents,
-    documents_to_test,
-    is_title,
-    undone,
-)
+from llmlab.text.documents import LONG, document_of_each, documents, is_title, undone
 
 GIVEN = os.environ.get("LLMLAB_DATA", "")
 TEXT = "this is a line of some fifteen words or more so that it begins an article of ours"
@@ -30,14 +23,14 @@ def test_a_text_of_articles_is_cut_at_its_titles() -> None:
     """Smaller headings, formulas and tables that look like headings belong to the article around them."""
     first = article("One", "Key : Pld", "= Played , W =", "= 7 / 2 ) <unk> the ( J =", "= Goals ; A =", "= and =", TEXT)
     corpus = Corpus("x", [*first, *article("Two ( song )")], article("Three"))
-    train, valid = documents(corpus)
+    train, valid, _ = documents(corpus)
     assert train == ["\n".join(first), "\n".join(article("Two ( song )"))]
     assert valid == ["\n".join(article("Three"))]
 
 
 def test_what_may_be_the_rest_of_an_article_is_not_held_out() -> None:
     """Where a file was split amid an article, what is held out begins with the next one."""
-    train, valid = documents(Corpus("x", article("One"), ["the rest of it", "= = Notes = =", *article("Two")]))
+    train, valid, _ = documents(Corpus("x", article("One"), ["the rest of it", "= = Notes = =", *article("Two")]))
     assert (train, valid) == (["\n".join(article("One"))], ["\n".join(article("Two"))])
     assert documents(Corpus("x", article("One"), ["no title at all"]))[1] == ["no title at all"]
 
@@ -46,7 +39,7 @@ def test_what_may_be_the_rest_of_an_article_is_not_held_out() -> None:
 def test_articles_put_together_are_the_text(sizes: list[int]) -> None:
     """No line is lost, doubled or moved, and there are as many documents as titles."""
     lines = [line for number, size in enumerate(sizes) for line in article(f"No {number}", *["more"] * size)]
-    train, _ = documents(Corpus("x", lines, ["something else"]))
+    train, *_ = documents(Corpus("x", lines, ["something else"]))
     assert len(train) == len(sizes)
     assert "\n".join(train).split("\n") == lines
 
@@ -54,7 +47,7 @@ def test_articles_put_together_are_the_text(sizes: list[int]) -> None:
 @given(st.lists(st.text("ab =", min_size=1, max_size=9), max_size=9), st.lists(st.text("cd", min_size=1), max_size=9))
 def test_of_any_other_text_each_line_is_a_document(train: list[str], valid: list[str]) -> None:
     """Lines stay as they are and in their order."""
-    assert documents(Corpus("x", ["first", *train], ["other", *valid])) == (["first", *train], ["other", *valid])
+    assert documents(Corpus("x", ["first", *train], ["other", *valid])) == (["first", *train], ["other", *valid], [])
 
 
 @pytest.mark.parametrize(
@@ -112,8 +105,7 @@ def test_short_documents_may_repeat_but_not_most_of_them() -> None:
 def test_the_built_in_language_is_held_apart(name: str) -> None:
     """Every line is a document, and few repeat; the test split stands in neither of the others."""
     corpus = load_corpus(name)
-    assert documents(corpus) == (corpus.train, corpus.valid)
-    assert documents_to_test(corpus) == corpus.test
+    assert documents(corpus) == (corpus.train, corpus.valid, corpus.test)
     assert len(set(corpus.test) & {*corpus.train, *corpus.valid}) < len(corpus.test) / 100
 
 
@@ -121,11 +113,11 @@ def test_a_test_split_is_cut_and_held_apart_as_the_others_are() -> None:
     """Articles from the first title on; what stands in another split is refused; without a split there is none."""
     train, valid = article("One"), article("Two")
     corpus = Corpus("x", train, valid, test=["the rest of it", *article("Three"), *article("Four")])
-    assert documents_to_test(corpus) == ["\n".join(article("Three")), "\n".join(article("Four"))]
-    assert documents_to_test(Corpus("x", train, valid)) == []
+    assert documents(corpus)[2] == ["\n".join(article("Three")), "\n".join(article("Four"))]
+    assert documents(Corpus("x", train, valid))[2] == []
     for leaked in (train, valid):
         with pytest.raises(TextError, match="1 of 1 held-out documents"):
-            documents_to_test(Corpus("x", train, valid, test=leaked))
+            documents(Corpus("x", train, valid, test=leaked))
 
 
 @given(st.lists(st.integers(0, 4), max_size=150), st.integers(0, 3))
@@ -144,6 +136,6 @@ def test_each_line_knows_its_document(sizes: list[int], rest: int) -> None:
 @pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")
 def test_wikitext_has_its_articles() -> None:
     """600 articles and one reference that looks like one; 60 held out; none in both."""
-    train, valid = documents(load_corpus("wikitext-2", offline=True))
+    train, valid, _ = documents(load_corpus("wikitext-2", offline=True))
     assert (len(train), len(valid)) == (601, 60)
     assert train[0].startswith("= 2013 – 14 York City F.C. season =\nThe 2013")

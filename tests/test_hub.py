@@ -68,7 +68,6 @@ def test_a_hub_id_without_its_commit_is_unreachable(name: str) -> None:
         ("huggingface_hub", "small", "pretrained"),
         ("pyarrow.parquet", "text", "data"),
         ("tokenizers", "model", "pretrained"),
-        ("safetensors", "model", "pretrained"),
     ],
 )
 def test_a_missing_library_says_how_to_install_it(

@@ -371,7 +371,7 @@ def test_the_figures_on_wikitext_2():
 def test_the_figures_on_a_stream_of_wikitext_2():
     """250,000 tokens of MiniLM's tokenizer: bigram 784.50, Kneser-Ney 472.48, as plain counting has it."""
     coder = subword_coder(load_pretrained(str(DATA / "minilm-embeddings"), weights=False))
-    train_texts, valid_texts = documents(load_corpus("wikitext-2"))
+    train_texts, valid_texts, _ = documents(load_corpus("wikitext-2"))
     train, valid = (stream(each, coder, n).tokens for each, n in ((train_texts, 250_000), (valid_texts, 25_000)))
     slow = CountedByHand.of_stream(train.tolist(), coder.vocabulary, 3, False, coder.unknown)
     said: list[str] = []

@@ -16,7 +16,7 @@ from llmlab.text import cache as disk
 from llmlab.text.corpus import Corpus, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.pretrained import Pretrained, load_pretrained
-from llmlab.text.streams import Coder, StreamText, pack, stream_text, subword_coder, unpack, word_coder
+from llmlab.text.streams import Coder, StreamText, encoded, stream_text, subword_coder, unpack, word_coder
 from llmlab.text.words import EOS, UNK, WordVocabulary
 from stand_in_model import WORDS, gpt_tokenizer, model_files, write_files
 
@@ -200,12 +200,9 @@ def test_a_payload_that_is_sealed_but_senseless_is_refused(
 
 def test_what_is_kept_is_checked_against_its_tokenizer() -> None:
     """Numbers beyond the vocabulary, starts outside, or another key are refused."""
-    text = streams()
-    payload = disk.sealed("key", *pack((text.train, text.valid, text.valid)))
-    for key, vocabulary in (("key", 60), ("other", 60), ("key", 5)):
-        if (key, vocabulary) == ("key", 60):
-            unpack(disk.opened(payload, key)[1], vocabulary)
-            continue
+    payload = disk.sealed("key", {}, encoded(CORPUS, CODER, 90, 40))
+    unpack(disk.opened(payload, "key")[1], 60)
+    for key, vocabulary in (("other", 60), ("key", 5)):
         with pytest.raises(ValueError, match=r"another text|not those of its tokenizer"):
             unpack(disk.opened(payload, key)[1], vocabulary)
 

@@ -21,35 +21,22 @@ LONG = 16
 """Words from which on a document that occurs twice is no coincidence."""
 
 
-def documents(corpus: Corpus) -> tuple[list[str], list[str]]:
-    """Return the documents to train on and those held out, each as text.
+def documents(corpus: Corpus) -> tuple[list[str], list[str], list[str]]:
+    """Return the documents to train on, those held out, and those that nothing is chosen by, each as text.
+
+    Of the last there are none where the corpus has no such split.
 
     Raises:
-        TextError: the held-out documents overlap with those to train on.
+        TextError: documents of a split stand in one before it.
     """
-    train, valid = corpus.train, corpus.valid
+    train, valid, test = corpus.train, corpus.valid, corpus.test
     if titled(train):
         # what stands before the first title may be the rest of an article that the split went through
-        begins = next(iter(title_lines(valid)), 0)
-        found = list(articles(train)), list(articles(valid[begins:]))
-    else:
-        found = train, valid
-    check_apart(corpus.name, *found)
-    return found
-
-
-def documents_to_test(corpus: Corpus) -> list[str]:
-    """Return the documents that nothing was chosen by, as text; none where the corpus has no such split.
-
-    Raises:
-        TextError: they overlap with those to train on or to validate with.
-    """
-    begins = next(iter(title_lines(corpus.test)), 0) if titled(corpus.train) else 0
-    found = list(articles(corpus.test[begins:])) if titled(corpus.train) else corpus.test
-    if found:
-        train, valid = documents(corpus)
-        check_apart(corpus.name, [*train, *valid], found)
-    return found
+        valid, test = (list(articles(lines[next(iter(title_lines(lines)), 0) :])) for lines in (valid, test))
+        train = list(articles(train))
+    check_apart(corpus.name, train, valid)
+    check_apart(corpus.name, [*train, *valid], test)
+    return train, valid, test
 
 
 def document_of_each(lines: list[str], *, in_articles: bool) -> list[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from llmlab.errors import TextError, UnreachableError
@@ -156,18 +157,6 @@ def read_folder(folder: Path, weights: bool) -> Pretrained:
     )
 
 
-def library(name: str) -> Any:
-    """Import a library that only pretrained embeddings need.
-
-    Raises:
-        UnreachableError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UnreachableError(f"--pretrained: {error}; pip install 'llmlab[pretrained]'") from error
-
-
 def read_tokenizer(path: Path) -> tuple[Any, bytes]:
     """Return a tokenizer and its file's content; it neither cuts nor pads what it encodes.
 
@@ -178,7 +167,10 @@ def read_tokenizer(path: Path) -> tuple[Any, bytes]:
     if not path.exists():
         raise TextError(f"{path.parent}: a model folder has {TOKENIZER}; it is missing")
     content = read_bytes(path)
-    tokenizers = library("tokenizers")
+    try:
+        tokenizers = importlib.import_module("tokenizers")
+    except ImportError as error:
+        raise UnreachableError(f"--pretrained: {error}; pip install 'llmlab[pretrained]'") from error
     try:
         tokenizer = tokenizers.Tokenizer.from_buffer(content)
     except Exception as error:  # the library knows no failure of its own
@@ -195,13 +187,11 @@ def read_matrix(path: Path, config: dict[str, Any]) -> tuple[Tensor, str]:
 
     Raises:
         TextError: the file is cut or is none, or the tensor is not what an embedding can be.
-        UnreachableError: the safetensors library is missing.
     """
-    safetensors = library("safetensors")
     if not path.is_file():  # the library would wait for ever at a pipe
         raise TextError(f"{path}: not a regular file; copy the weights into one")
     try:
-        with safetensors.safe_open(str(path), "pt") as file:
+        with safe_open(str(path), "pt") as file:
             name = model_files.embedding_name(config, file.keys(), path)
             view = file.get_slice(name)
             shape, kind, wanted = view.get_shape(), view.get_dtype(), config.get("vocab_size")
@@ -215,7 +205,7 @@ def read_matrix(path: Path, config: dict[str, Any]) -> tuple[Tensor, str]:
                 raise TextError(f"{path}, {name}: it has {shape[0]:,} rows, and {CONFIG} says {wanted!r}")
             stored = file.get_tensor(name)
             return stored.to(torch.float32, copy=True), checksum(stored)
-    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         told = " ".join(str(error).split())[:160]
         raise TextError(f"{path}: no whole safetensors file ({told}); fetch it again") from error
 

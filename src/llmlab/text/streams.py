@@ -7,7 +7,6 @@ streams are kept in the user's cache.  Leaves out what a document is, ``document
 
 import hashlib
 import re
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +15,12 @@ import torch
 from torch import Tensor
 
 from llmlab.errors import TextError
-from llmlab.text.cache import Packed, recall
+from llmlab.text.cache import recall
 from llmlab.text.corpus import Corpus
-from llmlab.text.documents import documents, documents_to_test, undone
+from llmlab.text.documents import documents, undone
 from llmlab.text.pretrained import Pretrained
 from llmlab.text.windows import content_hash
 from llmlab.text.words import EOS, UNK, WordVocabulary
-
-VERSION = 3
-"""Of what is kept and how it is computed; a change of either needs a new number."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +76,6 @@ class Stream:
     tokens: Tensor
     starts: Tensor
 
-
-Streams = tuple[Stream, Stream, Stream]
-"""To train on, to validate with, and to test with; the last may have no document."""
 
 OWN_TEST, LEFT_TEST = "the text's own test split", "held-out documents after those for validation"
 """Of which documents a test stream is."""
@@ -142,13 +135,12 @@ def stream_text(
     digest = hashlib.sha256(
         f"{content_hash(corpus)}{last} {coder.digest} {coder.unknown} {coder.end} {tokens} {valid_tokens}".encode()
     ).hexdigest()
-    key = hashlib.sha256(f"{digest} {VERSION} {sys.byteorder}".encode()).hexdigest()
     train, valid, test = recall(
-        cache / f"{key}.tokens" if cache is not None else None,
-        key,
-        lambda: encoded(corpus, coder, tokens, valid_tokens),
-        pack,
-        lambda head, parts: unpack(parts, coder.vocabulary),
+        cache,
+        "tokens",
+        digest,
+        lambda: ({}, encoded(corpus, coder, tokens, valid_tokens)),
+        lambda _, parts: unpack(parts, coder.vocabulary),
         say,
     )
     for use, found in (("train on", train), ("validate with", valid)):
@@ -166,15 +158,16 @@ def stream_text(
     return replace(text, notes=notes)
 
 
-def encoded(corpus: Corpus, coder: Coder, tokens: int, valid_tokens: int) -> Streams:
-    """Return a corpus as three streams.
+def encoded(corpus: Corpus, coder: Coder, tokens: int, valid_tokens: int) -> list[Tensor]:
+    """Return a corpus as three streams, to train on, to validate with and to test with: of each tokens and starts.
 
     Without a test split of its own, the last is of what the one before it has left: no document is in both.
     """
-    train, valid = documents(corpus)
+    train, valid, test = documents(corpus)
     held_out = iter(valid)
     first, second = stream(train, coder, tokens), stream(held_out, coder, valid_tokens)
-    return first, second, stream(documents_to_test(corpus) or held_out, coder, valid_tokens)
+    found = (first, second, stream(test or held_out, coder, valid_tokens))
+    return [part for one in found for part in (one.tokens, one.starts)]
 
 
 def stream(texts: Iterable[str], coder: Coder, most: int) -> Stream:
@@ -197,21 +190,12 @@ def shortfall(found: Stream, use: str, asked: int) -> list[str]:
     return [f"To {use} there are {count:,} tokens, fewer than the {asked:,} asked for: all are used."]
 
 
-def pack(streams: Streams) -> Packed:
-    """Return streams as words and numbers."""
-    return {}, [part for found in streams for part in (found.tokens, found.starts)]
-
-
-def unpack(parts: list[Tensor], vocabulary: int) -> Streams:
-    """Return the streams of ``pack``.
-
-    Raises:
-        ValueError, RuntimeError: these are not the numbers of streams.
-    """
-    train, valid, test = (Stream(*pair) for pair in zip(parts[::2], parts[1::2], strict=True))
-    for found in (train, valid, test):
-        if not 0 <= int(found.tokens.min()) <= int(found.tokens.max()) < vocabulary:
+def unpack(parts: list[Tensor], vocabulary: int) -> list[Stream]:
+    """Return the streams of ``encoded``, or raise what ``recall`` expects."""
+    found = [Stream(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+    for one in found:
+        if not 0 <= int(one.tokens.min()) <= int(one.tokens.max()) < vocabulary:
             raise ValueError("its numbers are not those of its tokenizer")
-        if len(found.starts) and not 0 < int(found.starts.min()) <= int(found.starts.max()) < len(found.tokens):
+        if len(one.starts) and not 0 < int(one.starts.min()) <= int(one.starts.max()) < len(one.tokens):
             raise ValueError("its documents begin outside of it")
-    return train, valid, test
+    return found

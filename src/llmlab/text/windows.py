@@ -6,10 +6,9 @@ windows: ``words``.
 """
 
 import hashlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,6 @@ from llmlab.text.words import FEWEST_WORDS, MARKS, WINDOW, WordVocabulary, encod
 
 LONGEST_WORD = 12
 """Characters a word that words of a text with blanks never have on average."""
-
-VERSION = 2
-"""Of what is kept and how it is computed; a change of either needs a new number."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +70,14 @@ def prepare(
         TextError: no line is long enough to train on, or none to validate with.
     """
     content = content_hash(corpus)
-    how = f"{VERSION} {sys.byteorder} {length} {fewest_words} " + (
-        vocabulary.sha256 if vocabulary else f"{vocabulary_size}"
-    )
-    key = hashlib.sha256(f"{content} {how}".encode()).hexdigest()
     text = recall(
-        cache / f"{key}.words" if cache is not None else None,
-        key,
+        cache,
+        "words",
+        f"{content} {length} {fewest_words} {vocabulary.sha256 if vocabulary else vocabulary_size}",
         lambda: compute(
             corpus, vocabulary or WordVocabulary.of_lines(corpus.train, vocabulary_size), length, fewest_words
         ),
-        pack,
-        lambda head, parts: unpack(head, parts, corpus.name, length),
+        lambda head, parts: unpack(head, parts, corpus.name),
         say,
     )
     digest = hashlib.sha256(f"{content} {text.vocabulary.sha256} {length} {fewest_words}".encode()).hexdigest()
@@ -117,8 +109,8 @@ def content_hash(corpus: Corpus) -> str:
     return running.hexdigest()
 
 
-def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_words: int) -> WindowedText:
-    """Return a corpus encoded and cut into windows; its digest is still empty.
+def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_words: int) -> Packed:
+    """Return a corpus encoded and cut into windows, as ``unpack`` reads it.
 
     Raises:
         TextError: a split has no line that is long enough.
@@ -133,27 +125,16 @@ def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_word
             if len(text) > LONGEST_WORD * sum(len(line.split()) for line in corpus.train[:1_000]):
                 raise TextError(f"{told}: words are split at blanks, and it has hardly any; put one between its words")
             raise TextError(f"{told}; give a longer text")
-    return WindowedText(corpus.name, vocabulary, train, valid, lines, "")
+    flat = torch.tensor(list(chain.from_iterable(lines)), dtype=torch.int64)
+    return {"words": vocabulary.words, "lines": [len(line) for line in lines]}, [train, valid, flat]
 
 
-def pack(text: WindowedText) -> Packed:
-    """Return a text as words and numbers."""
-    flat = torch.tensor([number for line in text.train_lines for number in line], dtype=torch.int64)
-    words = {"words": text.vocabulary.words, "lines": [len(line) for line in text.train_lines]}
-    return words, [text.train, text.valid, flat]
-
-
-def unpack(head: dict[str, Any], parts: list[Tensor], name: str, length: int) -> WindowedText:
-    """Return the text of ``pack``; its digest is still empty.
-
-    Raises:
-        ValueError, KeyError, TypeError, RuntimeError: these are not the numbers of a text.
-    """
+def unpack(head: dict[str, Any], parts: list[Tensor], name: str) -> WindowedText:
+    """Return the text of ``compute``, or raise what ``recall`` expects; its digest is still empty."""
     train, valid, lines = parts
     vocabulary = WordVocabulary(tuple(head["words"]))
     least, most = (min(int(part.min()) for part in parts), max(int(part.max()) for part in parts))
     if vocabulary.words[: len(MARKS)] != MARKS or not 0 <= least <= most < len(vocabulary):
         raise ValueError("its numbers are not those of its words")
     flat, cuts = lines.tolist(), pairwise(accumulate(head["lines"], initial=0))
-    cut = [flat[begin:end] for begin, end in cuts]
-    return WindowedText(name, vocabulary, train.reshape(-1, length), valid.reshape(-1, length), cut, "")
+    return WindowedText(name, vocabulary, train, valid, [flat[begin:end] for begin, end in cuts], "")
