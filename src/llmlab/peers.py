@@ -117,9 +117,6 @@ def tiny_gpt2(size: GPT2Size, seed: int, dropout: float = 0.0, *, attention: str
         dropout: probability with which a number is set to zero in training.
         attention: ``eager`` is a little faster to train on short windows; ``sdpa`` reads long texts without a square
             matrix in memory.
-
-    Raises:
-        UnreachableError: the library is not there.
     """
     transformers = library()
     config = transformers.GPT2Config(
@@ -220,11 +217,7 @@ def dropout_of(place: Place, device: str) -> Iterator[None]:
 def peer(
     size: GPT2Size | GRUSize, seed: int, *, dropout: float = 0.0, precision: str = "fp32", device: str = "cpu"
 ) -> Peer:
-    """Return a fresh peer of a size; see ``Peer``.
-
-    Raises:
-        UnreachableError: tiny GPT-2 was asked for and the ``transformers`` library is not there.
-    """
+    """Return a fresh peer of a size; see ``Peer``."""
     if isinstance(size, GRUSize):
         network = GRULanguageModel(size, seed, dropout)
         return Peer(network, lambda inputs: network(inputs)[0], precision, device)
@@ -306,11 +299,7 @@ class GRUReader:
 
 
 class GPT2Reader:
-    """A tiny GPT-2 in the middle of a text no longer than its positions: it keeps a key and a value of every token.
-
-    Raises:
-        UnreachableError: the ``transformers`` library is not there.
-    """
+    """A tiny GPT-2 in the middle of a text no longer than its positions: it keeps a key and a value of every token."""
 
     def __init__(self, size: GPT2Size) -> None:
         self.module = tiny_gpt2(size, seed=0, attention="sdpa").eval()
@@ -337,10 +326,6 @@ def generation_costs(each: Mapping[str, BaselineSettings], model: NewLLM) -> dic
 
     The cost depends on sizes and not on what was learned, so fresh models are measured, tiny GPT-2 with as many
     positions as the greatest length: the one that was trained could not read beyond its window.
-
-    Args:
-        each: settings of every model, its own sizes in them.
-        model: a fresh New-LLM.
     """
     vocabulary, longest = model.size.vocabulary, max(LENGTHS)
     readers: dict[str, Reader] = {"new-llm": NewLLMReader(model)}

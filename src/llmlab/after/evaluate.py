@@ -26,10 +26,6 @@ from llmlab.shown import evaluate as shown
 def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
     """Judge the model of a checkpoint.
 
-    Args:
-        settings: the options.
-        on_step: called after each part of the windows with its number, the number planned, and a few words.
-
     Raises:
         LlmlabError: checkpoint or text cannot be used.
     """

@@ -253,21 +253,7 @@ def trained_arm(
     context: int,
     on_step: OnStep | None = None,
 ) -> ExpandedArm:
-    """Train one arm of one seed.
-
-    Args:
-        settings: the options.
-        name: one of ``settings.adapted.ARMS``.
-        seed: of the order of windows, dropout, new rows, and of the model from scratch.
-        data: the text.
-        base: where the base model came from.
-        model: the base; it is not changed.
-        context: numbers of the longer context.
-        on_step: called after each update.
-
-    Raises:
-        Diverged: a number was not finite.
-    """
+    """Train one arm of one seed."""
     start = begun(name, base, model, context, seed)
     size, old, text = start.size, model.size.context, data.text
     has_new, holds = name not in ("continue", "scratch"), name == "A"
@@ -309,10 +295,6 @@ def recipe(settings: ExpandSettings, seed: int) -> Recipe:
 
 def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     """Expand a trained model in several ways, train each, and report what it cost and brought.
-
-    Args:
-        settings: the options.
-        on_step: called after each update with its number, the number planned, and a few words.
 
     Returns:
         The result; its ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
@@ -367,11 +349,7 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
 
 
 def check_context(model: ContextVectorLM, context: int) -> None:
-    """Refuse a context that is not longer, or a model that is too large.
-
-    Raises:
-        SettingError: which of the two, and what would do.
-    """
+    """Refuse a context that is not longer, or a model that is too large."""
     if context <= model.size.context:
         raise SettingError(f"--context: {context} is not longer than the model's {model.size.context}")
     parameters = replace(model.size, context=context).parameters()

@@ -36,10 +36,6 @@ UNSAID = ("seeds", "device")
 def model_files(found: Restored, path: Path) -> dict[str, bytes]:
     """Return numbers, sizes, words and, for New-LLM, the code that opens them, by the names of their files.
 
-    Args:
-        found: the model.
-        path: of its checkpoint.
-
     Raises:
         SettingError: it is a model that nobody but llmlab could open.
     """
@@ -91,10 +87,6 @@ def judged(settings: ExportSettings, found: Restored, on_step: OnStep | None) ->
 
 def run(settings: ExportSettings, on_step: OnStep | None = None) -> Result:
     """Write the model of a checkpoint as a folder that opens without llmlab.
-
-    Args:
-        settings: the options.
-        on_step: called after each part of the windows that the model is judged on.
 
     Raises:
         CheckpointError: there is no usable checkpoint.

@@ -67,9 +67,6 @@ def dialogue(settings: FinetuneSettings, base: Restored, corpus: Corpus) -> Data
     """Return the text of the fine-tuning over the model's own words: no line is too short, as the notes planned.
 
     ``bayes_loss`` is the exact loss of who knows the language, where it is known.
-
-    Raises:
-        TextError: the model knows none of its words.
     """
     notes, words = list[Text](), base.vocabulary
     text = prepare(
@@ -155,13 +152,7 @@ def tuned(
     original: Dataset | None,
     on_step: OnStep | None = None,
 ) -> Tuned:
-    """Train one arm of one seed; ``base`` is not changed.
-
-    Raises:
-        Diverged: a number was not finite.
-        SettingError: the folder of ``out`` holds checkpoints, or another run writes there.
-        WriteError: a checkpoint could not be written.
-    """
+    """Train one arm of one seed; ``base`` is not changed."""
     precision = precision_of(replace(base.settings, precision=settings.precision), device_of(base.settings.device))
     model = build(base.settings, len(base.vocabulary), seed, precision)
     if name == "pretrained":
@@ -213,11 +204,7 @@ def as_baseline(settings: FinetuneSettings, base: Restored, seed: int) -> Baseli
 
 
 def new_folder(path: Path) -> CheckpointFolder:
-    """Return a folder for checkpoints.
-
-    Raises:
-        SettingError: there are checkpoints already.
-    """
+    """Return a folder for checkpoints."""
     folder = CheckpointFolder(path)
     if path.exists() and folder.has_checkpoints():
         raise SettingError(f"--out: {path} holds checkpoints; choose another folder")
@@ -253,10 +240,6 @@ def completed(model: SweptNewLLM, vocabulary: WordVocabulary, prompt: str) -> st
 
 def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     """Train a checkpoint's model and a fresh one on another text, and report what the first text was worth.
-
-    Args:
-        settings: the options.
-        on_step: called after each update with its number, the number planned, and a few words.
 
     Returns:
         The result; its ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if

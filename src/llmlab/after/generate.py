@@ -188,10 +188,6 @@ def numbers(written: Written) -> dict[str, float]:
 def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
     """Let the New-LLM of a checkpoint write one text per seed.
 
-    Args:
-        settings: the options.
-        on_step: called after each token with its number, the number planned, and a few words.
-
     Raises:
         CheckpointError: there is no usable checkpoint.
         SettingError: it holds another model.

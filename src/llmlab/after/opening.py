@@ -92,9 +92,6 @@ def last_run(path: Path) -> tuple[State, list[Text]]:
     """Return the state of a path, or of the run of the baseline that was written to last, if it is a folder of runs.
 
     One that has nothing to use, because it diverged or is damaged, is passed over for the one before, and that is said.
-
-    Raises:
-        CheckpointError: the path is that of the runs in this folder, and there is none; or none can be used.
     """
     runs = [run for run in path.glob("baseline-*") if run.is_dir()]
     if not runs:
@@ -137,11 +134,7 @@ def _settings(document: dict[str, Any]) -> BaselineSettings:
 
 
 def dequantized(model: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return all parameters of a checkpoint in fp32; beside one in eight bits stands what ``quantize`` scaled it by.
-
-    Raises:
-        ValueError: one is not fp32, nor a matrix in eight bits with its scale.
-    """
+    """Return all parameters of a checkpoint in fp32; beside one in eight bits stands what ``quantize`` scaled it by."""
     found = {name: tensor for name, tensor in model.items() if not name.endswith(SCALE)}
     for name, numbers in found.items():
         scale = model.get(name + SCALE)
@@ -177,11 +170,7 @@ def opened_new_llm(path: Path, verb: str) -> tuple[Restored, ContextVectorLM]:
 
 
 def new_llm_of(found: Restored, path: Path, verb: str) -> ContextVectorLM:
-    """Return the New-LLM of a checkpoint where it is, with its dropout.
-
-    Raises:
-        SettingError: it holds another model.
-    """
+    """Return the New-LLM of a checkpoint where it is, with its dropout."""
     held = found.model.model if isinstance(found.model, SweptNewLLM) else None
     if not isinstance(held, ContextVectorLM):
         raise SettingError(f"{path}: a {MODELS[found.settings.model]}; {verb} is for New-LLM")
@@ -189,11 +178,7 @@ def new_llm_of(found: Restored, path: Path, verb: str) -> ContextVectorLM:
 
 
 def check_finite(score: Score, path: Path) -> None:
-    """Refuse a model whose losses are no numbers.
-
-    Raises:
-        CheckpointError: they are not.
-    """
+    """Refuse a model whose losses are no numbers."""
     if not score.finite:
         raise CheckpointError(f"{path}: the model's losses are not finite; give another checkpoint")
 

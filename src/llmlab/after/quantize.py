@@ -275,10 +275,6 @@ def one_thread() -> Iterator[None]:
 def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     """Quantise the New-LLM of a checkpoint and report what that saves and costs.
 
-    Args:
-        settings: the options.
-        on_step: called after each part of the work with its number, the number planned, and a few words.
-
     Raises:
         CheckpointError: there is no usable checkpoint, or its losses are not finite.
         SettingError: it holds another model, or the folder to write exists.

@@ -9,10 +9,6 @@ from llmlab.errors import SettingError, WriteError
 def check_free(path: Path, option: str) -> None:
     """Refuse, before any work, a place that is taken or lies in a folder that does not exist.
 
-    Args:
-        path: the place.
-        option: that names it.
-
     Raises:
         SettingError: something is there.
         WriteError: its folder is not, or the name is impossible.
@@ -28,11 +24,7 @@ def check_free(path: Path, option: str) -> None:
 
 
 def save(path: Path, files: dict[str, bytes], option: str) -> None:
-    """Write a model in one step.
-
-    Raises:
-        WriteError: it was not written.
-    """
+    """Write a model in one step."""
     try:
         new_folder(path, files)
     except OSError as error:

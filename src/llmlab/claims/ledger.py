@@ -59,11 +59,7 @@ class RecordsCheck:
         return (self.experiment,) if isinstance(self.experiment, str) else self.experiment
 
     def __post_init__(self) -> None:
-        """Refuse a text that stands in one language.
-
-        Raises:
-            ValueError: so it is.
-        """
+        """Refuse a text that stands in one language."""
         for name in ("only", "brief"):
             if bool(getattr(self, name)) != bool(getattr(self, f"{name}_ja")):
                 raise ValueError(f"{name} needs {name}_ja beside it")
@@ -97,11 +93,7 @@ class Sum:
     format: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a row that is neither a number nor a statement, or both.
-
-        Raises:
-            ValueError: so it is.
-        """
+        """Refuse a row that is neither a number nor a statement, or both."""
         number = (self.says is not None, bool(self.value), self.within is not None)
         if number != ((False,) * 3 if self.holds else (True,) * 3):
             raise ValueError(f"the sum {self.what!r} needs says, is and within, or else holds alone")
@@ -144,11 +136,7 @@ class Claim:
     mean something else."""
 
     def __post_init__(self) -> None:
-        """Refuse a row whose check has nothing to check.
-
-        Raises:
-            ValueError: so it is.
-        """
+        """Refuse a row whose check has nothing to check."""
         if (self.check == "records") != (self.records is not None) or (self.check == "sums") != bool(self.sums):
             raise ValueError(f'check = "{self.check}" does not go with the tables that follow')
         if self.quoted and self.check != "sums":

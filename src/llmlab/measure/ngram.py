@@ -344,11 +344,7 @@ def baselines(
     unknown: int | None,
     say: Callable[[str], None],
 ) -> dict[str, Baseline]:
-    """Return what the commonest of the counted tokens, (N,), and each stack of tables reach on the targets.
-
-    Raises:
-        ValueError: there is no target to count, or none to score.
-    """
+    """Return what the commonest of the counted tokens, (N,), and each stack of tables reach on the targets."""
     if not len(counted) or not len(targets.token):
         raise ValueError("there is no target to count or to score")
     correct = torch.bincount(counted).argmax() == targets.token

@@ -2,7 +2,7 @@
 
 ``synthetic`` is made here, by the grammar of ``grammar``, and so is its ``dialect``; ``story`` ships with llmlab;
 ``wikitext-2``, ``ultrachat`` and ``dailydialog`` come from ``hub``; anything else is a path, for ``files``.  A file or
-folder that is called like a corpus is meant by ``./synthetic``.  Leaves out words and windows.
+folder that is called like a corpus is meant by ``./synthetic``.
 """
 
 from dataclasses import dataclass, field

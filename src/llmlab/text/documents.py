@@ -2,7 +2,7 @@
 
 A text that begins with a heading ``= Title =`` is cut at such headings, as WikiText is; of any other each line is a
 document: a dialogue, a line of the synthetic language, a paragraph.  Held-out documents that stand in the training
-text are refused.  Leaves out token numbers: ``streams``.
+text are refused.
 """
 
 import hashlib
@@ -40,12 +40,7 @@ def documents(corpus: Corpus) -> tuple[list[str], list[str], list[str]]:
 
 
 def document_of_each(lines: list[str], *, in_articles: bool) -> list[int]:
-    """Return the number of the document that each line is in, from 0.
-
-    Args:
-        lines: of a split.
-        in_articles: whether its text is cut at titles; see ``titled``.  Of any other each line is a document.
-    """
+    """Return the number of the document that each line is in, from 0."""
     begins = set(title_lines(lines)) if in_articles else range(len(lines))
     return list(accumulate((place in begins for place in range(1, len(lines))), initial=0)) if lines else []
 
@@ -110,9 +105,6 @@ def check_apart(name: str, train: Iterable[str], valid: list[str]) -> None:
 
     A document of 16 words or more may never stand in both.  Shorter ones repeat by chance, as greetings do and lines
     of the synthetic language; they are refused where more than half of what is held out is in the training text.
-
-    Raises:
-        TextError: there is an overlap.
     """
     seen = {fingerprint(document) for document in train}
     both = [document for document in valid if fingerprint(document) in seen]

@@ -1,7 +1,7 @@
 """Text from a user's own files: plain text, a folder of two files, or chats in JSON, whatever they are called.
 
-Covers what may stand there instead: nothing, a pipe, a device, a gigabyte, a picture, a table, half a character.
-Leaves out the corpora that have a name: ``hub``.
+Nothing, a pipe, a device, a gigabyte, a picture, a table or half a character is refused by a ``TextError`` that names
+the file.
 """
 
 import csv
@@ -49,11 +49,7 @@ def read_path(path: Path) -> tuple[Splits, str]:
 
 
 def read_folder(folder: Path) -> Splits:
-    """Return the lines of ``train.txt``, ``valid.txt`` and, where there is one, ``test.txt``.
-
-    Raises:
-        TextError: one of the first two is missing, or one of them cannot be used.
-    """
+    """Return the lines of ``train.txt``, ``valid.txt`` and, where there is one, ``test.txt``."""
     train, valid, test = (folder / name for name in ("train.txt", "valid.txt", "test.txt"))
     for path in (train, valid):
         if not path.exists():
@@ -62,11 +58,7 @@ def read_folder(folder: Path) -> Splits:
 
 
 def last_tenth(lines: list[str], path: Path) -> tuple[list[str], list[str]]:
-    """Split lines in their order: the last tenth, at least one, is for validation.
-
-    Raises:
-        TextError: there are fewer than two.
-    """
+    """Split lines in their order: the last tenth, at least one, is for validation."""
     if len(lines) < 2:
         raise TextError(f"{path}: one line is not enough; one to train on and one to validate with are the least")
     cut = len(lines) - max(1, len(lines) // 10)
@@ -82,9 +74,6 @@ def lines_of(text: str, path: Path) -> list[str]:
     r"""Return the lines of a text that are not blank, without blanks at their ends.
 
     Lines end with ``\n``, ``\r\n`` or ``\r``.  A text that is one single line is cut; see ``pieces``.
-
-    Raises:
-        TextError: it is blank, or a table.
     """
     lines = [line for line in map(str.strip, text.split("\n")) if line]
     if not lines:
@@ -121,9 +110,6 @@ def rows_of(text: str, path: Path) -> list[tuple[str, Any]] | None:
     """Return the values of a file in JSON, each with where it stands; ``None`` if the file is no JSON.
 
     That is one list, or a value a line, whatever the file is called; of a ``.jsonl`` the lines must be values.
-
-    Raises:
-        TextError: it is called ``.jsonl``, and a line is not JSON.
     """
     if path.suffix.lower() != ".jsonl" and not text.lstrip().startswith(("[", "{")):
         return None
@@ -146,11 +132,7 @@ def rows_of(text: str, path: Path) -> list[tuple[str, Any]] | None:
 
 
 def dialogues(rows: list[tuple[str, Any]], path: Path) -> tuple[list[str], int]:
-    """Return a line of text per dialogue, and how many turns had no text.
-
-    Raises:
-        TextError: a row is no dialogue, or all are blank.
-    """
+    """Return a line of text per dialogue, and how many turns had no text."""
     lines, silent = [], 0
     for where, row in rows:
         try:
@@ -166,11 +148,7 @@ def dialogues(rows: list[tuple[str, Any]], path: Path) -> tuple[list[str], int]:
 
 
 def turns(row: Any) -> list[str | None]:
-    """Return what is said in a dialogue, turn by turn; ``None`` where a turn has no text.
-
-    Raises:
-        ValueError: it has none of the forms that chats have.
-    """
+    """Return what is said in a dialogue, turn by turn; ``None`` if a turn has no text.  ``ValueError``: it is none."""
     row = row if isinstance(row, dict) else {}
     said = next((row[name] for name in ("messages", "conversations", "dialog") if name in row), None)
     found: list[Any] = [turn(each) for each in said] if isinstance(said, list) else [False]
@@ -203,11 +181,7 @@ def dialogue(row: Any) -> str:
 
 
 def joined(said: list[str | None]) -> str:
-    """Return turns as one line.
-
-    Raises:
-        ValueError: half a character is in it, or NUL.
-    """
+    """Return turns as one line."""
     line = " ".join(" ".join(filter(None, said)).split())
     if any("\ud800" <= character <= "\udfff" for character in line) or "\0" in line:
         raise ValueError("it holds half a character (a lone surrogate) or NUL")
@@ -215,11 +189,7 @@ def joined(said: list[str | None]) -> str:
 
 
 def decoded(content: bytes, path: Path) -> str:
-    r"""Return UTF-8 as text whose lines end with ``\n``; a byte order mark at its start is no character.
-
-    Raises:
-        TextError: it is not UTF-8, or holds NUL, as no text does.
-    """
+    r"""Return UTF-8 as text whose lines end with ``\n``; a byte order mark at its start is no character."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -230,11 +200,7 @@ def decoded(content: bytes, path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a regular file of at most 1 GB.
-
-    Raises:
-        TextError: it is missing, larger, a folder, a pipe or a device, or the disk refuses.
-    """
+    """Return the content of a regular file of at most 1 GB."""
     try:
         with open(os.open(path, READ), "rb") as file:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -191,9 +191,6 @@ class Grammar:
         """Return the targets as numbers of this language's words (0 for a mark), and which of them end the line.
 
         Both (N, T), with T as long as the longest line at most.
-
-        Raises:
-            ValueError: a window does not begin a line, or holds what is no word of this language.
         """
         numbers = torch.full((len(vocabulary),), -1)
         for number, word in enumerate(self.words):
@@ -214,11 +211,7 @@ class Grammar:
 
 
 def logarithms(probabilities: Tensor, windows: Tensor) -> Tensor:
-    """Return the logarithms, with 0 at ``<pad>`` and behind the longest line: (N, T) -> (N, L - 1).
-
-    Raises:
-        ValueError: a target cannot occur where it stands.
-    """
+    """Return the logarithms, with 0 at ``<pad>`` and behind the longest line: (N, T) -> (N, L - 1)."""
     kept = windows[:, 1:][:, : probabilities.shape[1]] != PAD
     if not (probabilities[kept] > 0).all():
         raise ValueError("a window holds a line that the synthetic language never says")

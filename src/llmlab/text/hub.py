@@ -120,12 +120,7 @@ def told_offline() -> bool:
 
 
 def fetch(source: Source, get: Callable[[Any], object], progress: bool) -> None:
-    """Let the hub's library get what ``get`` asks it for.
-
-    Raises:
-        UnreachableError: the library is missing, or the hub does not answer or refuses.
-        WriteError: the disk is full or may not be written to.
-    """
+    """Let the hub's library get what ``get`` asks it for."""
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
@@ -157,19 +152,7 @@ def knock(source: Source) -> None:
 def located(
     source: Source, whole: Callable[[Path], bool], get: Callable[[Any], object], *, offline: bool, progress: bool
 ) -> Path:
-    """Return the folder of a source in the hub's cache, fetched if what is needed is not there.
-
-    Args:
-        source: what is wanted.
-        whole: whether a folder has all that is needed of it.
-        get: asks the hub's library for that.
-        offline: forbids the network; so do ``HF_HUB_OFFLINE`` and ``HF_DATASETS_OFFLINE``.
-        progress: lets the library show how a download goes.
-
-    Raises:
-        UnreachableError: it is neither here nor to be fetched.
-        WriteError: what was fetched could not be written.
-    """
+    """Return the folder of a source in the hub's cache, fetched unless it is ``whole``; ``get`` asks the hub."""
     if not whole(source.cached):
         if offline or told_offline():
             raise source.unreachable("it is not here, and this is offline")
@@ -221,11 +204,7 @@ def split_files(source: Source, folder: Path) -> list[list[Path]]:
 
 
 def read_split(source: Source, paths: list[Path], most: int | None) -> list[str]:
-    """Return the lines of a split, the first ones of very many.
-
-    Raises:
-        UnreachableError: pyarrow is missing, or a file is broken.
-    """
+    """Return the lines of a split, the first ones of very many."""
     try:
         return list(islice(filter(None, map(as_line, rows(paths))), most))
     except ImportError as error:

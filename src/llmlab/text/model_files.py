@@ -1,7 +1,7 @@
 """The files of a model folder: which of them are read, and which tensor of the weights is the input embedding.
 
 The tensor goes by one of the few names that models give it; its shape is its own, and ``config.json`` may not
-contradict it.  Leaves out what the files say: ``pretrained``.
+contradict it.  What cannot be used is refused by a ``TextError`` that names the file.
 """
 
 import json
@@ -37,12 +37,7 @@ def model_on_hub(name: str) -> Source | None:
 
 
 def model_folder(model: Source, *, offline: bool, weights: bool, progress: bool) -> Path:
-    """Return the folder with a model's files, fetched if need be: the tokenizer and, with ``weights``, the embedding.
-
-    Raises:
-        UnreachableError: it is neither here nor to be fetched.
-        WriteError: what was fetched could not be written.
-    """
+    """Return the folder with a model's tokenizer and, with ``weights``, its embedding, fetched if need be."""
 
     def get(hub: Any) -> None:
         file = partial(hub.hf_hub_download, model.repository, revision=model.commit, cache_dir=hub_cache())
@@ -78,11 +73,7 @@ def is_whole(folder: Path, *, weights: bool = True) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file that holds an object.
-
-    Raises:
-        TextError: it cannot be read, or holds something else.
-    """
+    """Return a JSON file that holds an object."""
     try:
         found = json.loads(decoded(read_bytes(path), path))
     except (ValueError, RecursionError) as error:
@@ -93,22 +84,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a model's configuration; of one with pictures or sound, what it says of its text.
-
-    Raises:
-        TextError: it cannot be read.
-    """
+    """Return a model's configuration; of one with pictures or sound, what it says of its text."""
     config = read_json(folder / CONFIG)
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else config
 
 
 def embedding_name(config: dict[str, Any], names: Iterable[str], path: Path) -> str:
-    """Return the name of the input embedding among the names of a model's tensors.
-
-    Raises:
-        TextError: none is it, or several could be.
-    """
+    """Return the name of the input embedding among the names of a model's tensors."""
     names = sorted(names)
     tied = config.get("tie_word_embeddings", True)
     for ending in (*NAMES, TIED) if tied else NAMES:
@@ -130,11 +113,7 @@ def listed(names: list[str]) -> str:
 
 
 def embedding_shard(folder: Path) -> str:
-    """Return which file holds the input embedding of a model whose weights lie in several.
-
-    Raises:
-        TextError: the index or the configuration cannot be used.
-    """
+    """Return which file holds the input embedding of a model whose weights lie in several."""
     index = folder / INDEX
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict):
@@ -146,11 +125,7 @@ def embedding_shard(folder: Path) -> str:
 
 
 def embedding_file(folder: Path) -> Path:
-    """Return the file of a model folder that holds the input embedding.
-
-    Raises:
-        TextError: there is none.
-    """
+    """Return the file of a model folder that holds the input embedding."""
     if (folder / WEIGHTS).exists():
         return folder / WEIGHTS
     if (folder / INDEX).exists():

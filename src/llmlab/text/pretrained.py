@@ -2,8 +2,7 @@
 
 ``load_pretrained`` takes ``gpt2``, a model on the hub as ``owner/name@commit``, or a model folder with
 ``config.json``, ``tokenizer.json`` and ``model.safetensors``.  The rest of the model is never read.  That the
-tokenizer is this model's is seen by how many tokens it knows and by where its special tokens stand.  Leaves out text
-as token numbers: ``streams``.
+tokenizer is this model's is seen by how many tokens it knows and by where its special tokens stand.
 """
 
 import hashlib
@@ -83,12 +82,7 @@ def load_pretrained(name: str, *, offline: bool = False, weights: bool = True, p
 
 
 def own_folder(name: str) -> Path:
-    """Return the user's own folder of this name.
-
-    Raises:
-        UnreachableError: there is none, and the name looks like a model on the hub.
-        TextError: there is none.
-    """
+    """Return the user's own folder of this name."""
     try:
         if name and Path(name).expanduser().is_dir():
             return Path(name).expanduser()
@@ -101,11 +95,7 @@ def own_folder(name: str) -> Path:
 
 
 def check_shape(model: Source, found: Pretrained, folder: Path) -> None:
-    """Check that a model of ours has the shape that it is known to have.
-
-    Raises:
-        UnreachableError: it has not.
-    """
+    """Check that a model of ours has the shape that it is known to have."""
     matrix = found.embedding
     if model.shape is not None and matrix is not None and tuple(matrix.shape) != model.shape:
         raise UnreachableError(
@@ -115,11 +105,7 @@ def check_shape(model: Source, found: Pretrained, folder: Path) -> None:
 
 
 def read_folder(folder: Path, weights: bool) -> Pretrained:
-    """Return what a model folder holds.
-
-    Raises:
-        TextError: it cannot be used.
-    """
+    """Return what a model folder holds."""
     where = folder / TOKENIZER
     tokenizer, content = read_tokenizer(where)
     settings = model_files.read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).exists() else {}
@@ -158,12 +144,7 @@ def read_folder(folder: Path, weights: bool) -> Pretrained:
 
 
 def read_tokenizer(path: Path) -> tuple[Any, bytes]:
-    """Return a tokenizer and its file's content; it neither cuts nor pads what it encodes.
-
-    Raises:
-        TextError: it is missing or broken.
-        UnreachableError: the tokenizers library is missing.
-    """
+    """Return a tokenizer and its file's content; it neither cuts nor pads what it encodes."""
     if not path.exists():
         raise TextError(f"{path.parent}: a model folder has {TOKENIZER}; it is missing")
     content = read_bytes(path)
@@ -183,11 +164,7 @@ def read_tokenizer(path: Path) -> tuple[Any, bytes]:
 
 
 def read_matrix(path: Path, config: dict[str, Any]) -> tuple[Tensor, str]:
-    """Return the input embedding of a safetensors file, (V, D) fp32, and the SHA-256 of it as it is stored.
-
-    Raises:
-        TextError: the file is cut or is none, or the tensor is not what an embedding can be.
-    """
+    """Return the input embedding of a safetensors file, (V, D) fp32, and the SHA-256 of it as it is stored."""
     if not path.is_file():  # the library would wait for ever at a pipe
         raise TextError(f"{path}: not a regular file; copy the weights into one")
     try:
@@ -221,11 +198,7 @@ def checksum(matrix: Tensor) -> str:
 
 
 def check_size(tokenizer: Any, size: int, rows: int, where: Path) -> None:
-    """Check that a matrix has a row for every token and few more.
-
-    Raises:
-        TextError: it has fewer rows, or so many more that the tokenizer must be that of another model.
-    """
+    """Check that a matrix has a row for every token and few more."""
     told = f"{where}: it knows {size:,} tokens, and the matrix has {rows:,} rows"
     if size > rows:
         first = next(number for number in range(rows, size) if tokenizer.id_to_token(number) is not None)
@@ -247,11 +220,7 @@ def token_at(tokenizer: Any, number: object) -> str | None:
 
 
 def check_marks(tokenizer: Any, settings: dict[str, Any], config: dict[str, Any], where: Path) -> list[str]:
-    """Check that the special tokens stand where the configuration says; return notes on those that stand elsewhere.
-
-    Raises:
-        TextError: the configuration's number is an ordinary token, or a special token is not in the tokenizer.
-    """
+    """Check that the special tokens stand where the configuration says; return notes on those that stand elsewhere."""
     named = {each: mark(settings.get(f"{each}_token")) for each in MARKS}
     for each, name in named.items():
         if name is not None and each != "pad" and tokenizer.token_to_id(name) is None:  # padding may be added later
@@ -277,9 +246,6 @@ def special_numbers(tokenizer: Any, settings: dict[str, Any], config: dict[str, 
 
     A tokenizer that knows every byte needs no unknown token; the one that ends a document then stands for it, as
     GPT-2's own settings have it.
-
-    Raises:
-        TextError: no token ends a document.
     """
     ends = [mark(settings.get(key)) for key in ("eos_token", "sep_token")]
     known = [tokenizer.token_to_id(name) for name in ends if name]
@@ -297,9 +263,6 @@ def check_rows(matrix: Tensor, tokenizer: Any, path: Path) -> list[str]:
     """Check the values of a matrix, and return notes on rows that are zero.
 
     Zero rows are right for padding and for numbers that no token has; among ordinary tokens a few may be.
-
-    Raises:
-        TextError: a row is not finite, or too many are zero.
     """
     parts = torch.split(matrix, max(1, AT_ONCE // matrix.shape[1]))
     largest = torch.cat([part.abs().amax(1) for part in parts])  # NaN and infinity come through

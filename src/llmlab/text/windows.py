@@ -110,11 +110,7 @@ def content_hash(corpus: Corpus) -> str:
 
 
 def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_words: int) -> Packed:
-    """Return a corpus encoded and cut into windows, as ``unpack`` reads it.
-
-    Raises:
-        TextError: a split has no line that is long enough.
-    """
+    """Return a corpus encoded and cut into windows, as ``unpack`` reads it."""
     lines = list(encoded(corpus.train, vocabulary, fewest_words))
     train = windows(lines, length)
     valid = windows(encoded(corpus.valid, vocabulary, fewest_words), length)
