@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,8 +30,6 @@ NOTHING = -1
 
 DOUBTFUL = 2.0
 """A difference of so many standard errors is more than sampling allows."""
-
-Discounts = Literal["interpolated", "modified"]
 
 
 # ---- tables of counts ---------------------------------------------------------------------------------------------
@@ -113,11 +110,7 @@ def bigram(inputs: Tensor, targets: Tensor, size: int) -> NgramOrder:
 
 
 def kneser_ney(
-    lines: Sequence[Sequence[int]],
-    size: int,
-    order: int = ORDER,
-    discounts: Discounts = "interpolated",
-    never: int | None = None,
+    lines: Sequence[Sequence[int]], size: int, order: int = ORDER, never: int | None = None
 ) -> list[NgramOrder]:
     """Return the tables of interpolated Kneser-Ney, with no, one, … ``order`` - 1 words of context.
 
@@ -128,14 +121,12 @@ def kneser_ney(
     An n-gram that begins a line has no word before it, and a number of words would always be 0: it counts as often
     as it stands there, as in SRILM and KenLM.
 
-    Counted on whole lines: in overlapping windows most n-grams stand twice, which spoils the discounts D, for which
-    see ``one_discount`` ("interpolated") and ``three_discounts`` ("modified").
+    Counted on whole lines: in overlapping windows most n-grams stand twice, which spoils the ``discount`` D.
 
     Args:
         lines: token numbers, each line after a mark; the mark may end a line too, but stands nowhere inside.
         size: V; V to the power of the order must fit in 63 bits.
         order: the longest n-gram, 1 or more.
-        discounts: how much of each count is kept back.
         never: a token that is never to be predicted: n-grams that end in it do not count.
     """
     tokens = torch.tensor(list(chain.from_iterable(lines)), dtype=torch.int64)
@@ -160,39 +151,18 @@ def kneser_ney(
             begin = grams(n, (place == n - 1) & (place > 0))
             found = torch.cat([after_a_word, begin])
         keys, counts = torch.unique(found, return_counts=True)
-        lost = torch.tensor([0.0, *DISCOUNTS[discounts](counts)], dtype=torch.float64)
-        kept = counts - lost[counts.clamp_max(3)]
+        kept = counts.double() - discount(counts)
         orders.append(order_of(keys, counts, kept, size, orders[-1] if orders else None, size ** max(n - 2, 0)))
     return orders
 
 
-def one_discount(counts: Tensor) -> list[float]:
-    """Return what counts of 1, of 2, and of 3 and more lose: all of them D = n1 / (n1 + 2 n2).
+def discount(counts: Tensor) -> float:
+    """Return what every count loses, D = n1 / (n1 + 2 n2), n_r being how many n-grams were counted r times.
 
-    n_r is how many n-grams were counted r times; a text too small to say loses a half (Ney, Essen and Kneser 1994).
+    A text too small to say loses a half (Ney, Essen and Kneser 1994).
     """
     once, twice = (int((counts == r).sum()) for r in (1, 2))
-    return [once / (once + 2 * twice) if once and twice else 0.5] * 3
-
-
-def three_discounts(counts: Tensor) -> list[float]:
-    """Return what counts of 1, of 2, and of 3 and more lose: D_r = r - (r + 1) D n_(r+1) / n_r for r = 1, 2, 3.
-
-    D is that of ``one_discount``, which also stands in where a text is so small that some D_r does not lie between
-    0 and r (Chen and Goodman 1999).
-    """
-    losses = one_discount(counts)
-    n = [int((counts == r).sum()) for r in range(1, 5)]
-    if not all(n):
-        return losses
-    each = [r - (r + 1) * losses[0] * n[r] / n[r - 1] for r in (1, 2, 3)]
-    return each if all(0 < loss < r for r, loss in enumerate(each, 1)) else losses
-
-
-DISCOUNTS: dict[Discounts, Callable[[Tensor], list[float]]] = {
-    "interpolated": one_discount,
-    "modified": three_discounts,
-}
+    return once / (once + 2 * twice) if once and twice else 0.5
 
 
 # ---- what is predicted --------------------------------------------------------------------------------------------
@@ -228,7 +198,7 @@ def stream_targets(tokens: Tensor, unknown: int | None, words: int = ORDER - 1) 
     """
     mark, places = tokens[0], torch.arange(len(tokens))
     begun = torch.where(tokens == mark, places, 0).cummax(0).values[:-1]  # where the last mark before a target stands
-    wanted = torch.ones_like(begun, dtype=torch.bool) if unknown is None else tokens[1:] != unknown
+    wanted = _known(tokens[1:], unknown)
     place, begun = places[1:][wanted], begun[wanted]
     past = past_of(tokens[None], torch.zeros_like(place), place, begun, words)
     return Targets(tokens[place], past, begun)
@@ -291,14 +261,9 @@ def window_baselines(
     Raises:
         ValueError: one of the windows' splits has no target.
     """
-    inputs, targets = train_windows[:, :-1], train_windows[:, 1:]
-    kept = targets != PAD
-    orders = {
-        "unigram": [unigram(targets[kept], size)],
-        "bigram": [unigram(targets[kept], size), bigram(inputs[kept], targets[kept], size)],
-        "kneser_ney_3": kneser_ney(train_lines, size),
-    }
-    return baselines(orders, targets[kept], window_targets(valid_windows), BOS, UNK, say)
+    kept = train_windows[:, 1:] != PAD
+    counted = train_windows[:, :-1][kept], train_windows[:, 1:][kept]
+    return _baselines(counted, kneser_ney(train_lines, size), window_targets(valid_windows), BOS, UNK, say)
 
 
 def stream_baselines(
@@ -308,53 +273,56 @@ def stream_baselines(
     unknown: int | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Baseline]:
-    """Return what the baselines, counted on one stream of tokens, reach on another.
+    """Return what the baselines, counted on one stream of tokens, (n,), reach on another.
 
-    For Kneser-Ney a stream is cut into documents, each after the mark that ends the one before: no n-gram reaches
-    over a mark, and what begins a document counts as often as it stands there.  ``stream_targets`` says why.
-
-    Args:
-        train: (n,) token numbers: a mark, then documents, each with the mark at its end.
-        valid: (m,) likewise; all tokens but the first are targets.
-        size: V.
-        unknown: the token that is never scored, though it is seen as context.
-        say: called with a sentence for each doubt about these baselines, see ``doubts``.
-
-    Raises:
-        ValueError: one of the streams has no target.
+    Both are a mark, then documents, each with the mark at its end; all tokens but the first are targets, and but the
+    ``unknown`` one, which is seen as context.  For Kneser-Ney a stream is cut into documents, each after the mark that
+    ends the one before: no n-gram reaches over a mark, and what begins a document counts as often as it stands there.
+    ``stream_targets`` says why.  Otherwise as ``window_baselines``.
     """
     mark = train[0]
     cuts = [*(train == mark).nonzero()[:, 0].tolist(), len(train)]
     documents = [train[begin : end + 1].tolist() for begin, end in pairwise(cuts)]
-    inputs, targets = train[:-1], train[1:]
-    kept = torch.ones_like(targets, dtype=torch.bool) if unknown is None else targets != unknown
-    orders = {
-        "unigram": [unigram(targets[kept], size)],
-        "bigram": [unigram(targets[kept], size), bigram(inputs[kept], targets[kept], size)],
-        "kneser_ney_3": kneser_ney(documents, size, never=unknown),
-    }
-    return baselines(orders, targets[kept], stream_targets(valid, unknown), int(mark), unknown, say)
+    kept = _known(train[1:], unknown)
+    orders = kneser_ney(documents, size, never=unknown)
+    counted = train[:-1][kept], train[1:][kept]
+    return _baselines(counted, orders, stream_targets(valid, unknown), int(mark), unknown, say)
 
 
-def baselines(
-    orders: dict[str, list[NgramOrder]],
-    counted: Tensor,
+def _known(tokens: Tensor, unknown: int | None) -> Tensor:
+    """Return which tokens are scored: (N,) bool."""
+    return torch.ones_like(tokens, dtype=torch.bool) if unknown is None else tokens != unknown
+
+
+def _baselines(
+    counted: tuple[Tensor, Tensor],
+    orders: list[NgramOrder],
     targets: Targets,
     mark: int,
     unknown: int | None,
     say: Callable[[str], None],
 ) -> dict[str, Baseline]:
-    """Return what the commonest of the counted tokens, (N,), and each stack of tables reach on the targets."""
-    if not len(counted) or not len(targets.token):
+    """Return what the commonest token, the tables of the counted inputs and targets, and Kneser-Ney's reach."""
+    inputs, tokens = counted
+    if not len(tokens) or not len(targets.token):
         raise ValueError("there is no target to count or to score")
-    correct = torch.bincount(counted).argmax() == targets.token
-    surely = torch.zeros(len(correct), dtype=torch.float64)
-    predicted = {"majority": (torch.where(correct, surely, math.inf), correct)}
-    predicted |= {name: predict(each, targets) for name, each in orders.items()}
-    losses = {name: each for name, (each, _) in predicted.items()}
-    for doubt in doubts(losses["bigram"], losses["kneser_ney_3"], targets, mark, orders["unigram"][0].size):
+    size, right = orders[0].size, targets.token
+    correct = torch.bincount(tokens).argmax() == right
+    one = [unigram(tokens, size)]
+    predicted = {
+        "majority": (torch.where(correct, 0.0, math.inf).double(), correct),
+        "unigram": predict(one, targets),
+        "bigram": predict([*one, bigram(inputs, tokens, size)], targets),
+        "kneser_ney_3": predict(orders, targets),
+    }
+    for doubt in doubts(predicted["bigram"][0], predicted["kneser_ney_3"][0], targets, mark, size):
         say(doubt)
-    return {name: _baseline(NAMES[name], *both, targets.token, unknown) for name, both in predicted.items()}
+    found = {}
+    for name, (losses, hits) in predicted.items():
+        loss, known = float(losses.mean()), hits[_known(right, unknown)]
+        share_known = float(known.double().mean()) if len(known) else None
+        found[name] = Baseline(NAMES[name], loss, math.exp(loss), float(hits.double().mean()), share_known)
+    return found
 
 
 NAMES = {
@@ -363,13 +331,6 @@ NAMES = {
     "bigram": "bigram",
     "kneser_ney_3": "Kneser-Ney, order 3",
 }
-
-
-def _baseline(name: str, losses: Tensor, correct: Tensor, tokens: Tensor, unknown: int | None) -> Baseline:
-    loss = float(losses.mean())
-    known = correct if unknown is None else correct[tokens != unknown]
-    share_known = float(known.double().mean()) if len(known) else None
-    return Baseline(name, loss, math.exp(loss), float(correct.double().mean()), share_known)
 
 
 # ---- is the count itself right? -----------------------------------------------------------------------------------
