@@ -35,6 +35,12 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+@functools.cache
+def compressed(path: Path) -> int:
+    """Return how many bytes a file has when it is compressed; nothing has none."""
+    return len(gzip.compress(path.read_bytes())) if path.is_file() else 0
+
+
 @dataclass
 class Walk:
     """A browser's page with what it complained of and what it asked for."""
@@ -61,8 +67,7 @@ class Walk:
 
     def bytes_of(self, url: str) -> int:
         """Return how many bytes a web server that compresses sends for a file of the site."""
-        path = self.site / unquote(urlsplit(url).path).lstrip("/")
-        return len(gzip.compress(path.read_bytes())) if path.is_file() else 0
+        return compressed(self.site / unquote(urlsplit(url).path).lstrip("/"))
 
     def addresses(self) -> list[str]:
         """Return the address of every page of the site."""

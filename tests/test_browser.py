@@ -1,5 +1,7 @@
 """A walk through the built site in a real browser.  Skipped where there is no Chromium or no playwright."""
 
+from typing import Any
+
 import pytest
 
 from browser_walk import CHROMIUM, JAPANESE, Walk, choose
@@ -35,30 +37,58 @@ KINDS = [
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
-def test_every_page_opens_quietly_fits_stays_still_and_is_light(walk: Walk, width: int, scheme: str) -> None:
-    """No page has an error in its console, asks another host, scrolls sideways, moves while it loads, or weighs much.
+def faults_of(walk: Walk, page: Any, asked: set[str]) -> list[str]:
+    """Return what is wrong with an opened page: what moved, and what it weighs with all that it ``asked`` for.
 
-    Its weight is that of the page, the style sheets, the scripts and the pictures it asks for, compressed as a web
-    server sends them.  The search's worker and index are apart: they are fetched behind the page.
+    Its weight is that of the page, the style sheets, the scripts and the pictures, compressed as a web server sends
+    them.  The search's worker and index are apart: they are fetched behind the page.
     """
-    page = walk.page(width=width, scheme=scheme)
+    shifted, sent = (
+        page.evaluate("window.shifted || 0"),
+        sum(walk.bytes_of(url) for url in asked if "/search" not in url),
+    )
+    moves = [f"{page.url} moves by {shifted:.2f}"] if shifted >= MOST_SHIFT else []
+    return moves + ([f"{page.url} weighs {sent:,} bytes"] if sent > MOST_BYTES else [])
+
+
+def too_wide(page: Any) -> list[str]:
+    """Return that an opened page scrolls sideways, if it does."""
+    return [f"{page.url} is too wide"] if page.evaluate("document.scrollingElement.scrollWidth > innerWidth") else []
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_every_page_opens_quietly_fits_stays_still_and_is_light(walk: Walk, part: int) -> None:
+    """No page has an error in its console, asks another host, moves while it loads, weighs much, or scrolls sideways.
+
+    Sideways it is looked at as it was opened, in the light, and again as wide as a telephone, in the dark.
+    """
+    page, faults, asked = walk.page(), list[str](), set[str]()
     page.add_init_script(SHIFTS)
-    asked: set[str] = set()
     page.on("request", lambda request: asked.add(request.url))
-    faults = []
-    for address in walk.addresses():
+    for address in walk.addresses()[part::2]:
         asked.clear()
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.emulate_media(color_scheme="light")
         page.goto(address)
-        if page.evaluate("document.scrollingElement.scrollWidth > innerWidth"):
-            faults.append((address, "too wide"))
-        if (shifted := page.evaluate("window.shifted || 0")) >= MOST_SHIFT:
-            faults.append((address, f"moves by {shifted:.2f}"))
-        sent = sum(walk.bytes_of(url) for url in asked if "/search" not in url)
-        if sent > MOST_BYTES:
-            faults.append((address, f"weighs {sent:,} bytes"))
+        faults += faults_of(walk, page, asked) + too_wide(page)
+        page.set_viewport_size({"width": 400, "height": 900})
+        page.emulate_media(color_scheme="dark")
+        faults += too_wide(page)
 
     assert (walk.complaints, walk.strangers, faults) == ([], [], [])
+
+
+def test_each_kind_of_page_opens_on_a_telephone_and_stays_still(walk: Walk) -> None:
+    """Opened 400 pixels wide in the dark, no page moves while it loads or weighs much."""
+    page, faults, asked = walk.page(width=400, scheme="dark"), list[str](), set[str]()
+    page.add_init_script(SHIFTS)
+    page.on("request", lambda request: asked.add(request.url))
+    for kind in KINDS:
+        asked.clear()
+        page.goto(walk.base + kind)
+        faults += faults_of(walk, page, asked)
+
+    assert (walk.complaints, faults) == ([], [])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
