@@ -17,7 +17,7 @@ Gram = tuple[int, ...]
 class CountedByHand:
     """A text, counted: ``probability`` after up to ``order`` - 1 words."""
 
-    def __init__(self, lines: Iterable[Sequence[int]], size: int, order: int, never: int | None = None):
+    def __init__(self, lines: Iterable[Sequence[int]], size: int, order: int, modified: bool, never: int | None = None):
         self.size = size
         stands: Counter[Gram] = Counter()
         before: dict[Gram, set[int]] = defaultdict(set)
@@ -37,14 +37,21 @@ class CountedByHand:
         for gram, count in stands.items():
             as_often = len(gram) == order or gram in begins
             self.after[gram[:-1]][gram[-1]] = count if as_often else len(before[gram])
-        self.discount = {n: self._discount(n) for n in range(1, order + 1)}
+        self.discount = {n: self._discounts(n, modified) for n in range(1, order + 1)}
         self.probability = cache(self._probability)
 
-    def _discount(self, order: int) -> float:
-        """D of Ney, Essen and Kneser (1994)."""
+    def _discounts(self, order: int, modified: bool) -> tuple[float, float, float]:
+        """D of Ney, Essen and Kneser (1994), or the three of Chen and Goodman (1999), equations 26."""
         counts = [c for context, each in self.after.items() if len(context) == order - 1 for c in each.values()]
-        n1, n2 = counts.count(1), counts.count(2)
-        return n1 / (n1 + 2 * n2) if n1 and n2 else 0.5
+        n1, n2, n3, n4 = (counts.count(r) for r in (1, 2, 3, 4))
+        if not n1 or not n2:
+            return 0.5, 0.5, 0.5
+        y = n1 / (n1 + 2 * n2)
+        if modified and n3 and n4:
+            three = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+            if 0 < three[0] < 1 and 0 < three[1] < 2 and 0 < three[2] < 3:
+                return three
+        return y, y, y
 
     def _probability(self, context: Gram, word: int) -> float:
         """P(word | context) by backing off one word at a time."""
@@ -52,8 +59,12 @@ class CountedByHand:
         after = self.after.get(context)
         if not after:
             return lower
-        discount, total = self.discount[len(context) + 1], sum(after.values())
-        return max(after.get(word, 0) - discount, 0.0) / total + discount * len(after) / total * lower
+        one, two, more = self.discount[len(context) + 1]
+        counts, total = list(after.values()), sum(after.values())
+        kinds = (counts.count(1), counts.count(2), sum(count > 2 for count in counts))
+        mass = (one * kinds[0] + two * kinds[1] + more * kinds[2]) / total
+        count = after.get(word, 0)
+        return (count - (0.0, one, two, more)[min(count, 3)]) / total + mass * lower
 
     def distribution(self, context: Gram) -> list[float]:
         """The V probabilities after a context."""
@@ -65,9 +76,9 @@ class CountedByHand:
         return math.exp(math.fsum(losses) / len(losses))
 
     @classmethod
-    def of_stream(cls, tokens: Sequence[int], size: int, order: int, never: int | None) -> Self:
+    def of_stream(cls, tokens: Sequence[int], size: int, order: int, modified: bool, never: int | None) -> Self:
         """Count a stream document by document; its first token is the mark that ends each."""
-        return cls(split_at_marks(tokens), size, order, never)
+        return cls(split_at_marks(tokens), size, order, modified, never)
 
 
 def split_at_marks(tokens: Sequence[int]) -> list[list[int]]:

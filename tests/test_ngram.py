@@ -17,6 +17,7 @@ from counted_by_hand import CountedByHand, Gram, asked_of_rows, asked_of_stream
 from llmlab.measure import ngram
 from llmlab.measure.ngram import (
     Baseline,
+    Discounts,
     NgramOrder,
     kneser_ney,
     predict,
@@ -38,6 +39,7 @@ lines = st.lists(st.lists(st.sampled_from([UNK, 4, 5, 6, 7]), max_size=9), min_s
     lambda drawn: [[BOS, *line, EOS] for line in drawn]
 )
 orders = st.integers(1, 4)
+discounts: st.SearchStrategy[Discounts] = st.sampled_from(["interpolated", "modified"])
 
 
 # ---- the slow and obvious way -------------------------------------------------------------------------------------
@@ -86,10 +88,10 @@ def test_the_marks_are_those_of_the_words():
 
 
 @settings(max_examples=60)
-@given(lines, orders)
-def test_kneser_ney_equals_the_dictionaries_and_sums_to_one(text: list[list[int]], order: int):
+@given(lines, orders, discounts)
+def test_kneser_ney_equals_the_dictionaries_and_sums_to_one(text: list[list[int]], order: int, which: Discounts):
     """After every context, seen or not and of any length, the V probabilities are the loop's and their sum is 1."""
-    tables, slow = kneser_ney(text, SIZE, order), CountedByHand(text, SIZE, order)
+    tables, slow = kneser_ney(text, SIZE, order, which), CountedByHand(text, SIZE, order, which == "modified")
 
     assert len(tables) == order
     for length in range(order):
@@ -98,6 +100,25 @@ def test_kneser_ney_equals_the_dictionaries_and_sums_to_one(text: list[list[int]
             assert found == pytest.approx(slow.distribution(context), rel=1e-9)
             assert math.fsum(found) == pytest.approx(1, abs=1e-12)
             assert min(found) >= 0
+
+
+def drawn_lines() -> list[list[int]]:
+    """200 lines, enough for n-grams counted once to four times at every order, so that each count has its discount."""
+    chance = torch.Generator().manual_seed(0)
+    drawn = (4 + 4 * torch.rand(200, 5, generator=chance) ** 2).long()
+    return [[BOS, *row, EOS] for row in drawn.tolist()]
+
+
+def test_three_discounts_equal_the_dictionaries_on_a_longer_text():
+    """Of three discounts, each is another, and none is that of Kneser-Ney with one."""
+    text = drawn_lines()
+    modified, plain = (CountedByHand(text, SIZE, 4, which) for which in (True, False))
+
+    tables = kneser_ney(text, SIZE, 4, "modified")
+
+    for context in contexts_of(text, 3):
+        assert distribution(tables, context) == pytest.approx(modified.distribution(context), rel=1e-9)
+    assert len({*modified.discount[4], *plain.discount[4]}) == 4
 
 
 def test_what_begins_a_line_counts_as_often_as_it_stands():
@@ -128,10 +149,10 @@ def test_unigram_and_bigram_equal_the_dictionaries_and_sum_to_one(text: list[lis
 
 
 @settings(max_examples=60)
-@given(lines, orders)
-def test_the_best_token_is_the_largest_of_the_whole_distribution(text: list[list[int]], order: int):
+@given(lines, orders, discounts)
+def test_the_best_token_is_the_largest_of_the_whole_distribution(text: list[list[int]], order: int, which: Discounts):
     """Looking only at what was seen, order by order, misses no larger probability."""
-    tables = kneser_ney(text, SIZE, order)
+    tables = kneser_ney(text, SIZE, order, which)
 
     for length in range(order):
         contexts = contexts_of(text, length)
@@ -142,13 +163,15 @@ def test_the_best_token_is_the_largest_of_the_whole_distribution(text: list[list
 
 
 @settings(max_examples=40)
-@given(lines, lines, orders)
-def test_scores_equal_a_loop_over_the_targets(train: list[list[int]], valid: list[list[int]], order: int):
+@given(lines, lines, orders, discounts)
+def test_scores_equal_a_loop_over_the_targets(
+    train: list[list[int]], valid: list[list[int]], order: int, which: Discounts
+):
     """Each target costs -ln P given the tokens before it in its window; padding costs nothing."""
     rows = windows(valid, 6)
-    slow = CountedByHand(train, SIZE, order)
+    slow = CountedByHand(train, SIZE, order, which == "modified")
 
-    losses, _ = predict(kneser_ney(train, SIZE, order), window_targets(rows, order - 1))
+    losses, _ = predict(kneser_ney(train, SIZE, order, which), window_targets(rows, order - 1))
 
     assert math.exp(losses.mean()) == pytest.approx(slow.perplexity(asked_of_rows(rows.tolist(), PAD, order - 1)))
 
@@ -280,17 +303,18 @@ def texts() -> dict[str, WindowedText]:
 
 
 @pytest.mark.parametrize(("name", "ppl"), [("synthetic", 15.74), ("dialect", 19.13)])
-def test_a_made_text_equals_the_dictionaries(name: str, ppl: float, texts: dict[str, WindowedText]):
+@pytest.mark.parametrize("which", ["interpolated", "modified"])
+def test_a_made_text_equals_the_dictionaries(name: str, ppl: float, which: Discounts, texts: dict[str, WindowedText]):
     """The whole validation text costs what plain counting says, at orders 3 and 4; at 3 no other figure than ever."""
     text, size = texts[name], len(texts[name].vocabulary)
     for order in (3, 4):
-        slow = CountedByHand(text.train_lines, size, order)
-        losses, _ = predict(kneser_ney(text.train_lines, size, order), window_targets(text.valid, order - 1))
+        slow = CountedByHand(text.train_lines, size, order, which == "modified")
+        losses, _ = predict(kneser_ney(text.train_lines, size, order, which), window_targets(text.valid, order - 1))
 
         found = math.exp(losses.mean())
 
         assert found == pytest.approx(slow.perplexity(asked_of_rows(text.valid.tolist(), PAD, order - 1)), rel=1e-9)
-        if order == 3:
+        if (order, which) == (3, "interpolated"):
             assert found == pytest.approx(ppl, abs=0.005)
 
 
@@ -300,7 +324,7 @@ def test_a_made_stream_equals_the_dictionaries(tokens: int):
     coder = word_coder(Grammar.standard().vocabulary())
     corpus = load_corpus("synthetic")
     train, valid = stream(corpus.train, coder, tokens).tokens, stream(corpus.valid, coder, 8_000).tokens
-    slow = CountedByHand.of_stream(train.tolist(), coder.vocabulary, 3, UNK)
+    slow = CountedByHand.of_stream(train.tolist(), coder.vocabulary, 3, False, UNK)
     said: list[str] = []
 
     found = stream_baselines(train, valid, coder.vocabulary, UNK, said.append)["kneser_ney_3"]
@@ -328,7 +352,8 @@ def test_the_figures_on_wikitext_2():
     asked, said = windows(valid), list[str]()
 
     found = window_baselines(windows(train), train, asked, size, said.append)
-    slow = CountedByHand(train, size, 3).perplexity(asked_of_rows(asked.tolist(), PAD))
+    modified = predict(kneser_ney(train, size, 4, "modified"), window_targets(asked, 3))[0].mean()
+    slow = CountedByHand(train, size, 3, False).perplexity(asked_of_rows(asked.tolist(), PAD))
 
     assert said == []
     assert found["majority"].accuracy == pytest.approx(0.3044, abs=5e-5)
@@ -338,6 +363,7 @@ def test_the_figures_on_wikitext_2():
     assert found["kneser_ney_3"].ppl == pytest.approx(slow, rel=1e-9)
     assert found["kneser_ney_3"].ppl == pytest.approx(28.155, abs=0.0005)
     assert found["kneser_ney_3"].accuracy == pytest.approx(0.3438, abs=5e-5)
+    assert math.exp(modified) == pytest.approx(27.55, abs=0.005)
 
 
 @wikitext
@@ -347,7 +373,7 @@ def test_the_figures_on_a_stream_of_wikitext_2():
     coder = subword_coder(load_pretrained(str(DATA / "minilm-embeddings"), weights=False))
     train_texts, valid_texts, _ = documents(load_corpus("wikitext-2"))
     train, valid = (stream(each, coder, n).tokens for each, n in ((train_texts, 250_000), (valid_texts, 25_000)))
-    slow = CountedByHand.of_stream(train.tolist(), coder.vocabulary, 3, coder.unknown)
+    slow = CountedByHand.of_stream(train.tolist(), coder.vocabulary, 3, False, coder.unknown)
     said: list[str] = []
 
     found = stream_baselines(train, valid, coder.vocabulary, coder.unknown, said.append)

@@ -77,7 +77,7 @@ def slow_references(
     """Return loss and, for every scored target, all probabilities, by loops over dictionaries."""
     targets = [token for token in train[1:] if token != unknown]
     pairs = Counter((a, b) for a, b in pairwise(train) if b != unknown)
-    three = CountedByHand.of_stream(train, SIZE, 3, unknown)
+    three = CountedByHand.of_stream(train, SIZE, 3, False, unknown)
 
     def one(token: int) -> float:
         return (targets.count(token) + 1) / (len(targets) + SIZE)

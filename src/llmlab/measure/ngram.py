@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ NOTHING = -1
 
 DOUBTFUL = 2.0
 """A difference of so many standard errors is more than sampling allows."""
+
+Discounts = Literal["interpolated", "modified"]
 
 
 # ---- tables of counts ---------------------------------------------------------------------------------------------
@@ -110,7 +113,11 @@ def bigram(inputs: Tensor, targets: Tensor, size: int) -> NgramOrder:
 
 
 def kneser_ney(
-    lines: Sequence[Sequence[int]], size: int, order: int = ORDER, never: int | None = None
+    lines: Sequence[Sequence[int]],
+    size: int,
+    order: int = ORDER,
+    discounts: Discounts = "interpolated",
+    never: int | None = None,
 ) -> list[NgramOrder]:
     """Return the tables of interpolated Kneser-Ney, with no, one, … ``order`` - 1 words of context.
 
@@ -121,12 +128,14 @@ def kneser_ney(
     An n-gram that begins a line has no word before it, and a number of words would always be 0: it counts as often
     as it stands there, as in SRILM and KenLM.
 
-    Counted on whole lines: in overlapping windows most n-grams stand twice, which spoils the ``discount`` D.
+    Counted on whole lines: in overlapping windows most n-grams stand twice, which spoils the discounts D, for which
+    see ``one_discount`` ("interpolated") and ``three_discounts`` ("modified").
 
     Args:
         lines: token numbers, each line after a mark; the mark may end a line too, but stands nowhere inside.
         size: V; V to the power of the order must fit in 63 bits.
         order: the longest n-gram, 1 or more.
+        discounts: how much of each count is kept back.
         never: a token that is never to be predicted: n-grams that end in it do not count.
     """
     tokens = torch.tensor(list(chain.from_iterable(lines)), dtype=torch.int64)
@@ -151,18 +160,39 @@ def kneser_ney(
             begin = grams(n, (place == n - 1) & (place > 0))
             found = torch.cat([after_a_word, begin])
         keys, counts = torch.unique(found, return_counts=True)
-        kept = counts.double() - discount(counts)
+        lost = torch.tensor([0.0, *DISCOUNTS[discounts](counts)], dtype=torch.float64)
+        kept = counts - lost[counts.clamp_max(3)]
         orders.append(order_of(keys, counts, kept, size, orders[-1] if orders else None, size ** max(n - 2, 0)))
     return orders
 
 
-def discount(counts: Tensor) -> float:
-    """Return what every count loses, D = n1 / (n1 + 2 n2), n_r being how many n-grams were counted r times.
+def one_discount(counts: Tensor) -> list[float]:
+    """Return what counts of 1, of 2, and of 3 and more lose: all of them D = n1 / (n1 + 2 n2).
 
-    A text too small to say loses a half (Ney, Essen and Kneser 1994).
+    n_r is how many n-grams were counted r times; a text too small to say loses a half (Ney, Essen and Kneser 1994).
     """
     once, twice = (int((counts == r).sum()) for r in (1, 2))
-    return once / (once + 2 * twice) if once and twice else 0.5
+    return [once / (once + 2 * twice) if once and twice else 0.5] * 3
+
+
+def three_discounts(counts: Tensor) -> list[float]:
+    """Return what counts of 1, of 2, and of 3 and more lose: D_r = r - (r + 1) D n_(r+1) / n_r for r = 1, 2, 3.
+
+    D is that of ``one_discount``, which also stands in where a text is so small that some D_r does not lie between
+    0 and r (Chen and Goodman 1999).
+    """
+    losses = one_discount(counts)
+    n = [int((counts == r).sum()) for r in range(1, 5)]
+    if not all(n):
+        return losses
+    each = [r - (r + 1) * losses[0] * n[r] / n[r - 1] for r in (1, 2, 3)]
+    return each if all(0 < loss < r for r, loss in enumerate(each, 1)) else losses
+
+
+DISCOUNTS: dict[Discounts, Callable[[Tensor], list[float]]] = {
+    "interpolated": one_discount,
+    "modified": three_discounts,
+}
 
 
 # ---- what is predicted --------------------------------------------------------------------------------------------
