@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import llmlab
 from llmlab.report.messages import CODES, Message, messages, read, said, say, sentences, stored
+from llmlab.shown.table import declared
 
 SOURCE = Path(llmlab.__file__).parent
 HOOKS = Path(__file__).parents[1] / "docs" / "hooks"
@@ -58,6 +59,13 @@ def test_every_message_is_used_and_every_one_used_is_there() -> None:
     spoken = set(re.findall(r'"say": "([a-z0-9_.]+)"', records))
 
     assert used | spoken == set(messages())
+
+
+def test_every_declared_table_and_figure_is_made() -> None:
+    """The keys of ``parts.toml`` all stand in the code."""
+    code = "\n".join(path.read_text("utf-8") for path in (SOURCE / "shown").glob("*.py"))
+
+    assert {key for key in declared() if f'"{key}"' not in code} == set()
 
 
 def test_a_message_is_its_english_sentence() -> None:

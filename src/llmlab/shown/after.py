@@ -4,28 +4,27 @@ from collections.abc import Iterable, Mapping
 
 from llmlab.lab.sizes import MODELS
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Scalar, Table, of_documents, of_seeds
+from llmlab.report.result import Scalar, Table, of_documents, of_seeds
 from llmlab.settings import BaselineSettings
-from llmlab.shown.table import BOTH_INTERVALS, estimated, means_over_seeds, table
+from llmlab.shown.table import cells, table
 
 Metrics = Mapping[str, Scalar]
 
 
 def the_model(settings: BaselineSettings, parameters: int, words: int, epochs: int, seed: int) -> Table:
     """Return what a checkpoint holds: the settings it was trained under, how long, and from which seed."""
-    rows: dict[str, Cell] = {
+    widths = f"{settings.embedding}, {settings.hidden}, {settings.context}"
+    rows = {
         "model": MODELS[settings.model],
         "parameters": f"{parameters:,}",
         "layers": str(settings.layers),
-        "embedding, hidden, context": f"{settings.embedding}, {settings.hidden}, {settings.context}",
+        **({"embedding, hidden, context": widths} if settings.model == "new-llm" else {}),
         "words with a number": f"{words:,}",
         "trained on": settings.data,
         "epochs finished": str(epochs),
         "seed": str(seed),
     }
-    if settings.model != "new-llm":
-        del rows["embedding, hidden, context"]
-    return table("model", "The model", "what:text | value:token", rows.items(), say("after.model"))
+    return table("after.model", rows.items())
 
 
 def over_seeds(
@@ -43,9 +42,9 @@ def over_seeds(
     """
     if seeds < 2:
         return []
-    cells = [[name, seeds, *estimated(metrics, metric, BOTH_INTERVALS)] for name, metric in rows.items()]
+    each = [[name, seeds, *cells(metrics, f"{metric}±±")] for name, metric in rows.items()]
     intervals = of_seeds([seeds], documents), of_documents(documents, blocks)
-    return [means_over_seeds(heading, ":3", cells, "docs low:3 | docs high:3", *intervals)]
+    return [table("intervals.of_means", each, *intervals, columns=f"{heading} | n:integer | mean:3 ±±")]
 
 
 def left_out(diverged: Iterable[tuple[int, str, int]], stopped_after: int | None) -> list[Text]:

@@ -9,12 +9,12 @@ from llmlab.lab.runs import LOSSES, LanguageRun
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.report.messages import Text, say, sentences
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, of_seeds, rounded
 from llmlab.settings import BaselineSettings
-from llmlab.shown.counting import COUNTING, beside, beside_counting, beside_the_floor, counted, exactly, what_predicts
-from llmlab.shown.curves import curve, floor_level, level, loss_figure, means
-from llmlab.shown.table import estimated, means_over_seeds, table
+from llmlab.shown.counting import COUNTING, beside, beside_counting, beside_the_floor, counted, exactly
+from llmlab.shown.curves import curve, floor_level, level, means
+from llmlab.shown.table import cells, figure, table
 from llmlab.shown.windows import loss_by_groups, shown_epochs
 from llmlab.text.words import BOS, EOS, PAD, UNK
 
@@ -45,13 +45,8 @@ def text_read(data: Dataset) -> Table:
         count = int((targets != PAD).sum())
         shares = [int((targets == mark).sum()) / count for mark in (UNK, EOS)]
         rows.append([name, len(windows), count, *shares, int((windows[:, 0] == BOS).sum()) / len(windows)])
-    return table(
-        "text",
-        say("text.title", name=text.name),
-        "split:text | windows:integer | targets:integer | <unk> share:share | <eos> share:share | start at <bos>:share",
-        rows,
-        say("text.windows", tokens=text.train.shape[1], words=len(text.vocabulary)),
-    )
+    title, tokens = say("text.title", name=text.name), text.train.shape[1]
+    return table("text.windows", rows, title=title, tokens=tokens, words=len(text.vocabulary))
 
 
 def meaning(data: Dataset, score: Score, name: str, chosen: Text) -> Table:
@@ -69,8 +64,7 @@ def meaning(data: Dataset, score: Score, name: str, chosen: Text) -> Table:
         [name, score.ppl, score.loss, score.accuracy, score.accuracy_known],
         *exactly("Bayes (floor)", data.bayes_loss),
     ]
-    caption = say("text.known", targets=data.valid_targets, unknown=score.unknown_share, chosen=chosen)
-    return what_predicts(rows, caption, known=True)
+    return table("text.known", rows, targets=data.valid_targets, unknown=score.unknown_share, chosen=chosen)
 
 
 def held_out(data: Dataset, score: Score, test: Score | None, chosen: str) -> list[Table]:
@@ -84,13 +78,12 @@ def held_out(data: Dataset, score: Score, test: Score | None, chosen: str) -> li
     """
     if test is None:
         return []
-    floors, rows = (data.bayes_loss, data.test_bayes_loss), list[list[Cell]]()
-    for name, use, one, floor in zip(("validation", "test"), (chosen, "nothing"), (score, test), floors, strict=True):
-        cells: list[Cell] = [name, use, one.targets, one.ppl, one.loss, one.accuracy]
-        rows.append(cells if floor is None else [*cells, perplexity(floor)])
-    columns = "split:text | used for:text | targets:integer | PPL:2 | loss | accuracy:share"
-    floor_column = "" if data.bayes_loss is None else " | floor PPL:2"
-    return [table("held_out", "Validation and test", columns + floor_column, rows, say("text.held_out"))]
+    rows: list[list[Cell]] = []
+    both = ("validation", chosen, score, data.bayes_loss), ("test", "nothing", test, data.test_bayes_loss)
+    for name, use, one, floor in both:
+        floor_ppl = None if floor is None else perplexity(floor)
+        rows.append([name, use, one.targets, one.ppl, one.loss, one.accuracy, floor_ppl])
+    return [table("text.held_out", rows)]
 
 
 def epochs(run: LanguageRun, *, beside_notes: bool) -> Table:
@@ -98,33 +91,20 @@ def epochs(run: LanguageRun, *, beside_notes: bool) -> Table:
     rows: list[list[Cell]] = []
     for number in shown_epochs(len(run.history), run.best_epoch):
         row = run.history[number - 1]
-        ppl, theirs = perplexity(row["val_loss"]), list[Cell]()
-        if beside_notes:
-            noted = perplexity(LOSSES[number - 1]) if number <= len(LOSSES) else None
-            theirs = [noted, None if noted is None else ppl / noted - 1]
-        cells: list[Cell] = [number, int(row["updates"]), row["train_loss"], row["val_loss"], ppl, *theirs]
-        rows.append([*cells, row["val_accuracy_batch_mean"], row["seconds"] / 60])
-    noted_columns = "notes' PPL:2 | differs:share | " if beside_notes else ""
-    caption = say("baseline.epochs", best=run.best_epoch)
+        ppl, losses = perplexity(row["val_loss"]), (row["train_loss"], row["val_loss"])
+        noted = perplexity(LOSSES[number - 1]) if beside_notes and number <= len(LOSSES) else None
+        theirs = noted, None if noted is None else ppl / noted - 1
+        accuracy, minutes = row["val_accuracy_batch_mean"], row["seconds"] / 60
+        rows.append([number, int(row["updates"]), *losses, ppl, *theirs, accuracy, minutes])
     return table(
-        "epochs",
-        "Epoch by epoch",
-        "epoch:integer | updates:integer | train loss | val loss | val PPL:2 | "
-        f"{noted_columns}accuracy:share | minutes:1",
-        rows,
-        sentences(caption, say("baseline.of_seed", seed=run.seed)) if run.seed else caption,
+        "baseline.epochs", rows, say("baseline.of_seed", seed=run.seed) if run.seed else "", best=run.best_epoch
     )
 
 
 def by_position(score: Score) -> Table:
     """Return the loss by position in the window: what a longer past is worth."""
-    return table(
-        "by_position",
-        "By position in the window",
-        "position:text | loss | PPL:2 | targets:integer",
-        [[name, loss, perplexity(loss), total] for name, loss, total in loss_by_groups(score)],
-        say("baseline.by_position"),
-    )
+    rows = [(name, loss, perplexity(loss), total) for name, loss, total in loss_by_groups(score)]
+    return table("baseline.by_position", rows)
 
 
 def over_seeds(data: Dataset, runs: Sequence[LanguageRun]) -> Table:
@@ -132,9 +112,9 @@ def over_seeds(data: Dataset, runs: Sequence[LanguageRun]) -> Table:
     rows: list[list[Cell]] = []
     for name in runs[0].numbers:
         values = [run.numbers[name] for run in runs]
-        rows.append([name, len(values), *estimated(mean_interval(values)), min(values), max(values)])
+        rows.append([name, len(values), *cells(mean_interval(values), "±"), min(values), max(values)])
     intervals = of_seeds([len(runs)], data.text.valid_document_count)
-    return means_over_seeds("metric:token", "", rows, "least | most", intervals)
+    return table("intervals.of_means", rows, intervals, columns="metric:token | n:integer | mean ± | least | most")
 
 
 # ---- figures ------------------------------------------------------------------------------------------------------
@@ -162,7 +142,7 @@ def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[Lan
     caption = say("baseline.curve", **said)
     if data.bayes_loss is not None:
         caption = say("baseline.curve_to_floor", **said, floor=data.bayes_loss)
-    return loss_figure("curve", "Learning curve", caption, marks, after="epochs")
+    return figure("baseline.curve", marks, caption=caption)
 
 
 def curve_so_far(data: Dataset, done: Progress, dropout: float) -> Figure:
@@ -170,7 +150,7 @@ def curve_so_far(data: Dataset, done: Progress, dropout: float) -> Figure:
     train, valid = ([row[name] for row in done.history] for name in ("train_loss_token", "val_loss_token"))
     if done.running.get("targets"):
         train.append(done.running["loss_targets"] / done.running["targets"])
-    return loss_figure("curve", "Learning curve", "", _losses(data, train, valid, dropout), after="epochs")
+    return figure("baseline.curve", _losses(data, train, valid, dropout), caption="")
 
 
 def _losses(data: Dataset, train: Sequence[float], valid: Sequence[float], dropout: float) -> list[Mark]:
@@ -188,11 +168,10 @@ def loss_by_position(score: Score, name: str, floor: Sequence[float] = ()) -> Fi
     """Return the loss of a named model against the position in the window, above the floor at each if it is known."""
     kept = [(n + 1.0, loss) for n, loss in enumerate(score.loss_by_position) if score.targets_by_position[n]]
     xs, ys = [x for x, _ in kept], [y for _, y in kept]
-    caption, x = say("baseline.loss_by_position", first=ys[0], last=ys[-1]), "position in the window"
     marks = [curve(ys, "series", name, xs)]
     if floor:
         marks.append(curve([floor[round(x) - 1] for x in xs], "floor", "Bayes floor", xs))
-    return loss_figure("by-position", "Loss by position", caption, marks, x=x, after="by_position")
+    return figure("baseline.loss_by_position", marks, first=ys[0], last=ys[-1])
 
 
 # ---- the result in short ------------------------------------------------------------------------------------------

@@ -1,37 +1,41 @@
 """What is shown of chapters 5 and 6 alike: the text, the arms and their differences, the contexts, the rates tried."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 
-from llmlab.lab.context_metrics import of_arms, over_documents, paired
+from llmlab.lab.context_metrics import of_arms, over_documents, paired, samples
 from llmlab.lab.context_runs import LOSS, TEST_LOSS, ContextSpec, Measured
 from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, ArmRuns, Comparison, Tuned
 from llmlab.lab.context_text import ContextDataset
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
-from llmlab.report.messages import Text, say, sentences
+from llmlab.report.messages import Text, say
 from llmlab.report.result import (
     ARMS,
     Cell,
     Figure,
     Result,
+    Scalar,
     Table,
     of_documents,
     of_seeds,
 )
-from llmlab.shown.counting import COUNTING, counted, exactly, what_predicts
-from llmlab.shown.curves import arm_curves, floor_level, level, loss_figure, means, with_interval
-from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
+from llmlab.shown.counting import COUNTING, counted, exactly
+from llmlab.shown.curves import arm_curves, floor_level, level, means, with_interval
+from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, cells, declared, figure, table
 from llmlab.shown.windows import ppls_at
 
-RANKS = {"rank, train": "train", "rank, val": "valid", "rank, untrained": "untrained"}
-"""Effective ranks: how a column calls them, and their names."""
-
-full_table = partial(table, most=None)
-"""A table with all of its rows."""
-
+RANKS = ("train", "valid", "untrained")
+"""Effective ranks, in the order of their columns."""
 
 # ---- text and arms ----------------------------------------------------------------------------------------------
+
+
+ABLATION = (
+    "trained:integer? | n:integer | val PPL:2 | loss changes by ±± | "
+    "rank, train:share? | rank, val:share? | rank, untrained:share? | state:text?"
+)
+"""The columns of every ablation, after the one that says what differs."""
 
 
 def text_read(text: ContextDataset) -> Table:
@@ -43,13 +47,8 @@ def text_read(text: ContextDataset) -> Table:
         left_out = 1 - float(scored.double().mean())
         rows.append([name, len(stream.tokens), len(stream.starts), counted, left_out, kinds])
     vocabulary, width = text.embedding.shape
-    return full_table(
-        "text",
-        say("text.title", name=text.text.name),
-        "split:text | tokens:integer | documents:integer | targets:integer | not scored:share | kinds of token:integer",
-        rows,
-        say("contexts.text", vocabulary=vocabulary, embedding=text.embedding_name, width=width),
-    )
+    title, name = say("text.title", name=text.text.name), text.embedding_name
+    return table("contexts.text", rows, title=title, vocabulary=vocabulary, embedding=name, width=width)
 
 
 def meaning(found: Comparison, names: Sequence[str]) -> Table:
@@ -58,8 +57,8 @@ def meaning(found: Comparison, names: Sequence[str]) -> Table:
     for arm in (found.arms[name] for name in names if found.arms[name].runs):
         rows.append([arm.arm.label, arm.ppl[""], arm.mean(LOSS)[""], arm.mean("val_accuracy")[""]])
     rows += exactly("exact bigram", text.bigram_loss) + exactly("Bayes (floor)", text.bayes_loss)
-    caption = say("contexts.meaning", targets=sum(text.valid_counts), tokens=len(text.text.train.tokens))
-    return what_predicts(rows, caption, known=False)
+    targets, tokens = sum(text.valid_counts), len(text.text.train.tokens)
+    return table("contexts.meaning", (row[:4] for row in rows), targets=targets, tokens=tokens)
 
 
 def arms(title: str, shown: Sequence[ArmRuns], text: ContextDataset) -> Table:
@@ -71,15 +70,8 @@ def arms(title: str, shown: Sequence[ArmRuns], text: ContextDataset) -> Table:
             continue
         run, reached = arm.runs[0], [arm.mean(name)[""] for name in ("val_accuracy", "best_epoch", "updates")]
         counts = [run.trainable, run.total, run.trainable / run.tokens, len(arm.runs)]
-        rows.append([arm.arm.label, *counts, *estimated(arm.ppl), *reached, arm.state])
-    return full_table(
-        "arms",
-        title,
-        f"arm:text | trained:integer | total:integer | trained per token:2 | n:integer | {estimate('val PPL:2')} | "
-        "accuracy:share | best epoch:1 | updates:0 | state:text",
-        rows,
-        sentences(say("contexts.arms"), of_these_seeds(text, shown)),
-    )
+        rows.append([arm.arm.label, *counts, *cells(arm.ppl, "±"), *reached, arm.state])
+    return table("contexts.arms", rows, of_these_seeds(text, shown), title=title)
 
 
 def of_these_seeds(text: ContextDataset, shown: Sequence[ArmRuns]) -> Text:
@@ -104,50 +96,27 @@ def differences(pairs: Sequence[tuple[ArmRuns, ArmRuns]], text: ContextDataset) 
     for first, second in pairs:
         if told := change(text, first, second):
             label = say("contexts.pair", first=first.arm.label, second=second.arm.label)
-            ends = estimated(told, ends=BOTH_INTERVALS)
-            rows.append([label, int(told["n"]), *ends, perplexity(told[""]) - 1])
-    return full_table(
-        "pairs",
-        "Differences, seed by seed",
-        f"from, to:text | n:integer | {estimate('loss changes by', documents=True)} | PPL changes by:share",
-        rows,
-        sentences(say("contexts.differences"), *of_both(text, [arm for both in pairs for arm in both])),
-    )
+            rows.append([label, int(told["n"]), *cells(told, "±±"), perplexity(told[""]) - 1])
+    return table("contexts.differences", rows, *of_both(text, [arm for both in pairs for arm in both]))
 
 
-def ablation(name: str, title: str, column: str, shown: Sequence[ArmRuns], found: Comparison, caption: Text) -> Table:
+def ablation(key: str, shown: Sequence[ArmRuns], found: Comparison) -> Table:
     """Return arms that differ in one thing: what they reach, against the main arm, and the rank of their contexts.
 
     What is the same for all arms has no column: the number of trained parameters, the contexts, and that all is done.
     """
     main, text = found.arms["main"], found.text
-    changes = [{} if arm.arm.name == main.arm.name else change(text, main, arm) for arm in shown]
     trained = [arm.runs[0].trainable if arm.runs else None for arm in shown]
     sized, ranked = (len(set(kinds)) > 1 for kinds in (trained, [arm.arm.contexts for arm in shown]))
-    columns: dict[str, Sequence[Cell]] = {f"{column}:text": [arm.arm.label for arm in shown]}
-    columns |= {"trained:integer": trained} if sized else {}
-    columns |= {"n:integer": [len(arm.runs) for arm in shown], "val PPL:2": [arm.ppl.get("") for arm in shown]}
-    headings = estimate("loss changes by", documents=True).split(" | ")
-    for heading, end in zip(headings, BOTH_INTERVALS, strict=True):
-        columns[heading] = [told.get(end) for told in changes]
-    if ranked:
-        ranks = [mean_ranks(found.contexts.get(arm.arm.contexts, [])) for arm in shown]
-        columns |= zip([f"{heading}:share" for heading in RANKS], zip(*ranks, strict=True), strict=True)
-    if any(arm.state != "done" for arm in shown):
-        columns["state:text"] = [arm.state for arm in shown]
-    return full_table(
-        name,
-        title,
-        " | ".join(columns),
-        zip(*columns.values(), strict=True),
-        sentences(
-            caption,
-            say("contexts.ablation_trained") if sized else "",
-            say("contexts.ablation_change"),
-            say("contexts.ablation_rank") if ranked else "",
-            *of_both(text, shown),
-        ),
-    )
+    troubled, rows = any(arm.state != "done" for arm in shown), list[list[Cell]]()
+    for arm, own in zip(shown, trained, strict=True):
+        changes = {} if arm.arm.name == main.arm.name else change(text, main, arm)
+        ranks = mean_ranks(found.contexts.get(arm.arm.contexts, []) if ranked else [])
+        ends = [own if sized else None, len(arm.runs), arm.ppl.get(""), *cells(changes, "±±"), *ranks]
+        rows.append([arm.arm.label, *ends, arm.state if troubled else None])
+    told = [say("contexts.ablation_trained")] if sized else []
+    told += [say("contexts.ablation_change"), *([say("contexts.ablation_rank")] if ranked else [])]
+    return table(key, rows, *told, *of_both(text, shown), columns=f"{declared()[key]['columns']} | {ABLATION}")
 
 
 def final(found: Comparison) -> Table:
@@ -161,13 +130,8 @@ def final(found: Comparison) -> Table:
     for key in ("bigram", "kneser_ney_3") if rows else ():
         rows.append([COUNTING[key], None, text.references[key].ppl, text.test_references[key].ppl, None, None])
     targets, documents = sum(text.test_counts), len(text.test_counts)
-    return full_table(
-        "final",
-        "On the test text",
-        "what predicts:text | n:integer | val PPL:2 | " + estimate("test PPL:2"),
-        rows,
-        say("contexts.test", targets=targets, documents=documents, where=text.text.test_is) if rows else "",
-    )
+    targets, documents, where = sum(text.test_counts), len(text.test_counts), text.text.test_is
+    return table("contexts.test", rows, targets=targets, documents=documents, where=where)
 
 
 def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) -> Table:
@@ -178,25 +142,14 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) 
         ends = [perplexity(told[end]) - 1 if end in told else None for end in BOTH_INTERVALS]
         ppls = [arm.ppl[""] for arm in (frozen, trained)]
         rows.append([tokens, int(told.get("n", 0)), *ppls, *ends, trained.runs[0].trainable / tokens])
-    return full_table(
-        "growth",
-        "By number of tokens",
-        "tokens:integer | n:integer | PPL, frozen:2 | PPL, trained:2 | "
-        f"{estimate('freezing changes PPL by:share', documents=True)} | parameters per token, trained:2",
-        rows,
-        sentences(say("contexts.growth"), *of_both(text, [arm for _, *both in sizes for arm in both])),
-    )
+    return table("contexts.growth", rows, *of_both(text, [arm for _, *both in sizes for arm in both]))
 
 
 def fit(shown: Sequence[ArmRuns]) -> Table:
     """Return train and validation loss at the best and at the last epoch: who overfits, and when?"""
     names = ("train_loss_at_best", LOSS, "gap", "train_loss_last", "val_loss_last", "gap_last")
-    return full_table(
-        "fit",
-        "Train and validation loss",
-        "arm:text | train, best | val, best | gap, best | train, last | val, last | gap, last",
-        [[arm.arm.label, *(arm.mean(name)[""] for name in names)] for arm in shown if arm.runs],
-        say("contexts.fit"),
+    return table(
+        "contexts.fit", [[arm.arm.label, *(arm.mean(name)[""] for name in names)] for arm in shown if arm.runs]
     )
 
 
@@ -206,7 +159,7 @@ def epochs(shown: Sequence[ArmRuns]) -> Table:
     each = [means(run.losses for run in arm.runs) for arm in shown]
     rows = [[epoch + 1, *ppls_at(epoch, each)] for epoch in range(most)]
     columns = " | ".join(["epoch:integer", *(f"{arm.arm.label}:1" for arm in shown)])
-    return full_table("epochs", "Validation PPL by epoch", columns, rows, say("contexts.epochs", arms=len(shown)))
+    return table("contexts.epochs", rows, columns=columns, arms=len(shown))
 
 
 # ---- Stage 1, and the rates that were tried ---------------------------------------------------------------------
@@ -230,32 +183,19 @@ def contexts(found: Comparison, label: Callable[[ContextSpec], Text]) -> Table:
                 _mean([one.tokens_per_second for one in measured]),
             ]
         )
-    ranks = " | ".join(f"{heading}:share" for heading in RANKS)
-    return full_table(
-        "contexts",
-        "Stage 1: the contexts",
-        f"context block:text | parameters:integer | n:integer | passes:1 | converged:share | {ranks} | "
-        "warm-up:integer | max error:8 | tokens/s:0",
-        rows,
-        say("contexts.stage1"),
-    )
+    return table("contexts.stage1", rows)
 
 
 def passes(one: Measured) -> Table:
     """Return the passes of a context block's training."""
     names = ("fixed_point_loss", "diversity", "converged_fraction")
-    return full_table(
-        "passes",
-        "Training the context block",
-        "pass:integer | fixed-point loss | diversity loss | converged:share",
-        [[int(row["iteration"]), *(row[name] for name in names)] for row in one.rows],
-        say("contexts.passes", seed=one.seed),
-    )
+    rows = [[int(row["iteration"]), *(row[name] for name in names)] for row in one.rows]
+    return table("contexts.passes", rows, seed=one.seed)
 
 
 def mean_ranks(measured: Sequence[Measured]) -> list[Cell]:
     """Return the effective ranks of contexts as shares of their width, means over seeds; empty cells without a seed."""
-    return [_mean([one.ranks[name] for one in measured]) for name in RANKS.values()]
+    return [_mean([one.ranks[name] for one in measured]) for name in RANKS]
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -266,25 +206,16 @@ def rates(shown: Sequence[ArmRuns]) -> list[Table]:
     """Return what each arm's tries reached, for the arms that train the embedding and for those that do not."""
     tuned = [(arm.arm.label, arm.tuned) for arm in shown if arm.tuned]
     tried = [f"embedding × {share:g}" for share in SHARES] + [f"rest × {factor:g}" for factor in BESIDE]
-    both = [
-        full_table(
-            "embedding-rates",
-            "Choosing the rates of arms that train the embedding",
-            " | ".join(["arm:text", *tried, "rate:5 | embedding's:6 | at the edge:text | judged on:integer"]),
-            [_tried(label, each) for label, each in tuned if each.arm.trains_embedding],
-            sentences(say("contexts.rates_of_both"), say("contexts.rates_tried")),
-        ),
-        full_table(
-            "rates",
-            "Choosing the rate of arms that do not train the embedding",
-            " | ".join(
-                ["arm:text", *(f"× {one:g}" for one in FACTORS), "rate:5 | at the edge:text | judged on:integer"]
-            ),
-            [_tried(label, each) for label, each in tuned if not each.arm.trains_embedding],
-            sentences(say("contexts.rates_of_one"), say("contexts.rates_tried")),
-        ),
-    ]
-    return [each for each in both if each.rows]
+    both = {
+        "contexts.rates_of_both": [*tried, "rate:5", "embedding's:6"],
+        "contexts.rates_of_one": [*(f"× {one:g}" for one in FACTORS), "rate:5"],
+    }
+    found = list[Table]()
+    for (key, own), moves in zip(both.items(), (True, False), strict=True):
+        rows = [_tried(label, each) for label, each in tuned if each.arm.trains_embedding == moves]
+        columns = " | ".join(["arm:text", *own, "at the edge:text", "judged on:integer"])
+        found.append(table(key, rows, say("contexts.rates_tried"), columns=columns))
+    return [each for each in found if each.rows]
 
 
 def _tried(label: Text, found: Tuned) -> list[Cell]:
@@ -303,8 +234,7 @@ def curves(shown: Sequence[ArmRuns], text: ContextDataset) -> Figure:
     told = [say("contexts.arm_loss", arm=arm, loss=min(means(runs))) for arm, runs in each]
     bigram = text.references["bigram"].loss
     marks = [*arm_curves(each), level(bigram, "bigram"), *floor_level(text.bayes_loss)]
-    caption = say("contexts.curves", arms=told, bigram=bigram)
-    return loss_figure("curves", "Validation loss by epoch", caption, marks, after="epochs")
+    return figure("contexts.curves", marks, arms=told, bigram=bigram)
 
 
 def train_and_validation(shown: Sequence[ArmRuns]) -> Figure:
@@ -315,17 +245,18 @@ def train_and_validation(shown: Sequence[ArmRuns]) -> Figure:
         for what, runs in both.items():
             each.append((say("contexts.curve", arm=arm.arm.label, what=what), runs))
             told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=means(runs)[-1]))
-    caption = say("contexts.fit_curves", curves=told)
-    return loss_figure("fit", "Train and validation loss by epoch", caption, arm_curves(each), after="fit")
+    return figure("contexts.fit_curves", arm_curves(each), curves=told)
 
 
 def growth_curves(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Figure:
     """Return the loss of frozen and of trained against the number of training tokens, with intervals."""
-    xs, (first, last) = [float(tokens) for tokens, _, _ in sizes], (sizes[0], sizes[-1])
+    xs = [float(tokens) for tokens, _, _ in sizes]
     marks = with_interval(xs, [frozen.mean(LOSS) for _, frozen, _ in sizes], ARMS[0], "frozen")
     marks += with_interval(xs, [trained.mean(LOSS) for _, _, trained in sizes], ARMS[1], "trained")
-    caption = say(
+    first, last = sizes[0], sizes[-1]
+    return figure(
         "contexts.growth_curves",
+        marks,
         few=first[0],
         frozen_few=first[1].mean(LOSS)[""],
         trained_few=first[2].mean(LOSS)[""],
@@ -333,19 +264,17 @@ def growth_curves(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Figure:
         frozen_many=last[1].mean(LOSS)[""],
         trained_many=last[2].mean(LOSS)[""],
     )
-    title = "Frozen and trained by number of tokens"
-    return loss_figure("growth", title, caption, marks, x="training tokens", after="growth")
 
 
-def by_value(name: str, title: str, label: str, values: Sequence[float], shown: Sequence[ArmRuns]) -> Figure:
+def by_value(key: str, values: Sequence[float], shown: Sequence[ArmRuns]) -> Figure:
     """Return the loss of arms against the number that tells them apart, with intervals."""
     told = [
         say("contexts.value_loss", value=value, loss=arm.mean(LOSS)[""])
         for value, arm in zip(values, shown, strict=True)
     ]
     marks = with_interval(values, [arm.mean(LOSS) for arm in shown], "series", "validation")
-    caption = say("contexts.by_value", label=label, values=told)
-    return loss_figure(f"{name}-loss", title, caption, marks, x=label, after=name)
+    shown_by = figure(key, marks, caption="")
+    return replace(shown_by, caption=say("contexts.by_value", label=shown_by.x_label, values=told))
 
 
 # ---- sentences --------------------------------------------------------------------------------------------------
@@ -379,11 +308,32 @@ def notes(found: Comparison) -> list[Text]:
     return [*told, *dict.fromkeys([*texts, *own])]
 
 
-def all_diverged(found: Comparison, why: str, how: str) -> Result:
+def all_diverged(found: Comparison, why: Text, how: Text) -> Result:
     """Return the result of a comparison in which no run stayed finite."""
-    settings = found.settings
     reasons = [say("contexts.reason", arm=arm.arm.label, state=arm.state) for arm in found.arms.values()]
     told = [say("contexts.all_diverged", reasons=reasons), say("contexts.no_number")]
+    return replace(result(found, why, how, of_arms(found), told, [], []), status="diverged")
+
+
+def result(
+    found: Comparison,
+    why: Text,
+    how: Text,
+    metrics: dict[str, Scalar],
+    told: Sequence[Text],
+    tables: Sequence[Table],
+    figures: Sequence[Figure],
+) -> Result:
+    """Return the result of a comparison, without the tables that have no rows."""
     return Result(
-        settings.experiment, settings.document(), why, how, "diverged", metrics=of_arms(found), summary=list(told)
+        found.settings.experiment,
+        found.settings.document(),
+        why,
+        how,
+        status="interrupted" if found.stopped else "complete",
+        metrics=metrics,
+        summary=list(told),
+        tables=[table for table in tables if table.rows],
+        figures=list(figures),
+        samples=samples(found),
     )

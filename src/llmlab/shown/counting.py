@@ -1,13 +1,12 @@
 """What stands beside every model of words: counting on the same targets, and the floor where it is known."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from llmlab.lab.dataset import Dataset
 from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Table
-from llmlab.shown.table import table
+from llmlab.report.result import Cell
 
 COUNTING = {
     "majority": "always the commonest token",
@@ -17,21 +16,11 @@ COUNTING = {
 }
 
 
-def what_predicts(rows: Iterable[Sequence[Cell]], caption: Text, *, known: bool) -> Table:
-    """Return models between what counting reaches and what can be reached at all.
-
-    Args:
-        rows: of counting, models and floors: name, PPL, loss, accuracy, and accuracy of known targets.
-        caption: what they predict.
-        known: whether some targets have no number of their own, so that accuracy is told of the others too.
-    """
-    columns = "what predicts:text | PPL:2 | loss | accuracy:share" + (" | accuracy of known:share" if known else "")
-    cells = (row[: 5 if known else 4] for row in rows)
-    return table("meaning", "What the number means", columns, cells, caption)
-
-
 def counted(found: Mapping[str, Baseline]) -> list[list[Cell]]:
-    """Return the rows of counting; what always says the same token gives no probabilities, so it has no loss."""
+    """Return name, PPL, loss, accuracy and accuracy of known targets of each way of counting.
+
+    What always says the same token gives no probabilities, so it has no loss.
+    """
     rows: list[list[Cell]] = []
     for key, title in COUNTING.items():
         reached = [None, None] if key == "majority" else [found[key].ppl, found[key].loss]
@@ -61,21 +50,13 @@ def beside_counting(found: Mapping[str, Baseline], ppls: Sequence[float]) -> lis
         return []
     if len(ppls) == 1:
         return [say("counting.better")]
-    all_of = worse == len(ppls)
-    return [
-        say("counting.better_than_all", models=len(ppls))
-        if all_of
-        else say("counting.better_than_some", worse=worse, models=len(ppls))
-    ]
+    if worse == len(ppls):
+        return [say("counting.better_than_all", models=worse)]
+    return [say("counting.better_than_some", worse=worse, models=len(ppls))]
 
 
 def beside_the_floor(data: Dataset, loss: float) -> list[Text]:
-    """Return a sentence on how near a model comes to the reader who knows the made-up language; none in another text.
-
-    Args:
-        data: the text.
-        loss: of the model, in nats per token.
-    """
+    """Return a sentence on how near a model's loss comes to a reader's who knows the language; none in other texts."""
     recovered = data.context_recovered(loss)
     if recovered is None or data.bayes_loss is None:
         return []

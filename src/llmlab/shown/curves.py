@@ -1,11 +1,11 @@
-"""What the pictures of every chapter share: curves of the loss, lines with the band of their intervals, levels."""
+"""What the figures of every chapter share: curves of the loss, lines with the band of their intervals, levels."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text
-from llmlab.report.result import ARMS, Figure, Mark, Role, rounded
+from llmlab.report.result import ARMS, Mark, Role, rounded
 
 
 def means(curves: Iterable[Sequence[float]]) -> list[float]:
@@ -44,8 +44,3 @@ def level(loss: float, legend: Text, role: Role = "other") -> Mark:
 def floor_level(bayes_loss: float | None) -> list[Mark]:
     """Return the level below which no model comes, where it is known."""
     return [] if bayes_loss is None else [level(bayes_loss, "Bayes floor", "floor")]
-
-
-def loss_figure(name: str, title: Text, caption: Text, marks: list[Mark], *, x: Text = "epoch", after: str) -> Figure:
-    """Return a picture of losses against epochs or what else ``x`` is, under the table ``after``."""
-    return Figure(name, title, caption, x, "loss (nats)", marks, after=after)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from llmlab.lab.context_metrics import paired, samples
+from llmlab.lab.context_metrics import paired
 from llmlab.lab.context_runs import LOSS
 from llmlab.lab.context_study import ArmRuns, Comparison
 from llmlab.measure.score import perplexity
@@ -56,18 +56,7 @@ def result(
         contexts.train_and_validation(trained[:2]),
         *([contexts.growth_curves(growth)] if len(growth) > 1 else []),
     ]
-    return Result(
-        settings.experiment,
-        settings.document(),
-        WHY,
-        HOW,
-        status="interrupted" if found.stopped else "complete",
-        metrics=metrics,
-        summary=summary(found, trained, pairs, growth),
-        tables=[table for table in tables if table.rows],
-        figures=figures,
-        samples=samples(found),
-    )
+    return contexts.result(found, WHY, HOW, metrics, summary(found, trained, pairs, growth), tables, figures)
 
 
 def summary(

@@ -25,13 +25,7 @@ def written_down(then: Mapping[str, float], score: Score, epochs: int) -> Table:
     for name, (before, value) in now.items():
         differs = value - before
         rows.append([name, before, value, TO_ROUNDING if 0 < abs(differs) < ROUNDING else differs])
-    return table(
-        "written_down",
-        "Beside what the run wrote down",
-        "what:text | then | now | differs:6",
-        rows,
-        say("evaluate.written_down", epoch=epochs),
-    )
+    return table("evaluate.written_down", rows, epoch=epochs)
 
 
 def summary(

@@ -6,8 +6,8 @@ from llmlab.report.messages import Text, say
 from llmlab.report.result import TO_ROUNDING, Cell, Figure, Role, Table
 from llmlab.settings import ExpandSettings
 from llmlab.shown.after import Metrics
-from llmlab.shown.curves import curve, level, loss_figure
-from llmlab.shown.table import table
+from llmlab.shown.curves import curve, level
+from llmlab.shown.table import cells, figure, table
 
 ONE = 1e-4
 """New numbers whose weights differ by less than this are one number; weights that learn differ by a hundred times."""
@@ -31,18 +31,10 @@ def compared(metrics: Metrics, contexts: Mapping[str, int], updates: int, seeds:
         ["base", "as it was", metrics["context_base"], metrics["parameters_base"], None, None, base, None]
     ]
     for arm, context in contexts.items():
-        kinds = ("parameters", "trained_parameters", "start_ppl", "val_ppl")
-        cells = [metrics[f"{kind}_{arm}"] for kind in kinds]
-        rows.append([arm, TOLD[arm], context, *cells, float(cells[-1] or 0) / base - 1])
-    means = {"updates": updates, "seeds": say("expand.means", seeds=seeds) if seeds > 1 else ""}
-    return table(
-        "arms",
-        "Ways to a longer context",
-        "arm:text | what it is:text | context:integer | parameters:integer | trained:integer | PPL before:2 | "
-        "PPL after:2 | beside base:share",
-        rows,
-        say("expand.compared", **means),
-    )
+        told = cells(metrics, "parameters trained_parameters start_ppl val_ppl", f"_{arm}")
+        rows.append([arm, TOLD[arm], context, *told, float(told[-1] or 0) / base - 1])
+    means = say("expand.means", seeds=seeds) if seeds > 1 else ""
+    return table("expand.compared", rows, updates=updates, seeds=means)
 
 
 def growth_of_old(factors: Sequence[float]) -> Table:
@@ -53,24 +45,16 @@ def growth_of_old(factors: Sequence[float]) -> Table:
         "measured at the first token",
         "measured over all tokens",
     )
-    return table(
-        "growth",
-        "By how much zeros in a LayerNorm raise the old numbers",
-        "deviation of the old numbers, after / before:text | factor",
-        zip(what, factors, strict=True),
-        say("expand.growth"),
-    )
+    return table("expand.growth", zip(what, factors, strict=True))
 
 
 def new_numbers(metrics: Metrics, arms: Sequence[str]) -> list[Table]:
     """Return what became of the new numbers and of the old weights; nothing without an expansion."""
     rows: list[list[Cell]] = []
     for arm in _expansions(metrics, arms):
-        apart, rank, moved = (metrics[f"{kind}_{arm}"] for kind in ("new_apart", "new_rank", "old_moved"))
+        apart, rank, moved = cells(metrics, "new_apart new_rank old_moved", f"_{arm}")
         rows.append([arm, _new(metrics), TO_ROUNDING if 0 < float(apart or 0) < ONE else apart, rank, moved])
-    columns = "arm:text | new numbers:integer | farthest apart:6 | effective rank:2 | old weights moved:6"
-    caption = say("expand.new_numbers")
-    return [table("new_numbers", "What became of the new numbers", columns, rows, caption)] if rows else []
+    return [table("expand.new_numbers", rows)] if rows else []
 
 
 def curves(base: float, losses: Mapping[str, Sequence[float]], updates: int) -> Figure:
@@ -78,10 +62,7 @@ def curves(base: float, losses: Mapping[str, Sequence[float]], updates: int) -> 
     xs = [float(updates * place) for place in range(len(next(iter(losses.values()))))]
     marks = [curve(losses[arm], ROLES[arm], arm, xs) for arm in losses if arm in ROLES]
     ends = [say("expand.from_to", arm=arm, first=each[0], last=each[-1]) for arm, each in losses.items()]
-    caption = say("expand.curves", base=base, arms=ends)
-    return loss_figure(
-        "curve", "Loss after expanding", caption, [*marks, level(base, "base")], x="update", after="arms"
-    )
+    return figure("expand.curves", [*marks, level(base, "base")], base=base, arms=ends)
 
 
 def summary(settings: ExpandSettings, metrics: Metrics, arms: Sequence[str], seeds: int) -> list[Text]:

@@ -18,7 +18,7 @@ BESIDE = {
 
 def written(sizes: Mapping[str, int]) -> Table:
     """Return the files with their bytes."""
-    return table("files", "What was written", "file:token | bytes:integer", sizes.items(), say("export.files"))
+    return table("export.files", sizes.items())
 
 
 def card(settings: BaselineSettings, command: str, words: int, epochs: int, metrics: Mapping[str, Scalar]) -> Message:

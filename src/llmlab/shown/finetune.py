@@ -13,8 +13,8 @@ from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Table
 from llmlab.shown.after import Metrics
 from llmlab.shown.counting import COUNTING, beside_counting
-from llmlab.shown.curves import curve, floor_level, level, loss_figure
-from llmlab.shown.table import table
+from llmlab.shown.curves import curve, floor_level, level
+from llmlab.shown.table import cells, figure, table
 from llmlab.shown.windows import ppls_at, shown_epochs
 
 
@@ -25,16 +25,12 @@ def compared(data: Dataset, zero_shot: Score, updates: Mapping[str, int], metric
         ("base, untouched", 0, zero_shot),
     ]
     rows: list[list[Cell]] = [[*name, score.ppl, score.accuracy, score.accuracy_known] for *name, score in scores]
-    measures = ("val_ppl", "val_accuracy", "val_accuracy_known")
-    rows += [[arm, count, *(metrics[f"{each}_{arm}"] for each in measures)] for arm, count in updates.items()]
+    measures = "val_ppl val_accuracy val_accuracy_known"
+    rows += [[arm, count, *cells(metrics, measures, f"_{arm}")] for arm, count in updates.items()]
     if "bayes_ppl" in metrics:
         rows.append(["Bayes (floor)", None, metrics["bayes_ppl"], None, None])
     return table(
-        "arms",
-        say("finetune.on_new_text", text=data.name),
-        "what predicts:text | updates:integer | PPL:2 | accuracy:share | accuracy of known:share",
-        rows,
-        say("finetune.compared", targets=zero_shot.targets),
+        "finetune.compared", rows, title=say("finetune.on_new_text", text=data.name), targets=zero_shot.targets
     )
 
 
@@ -46,37 +42,29 @@ def by_epoch(losses: Mapping[str, Sequence[float]], best: Mapping[str, int], upd
         for epoch in [0, *shown_epochs(len(losses[longest]) - 1, best[longest])]
     ]
     columns = " | ".join(["epoch:integer", "updates:integer", *(f"PPL {name}:2" for name in losses)])
-    return table("epochs", "Epoch by epoch", columns, rows, say("finetune.epochs", **best), most=None)
+    return table("finetune.epochs", rows, columns=columns, caption=say("finetune.epochs", **best))
 
 
 def forgotten(text: str, before: Score, after: Mapping[str, float]) -> Table:
     """Return the perplexity on the original text of the base, and after training that of each arm."""
-    return table(
-        "forgotten",
-        say("finetune.what_is_left", text=text),
-        "model:text | PPL:2 | beside base:share",
-        [("base", before.ppl, None), *((name, ppl, ppl / before.ppl - 1) for name, ppl in after.items())],
-        say("finetune.forgotten", targets=before.targets),
-    )
+    rows = [("base", before.ppl, None), *((name, ppl, ppl / before.ppl - 1) for name, ppl in after.items())]
+    title = say("finetune.what_is_left", text=text)
+    return table("finetune.forgotten", rows, title=title, targets=before.targets)
 
 
 def words(size: int, metrics: Metrics) -> Table:
     """Return what the one vocabulary, of ``size`` words, costs on the new text."""
-    own = metrics["shared_words"], metrics["unk_share_lines_own_vocabulary"]
-    return table(
-        "words",
-        "One vocabulary",
-        "vocabulary:text | of the model's words:integer | <unk> share:share",
-        [("the checkpoint's", size, metrics["unk_share_lines"]), ("the text's own, of at most that size", *own)],
-        say("finetune.words", same=metrics["words_with_same_number"], size=size),
-    )
+    rows = [
+        ("the checkpoint's", size, metrics["unk_share_lines"]),
+        ("the text's own, of at most that size", *cells(metrics, "shared_words unk_share_lines_own_vocabulary")),
+    ]
+    return table("finetune.words", rows, same=metrics["words_with_same_number"], size=size)
 
 
 def written(found: Sequence[tuple[str, str, str]]) -> list[Table]:
     """Return the completions: prompt, model, and words; nothing where the model writes none."""
     rows = [(prompt, name, words or "(ends at once)") for prompt, name, words in found]
-    columns = "prompt:token | model:text | the likeliest words:token"
-    return [table("completions", "How they go on", columns, rows, say("finetune.completions"))] if rows else []
+    return [table("finetune.completions", rows)] if rows else []
 
 
 def curves(losses: Mapping[str, Sequence[float]], data: Dataset) -> Figure:
@@ -94,7 +82,7 @@ def curves(losses: Mapping[str, Sequence[float]], data: Dataset) -> Figure:
     caption = say("finetune.curves", **told)
     if data.bayes_loss is not None:
         caption = say("finetune.curves_with_floor", **told, floor=data.bayes_loss)
-    return loss_figure("curve", "Pretrained and from scratch", caption, marks, after="epochs")
+    return figure("finetune.curves", marks, caption=caption)
 
 
 def summary(

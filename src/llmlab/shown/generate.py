@@ -7,7 +7,7 @@ from statistics import fmean, median
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, rounded
 from llmlab.settings import GenerateSettings
-from llmlab.shown.table import table
+from llmlab.shown.table import figure, table
 from llmlab.text.story import closed
 from llmlab.text.words import EOS, UNK, WordVocabulary
 
@@ -22,8 +22,7 @@ def the_text(words: WordVocabulary, prompt: list[int], texts: Mapping[int, list[
     rows: list[list[Cell]] = [["prompt", None, words.decode(prompt)]]
     for seed, tokens in texts.items():
         rows += [[say("generate.seed", seed=seed), *row] for row in _rows(words, tokens)]
-    columns = "who:text | from token:integer | tokens:token"
-    return table("text", "What the model wrote", columns, rows, say("generate.text"), most=len(rows))
+    return table("generate.text", rows)
 
 
 def _rows(words: WordVocabulary, tokens: list[int]) -> list[list[Cell]]:
@@ -50,59 +49,32 @@ def one_by_one(
             zip(tokens[:ONE_BY_ONE], probabilities, likeliest, entropies, strict=False), 1
         )
     ]
-    cut = len(tokens) > ONE_BY_ONE
-    more = {"shown": ONE_BY_ONE, "tokens": len(tokens)} if cut else {}
-    return table(
-        "tokens",
-        "Token by token",
-        "token:integer | drawn:token | probability:share | likeliest:token | entropy:2",
-        rows,
-        say("generate.first_tokens" if cut else "generate.tokens", most=math.log(len(words)), **more),
-    )
+    most = math.log(len(words))
+    if len(tokens) <= ONE_BY_ONE:
+        return table("generate.tokens", rows, most=most)
+    return table("generate.first_tokens", rows, most=most, shown=ONE_BY_ONE, tokens=len(tokens))
 
 
 def cost(rows: Sequence[Sequence[Cell]]) -> Table:
     """Return what a token and the state cost at the beginning and at the end of each text."""
-    return table(
-        "cost",
-        "What a token costs",
-        "seed:integer | tokens:integer | µs per token, first tenth:0 | µs per token, last tenth:0 | "
-        "state bytes, least:integer | state bytes, most:integer",
-        rows,
-        say("generate.cost"),
-        most=len(rows),
-    )
+    return table("generate.cost", rows)
 
 
 def surprise(surprises: Sequence[float], entropies: Sequence[float]) -> Figure:
     """Return how surprising each token was to the model that drew it, beside how unsure it was."""
-    return Figure(
-        "surprise",
-        "How sure the model is of what it writes",
-        say("generate.surprise", surprise=fmean(surprises), entropy=fmean(entropies)),
-        "token",
-        "nats",
-        [
-            Mark("line", "series", *_thinned(surprises), legend="surprise"),
-            Mark("line", "other", *_thinned(entropies), legend="entropy"),
-        ],
-        after="tokens",
-    )
+    marks = [
+        Mark("line", "series", *_thinned(surprises), legend="surprise"),
+        Mark("line", "other", *_thinned(entropies), legend="entropy"),
+    ]
+    return figure("generate.surprise", marks, surprise=fmean(surprises), entropy=fmean(entropies))
 
 
 def price(microseconds: Sequence[float], first: float, last: float) -> Figure:
     """Return what each token cost; ``first`` and ``last`` are the medians of the first and last tenth."""
     # few points, so that each is the median of several tokens: one that another process held up says nothing
     xs, ys = _thinned(microseconds, median, POINTS // 5)
-    return Figure(
-        "price",
-        "What a token costs",
-        say("generate.price", first=first, last=last, tokens=len(microseconds)),
-        "token",
-        "microseconds",
-        [Mark("line", "series", xs, ys, legend="step and draw")],
-        after="cost",
-    )
+    line = Mark("line", "series", xs, ys, legend="step and draw")
+    return figure("generate.price", [line], first=first, last=last, tokens=len(microseconds))
 
 
 def _thinned(

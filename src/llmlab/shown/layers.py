@@ -19,19 +19,17 @@ from llmlab.report.result import (
     Role,
     Scalar,
     Table,
-    columns_of,
     of_documents,
     of_seeds,
 )
 from llmlab.settings import LayersSettings
 from llmlab.shown.baseline import text_read
 from llmlab.shown.counting import beside_counting
-from llmlab.shown.curves import arm_curves, level, loss_figure, means, with_interval
+from llmlab.shown.curves import arm_curves, level, means, with_interval
 from llmlab.shown.study import endings, state
-from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
+from llmlab.shown.table import INTERVAL, cells, figure, table
 
 WHY, HOW = say("layers.why"), say("layers.how")
-MOST_DEPTHS = 128
 Metrics = Mapping[str, Scalar]
 
 
@@ -109,27 +107,21 @@ def tables(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], met
 
 def depths(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], metrics: Metrics) -> Table:
     """Return what each depth reached after the same number of updates, one row per depth and kind of stack."""
-    tested = any(name.startswith("test_ppl") for name in metrics)
     rows: list[list[Cell]] = []
     for stack in stacks:
-        reached = _cells(metrics, stack, *(["test_ppl"] if tested else []), "val_accuracy")
-        ppl = estimated(metrics, f"val_ppl{stack.suffix}")
-        rows.append([stack.name, stack.parameters, len(stack.runs), *ppl, *reached, stack.state])
+        reached = cells(metrics, "val_ppl± test_ppl val_accuracy", stack.suffix)
+        rows.append([stack.name, stack.parameters, len(stack.runs), *reached, stack.state])
     per_layer = settings.hidden**2 + settings.hidden
     return table(
-        "depths",
-        "By depth",
-        f"stack:text | parameters:integer | n:integer | {estimate('val PPL:2')} | "
-        f"{'test PPL:2 | ' if tested else ''}accuracy:share | state:text",
+        "layers.depths",
         rows,
-        sentences(
+        caption=sentences(
             say("layers.per_layer", parameters=per_layer) if len(stacks) > 1 else "",
             say("layers.depths"),
-            say("layers.test") if tested else "",
+            say("layers.test") if any(name.startswith("test_ppl") for name in metrics) else "",
             _of_seeds(data, stacks),
             say("layers.residual") if any(stack.runs and stack.beside for stack in stacks) else "",
         ),
-        most=MOST_DEPTHS,
     )
 
 
@@ -139,19 +131,10 @@ def fit(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
     for stack in finished:
         first = swept[0] if swept else stack
         change = stack.minus(first, "train_loss_no_dropout") if stack is not first else {}
-        means = _cells(metrics, stack, "train_loss", "val_loss_token", "gap")
-        rows.append([stack.name, *means, *estimated(change)])
-    return table(
-        "fit",
-        "Overfitting or underfitting?",
-        columns_of(
-            f"stack:text | train loss | val loss | gap | {estimate('{}')}",
-            say("layers.train_minus", stack=swept[0].name if swept else "the first"),
-        ),
-        rows,
-        sentences(say("layers.fit"), _of_seeds(data, finished), *reading(finished)),
-        most=MOST_DEPTHS,
-    )
+        told = cells(metrics, "train_loss val_loss_token gap", stack.suffix)
+        rows.append([stack.name, *told, *cells(change, "±")])
+    minus = say("layers.train_minus", stack=swept[0].name if swept else "the first")
+    return table("layers.fit", rows, _of_seeds(data, finished), *reading(finished), made=[minus])
 
 
 def reading(stacks: Sequence[Stack]) -> list[Text]:
@@ -181,26 +164,17 @@ def pairs(settings: LayersSettings, data: Dataset, finished: Sequence[Stack], me
         (first, second, f"{second.suffix}_minus{first.suffix}") for first, second in [*wanted, *with_residual(finished)]
     ]
     there = [each for each in ends if f"val_ppl{each[2]}" in metrics]
-    by_documents = any(f"val_ppl{end}_doc_low" in metrics for *_, end in there)
     rows: list[list[Cell]] = []
     for first, second, end in there:
-        ppl = estimated(metrics, f"val_ppl{end}", BOTH_INTERVALS if by_documents else INTERVAL)
-        n = metrics[f"val_ppl{end}_n"]
         what = say("layers.minus", second=second.name, first=first.name)
-        rows.append([what, n, *ppl, *estimated(metrics, f"train_loss{end}")])
+        rows.append([what, metrics[f"val_ppl{end}_n"], *cells(metrics, "val_ppl±± train_loss±", end)])
     documents, blocks = data.text.valid_document_count, len(finished[0].runs[0].score.targets_by_document)
     return table(
-        "pairs",
-        "Differences seed by seed",
-        f"what:text | n:integer | {estimate('val PPL:2', documents=by_documents)} | {estimate('train loss')}",
+        "layers.pairs",
         rows,
-        sentences(
-            say("layers.pairs"),
-            "" if settings.seeds > 1 else say("layers.one_seed"),
-            _of_seeds(data, finished),
-            of_documents(documents, blocks) if by_documents else "",
-        ),
-        most=2 * MOST_DEPTHS,
+        "" if settings.seeds > 1 else say("layers.one_seed"),
+        _of_seeds(data, finished),
+        of_documents(documents, blocks) if any(row[5] is not None for row in rows) else "",
     )
 
 
@@ -209,48 +183,25 @@ def times(settings: LayersSettings, finished: Sequence[Stack], metrics: Metrics)
     fits, rows = epochs_in_equal_time({stack.label: stack.runs for stack in finished}), list[list[Cell]]()
     for stack in finished:
         made = sorted({run.updates for run in stack.runs})
+        updates = f"{made[0]:,}" if len(made) == 1 else f"{made[0]:,}–{made[-1]:,}"
         seconds, first = (float(str(metrics[f"seconds_per_epoch{one.suffix}"])) for one in (stack, finished[0]))
-        rows.append(
-            [
-                stack.name,
-                f"{made[0]:,}" if len(made) == 1 else f"{made[0]:,}–{made[-1]:,}",
-                seconds,
-                seconds / max(first, 1e-9),
-                *_cells(metrics, stack, "tokens_per_second", "val_ppl_equal_updates"),
-                fits[stack.label],
-                *_cells(metrics, stack, "val_ppl_equal_time"),
-            ]
-        )
-    epochs = common_epochs([run for stack in finished for run in stack.runs])
-    cycle = settings.schedule == "one-cycle"
+        speed = cells(metrics, "tokens_per_second val_ppl_equal_updates", stack.suffix)
+        in_equal_time = fits[stack.label], *cells(metrics, "val_ppl_equal_time", stack.suffix)
+        rows.append([stack.name, updates, seconds, seconds / max(first, 1e-9), *speed, *in_equal_time])
     return table(
-        "times",
-        "Equal updates and equal time",
-        columns_of(
-            "stack:text | updates:text | seconds an epoch:2 | {}:2 | tokens a second:0 | "
-            "PPL, equal updates:2 | epochs in equal time:integer | PPL, equal time:2",
-            say("layers.times_of", stack=finished[0].name),
-        ),
+        "layers.times",
         rows,
-        sentences(say("layers.times", epochs=epochs), say("layers.one_cycle") if cycle else ""),
-        most=MOST_DEPTHS,
+        say("layers.one_cycle") if settings.schedule == "one-cycle" else "",
+        made=[say("layers.times_of", stack=finished[0].name)],
+        epochs=common_epochs([run for stack in finished for run in stack.runs]),
     )
 
 
 def other_measures(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
     """Return the remaining measures of chapter 3 for each depth: the original notes' own ones among them."""
-    names = ["best_epoch", "val_loss", "val_ppl_batch_mean", "train_loss_trained", "val_accuracy_known"]
-    recovered = data.bayes_loss is not None
-    names += ["context_recovered"] if recovered else []
-    return table(
-        "measures",
-        "As the original notes measure",
-        "stack:text | best epoch:1 | val loss, batch mean | PPL, batch mean:2 | train loss, as trained | "
-        f"accuracy of known:share{' | context recovered:share' if recovered else ''}",
-        [[stack.name, *_cells(metrics, stack, *names)] for stack in finished],
-        sentences(say("layers.measures"), say("layers.recovered") if recovered else ""),
-        most=MOST_DEPTHS,
-    )
+    names = "best_epoch val_loss val_ppl_batch_mean train_loss_trained val_accuracy_known context_recovered"
+    rows = [[stack.name, *cells(metrics, names, stack.suffix)] for stack in finished]
+    return table("layers.measures", rows, say("layers.recovered") if data.bayes_loss is not None else "")
 
 
 # ---- figures ------------------------------------------------------------------------------------------------------
@@ -268,10 +219,7 @@ def curves(data: Dataset, swept: Sequence[Stack]) -> Figure:
     each = [(stack.name, [run.curve("val_loss_token") for run in stack.runs]) for stack in swept]
     told = [say("layers.loss_of", label=name, loss=means(runs)[-1]) for name, runs in each]
     bigram = data.references["bigram"].loss
-    caption = say("layers.curves", depths=told, bigram=bigram)
-    return loss_figure(
-        "curves", "Learning curves", caption, [*arm_curves(each), level(bigram, "bigram")], after="times"
-    )
+    return figure("layers.curves", [*arm_curves(each), level(bigram, "bigram")], depths=told, bigram=bigram)
 
 
 def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack]) -> Figure:
@@ -284,17 +232,9 @@ def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack]) -
     bigram = data.references["bigram"].ppl
     marks.append(level(bigram, "bigram"))
     told = [_ppl_of(stack) for stack in stacks if stack.runs]
-    caption: Text = say("layers.by_depth", depths=told, bigram=bigram)
     bands = "" if settings.seeds == 1 else say("layers.bands")
-    return Figure(
-        "by-depth",
-        "Perplexity by depth",
-        sentences(caption, bands),
-        "hidden layers",
-        "PPL",
-        marks,
-        after="depths",
-    )
+    caption = sentences(say("layers.by_depth", depths=told, bigram=bigram), bands)
+    return figure("layers.by_depth", marks, caption=caption)
 
 
 def fit_by_depth(swept: Sequence[Stack], metrics: Metrics) -> Figure:
@@ -304,10 +244,8 @@ def fit_by_depth(swept: Sequence[Stack], metrics: Metrics) -> Figure:
         *_against_depth(swept, "train_loss_no_dropout", "before", "train"),
     ]
     first, last = swept[0], swept[-1]
-    train = {name: metrics[f"train_loss{stack.suffix}"] for name, stack in (("low", first), ("high", last))}
-    caption = say("layers.fit_by_depth", first=first.name, last=last.name, **train)
-    title = "Train and validation loss by depth"
-    return loss_figure("fit-by-depth", title, caption, marks, x="hidden layers", after="fit")
+    low, high = (metrics[f"train_loss{stack.suffix}"] for stack in (first, last))
+    return figure("layers.fit_by_depth", marks, first=first.name, last=last.name, low=low, high=high)
 
 
 def _against_depth(stacks: Sequence[Stack], name: str, role: Role, legend: str) -> list[Mark]:
@@ -365,7 +303,3 @@ def _beside(data: Dataset) -> list[Text]:
 
 def _of_seeds(data: Dataset, stacks: Sequence[Stack]) -> Text:
     return of_seeds([len(stack.runs) for stack in stacks if stack.runs], data.text.valid_document_count)
-
-
-def _cells(metrics: Metrics, stack: Stack, *names: str) -> list[Cell]:
-    return [metrics.get(f"{name}{stack.suffix}") for name in names]

@@ -4,6 +4,7 @@ Means, intervals and differences are read off the metrics that ``peers.metrics``
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from llmlab.lab.dataset import Dataset
@@ -15,8 +16,8 @@ from llmlab.report.messages import Text, say, sentences
 from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds
 from llmlab.settings import BaselineSettings
 from llmlab.shown.counting import COUNTING, beside_counting
-from llmlab.shown.curves import curve, level, loss_figure, with_interval
-from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, estimate, estimated, table
+from llmlab.shown.curves import curve, level, with_interval
+from llmlab.shown.table import cells, figure, table
 
 INK: dict[str, Role] = {"new-llm": "series", "tiny-gpt2": "winner", "gru": "foot"}
 Models = Mapping[str, list[LanguageRun]]
@@ -58,37 +59,23 @@ def at_equal_updates(
     """Return what each model has learned from the same batches, and what it took."""
     epochs, rows = _common(models), list[list[Cell]]()
     for name, runs in models.items():
-        end, seconds = name.replace("-", "_"), [run.history[epochs - 1]["seconds"] for run in runs]
+        end, seconds = f"_{name.replace('-', '_')}", [run.history[epochs - 1]["seconds"] for run in runs]
         targets = sum(row["train_targets"] for row in runs[0].history[:epochs])
-        rows.append(
-            [
-                MODELS[name],
-                runs[0].parameters,
-                *_count(models, runs),
-                *_interval(models, metrics, f"val_ppl_{end}"),
-                *_interval(models, metrics, f"val_accuracy_{end}"),
-                fmean(seconds),
-                fmean(targets / max(one, 1e-9) for one in seconds),
-            ]
-        )
+        speed = fmean(seconds), fmean(targets / max(one, 1e-9) for one in seconds)
+        reached = cells(metrics, "val_ppl± val_accuracy±", end)
+        rows.append([MODELS[name], runs[0].parameters, _count(models, runs), *reached, *speed])
     sizes = [
         say("peers.size", model=MODELS[name], layers=own.layers, width=own.hidden if name == "gru" else own.embedding)
         for name, own in each.items()
         if name != "new-llm" and name in models
     ]
-    several = _several(models)
     return table(
-        "peers_updates",
-        "Three models at equal updates",
-        f"model:text | parameters:integer | {'n:integer | ' if several else ''}{_columns('PPL:2', several=several)} | "
-        f"{_columns('accuracy:share', several=several)} | seconds:1 | tokens/s:0",
+        "peers.one_recipe",
         rows,
-        sentences(
-            say("peers.one_recipe", updates=_updates(models, epochs)),
-            say("peers.sizes", sizes=sizes) if sizes else "",
-            say("peers.best_of", epochs=epochs),
-            intervals,
-        ),
+        say("peers.sizes", sizes=sizes) if sizes else "",
+        say("peers.best_of", epochs=epochs),
+        intervals,
+        updates=_updates(models, epochs),
     )
 
 
@@ -99,21 +86,12 @@ def pairs(data: Dataset, models: Models, metrics: Mapping[str, Scalar]) -> list[
         difference = f"val_ppl_new_llm_minus_{name.replace('-', '_')}"
         if difference in metrics:
             counts.append(int(str(metrics[f"{difference}_n"])))
-            cells = estimated(metrics, difference, BOTH_INTERVALS)
-            rows.append([say("peers.minus", model=MODELS[name]), counts[-1], *cells])
+            rows.append([say("peers.minus", model=MODELS[name]), counts[-1], *cells(metrics, f"{difference}±±")])
     if not any(cell is not None for row in rows for cell in row[3:]):
         return []
     documents = data.text.valid_document_count
     blocks = len(next(iter(models.values()))[0].score.targets_by_document)
-    return [
-        table(
-            "peers_pairs",
-            "New-LLM and its peers: differences at equal updates",
-            f"what:text | n:integer | {estimate('PPL:2', documents=True)}",
-            rows,
-            sentences(say("peers.pairs"), of_seeds(counts, documents), of_documents(documents, blocks)),
-        )
-    ]
+    return [table("peers.pairs", rows, of_seeds(counts, documents), of_documents(documents, blocks))]
 
 
 def at_equal_time(
@@ -128,34 +106,22 @@ def at_equal_time(
     rows = list[list[Cell]]()
     for name, runs in models.items():
         made = [updates for run in runs if (updates := run.at_time(done[run.seed], "updates")) is not None]
-        cells = _interval(models, metrics, f"val_ppl_equal_time_{name.replace('-', '_')}")
+        reached = cells(metrics, f"val_ppl_equal_time_{name.replace('-', '_')}±")
         seconds = fmean(done[run.seed] for run in runs)
-        rows.append([MODELS[name], seconds, round(fmean(made)) if made else None, *_count(models, made), *cells])
-    cycle, several = next(iter(each.values())).schedule == "one-cycle", _several(models)
-    return table(
-        "peers_time",
-        "Three models at equal time",
-        f"model:text | seconds:1 | updates:integer | {'n:integer | ' if several else ''}"
-        f"{_columns('PPL:2', several=several)}",
-        rows,
-        sentences(say("peers.equal_time"), say("peers.one_cycle") if cycle else "", intervals),
-    )
+        rows.append([MODELS[name], seconds, round(fmean(made)) if made else None, _count(models, made), *reached])
+    one_cycle = next(iter(each.values())).schedule == "one-cycle"
+    return table("peers.equal_time", rows, say("peers.one_cycle") if one_cycle else "", intervals)
 
 
 def generation_table(generation: Mapping[str, list[Cost]]) -> Table:
     """Return what one more token costs after texts of rising length."""
     longest = max(cost.length for found in generation.values() for cost in found)
-    return table(
-        "generation",
-        "Generating: what the next token costs",
-        "model:text | tokens:integer | bytes kept:integer | ms per token:3",
-        [
-            [MODELS[name], cost.length, cost.kept, 1e3 * cost.seconds]
-            for name, found in generation.items()
-            for cost in found
-        ],
-        say("peers.generation", longest=longest),
-    )
+    rows = [
+        (MODELS[name], cost.length, cost.kept, 1e3 * cost.seconds)
+        for name, found in generation.items()
+        for cost in found
+    ]
+    return table("peers.generation", rows, longest=longest)
 
 
 # ---- figures and the result in short ------------------------------------------------------------------------------
@@ -167,8 +133,8 @@ def figures(data: Dataset, models: Models, generation: Mapping[str, list[Cost]])
     taken = {name: [1e3 * cost.seconds for cost in found] for name, found in generation.items()}
     return [
         curves(data, models),
-        *_generating("generation-memory", "Memory of the past", "KiB kept", generation, kept),
-        *_generating("generation-time", "Time of the next token", "ms per token", generation, taken),
+        *_generating("peers.kept", generation, kept),
+        *_generating("peers.took", generation, taken),
     ]
 
 
@@ -181,25 +147,19 @@ def curves(data: Dataset, models: Models) -> Figure:
         told.append(say("peers.from_to", model=MODELS[name], first=ys[0][""], last=ys[-1][""]))
     counting = data.references["kneser_ney_3"].loss
     marks.append(level(counting, COUNTING["kneser_ney_3"]))
-    caption = say("peers.curves", models=told, counting=counting)
-    title = "Learning curves of three models"
-    return loss_figure("peers-curves", title, caption, marks, x="updates", after="peers_updates")
+    return figure("peers.curves", marks, models=told, counting=counting)
 
 
-def _generating(
-    name: str, title: str, unit: str, generation: Mapping[str, list[Cost]], values: Mapping[str, list[float]]
-) -> list[Figure]:
+def _generating(key: str, generation: Mapping[str, list[Cost]], values: Mapping[str, list[float]]) -> list[Figure]:
     marks, told = list[Mark](), list[Text]()
     for model, ys in values.items():
         xs = [float(cost.length) for cost in generation[model]]
         marks.append(curve(ys, INK[model], MODELS[model], xs))
-        ends = {"model": MODELS[model], "first": ys[0], "last": ys[-1]}
-        told.append(say("peers.kept", **ends) if unit == "KiB kept" else say("peers.took", **ends))
+        told.append(say(key, model=MODELS[model], first=ys[0], last=ys[-1]))
     if not marks:
         return []
-    first, last = int(marks[0].xs[0]), int(marks[0].xs[-1])
-    caption = say("peers.generating", what=unit, first=first, last=last, models=told)
-    return [Figure(name, title, caption, "tokens read", unit, marks, after="generation")]
+    first, last, shown = int(marks[0].xs[0]), int(marks[0].xs[-1]), figure(key, marks, caption="")
+    return [replace(shown, caption=say("peers.generating", what=shown.y_label, first=first, last=last, models=told))]
 
 
 def summary(data: Dataset, models: Models, metrics: Mapping[str, Scalar]) -> list[Text]:
@@ -216,9 +176,6 @@ def summary(data: Dataset, models: Models, metrics: Mapping[str, Scalar]) -> lis
     return [say("peers.reached", updates=made, models=updates, then=then), *beside_counting(data.references, ppls)]
 
 
-# ---- cells that several seeds have more of ------------------------------------------------------------------------
-
-
 def _common(models: Models) -> int:
     return common_epochs([run for runs in models.values() for run in runs])
 
@@ -231,16 +188,6 @@ def _several(models: Models) -> bool:
     return max(map(len, models.values())) > 1
 
 
-def _columns(column: str, *, several: bool) -> str:
-    """Return a column, with several seeds followed by the ends of its interval."""
-    name, _, kind = column.partition(":")
-    return f"{column} | {name} low:{kind} | {name} high:{kind}" if several else column
-
-
-def _count(models: Models, values: Sequence[object]) -> list[Cell]:
-    return [len(values)] if _several(models) else []
-
-
-def _interval(models: Models, metrics: Mapping[str, Scalar], name: str) -> list[Cell]:
-    """Return the cells under ``_columns``."""
-    return estimated(metrics, name, INTERVAL if _several(models) else INTERVAL[:1])
+def _count(models: Models, values: Sequence[object]) -> int | None:
+    """Return how many there are, for a column that only several seeds have."""
+    return len(values) if _several(models) else None

@@ -10,7 +10,7 @@ from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Mark, Table, rounded
 from llmlab.settings import Phase1Settings, TinySettings
-from llmlab.shown.table import table
+from llmlab.shown.table import figure, table
 from llmlab.text.pairs import Pairs
 from llmlab.text.vocabulary import visible
 
@@ -28,29 +28,18 @@ def loss(pairs: Pairs, losses: Tensor) -> Table:
         "before the last update": float(losses[-1].mean()),
         "floor of the text": floor,
     }
-    return table(
-        "loss",
-        "Loss, in nats per token",
-        "what:text | loss | above floor",
-        [[name, value, value - floor] for name, value in found.items()],
-        say("phase1.loss", seeds=losses.shape[1]),
-    )
+    rows = [(name, value, value - floor) for name, value in found.items()]
+    return table("phase1.loss", rows, seeds=losses.shape[1])
 
 
 def next_token(pairs: Pairs, focus: int, before: Tensor, after: Tensor) -> Table:
     """Return P(next | focus) before and after, (S, V, V) each, beside the shares in the text."""
     names, followers = pairs.vocabulary.names, pairs.followers(focus)
     start, end = before[:, focus].mean(0), after[:, focus].mean(0)  # (V,)
-    return table(
-        "next_token",
-        "What follows the focus token",
-        "next:token | in text:share | before:share | after:share",
-        [
-            [names[k], followers.get(k, 0.0), float(start[k]), float(end[k])]
-            for k in end.argsort(descending=True).tolist()
-        ],
-        say("phase1.next_token", focus=names[focus], seeds=len(after)),
-    )
+    rows = [
+        [names[k], followers.get(k, 0.0), float(start[k]), float(end[k])] for k in end.argsort(descending=True).tolist()
+    ]
+    return table("phase1.next_token", rows, focus=names[focus], seeds=len(after))
 
 
 def tensors(before: dict[str, Tensor], after: dict[str, Tensor], trained: Collection[str]) -> Table:
@@ -59,13 +48,8 @@ def tensors(before: dict[str, Tensor], after: dict[str, Tensor], trained: Collec
         [name, "trained" if name in trained else "frozen", start[0].numel(), float((after[name] - start).abs().max())]
         for name, start in before.items()
     ]
-    return table(
-        "tensors",
-        "What moved and what did not",
-        "tensor:text | :text | numbers:integer | largest change",
-        rows,
-        "Largest change of any single number, over all seeds. Frozen means exactly zero, not nearly.",
-    )
+    caption = "Largest change of any single number, over all seeds. Frozen means exactly zero, not nearly."
+    return table("phase1.tensors", rows, caption=caption)
 
 
 def learning_curve(pairs: Pairs, losses: Tensor) -> Figure:
@@ -81,22 +65,8 @@ def learning_curve(pairs: Pairs, losses: Tensor) -> Figure:
     ]
     if seeds > 1:
         marks.insert(0, Mark("band", "series", xs, rounded(low), tops=rounded(high), legend="90 % of seeds"))
-    return Figure(
-        "curve",
-        "Learning curve",
-        say(
-            "phase1.curve",
-            first=float(middle[0]),
-            last=float(middle[-1]),
-            updates=updates,
-            seeds=seeds,
-            floor=floor,
-        ),
-        "update",
-        "loss (nats)",
-        marks,
-        after="loss",
-    )
+    first, last = float(middle[0]), float(middle[-1])
+    return figure("phase1.curve", marks, first=first, last=last, updates=updates, seeds=seeds, floor=floor)
 
 
 def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) -> list[Text]:

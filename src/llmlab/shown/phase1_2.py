@@ -13,10 +13,10 @@ from torch import Tensor
 from llmlab.measure.geometry import distances, moved
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
-from llmlab.report.result import ARMS, TO_ROUNDING, Cell, Column, Figure, Mark, Role, Table, columns_of, rounded
+from llmlab.report.result import ARMS, TO_ROUNDING, Cell, Figure, Mark, Role, Table, rounded
 from llmlab.settings import Phase12Settings
 from llmlab.shown.phase1 import reached
-from llmlab.shown.table import MAX_ROWS, table
+from llmlab.shown.table import MAX_ROWS, cells, figure, table
 from llmlab.text.pairs import Pairs
 
 WHY, HOW = say("phase1_2.why"), say("phase1_2.how")
@@ -48,13 +48,13 @@ SCATTER_POINTS = 240
 def embeddings(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
     """Return where the tokens are, (V, D) before and after."""
     said = FROZEN if settings.freeze == "embedding" else _said_of_unseen(pairs, settings.optimizer)
-    return _rows_before_and_after("embedding", "Where the tokens are", said, pairs, before, after)
+    return _rows_before_and_after("phase1_2.embedding", said, pairs, before, after)
 
 
 def output_rows(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
     """Return where the output rows point, (V, D) before and after."""
     said = FROZEN if settings.freeze == "linear" else "First seed. Every row moves: each token competes to be next."
-    return _rows_before_and_after("output_rows", "Where the output rows point", said, pairs, before, after)
+    return _rows_before_and_after("phase1_2.output_rows", said, pairs, before, after)
 
 
 def _said_of_unseen(pairs: Pairs, optimizer: str) -> Text:
@@ -64,7 +64,7 @@ def _said_of_unseen(pairs: Pairs, optimizer: str) -> Text:
     return say("phase1_2.unseen_decays" if optimizer == "adamw" else "phase1_2.unseen_stays", token=name)
 
 
-def _rows_before_and_after(name: str, title: str, caption: Text, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
+def _rows_before_and_after(key: str, caption: Text, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
     """Return each token's vector before, after, and the difference: a row for each of up to ``MAX_DIMS`` coordinates.
 
     Beyond, each token has its length and its distance moved.
@@ -75,13 +75,13 @@ def _rows_before_and_after(name: str, title: str, caption: Text, pairs: Pairs, b
         numbers = torch.stack([before.norm(dim=-1), after.norm(dim=-1), moved(before, after)], dim=-1)
         rows = [[token, *numbers[v].tolist()] for v, token in enumerate(tokens)]
         rows.sort(key=lambda row: -float(row[3] or 0))
-        return table(name, title, "token:token | length before:3 | after:3 | moved:3", rows, caption)
+        return table(key, rows, columns="token:token | length before:3 | after:3 | moved:3", caption=caption)
     rows = [
         [token, d + 1, float(before[v, d]), float(after[v, d]), float(after[v, d] - before[v, d])]
         for v, token in enumerate(tokens)
         for d in range(dims)
     ]
-    return table(name, title, "token:token | axis:integer | before:3 | after:3 | change:3", rows, caption)
+    return table(key, rows, caption=caption)
 
 
 def pair_distances(pairs: Pairs, before: Tensor, after: Tensor) -> Table:
@@ -94,15 +94,13 @@ def pair_distances(pairs: Pairs, before: Tensor, after: Tensor) -> Table:
         [tokens[a], tokens[b], float(start[a, b]), float(end[a, b]), float(end[a, b] - start[a, b])]
         for a, b in upper[:, change.abs().argsort(descending=True)[:MAX_ROWS]].T.tolist()
     ]
-    return table(
-        "distances",
-        "Distances between embeddings",
-        "from:token | to:token | before:3 | after:3 | change:3",
-        rows,
+    caption, left_out = (
         say("phase1_2.distances", closer=int((change < 0).sum()), pairs=len(change)),
-        total=len(change),
-        left_out="table.pairs_left_out",
+        len(change) - len(rows),
     )
+    if left_out:
+        caption = say("table.pairs_left_out", caption=caption, left_out=left_out)
+    return table("phase1_2.distances", rows, caption=caption)
 
 
 # ---- the decision -----------------------------------------------------------------------------------------------
@@ -124,34 +122,28 @@ def decomposition(settings: Phase12Settings, pairs: Pairs, parts: Tensor, bias: 
     score = inner + bias
     dims = parts.std(0).argsort(descending=True)[:MAX_DIMS].sort().values if len(tokens) > 1 else torch.tensor([0])
     shown = parts[:, dims]
-    columns = [*columns_of("next:token"), *(Column(say("phase1_2.axis", axis=d + 1), digits=2) for d in dims.tolist())]
-    if parts.shape[-1] > MAX_DIMS:
-        shown = torch.cat([shown, (inner - shown.sum(-1))[:, None]], dim=-1)
-        columns += columns_of("other axes:2")
-    numbers = torch.cat([shown, torch.stack([inner, bias, score, score.softmax(-1)], dim=-1)], dim=-1)
-    focus = tokens[pairs.vocabulary.numbers[settings.focus]]
-    return table(
-        "decomposition",
-        "Why the model says what it says",
-        [*columns, *columns_of("inner:2 | bias:2 | score:2 | P:share")],
-        [[tokens[k], *numbers[k].tolist()] for k in score.argsort(descending=True).tolist()],
-        say(
-            "phase1_2.decomposition_of_notes" if settings.text == Phase12Settings().text else "phase1_2.decomposition",
-            focus=focus,
-        ),
+    rest = inner - shown.sum(-1) if parts.shape[-1] > MAX_DIMS else None
+    numbers = torch.stack([inner, bias, score, score.softmax(-1)], dim=-1)
+    rows = [
+        [tokens[k], *shown[k].tolist(), None if rest is None else float(rest[k]), *numbers[k].tolist()]
+        for k in score.argsort(descending=True).tolist()
+    ]
+    columns = ["next:token", *["{}:2"] * len(dims), "other axes:2?", "inner:2", "bias:2", "score:2", "P:share"]
+    of_notes = settings.text == Phase12Settings().text
+    said = say(
+        "phase1_2.decomposition_of_notes" if of_notes else "phase1_2.decomposition",
+        focus=tokens[pairs.vocabulary.numbers[settings.focus]],
     )
+    axes = [say("phase1_2.axis", axis=d + 1) for d in dims.tolist()]
+    return table("phase1_2.decomposition", rows, columns=" | ".join(columns), made=axes, caption=said)
 
 
 def rotation_check(dims: int, logit: float, probability: float, largest: float) -> Table:
     """Return the largest difference that rotating a trained model made, beside the largest score there is."""
     rounding, found = logit <= ROUNDING * max(largest, 1.0), {"any score": logit, "any probability": probability}
-    return table(
-        "rotation",
-        "Turn everything: does the answer change?",
-        "largest difference of:text | value:9",
-        [[name, TO_ROUNDING if rounding and value else value] for name, value in found.items()],
-        say("phase1_2.rotation" if rounding else "phase1_2.rotation_matters", dims=dims, largest=largest),
-    )
+    rows = [[name, TO_ROUNDING if rounding and value else value] for name, value in found.items()]
+    said = say("phase1_2.rotation" if rounding else "phase1_2.rotation_matters", dims=dims, largest=largest)
+    return table("phase1_2.rotation", rows, caption=said)
 
 
 # ---- the side experiments ---------------------------------------------------------------------------------------
@@ -163,16 +155,8 @@ def freezes(arms: Mapping[str, Mapping[str, Tensor]]) -> Table:
     for frozen, samples in arms.items():
         loss, shrank = mean_interval(samples["loss"].tolist()), samples.get("distance_shrank_fraction")
         came_closer = float(shrank.double().mean()) if shrank is not None and frozen != "embedding" else None
-        low, high = loss.get("_low"), loss.get("_high")
-        rows.append([frozen, loss[""], low, high, float(samples["p_next"].mean()), came_closer])
-    seeds = len(next(iter(arms.values()))["loss"])
-    return table(
-        "freezes",
-        "What if something stays frozen?",
-        "frozen:text | loss | 95% low | 95% high | P(next):3 | came closer:share",
-        rows,
-        say("phase1_2.freezes", seeds=seeds),
-    )
+        rows.append([frozen, *cells(loss, "±"), float(samples["p_next"].mean()), came_closer])
+    return table("phase1_2.freezes", rows, seeds=len(next(iter(arms.values()))["loss"]))
 
 
 def equivariance(found: Sequence[tuple[str, float, float, float, float]]) -> Table:
@@ -181,17 +165,8 @@ def equivariance(found: Sequence[tuple[str, float, float, float, float]]) -> Tab
     Args:
         found: rule, loss, loss from the rotated start, and the largest differences of a P and of a coordinate.
     """
-    return table(
-        "equivariance",
-        "Turn the start: is the training the same?",
-        "rule:text | loss | loss, turned | P differs by | E differs by",
-        found,
-        say(
-            "phase1_2.equivariance",
-            sgd=_said_of_rotation("SGD", found[0][3]),
-            adam=_said_of_rotation("Adam", found[1][3]),
-        ),
-    )
+    sgd, adam = (_said_of_rotation(rule, row[3]) for rule, row in zip(("SGD", "Adam"), found, strict=True))
+    return table("phase1_2.equivariance", found, sgd=sgd, adam=adam)
 
 
 def _said_of_rotation(rule: str, difference: float) -> Text:
@@ -202,13 +177,7 @@ def _said_of_rotation(rule: str, difference: float) -> Text:
 
 def pole_star(found: Sequence[tuple[str, float, float]], token: str) -> Table:
     """Return when a token that is never an input moves after all: rule, its embedding's way, its output row's."""
-    return table(
-        "pole_star",
-        "The token that nothing follows",
-        "rule:text | embedding moved | output row moved",
-        found,
-        say("phase1_2.pole_star", token=token),
-    )
+    return table("phase1_2.pole_star", found, token=token)
 
 
 def frozen_limit(
@@ -233,18 +202,12 @@ def frozen_limit(
     for dim, full_rank, losses_frozen, losses_free, losses_long in found:
         frozen = mean_interval(losses_frozen)
         fits = sum(loss < floor + LIMIT_GAP for loss in losses_long) / starts
-        losses = [frozen[""], frozen["_low"], frozen["_high"], fmean(losses_free)]
-        rows.append([dim, "yes" if full_rank else "no", *losses, fits])
+        rows.append([dim, "yes" if full_rank else "no", *cells(frozen, "±"), fmean(losses_free), fits])
     numbers = {"starts": starts, "lr": lr, "updates": updates, "gap": LIMIT_GAP, "long": long[0], "long_lr": long[1]}
     if inputs > 2:
         numbers |= {"inputs": inputs, "enough": inputs - 1, "limits": inputs - 2}
-    return table(
-        "frozen_limit",
-        "From which dimension on does freezing limit?",
-        "dim:integer | any scores?:text | frozen:3 | 95% low:3 | 95% high:3 | free:3 | fits in the end:share",
-        rows,
-        say("phase1_2.frozen_limit" if inputs > 2 else "phase1_2.frozen_never_limits", **numbers),
-    )
+    key = "phase1_2.frozen_limit" if inputs > 2 else "phase1_2.frozen_never_limits"
+    return table("phase1_2.frozen_limit", rows, caption=say(key, **numbers))
 
 
 # ---- the pictures -----------------------------------------------------------------------------------------------
@@ -299,16 +262,10 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
     marks.append(Mark("points", "after", *flat(embedding[stations]), [tokens[v] for v in stations], legend="after"))
     best, left_out = tracks[0], len(tokens) - len(stations)
     caption = _map_caption(tokens[focus], tokens[best], float(scores[best]), share, left_out)
-    return Figure(
-        "map",
-        "Stations and tracks",
-        caption,
-        "axis 1" if plane.shape[0] <= 2 else "first main axis",
-        {1: "no second axis", 2: "axis 2"}.get(plane.shape[0], "second main axis"),
-        marks,
-        equal_axes=True,
-        after="embedding",
-    )
+    drawn = replace(figure("phase1_2.map", marks, caption=caption), equal_axes=True)
+    if plane.shape[0] > 2:
+        return drawn
+    return replace(drawn, x_label="axis 1", y_label="axis 2" if plane.shape[0] == 2 else "no second axis")
 
 
 def _map_caption(focus: str, winner: str, inner: float, share: float, left_out: int) -> Text:
@@ -336,9 +293,8 @@ def scores_apart(taken_apart: Table) -> Figure:
         for place, (at, role) in enumerate(zip(shown, roles, strict=True))
     ]
     best, *_ = taken_apart.rows
-    caption = say("phase1_2.scores", winner=str(best[0]), score=float(best[shown[-1]] or 0))
-    tokens = [str(row[0]) for row in rows]
-    return Figure("scores", "The scores taken apart", caption, "score", "", marks, after="decomposition", names=tokens)
+    drawn = figure("phase1_2.scores", marks, winner=str(best[0]), score=float(best[shown[-1]] or 0))
+    return replace(drawn, names=[str(row[0]) for row in rows])
 
 
 def distance_and_product(pairs: Pairs, embedding: Tensor, weight: Tensor) -> Figure:
@@ -363,15 +319,7 @@ def distance_and_product(pairs: Pairs, embedding: Tensor, weight: Tensor) -> Fig
             marks.append(replace(mark, xs=rounded(apart[keep]), ys=rounded(product[keep])))
             means = {"product": float(product[keep].mean()), "distance": float(apart[keep].mean())}
             told.append(say("phase1_2.scatter_part", kind=mark.legend, **means))
-    return Figure(
-        "scatter",
-        "Distance against inner product",
-        say("phase1_2.scatter", seeds=seeds, parts=told),
-        "distance of the two embeddings",
-        "inner product with the output row",
-        marks,
-        after="decomposition",
-    )
+    return figure("phase1_2.scatter", marks, seeds=seeds, parts=told)
 
 
 # ---- the result in short ----------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ Models are called ``fp32``, ``row`` and ``tensor``, the latter two by what has a
 from collections.abc import Mapping, Sequence
 
 from llmlab.measure.score import Score, perplexity
-from llmlab.report.messages import Text, say, sentences
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Role, Table
 from llmlab.settings import QuantizeSettings
 from llmlab.shown.after import Metrics
 from llmlab.shown.curves import curve, level
-from llmlab.shown.table import table
+from llmlab.shown.table import figure, table
 from llmlab.shown.windows import loss_by_groups
 
 NAMES = {"fp32": "fp32", "row": "int8, scale per row", "tensor": "int8, scale per tensor"}
@@ -29,14 +29,7 @@ def sizes(
         cells: list[Cell] = [NAMES[name], numbers[name], files[name], files["fp32"] / files[name]]
         cells += [score.ppl, 100 * (score.ppl / exact.ppl - 1), score.ppl_batch_mean]
         rows.append([*cells, 100 * (score.ppl_batch_mean / exact.ppl_batch_mean - 1), score.accuracy])
-    return table(
-        "sizes",
-        "What eight bits save and cost",
-        "weights:text | bytes of numbers:integer | bytes of the file:integer | times smaller:2 | PPL per token:3 | "
-        "change in %:3 | PPL batch mean:3 | change in %:3 | accuracy:share",
-        rows,
-        sentences(say("quantize.sizes"), *(_of_documents(metrics, scheme, documents) for scheme in SCHEMES)),
-    )
+    return table("quantize.sizes", rows, *(_of_documents(metrics, scheme, documents) for scheme in SCHEMES))
 
 
 def _of_documents(metrics: Metrics, scheme: str, documents: int) -> Text:
@@ -58,41 +51,21 @@ def by_position(scores: Mapping[str, Score], errors: Mapping[str, Sequence[float
         last = int(name.split("–")[-1])
         off = (100 * errors[scheme][last - 1] if last <= len(errors[scheme]) else None for scheme in SCHEMES)
         rows.append([*cells, *off])
-    return table(
-        "by_position",
-        "By position in the window",
-        "position:text | PPL fp32:3 | PPL by row:3 | change in %:3 | PPL by tensor:3 | change in %:3 | "
-        "context off in %, by row:2 | context off in %, by tensor:2",
-        rows,
-        say("quantize.by_position"),
-    )
+    return table("quantize.by_position", rows)
 
 
 def weights(found: Sequence[tuple[str, int, int, float, Sequence[float]]]) -> Table:
     """Return the biggest error of a weight: matrix, rows, columns, largest weight, and error by row and by tensor."""
-    return table(
-        "weights",
-        "The biggest error of a weight",
-        "matrix:text | shape:text | largest weight | error, by row:6 | error, by tensor:6 | "
-        "by tensor, of the largest:share",
-        [
-            (name, f"{rows} × {columns}", largest, *errors, errors[1] / largest if largest else None)
-            for name, rows, columns, largest, errors in found
-        ],
-        say("quantize.weights"),
-        most=None,
-    )
+    rows = [
+        (name, f"{height} × {width}", largest, *errors, errors[1] / largest if largest else None)
+        for name, height, width, largest, errors in found
+    ]
+    return table("quantize.weights", rows)
 
 
 def latency(found: Sequence[tuple[str, int, float, float, float]], steps: int) -> Table:
     """Return what a token and a window cost in time; ``steps`` tokens were read for each measurement."""
-    return table(
-        "latency",
-        "Time at one thread",
-        "what is read:text | batch:integer | ms fp32:3 | ms int8:3 | int8 / fp32:2",
-        [(f"one {what}", *numbers) for what, *numbers in found],
-        say("quantize.latency", steps=steps),
-    )
+    return table("quantize.latency", [(f"one {what}", *numbers) for what, *numbers in found], steps=steps)
 
 
 def cost_by_position(scores: Mapping[str, Score]) -> Figure:
@@ -103,31 +76,17 @@ def cost_by_position(scores: Mapping[str, Score]) -> Figure:
         scheme: [1000 * (scores[scheme].loss_by_position[n] - exact.loss_by_position[n]) for n in read]
         for scheme in SCHEMES
     }
-    worst = {scheme: max(map(abs, line)) for scheme, line in lines.items()}
-    return Figure(
-        "cost-by-position",
-        "What eight bits cost at each position",
-        say("quantize.cost", **worst),
-        "position in the window",
-        "int8 − fp32 (0.001 nats)",
-        [*_lines([n + 1.0 for n in read], lines), level(0.0, "fp32", "floor")],
-        after="by_position",
-    )
+    marks = [*_lines([n + 1.0 for n in read], lines), level(0.0, "fp32", "floor")]
+    row, tensor = (max(map(abs, lines[scheme])) for scheme in SCHEMES)
+    return figure("quantize.cost", marks, row=row, tensor=tensor)
 
 
 def context_by_position(errors: Mapping[str, Sequence[float]]) -> Figure:
     """Return how far the context strays along the window."""
     row, tensor = (errors[scheme] for scheme in SCHEMES)
     lines = {scheme: [100 * one for one in each] for scheme, each in errors.items()}
-    return Figure(
-        "context-by-position",
-        "How far the context strays",
-        say("quantize.context", row=row[0], row_last=row[-1], tensor=tensor[0], tensor_last=tensor[-1]),
-        "position in the window",
-        "context off (%)",
-        _lines([n + 1.0 for n in range(len(row))], lines),
-        after="by_position",
-    )
+    marks = _lines([n + 1.0 for n in range(len(row))], lines)
+    return figure("quantize.context", marks, row=row[0], row_last=row[-1], tensor=tensor[0], tensor_last=tensor[-1])
 
 
 def _lines(xs: list[float], lines: Mapping[str, Sequence[float]]) -> list[Mark]:

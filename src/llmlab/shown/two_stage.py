@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from llmlab.lab.context_metrics import paired, samples
+from llmlab.lab.context_metrics import paired
 from llmlab.lab.context_runs import LOSS, ContextSpec, Measured
 from llmlab.lab.context_study import ArmRuns, Comparison
 from llmlab.measure.score import perplexity
@@ -14,16 +14,14 @@ from llmlab.shown.counting import beside_counting
 
 WHY, HOW = say("two_stage.why"), say("two_stage.how")
 
-TITLES = {
-    "block": ("Is the context block worth training?", "context block", say("two_stage.block")),
-    "noise": ("Noise while the context block is trained", "noise", say("two_stage.noises")),
-    "layers": ("Layers of both blocks", "layers", say("two_stage.depths")),
-    "wiring": ("Where the token enters, and how wide the layers are", "token in, widths", say("two_stage.wiring")),
-    "reading": ("Which context predicts", "context", say("two_stage.reading")),
+ABLATIONS = {
+    "block": "two_stage.block",
+    "noise": "two_stage.noises",
+    "layers": "two_stage.depths",
+    "wiring": "two_stage.wiring",
+    "reading": "two_stage.reading",
 }
-"""By ablation: title of its table, heading of its first column, and what differs."""
-
-CURVES = {"noise": ("Loss by noise", "noise"), "layers": ("Loss by layers", "layers")}
+"""Their tables."""
 
 
 def result(
@@ -49,7 +47,7 @@ def result(
         contexts.text_read(found.text),
         contexts.meaning(found, ["main"]),
         contexts.arms("The model", [found.arms["main"]], found.text),
-        *[contexts.ablation(name, *TITLES[name][:2], arms, found, TITLES[name][2]) for name, arms in by_name.items()],
+        *[contexts.ablation(ABLATIONS[name], arms, found) for name, arms in by_name.items()],
         *contexts.rates(found.finished),
         contexts.final(found),
         contexts.fit(found.finished),
@@ -57,28 +55,20 @@ def result(
         contexts.contexts(found, label_of),
         contexts.passes(found.own_contexts[0]),
     ]
-    return Result(
-        settings.experiment,
-        settings.document(),
-        WHY,
-        HOW,
-        status="interrupted" if found.stopped else "complete",
-        metrics=metrics,
-        summary=summary(found, by_name),
-        tables=[table for table in tables if table.rows],
-        figures=figures(settings, main, by_name),
-        samples=samples(found),
-    )
+    return contexts.result(found, WHY, HOW, metrics, summary(found, by_name), tables, figures(settings, main, by_name))
 
 
 def figures(settings: TwoStageSettings, main: Sequence[ArmRuns], by_name: dict[str, list[ArmRuns]]) -> list[Figure]:
     """Return train and validation loss of the main arm, and a curve for each ablation whose values are numbers."""
     shown = [contexts.train_and_validation(main)] if main else []
-    values = {"noise": settings.swept_noises, "layers": [float(depth) for depth in settings.swept_depths]}
-    for name, (title, label) in CURVES.items():
+    depths = [float(depth) for depth in settings.swept_depths]
+    for name, key, values in (
+        ("noise", "two_stage.by_noise", settings.swept_noises),
+        ("layers", "two_stage.by_layers", depths),
+    ):
         arms = by_name.get(name, [])
         if len(arms) > 1 and all(arm.runs for arm in arms):
-            shown.append(contexts.by_value(name, title, label, values[name], arms))
+            shown.append(contexts.by_value(key, values, arms))
     return shown
 
 
