@@ -3,7 +3,6 @@
 Covers the settings in which they differ, every metric both have, and, where they share seeds, the mean
 difference seed by seed with its interval: the same start in both runs takes most of the noise out.  Two halves of a
 depth sweep are joined: one row per depth, and differences between neighbours whichever half they come from.
-Leaves out a verdict: an interval that excludes zero says enough.
 """
 
 import re

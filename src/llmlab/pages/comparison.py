@@ -2,7 +2,6 @@
 
 Covers HTML that is whole without the script, and JSON small enough for a thousand entries: every name and text stands
 in it once.  Which metrics two entries are compared by is ``llmlab.compare``'s word; the script only subtracts.
-Leaves out differences seed by seed, for which the page names the command.
 """
 
 import json
@@ -29,13 +28,7 @@ WITHOUT_SCRIPT = (
 
 
 def block(records: list[Record], address: Callable[[Record], str], code: str = "en") -> str:
-    """Return the whole comparison as HTML.
-
-    Args:
-        records: the entries, in the order in which they are to stand.
-        address: gives the link to an entry's page.
-        code: of the page's language.
-    """
+    """Return the whole comparison as HTML, rows in the order of the records; ``address`` links to an entry's page."""
     words, said = group("pages", code), language(code)
     if not records:
         return f"<p>{html_text(words['empty'])}</p>"

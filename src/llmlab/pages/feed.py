@@ -21,15 +21,10 @@ LONGEST = 50
 
 
 def atom(records: list[Record], *, title: str, code: str, site: str, folder: str, links: list[str]) -> str:
-    """Return the feed.
+    """Return the feed of the records, newest first; superseded ones are no news.
 
-    Args:
-        records: the entries, newest first; superseded ones are no news.
-        title: what the feed is called.
-        code: of the language that it is in.
-        site: the site's address, with a slash at its end, or nothing.
-        folder: where on the site the feed lies, with a slash at its end.
-        links: the entries' addresses, relative to the feed.
+    ``site`` is the site's address and ``folder`` where on it the feed lies, each with a slash at its end; ``links`` are
+    the entries' addresses, relative to the feed.
     """
     said = language(code)
     feed = Element("feed", {"xmlns": ATOM, "xml:lang": code})

@@ -1,7 +1,4 @@
-"""Pictures that say how large they are, so that a page does not move when they arrive.
-
-Leaves out how a picture is drawn: ``llmlab.report.figure`` writes its size into its first line.
-"""
+"""Pictures that say how large they are, so that a page does not move when they arrive."""
 
 import posixpath
 import re
@@ -17,12 +14,9 @@ HEAD = 400
 
 
 def sized(page: str, here: str, pictures: Mapping[str, str]) -> str:
-    """Return a page whose pictures have their width and height.
+    """Return a page, HTML at an address, whose pictures have their width and height.
 
-    Args:
-        page: HTML.
-        here: the page's address on the site.
-        pictures: where the file of each picture lies, by the picture's address on the site.
+    ``pictures`` are the files by the pictures' addresses on the site.
     """
 
     def told(image: re.Match[str]) -> str:

@@ -16,9 +16,7 @@ PLACE = "<!-- play -->"
 def block(starts: Sequence[Sequence[Sequence[float]]], code: str) -> str:
     """Return the playground as HTML.
 
-    Args:
-        starts: by the number of different letters (from 1 on) and by seed (from 0 on): E row by row, W, then b.
-        code: the language of its words.
+    ``starts`` are by the number of different letters (from 1 on) and by seed (from 0 on): E row by row, W, then b.
     """
     template = (files("llmlab.pages") / "play.html").read_text("utf-8")
     words = group("play", code)

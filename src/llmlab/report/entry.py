@@ -151,10 +151,7 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
 def _first_screen(record: Record, result: Result, language: Language) -> Iterator[str]:
     """Yield what was asked, expected and found, and the one picture.
 
-    Args:
-        record: as it is, for its findings are worked out from its messages.
-        result: the record's, in the language.
-        language: of the page.
+    ``result`` is the record's in the language; findings are worked out from the messages of the record as it is.
     """
     word, told = language.say, screen.findings(record, language)
     conditions = screen.conditions(record, language)

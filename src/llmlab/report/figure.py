@@ -1,8 +1,7 @@
 """A Figure as SVG: one picture in light, one in dark, from the same data.
 
 Built with ElementTree, so nothing in a label can leave its text node; only shapes and text are ever written:
-no script, no style sheet, no link.  The same figure gives the same bytes everywhere.  Leaves out what to
-draw: the chapters decide that.
+no script, no style sheet, no link.  The same figure gives the same bytes everywhere.
 """
 
 from collections.abc import Iterator
@@ -77,13 +76,7 @@ class Canvas:
 
 
 def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
-    """Return a figure as an SVG document.
-
-    Args:
-        figure: the picture's data; its title and caption become the text alternative.
-        theme: ``light`` or ``dark``.
-        language: that it speaks.
-    """
+    """Return a figure as an SVG document, ``light`` or ``dark``; its title and caption become the text alternative."""
     figure = language.figure(figure)
     width, bottom = WIDTH, TOP + (396 if figure.equal_axes else 266)
     shape = (width - LEFT - RIGHT) / (bottom - TOP)

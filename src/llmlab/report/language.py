@@ -5,7 +5,7 @@ else, headings, labels and texts that are always the same, is English in the rec
 have the Japanese for it: ``"loss" = "…"``.  A text is looked up whole and then sentence by sentence; what is not found
 stays English as a whole: no text is half translated.
 
-Leaves out errors and progress, which are English, and the JSON document, which is nobody's language.
+Errors and progress are English, and the JSON document is nobody's language.
 """
 
 import re

@@ -45,12 +45,9 @@ def _shortened(text: str, width: int) -> str:
 
 
 def said_of(records: list[Record], folded: int, asked: bool = False) -> Words:
-    """Return how many entries there are and how to see one.
+    """Return how many entries there are, how many superseded ones are ``folded`` away, and how to see one.
 
-    Args:
-        records: those that are shown.
-        folded: how many superseded ones are left out.
-        asked: whether only some were asked for.
+    ``asked`` is whether only some were asked for.
     """
     if not records:
         return say("list.nothing") if asked else say("list.empty")

@@ -3,8 +3,6 @@
 One folder per entry, ``posts/<date>-<experiment>-<id>/``, with ``record.json`` (the truth), ``entry.md`` and the
 pictures.  A folder is built under a hidden name, synced, and put in place by one rename: an entry is there
 whole or not at all, whatever happens in between, and any number of processes can write at once.
-
-Leaves out what an entry says: ``entry``.
 """
 
 import contextlib

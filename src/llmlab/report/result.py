@@ -2,8 +2,6 @@
 
 A Result holds floats, strings, lists and dictionaries; no tensors, no paths, no clock.  Tables, plots, log
 entries and the JSON document are all made from it, and it survives a round trip through strict JSON.
-
-Leaves out when, where and by which command the run was made: ``record`` adds that.
 """
 
 import math
@@ -219,14 +217,9 @@ class Result:
 
 
 def of_seeds(counts: Iterable[int], documents: int | None = None) -> Text:
-    """Return what the intervals over seeds in a table speak of, in one sentence for every such table.
+    """Return what the intervals over seeds in a table speak of; empty where no row has two seeds, so no interval.
 
-    Args:
-        counts: the seeds of each row.
-        documents: how many validation documents each run was judged on; ``None`` where nothing is held out.
-
-    Returns:
-        The sentence; empty where no row has two seeds, for then there is no interval.
+    ``counts`` are the seeds of each row; each run was judged on so many validation documents, if any are held out.
     """
     least, most = min(counts := list(counts), default=0), max(counts, default=0)
     if most < 2:
@@ -240,9 +233,7 @@ def of_seeds(counts: Iterable[int], documents: int | None = None) -> Text:
 def of_documents(documents: int, blocks: int) -> Text:
     """Return what the columns ``docs low`` and ``docs high`` hold; empty for one document, which has no interval.
 
-    Args:
-        documents: how many validation documents there are.
-        blocks: how many of them, or blocks of neighbours, are drawn.
+    Of so many validation documents as many ``blocks`` of neighbours are drawn, if not each by itself.
     """
     if blocks < 2:
         return ""

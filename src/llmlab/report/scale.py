@@ -11,11 +11,9 @@ Range = tuple[float, float]
 
 
 def ranges(figure: Figure, shape: float) -> tuple[Range, Range]:
-    """Return the x and y range of a figure.
+    """Return the x and y range of a figure: with zero where tracks start at it; a curve begins at its first point.
 
-    Args:
-        figure: where tracks start at zero, zero is in the range; a curve begins at its first point.
-        shape: width of the drawing area divided by its height, for figures with equal axes.
+    ``shape`` is the width of the drawing area divided by its height, for figures with equal axes.
     """
     xs = [x for mark in figure.marks for x in mark.xs]
     ys = [y for mark in figure.marks for y in (*mark.ys, *mark.tops)]

@@ -222,10 +222,7 @@ def _bar(share: Cell) -> str:
 def proposal(record: Record, language: Language = ENGLISH, place: str = "") -> tuple[str, str] | None:
     """Return a command to go on with and what it would answer, the first that fits; nothing goes on from no numbers.
 
-    Args:
-        record: what was run.
-        language: of what is asked.
-        place: the checkpoint to go on from, where a command without one would not find it.
+    ``place`` is the checkpoint to go on from, where a command without one would not find it.
     """
     if record.result.status == "diverged":
         return None

@@ -1,7 +1,7 @@
 """Where output goes: standard output and standard error as they really are.
 
 Covers terminals that know only ASCII, readers that stop reading (``| head``), terminals that are gone and disks
-that are full.  A run never fails because nobody listens.  Leaves out what is printed.
+that are full.  A run never fails because nobody listens.
 """
 
 import codecs

@@ -32,13 +32,7 @@ def over_seeds(
 ) -> list[Table]:
     """Return metrics with their intervals, over seeds and over documents drawn anew; nothing for a single seed.
 
-    Args:
-        heading: of the first column, with its kind.
-        rows: the metric of each row by what it is called there.
-        metrics: of the result.
-        seeds: how many runs each arm has.
-        documents: of the validation text.
-        blocks: how many of them, or blocks of neighbours, are drawn; 0 where nothing is.
+    ``rows`` are metrics by what they are called; ``documents``, or ``blocks`` of neighbours, are drawn.
     """
     if seeds < 2:
         return []
@@ -48,11 +42,6 @@ def over_seeds(
 
 
 def left_out(diverged: Iterable[tuple[int, str, int]], stopped_after: int | None) -> list[Text]:
-    """Return what is in no number of a comparison of arms.
-
-    Args:
-        diverged: seed, arm and update of each run that did.
-        stopped_after: how many seeds are whole, if the comparison was stopped.
-    """
+    """Return what is in no number of a comparison: the seed, arm and update of each run that diverged, and a stop."""
     lost: list[Text] = [say("study.lost", seed=seed, arm=arm, update=update) for seed, arm, update in diverged]
     return lost if stopped_after is None else [*lost, say("study.stopped", seeds=stopped_after)]

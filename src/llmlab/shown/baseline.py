@@ -50,14 +50,7 @@ def text_read(data: Dataset) -> Table:
 
 
 def meaning(data: Dataset, score: Score, name: str, chosen: Text) -> Table:
-    """Return a model between what counting reaches and what can be reached at all.
-
-    Args:
-        data: the text, and what counting reaches on it.
-        score: of the model.
-        name: of the model.
-        chosen: a sentence on which model this is.
-    """
+    """Return a model between what counting reaches and what can be reached; ``chosen`` says which model this is."""
     rows: list[list[Cell]] = [
         *counted(data.references),
         *exactly("exact bigram", data.bigram_loss),
@@ -70,11 +63,7 @@ def meaning(data: Dataset, score: Score, name: str, chosen: Text) -> Table:
 def held_out(data: Dataset, score: Score, test: Score | None, chosen: str) -> list[Table]:
     """Return a model on the windows that chose it beside those used for no choice; nothing without such windows.
 
-    Args:
-        data: the text.
-        score: on the validation windows.
-        test: on the test windows.
-        chosen: what validation was used for.
+    ``chosen`` is what the validation windows were used for.
     """
     if test is None:
         return []

@@ -25,15 +25,7 @@ def result(
     pairs: Sequence[tuple[ArmRuns, ArmRuns]],
     growth: Growth,
 ) -> Result:
-    """Return the result of the chapter.
-
-    Args:
-        settings: its options.
-        found: all arms with their runs.
-        metrics: what was measured.
-        pairs: arms that are subtracted from each other.
-        growth: frozen and trained at each number of tokens, fewest first.
-    """
+    """Return the result of the chapter; of each of the ``pairs`` the second is compared with the first."""
     if not found.finished:
         return contexts.all_diverged(found, WHY, HOW)
     grid = [found.arms[name] for name in settings.arm_names]

@@ -33,13 +33,7 @@ def summary(
 ) -> list[Text]:
     """Return the result in a few sentences.
 
-    Args:
-        model: its name.
-        parameters: how many it has.
-        data: what it was judged on.
-        score: what it reached.
-        then: what the run wrote down of the same text, if it did.
-        trained_on: the other text that the model was trained on, if it is another.
+    ``then`` is what the run wrote down of the same text, and ``trained_on`` the model's own text, if it is another.
     """
     said = {"model": model, "parameters": parameters, "ppl": score.ppl, "text": data.name, **beside(data.references)}
     told: list[Text] = [

@@ -22,15 +22,7 @@ def written(sizes: Mapping[str, int]) -> Table:
 
 
 def card(settings: BaselineSettings, command: str, words: int, epochs: int, metrics: Mapping[str, Scalar]) -> Message:
-    """Return the model card, in Markdown.
-
-    Args:
-        settings: under which the model was trained.
-        command: that trains such a model.
-        words: how many have a number.
-        epochs: how many were finished.
-        metrics: of the model and, where they are known, of counting beside it.
-    """
+    """Return the model card, in Markdown; ``command`` trains such a model, ``metrics`` are its own and of counting."""
     text = settings.data if settings.data in group("licence", "en") else "path"
     rows = {MODELS[settings.model]: "val_ppl", **BESIDE}
     told = [f"| {name} | {metrics[metric]:.2f} |" for name, metric in rows.items() if metric in metrics]

@@ -99,15 +99,8 @@ def summary(
 ) -> list[Text]:
     """Return the run in a few sentences.
 
-    Args:
-        settings: the options.
-        words: of the model.
-        asked: the prompt as it was read, words with blanks between them.
-        prompt: the tokens that were read.
-        texts: the tokens of each seed.
-        probability: that the model gave those it wrote, on the average.
-        cost: of a token of the first seed, at first and at last, in microseconds.
-        states: the different sizes of the state in bytes, rising.
+    ``asked`` is the prompt as it was read, ``prompt`` its tokens, ``probability`` the mean one of what was written,
+    ``cost`` that of a token at first and at last, in microseconds, and ``states`` the sizes of the state, rising.
     """
     first, every = next(iter(texts.values())), [token for tokens in texts.values() for token in tokens]
     text = closed(words.decode(first[:IN_SHORT])) + (" …" if len(first) > IN_SHORT else "")

@@ -109,13 +109,8 @@ def pair_distances(pairs: Pairs, before: Tensor, after: Tensor) -> Table:
 def decomposition(settings: Phase12Settings, pairs: Pairs, parts: Tensor, bias: Tensor) -> Table:
     """Return every score of the focus token taken apart: products per dimension, inner product, bias, probability.
 
-    Beyond ``MAX_DIMS`` dimensions the ones that differ most between tokens are shown and the rest is summed.
-
-    Args:
-        settings: say which token that is.
-        pairs: of the text.
-        parts: the products, (V, D).
-        bias: (V,).
+    Beyond ``MAX_DIMS`` dimensions the ones that differ most between tokens are shown and the rest is summed.  ``parts``
+    are the products, (V, D); the bias is (V,).
     """
     tokens = pairs.vocabulary.names
     inner = parts.sum(-1)
@@ -162,8 +157,7 @@ def freezes(arms: Mapping[str, Mapping[str, Tensor]]) -> Table:
 def equivariance(found: Sequence[tuple[str, float, float, float, float]]) -> Table:
     """Return whether rotating the start is the same as rotating the end, by SGD and by Adam.
 
-    Args:
-        found: rule, loss, loss from the rotated start, and the largest differences of a P and of a coordinate.
+    ``found`` are rule, loss, loss from the rotated start, and the largest differences of a P and of a coordinate.
     """
     sgd, adam = (_said_of_rotation(rule, row[3]) for rule, row in zip(("SGD", "Adam"), found, strict=True))
     return table("phase1_2.equivariance", found, sgd=sgd, adam=adam)
@@ -189,13 +183,8 @@ def frozen_limit(
 ) -> Table:
     """Return what freezing costs in each dimension, and whether that is a limit or only slowness.
 
-    Args:
-        found: per dimension whether every table of scores can be reached, and losses per start: frozen, free, and
-            frozen after a long run.
-        pairs: of the text.
-        updates: of the frozen and free runs.
-        lr: their learning rate.
-        long: updates and learning rate of the long run.
+    ``found`` says per dimension whether every table of scores can be reached, and the losses of each start: frozen,
+    free, and frozen after a ``long`` run, of so many updates at such a rate.
     """
     floor, inputs, starts = pairs.conditional_entropy(), len(pairs.inputs()), len(found[0][4])
     rows: list[list[Cell]] = []
@@ -214,17 +203,10 @@ def frozen_limit(
 
 
 def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tensor, weight: Tensor) -> Figure:
-    """Return the map: tokens before and after with their paths, output rows as tracks.
+    """Return the map: tokens before and after with their paths, (K, V, D), output rows as tracks, (V, D).
 
     From the focus token a perpendicular falls on each track: how far along the track it lands, times the track's
     length, is the inner product.
-
-    Args:
-        pairs: of the text.
-        focus: the token from which the perpendiculars fall.
-        path: the embedding on its way, (K, V, D).
-        embedding: at the end, (V, D).
-        weight: the output rows, (V, D).
     """
     tokens, scores = pairs.vocabulary.names, weight @ embedding[focus]
     tracks = scores.argsort(descending=True)[:MAP_TOKENS].tolist()
@@ -336,14 +318,8 @@ def summary(
 ) -> list[Text]:
     """Return the result in two or three sentences.
 
-    Args:
-        settings: of the chapter.
-        pairs: of the text.
-        samples: of the run, by metric.
-        embedding: of the focus token, first seed, (D,).
-        weight: the output rows, (V, D).
-        bias: (V,).
-        other: the token that follows the focus token most often and is another one, if there is one.
+    ``embedding`` is the focus token's, (D,), of the first seed, as are the output rows, (V, D), and the bias, (V,);
+    ``other`` is the token that follows it most often, unless that is itself.
     """
     names, focus = pairs.vocabulary.names, pairs.vocabulary.numbers[settings.focus]
     inner = weight @ embedding
@@ -382,16 +358,10 @@ def projections(vector: Tensor, directions: Tensor) -> Tensor:
 
 
 def main_plane(vectors: Tensor) -> tuple[Tensor, float]:
-    """Return the plane through zero that keeps most of the rows' squared length, and the share it keeps.
+    """Return the plane through zero that keeps most of (N, D) rows' squared length, (D, 2), and the share it keeps.
 
     Two or fewer dimensions are kept as they are (a line becomes the first axis).  Through zero, because
     inner products are about zero, not about the mean.
-
-    Args:
-        vectors: (N, D).
-
-    Returns:
-        (D, 2) matrix with orthonormal columns (or padding, for D < 2), and a share from 0 to 1.
     """
     dim = vectors.shape[-1]
     if dim <= 2:

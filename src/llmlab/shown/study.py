@@ -6,12 +6,7 @@ from llmlab.report.messages import Text, say
 
 
 def endings(found: Study[LanguageRun], epochs: int) -> list[Text]:
-    """Return a sentence for each run that diverged, and one if the study was stopped.
-
-    Args:
-        found: the study.
-        epochs: that a run plans.
-    """
+    """Return a sentence for each run that diverged, and one if the study was stopped; a run plans ``epochs``."""
     several, told = len(found.arms) > 1, list[Text]()
     labels = {key: runs.arm.label or key for key, runs in found.arms.items()}
     for seed, key, update in found.diverged:

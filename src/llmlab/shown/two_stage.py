@@ -27,14 +27,7 @@ ABLATIONS = {
 def result(
     settings: TwoStageSettings, found: Comparison, metrics: dict[str, Scalar], by_name: dict[str, list[ArmRuns]]
 ) -> Result:
-    """Return the result of the chapter.
-
-    Args:
-        settings: its options.
-        found: all arms with their runs.
-        metrics: what was measured.
-        by_name: the arms of each ablation.
-    """
+    """Return the result of the chapter; ``by_name`` are the arms of each ablation."""
     if not found.finished:
         return contexts.all_diverged(found, WHY, HOW)
     main = [found.arms["main"]] if found.arms["main"].runs else []
