@@ -16,7 +16,7 @@ from llmlab.baseline import ContextVectorLM
 from llmlab.errors import Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, packed, read
-from llmlab.lab.epochs import Progress, Recipe, Training, square_root_rate
+from llmlab.lab.epochs import Progress, Recipe, Training
 from llmlab.lab.language import Judging, evaluate
 from llmlab.lab.rng import shuffled
 from llmlab.lab.sizes import Size
@@ -350,10 +350,3 @@ def test_clipping_shortens_to_the_length_and_no_further() -> None:
     run._update()
     way = math.sqrt(sum(float((run.model.parameters[name] - before[name]).square().sum()) for name in before))
     assert way == pytest.approx(0.01, rel=1e-3)
-
-
-def test_the_rate_grows_with_the_root_of_the_batch() -> None:
-    """The original notes' rule gives their own rates."""
-    assert square_root_rate(32) == pytest.approx(1e-4)
-    assert square_root_rate(2048) == pytest.approx(8e-4)
-    assert square_root_rate(4096) == pytest.approx(1.1e-3, rel=0.03)

@@ -14,7 +14,7 @@ from llmlab.baseline import build
 from llmlab.errors import Stopped
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import LanguageModel, Place
-from llmlab.lab.sizes import MODELS, NEAR, GPT2Size, GRUSize
+from llmlab.lab.sizes import MODELS, NEAR, GPT2Size, GRUSize, off
 from llmlab.peers import Peer, peer
 from llmlab.settings import BaselineSettings
 
@@ -84,7 +84,7 @@ def test_no_other_width_of_a_gru_comes_nearer(wanted: int, vocabulary: int, embe
     size = GRUSize.matched(wanted, vocabulary, embedding)
 
     beside = [replace(size, hidden=size.hidden + step) for step in (-1, 1) if size.hidden + step > 0]
-    assert all(size.off(wanted) <= other.off(wanted) for other in beside)
+    assert all(off(wanted, size) <= off(wanted, other) for other in beside)
 
 
 @EVERY

@@ -39,9 +39,9 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.dataset import Dataset, check_fits, dataset_of
 from llmlab.lab.device import chosen_precision, device_of
 from llmlab.lab.epochs import Recipe, Training
-from llmlab.lab.folders import identity
+from llmlab.lab.folders import checkpointed, identity
 from llmlab.lab.language import LanguageModel, evaluate, parameter_count
-from llmlab.lab.runs import LanguageRun, beside_the_notes, checkpointed, repeats_the_notes
+from llmlab.lab.runs import LanguageRun, beside_the_notes, repeats_the_notes, resumed
 from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, peer_size_of, size_of
 from llmlab.lab.steps import Diverged, OnStep, kept_in, watched
 from llmlab.lab.study import Arm, Study, Unfinished, study
@@ -240,9 +240,13 @@ def train_seed(
         team=team,
         documents=text.valid_documents,
     )
-    ours = identity(settings.document(), seed, text, precision, text.vocabulary.words)
+    ours = identity(settings.document(), seed, text, precision, text.vocabulary.words) | {"processes": team.size}
     stop: BaseException | None = None
-    with checkpointed(training, settings, ours, name or f"{settings.experiment}-{settings.preset}") as notes:
+    name = name or f"{settings.experiment}-{settings.preset}"
+    with checkpointed(training, settings, ours, name) as (notes, gone_on_from):
+        notes += resumed(ours, gone_on_from) if gone_on_from else []
+        if team.size > 1:
+            notes.insert(0, say("run.processes", processes=team.size))
         before = training.progress.updates
         if training.folder:
             kept_in(on_step, training.folder.folder)

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from llmlab.lab.optimizer import SGD, Adam, Optimizer, optimizer_named
-from llmlab.lab.steps import Diverged, OneOfSeveral, OnStep
+from llmlab.lab.steps import Diverged, OnStep, one_of_several
 from llmlab.measure.geometry import affine_rank, distances, moved, random_rotation
 from llmlab.measure.ranks import rank_correlation
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, metrics, over_seeds, samples_of, train
@@ -317,7 +317,7 @@ def side_experiments(
     arms = dict.fromkeys(TRAINED_WITH_FROZEN, run)  # by what is frozen
     try:
         for number, frozen in enumerate(sorted(arms.keys() - {settings.freeze}), start=1):
-            step = OneOfSeveral(on_step, number, len(arms), f"training {number + 1} of {len(arms)}, frozen: {frozen}")
+            step = one_of_several(on_step, number, len(arms), f"training {number + 1} of {len(arms)}, frozen: {frozen}")
             trained = TRAINED_WITH_FROZEN[frozen]
             arms[frozen] = train(start, pairs, rule_of(settings), trained=trained, updates=updates, on_step=step)
         turned = equivariance(start, pairs, updates)
@@ -362,7 +362,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     def mapped(run: TinyRun) -> Figure:
         return shown.stations_and_tracks(pairs, focus, run.path, run.after.embedding[0], run.after.weight[0])
 
-    step = OneOfSeveral(on_step, 0, trainings, f"training 1 of {trainings}" if trainings > 1 else "")
+    step = one_of_several(on_step, 0, trainings, f"training 1 of {trainings}" if trainings > 1 else "")
     free, rule, updates = TRAINED_WITH_FROZEN[settings.freeze], rule_of(settings), settings.epochs
     try:
         trained = train(start, pairs, rule, trained=free, updates=updates, on_step=step, picture=mapped)

@@ -60,15 +60,10 @@ def head_loss(
 ) -> HeadGradients:
     """Return the loss summed over the scored rows and divided by ``count``, and its gradients in fp32.
 
-    Args:
-        y: (B, d), fp32.
-        weight: (V, d); already in ``dtype`` it is not copied.
-        bias: (V,) or ``None``.
-        targets: (B,) token numbers; any number where a row is not scored.
-        scored: (B,) bool.
-        count: number of scored targets in the whole batch, of which these rows may be a part.
-        learns_weight: false leaves out the gradients of weight and bias.
-        dtype: of the products, float32 or bfloat16.
+    ``count`` is that of the whole batch, of which these rows may be a part.  Without ``learns_weight`` the gradients of
+    weight and bias are left out; ``dtype`` is that of the products, and a weight that has it is not copied.
+
+    Shapes: y (B, d) fp32, weight (V, d), bias (V,), targets (B,), of any number where they are not scored, (B,) bool.
     """
     with torch.no_grad():
         weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
@@ -167,9 +162,7 @@ class FixedContextLM:
     def windows(self, stream: int = 0, scored: Tensor | None = None) -> Tensor:
         """Return a stream as rows (position, target), (m - 1, 2) of its m tokens: each token and the next one.
 
-        Args:
-            stream: its number.
-            scored: (m - 1,) bool, which targets count; ``None`` for all.
+        ``scored``, (m - 1,) bool, says which targets count; ``None`` for all.
         """
         first, end = (*self.starts, len(self.ids))[stream : stream + 2]
         targets = self.ids[first + 1 : end].cpu()

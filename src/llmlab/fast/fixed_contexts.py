@@ -36,11 +36,7 @@ Inputs = Callable[[Tensor], Tensor]
 def embedded(embedding: Tensor, ids: Tensor, n_tokens: int = 1, starts: tuple[int, ...] = (0,)) -> Inputs:
     """Return what a ContextBlock reads: plain LayerNorms of the last M tokens' rows, zeros before a stream's start.
 
-    Args:
-        embedding: (V, d).
-        ids: (n,) token numbers, of one stream after the other.
-        n_tokens: M.
-        starts: where each stream starts.
+    The embedding is (V, d), the token numbers (n,), of one stream after the other, each from its start on.
     """
 
     def read(positions: Tensor) -> Tensor:
@@ -110,13 +106,7 @@ def sequential(
 ) -> Tensor:
     """Return the context after each of n tokens, (n, c), by the plain pass: all of them one after the other.
 
-    Args:
-        size: the sizes.
-        parameters: of the ContextBlock.
-        inputs: what is read.
-        n: number of tokens.
-        out: (n, c), to write to.
-        between: called now and then with the number of tokens that are done.
+    ``out`` is (n, c), to write to; ``between`` is called now and then with the number of tokens that are done.
     """
     device = next(iter(parameters.values())).device
     contexts = torch.empty(n, size.context, device=device) if out is None else out

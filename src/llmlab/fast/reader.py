@@ -13,11 +13,7 @@ from llmlab.lab.sizes import CLAMP, EPS
 
 
 class Reader:
-    """One row of New-LLM.
-
-    Args:
-        model: its parameters are not to change afterwards.
-    """
+    """One row of New-LLM, whose parameters are not to change afterwards."""
 
     def __init__(self, model: NewLLM) -> None:
         self.size, self.parameters = model.size, model.parameters

@@ -227,35 +227,27 @@ class Sweep:
         keep: Tensor | None = None,
         scale: float = 1.0,
         context: Tensor | None = None,
-        ignore: int = 0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the summed loss divided by ``count``, and its gradient for every parameter.
 
         Args:
             parameters: as named by ``Size.shapes``, fp32.
             inputs: (B, T) token numbers.
-            targets: (B, T); those equal to ``ignore`` are not scored.
+            targets: (B, T); padding, 0, is not scored.
             count: number of scored targets in the whole batch, of which these rows may be a part.
             keep: (L, T, B, H), what dropout leaves: 0 or 1, in the dtype of the products.
             scale: by which what is left grows, 1 / (1 - p).
             context: (B, C) to start from; zeros if ``None``.  No gradient flows into it.
-            ignore: the padding.
         """
         with torch.no_grad():
             weights = self._weights(parameters, scale)
             tokens = self._forward(weights, inputs, keep, scale, context)
-            loss, gradients, into_stack = self._output_layer(weights, targets.T.reshape(-1), count, ignore)
+            loss, gradients, into_stack = self._output_layer(weights, targets.T.reshape(-1), count)
             self._backward(weights, into_stack)
             gradients |= self._weight_gradients(weights, tokens, inputs) | self.stack.weight_gradients(scale)
             for name in READ_THE_TOP:
                 gradients[name].mul_(scale)
             return loss, gradients
-
-    @property
-    def last_context(self) -> Tensor:
-        """The context after the last position, (B, C)."""
-        last: Tensor = self.contexts[-1]
-        return last
 
     def _weights(self, parameters: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
         """Return the parameters rounded to the dtype of the products, with dropout's factor in those that read."""
@@ -313,10 +305,10 @@ class Sweep:
         return F.linear(hidden, weights["output.weight"], weights["output.bias"]).float()
 
     def _output_layer(
-        self, weights: dict[str, Tensor], targets: Tensor, count: int, ignore: int
+        self, weights: dict[str, Tensor], targets: Tensor, count: int
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Return loss, gradients of the output layer, and the gradient into the stack's output, (T, B, H)."""
-        scored = (targets != ignore).nonzero()[:, 0]
+        scored = targets.nonzero()[:, 0]
         hidden = self.stack.top().flatten(0, 1)[scored]  # (scored, H)
         logits = self._logits(weights, hidden)
         chosen = targets[scored, None]

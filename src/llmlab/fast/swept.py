@@ -100,10 +100,7 @@ SWEEPS: dict[str, type[Sweep]] = {"cpu": Sweep, "cuda": ReplayedSweep}
 class SweptNewLLM:
     """New-LLM, computed by sweeps whose buffers are kept from batch to batch; on a card they are replayed.
 
-    Args:
-        model: the parameters and the dropout.
-        precision: of the products in training, ``fp32`` or ``bf16``; judging is always fp32.
-        device: ``cpu`` or ``cuda``.
+    The precision, ``fp32`` or ``bf16``, is of the products in training; judging is always fp32.
     """
 
     def __init__(self, model: NewLLM, precision: str = "fp32", device: str = "cpu") -> None:

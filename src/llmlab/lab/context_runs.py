@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
-from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
 from llmlab.lab.context_text import ContextDataset
-from llmlab.lab.device import chosen_precision, device_of, take
+from llmlab.lab.device import chosen_precision, device_of
 from llmlab.lab.epochs import Recipe, Training
-from llmlab.lab.folders import identity, run_folder, to_resume
+from llmlab.lab.folders import checkpointed, identity
 from llmlab.lab.language import Judging, parameter_count
 from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import Diverged, OnStep
@@ -150,7 +149,7 @@ class ArmRun:
     drift: float
     precision: str
     tokens_per_second: float
-    notes: list[str] = field(default_factory=list)
+    notes: list[Text] = field(default_factory=list)
     valid_sums: list[float] = field(default_factory=list)
     test_sums: list[float] = field(default_factory=list)
 
@@ -163,32 +162,16 @@ def train_arm(
     seed: int,
     on_step: OnStep | None = None,
 ) -> ArmRun:
-    """Train one arm with one seed, or go on with it.
-
-    Args:
-        settings: of this run alone: ``out`` is its folder.
-        data: what it reads.
-        arm: which.
-        model: fresh; changed in place.
-        seed: its number.
-        on_step: called after each update.
+    """Train one arm with one seed, or go on with it; ``settings`` are of this run alone, and the model is fresh.
 
     Raises:
         Diverged: a number was not finite; the last good checkpoint stands.
         Stopped: ``on_step`` raised it; a checkpoint was written first.
-        CheckpointError: the checkpoints cannot be used.
-        WriteError: there is no room for them.
     """
     precision = chosen_precision(settings.precision, device_of(settings.device), settings.context)
+    training = training_of(settings, data, model, seed)
     ours = identity(as_settings(settings, arm), seed, data, precision)
-    folder = run_folder(settings, ours, settings.experiment)
-    training = training_of(settings, data, model, seed, folder, ours)
-    notes: list[str] = []
-    with folder.locked():
-        if found := to_resume(folder, settings, ours, notes):
-            training.restore(*found)
-            take(found[0]["threads"])
-        folder.check_space(BYTES_KEPT * parameter_count(model))
+    with checkpointed(training, settings, ours, settings.experiment) as (notes, _):
         training.run(on_step)
     return _kept_of(training, data, model, precision, notes)
 
@@ -198,14 +181,11 @@ def training_of(
     data: ContextDataset,
     model: FixedContextLM,
     seed: int,
-    folder: CheckpointFolder | None = None,
-    ours: dict[str, Any] | None = None,
     tail: int = 0,
 ) -> Training:
     """Return the training of a model before its first update.
 
-    Without a folder it leaves no checkpoints.  ``tail`` is a position in the training text from which on that text is
-    not trained on, but takes the place of the validation text.
+    From the position ``tail`` on the training text is not trained on, but takes the place of the validation text.
     """
     rows, valid = (_windows(model, data, number) for number in (0, 1))
     if tail:
@@ -220,7 +200,7 @@ def training_of(
         embedding_lr=settings.embedding_lr,
     )
     judging = Judging(NOT_SCORED, NOT_SCORED, _rows_at_once(data))
-    return Training(model, rows, valid, recipe, folder, ours, 60 * settings.save_minutes, judging=judging)
+    return Training(model, rows, valid, recipe, save_seconds=60 * settings.save_minutes, judging=judging)
 
 
 def as_settings(settings: ContextSettings, arm: ArmSpec) -> dict[str, Any]:
@@ -246,7 +226,7 @@ def _rows_at_once(data: ContextDataset) -> int:
 
 
 def _kept_of(
-    training: Training, data: ContextDataset, model: FixedContextLM, precision: str, notes: list[str]
+    training: Training, data: ContextDataset, model: FixedContextLM, precision: str, notes: list[Text]
 ) -> ArmRun:
     """Return what is kept of a finished run."""
     history = training.progress.history

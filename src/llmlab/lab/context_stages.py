@@ -67,11 +67,7 @@ class Stages:
         return chosen_precision(self.settings.precision, self.device, self.settings.context)
 
     def trained_block(self, spec: ContextSpec, seed: int, on_pass: OnStep | None = None) -> TrainedBlock:
-        """Train a context block on the training text; the seed is that of its start and its noise.
-
-        Raises:
-            Diverged: a loss or a gradient is not finite.
-        """
+        """Train a context block on the training text; the seed is that of its start and its noise."""
         settings, text = self.settings, self.data.text.train.tokens.to(self.device)
         embedding, size, start = self._start(spec, seed)
         inputs, between = embedded(embedding, text, size.n_tokens), _between(on_pass)
@@ -105,10 +101,8 @@ class Stages:
             )
             for tokens, own in zip(streams, torch.split(room, [len(tokens) for tokens in streams]), strict=True)
         ]
-        ranks, rows = (
-            {"train": _rank(found[0].contexts), "valid": _rank(found[1].contexts)},
-            trained.rows if trained else [],
-        )
+        ranks = {"train": _rank(found[0].contexts), "valid": _rank(found[1].contexts)}
+        rows = trained.rows if trained else []
         measured = Measured(
             seed=seed,
             size=size,
@@ -181,7 +175,7 @@ def fresh_parameters(
 
 def _rank(contexts: Tensor) -> float:
     """Return the effective rank of the first contexts, (n, c), as a share of their width."""
-    return effective_rank(contexts[:RANKED], centred=False) / contexts.shape[1]
+    return effective_rank(contexts[:RANKED]) / contexts.shape[1]
 
 
 def _between(on_pass: OnStep | None) -> Callable[[int], None] | None:
@@ -202,25 +196,19 @@ class MakingSettings(ContextSettings):
 def loaded(
     equations: Equations, settings: ContextSettings, on_step: OnStep | None = None, *, vectors: str = "pretrained"
 ) -> EmbeddedCorpus:
-    """Return corpus and embedding; ``on_step`` hears of an embedding that is made, and may raise to stop.
-
-    Raises:
-        SettingError: the machine has no memory for the blocks, whatever the text is.
-    """
+    """Return corpus and embedding; ``on_step`` hears of an embedding that is made, and may raise to stop."""
     # of an embedding that is still to be read only what a row has at the least
     own = settings.width if settings.pretrained == MADE else 1
     blocks = BlockSize(own, settings.context, settings.layers, settings.inputs, settings.wiring, settings.widths)
     check_memory(contexts_bytes(blocks, 1, 0))
     if settings.pretrained != MADE or vectors != "pretrained":
         return embedded_corpus(settings, vectors=vectors)
-    if on_step is None:
-        return made(equations, settings.width)
-    # its updates are not those of the run
-    return made(
-        equations,
-        settings.width,
-        lambda update, planned, told="": on_step(0, 0, f"making the embedding, {update:,} of {planned:,}"),
-    )
+
+    def making(update: int, planned: int, told: str = "") -> None:
+        if on_step:  # these are no updates of the run
+            on_step(0, 0, f"making the embedding, {update:,} of {planned:,}")
+
+    return made(equations, settings.width, making)
 
 
 def made(equations: Equations, width: int, on_step: OnStep | None = None) -> EmbeddedCorpus:

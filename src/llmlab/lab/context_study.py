@@ -12,13 +12,12 @@ A try trains on the text up to its last documents and is judged on these: the va
 are compared then train on all of the text.  Contexts are those of the runs, for what makes them saw no targets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
-from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab.context_runs import (
     LOSS,
     ArmRun,
@@ -36,7 +35,7 @@ from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of
 from llmlab.lab.device import device_of
 from llmlab.lab.folders import identity, keep, kept, run_folder
 from llmlab.lab.sizes import check_memory, contexts_bytes
-from llmlab.lab.steps import Diverged, OneOfSeveral, OnStep
+from llmlab.lab.steps import Diverged, OnStep, Part, one_of_several
 from llmlab.lab.study import Arm, study
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
@@ -120,50 +119,6 @@ class Tuned:
         return f"choosing rates, {len(self.tries) + 1} of {TRIES}: learning rate {own.lr:.3g}{beside}"
 
 
-def tune(
-    settings: ContextSettings,
-    data: ContextDataset,
-    arm: ArmSpec,
-    fresh: Callable[[], FixedContextLM],
-    seed: int,
-    path: Path,
-    ours: dict[str, Any],
-    on_step: OnStep | None = None,
-) -> Tuned:
-    """Try all rates of an arm's grid that are not tried yet.
-
-    Args:
-        settings: of the comparison; the grid is relative to its rates.
-        data: what the arm reads.
-        arm: which.
-        fresh: makes the arm's model anew.
-        seed: of that model, and of the order of its batches.
-        path: of the folder that keeps what was tried, from one try to the next.
-        ours: what the comparison's checkpoints say of it.
-        on_step: called after each update.
-
-    Raises:
-        Stopped: ``on_step`` raised it; what was tried before is kept.
-        CheckpointError: what is kept is another comparison's.
-        WriteError: it cannot be kept.
-    """
-    cut = tail_start(data.text)
-    identity = ours | {"settings": ours["settings"] | as_settings(settings, arm), "text": data.digest}
-    before = kept(path, identity, "tries") if settings.resume else None
-    tries = [Try(**one) for one in before["tries"]] if before else []
-    found = Tuned(arm, settings, len(data.text.train.tokens) - cut, tries)
-    while (rates := found.next) is not None:
-        training = training_of(found.at(rates), data, fresh(), seed, tail=cut)
-        try:
-            training.run(OneOfSeveral(on_step, len(found.tries), TRIES, f"{found.told(rates)}, "))
-            best = min(training.progress.history, key=lambda row: row[LOSS])
-            found.tries.append(replace(rates, loss=best[LOSS], epoch=int(best["epoch"])))
-        except Diverged:
-            found.tries.append(rates)
-        keep(path, identity, {"tries": [asdict(one) for one in found.tries]})
-    return found
-
-
 def tail_start(text: StreamText) -> int:
     """Return where the tail of the training text begins: at the document nearest to its last tenth.
 
@@ -244,28 +199,18 @@ def compared(
 ) -> Comparison:
     """Train every arm with every seed: seed by seed, and within a seed contexts by contexts.
 
-    Args:
-        equations: of the chapter.
-        settings: of the comparison.
-        source: what all of them read.
-        arms: of equal names only the first one is trained.
-        on_step: called after each update, counted over all runs.
+    Of arms of equal names only the first is trained; ``on_step`` is called after each update, counted over all runs.
 
     Raises:
         Stopped: before the first run was finished; its checkpoint was written.
-        SettingError: the folder asked for holds checkpoints and nobody said to resume, or batch or inputs are larger
-            than the text.
-        TextError: the text cannot be used.
-        CheckpointError: the checkpoints cannot be used.
-        WriteError: there is no room for them.
+        LlmlabError: text, batch or checkpoints cannot be used, or there is no room for them.
     """
     sizes = sorted({arm.contexts.tokens for arm in arms} | {settings.tokens})
     texts = {tokens: dataset_of(source, tokens, settings.val_tokens) for tokens in sizes}
     check_fits(settings, texts[sizes[0]])
-    for arm in arms:
-        check_room(settings, arm, texts[arm.contexts.tokens])
     named: dict[str, ArmRuns] = {}
     for arm in arms:
+        check_room(settings, arm, texts[arm.contexts.tokens])
         named.setdefault(arm.name, ArmRuns(arm))
     found = Comparison(settings, texts, named)
     training = _Training(equations, found)
@@ -289,10 +234,7 @@ def compared(
 
 
 class _Training:
-    """Trains the arms of a comparison in its folder, and holds the contexts of one spec and seed at a time.
-
-    The folder has one folder of checkpoints for each arm and seed, the trained blocks, and the rates that were tried.
-    """
+    """Trains the arms of a comparison in its folder, and holds the contexts of one spec and seed at a time."""
 
     def __init__(self, equations: Equations, found: Comparison) -> None:
         self.found, self.settings = found, found.settings
@@ -311,27 +253,39 @@ class _Training:
 
     def run(self, runs: ArmRuns, seed: int, step: OnStep) -> ArmRun:
         """Return the run of an arm and seed."""
+        settings, arm, stages = self.settings, runs.arm, self.stages[runs.arm.contexts.tokens]
         try:
-            return self._run(runs, seed, step)
+            contexts = self.contexts(arm.contexts, seed, step)
+            if settings.tune and runs.tuned is None:
+                runs.tuned = self.tuned(arm, contexts, seed, step)
+                step = one_of_several(step, TRIES, TRIES + 1)  # the updates of the run come after those of the tries
+            chosen = runs.tuned.at(runs.tuned.best) if runs.tuned else settings
+            own = self.folder / f"{arm.name}-seed{seed}"
+            alone = replace(chosen, seed=seed, seeds=1, out=own, resume="auto" if settings.resume else "")
+            return train_arm(alone, stages.data, arm, stages.model(arm, contexts, seed), seed, step)
         except Stopped as stop:
             stop.kept = stop.kept or any(self.folder.glob("*-seed*/run.json"))  # a trained block, rates that were tried
             raise
 
-    def _run(self, runs: ArmRuns, seed: int, step: OnStep) -> ArmRun:
-        settings, arm, stages = self.settings, runs.arm, self.stages[runs.arm.contexts.tokens]
-        contexts, data = self.contexts(arm.contexts, seed, step), stages.data
-
-        def fresh() -> FixedContextLM:
-            return stages.model(arm, contexts, seed)
-
-        if settings.tune and runs.tuned is None:
-            path = self.folder / f"rates-{arm.name}-seed{seed}"
-            runs.tuned = tune(settings, data, arm, fresh, seed, path, self.ours, step)
-            step = _after(step, runs.tuned)
-        chosen = runs.tuned.at(runs.tuned.best) if runs.tuned else settings
-        own = self.folder / f"{arm.name}-seed{seed}"
-        alone = replace(chosen, seed=seed, seeds=1, out=own, resume="auto" if settings.resume else "")
-        return train_arm(alone, data, arm, fresh(), seed, step)
+    def tuned(self, arm: ArmSpec, contexts: Contexts, seed: int, step: OnStep) -> Tuned:
+        """Try all rates of an arm's grid that are not tried yet; each is kept as soon as it is tried."""
+        settings, stages = self.settings, self.stages[arm.contexts.tokens]
+        path, cut = self.folder / f"rates-{arm.name}-seed{seed}", tail_start(stages.data.text)
+        ours = self.ours | {"settings": self.ours["settings"] | as_settings(settings, arm), "text": stages.data.digest}
+        before = kept(path, ours, "tries") if settings.resume else None
+        tries = [Try(**one) for one in before["tries"]] if before else []
+        found = Tuned(arm, settings, len(stages.data.text.train.tokens) - cut, tries)
+        while (rates := found.next) is not None:
+            model = stages.model(arm, contexts, seed)
+            training = training_of(found.at(rates), stages.data, model, seed, tail=cut)
+            try:
+                training.run(one_of_several(step, len(tries), TRIES, f"{found.told(rates)}, "))
+                best = min(training.progress.history, key=lambda row: row[LOSS])
+                tries.append(replace(rates, loss=best[LOSS], epoch=int(best["epoch"])))
+            except Diverged:
+                tries.append(rates)
+            keep(path, ours, {"tries": [asdict(one) for one in tries]})
+        return found
 
     def contexts(self, spec: ContextSpec, seed: int, step: OnStep) -> Contexts:
         """Return the contexts of a spec and seed, their block trained here or found in the folder.
@@ -344,10 +298,7 @@ class _Training:
         self.held = None  # let go of the last ones before there are others
         if (spec, seed) in self.blocks_lost:
             raise Diverged(self.blocks_lost[spec, seed])
-
-        def on_pass(update: int, planned: int, told: str = "") -> None:
-            step(0, 1, f"context block, {told}")  # these are no updates
-
+        on_pass = Part(step, lambda update, planned: (0, 1), "context block, ")  # these are no updates
         try:
             trained = self.trained_block(spec, seed, on_pass) if spec.trained else None
             contexts = self.stages[spec.tokens].contexts(spec, seed, on_pass, trained)
@@ -369,19 +320,8 @@ class _Training:
         return trained
 
 
-def _after(step: OnStep, tuned: Tuned) -> OnStep:
-    """Return what the run of an arm calls whose rates were chosen before: its updates come after theirs."""
-    return lambda update, planned, told="": step(len(tuned.tries) * planned + update, planned, told)
-
-
 def _folder(settings: ContextSettings, ours: dict[str, Any]) -> Path:
-    """Make the folder of a comparison: the one asked for, the last one of the same comparison, or one under ``runs``.
-
-    Raises:
-        SettingError: the folder asked for holds checkpoints and nobody said to resume.
-        CheckpointError: there is nothing to resume at the path given.
-        WriteError: what was asked for is not a folder, or cannot be made.
-    """
+    """Make the folder of a comparison: the one asked for, the last one of the same, or one under ``runs``."""
     if settings.resume not in ("", "auto") and not _holds_runs(Path(settings.resume)):
         raise CheckpointError(
             f"--resume: {settings.resume} holds no runs of a comparison; give auto, or the folder that does"
@@ -401,11 +341,7 @@ def _holds_runs(folder: Path) -> bool:
 
 
 def check_fits(settings: ContextSettings, data: ContextDataset) -> None:
-    """Refuse a batch or a window of input tokens that the shortest text does not fill.
-
-    Raises:
-        SettingError: says how many tokens there are.
-    """
+    """Refuse a batch or a window of input tokens that the shortest text does not fill."""
     tokens, valid = len(data.text.train.tokens), len(data.text.valid.tokens)
     if settings.batch > tokens - 1:
         raise SettingError(
@@ -420,11 +356,7 @@ def check_fits(settings: ContextSettings, data: ContextDataset) -> None:
 
 
 def check_room(settings: ContextSettings, arm: ArmSpec, data: ContextDataset) -> None:
-    """Refuse an arm that the machine's memory does not hold.
-
-    Raises:
-        SettingError: says how much it takes.
-    """
+    """Refuse an arm that the machine's memory does not hold."""
     if device_of(settings.device) == "cpu":
         tokens = sum(len(stream.tokens) for stream in data.text.streams)
         size = arm.contexts.size(settings, data.embedding)

@@ -156,14 +156,11 @@ def exact_losses(stream: Stream, words: WordVocabulary) -> tuple[float, float]:
 def embedded_corpus(settings: ContextSettings, *, vectors: str = "pretrained") -> EmbeddedCorpus:
     """Return corpus and embedding from files and the hub; of the synthetic language with random rows.
 
-    Args:
-        settings: which.
-        vectors: ``random`` leaves the pretrained matrix unread: only its tokenizer is needed.
+    ``vectors`` that are ``random`` leave the pretrained matrix unread: only its tokenizer is needed.
 
     Raises:
         TextError: text, tokenizer or matrix cannot be used.
         UnreachableError: they are not here, or a library is missing.
-        WriteError: what was fetched could not be written.
     """
     if settings.pretrained == MADE:
         return random_corpus(settings.width)
@@ -180,16 +177,12 @@ def embedded_corpus(settings: ContextSettings, *, vectors: str = "pretrained") -
 
 def random_corpus(width: int) -> EmbeddedCorpus:
     """Return the synthetic language with an embedding of random rows."""
-    words = Grammar.standard().vocabulary()
-    name = "random, for the words of the synthetic language"
+    words, name = Grammar.standard().vocabulary(), "random, for the words of the synthetic language"
     rows = random_rows(len(words), width)
     return EmbeddedCorpus(load_corpus(SYNTHETIC), word_coder(words), rows, name, words.sha256, words)
 
 
 def random_rows(vocabulary: int, width: int) -> Tensor:
-    """Return rows of unit length on average, so that scores start near 1.
-
-    ``ContextDataset.vectors`` draws others by seed.
-    """
+    """Return rows of unit length on average, so that scores start near 1; ``ContextDataset.vectors`` draws by seed."""
     rows: Tensor = torch.randn(vocabulary, width, generator=generator("random vectors")) / width**0.5
     return rows

@@ -90,9 +90,7 @@ class Dataset:
 def dataset_of(settings: LanguageSettings, vocabulary: WordVocabulary | None = None) -> Dataset:
     """Read the text of a run, cut it into windows, and count.
 
-    Args:
-        settings: text, vocabulary size and window length.
-        vocabulary: of a model that is already there; otherwise it is made from the training lines.
+    Without the vocabulary of a model that is already there one is made from the training lines.
 
     Raises:
         TextError: the text cannot be used.
@@ -133,11 +131,7 @@ def dataset_of(settings: LanguageSettings, vocabulary: WordVocabulary | None = N
 
 
 def check_fits(settings: BaselineSettings, text: WindowedText) -> None:
-    """Refuse to train on more windows at once than there are, or what the machine's memory does not hold.
-
-    Raises:
-        SettingError: says how many there are, or how much.
-    """
+    """Refuse to train on more windows at once than there are, or what the machine's memory does not hold."""
     if settings.batch > len(text.train):
         raise SettingError(
             f"--batch: {settings.batch:,} windows, but the text has only {len(text.train):,} for training; "

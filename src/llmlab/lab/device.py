@@ -23,9 +23,6 @@ WIDE = 256
 def device_of(wanted: str) -> str:
     """Return ``cpu`` or ``cuda``; of several processes that torchrun started here each has a card of its own.
 
-    Args:
-        wanted: ``auto``, ``cpu`` or ``cuda``.
-
     Raises:
         UnreachableError: CUDA was asked for and is not there.
         SettingError: there are fewer cards than processes; two on one card would wait for each other forever.
@@ -50,11 +47,6 @@ def chosen_precision(wanted: str, device: str, width: int) -> str:
     """Return ``bf16`` where it was asked for, or where it is faster: a wide model on a machine made for it.
 
     A small model is fp32 everywhere, so that it ends in the same numbers on every machine, up to rounding.
-
-    Args:
-        wanted: ``auto``, ``fp32`` or ``bf16``.
-        device: ``cpu`` or ``cuda``.
-        width: of the model's products.
     """
     if wanted != "auto":
         return wanted

@@ -87,16 +87,6 @@ class Recipe:
         return float(self.clip)
 
 
-def square_root_rate(batch: int, *, base: float = 1e-4, base_batch: int = 32) -> float:
-    """Return the original notes' learning rate for a batch: it grows with the root of the batch.
-
-    Example:
-        >>> round(square_root_rate(2048), 6)
-        0.0008
-    """
-    return base * math.sqrt(batch / base_batch)
-
-
 @dataclass(frozen=True)
 class FixedPointRecipe:
     """How Stage 1 trains its block; the defaults are those of the original notes.

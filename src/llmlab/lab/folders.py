@@ -1,13 +1,13 @@
-"""Which folder holds a run's checkpoints, and whether they are this run's.
+"""Which folder holds a run's checkpoints, whether they are this run's, and how it goes on from them.
 
-Covers the choice of a folder, the identity that a checkpoint carries, the refusal of one that belongs to another run,
-and what a comparison keeps beside its runs.  Leaves out files: ``lab.checkpoint``.
+What a comparison keeps beside its runs is here, too; files and their bytes are ``lab.checkpoint``.
 """
 
 import hashlib
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,11 @@ import torch
 import llmlab
 from llmlab.disk import replace_folder
 from llmlab.errors import CheckpointError, SettingError, WriteError
-from llmlab.lab.checkpoint import CheckpointFolder, State, is_checkpoint, packed, read
+from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder, State, is_checkpoint, packed, read
+from llmlab.lab.device import take
+from llmlab.lab.epochs import Training
+from llmlab.lab.language import parameter_count
+from llmlab.report.messages import Text as Message
 from llmlab.settings import ContextSettings, LanguageSettings
 
 RUNS = Path("runs")
@@ -45,12 +49,8 @@ def identity(
 ) -> dict[str, Any]:
     """Return what a checkpoint says of itself, as plain values.
 
-    Args:
-        settings: of one model, as its document.
-        seed: of this run.
-        text: what it reads.
-        precision: of its products.
-        words: of its vocabulary, where the checkpoint is to be read without the text.
+    The ``settings`` are of one model, as its document; the ``words`` are of its vocabulary, where the checkpoint is to
+    be read without the text.
     """
     return {
         "settings": settings,
@@ -73,11 +73,7 @@ def fingerprint(identity: dict[str, Any]) -> str:
 
 
 def check_same_run(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> None:
-    """Refuse the checkpoint of another run.
-
-    Raises:
-        CheckpointError: names the first thing that differs, with both values.
-    """
+    """Refuse the checkpoint of another run by the first thing that differs, with both values."""
     mine, other = _compared(ours), _compared(theirs)
     for name, value in mine.items():
         if other.get(name) != value:
@@ -95,21 +91,47 @@ def _compared(identity: dict[str, Any]) -> dict[str, Any]:
     return kept | {"seed": identity["seed"], "text": identity["text"], "vocabulary words": vocabulary}
 
 
+@contextmanager
+def checkpointed(
+    training: Training, settings: LanguageSettings | ContextSettings, ours: dict[str, Any], name: str
+) -> Iterator[tuple[list[Message], State]]:
+    """Give a run its folder of checkpoints, locked, and take it up where it was if that is wanted.
+
+    Yields what to note of it, and the state that it goes on from; without one, or beside the first process, nothing.
+
+    Args:
+        training: of the run; what its checkpoints say of themselves becomes ``ours``.
+        settings: ``out``, ``resume``, ``seeds``.
+        ours: see ``identity``.
+        name: of the folder under ``runs``.
+
+    Raises:
+        SettingError: the folder asked for holds another run.
+        CheckpointError: the checkpoints cannot be used.
+        WriteError: there is no room for them.
+    """
+    notes: list[Message] = []
+    team, training.identity = training.team, ours
+    if team.rank:
+        if found := team.share():
+            training.restore(*found)
+        yield notes, {}
+        return
+    training.folder = folder = run_folder(settings, ours, name)
+    with folder.locked():
+        found = team.share(to_resume(folder, settings, ours, notes))
+        if found:
+            training.restore(*found)
+            take(found[0]["threads"])
+            ours["threads"] = torch.get_num_threads()
+        folder.check_space(BYTES_KEPT * parameter_count(training.model))
+        yield notes, found[0] if found else {}
+
+
 def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any], name: str) -> CheckpointFolder:
     """Return the folder of a run: the one asked for, the last one of the same run, or a new one under ``runs``.
 
     With several seeds, each has its own folder in the one asked for; see ``_of_seed``.
-
-    Args:
-        settings: ``out`` and ``resume``.
-        ours: the run's identity.
-        name: what tells the run from its neighbours, for example ``baseline-pocket``.
-
-    Raises:
-        SettingError: the folder asked for holds checkpoints and nobody said to resume, or one checkpoint is to be
-            resumed by several seeds.
-        CheckpointError: there is nothing to resume at the path given.
-        WriteError: what was asked for is not a folder.
     """
     if settings.resume not in ("", "auto"):
         place = Path(settings.resume)
@@ -160,13 +182,9 @@ def _of_seed(folder: Path, settings: LanguageSettings | ContextSettings, seed: i
 
 
 def to_resume(
-    folder: CheckpointFolder, settings: LanguageSettings | ContextSettings, ours: dict[str, Any], notes: list[str]
+    folder: CheckpointFolder, settings: LanguageSettings | ContextSettings, ours: dict[str, Any], notes: list[Message]
 ) -> list[State]:
-    """Return the last state of a folder and, where there is one, its best one; nothing if there is nothing to resume.
-
-    Raises:
-        CheckpointError: a path was given and nothing there can be used, or it is of another run.
-    """
+    """Return the last state of a folder and, where there is one, its best one; nothing where nothing is resumed."""
     if not settings.resume:
         return []
     path = Path(settings.resume)
@@ -189,11 +207,7 @@ def to_resume(
 
 
 def keep(path: Path, identity: State, values: State) -> None:
-    """Write a result that a comparison keeps beside its runs as a checkpoint, with what says whose it is.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
+    """Write a result that a comparison keeps beside its runs as a checkpoint, with what says whose it is."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_folder(path, packed(identity | values))
@@ -202,11 +216,7 @@ def keep(path: Path, identity: State, values: State) -> None:
 
 
 def kept(path: Path, identity: State, *names: str) -> State | None:
-    """Return the named values of a result; ``None`` for one that is not there or cannot be read.
-
-    Raises:
-        CheckpointError: it is another run's.
-    """
+    """Return the named values of a result; ``None`` for one that is not there or cannot be read, but not another's."""
     try:
         state = read(path)
         found = {name: state[name] for name in names}

@@ -66,7 +66,7 @@ def parameter_count(model: LanguageModel) -> int:
 
 
 ROWS_AT_ONCE = 256
-"""Default number of windows that are read at a time."""
+"""Windows that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,11 @@ def evaluate(
     judging: Judging = WINDOWS,
     documents: Tensor | None = None,
 ) -> Score:
-    """Return how a model does on windows, (N, L).
+    """Return how a model does on windows, (N, L), in the order in which the batch mean counts them.
 
-    Args:
-        model: judges.
-        windows: in the order in which the batch mean counts them.
-        batch: how many windows one batch of the batch mean has.
-        between: called after each part.
-        team: shares the rows of every part; each process gets the whole score.
-        judging: which targets count, and how many windows a part has.
-        documents: (N,), the document of each window, for the sums over documents.
+    A batch of that mean has ``batch`` windows; ``documents``, (N,), are those of the windows, for the sums over
+    documents.  ``between`` is called after each part that is read at once, whose rows a team shares: each process gets
+    the whole score.
     """
     measure(model.parameters, windows[: judging.rows_at_once], lambda some: model.judge(some[:, :-1], some[:, 1:]))
     losses, hits = [], []
@@ -119,12 +114,7 @@ def evaluate(
 
 
 def judged(model: LanguageModel, windows: Tensor, team: Team) -> Judged:
-    """Return what a model says of every target of windows (N, L), each process of a team having read some of them.
-
-    Raises:
-        Stopped: a process was asked to stop; raised in all of them alike.
-        UnreachableError: a process has gone.
-    """
+    """Return what a model says of every target of windows (N, L), each process of a team having read some of them."""
     inputs, targets, mine = windows[:, :-1], windows[:, 1:], team.rows(len(windows))
     if team.size == 1:
         return model.judge(inputs, targets)

@@ -21,25 +21,12 @@ its first use imports some 900 modules, as slow as importing torch itself.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-
-class Optimizer(Protocol):
-    """Anything that changes named parameters in place, given their gradients."""
-
-    lr: float
-
-    def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
-        """Apply one update to every parameter; gradients of other names are ignored."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what the next update depends on beside parameters and gradients; not a copy."""
-
-    def restore(self, state: dict[str, Tensor], device: torch.device | str = "cpu") -> None:
-        """Take over what ``state`` returned, as a copy on a device."""
+BETAS = 0.9, 0.999
+"""How much of Adam's two running means stays at each update."""
 
 
 class SGD:
@@ -49,7 +36,7 @@ class SGD:
         self.lr, self.shares = lr, shares or {}
 
     def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
-        """Apply one update to every parameter."""
+        """Apply one update to every parameter; gradients of other names are ignored."""
         for name, parameter in parameters.items():
             parameter.add_(gradients[name], alpha=-self.lr * self.shares.get(name, 1.0))
 
@@ -68,12 +55,11 @@ class Adam:
         self,
         lr: float,
         *,
-        betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         shares: Mapping[str, float] | None = None,
     ) -> None:
-        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+        self.lr, self.eps, self.weight_decay = lr, eps, weight_decay
         self.shares = shares or {}
         self.updates = 0
         self.mean: dict[str, Tensor] = {}
@@ -96,7 +82,7 @@ class Adam:
     def update(self, parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
         """Apply one update to every parameter."""
         self.updates += 1
-        b1, b2 = self.betas
+        b1, b2 = BETAS
         mean_correction, square_correction = 1 - b1**self.updates, 1 - b2**self.updates
         for name, parameter in parameters.items():
             gradient = gradients[name]
@@ -110,6 +96,10 @@ class Adam:
             square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
             denominator = (square.sqrt() / square_correction**0.5).add_(self.eps)
             parameter.addcdiv_(mean, denominator, value=-lr / mean_correction)
+
+
+Optimizer = SGD | Adam
+"""What changes named parameters in place, given their gradients."""
 
 
 def clip(gradients: dict[str, Tensor], largest: float) -> float:

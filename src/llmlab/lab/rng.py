@@ -37,16 +37,9 @@ def kept(
     dtype: torch.dtype,
     device: str = "cpu",
 ) -> Tensor | None:
-    """Return what dropout leaves at one update: 0 or 1 in (L, T, rows, H); ``None`` if it drops nothing.
+    """Return what dropout leaves of some rows of a batch at one update of a run: 0 or 1; ``None`` if it drops nothing.
 
-    Args:
-        probability: of a 0; it is rounded to a multiple of 2^-16.
-        shape: (L, T, H).
-        rows: of the batch.
-        seed: of the run.
-        update: the number of the update.
-        dtype: of the result.
-        device: where it is drawn.
+    The probability of a 0 is rounded to a multiple of 2^-16.  From the shape (L, T, H) come (L, T, rows, H).
     """
     threshold = _threshold(probability)
     if threshold == 0:

@@ -1,23 +1,15 @@
-"""One run of a language model on windows: its folder of checkpoints, and what is kept of it.
+"""What is kept of one run of a language model on windows.
 
 A model is let go when its run is over; what tables and pictures need are the rows of its epochs and its scores.  Here
 stands too what document 001 of the original notes recorded, and how a run of its conditions lies to it.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 from typing import Any
 
-import torch
-
-from llmlab.lab.checkpoint import BYTES_KEPT
-from llmlab.lab.device import take
-from llmlab.lab.epochs import Training
-from llmlab.lab.folders import run_folder, to_resume
-from llmlab.lab.language import parameter_count
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Scalar
@@ -101,46 +93,8 @@ def epochs_in_equal_time(arms: Mapping[str, list[LanguageRun]]) -> dict[str, int
     return {name: min(most, int(most * least / max(own, 1e-9) + 1e-9)) for name, own in seconds.items()}
 
 
-@contextmanager
-def checkpointed(
-    training: Training, settings: BaselineSettings, ours: dict[str, Any], name: str
-) -> Iterator[list[Text]]:
-    """Give a run its folder of checkpoints, locked, and take it up where it was if that is wanted; yield what to note.
-
-    Args:
-        training: of the run; what its checkpoints say of themselves becomes ``ours``.
-        settings: ``out``, ``resume``, ``seeds``.
-        ours: see ``folders.identity``.
-        name: of the folder under ``runs``.
-
-    Raises:
-        SettingError: the folder asked for holds another run.
-        CheckpointError: the checkpoints cannot be used.
-        WriteError: there is no room for them.
-    """
-    notes: list[Text] = []
-    team, training.identity = training.team, ours | {"processes": training.team.size}
-    if team.size > 1:
-        notes.append(say("run.processes", processes=team.size))
-    if team.rank:
-        if found := team.share():
-            training.restore(*found)
-        yield notes
-        return
-    training.folder = folder = run_folder(settings, training.identity, name)
-    with folder.locked():
-        found = team.share(to_resume(folder, settings, training.identity, notes))
-        if found:
-            training.restore(*found)
-            take(found[0]["threads"])
-            training.identity["threads"] = torch.get_num_threads()
-            notes += _what_changed(training.identity, found[0])
-        folder.check_space(BYTES_KEPT * parameter_count(training.model))
-        yield notes
-
-
-def _what_changed(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Text]:
-    """Return what makes a continuation differ from an uninterrupted run in the last bits."""
+def resumed(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Text]:
+    """Return where a run was taken up, and what makes it differ from an uninterrupted one in the last bits."""
     told: list[Text] = [say("run.resumed", updates=theirs["progress"]["updates"])]
     for what in ("precision", "threads", "processes"):
         before = theirs.get(what, 1 if what == "processes" else None)

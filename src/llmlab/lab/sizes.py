@@ -4,7 +4,11 @@ Numbers only, without torch: settings become sizes here, for a model, for its fa
 """
 
 import math
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from llmlab.environment import memory_bytes
 from llmlab.errors import SettingError
@@ -16,6 +20,9 @@ EPS = 1e-5
 
 MODELS = {"new-llm": "New-LLM", "tiny-gpt2": "tiny GPT-2", "gru": "GRU"}
 """Every model that is trained on windows, and what it is called."""
+
+WIDEST = 2**20
+"""No peer is wider."""
 
 HEADS = 4
 DEEPEST = 64
@@ -89,15 +96,7 @@ class GRUSize:
             >>> GRUSize.matched(2_739_432, vocabulary=1000, embedding=256).hidden
             661
         """
-        # 3 h^2 + b h + c = 0
-        b, c = 3 * embedding + 6 + vocabulary, vocabulary * (embedding + 1) - wanted
-        root = (math.sqrt(max(b * b - 12 * c, 0)) - b) / 6
-        around = (max(1, math.floor(root)), max(1, math.ceil(root)))
-        return min((cls(vocabulary, embedding, hidden) for hidden in around), key=lambda size: size.off(wanted))
-
-    def off(self, wanted: int) -> float:
-        """Return how far the number of parameters is from a wanted one, as a share of it."""
-        return abs(self.parameters() / wanted - 1)
+        return _nearest(lambda hidden: cls(vocabulary, embedding, hidden), wanted, range(1, WIDEST))
 
 
 @dataclass(frozen=True)
@@ -134,36 +133,29 @@ class GPT2Size:
             >>> GPT2Size.matched(2_739_432, vocabulary=1000, positions=64, width=256).layers
             3
         """
-        depths, rows = range(1, DEEPEST + 1), vocabulary + positions + 2
+        depths, apart = range(1, DEEPEST + 1), partial(off, wanted)
         if width % HEADS == 0:
-            kept = min(
-                (cls(vocabulary, positions, width, depth) for depth in depths), key=lambda size: size.off(wanted)
-            )
-            if kept.off(wanted) <= NEAR:
+            kept = min((cls(vocabulary, positions, width, depth) for depth in depths), key=apart)
+            if apart(kept) <= NEAR:
                 return kept
-        best = [
-            min(
-                (cls(vocabulary, positions, each, depth) for each in _widths(wanted, rows, depth)),
-                key=lambda size: size.off(wanted),
-            )
-            for depth in depths
-        ]
-        near = [size for size in best if size.off(wanted) <= NEAR]
-        if near:
-            return min(near, key=lambda size: (abs(size.width - width), size.off(wanted)))
-        return min(best, key=lambda size: size.off(wanted))
-
-    def off(self, wanted: int) -> float:
-        """Return how far the number of parameters is from a wanted one, as a share of it."""
-        return abs(self.parameters() / wanted - 1)
+        widths = range(HEADS, WIDEST, HEADS)
+        best = [_nearest(partial(cls, vocabulary, positions, layers=depth), wanted, widths) for depth in depths]
+        near = [size for size in best if apart(size) <= NEAR]
+        return min(near, key=lambda size: (abs(size.width - width), apart(size))) if near else min(best, key=apart)
 
 
-def _widths(wanted: int, rows: int, layers: int) -> tuple[int, int]:
-    """Return the two multiples of ``HEADS`` around the root of rows w + layers (12 w^2 + 13 w) = wanted."""
-    a, b = 12 * layers, rows + 13 * layers
-    root = (math.sqrt(b * b + 4 * a * wanted) - b) / (2 * a)
-    below = max(HEADS, int(root) // HEADS * HEADS)
-    return below, below + HEADS
+P = TypeVar("P", GRUSize, GPT2Size)
+
+
+def off(wanted: int, size: GRUSize | GPT2Size) -> float:
+    """Return how far the number of parameters is from a wanted one, as a share of it."""
+    return abs(size.parameters() / wanted - 1)
+
+
+def _nearest(size: Callable[[int], P], wanted: int, widths: range) -> P:
+    """Return the size whose number of parameters is nearest to a wanted one; it grows with the width."""
+    above = bisect_left(widths, wanted, key=lambda width: size(width).parameters())
+    return min(map(size, widths[max(0, above - 1) : above + 1]), key=partial(off, wanted))
 
 
 @dataclass(frozen=True)
@@ -287,11 +279,6 @@ def sized(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
     then depth and widths are those of the settings.  With ``--peers``, ``--layers`` is New-LLM's, and the peers follow.
     A checkpoint's ``layers``, ``embedding`` and ``hidden`` so are those of its model.
 
-    Args:
-        settings: of the command.
-        model: ``new-llm``, ``tiny-gpt2`` or ``gru``.
-        vocabulary: how many words the text really has.
-
     Raises:
         SettingError: a typed width cannot be that of tiny GPT-2.
     """
@@ -323,13 +310,9 @@ def language_bytes(
 ) -> dict[str, float]:
     """Return the bytes that training a model on windows takes at the very least, by the options that set them.
 
-    Args:
-        settings: of one model, its own sizes in them.
-        vocabulary: how many words the text really has.
-        targets: of a window, on average: some batch has as many.
-        rows: windows that are read at once in training.
-        judged: likewise in validation; there is room for both as long as the run lasts.
-        product: bytes of a number in the products of training.
+    A window has ``targets`` on average: some batch has as many.  ``rows`` windows are read at once in training, and
+    ``judged`` in validation; there is room for both as long as the run lasts.  ``product`` is how many bytes a number
+    has in the products of training.
     """
     if settings.model != "new-llm":
         size, numbers = peer_size_of(settings, vocabulary), rows * (settings.length - 1) * vocabulary
@@ -351,11 +334,7 @@ def contexts_bytes(
 ) -> dict[str, float]:
     """Return the bytes that both stages of chapters 5 and 6 take at the very least, by the options that set them.
 
-    Args:
-        size: of both blocks.
-        vocabulary: rows of the embedding.
-        tokens: of all streams, whose contexts are held.
-        trains_embedding: whether it is trained.
+    The embedding has ``vocabulary`` rows, and the contexts of the ``tokens`` of all streams are held.
     """
     trained = size.token_parameters() + (vocabulary * size.embedding if trains_embedding else 0)
     numbers = size.context_parameters() + vocabulary * size.embedding + HELD["adam"] * trained

@@ -40,11 +40,21 @@ def kept_in(on_step: OnStep | None, folder: Path) -> None:
         on_step.keep(folder)
 
 
-class _Inner:
-    """The ``on_step`` of a training within a longer whole, whose own is ``on_step``."""
+class Part:
+    """The ``on_step`` of one training within a longer whole, whose own is ``on_step``.
 
-    def __init__(self, on_step: OnStep | None, label: str) -> None:
-        self.on_step, self.label = on_step, label
+    ``of_the_whole`` turns an update of the part and how many it plans into those of the whole.
+    """
+
+    def __init__(
+        self, on_step: OnStep | None, of_the_whole: Callable[[int, int], tuple[int, int]], label: str = ""
+    ) -> None:
+        self.on_step, self.of_the_whole, self.label = on_step, of_the_whole, label
+
+    def __call__(self, update: int, planned: int, told: str = "") -> None:
+        """Take note of an update of this part."""
+        if self.on_step:
+            self.on_step(*self.of_the_whole(update, planned), self.label + told)
 
     def watch(self, picture: Picture | None) -> None:
         """Hand the picture on."""
@@ -55,30 +65,9 @@ class _Inner:
         kept_in(self.on_step, folder)
 
 
-class Part(_Inner):
-    """The ``on_step`` of one training of ``most`` updates, which count on from ``before`` in a whole of ``total``."""
-
-    def __init__(self, on_step: OnStep | None, before: int, most: int, total: int, label: str = "") -> None:
-        super().__init__(on_step, label)
-        self.before, self.most, self.total = before, most, total
-
-    def __call__(self, update: int, planned: int, told: str = "") -> None:
-        """Take note of an update of this part."""
-        if self.on_step:
-            self.on_step(self.before + min(update, self.most), self.total, self.label + told)
-
-
-class OneOfSeveral(_Inner):
-    """The ``on_step`` of one of several trainings of equal length, ``before`` of ``runs`` of which are done."""
-
-    def __init__(self, on_step: OnStep | None, before: int, runs: int, label: str = "") -> None:
-        super().__init__(on_step, label)
-        self.before, self.runs = before, runs
-
-    def __call__(self, update: int, planned: int, told: str = "") -> None:
-        """Take note of an update of this training."""
-        if self.on_step:
-            self.on_step(self.before * planned + update, self.runs * planned, self.label + told)
+def one_of_several(on_step: OnStep | None, before: int, runs: int, label: str = "") -> Part:
+    """Return the ``on_step`` of one of several trainings of equal length, ``before`` of ``runs`` of which are done."""
+    return Part(on_step, lambda update, planned: (before * planned + update, runs * planned), label)
 
 
 class Diverged(Exception):  # noqa: N818 - a fact about the run, not a mistake of the caller

@@ -9,6 +9,7 @@ for a stop (what is finished is kept), one for divergence (the others go on).
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from llmlab.errors import Stopped
@@ -102,16 +103,12 @@ class Study(Generic[R]):
 
 
 def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None = None) -> Study[R]:
-    """Train every arm with every seed.
+    """Train every arm with every seed; of arms of equal keys only the first.
 
-    Args:
-        arms: of equal keys only the first is trained.
-        seeds: their numbers.
-        on_step: called after each update, counted over all runs by the updates that the arms plan.
+    ``on_step`` is called after each update, counted over all runs by the updates that the arms plan.
 
     Raises:
-        Stopped: ``on_step`` raised it before there was anything to show.
-        KeyboardInterrupt: likewise.
+        Stopped: ``on_step`` raised it before there was anything to show; likewise ``KeyboardInterrupt``.
     """
     named: dict[str, Runs[R]] = {}
     for arm in arms:
@@ -123,7 +120,7 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
         for runs in named.values():
             arm, planned = runs.arm, runs.arm.updates + (runs.arm.before if seed == seeds[0] else 0)
             label = f"{arm.label or arm.key}, seed {seed}, " if several else ""
-            step = Part(on_step, done, planned, total, label)
+            step = Part(on_step, partial(_of_the_whole, done, planned, total), label)
             done += planned
             try:
                 runs.runs.append(arm.train(seed, step))
@@ -138,3 +135,8 @@ def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None =
                 found.stop, runs.stopped = stop, seed
                 return found
     return found
+
+
+def _of_the_whole(before: int, most: int, total: int, update: int, _: int) -> tuple[int, int]:
+    """Return an update of a run of at most so many, which count on from ``before``, as one of the study's."""
+    return before + min(update, most), total
