@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from claims_by_hand import verdicts
-from llmlab import baseline
+from llmlab import baseline, peers
 from llmlab.after import expand
 from llmlab.after.expand import (
     ExpandedArm,
@@ -389,7 +389,7 @@ def test_what_cannot_be_expanded_is_refused(checkpoint: Path, text: Path, tmp_pa
     with pytest.raises(CheckpointError):
         run(tmp_path / "nothing", text)
     gru = tmp_path / "gru"
-    baseline.run(BaselineSettings(**TINY, model="gru", data=str(text), epochs=1, out=gru, precision="fp32"))
+    peers.run(BaselineSettings(**TINY, model="gru", data=str(text), epochs=1, out=gru, precision="fp32"))
     with pytest.raises(SettingError, match="expand is for New-LLM"):
         run(gru, text)
 

@@ -15,9 +15,9 @@ import torch
 from conftest import Done, needs
 from llmlab.after import export, quantize
 from llmlab.after.opening import restored
-from llmlab.baseline import build
 from llmlab.cli.chapter import CHAPTERS
 from llmlab.errors import SettingError, TextError, WriteError
+from llmlab.peers import build
 from llmlab.settings import BaselineSettings, ExportSettings
 from llmlab.settings.declare import options_of
 from llmlab.settings.language import CORPORA

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claims_by_hand import verdicts
-from llmlab import baseline
+from llmlab import baseline, peers
 from llmlab.after import finetune
 from llmlab.after.finetune import MOST_TOKENS, PROMPTS, Tuned, completed, dialogue, floor, prompts, tuned
 from llmlab.after.opening import Restored, restored
-from llmlab.baseline import build
 from llmlab.errors import CheckpointError, SettingError, Stopped, TextError
 from llmlab.lab.language import LanguageModel, evaluate
 from llmlab.lab.steps import Diverged
+from llmlab.peers import build
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, FinetuneSettings
 from llmlab.shown.finetune import head_start
@@ -200,7 +200,7 @@ def test_chats_and_peers_are_taken(original: Path, tmp_path: Path):
     messages = [[{"role": "user", "content": line}] for line in DIALECT.lines(40, 5)]
     chats.write_text("\n".join(json.dumps({"messages": said}) for said in messages), "utf-8")
     peer = tmp_path / "gru"
-    baseline.run(BaselineSettings(**TINY, model="gru", data=str(original), epochs=1, out=peer))
+    peers.run(BaselineSettings(**TINY, model="gru", data=str(original), epochs=1, out=peer))
 
     result = run(peer, data=str(chats), epochs=1)
 

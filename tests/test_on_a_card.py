@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from llmlab import baseline, embedding_freeze, layers, two_stage
+from llmlab import embedding_freeze, layers, peers, two_stage
 from llmlab.after import evaluate, expand, finetune, generate, quantize
 from llmlab.baseline import ContextVectorLM, precision_of
 from llmlab.cli import execute
@@ -52,7 +52,7 @@ on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 
 def of_baseline(**options: Any) -> Callable[[str], Result]:
     """Return a training of New-LLM or a peer."""
-    return lambda device: baseline.run(BaselineSettings(**TINY | options, device=device))
+    return lambda device: peers.run(BaselineSettings(**TINY | options, device=device))
 
 
 TRAININGS: dict[str, Callable[[str], Result]] = {

@@ -9,13 +9,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from conftest import Done
 from llmlab import params
-from llmlab.baseline import ContextVectorLM, build
+from llmlab.baseline import ContextVectorLM
 from llmlab.embedding_freeze import initial
 from llmlab.errors import SettingError
 from llmlab.lab.dataset import check_fits, dataset_of
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import evaluate, parameter_count
 from llmlab.lab.sizes import BlockSize, language_bytes, size_of, sized
+from llmlab.peers import build
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings
 from llmlab.text.grammar import Grammar

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from conftest import needs
-from llmlab import baseline
+from llmlab import baseline, peers
 from llmlab.after.opening import restored
 from llmlab.baseline import ContextVectorLM
 from llmlab.errors import CheckpointError, SettingError, Stopped, UnreachableError
@@ -135,7 +135,7 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaselineSetting
 
 def test_the_comparison_has_every_model_in_every_table(compared: BaselineSettings, tmp_path: Path):
     """Three models, one per row, with metrics of their own and checkpoints in three folders."""
-    result = baseline.run(compared)
+    result = peers.run(compared)
 
     tables = {table.name: table for table in result.tables}
     for name in ("peers_updates", "peers_time"):
@@ -151,7 +151,7 @@ def test_the_comparison_has_every_model_in_every_table(compared: BaselineSetting
 def test_a_peer_comes_back_from_its_checkpoint(compared: BaselineSettings, name: str):
     """Taken up from its folder, a model has its own sizes and judges its validation windows as it did."""
     run = alone(replace(compared, peers=False, out=None, layers=2), name, WORDS)
-    result = baseline.run(replace(run, out=compared.out))
+    result = peers.run(replace(run, out=compared.out))
 
     back = restored(compared.out or Path())
 
@@ -174,9 +174,9 @@ def test_a_stop_among_the_peers_keeps_what_was_reached_and_resumes(compared: Bas
         if update > planned // 3 + 2:
             raise Stopped("enough", 2)
 
-    stopped = baseline.run(compared, halt)
-    resumed = baseline.run(replace(compared, resume="auto"))
-    whole = baseline.run(replace(compared, out=compared.out / "again" if compared.out else None))
+    stopped = peers.run(compared, halt)
+    resumed = peers.run(replace(compared, resume="auto"))
+    whole = peers.run(replace(compared, out=compared.out / "again" if compared.out else None))
 
     assert (stopped.status, resumed.status) == ("interrupted", "complete")
     assert heard == sorted(heard)
@@ -186,7 +186,7 @@ def test_a_stop_among_the_peers_keeps_what_was_reached_and_resumes(compared: Bas
 
 def test_several_seeds_give_means_with_intervals(compared: BaselineSettings):
     """With two seeds the table says how many, and the ends of the interval lie around the mean."""
-    result = baseline.run(replace(compared, seeds=2, out=None))
+    result = peers.run(replace(compared, seeds=2, out=None))
 
     table = next(table for table in result.tables if table.name == "peers_updates")
     for row in table.rows:
@@ -259,7 +259,7 @@ def test_peers_go_on_where_new_llm_diverges(compared: BaselineSettings, monkeypa
         return real(settings, *rest, **words)
 
     monkeypatch.setattr(baseline, "train_seed", fragile)
-    result = baseline.run(compared)
+    result = peers.run(compared)
 
     assert result.status == "diverged"
     assert result.metrics["val_ppl_gru"] is not None

@@ -27,14 +27,14 @@ But: how deep must the stack be?  That is chapter 4.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab import peers
-from llmlab.errors import Stopped
+from llmlab.errors import SettingError, Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.dataset import Dataset, check_fits, dataset_of
 from llmlab.lab.device import chosen_precision, device_of
@@ -42,17 +42,16 @@ from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.folders import checkpointed, identity
 from llmlab.lab.language import LanguageModel, evaluate, parameter_count
 from llmlab.lab.runs import LanguageRun, beside_the_notes, repeats_the_notes, resumed
-from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, peer_size_of, size_of
+from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, size_of
 from llmlab.lab.steps import Diverged, OnStep, kept_in, watched
 from llmlab.lab.study import Arm, Study, Unfinished, study
 from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score, document_sums
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Result, Scalar, Status, rounded
+from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import BaselineSettings
 from llmlab.shown import baseline as shown
-from llmlab.shown import peers as shown_peers
 from llmlab.shown.study import endings
 from llmlab.text.windows import WindowedText
 from llmlab.text.words import PAD
@@ -183,15 +182,8 @@ class ContextVectorLM:
 
 
 def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:
-    """Return a fresh model of one seed for the training loop: New-LLM, computed by ``fast.sweep``, or a peer.
-
-    Raises:
-        UnreachableError: the library that tiny GPT-2 is made of is not there.
-    """
+    """Return a fresh model of one seed for the training loop, computed by ``fast.sweep``."""
     device = device_of(settings.device)
-    if settings.model != "new-llm":
-        size = peer_size_of(settings, vocabulary)
-        return peers.peer(size, seed, dropout=settings.dropout, precision=precision, device=device)
     model = ContextVectorLM.initial(size_of(settings, vocabulary), seed, dropout=settings.dropout, init=settings.init)
     model.parameters = {name: tensor.to(device) for name, tensor in model.parameters.items()}
     return SweptNewLLM(model, precision, device)
@@ -208,7 +200,13 @@ def precision_of(settings: BaselineSettings, device: str) -> str:
 
 
 def train_seed(
-    settings: BaselineSettings, data: Dataset, seed: int, on_step: OnStep | None = None, *, name: str = ""
+    settings: BaselineSettings,
+    data: Dataset,
+    seed: int,
+    on_step: OnStep | None = None,
+    *,
+    name: str = "",
+    builder: Callable[[BaselineSettings, int, int, str], LanguageModel] | None = None,
 ) -> LanguageRun:
     """Train one seed, or resume it, and measure the best epoch's model.
 
@@ -218,6 +216,7 @@ def train_seed(
         seed: its number; the settings' own ``seed`` is the first of several.
         on_step: called after each update.
         name: of its checkpoint folder under ``runs``; if empty, the experiment and the preset.
+        builder: of the model, if that is not New-LLM; see ``build``.
 
     Raises:
         Diverged: a number was not finite; the last good checkpoint stands.
@@ -230,7 +229,7 @@ def train_seed(
     check_fits(settings, data.text)
     text, device = data.text, device_of(settings.device)
     team, precision = Team.join(device), precision_of(settings, device)
-    model = build(settings, len(text.vocabulary), seed, precision)
+    model = (builder or build)(settings, len(text.vocabulary), seed, precision)
     training = Training(
         model,
         text.train,
@@ -354,10 +353,10 @@ def metrics(settings: BaselineSettings, data: Dataset, runs: list[LanguageRun]) 
 
 
 def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
-    """Train a language model per seed and report what it reaches, and what counting reaches.
+    """Train New-LLM per seed and report what it reaches, and what counting reaches.
 
     Args:
-        settings: the options of the chapter; with ``peers`` the study has three arms, otherwise one.
+        settings: the options of the chapter; ``peers.run`` takes those that name other models.
         on_step: called after each update with its number, the number planned, and a few words.
 
     Returns:
@@ -368,65 +367,44 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
         LlmlabError: text or checkpoints cannot be used, or nothing can be written.
         Stopped: ``on_step`` stopped the run before anything could be reported.
     """
+    if settings.has_peers:
+        raise SettingError("--peers, --model: llmlab.peers.run trains other models than New-LLM")
     data = dataset_of(settings)
-    names = list(MODELS) if settings.peers else [settings.model]
-    each = {name: peers.alone(settings, name, len(data.text.vocabulary)) for name in names}
-    for one in each.values():
-        check_fits(one, data.text)
+    check_fits(settings, data.text)
 
-    def arm(name: str) -> Arm[LanguageRun]:
-        own = each[name]
-        return Arm(name, data.updates(own), lambda seed, step: train_seed(own, data, seed, step), MODELS[name])
+    def train(seed: int, step: OnStep) -> LanguageRun:
+        return train_seed(settings, data, seed, step)
 
-    found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
-    return reported(settings, data, found, each)
+    arm = Arm(settings.model, data.updates(settings), train, MODELS[settings.model])
+    found = study([arm], range(settings.seed, settings.seed + settings.seeds), on_step)
+    return reported(settings, data, found, shown.WHY, shown.HOW)
 
 
-def reported(
-    settings: BaselineSettings, data: Dataset, found: Study[LanguageRun], each: dict[str, BaselineSettings]
-) -> Result:
-    """Return the result of a study: the runs of the model asked for, and those of its peers.
+def reported(settings: BaselineSettings, data: Dataset, found: Study[LanguageRun], why: Text, how: Text) -> Result:
+    """Return the result of the runs of the model asked for.
 
     A run that was stopped is reported only if none was finished: a half run and a whole one cannot be averaged.
     """
-    main, models = found.arms[settings.model], {name: arm.runs for name, arm in found.arms.items() if arm.runs}
+    main = found.arms[settings.model]
     runs = main.runs or ([main.unfinished] if main.unfinished else [])
-    asked = (shown.WHY, shown.HOW) if settings.model == "new-llm" else shown_peers.asked(settings.model)
-    beside, generation = any(name != settings.model for name in models), {}
-    if beside and not found.stop:
-        model = ContextVectorLM.initial(size_of(each["new-llm"], len(data.text.vocabulary)), seed=0)
-        generation = peers.generation_costs(each, model)
-    compared = peers.metrics(models, generation) if beside else {}
-    peer_tables = shown_peers.tables(data, models, each, generation, compared) if beside else []
-    status: Status = "interrupted" if found.stop else "complete" if runs else "diverged"
+    asked = settings.experiment, settings.document(), why, how
     if not runs:
-        if found.stop and not beside:
+        if found.stop and not (main.diverged and found.finished):
             raise found.stop
-        lost = Result.diverged(settings.experiment, settings.document(), *asked, next(iter(main.diverged.values())))
-        return replace(lost, metrics=lost.metrics | compared, tables=peer_tables, status=status)
+        return Result.diverged(*asked, next(iter(main.diverged.values())))
     measured = metrics(settings, data, runs)
     return Result(
-        settings.experiment,
-        settings.document(),
         *asked,
-        status=status,
-        metrics=measured | compared,
+        status="interrupted" if found.stop else "complete",
+        metrics=measured,
         summary=[
             *shown.summary(settings, data, runs),
             *endings(found, settings.epochs),
             *data.notes,
             *(note for one in runs for note in one.notes),
-            *(shown_peers.summary(data, models, compared) if beside else []),
         ],
-        tables=[*shown.tables(settings, data, runs, "curve_epochs" in measured), *peer_tables],
-        figures=[
-            *shown.figures(settings, data, runs),
-            *(shown_peers.figures(data, models, generation) if beside else []),
-        ],
+        tables=shown.tables(settings, data, runs, "curve_epochs" in measured),
+        figures=shown.figures(settings, data, runs),
         samples={name: rounded(values) for name, values in per_seed(runs).items()},
-        documents=document_sums(
-            {f"_{name.replace('-', '_')}": [one.score for one in own] for name, own in models.items()}
-            if beside
-            else {"": [one.score for one in runs]}
-        ),
+        documents=document_sums({"": [one.score for one in runs]}),
     )

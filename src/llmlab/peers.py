@@ -28,18 +28,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
+from llmlab import baseline
 from llmlab.errors import CheckpointError, SettingError, UnreachableError
 from llmlab.fast.reader import Reader as FastReader
 from llmlab.lab.checkpoint import is_checkpoint
-from llmlab.lab.language import Judged, NewLLM, Place
+from llmlab.lab.dataset import check_fits, dataset_of
+from llmlab.lab.device import device_of
+from llmlab.lab.language import Judged, LanguageModel, NewLLM, Place
 from llmlab.lab.rng import generator
 from llmlab.lab.runs import LanguageRun, common_epochs
-from llmlab.lab.sizes import HEADS, MODELS, GPT2Size, GRUSize, peer_size_of, sized
+from llmlab.lab.sizes import HEADS, MODELS, GPT2Size, GRUSize, peer_size_of, size_of, sized
+from llmlab.lab.steps import OnStep
+from llmlab.lab.study import Arm, study
 from llmlab.measure.generation import Cost, Reader, costs
-from llmlab.measure.score import document_difference, perplexity
+from llmlab.measure.score import document_difference, document_sums, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
-from llmlab.report.result import Scalar
+from llmlab.report.result import Result, Scalar, Status
 from llmlab.settings import BaselineSettings
+from llmlab.shown import baseline as chapter
+from llmlab.shown import peers as shown
 from llmlab.text.words import PAD
 
 GPT2_DEVIATION = 0.02
@@ -225,6 +232,18 @@ def peer(
     return Peer(built, lambda inputs: gpt2_logits(built, inputs), precision, device)
 
 
+def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:
+    """Return a fresh model of one seed for the training loop, whichever model the settings name.
+
+    Raises:
+        UnreachableError: the library that tiny GPT-2 is made of is not there.
+    """
+    if settings.model == "new-llm":
+        return baseline.build(settings, vocabulary, seed, precision)
+    size, device = peer_size_of(settings, vocabulary), device_of(settings.device)
+    return peer(size, seed, dropout=settings.dropout, precision=precision, device=device)
+
+
 def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSettings:
     """Return the settings of one model's runs: sized, and of several models each with its own folder.
 
@@ -407,3 +426,60 @@ def differences(
         by_then = [{seed: perplexity(loss) for seed, loss in then[each].items()} for each in (name, "new-llm")]
         found |= as_metrics(f"val_ppl_equal_time_{end}", paired_interval(*by_then))
     return found
+
+
+# ---- the models side by side --------------------------------------------------------------------------------------
+
+
+def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
+    """Train the model that chapter 3's options name, or with ``peers`` all three, and report what they reach.
+
+    Args:
+        settings: the options of the chapter.
+        on_step: called after each update, counted over all runs.
+
+    Returns:
+        The result; its ``status`` is as ``baseline.run`` has it, of the model asked for.
+
+    Raises:
+        LlmlabError: text or checkpoints cannot be used, a library is missing, or nothing can be written.
+        Stopped: ``on_step`` stopped the run before anything could be reported.
+    """
+    data = dataset_of(settings)
+    names = list(MODELS) if settings.peers else [settings.model]
+    each = {name: alone(settings, name, len(data.text.vocabulary)) for name in names}
+    for one in each.values():
+        check_fits(one, data.text)
+
+    def arm(name: str) -> Arm[LanguageRun]:
+        own = each[name]
+
+        def train(seed: int, step: OnStep) -> LanguageRun:
+            return baseline.train_seed(own, data, seed, step, builder=build)
+
+        return Arm(name, data.updates(own), train, MODELS[name])
+
+    found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
+    asked = (chapter.WHY, chapter.HOW) if settings.model == "new-llm" else shown.asked(settings.model)
+    result = baseline.reported(settings, data, found, *asked)
+    models = {name: arm.runs for name, arm in found.arms.items() if arm.runs}
+    if all(name == settings.model for name in models):
+        return result
+    generation: dict[str, list[Cost]] = {}
+    if not found.stop:
+        model = baseline.ContextVectorLM.initial(size_of(each["new-llm"], len(data.text.vocabulary)), seed=0)
+        generation = generation_costs(each, model)
+    compared = metrics(models, generation)
+    tables = shown.tables(data, models, each, generation, compared)
+    if result.status == "diverged":
+        status: Status = "interrupted" if found.stop else "diverged"
+        return replace(result, metrics=result.metrics | compared, tables=tables, status=status)
+    scores = {f"_{name.replace('-', '_')}": [one.score for one in runs] for name, runs in models.items()}
+    return replace(
+        result,
+        metrics=result.metrics | compared,
+        summary=[*result.summary, *shown.summary(data, models, compared)],
+        tables=[*result.tables, *tables],
+        figures=[*result.figures, *shown.figures(data, models, generation)],
+        documents=document_sums(scores),
+    )

@@ -23,7 +23,7 @@ from torch import Tensor
 from llmlab.after.arms import ArmRun, by_arm, minus, nothing_whole, result
 from llmlab.after.generate import write
 from llmlab.after.opening import Restored, restored
-from llmlab.baseline import build, precision_of
+from llmlab.baseline import precision_of
 from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.fast.reader import Reader
 from llmlab.fast.swept import SweptNewLLM
@@ -39,6 +39,7 @@ from llmlab.lab.study import Arm, study
 from llmlab.measure.ngram import window_baselines
 from llmlab.measure.score import Score, perplexity
 from llmlab.measure.stats import as_metrics, metrics_of
+from llmlab.peers import build
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar, Table
 from llmlab.settings import BaselineSettings, FinetuneSettings, GenerateSettings

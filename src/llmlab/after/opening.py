@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmlab.baseline import ContextVectorLM, build
+from llmlab.baseline import ContextVectorLM
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, State, is_checkpoint, read
@@ -19,6 +19,7 @@ from llmlab.lab.language import LanguageModel, parameter_count
 from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import OnStep
 from llmlab.measure.score import Score
+from llmlab.peers import build
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Table
 from llmlab.settings import BaselineSettings

@@ -111,7 +111,8 @@ def command(name: str, chapter: Chapter) -> Callable[..., Any]:
             picked = chosen(ctx, values, chapter.settings)
             if getattr(picked.settings, "prompt", "") == LINES:
                 return continue_lines(chapter.module, picked)
-            return execute(name, chapter.module, picked, ctx.obj or "")
+            module = "llmlab.peers" if getattr(picked.settings, "has_peers", False) else chapter.module
+            return execute(name, module, picked, ctx.obj or "")
         early = next((option for option in values if typed(ctx, option)), None)
         if early is not None:
             verb = ctx.invoked_subcommand

@@ -187,6 +187,11 @@ class BaselineSettings(LanguageSettings):
         super().__post_init__()
         self.check_size(self.layers)
 
+    @property
+    def has_peers(self) -> bool:
+        """Whether another model than New-LLM is to be trained."""
+        return self.peers or self.model != "new-llm"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayersSettings(LanguageSettings):
