@@ -28,17 +28,24 @@ def rank_as_in_the_notes(vectors: Tensor) -> float:
 
 
 @given(SEEDS, SHAPES, st.floats(0, 5))
-def test_the_rank_is_that_of_the_notes(seed: int, shape: tuple[int, int], offset: float):
-    """It is the notes' formula, of vectors around any point."""
+def test_the_uncentred_rank_is_the_notes_and_the_centred_one_that_of_the_differences(
+    seed: int, shape: tuple[int, int], offset: float
+):
+    """About zero it is the notes' formula; about the mean it is the same of what the mean leaves."""
     vectors = gaussian(seed, *shape) + offset
-    assert effective_rank(vectors) == pytest.approx(rank_as_in_the_notes(vectors), rel=1e-4)
+    assert effective_rank(vectors, centred=False) == pytest.approx(rank_as_in_the_notes(vectors), rel=1e-4)
+    differences = vectors - vectors.mean(0)
+    assert effective_rank(vectors) == pytest.approx(rank_as_in_the_notes(differences), rel=1e-4)
 
 
-def test_a_shared_offset_is_a_direction():
-    """Vectors around a far point look like one direction, and nothing but zero has none."""
-    assert effective_rank(gaussian(0, 500, 8) + 1e4) < 1.01
-    assert effective_rank(torch.full((50, 3), 0.3)) == pytest.approx(1, abs=1e-3)
-    assert effective_rank(torch.zeros(50, 3)) == 0
+def test_a_shared_offset_is_a_direction_only_about_zero():
+    """Vectors around a far point look like one direction about zero, and like all of them about their mean."""
+    vectors = gaussian(0, 500, 8) + 1e4
+    assert effective_rank(vectors, centred=False) < 1.01
+    assert effective_rank(vectors) > 7.9
+    assert effective_rank(torch.full((50, 3), 0.3), centred=False) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(torch.full((50, 3), 0.3)) == 0
+    assert effective_rank(torch.zeros(50, 3), centred=False) == 0
 
 
 @given(SEEDS, SHAPES, st.data())
@@ -47,10 +54,22 @@ def test_turning_scaling_and_shuffling_change_no_rank(seed: int, shape: tuple[in
     vectors = gaussian(seed, *shape)
     order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))
     changed = 3 * vectors[order] @ data.draw(rotations(shape[1]))
-    assert effective_rank(changed) == pytest.approx(effective_rank(vectors))
-    assert 0 < effective_rank(vectors) <= shape[1] + 1e-9
+    for centred in (True, False):
+        assert effective_rank(changed, centred=centred) == pytest.approx(effective_rank(vectors, centred=centred))
+        assert 0 < effective_rank(vectors, centred=centred) <= shape[1] + 1e-9
+
+
+def test_of_many_rows_some_are_drawn_and_always_the_same():
+    """A sample has nearly the rank of the whole, and enough rows are all taken."""
+    vectors = gaussian(1, 4_000, 6) * torch.tensor([9, 5, 3, 2, 1, 0.5], dtype=torch.float64)
+    whole = effective_rank(vectors, centred=False)
+    sample = effective_rank(vectors, centred=False, most=1_000)
+    assert sample != whole
+    assert sample == pytest.approx(whole, rel=0.02)
+    assert sample == effective_rank(vectors, centred=False, most=1_000)
+    assert effective_rank(vectors, most=4_000) == effective_rank(vectors)
 
 
 def test_few_rows_lower_the_rank():
     """3,000 Gaussian rows of 768 numbers reach 96.5 % of 768: a share is only worth something with its rows."""
-    assert effective_rank(gaussian(0, 3_000, 768)) / 768 == pytest.approx(0.965, abs=0.003)
+    assert effective_rank(gaussian(0, 3_000, 768), centred=False) / 768 == pytest.approx(0.965, abs=0.003)

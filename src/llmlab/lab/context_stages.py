@@ -175,7 +175,7 @@ def fresh_parameters(
 
 def _rank(contexts: Tensor) -> float:
     """Return the effective rank of the first contexts, (n, c), as a share of their width."""
-    return effective_rank(contexts[:RANKED]) / contexts.shape[1]
+    return effective_rank(contexts[:RANKED], centred=False) / contexts.shape[1]
 
 
 def _between(on_pass: OnStep | None) -> Callable[[int], None] | None:
