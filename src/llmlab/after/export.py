@@ -37,7 +37,7 @@ def model_files(found: Restored, path: Path) -> dict[str, bytes]:
     """Return numbers, sizes, words and, for New-LLM, the code that opens them, by the names of their files.
 
     Raises:
-        SettingError: it is a model that nobody but llmlab could open.
+        SettingError: it is a model that nobody but llmlab could open; ``path`` is its checkpoint's.
     """
     network: Any = getattr(found.model, "module", None)
     if isinstance(found.model, SweptNewLLM):
@@ -58,15 +58,13 @@ def model_files(found: Restored, path: Path) -> dict[str, bytes]:
 
 def command(found: Restored) -> str:
     """Return the command that trains such a model; of a text of the reader's own only that there is one."""
-    made, words = replace(found.settings, seed=found.seed), ["llmlab", "baseline"]
-    plain, of_preset = BaselineSettings(), BaselineSettings(preset=made.preset)
-    usual = {"preset": plain, "data": of_preset}  # the others are as usual for these two
-    rest = BaselineSettings(preset=made.preset, data=made.data)
-    for field in options_of(made):
-        same = getattr(made, field.name) == getattr(usual.get(field.name, rest), field.name)
-        if field.metadata["recorded"] and field.name not in UNSAID and not same:
-            words += [flag(field.name), made.spelled(field.name)]
-    return " ".join(words)
+    made, told = replace(found.settings, seed=found.seed), dict[str, Any]()
+    for option in options_of(made):
+        own = getattr(made, option.name)
+        usual = BaselineSettings(**{name: told[name] for name in ("preset", "data") if name in told})
+        if option.metadata["recorded"] and option.name not in UNSAID and own != getattr(usual, option.name):
+            told[option.name] = own
+    return " ".join(["llmlab baseline", *(f"{flag(name)} {made.spelled(name)}" for name in told)])
 
 
 def judged(settings: ExportSettings, found: Restored, on_step: OnStep | None) -> tuple[dict[str, Scalar], list[Text]]:

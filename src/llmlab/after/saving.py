@@ -7,20 +7,19 @@ from llmlab.errors import SettingError, WriteError
 
 
 def check_free(path: Path, option: str) -> None:
-    """Refuse, before any work, a place that is taken or lies in a folder that does not exist.
+    """Refuse, before any work, a place that is taken or lies in a folder that does not exist; ``option`` names it.
 
     Raises:
         SettingError: something is there.
         WriteError: its folder is not, or the name is impossible.
     """
     try:
-        there, folder = path.exists() or path.is_symlink(), path.parent.is_dir()
+        if path.exists() or path.is_symlink():
+            raise SettingError(f"{option}: {path} exists; choose another name")
+        if not path.parent.is_dir():
+            raise WriteError(f"{option}: there is no folder {path.parent}; make it, or choose another")
     except (OSError, ValueError) as error:
         raise WriteError(f"{option}: {path} cannot be written ({error}); choose another name") from error
-    if there:
-        raise SettingError(f"{option}: {path} exists; choose another name")
-    if not folder:
-        raise WriteError(f"{option}: there is no folder {path.parent}; make it, or choose another")
 
 
 def save(path: Path, files: dict[str, bytes], option: str) -> None:
