@@ -143,8 +143,8 @@ def test_counts_are_those_of_llmlab_params() -> None:
             arm = f"{'tied' if tied else 'untied'}, {'frozen' if frozen else 'trained'}"
             both = (counts.two_stage(tied=tied), counts.two_stage_trained(tied=tied, frozen=frozen))
             assert counted[f"GPT-2 size 6 + 6, {arm}"] == both
-    assert counted["tiny, d = 8, frozen: embedding"] == (counts.tiny(8), counts.head(4, 8))
-    assert counted["tiny GPT-2, as its author coded it"][0] == counts.tiny_gpt2()
+    assert counts.two_stage(tied=False) - counts.two_stage() == counts.head()
+    assert counted["tiny GPT-2, as its author coded it"][0] == counts.tiny_gpt2(layers=6, width=256)
     assert counted["New-LLM, advanced"][0] == counts.new_llm(layers=12, context=512)
 
 

@@ -1,6 +1,7 @@
 """The number of parameters of every model in the original notes, as the ledger's sums ask for it.
 
-Without torch, so that ``llmlab claims`` answers at once: the models' sizes count themselves (``lab.sizes``).
+Without torch, so that ``llmlab claims`` answers at once: the models' sizes count themselves (``lab.sizes``), and their
+defaults are the notes'.
 """
 
 from llmlab.lab.sizes import BlockSize, GPT2Size, Size
@@ -13,33 +14,19 @@ def head(vocabulary: int = GPT2_VOCABULARY, width: int = 768) -> int:
     return vocabulary * (width + 1)
 
 
-def tiny(dim: int = 8, vocabulary: int = 4) -> int:
-    """Return the parameters of the tiny model: an embedding and an output layer."""
-    return vocabulary * dim + head(vocabulary, dim)
+def new_llm(layers: int = 6, context: int = 256, hidden: int = 512) -> int:
+    """Return the parameters of New-LLM; 2,739,432 for the defaults."""
+    return Size(hidden=hidden, context=context, layers=layers).parameters()
 
 
-def new_llm(
-    layers: int = 6, context: int = 256, hidden: int = 512, embedding: int = 256, vocabulary: int = 1000
-) -> int:
-    """Return the parameters of New-LLM; the defaults are those of the notes, 2,739,432."""
-    return Size(vocabulary, embedding, hidden, context, layers).parameters()
-
-
-def tiny_gpt2(layers: int = 6, width: int = 256, vocabulary: int = 1000, positions: int = 64) -> int:
+def tiny_gpt2(layers: int, width: int) -> int:
     """Return the parameters of a small GPT-2 with a tied head."""
-    return GPT2Size(vocabulary, positions, width, layers).parameters()
+    return GPT2Size(layers=layers, width=width).parameters()
 
 
-def context_block(
-    layers: int = 6,
-    context: int = 768,
-    width: int = 768,
-    inputs: int = 1,
-    token_in: str = "every",  # noqa: S107 - a place, no secret
-    widths: str = "constant",
-) -> int:
-    """Return the parameters of a ContextBlock; the words are those of ``BlockSize``."""
-    return BlockSize(width, context, layers, inputs, token_in, widths).context_parameters()
+def context_block() -> int:
+    """Return the parameters of the notes' ContextBlock."""
+    return BlockSize().context_parameters()
 
 
 def token_block(
@@ -49,34 +36,17 @@ def token_block(
     return BlockSize(width, context, layers, inputs, widths=widths).token_parameters()
 
 
-def two_stage(
-    layers: int = 6,
-    context: int = 768,
-    width: int = 768,
-    vocabulary: int = GPT2_VOCABULARY,
-    inputs: int = 1,
-    tied: bool = True,
-    token_in: str = "every",  # noqa: S107 - a place, no secret
-    widths: str = "constant",
-) -> int:
-    """Return all parameters of two blocks with their embedding; the defaults are those of the notes, 52,782,336."""
-    token_side = two_stage_trained(layers, context, width, vocabulary, inputs, tied, frozen=False, widths=widths)
-    return context_block(layers, context, width, inputs, token_in, widths) + token_side
-
-
 def two_stage_trained(
-    layers: int = 6,
-    context: int = 768,
-    width: int = 768,
-    vocabulary: int = GPT2_VOCABULARY,
-    inputs: int = 1,
-    tied: bool = True,
-    frozen: bool = True,
-    widths: str = "constant",
+    layers: int = 6, context: int = 768, width: int = 768, tied: bool = True, frozen: bool = True
 ) -> int:
     """Return what Stage 2 trains: not the ContextBlock, and not the embedding where it is ``frozen``."""
-    own = 2 * width + token_block(layers, context, width, inputs, widths)
-    return own + (0 if frozen else vocabulary * width) + (0 if tied else head(vocabulary, width))
+    own = 2 * width + token_block(layers, context, width)
+    return own + (0 if frozen else GPT2_VOCABULARY * width) + (0 if tied else head(width=width))
 
 
-FORMULAS = (head, tiny, new_llm, tiny_gpt2, context_block, token_block, two_stage, two_stage_trained)
+def two_stage(tied: bool = True) -> int:
+    """Return all parameters of the notes' two blocks with their embedding; 52,782,336 where the head is tied to it."""
+    return context_block() + two_stage_trained(tied=tied, frozen=False)
+
+
+FORMULAS = (head, new_llm, tiny_gpt2, context_block, token_block, two_stage, two_stage_trained)
