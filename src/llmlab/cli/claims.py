@@ -6,6 +6,7 @@ It reads the log and imports no torch, so that it answers at once.  Leaves out t
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,17 +14,19 @@ from typer.core import TyperGroup
 
 from llmlab.cli.log import readable
 from llmlab.cli.options import typed
-from llmlab.cli.output import AsJson, Lang, LogDir, completing, show, spoken, write_json
+from llmlab.cli.output import AsJson, Lang, LogDir, argument, completing, show, spoken, write_json
 from llmlab.errors import SettingError
 from llmlab.report import terminal
 from llmlab.report.language import Language
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say, sentences, worded
+from llmlab.report.record import Record
 from llmlab.report.result import Finding, Table, columns_of, time_span
 from llmlab.settings.language import PRESETS
 from llmlab.text.hub import CORPORA
 
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
+    from llmlab.claims.ledger import Claim
     from llmlab.claims.verdicts import Judged
 
 
@@ -34,6 +37,12 @@ LONG = 600
 """Seconds that an entry may have taken for its command to be run without asking."""
 
 
+def _ledger() -> "list[Claim]":
+    from llmlab.claims.ledger import read
+
+    return [claim for document in read() for claim in document.claims]
+
+
 def _verdicts() -> Iterable[str]:
     from llmlab.claims.verdicts import JUDGEMENTS
 
@@ -42,13 +51,7 @@ def _verdicts() -> Iterable[str]:
 
 def of_ledger(name: str) -> Callable[[str], list[str]]:
     """Return what completes a property of claims in a shell: the values that the ledger has."""
-
-    def values() -> Iterable[str]:
-        from llmlab.claims.ledger import read
-
-        return dict.fromkeys(str(getattr(claim, name)) for document in read() for claim in document.claims)
-
-    return completing(values)
+    return completing(lambda: dict.fromkeys(str(getattr(claim, name)) for claim in _ledger()))
 
 
 class ClaimsGroup(TyperGroup):
@@ -88,7 +91,6 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """Ten claims of the original notes worth reading first; --all: every one, its verdict, its evidence."""
-    from llmlab.claims.ledger import read
     from llmlab.claims.verdicts import SCHEMA, first, judged
 
     if context.invoked_subcommand is not None:
@@ -97,14 +99,14 @@ def claims(
         return
     logbook = Logbook.kept(log_dir)
     records = readable(logbook)
-    everything = [judged(claim, records) for document in read() for claim in document.claims]
     wishes = {"--chapter": chapter, "--verdict": verdict, "--id": claim_id.upper(), "--document": document}
-    rows = _chosen(everything, {option: wanted for option, wanted in wishes.items() if wanted})
+    wishes = {option: wanted for option, wanted in wishes.items() if wanted}
+    rows = _chosen([judged(claim, records) for claim in _ledger()], wishes)
     if as_json:
         write_json({"schema": SCHEMA, "claims": [{**row.document(), "entry": _page(logbook, row)} for row in rows]})
         return
     said = spoken(lang)
-    if not (every or any(wishes.values())):
+    if not (every or wishes):
         _show_first(first(rows), len(rows), said)
     else:
         show([_in_full(rows[0], _page(logbook, rows[0]), said) if claim_id and rows else _table(rows, said.code)], said)
@@ -113,44 +115,34 @@ def claims(
 @app.command("confirm")
 def confirm(
     context: typer.Context,
-    claim_id: Annotated[
-        str,
-        typer.Argument(help="Id of a claim.", metavar="ID", show_default=False, autocompletion=of_ledger("id")),
-    ],
+    claim_id: Annotated[str, argument("Id of a claim.", "ID", of_ledger("id"))],
     path: Annotated[str, typer.Option(help="What stands in place of PATH or CHECKPOINT in its command.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Run it even if it takes long or needs data.")] = False,
     log_dir: LogDir = None,
     lang: Lang = "en",
 ) -> int:
     """Run a claim's command on this machine, and log whether it comes out the same: beside the evidence, not for it."""
-    from llmlab.claims.ledger import read
     from llmlab.claims.verdicts import judged
 
     logbook, said = Logbook.kept(log_dir), spoken(lang)
-    claim = next((one for document in read() for one in document.claims if one.id == claim_id.upper()), None)
+    claim = next((one for one in _ledger() if one.id == claim_id.upper()), None)
     if claim is None:
         raise SettingError(f"ID {claim_id!r}: no such claim; see llmlab claims")
-    if claim.check != "records":
-        raise SettingError(
-            f"{claim.id}: nothing to run, it is checked by {claim.check}; see llmlab claims --id {claim.id}"
-        )
-    row = judged(claim, readable(logbook))
-    if not row.said.record:
-        raise SettingError(f"{claim.id}: no entry of this log to confirm; the first one is made by: {claim.command}")
-    _, evidence = logbook.find(row.said.record)
+    records = readable(logbook)
+    row = judged(claim, records)
+    evidence = next((one for one in records if one.name == row.said.record), None)
     words = [(path or word) if word in PLACES else word for word in shlex.split(claim.command)]
-    hindrance = _hindrance(words, evidence.seconds)
-    if hindrance and not (yes and PLACES.isdisjoint(words)):
-        raise SettingError(f"{claim.id}: {claim.command} {hindrance}")
+    hindrance = _hindrance(claim, evidence, words, yes)
+    if evidence is None or hindrance:
+        raise SettingError(f"{claim.id}: {hindrance}")
     words += ["--lang", lang, *(["--log-dir", str(log_dir)] if log_dir else [])]
     root = context.find_root()
     with root.command.make_context("llmlab", words[1:], obj=evidence.id) as inner:
         ended = int(root.command.invoke(inner) or 0)
-    again = [one for one in judged(claim, readable(logbook)).reruns if one not in row.reruns]
     if ended:
         return ended
     told = say("claims.nothing_here", claim=claim.id)
-    for one in again[:1]:
+    for one in [one for one in judged(claim, readable(logbook)).reruns if one not in row.reruns][:1]:
         told = say(
             "claims.same_here" if one.verdict == row.said.verdict else "claims.other_here",
             claim=claim.id, verdict=one.verdict, was=row.said.verdict, evidence=one.evidence[said.code],
@@ -159,13 +151,21 @@ def confirm(
     return 0
 
 
-def _hindrance(words: list[str], seconds: float) -> str:
-    """Return why a command is not simply run: what it needs, or how long its entry took; empty if it is."""
+def _hindrance(claim: "Claim", evidence: Record | None, words: list[str], yes: bool) -> str:
+    """Return why a claim's command is not simply run again: what it lacks or needs, or how long its entry took."""
+    if claim.check != "records":
+        return f"nothing to run, it is checked by {claim.check}; see llmlab claims --id {claim.id}"
+    if evidence is None:
+        return f"no entry of this log to confirm; the first one is made by: {claim.command}"
     if not PLACES.isdisjoint(words):
-        return "wants a place of yours: give it with --path"
-    if {*PRESETS[1:], *CORPORA} & {*words}:
-        return "needs data and may take hours; with --yes it is run all the same"
-    return f"took {time_span(seconds)}; with --yes it is run all the same" if seconds > LONG else ""
+        return f"{claim.command} wants a place of yours: give it with --path"
+    needs = {*PRESETS[1:], *CORPORA} & {*words}
+    why = "needs data and may take hours" if needs else f"took {time_span(evidence.seconds)}"
+    return (
+        f"{claim.command} {why}; with --yes it is run all the same"
+        if (needs or evidence.seconds > LONG) and not yes
+        else ""
+    )
 
 
 def _show_first(rows: "list[Judged]", claims: int, said: Language) -> None:
@@ -189,19 +189,16 @@ def _chosen(everything: "list[Judged]", wishes: dict[str, str]) -> "list[Judged]
 
     rows = everything
     for option, wanted in wishes.items():
-        known = {_property(row, option) for row in everything} | ({*JUDGEMENTS} if option == "--verdict" else set())
+        of = attrgetter("said.verdict" if option == "--verdict" else option.replace("--", "claim."))
+        known = {of(row) for row in everything} | ({*JUDGEMENTS} if option == "--verdict" else set())
         fits = {each for each in known if each == wanted or (option == "--document" and each.startswith(wanted))}
         if not fits:
-            told = (
-                "no such claim; see llmlab claims" if option == "--id" else f"the ledger has {', '.join(sorted(known))}"
+            here = f"the ledger has {', '.join(sorted(known))}"
+            raise SettingError(
+                f"{option} {wanted!r}: {'no such claim; see llmlab claims' if option == '--id' else here}"
             )
-            raise SettingError(f"{option} {wanted!r}: {told}")
-        rows = [row for row in rows if _property(row, option) in fits]
+        rows = [row for row in rows if of(row) in fits]
     return rows
-
-
-def _property(row: "Judged", option: str) -> str:
-    return row.said.verdict if option == "--verdict" else str(getattr(row.claim, option.removeprefix("--")))
 
 
 def _page(logbook: Logbook, row: "Judged") -> str | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmlab.cli.output import AsJson, Lang, completing, show, spoken, write_json
+from llmlab.cli.output import AsJson, Lang, argument, completing, helped, show, spoken, write_json
 from llmlab.errors import SettingError
 from llmlab.report.result import Cell, Table, columns_of
 from llmlab.text.corpus import DIALECT, SYNTHETIC, load_corpus
@@ -20,6 +20,7 @@ from llmlab.text.model_files import is_whole
 from llmlab.text.story import STORY
 
 app = typer.Typer(help="The corpora and pretrained models: what is here, what is missing, how to get it.")
+app.callback(invoke_without_command=True)(helped)
 
 CAPTION = (
     "A path works as a corpus too: a text file, a folder with train.txt and valid.txt, or a .jsonl of chat messages."
@@ -42,6 +43,7 @@ class Holding:
     way: str = ""
 
 
+TO_FETCH = (*CORPORA, *MODELS)
 BUILT_IN = {name: Holding(name, "built in") for name in (SYNTHETIC, DIALECT, STORY)}
 
 
@@ -75,13 +77,6 @@ def lines_in(path: Path) -> int | None:
     return None
 
 
-@app.callback(invoke_without_command=True)
-def top(context: typer.Context) -> None:
-    """Show what is here, or fetch a corpus or a model."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
 @app.command("status")
 def data_status(lang: Lang = "en", as_json: AsJson = False) -> None:
     """List the corpora and models: here or not, where, how large, and how to get them."""
@@ -90,15 +85,7 @@ def data_status(lang: Lang = "en", as_json: AsJson = False) -> None:
 
 @app.command("fetch")
 def data_fetch(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help=f"One of {', '.join((*CORPORA, *MODELS))}.",
-            metavar="NAME",
-            show_default=False,
-            autocompletion=completing(lambda: (*CORPORA, *MODELS)),
-        ),
-    ],
+    name: Annotated[str, argument(f"One of {', '.join(TO_FETCH)}.", "NAME", completing(lambda: TO_FETCH))],
     lang: Lang = "en",
     as_json: AsJson = False,
 ) -> None:
@@ -119,7 +106,7 @@ def data_fetch(
         found = holding(CORPORA[name])
         _show([Holding(name, found.where, found.size, (len(corpus.train), len(corpus.valid)))], [], as_json, lang)
     else:
-        raise SettingError(f"data fetch {name!r}: the names are {', '.join((*BUILT_IN, *CORPORA, *MODELS))}")
+        raise SettingError(f"data fetch {name!r}: the names are {', '.join((*BUILT_IN, *TO_FETCH))}")
 
 
 def _show(corpora: list[Holding], models: list[Holding], as_json: bool, lang: str) -> None:

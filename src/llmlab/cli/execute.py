@@ -112,8 +112,7 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
     """
     on_signals(progress.stop)
     try:
-        chapter = import_with_torch(module)
-        importlib.import_module("llmlab.lab.device").begin(chosen.options.threads)
+        chapter = import_with_torch(module, chosen.options.threads)
         start = time.perf_counter()
         if hasattr(chosen.settings, "data"):
             progress.begin("reading and counting the text")
@@ -211,8 +210,8 @@ def _show(record: Record, page: Path | None, chosen: Chosen, folders: list[Path]
         terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 
 
-def import_with_torch(module: str) -> types.ModuleType:
-    """Import a module, and torch with it, at two thirds of the usual price.
+def import_with_torch(module: str, threads: int) -> types.ModuleType:
+    """Import a module, and torch with it, at two thirds of the usual price; let torch begin with so many threads.
 
     A million objects are born in that import and none dies: looking for garbage among them, again and again
     and once more at the end of the process, takes a third of the start-up.
@@ -226,6 +225,7 @@ def import_with_torch(module: str) -> types.ModuleType:
     finally:
         gc.freeze()
         gc.enable()
+    importlib.import_module("llmlab.lab.device").begin(threads)
     return chapter
 
 

@@ -3,12 +3,11 @@
 On a terminal that is a conversation, in a pipe a filter: one line in, one line out.  It leaves no entry in the log.
 """
 
-import importlib
 import sys
 from collections.abc import Iterator
 
 from llmlab.cli.execute import import_with_torch
-from llmlab.cli.options import Chosen
+from llmlab.cli.options import Chosen, decoded
 from llmlab.cli.output import spoken
 from llmlab.environment import rank_and_size
 from llmlab.errors import SettingError, TextError
@@ -26,28 +25,20 @@ LONGEST_LINE = 10_000
 
 
 def continue_lines(module: str, chosen: Chosen) -> int:
-    """Write a line after each line that is read; return the exit code.
-
-    Args:
-        module: of the command, not imported before: it imports torch.
-        chosen: settings and options.
+    """Write a line after each line that is read; return the exit code.  Arguments: see ``execute``.
 
     Raises:
         SettingError: an option is for a run with a result, or several processes would read the same lines.
         TextError: there is no standard input, or it is no text.
         CheckpointError: there is no usable checkpoint.
     """
-    for name in NOT_WITH:
-        if name in chosen.given:
-            raise SettingError(
-                f"{flag(name)}: --prompt - answers line by line and leaves no result; drop one of the two"
-            )
+    if name := next((name for name in NOT_WITH if name in chosen.given), ""):
+        raise SettingError(f"{flag(name)}: --prompt - answers line by line and leaves no result; drop one of the two")
     if rank_and_size() != (0, 1):
         raise SettingError("--prompt -: one process reads the lines; start it without torchrun")
     if sys.stdin is None:
         raise TextError("--prompt -: there is no standard input; give the text itself, or lines through a pipe")
-    generate = import_with_torch(module)
-    importlib.import_module("llmlab.lab.device").begin(chosen.options.threads)
+    generate = import_with_torch(module, chosen.options.threads)
     language = spoken(chosen.options.lang)
     go_on = generate.continuing(chosen.settings, lambda note: terminal.say(language.say(note)))
     if sys.stdin.isatty() and not chosen.options.quiet:
@@ -64,14 +55,11 @@ def read_lines() -> Iterator[str]:
     Raises:
         TextError: one is not UTF-8 or too long, or it cannot be read.
     """
-    number = 0
     try:
-        while line := sys.stdin.buffer.readline(LONGEST_LINE):
-            number += 1
+        for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE), b""), 1):
+            where = f"standard input, line {number}"
             if len(line) == LONGEST_LINE:
-                raise TextError(f"standard input, line {number}: {LONGEST_LINE:,} bytes and more; write shorter lines")
-            yield line.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise TextError(f"standard input, line {number}: not UTF-8 at byte {error.start}; convert it first") from error
+                raise TextError(f"{where}: {LONGEST_LINE:,} bytes and more; write shorter lines")
+            yield decoded(line, where).strip()
     except OSError as error:
         raise TextError(f"standard input: {error.strerror}; give lines through a pipe") from error

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from llmlab.claims import findings
-from llmlab.cli.output import AsJson, Lang, LogDir, entry_ids, show, spoken, write_json
+from llmlab.cli.output import AsJson, Lang, LogDir, argument, entry_ids, helped, show, spoken, write_json
 from llmlab.errors import SettingError, Stopped, TextError, UnreachableError
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
@@ -24,19 +24,9 @@ LAST_PORT = 65_535
 
 app = typer.Typer(help="The experiment log: list, show, compare, supersede, render, serve.")
 
-EntryId = Annotated[
-    str,
-    typer.Argument(
-        help="Id of an entry, or how it begins.", metavar="ID", show_default=False, autocompletion=entry_ids
-    ),
-]
+app.callback(invoke_without_command=True)(helped)
 
-
-@app.callback(invoke_without_command=True)
-def top(context: typer.Context) -> None:
-    """List, show, compare, supersede, render or serve the experiment log."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+EntryId = Annotated[str, argument("Id of an entry, or how it begins.", "ID", entry_ids)]
 
 
 def readable(logbook: Logbook) -> list[Record]:
@@ -77,10 +67,7 @@ def log_list(
 
 @app.command("show")
 def log_show(
-    entry: Annotated[
-        str,
-        typer.Argument(help="Id of an entry, or how it begins; the last one.", metavar="ID", autocompletion=entry_ids),
-    ] = "",
+    entry: Annotated[str, argument("Id of an entry, or how it begins; the last one.", "ID", entry_ids)] = "",
     full: Annotated[bool, typer.Option("--full", help="All tables and pictures.")] = False,
     log_dir: LogDir = None,
     lang: Lang = "en",
@@ -128,18 +115,8 @@ def log_compare(a: EntryId, b: EntryId, log_dir: LogDir = None, lang: Lang = "en
 
 @app.command("supersede")
 def log_supersede(
-    old: Annotated[
-        str,
-        typer.Argument(
-            help="Id of the entry that is superseded.", metavar="OLD", show_default=False, autocompletion=entry_ids
-        ),
-    ],
-    new: Annotated[
-        str,
-        typer.Argument(
-            help="Id of the entry that replaces it.", metavar="NEW", show_default=False, autocompletion=entry_ids
-        ),
-    ],
+    old: Annotated[str, argument("Id of the entry that is superseded.", "OLD", entry_ids)],
+    new: Annotated[str, argument("Id of the entry that replaces it.", "NEW", entry_ids)],
     why: Annotated[str, typer.Option(help="The reason, in a sentence.", show_default=False)] = "",
     why_ja: Annotated[str, typer.Option(help="The reason in Japanese.", show_default=False)] = "",
     log_dir: LogDir = None,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmlab.cli.output import completing, runs
+from llmlab.cli.output import argument, completing, runs
 from llmlab.errors import TextError
 from llmlab.report.escape import shell_word
 from llmlab.report.messages import Text, say
@@ -131,10 +131,7 @@ def _annotation(field: dataclasses.Field[Any], panel: str | None, words: Callabl
     text += _range_in_words(data["low"], data["above"], data["high"], data["below"])
     HELP[text] = data
     if data["argument"]:
-        argument = typer.Argument(
-            help=text, metavar=field.name.upper(), show_default=False, autocompletion=words and completing(words)
-        )
-        return Annotated[field.type, argument]
+        return Annotated[field.type, argument(text, field.name.upper(), words and completing(words))]
     both = field.default is True or (field.type is bool and data["presets"])
     spellings = [f"{name}/--no-{field.name}"] if both else [name]
     by_preset = ", ".join(f"{preset} {_spelled(field, value)}" for preset, value in data["presets"].items())
@@ -197,7 +194,16 @@ def _standard_input(name: str) -> str:
     data = sys.stdin.buffer.read(LONGEST_INPUT + 1)
     if len(data) > LONGEST_INPUT:
         raise TextError(f"standard input: more than {LONGEST_INPUT // 10**6} MB; give a shorter text")
+    return decoded(data, "standard input")
+
+
+def decoded(data: bytes, where: str) -> str:
+    """Return bytes as text.
+
+    Raises:
+        TextError: they are not UTF-8; the message says where they stand.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TextError(f"standard input: not UTF-8 at byte {error.start}; convert it first") from error
+        raise TextError(f"{where}: not UTF-8 at byte {error.start}; convert it first") from error

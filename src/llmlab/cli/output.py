@@ -33,6 +33,17 @@ def completing(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]
     return complete
 
 
+def argument(text: str, name: str, completed: Callable[..., Any] | None = None) -> Any:
+    """Return how Typer takes a word without a flag: its help, its name there, and what completes it in a shell."""
+    return typer.Argument(help=text, metavar=name, show_default=False, autocompletion=completed)
+
+
+def helped(context: typer.Context) -> None:
+    """Show the help of a group of commands where none of them is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 def runs() -> list[str]:
     """Return the folders of runs below the one where runs are kept, newest first."""
     found = [path for path in Path("runs").glob("*") if path.is_dir()]
