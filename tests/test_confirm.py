@@ -89,6 +89,20 @@ def test_a_record_says_of_what_it_is_a_rerun() -> None:
             Record.from_json(replace(record, rerun_of=other).json())
 
 
+def test_a_rerun_supersedes_no_evidence(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+    """Neither what it reran nor another run: one line, exit code 2, and the entries stay; another rerun it may."""
+    log = Logbook.at(tmp_path / "llmlab-log")
+    evidence, other = (log.put(run(0.0, "A"))[0].id for _ in range(2))
+    rerun, again = (log.put(run(0.0, "A", evidence))[0].id for _ in range(2))
+    before = dict(log.read())
+
+    for old in (evidence, other):
+        done = run_llmlab("log", "supersede", old, rerun, "--why", "It is newer.")
+        assert (done.code, len(done.err.splitlines()), f"is a rerun of {evidence}" in done.err) == (2, 1, True)
+        assert dict(log.read()) == before
+    assert run_llmlab("log", "supersede", rerun, again, "--why", "It is newer.").code == 0
+
+
 def test_confirm_runs_the_claims_command_and_logs_a_rerun(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
     """A new entry with the claim's own command; the evidence is still the old one, and the machine is named."""
     run_llmlab("phase1", "--seeds", "25", "--no-log", "--quiet")
