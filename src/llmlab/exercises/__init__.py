@@ -69,20 +69,19 @@ class Exercise:
         number = float(found["top"].replace(",", "")) / float(found["under"] or 1)
         return number / 100 if found["share"] else number
 
-    def is_right(self, answer: float, expected: float) -> bool:
-        """Return whether an answer is near enough."""
-        return self._is(answer, expected, self.within)
+    def judged(self, answer: float, expected: float) -> tuple[bool, Said]:
+        """Return whether an answer is near enough, and what to say of it.
 
-    def hint_for(self, answer: float, expected: float) -> Said:
-        """Return what to say of a wrong answer: what was confused, if that can be seen, or else where to look.
-
-        Two digits are enough to see it by; a count is either the same or another one.
+        Of a wrong one that is what was confused, if it can be seen, or else where to look.  Two digits are enough to
+        see it by; a count is either the same or another one.
         """
+        if self._is(answer, expected, self.within):
+            return True, self.why
         for wrong in self.wrong:
             confused = float(value(wrong["is"], {"answer": expected, **self.given}) or 0)
             if self._is(answer, confused, abs(confused) / 30 if self.within else 0):
-                return wrong
-        return self.hint
+                return False, wrong
+        return False, self.hint
 
     def _is(self, answer: float, wanted: float, within: float) -> bool:
         """Return whether an answer is a number; a share of 0.134 may also be called 13.4."""

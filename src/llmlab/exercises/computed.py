@@ -3,6 +3,8 @@
 Every one takes seconds on a small machine, and none needs a file.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
@@ -14,12 +16,11 @@ from llmlab.fast.fixed_contexts import Inputs, embedded, fixed_contexts
 from llmlab.lab.epochs import FixedPointRecipe
 from llmlab.lab.optimizer import Adam
 from llmlab.lab.sizes import BlockSize, Size
-from llmlab.measure.geometry import affine_rank
-from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, train
+from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, run, train
 from llmlab.phase1_2 import movement
+from llmlab.settings import Phase1Settings
 from llmlab.text.pairs import Pairs
 
-TEXT = "hello"
 BLOCK = BlockSize(embedding=32, context=32, layers=2)
 
 # ---- chapters 1 and 2 -----------------------------------------------------------------------------------------------
@@ -32,36 +33,28 @@ def floor(text: str) -> float:
 
 def dimensions(text: str) -> int:
     """Return from how many dimensions on a frozen random embedding lets a linear layer reach every table of scores."""
-    pairs = Pairs.of(text)
-    inputs = pairs.inputs()
-    return next(
-        dim
-        for dim in range(1, len(inputs) + 1)
-        if (
-            affine_rank(TinyModel.initial(len(pairs.vocabulary), dim, range(20)).embedding[:, inputs]) == len(inputs)
-        ).all()
-    )
+    runs = (run(Phase1Settings(text=text, dim=dim, seeds=20, epochs=1)) for dim in range(1, len(text)))
+    return next(dim for dim, each in enumerate(runs, 1) if each.metrics["reaches_every_table_fraction"] == 1)
 
 
 def _free(seeds: int, weight_decay: float = 0.0) -> TinyRun:
-    """Return tiny models trained on the word in two dimensions with nothing frozen, as chapter 2 does."""
-    pairs = Pairs.of(TEXT)
+    """Return tiny models trained on hello in two dimensions with nothing frozen, as chapter 2 does."""
+    pairs, rule = Pairs.of("hello"), partial(Adam, 0.01, weight_decay=weight_decay)
     start = TinyModel.initial(len(pairs.vocabulary), 2, range(seeds))
-    trained = TRAINED_WITH_FROZEN["none"]
-    return train(start, pairs, lambda: Adam(0.01, weight_decay=weight_decay), trained=trained, updates=200)
+    return train(start, pairs, rule, trained=TRAINED_WITH_FROZEN["none"], updates=200)
 
 
 def left_of_unseen(weight_decay: float) -> float:
     """Return what is left of the length of a letter that is no input, after 200 updates with AdamW."""
-    run = _free(1, weight_decay)
-    (unseen,) = run.pairs.unseen()
-    return float(run.after.embedding[0, unseen].norm() / run.before.embedding[0, unseen].norm())
+    trained = _free(1, weight_decay)
+    (unseen,) = trained.pairs.unseen()
+    return float(trained.after.embedding[0, unseen].norm() / trained.before.embedding[0, unseen].norm())
 
 
 def product_agrees(focus: str, seeds: int) -> float:
     """Return in what share of the starts the inner product without the bias names the winner after a letter."""
-    run = _free(seeds)
-    found = movement(run, run.pairs.vocabulary.numbers[focus])
+    trained = _free(seeds)
+    found = movement(trained, trained.pairs.vocabulary.numbers[focus])
     return float(found["score_argmax_agrees_fraction"].double().mean())
 
 
@@ -79,12 +72,8 @@ def handed_on(width: int, layers: int) -> float:
     """Return by what factor plain layers drawn from N(0, 0.02²) shrink what they read."""
     size = Size(4, width // 2, width, width // 2, layers)
     reads = torch.randn(1000, width, generator=torch.Generator().manual_seed(0))
-    logs = [(_length(ContextVectorLM.initial(size, seed).stack(reads)) / _length(reads)).log() for seed in range(10)]
-    return float(torch.stack(logs).mean().exp())
-
-
-def _length(rows: Tensor) -> Tensor:
-    return rows.double().square().mean().sqrt()
+    each = [ContextVectorLM.initial(size, seed).stack(reads).norm() / reads.norm() for seed in range(10)]
+    return float(torch.stack(each).log().mean().exp())
 
 
 def growth(old: int, new: int) -> float:
