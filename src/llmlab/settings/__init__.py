@@ -8,7 +8,7 @@ slow import.
 """
 
 from llmlab.settings.contexts import MADE, ContextSettings, EmbeddingFreezeSettings, TwoStageSettings
-from llmlab.settings.declare import LANGUAGE_VARIABLE, RunOptions, Settings, flag, options_of
+from llmlab.settings.declare import LANGUAGE_VARIABLE, RunOptions, Settings, flag, option, options_of
 from llmlab.settings.language import BaselineSettings, LanguageSettings, LayersSettings
 from llmlab.settings.tiny import LONGEST_TEXT_KEPT, MAX_CHARACTERS, Phase1Settings, Phase12Settings, TinySettings
 from llmlab.settings.trained import (
@@ -45,5 +45,6 @@ __all__ = [
     "TinySettings",
     "TwoStageSettings",
     "flag",
+    "option",
     "options_of",
 ]

@@ -1,63 +1,86 @@
-"""How an option is declared: name and type in a class, all else in ``options.toml``; checked on construction.
+"""How an option is declared: one dataclass field with its help, range, choices and presets, checked on construction.
 
 Covers what every experiment has, and the options that say where results go.  Leaves out the experiments' own
 options: ``tiny``, ``language``, ``contexts`` and ``trained``.
 """
 
 import math
-import operator
 import os
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from llmlab.errors import SettingError
 
-DECLARED: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(
-    Path(__file__).with_name("options.toml").read_text("utf-8")
-)
-"""By class and name."""
-
-OPTION: Any = None
-"""Stands in a class for what is declared."""
-
-META: dict[str, Any] = {
-    "presets": {},  # the default by preset: its own, else that of original; by a text's name what pocket gives on it
-    "low": None,  # smallest value
-    "above": None,  # a value that is too small
-    "high": None,  # largest value
-    "below": None,  # a value that is too large
-    "choices": [],  # the only values
-    "words": [],  # what a shell completes where there are other values too, or several with commas between
-    "variable": "",  # of the environment, which gives the default
-    "argument": False,  # true for a word of its own on the command line, without a flag
-    "from_stdin": False,  # true if - means standard input
-    "recorded": True,  # false for what says where files are, which no log entry shows
-    "typed": True,  # false for what no command line gives, but a copy takes along
-}
-"""What is known of an option beside its help and its default."""
-
-BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
-    "above": (operator.gt, "is not above"),
-    "below": (operator.lt, "is not below"),
-    "low": (operator.ge, "is below the smallest allowed value,"),
-    "high": (operator.le, "is above the largest allowed value,"),
-}
-"""What holds within a bound, and what is said of a value beyond it."""
-
-LANGUAGE_VARIABLE = DECLARED["RunOptions"]["lang"]["variable"]
+LANGUAGE_VARIABLE = "LLMLAB_LANG"
 PATHS = ("data", "original", "pretrained", "resume")
 """The options that may be a path but are text, for they may be a name too."""
+
+WATCH = "Redraw the picture in the terminal while it trains."
 
 T = TypeVar("T")
 
 
-def named(settings: str, name: str) -> tuple[str, ...]:
-    """Return the values of an option that have a name."""
-    declared = DECLARED[settings][name]
-    return tuple(declared.get("choices") or declared["words"])
+def option(
+    text: str,
+    default: Any = None,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
+    recorded: bool = True,
+    argument: bool = False,
+    from_stdin: bool = False,
+    typed: bool = True,
+    variable: str = "",
+    **presets: Any,
+) -> Any:
+    """Declare one option: a dataclass field with its help ``text``, and range or choices.
+
+    Args:
+        text: what stands in the help.
+        default: the value where nothing is given.
+        low: smallest value.
+        high: largest value.
+        above: a value that is too small.
+        below: a value that is too large.
+        choices: the only values.
+        words: what a shell completes where there are other values too, or several with commas between.
+        recorded: false for what says where files are, which no log entry shows.
+        argument: true for a word of its own on the command line, without a flag.
+        from_stdin: true if ``-`` means standard input.
+        typed: false for what no command line gives, but a copy takes along.
+        variable: of the environment, which gives the default.
+        presets: the default by preset: its own, else that of ``original``.  ``default`` is then not used.  Under the
+            name of a text stands what ``pocket`` gives on it.
+    """
+    metadata = {
+        "help": text,
+        "low": low,
+        "high": high,
+        "above": above,
+        "below": below,
+        "choices": choices,
+        "words": words,
+        "presets": presets,
+        "recorded": recorded,
+        "argument": argument,
+        "from_stdin": from_stdin,
+        "typed": typed,
+        "variable": variable,
+    }
+    return field(default=None if presets else default, metadata=metadata)
+
+
+def again(settings: type, name: str, text: str = "", **presets: Any) -> Any:
+    """Declare an option of other settings once more, with other values by preset or another help ``text``."""
+    declared = settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    changed = {"presets": presets, "help": text or declared.metadata["help"]}
+    return field(default=None if presets else declared.default, metadata={**declared.metadata, **changed})
 
 
 def options_of(settings: type | Any) -> list[Field[Any]]:
@@ -78,19 +101,6 @@ class Options:
         SettingError: a value is out of its range or not among its choices.
     """
 
-    def __init_subclass__(cls) -> None:
-        """Make what is declared of the class fields; of an inherited option only what is other about it is declared."""
-        for name, own in DECLARED.get(cls.__name__, {}).items():
-            inherited = getattr(cls, "__dataclass_fields__", {}).get(name)
-            above = inherited.metadata if inherited else META | DECLARED.get(own.get("like", ""), {}).get(name, {})
-            data = {**above, **own}
-            data["help"] = data["help"].replace("{words}", ", ".join(data["words"]))
-            if inherited:
-                cls.__annotations__ = cls.__annotations__ | {name: inherited.type}
-            default: Any = None if data["presets"] else data.get("default")
-            made = Path(default) if cls.__annotations__[name] is Path else default
-            setattr(cls, name, field(default=made, metadata=data))
-
     def __post_init__(self) -> None:
         for declared in fields(self):
             by_preset = declared.metadata["presets"]
@@ -102,25 +112,40 @@ class Options:
             value = getattr(self, declared.name)
             if isinstance(value, Path) or (declared.name in PATHS and value):
                 self.fill(declared.name, type(value)(os.path.expanduser(value)))  # noqa: PTH111 - this one never fails
-            if wrong := _wrong(getattr(self, declared.name), declared.metadata):
-                variable = declared.metadata["variable"]
-                raise SettingError(f"{flag(declared.name)}{f' (or {variable})' if variable else ''}: {wrong}")
+            self._check(declared.name, getattr(self, declared.name), **declared.metadata)
 
     def fill(self, name: str, value: Any) -> None:
         """Set a value while the options are made; afterwards nothing changes them."""
         object.__setattr__(self, name, value)
 
-
-def _wrong(value: Any, data: Mapping[str, Any]) -> str:
-    """Return what is wrong with a value, or nothing."""
-    if data["choices"] and value not in data["choices"]:
-        return f"{value!r} is not one of {', '.join(data['choices'])}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{value} is not a finite number"
-    for name, (holds, told) in BOUNDS.items():
-        if data[name] is not None and not holds(value, data[name]):
-            return f"{value} {told} {data[name]:g}"
-    return ""
+    @staticmethod
+    def _check(
+        name: str,
+        value: Any,
+        *,
+        choices: tuple[str, ...],
+        low: float | None,
+        high: float | None,
+        above: float | None,
+        below: float | None,
+        variable: str,
+        **_: Any,
+    ) -> None:
+        wrong = ""
+        if choices and value not in choices:
+            value, wrong = repr(value), f"is not one of {', '.join(choices)}"
+        elif isinstance(value, float) and not math.isfinite(value):
+            wrong = "is not a finite number"
+        elif above is not None and value <= above:
+            wrong = f"is not above {above:g}"
+        elif below is not None and value >= below:
+            wrong = f"is not below {below:g}"
+        elif low is not None and value < low:
+            wrong = f"is below the smallest allowed value, {low:g}"
+        elif high is not None and value > high:
+            wrong = f"is above the largest allowed value, {high:g}"
+        if wrong:
+            raise SettingError(f"{flag(name)}{f' (or {variable})' if variable else ''}: {value} {wrong}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +159,8 @@ class Settings(Options):
     first: ClassVar[tuple[str, ...]] = ()
     """The options that a learner needs, in the order of the help, before the seeds."""
 
-    seed: int = OPTION
-    seeds: int = OPTION
+    seed: int = option("First random seed.", 0, low=0, high=2**48)
+    seeds: int = option("How many seeds; the tables then show intervals.", 1, low=1, high=100_000)
 
     def document(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, in the order they are declared; of a path only its last name."""
@@ -155,16 +180,23 @@ class Settings(Options):
 class RunOptions(Options):
     """What every experiment's command offers beside its settings: where results go, not what they are."""
 
-    full: bool = OPTION
-    json: bool = OPTION
-    log: bool = OPTION
-    log_dir: Path | None = OPTION
-    expect: str = OPTION
-    note: str = OPTION
-    lang: str = OPTION
-    quiet: bool = OPTION
-    threads: int = OPTION
-    debug: bool = OPTION
+    full: bool = option("Print all tables and pictures instead of the first screen.", False)
+    json: bool = option("Print one JSON document instead of tables.", False)
+    log: bool = option("Append an entry to the experiment log.", True)
+    log_dir: Path | None = option(
+        "Folder of the log's site, with its entries in docs/log/posts (default: the checkout, or ./llmlab-log).",
+    )
+    expect: str = option("What you expect, kept in the entry beside the outcome.", "")
+    note: str = option("A first note for the entry, shown as plain text; edit its Notes for Markdown.", "")
+    lang: str = option("Language of tables and sentences.", "en", choices=("en", "ja"), variable=LANGUAGE_VARIABLE)
+    quiet: bool = option("Print nothing but the entry's path.", False)
+    threads: int = option(
+        "Threads for torch; 0 is one, or all where a model is large and a trial finds them faster.",
+        0,
+        low=0,
+        high=1_024,
+    )
+    debug: bool = option("Show the traceback of a failure.", False)
 
 
 def listed(name: str, words: str, read: Callable[[str], T | None], wanted: str) -> list[T]:

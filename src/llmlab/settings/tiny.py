@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmlab.errors import SettingError, TextError
-from llmlab.settings.declare import OPTION, Settings
+from llmlab.settings.declare import WATCH, Settings, option
 
 MAX_CHARACTERS = 2_048
 """Most different characters a text may have: the score table of one model is that number squared."""
@@ -26,12 +26,12 @@ class TinySettings(Settings):
         SettingError: the focus is not a character that the text goes on from.
     """
 
-    text: str = OPTION
-    focus: str = OPTION
-    watch: bool = OPTION
-    dim: int = OPTION
-    epochs: int = OPTION
-    lr: float = OPTION
+    text: str = option("The text to learn, every character a token; - reads standard input.", "hello", from_stdin=True)
+    focus: str = option("The token to look at closely (default: the first).", "")
+    watch: bool = option(WATCH, False, recorded=False)
+    dim: int = option("Numbers per embedding vector.", 2, low=1, high=4_096)
+    epochs: int = option("Full-batch updates.", 200, low=1, high=1_000_000)
+    lr: float = option("Learning rate (Adam likes 0.01, SGD about 0.5).", 0.01, above=0, high=1e37)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,6 +97,8 @@ class Phase1Settings(TinySettings):
     experiment: ClassVar[str] = "phase1"
     first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim", "watch")
 
+    dim: int = option("Numbers per embedding vector.", 8, low=1, high=4_096)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Phase12Settings(TinySettings):
@@ -105,6 +107,6 @@ class Phase12Settings(TinySettings):
     experiment: ClassVar[str] = "phase1-2"
     first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim", "freeze", "optimizer", "watch")
 
-    freeze: str = OPTION
-    optimizer: str = OPTION
-    weight_decay: float = OPTION
+    freeze: str = option("What stays as it was initialised.", "none", choices=("none", "embedding", "linear"))
+    optimizer: str = option("The rule of the update.", "adam", choices=("adam", "sgd", "adamw"))
+    weight_decay: float = option("Decay per unit of learning rate, for AdamW.", 0.01, low=0.0, high=1e3)

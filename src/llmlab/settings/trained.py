@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from llmlab.errors import SettingError
-from llmlab.settings.declare import OPTION, Settings, among, named
-from llmlab.settings.language import CORPORA
+from llmlab.settings.declare import Settings, again, among, option
+from llmlab.settings.language import CORPORA, LanguageSettings
 
-ARMS = named("ExpandSettings", "arms")
+ARMS = ("continue", "B", "A", "random", "preserving", "scratch")
 """What ``expand`` compares, in the order of its tables."""
 
 LONGEST_PROMPT = 1_000
@@ -28,7 +28,14 @@ class TrainedSettings(Settings):
 
     most_seeds: ClassVar[int] = 1
 
-    checkpoint: Path = OPTION
+    checkpoint: Path = option(
+        "The folder of a checkpoint, of a run of llmlab baseline (then its best), or of runs (then of the last one).  "
+        "May be left out: then it is the last run under ./runs.",
+        Path("runs"),
+        argument=True,
+        recorded=False,
+    )
+    seeds: int = option("How many seeds; the tables then show intervals.", 1, low=1, high=100)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,14 +50,20 @@ class JudgedSettings(TrainedSettings):
 
     places: ClassVar[dict[str, tuple[str, ...]]] = {"data": ("", *CORPORA)}
 
-    data: str = OPTION
-    offline: bool = OPTION
-    batch: int = OPTION
+    data: str = option(
+        f"The text to judge on (default: the one that the model was trained on): {', '.join(CORPORA)}, or a path.",
+        "",
+    )
+    offline: bool = option("Never use the network.", False, recorded=False)
+    batch: int = option("Windows per batch of the batch mean.", 32, low=1, high=65_536)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExactSettings(JudgedSettings):
     """What the commands have in which nothing is drawn by chance; seeds are there because every command has them."""
+
+    seed: int = option("Changes nothing: nothing is drawn by chance here.", 0, low=0, high=2**48)
+    seeds: int = option("Only 1: nothing is drawn by chance here.", 1, low=1, high=100_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +81,9 @@ class ExportSettings(ExactSettings):
     experiment: ClassVar[str] = "export"
     first: ClassVar[tuple[str, ...]] = ("data",)
 
-    folder: Path = OPTION
+    folder: Path = option(
+        "The folder to write, a new one (default: export).", Path("export"), argument=True, recorded=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +94,17 @@ class GenerateSettings(TrainedSettings):
     first: ClassVar[tuple[str, ...]] = ("prompt", "tokens", "temperature")
     most_seeds: ClassVar[int] = 100
 
-    prompt: str = OPTION
-    tokens: int = OPTION
-    stop: bool = OPTION
-    temperature: float = OPTION
-    top_k: int = OPTION
+    prompt: str = option(
+        "How the text begins (default: nothing, so the model begins a line); - goes on after each line of standard "
+        "input.",
+        "",
+    )
+    tokens: int = option("Most tokens to generate.", 20, low=1, high=100_000)
+    stop: bool = option("Stop at <eos>, the end of a line.", True)
+    temperature: float = option(
+        "By which scores are divided before the draw; 0 takes the likeliest.", 1.0, low=0.0, high=1e3
+    )
+    top_k: int = option("Draw among this many of the likeliest tokens; 0 for all.", 0, low=0, high=50_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,9 +123,11 @@ class QuantizeSettings(ExactSettings):
     experiment: ClassVar[str] = "quantize"
     first: ClassVar[tuple[str, ...]] = ("scheme", "embedding")
 
-    scheme: str = OPTION
-    embedding: bool = OPTION
-    save: Path | None = OPTION
+    scheme: str = option(
+        "Weights that share a scale: those of a row, or a whole tensor.", "row", choices=("row", "tensor")
+    )
+    embedding: bool = option("Quantise the embedding too, not only the linear layers.", False)
+    save: Path | None = option("Write the int8 model as a checkpoint to this new folder.", recorded=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +140,12 @@ class AdaptedSettings(JudgedSettings):
 
     most_seeds: ClassVar[int] = 100
 
-    preset: str = OPTION
-    precision: str = OPTION
+    preset: str = option(
+        "The training together: pocket (minutes on a small machine), original (what the original notes planned).",
+        "pocket",
+        choices=("pocket", "original"),
+    )
+    precision: str = option("Of the products in training; judging is always fp32.", "fp32", choices=("fp32", "bf16"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +155,19 @@ class ExpandSettings(AdaptedSettings):
     experiment: ClassVar[str] = "expand"
     first: ClassVar[tuple[str, ...]] = ("preset", "data", "arms", "context")
 
-    context: int = OPTION
-    arms: str = OPTION
-    updates: int = OPTION
-    rounds: int = OPTION
-    lr: float = OPTION
-    schedule: str = OPTION
+    context: int = option("Numbers of the context afterwards; 0 is twice as many.", 0, low=0, high=8_192)
+    arms: str = option(f"What to train, with commas between: of {', '.join(ARMS)}.", ",".join(ARMS), words=ARMS)
+    updates: int = option("Updates of every arm.", low=1, high=10**7, pocket=300, original=3_750)
+    rounds: int = option(
+        "Parts of equal length of the updates, each judged at its end; the next lower number that divides them.",
+        low=1,
+        high=1_000,
+        pocket=6,
+        original=15,
+    )
+    batch: int = again(LanguageSettings, "batch", pocket=32, original=2_048)
+    lr: float = again(LanguageSettings, "lr", pocket=1e-3, original=8e-4)
+    schedule: str = again(LanguageSettings, "schedule", pocket="one-cycle", original="constant")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -153,8 +187,19 @@ class FinetuneSettings(AdaptedSettings):
     experiment: ClassVar[str] = "finetune"
     first: ClassVar[tuple[str, ...]] = ("preset", "data", "original")
 
-    original: str = OPTION
-    epochs: int = OPTION
-    lr: float = OPTION
-    patience: int = OPTION
-    out: Path | None = OPTION
+    data: str = option(
+        f"The text to train further on: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and "
+        "valid.txt, or a .jsonl of chats.",
+        pocket="dialect",
+        original="dailydialog",
+    )
+    original: str = option(
+        "Where the text is that the model was trained on, if that was a file of yours: what is forgotten of it.",
+        "",
+        recorded=False,
+    )
+    epochs: int = again(LanguageSettings, "epochs", "Passes over the text, of every arm.", pocket=6, original=50)
+    batch: int = again(LanguageSettings, "batch", pocket=16, original=16)
+    lr: float = again(LanguageSettings, "lr", "Learning rate.", pocket=3e-3, original=5e-5)
+    patience: int = again(LanguageSettings, "patience", pocket=10, original=10)
+    out: Path | None = option("Keep the fine-tuned model's checkpoints in this folder.", recorded=False)
