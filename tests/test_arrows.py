@@ -52,7 +52,7 @@ TORCH = {
     *("shown", "lab", "fast", "after", "doctor"),
     *("text.pairs", "text.words", "text.windows", "text.grammar"),
     *("text.cache", "text.pretrained", "text.streams"),
-    *("measure.bootstrap", "measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),
+    *("measure.geometry", "measure.ranks", "measure.ngram", "measure.score", "measure.spectrum"),
     *("measure.generation", "exercises.computed"),
 }
 

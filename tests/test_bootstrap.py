@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlab.measure.bootstrap import MOST_BLOCKS, RESAMPLING_SEED, document_interval, in_blocks
-from llmlab.measure.score import perplexity
+from llmlab.measure.score import MOST_BLOCKS, RESAMPLING_SEED, document_interval, in_blocks, perplexity
 
 LOSSES = st.floats(0.5, 8).map(lambda value: round(value, 3))
 COUNTS = st.integers(1, 300)

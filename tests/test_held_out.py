@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from llmlab import baseline, layers
 from llmlab.errors import TextError
-from llmlab.measure.bootstrap import document_interval
-from llmlab.measure.score import Score, document_difference, document_sums, score
+from llmlab.measure.score import Score, document_difference, document_interval, document_sums, score
 from llmlab.report.language import language
 from llmlab.report.messages import sentences
 from llmlab.report.result import Result, of_documents, of_seeds

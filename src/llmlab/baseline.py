@@ -211,20 +211,17 @@ def train_seed(
     """Train one seed, or resume it, and measure the best epoch's model.
 
     Args:
-        settings: of one model.
+        settings: of one model; their own ``seed`` is the first of several.
         data: what it reads.
-        seed: its number; the settings' own ``seed`` is the first of several.
+        seed: its number.
         on_step: called after each update.
         name: of its checkpoint folder under ``runs``; if empty, the experiment and the preset.
         builder: of the model, if that is not New-LLM; see ``build``.
 
     Raises:
         Diverged: a number was not finite; the last good checkpoint stands.
-        SettingError: the batch is larger than the text, or the folder asked for holds another run.
         Stopped: before the first epoch was finished; a checkpoint was written.
         Unfinished: it was stopped later; the exception holds the run so far.
-        CheckpointError: the checkpoints cannot be used.
-        WriteError: there is no room for them.
     """
     check_fits(settings, data.text)
     text, device = data.text, device_of(settings.device)
@@ -267,11 +264,7 @@ def train_seed(
 def measured(
     training: Training, settings: BaselineSettings, data: Dataset, seed: int, notes: list[Text], *, finished: bool
 ) -> LanguageRun:
-    """Return what is kept of a run: its epochs, and the scores of the best epoch's parameters.
-
-    Raises:
-        Diverged: one of the scores is not finite.
-    """
+    """Return what is kept of a run: its epochs, and the scores of the best epoch's parameters."""
     model, team, progress, text = training.model, training.team, training.progress, data.text
     for name, tensor in training.best.items():
         model.parameters[name].copy_(tensor)

@@ -1,6 +1,7 @@
 """Writing to disk so that a kill, a full disk or a power cut leaves the old or the new, never a half.
 
-Covers new files, and replacements of single files and of folders of files.  Leaves out what is written.
+What cannot be written raises ``OSError``; then the old one stands, or all of the new where only a folder's own sync
+failed.
 """
 
 import contextlib
@@ -20,11 +21,7 @@ OLD = "-old"
 
 
 def write_synced(path: Path, data: str | bytes | memoryview) -> None:
-    """Write a new file (text as UTF-8) and wait until it is on the disk.
-
-    Raises:
-        OSError: it could not be written; a part may stand there.
-    """
+    """Write a new file (text as UTF-8) and wait until it is on the disk; if that fails a part may stand there."""
     with path.open("xb") as file:
         file.write(data.encode() if isinstance(data, str) else data)
         file.flush()
@@ -32,12 +29,7 @@ def write_synced(path: Path, data: str | bytes | memoryview) -> None:
 
 
 def replace_file(path: Path, data: str | bytes | memoryview) -> None:
-    """Put a file in place in one step, over an old one if there is one.
-
-    Raises:
-        OSError: it could not be written; what was there stands, or all of the new where only the folder's own
-            sync failed.
-    """
+    """Put a file in place in one step, over an old one if there is one."""
     hidden = _hidden_beside(path)
     try:
         write_synced(hidden, data)
@@ -50,13 +42,8 @@ def replace_file(path: Path, data: str | bytes | memoryview) -> None:
 def replace_folder(path: Path, files: Mapping[str, bytes], twin: Path | None = None) -> None:
     """Put a folder of files in place; at every moment the old one or the new one stands there whole (``standing``).
 
-    Args:
-        path: its name; the name with ``OLD`` behind it is taken, too.
-        files: by name.
-        twin: a folder with the same files, of which the new ones become second names.
-
-    Raises:
-        OSError: it could not be written; the old one stands, or all of the new where only the last sync failed.
+    The name with ``OLD`` behind it is taken, too.  ``twin`` is a folder with the same files, of which the new ones
+    become second names.
     """
     old = path.with_name(path.name + OLD)
     if path.exists():
@@ -71,11 +58,7 @@ def replace_folder(path: Path, files: Mapping[str, bytes], twin: Path | None = N
 
 
 def new_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Put a folder of files where nothing stands; whatever stands beside it is not touched.
-
-    Raises:
-        OSError: it could not be written, or something stands there by now.
-    """
+    """Put a folder of files where nothing stands, not even by now; whatever stands beside it is not touched."""
     with _filled(path, files) as hidden:
         hidden.rename(path)
         sync_folder(path.parent)
@@ -137,11 +120,7 @@ def _remove_files(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until a folder's names are on the disk; a rename without it can be undone by a power cut.
-
-    Raises:
-        OSError: the disk reports an error.
-    """
+    """Wait until a folder's names are on the disk; a rename without it can be undone by a power cut."""
     if os.name == "nt":  # Windows opens no folders; it keeps their names in a journal
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -72,12 +72,7 @@ def stacks_of(settings: LayersSettings) -> dict[str, BaselineSettings]:
 
 
 def folders(settings: LayersSettings, each: dict[str, BaselineSettings]) -> dict[tuple[str, int], Path]:
-    """Return the folder of each stack and seed inside the one asked for; none where none was.
-
-    Raises:
-        CheckpointError: it is to be resumed and holds no run of this sweep.
-        SettingError: it holds runs, and resuming was not asked for.
-    """
+    """Return the folder of each stack and seed inside the one asked for; none where none was."""
     place = Path(settings.resume) if settings.resume not in ("", "auto") else settings.out
     if place is None:
         return {}
@@ -97,14 +92,7 @@ def folders(settings: LayersSettings, each: dict[str, BaselineSettings]) -> dict
 
 
 def sweep(settings: LayersSettings, data: Dataset, on_step: OnStep | None = None) -> Study[LanguageRun]:
-    """Train every stack with every seed.
-
-    Raises:
-        Stopped: before the first run was finished; its checkpoint was written.
-        SettingError: the folder asked for holds checkpoints, and resuming was not asked for.
-        CheckpointError: the checkpoints cannot be used.
-        WriteError: there is no room for them.
-    """
+    """Train every stack with every seed."""
     each = stacks_of(settings)
     places = folders(settings, each)
     for one in each.values():

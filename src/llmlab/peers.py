@@ -84,14 +84,9 @@ class GRULanguageModel(nn.Module):
                 parameter.data.copy_(torch.rand(parameter.shape, generator=rng) * 2 * bound - bound)
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read windows.
+        """Read windows, (B, T): return the logits after every position, (B, T, V), and the state after the last.
 
-        Args:
-            inputs: (B, T) token numbers.
-            state: (layers, B, H) to start from; zeros if ``None``.
-
-        Returns:
-            The logits after every position, (B, T, V), and the state after the last.
+        The state to start from is (layers, B, H), or zeros.
         """
         read, state = self.recurrence(self.dropout(self.embedding(inputs)), state)
         logits: Tensor = self.output(self.dropout(read))
@@ -165,11 +160,8 @@ def gpt2_logits(built: nn.Module, inputs: Tensor) -> Tensor:
 class Peer:
     """A module as a ``LanguageModel``: loss and gradients by autograd.
 
-    Args:
-        module: whose parameters are trained.
-        logits: asks it: (B, T) token numbers to (B, T, V) logits.
-        precision: of the products in training, ``fp32`` or ``bf16`` (by ``torch.autocast``); judging is always fp32.
-        device: ``cpu`` or ``cuda``.
+    ``logits`` asks it: (B, T) token numbers to (B, T, V).  The precision is of the products in training, ``fp32`` or
+    ``bf16`` (by ``torch.autocast``); judging is always fp32.
     """
 
     def __init__(
@@ -233,11 +225,7 @@ def peer(
 
 
 def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:
-    """Return a fresh model of one seed for the training loop, whichever model the settings name.
-
-    Raises:
-        UnreachableError: the library that tiny GPT-2 is made of is not there.
-    """
+    """Return a fresh model of one seed for the training loop, whichever model the settings name."""
     if settings.model == "new-llm":
         return baseline.build(settings, vocabulary, seed, precision)
     size, device = peer_size_of(settings, vocabulary), device_of(settings.device)
@@ -247,10 +235,7 @@ def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str
 def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSettings:
     """Return the settings of one model's runs: sized, and of several models each with its own folder.
 
-    Raises:
-        SettingError: one checkpoint is to be resumed by several models.
-        CheckpointError: the folder to resume holds none of their folders.
-        UnreachableError: a library is missing; noticed here, before anything is trained.
+    A missing library is noticed here, before anything is trained.
     """
     if model == "tiny-gpt2":
         library()

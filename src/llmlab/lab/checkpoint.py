@@ -12,8 +12,6 @@ Anyone's ``safetensors.torch.load_file`` opens the model; ``vocabulary`` in ``ru
 The first line of ``run.json`` is a SHA-256 of all the others, and its last one has those of the other two files.  By
 itself safetensors reads a file with a flipped bit as other numbers, and says nothing.  Here not one byte is believed
 before its SHA-256 is right, and no byte can be code.
-
-Leaves out what a state is made of, which the trainer knows, and whether it fits the run that wants to go on.
 """
 
 import contextlib
@@ -126,8 +124,7 @@ def unpacked(content: Callable[[str], bytes]) -> State:
     """Return the state in the files of a checkpoint; ``content`` returns their bytes by name.
 
     Raises:
-        NewerFormatError: they are of a newer llmlab.
-        Exception: they are damaged, or no checkpoint.
+        Exception: they are damaged, no checkpoint, or of a newer llmlab.
     """
     data = content(RUN)
     first, _, others = data.partition(b"\n")
@@ -270,20 +267,12 @@ class CheckpointFolder:
         return None
 
     def best(self) -> State | None:
-        """Return the state that was saved as the best; None if there is none.
-
-        Raises:
-            CheckpointError: there is one, but it cannot be used.
-        """
+        """Return the state that was saved as the best; None if there is none, an error if it cannot be used."""
         self._found()  # a folder that cannot be read is not one without a best
         return read(self._best) if standing(self._best).exists() else None
 
     def has_checkpoints(self) -> bool:
-        """Return whether a run has saved anything here, usable or not.
-
-        Raises:
-            CheckpointError: the folder cannot be read, or what it holds is of an earlier llmlab.
-        """
+        """Return whether a run has saved anything here, usable or not."""
         return bool(self._found()) or standing(self._best).exists()
 
     def _path(self, update: int) -> Path:

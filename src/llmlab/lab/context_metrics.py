@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from llmlab.lab.context_runs import LOSS, TEST_LOSS
 from llmlab.lab.context_study import TRIES, ArmRuns, Comparison
 from llmlab.lab.context_text import ContextDataset
-from llmlab.measure.bootstrap import document_interval
-from llmlab.measure.score import perplexity
+from llmlab.measure.score import document_interval, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
 from llmlab.report.result import Scalar, rounded
 
@@ -117,8 +116,7 @@ def _end(arm: str) -> str:
 
 def paired(name: str, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
     """Return how much larger a number is in the second arm, seed by seed; see ``paired_interval``."""
-    one, other = ({run.seed: run.numbers[name] for run in arm.runs if name in run.numbers} for arm in (first, second))
-    return paired_interval(one, other)
+    return paired_interval(first.by_seed(name), second.by_seed(name))
 
 
 def over_documents(name: str, text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
@@ -126,13 +124,9 @@ def over_documents(name: str, text: ContextDataset, first: ArmRuns, second: ArmR
 
     See ``document_interval``; empty without two documents, and for runs whose best model was lost.
     """
-    valid = name == LOSS
-    one, other = (
-        {run.seed: sums for run in arm.runs if (sums := run.valid_sums if valid else run.test_sums)}
-        for arm in (first, second)
-    )
+    what, counts = ("valid_sums", text.valid_counts) if name == LOSS else ("test_sums", text.test_counts)
+    one, other = ({run.seed: sums for run in arm.runs if (sums := getattr(run, what))} for arm in (first, second))
     both = [seed for seed in one if seed in other]
-    counts = text.valid_counts if valid else text.test_counts
     return document_interval([one[seed] for seed in both], [other[seed] for seed in both], counts)
 
 
@@ -193,7 +187,7 @@ def interaction(
     """
     gains = []
     for before, after in ((trained_untied, frozen_untied), (trained, frozen)):
-        one, other = ({run.seed: run.numbers[LOSS] for run in arm.runs} for arm in (before, after))
+        one, other = before.by_seed(LOSS), after.by_seed(LOSS)
         gains.append({seed: other[seed] - one[seed] for seed in other if seed in one})
     return {**as_metrics(f"{LOSS}_tying_with_freezing", paired_interval(*gains))}
 

@@ -152,6 +152,10 @@ class ArmRuns:
         """Return a headline number of every finished run, in the order of the seeds."""
         return [run.numbers[name] for run in self.runs]
 
+    def by_seed(self, name: str) -> dict[int, float]:
+        """Return a headline number of every finished run that has it."""
+        return {run.seed: run.numbers[name] for run in self.runs if name in run.numbers}
+
     def mean(self, name: str) -> dict[str, float]:
         """Return its mean over seeds, with the interval as ``mean_interval`` has it."""
         return mean_interval(self.values(name))
