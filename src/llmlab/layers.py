@@ -27,7 +27,7 @@ from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, Study, study
 from llmlab.measure.score import document_difference, document_sums
-from llmlab.measure.stats import as_metrics, mean_interval
+from llmlab.measure.stats import as_metrics, mean_interval, metrics_of
 from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import BaselineSettings, LayersSettings
 from llmlab.shown import layers as shown
@@ -142,10 +142,8 @@ def of_stack(stack: Stack, epochs: int, in_equal_time: int) -> dict[str, Scalar]
     found: dict[str, Scalar] = {f"parameters{depth}": stack.parameters}
     if not runs:
         return found | {f"val_ppl{depth}": None, f"val_ppl{depth}_reason": str(stack.state)}
-    for name, own in MEASURED.items():
-        if own in runs[0].numbers:
-            told = mean_interval([run.numbers[own] for run in runs])
-            found |= {f"{name}{depth}{end}": value for end, value in told.items()}
+    known = {name + depth: own for name, own in MEASURED.items() if own in runs[0].numbers}
+    found |= metrics_of({name: [run.numbers[own] for run in runs] for name, own in known.items()})
     equal_time = mean_interval([run.ppl_after(in_equal_time) for run in runs])[""] if in_equal_time else None
     return found | {
         f"epochs{depth}": common_epochs(runs),

@@ -42,7 +42,7 @@ from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
 from llmlab.measure.generation import Cost, Reader, costs
 from llmlab.measure.score import document_difference, document_sums, perplexity
-from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
+from llmlab.measure.stats import as_metrics, metrics_of, paired_interval
 from llmlab.report.result import Result, Scalar, Status
 from llmlab.settings import BaselineSettings
 from llmlab.shown import baseline as chapter
@@ -378,9 +378,7 @@ def metrics(models: Mapping[str, list[LanguageRun]], generation: Mapping[str, li
             samples |= {metric: [run.numbers[metric] for run in runs] for metric in tested}
         model = name.replace("-", "_")
         found[f"parameters_{model}"] = runs[0].parameters
-        for metric, values in samples.items():
-            if values:
-                found |= {f"{metric}_{model}{suffix}": value for suffix, value in mean_interval(values).items()}
+        found |= metrics_of({f"{metric}_{model}": values for metric, values in samples.items() if values})
         for cost in generation.get(name, [])[-1:]:
             found[f"state_bytes_{model}_at_{cost.length}"] = cost.kept
     return found | differences(models, epochs, then)

@@ -86,29 +86,24 @@ class Stack:
             out = outputs[layer][t].relu_()
             return out if kept is None else out.mul_(kept[layer][t])
 
-        def plain(t: int, own: Tensor, context: Tensor) -> Tensor:
+        residual, shape, eps = self.residual, (self.size.hidden,), EPS / scale**2
+        if residual:
+            sums, reads = [layer.unbind() for layer in self.sums], [layer.unbind() for layer in self.reads]
+
+        def step(t: int, own: Tensor, context: Tensor) -> Tensor:
             torch.addmm(own, context, first, out=outputs[0][t])
-            hidden = dropped(0, t)
+            hidden = sums[0][t].copy_(dropped(0, t)) if residual else dropped(0, t)
             for layer, (matrix, bias) in enumerate(zip(matrices, biases, strict=True), 1):
-                torch.addmm(bias, hidden, matrix, out=outputs[layer][t])
-                hidden = dropped(layer, t)
+                read = hidden
+                if residual:
+                    normed, _, self.inverse[layer][t] = torch.native_layer_norm(hidden, shape, None, None, eps)
+                    read = reads[layer][t].copy_(normed)
+                torch.addmm(bias, read, matrix, out=outputs[layer][t])
+                out = dropped(layer, t)
+                hidden = torch.add(hidden, out, out=sums[layer][t]) if residual else out
             return hidden
 
-        if not self.residual:
-            return plain
-        sums, reads = [layer.unbind() for layer in self.sums], [layer.unbind() for layer in self.reads]
-        shape, eps = (self.size.hidden,), EPS / scale**2
-
-        def residual(t: int, own: Tensor, context: Tensor) -> Tensor:
-            torch.addmm(own, context, first, out=outputs[0][t])
-            hidden = sums[0][t].copy_(dropped(0, t))
-            for layer, (matrix, bias) in enumerate(zip(matrices, biases, strict=True), 1):
-                read, _, self.inverse[layer][t] = torch.native_layer_norm(hidden, shape, None, None, eps)
-                torch.addmm(bias, reads[layer][t].copy_(read), matrix, out=outputs[layer][t])
-                hidden = torch.add(hidden, dropped(layer, t), out=sums[layer][t])
-            return hidden
-
-        return residual
+        return step
 
     def steps_back(self, weights: dict[str, Tensor]) -> Backward:
         """Return the function that takes a gradient back through the stack at one position."""
@@ -119,23 +114,18 @@ class Stack:
         gradients = [layer.unbind() for layer in self.gradients]
         slopes = [layer.unbind() for layer in self.slopes]
 
-        def plain(t: int, gradient: Tensor) -> Tensor:
-            for layer in range(self.size.layers - 1, 0, -1):
-                gradient = torch.mm(torch.mul(gradient, slopes[layer][t], out=gradients[layer][t]), matrices[layer - 1])
-            return torch.mul(gradient, slopes[0][t], out=gradients[0][t])
-
-        if not self.residual:
-            return plain
-        reads, inverse = [layer.unbind() for layer in self.reads], self.inverse
-
-        def residual(t: int, gradient: Tensor) -> Tensor:
+        def step(t: int, gradient: Tensor) -> Tensor:
             for layer in range(self.size.layers - 1, 0, -1):
                 own = torch.mul(gradient, slopes[layer][t], out=gradients[layer][t])
                 into_read = torch.mm(own, matrices[layer - 1])
-                gradient = gradient + layer_norm_backward(into_read, reads[layer][t], inverse[layer][t])
+                if self.residual:
+                    normed, inverse = self.reads[layer][t], self.inverse[layer][t]
+                    gradient = gradient + layer_norm_backward(into_read, normed, inverse)
+                else:
+                    gradient = into_read
             return torch.mul(gradient, slopes[0][t], out=gradients[0][t])
 
-        return residual
+        return step
 
     def weight_gradients(self, scale: float) -> dict[str, Tensor]:
         """Return the gradients of all layers but the first, whose input the recurrence knows."""

@@ -12,7 +12,7 @@ from llmlab.lab.context_runs import LOSS, TEST_LOSS
 from llmlab.lab.context_study import TRIES, ArmRuns, Comparison
 from llmlab.lab.context_text import ContextDataset
 from llmlab.measure.score import document_interval, perplexity
-from llmlab.measure.stats import as_metrics, mean_interval, paired_interval
+from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval
 from llmlab.report.result import Scalar, rounded
 
 MEASURED = (
@@ -62,9 +62,8 @@ def of_arms(found: Comparison) -> dict[str, Scalar]:
             measured |= {f"val_ppl{end}": None, f"val_ppl{end}_reason": arm.state}
             continue
         measured |= {f"{kind}_parameters{end}": getattr(arm.runs[0], kind) for kind in ("trainable", "total")}
-        for own in MEASURED:
-            if all(own in run.numbers for run in arm.runs):
-                measured |= {f"{own}{end}{tail}": value for tail, value in arm.mean(own).items()}
+        every = [own for own in MEASURED if all(own in run.numbers for run in arm.runs)]
+        measured |= metrics_of({own + end: arm.values(own) for own in every})
         if arm.tuned:
             chosen = arm.tuned.at(arm.tuned.best)
             measured |= {f"tuned_lr{end}": chosen.lr, f"tuned_at_edge{end}": int(bool(arm.tuned.edge))}
@@ -92,8 +91,7 @@ def of_contexts(found: Comparison) -> dict[str, Scalar]:
     }
     before = [one.rows[0]["converged_fraction"] for one in measured if len(one.rows) > 1]
     told |= {"converged_fraction_before": min(before)} if before else {}
-    for name, each in values.items():
-        told |= {name + tail: value for tail, value in mean_interval(each).items()} if each else {}
+    told |= metrics_of({name: each for name, each in values.items() if each})
     if not values["converged_fraction"]:
         told |= {"converged_fraction": None, "converged_fraction_reason": "the context block was not trained"}
     return told
@@ -170,9 +168,8 @@ def of_each(found: Comparison, arms: Iterable[Named]) -> dict[str, Scalar]:
     told: dict[str, Scalar] = {}
     for name, arm in arms:
         measured = found.contexts.get(arm.arm.contexts, [])
-        for what, kind in (("validation", "valid"), ("untrained", "untrained")):
-            ranks = mean_interval([one.ranks[kind] for one in measured]) if measured else {}
-            told |= {f"effective_rank_{what}_{name}{end}": value for end, value in ranks.items()}
+        for what, kind in (("validation", "valid"), ("untrained", "untrained")) if measured else ():
+            told |= metrics_of({f"effective_rank_{what}_{name}": [one.ranks[kind] for one in measured]})
         rises = [run.numbers["val_loss_last"] - run.numbers[LOSS] for run in arm.runs]
         told |= {f"val_loss_rise_{name}": mean_interval(rises)[""]} if rises else {}
     return told
