@@ -1,7 +1,7 @@
 """One run of chapters 5 and 6: what is to be trained, as data, its training with checkpoints, and what is kept."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -190,15 +190,7 @@ def training_of(
     rows, valid = (_windows(model, data, number) for number in (0, 1))
     if tail:
         rows, valid = rows[: tail - 1], rows[tail - 1 :]  # a row is named after the token before its target
-    recipe = Recipe(
-        settings.epochs,
-        settings.batch,
-        settings.lr,
-        seed,
-        clip=CLIP,
-        patience=settings.patience,
-        embedding_lr=settings.embedding_lr,
-    )
+    recipe = replace(Recipe.of(settings, seed), clip=CLIP)
     judging = Judging(NOT_SCORED, NOT_SCORED, _rows_at_once(data))
     return Training(model, rows, valid, recipe, save_seconds=60 * settings.save_minutes, judging=judging)
 

@@ -24,7 +24,7 @@ from llmlab.lab.rng import shuffled
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score
-from llmlab.settings import BaselineSettings
+from llmlab.settings import BaselineSettings, ContextSettings
 
 LEAST_GAIN = 0.001
 """An epoch counts against early stopping unless its loss is lower by this much than that of the last one that did not
@@ -60,7 +60,7 @@ class Recipe:
     embedding_lr: float = 1.0
 
     @classmethod
-    def of(cls, settings: BaselineSettings, seed: int) -> "Recipe":
+    def of(cls, settings: BaselineSettings | ContextSettings, seed: int) -> "Recipe":
         """Return how a run of one seed is trained under the settings, whose names are the recipe's own."""
         named = {each.name: getattr(settings, each.name) for each in fields(cls) if hasattr(settings, each.name)}
         return cls(**named | {"seed": seed})
