@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.fast import fixed_context_lm as head
+from llmlab.fast import fixed_context_lm
 from llmlab.fast.fixed_context_lm import HeadGradients, head_judge, head_loss
 
 Batch = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]
@@ -38,7 +38,7 @@ def oracle(batch: Batch, count: int) -> HeadGradients:
 @pytest.fixture(autouse=True)
 def _few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let even small batches be worked off in parts of 16."""
-    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(fixed_context_lm, "LOGITS_AT_ONCE", 1)
 
 
 @given(batch=batches(), extra=st.integers(0, 5))

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from llmlab.embedding_freeze import freeze_arms, run
 from llmlab.errors import Stopped
-from llmlab.lab import context_metrics
-from llmlab.lab import context_study as tuning
+from llmlab.lab import context_metrics, context_study
 from llmlab.lab.context_runs import document_sums, training_of
 from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, TRIES, Comparison, Try, Tuned, tail_start
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
@@ -163,7 +162,7 @@ def test_a_stopped_comparison_does_not_choose_again(source: EmbeddedCorpus, at: 
 
 def test_a_try_that_diverges_is_one_that_was_not_best(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no loss, the others decide; where all diverge, the rates stay as they are set."""
-    real = tuning.training_of
+    real = context_study.training_of
     bad: set[float] = {4.0, 2.8}
 
     def diverging(settings: Any, *told: Any, **more: Any) -> Any:
@@ -172,7 +171,7 @@ def test_a_try_that_diverges_is_one_that_was_not_best(source: EmbeddedCorpus, mo
             monkeypatch.setattr(training, "run", lambda on_step: (_ for _ in ()).throw(Diverged(1)))
         return training
 
-    monkeypatch.setattr(tuning, "training_of", diverging)
+    monkeypatch.setattr(context_study, "training_of", diverging)
     found = compared(TUNE, source, freeze_arms(TUNE))
     tries = tuned(found)
     assert [one.loss is None for one in tries["frozen"]] == [True, True, *[False] * 5]

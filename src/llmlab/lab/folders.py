@@ -137,7 +137,9 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
         place = Path(settings.resume)
         if settings.seeds > 1 and is_checkpoint(place):
             raise SettingError(f"--resume: {place} is of one seed, --seeds trains several; give auto or their folder")
-        held = _folder_of(place)
+        if not place.exists():
+            raise CheckpointError(f"--resume: {place} does not exist; give auto, a checkpoint, or a folder of them")
+        held = place.parent if is_checkpoint(place) else place
         seeds = range(settings.seed, settings.seed + settings.seeds)
         if settings.seeds > 1 and not any(_of_seed(held, settings, seed).is_dir() for seed in seeds):
             raise CheckpointError(f"--resume: {place} has no folder of any of the seeds; give auto or their folder")
@@ -224,9 +226,3 @@ def kept(path: Path, identity: State, *names: str) -> State | None:
         return None
     check_same_run(identity, state, path)
     return found
-
-
-def _folder_of(path: Path) -> Path:
-    if not path.exists():
-        raise CheckpointError(f"--resume: {path} does not exist; give auto, a checkpoint, or a folder of them")
-    return path.parent if is_checkpoint(path) else path
