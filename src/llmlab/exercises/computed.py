@@ -13,7 +13,7 @@ from llmlab.after.quantize import quantize
 from llmlab.baseline import ContextVectorLM
 from llmlab.embedding_freeze import context_layers, fixed_point, initial
 from llmlab.fast.fixed_contexts import Inputs, embedded, fixed_contexts
-from llmlab.lab.epochs import FixedPointRecipe
+from llmlab.lab.context_runs import FixedPointRecipe
 from llmlab.lab.optimizer import Adam
 from llmlab.lab.sizes import BlockSize, Size
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, run, train

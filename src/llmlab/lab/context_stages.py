@@ -12,10 +12,17 @@ from torch import Tensor
 
 from llmlab.fast.fixed_context_lm import Blocks, FixedContextLM
 from llmlab.fast.fixed_contexts import embedded, fixed_contexts
-from llmlab.lab.context_runs import ArmSpec, Contexts, ContextSpec, Measured, TrainedBlock, training_of
+from llmlab.lab.context_runs import (
+    ArmSpec,
+    Contexts,
+    ContextSpec,
+    FixedPointRecipe,
+    Measured,
+    TrainedBlock,
+    training_of,
+)
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, embedded_corpus
 from llmlab.lab.device import chosen_precision, device_of, measure
-from llmlab.lab.epochs import FixedPointRecipe
 from llmlab.lab.language import PRECISIONS
 from llmlab.lab.rng import generator
 from llmlab.lab.sizes import BlockSize, check_memory, contexts_bytes

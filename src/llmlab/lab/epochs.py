@@ -87,27 +87,6 @@ class Recipe:
         return float(self.clip)
 
 
-@dataclass(frozen=True)
-class FixedPointRecipe:
-    """How Stage 1 trains its block; the defaults are those of the original notes.
-
-    ``iterations`` counts the first one, which learns nothing: it is the pass through the text.  ``weight`` is that of
-    the diversity: 0 has none of it, 1 nothing else.  A position has converged when its context's mean squared change is
-    below ``near``; training stops once the share ``enough`` of positions has, though not in the second iteration, which
-    finds nothing moved.  ``clip`` is the largest gradient norm.
-    """
-
-    iterations: int = 10
-    lr: float = 0.002
-    noise: float = 0.1
-    weight: float = 0.5
-    near: float = 0.03
-    enough: float = 0.95
-    batch: int = 4096
-    clip: float = 1.0
-    seed: int = 0
-
-
 SAVE_SECONDS = 600.0
 
 UNBEATEN = sys.float_info.max
