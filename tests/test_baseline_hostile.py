@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,13 @@ def test_another_folder_for_a_run_that_goes_on_is_refused() -> None:
         replace(TINY, resume="a", out=Path("b"))
     for resume in ("a", "a/", "a/best"):
         assert replace(TINY, resume=resume, out=Path("a")).out == Path("a")
+
+
+@pytest.mark.parametrize("options", [{"peers": True}, {"model": "gru"}])
+def test_chapter_3_says_who_trains_other_models(options: dict[str, Any]) -> None:
+    """New-LLM is all that its own module trains; whoever asks it for a peer is told where they are."""
+    with pytest.raises(SettingError, match=r"llmlab\.peers\.run"):
+        run(replace(TINY, **options))
 
 
 def test_one_checkpoint_for_several_seeds_is_refused_before_training() -> None:

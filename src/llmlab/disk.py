@@ -88,12 +88,6 @@ def standing(path: Path) -> Path:
     return old if old.is_dir() and not path.exists() else path
 
 
-def move_folder(path: Path, name: Path) -> None:
-    """Give a folder another name; what stood there goes."""
-    remove_folder(name)
-    path.rename(name)
-
-
 def remove_folder(path: Path) -> None:
     """Remove a folder of files, if it is there: in one step for whoever reads the folder it is in."""
     if path.exists():

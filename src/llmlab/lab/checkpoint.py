@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 from safetensors import TensorSpec
 from torch import Tensor
 
-from llmlab.disk import OLD, move_folder, remove_folder, replace_folder, standing, sweep
+from llmlab.disk import OLD, remove_folder, replace_folder, standing, sweep
 from llmlab.errors import CheckpointError, SettingError, WriteError
 
 State = dict[str, Any]
@@ -226,7 +226,9 @@ class CheckpointFolder:
                 raise OSError(errno.EFBIG, "it is longer than what would be read back")
             sweep(self.folder)
             for later in self._updates(after=update):
-                move_folder(standing(self._path(later)), self.folder / f"aside-{later:08d}")
+                aside = self.folder / f"aside-{later:08d}"
+                remove_folder(aside)
+                standing(self._path(later)).rename(aside)
             replace_folder(path, files)
             if best:
                 replace_folder(self._best, files, path)
