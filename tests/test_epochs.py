@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from faults import bytes_in
-from llmlab.baseline import ContextVectorLM
+from llmlab.baseline import ContextVectorLM, plain_training
 from llmlab.errors import Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, packed, read
@@ -116,6 +116,21 @@ def resume(run: Training) -> None:
     found = run.folder.latest(pytest.fail) if run.folder.folder.exists() else None
     if found:
         run.restore(found[0], run.folder.best())
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_the_loop_makes_the_updates_of_chapter_3(schedule: str) -> None:
+    """With dropout, clipping and a schedule it ends each epoch with the loss of the plain loop, and in its numbers."""
+    run = training(epochs=2, schedule=schedule)
+    run.run()
+    plain = ContextVectorLM.initial(SIZE, 3, dropout=0.3, init="scaled")
+    losses = list(plain_training(plain, TRAIN, run.recipe))
+
+    for row, epoch in zip(run.progress.history, (losses[:EPOCH], losses[EPOCH:]), strict=True):
+        sizes = [BATCH] * (EPOCH - 1) + [WINDOWS % BATCH]
+        mean = sum(loss * size for loss, size in zip(epoch, sizes, strict=True)) / WINDOWS
+        assert row["train_loss"] == pytest.approx(mean, rel=1e-5)
+    torch.testing.assert_close(run.model.parameters, plain.parameters, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("stop", [1, 3, EPOCH, EPOCH + 1, 31, LAST - 1])

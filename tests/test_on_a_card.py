@@ -11,10 +11,11 @@ import torch
 
 from llmlab import embedding_freeze, layers, peers, two_stage
 from llmlab.after import evaluate, expand, finetune, generate, quantize
-from llmlab.baseline import ContextVectorLM, precision_of
+from llmlab.baseline import ContextVectorLM
 from llmlab.cli import execute
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import ReplayedSweep
+from llmlab.lab.device import precision_of
 from llmlab.lab.rng import kept, scale
 from llmlab.lab.sizes import Size
 from llmlab.report.result import Result

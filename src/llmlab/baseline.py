@@ -12,11 +12,11 @@ token and the change of the context:
     d, f, i = D h_t,  sigmoid(F h_t),  sigmoid(I h_t)       what may be written, what is kept, how much is written
     c_t    = clamp( LayerNorm( f * c_(t-1) + i * d ), -10, 10 )
 
-Each of these maps has a bias.  A model widened from a smaller one may normalise the old and the new numbers of its
-context apart (``after.expand``).  The loss is the mean of -ln P(x_(t+1)) over the positions of windows, each of which
-begins with c_0.  An update takes its gradient on a batch of windows, clips the gradient's norm, and makes a step of
-Adam (or the optimiser asked for); after each epoch the validation windows are scored, and the best epoch's parameters
-are kept (``lab.epochs``).
+Each of these maps has a bias.  D, F and I lie in one matrix, ``gates``.  (A model widened by ``after.expand`` may
+normalise the old and the new numbers of its context apart.)  The loss is the mean of -ln P(x_(t+1)) over the positions
+of windows, each of which begins with c_0.  An update takes its gradient on a batch of windows, clips the gradient's
+norm, and makes a step of Adam (or the optimiser asked for); after each epoch the validation windows are scored, and the
+best epoch's parameters are kept.
 
 The memory never grows: generating the 10,000th token costs as much as the first.  The model is compared with what
 counting reaches on the same windows; on the synthetic language also with the exact floor; if asked, with a transformer
@@ -27,32 +27,33 @@ But: how deep must the stack be?  That is chapter 4.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.errors import SettingError, Stopped
+from llmlab.errors import SettingError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.dataset import Dataset, check_fits, dataset_of
-from llmlab.lab.device import chosen_precision, device_of
+from llmlab.lab.device import device_of, precision_of
 from llmlab.lab.epochs import Recipe, Training
-from llmlab.lab.folders import checkpointed, identity
+from llmlab.lab.folders import identity
 from llmlab.lab.language import LanguageModel, evaluate, parameter_count
-from llmlab.lab.runs import LanguageRun, beside_the_notes, repeats_the_notes, resumed
+from llmlab.lab.optimizer import clip, optimizer_named
+from llmlab.lab.rng import kept, scale, shuffled
+from llmlab.lab.runs import LanguageRun, beside_the_notes, repeats_the_notes, run_or_resume
 from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, size_of
-from llmlab.lab.steps import Diverged, OnStep, kept_in, watched
+from llmlab.lab.steps import Diverged, OnStep, watched
 from llmlab.lab.study import Arm, Study, Unfinished, study
 from llmlab.lab.team import ALONE, Team
-from llmlab.measure.score import Score, document_sums
+from llmlab.measure.score import Score
 from llmlab.measure.stats import mean_interval
-from llmlab.report.messages import Text, say
-from llmlab.report.result import Result, Scalar, rounded
+from llmlab.report.messages import Text
+from llmlab.report.result import Result, Scalar
 from llmlab.settings import BaselineSettings
 from llmlab.shown import baseline as shown
-from llmlab.shown.study import endings
 from llmlab.text.windows import WindowedText
 from llmlab.text.words import PAD
 
@@ -63,20 +64,11 @@ TRAIN_SAMPLE = 2_048
 # ---- the model ----------------------------------------------------------------------------------------------------
 
 
-def deviation(name: str, shape: tuple[int, ...], init: str) -> float:
-    """Return the standard deviation with which a matrix is drawn; see ``ContextVectorLM.initial``."""
-    if init == "original":
-        return 0.02
-    if name == "embedding":
-        return 1.0
-    return math.sqrt((2.0 if name.startswith("layer") else 1.0) / shape[1])
-
-
 class ContextVectorLM:
     """New-LLM: named parameters, and the equations above.
 
     Args:
-        size: the sizes.
+        size: the sizes V, D, C, H and L.
         parameters: the tensors named by ``Size.shapes``.
         dropout: probability with which a hidden number is set to zero in training.
     """
@@ -101,12 +93,14 @@ class ContextVectorLM:
         rng = torch.Generator().manual_seed(seed)
         parameters: dict[str, Tensor] = {}
         for name, shape in size.shapes().items():
-            if name == "norm.gain":
-                parameters[name] = torch.ones(shape)
-            elif len(shape) == 1:
-                parameters[name] = torch.zeros(shape)
-            else:
-                parameters[name] = torch.randn(shape, generator=rng) * deviation(name, shape, init)
+            if len(shape) == 1:
+                parameters[name] = torch.full(shape, float(name == "norm.gain"))
+                continue
+            deviation = 0.02
+            if init == "scaled":
+                gain = 2.0 if name.startswith("layer") else 1.0
+                deviation = 1.0 if name == "embedding" else math.sqrt(gain / shape[1])
+            parameters[name] = torch.randn(shape, generator=rng) * deviation
         if init == "scaled":
             parameters["gates.bias"][size.context : 2 * size.context] = 1.0
         return cls(size, parameters, dropout)
@@ -138,7 +132,7 @@ class ContextVectorLM:
         return logits, torch.cat(normed, dim=1).clamp(-CLAMP, CLAMP)
 
     def stack(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Take (B, D + C) through the hidden layers: each replaces what it reads, or adds to it, (B, H)."""
+        """Take (B, D + C) through the hidden layers: each replaces what it reads, or (chapter 4) adds to it, (B, H)."""
         for layer in range(self.size.layers):
             weight, bias = self.parameters[f"layer{layer}.weight"], self.parameters[f"layer{layer}.bias"]
             adds = self.size.stack == "residual" and layer > 0
@@ -149,15 +143,9 @@ class ContextVectorLM:
         return hidden
 
     def logits(self, inputs: Tensor, keep: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """Return the logits after every position of windows, by the plain loop.
+        """Return the logits after every position of (B, T) windows, (B, T, V), by the plain loop.
 
-        Args:
-            inputs: (B, T) token numbers.
-            keep: (L, T, B, H), what dropout leaves, or ``None``.
-            context: (B, C) to start from; zeros if ``None``.
-
-        Returns:
-            (B, T, V).
+        ``keep``, (L, T, B, H), is that of all steps; a ``context``, (B, C), takes the place of the zeros at the start.
         """
         context = self.first_context(len(inputs)) if context is None else context
         logits: list[Tensor] = []
@@ -178,25 +166,46 @@ class ContextVectorLM:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
 
 
-# ---- training -----------------------------------------------------------------------------------------------------
+# ---- the training -------------------------------------------------------------------------------------------------
+
+
+def dropout(model: ContextVectorLM, rows: range, length: int, seed: int, update: int) -> Tensor | None:
+    """Return what dropout leaves of the hidden numbers at an update, (L, T, B, H): a function of seed and update."""
+    shape = model.size.layers, length, model.size.hidden
+    keep = kept(model.dropout, shape, rows, seed=seed, update=update, dtype=torch.float32)
+    return None if keep is None else keep * scale(model.dropout)
+
+
+def plain_training(model: ContextVectorLM, windows: Tensor, recipe: Recipe) -> Iterator[float]:
+    """Train a model in place on windows, (N, T + 1), the plain way, and yield the loss before each update.
+
+    A command makes the same updates with ``lab.epochs.Training``, and a test holds the two together.  It computes the
+    gradient sooner, scores the validation windows after each epoch (the best epoch's parameters are kept, and too many
+    epochs without a better one end the run), writes checkpoints, and goes on from them to the bit.
+    """
+    parameters = model.parameters
+    optimizer = optimizer_named(recipe.optimizer, recipe.lr, recipe.weight_decay)
+    update, planned = 0, recipe.epochs * math.ceil(len(windows) / recipe.batch)
+    for epoch in range(recipe.epochs):
+        for rows in torch.split(shuffled(recipe.seed, epoch, len(windows)), recipe.batch):
+            inputs, targets = windows[rows, :-1], windows[rows, 1:]
+            keep = dropout(model, range(len(rows)), inputs.shape[1], recipe.seed, update)
+            leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
+            loss = ContextVectorLM(model.size, leaves).loss(inputs, targets, keep)
+            gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+            clip(gradients, recipe.largest_norm(epoch))
+            optimizer.lr = recipe.rate(update, planned)
+            optimizer.update(parameters, gradients)
+            update += 1
+            yield float(loss.detach())
 
 
 def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:
-    """Return a fresh model of one seed for the training loop, computed by ``fast.sweep``."""
+    """Return a fresh model of one seed for ``Training``, computed by ``fast.sweep``."""
     device = device_of(settings.device)
     model = ContextVectorLM.initial(size_of(settings, vocabulary), seed, dropout=settings.dropout, init=settings.init)
     model.parameters = {name: tensor.to(device) for name, tensor in model.parameters.items()}
     return SweptNewLLM(model, precision, device)
-
-
-def precision_of(settings: BaselineSettings, device: str) -> str:
-    """Return the precision of a model's products, see ``lab.device``; a GRU's are fp32 on a card.
-
-    There cuDNN computes its recurrence, and autocast would run that in fp16.
-    """
-    if settings.model == "gru" and device == "cuda":
-        return "fp32"
-    return chosen_precision(settings.precision, device, settings.hidden)
 
 
 def train_seed(
@@ -208,15 +217,10 @@ def train_seed(
     name: str = "",
     builder: Callable[[BaselineSettings, int, int, str], LanguageModel] | None = None,
 ) -> LanguageRun:
-    """Train one seed, or resume it, and measure the best epoch's model.
+    """Train one seed, or resume it, and measure the best epoch's parameters.
 
-    Args:
-        settings: of one model; their own ``seed`` is the first of several.
-        data: what it reads.
-        seed: its number.
-        on_step: called after each update.
-        name: of its checkpoint folder under ``runs``; if empty, the experiment and the preset.
-        builder: of the model, if that is not New-LLM; see ``build``.
+    ``name`` is that of its checkpoint folder under ``runs``; if empty, the experiment and the preset.  A ``builder``
+    makes another model than New-LLM: see ``peers``.
 
     Raises:
         Diverged: a number was not finite; the last good checkpoint stands.
@@ -227,78 +231,51 @@ def train_seed(
     text, device = data.text, device_of(settings.device)
     team, precision = Team.join(device), precision_of(settings, device)
     model = (builder or build)(settings, len(text.vocabulary), seed, precision)
-    training = Training(
-        model,
-        text.train,
-        text.valid,
-        Recipe.of(settings, seed),
-        save_seconds=60 * settings.save_minutes,
-        team=team,
-        documents=text.valid_documents,
-    )
-    ours = identity(settings.document(), seed, text, precision, text.vocabulary.words) | {"processes": team.size}
-    stop: BaseException | None = None
-    name = name or f"{settings.experiment}-{settings.preset}"
-    with checkpointed(training, settings, ours, name) as (notes, gone_on_from):
-        notes += resumed(ours, gone_on_from) if gone_on_from else []
-        if team.size > 1:
-            notes.insert(0, say("run.processes", processes=team.size))
-        before = training.progress.updates
-        if training.folder:
-            kept_in(on_step, training.folder.folder)
-        watched(on_step, lambda: shown.curve_so_far(data, training.progress, settings.dropout))
-        try:
-            training.run(on_step)  # each epoch: updates on shuffled batches, then the loss on the validation windows
-        except (Stopped, KeyboardInterrupt) as stopped:
-            if not training.progress.history:
-                raise
-            stop = stopped
-    if settings.precision not in ("auto", precision):
-        notes.append(say("run.precision", precision=precision, asked=settings.precision))
-    run = measured(training, settings, data, seed, notes, finished=stop is None)
-    if stop is not None:
-        raise Unfinished(run, stop)
-    return replace(run, anew=training.progress.updates > before)
-
-
-def measured(
-    training: Training, settings: BaselineSettings, data: Dataset, seed: int, notes: list[Text], *, finished: bool
-) -> LanguageRun:
-    """Return what is kept of a run: its epochs, and the scores of the best epoch's parameters."""
-    model, team, progress, text = training.model, training.team, training.progress, data.text
-    for name, tensor in training.best.items():
-        model.parameters[name].copy_(tensor)
-    score = (
-        Score(**progress.best_score)
-        if progress.best_score
-        else evaluate(model, text.valid, settings.batch, team=team, documents=text.valid_documents)
-    )
-    sample = text.train[:TRAIN_SAMPLE]
-    run = LanguageRun(
-        seed=seed,
-        parameters=parameter_count(model),
-        precision=precision_of(settings, device_of(settings.device)),
-        history=progress.history,
-        best_epoch=progress.best_epoch or len(progress.history),
-        score=score,
-        train_score=evaluate(model, sample, settings.batch, team=team) if finished else None,
-        test_score=score_on_test(model, text, settings.batch, team) if finished else None,
-        notes=notes,
-    )
-    if not all(one.finite for one in (run.score, run.train_score, run.test_score) if one):
-        raise Diverged(progress.updates)
-    best, targets = run.history[run.best_epoch - 1], sum(row["train_targets"] for row in run.history)
-    found = {
-        "epochs": float(len(run.history)),
-        "best_epoch": float(run.best_epoch),
-        "train_loss": best["train_loss"],
-        **headline(data, run.score, run.test_score),
-        "tokens_per_second": targets / max(run.history[-1]["seconds"], 1e-9),
-    }
-    return replace(run, numbers=found | ({"train_loss_no_dropout": run.train_score.loss} if run.train_score else {}))
+    recipe, often, documents = Recipe.of(settings, seed), 60 * settings.save_minutes, text.valid_documents
+    training = Training(model, text.train, text.valid, recipe, save_seconds=often, team=team, documents=documents)
+    ours = identity(settings.document(), seed, text, precision, text.vocabulary.words)
+    watched(on_step, lambda: shown.curve_so_far(data, training.progress, settings.dropout))
+    folder = name or f"{settings.experiment}-{settings.preset}"
+    made = run_or_resume(training, settings, ours, folder, on_step)
+    run = measured(training, data, precision, made.notes, finished=made.stop is None)
+    if made.stop is not None:
+        raise Unfinished(run, made.stop)
+    return replace(run, anew=made.anew)
 
 
 # ---- what is measured ---------------------------------------------------------------------------------------------
+
+
+def measured(training: Training, data: Dataset, precision: str, notes: list[Text], *, finished: bool) -> LanguageRun:
+    """Return what is kept of a run: its epochs, and the scores of the best epoch's parameters.
+
+    A run that was stopped is scored on the validation windows alone, which chose that epoch.  A score that is not
+    finite raises ``Diverged``.
+    """
+    model, team, text, batch = training.model, training.team, data.text, training.recipe.batch
+    for name, tensor in training.best.items():
+        model.parameters[name].copy_(tensor)
+    progress, history = training.progress, training.progress.history
+    score = (
+        Score(**progress.best_score)
+        if progress.best_score
+        else evaluate(model, text.valid, batch, team=team, documents=text.valid_documents)
+    )
+    train = evaluate(model, text.train[:TRAIN_SAMPLE], batch, team=team) if finished else None
+    test = score_on_test(model, text, batch, team) if finished else None
+    if not all(one.finite for one in (score, train, test) if one):
+        raise Diverged(progress.updates)
+    best_epoch = progress.best_epoch or len(history)
+    numbers = {
+        "epochs": float(len(history)),
+        "best_epoch": float(best_epoch),
+        "train_loss": history[best_epoch - 1]["train_loss"],  # dropout on, and while the parameters changed
+        **headline(data, score, test),
+        "tokens_per_second": sum(row["train_targets"] for row in history) / max(history[-1]["seconds"], 1e-9),
+    }
+    numbers |= {"train_loss_no_dropout": train.loss} if train else {}
+    seed, count = training.recipe.seed, parameter_count(model)
+    return LanguageRun(seed, count, precision, history, best_epoch, score, numbers, train, test, notes=notes)
 
 
 def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Team = ALONE) -> Score | None:
@@ -309,7 +286,11 @@ def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Te
 
 
 def headline(data: Dataset, score: Score, test: Score | None) -> dict[str, float]:
-    """Return the metrics of a model on the validation windows, and on the test windows if there are any."""
+    """Return the metrics of a model on the validation windows, and on the test windows if there are any.
+
+    ``val_loss`` and ``val_ppl_batch_mean`` average over batches, as the original notes do; the others over targets.
+    ``val_accuracy_known`` leaves out the targets that are no known word.
+    """
     found = {
         "val_loss": score.loss_batch_mean,
         "val_loss_token": score.loss,
@@ -326,16 +307,11 @@ def headline(data: Dataset, score: Score, test: Score | None) -> dict[str, float
     return found
 
 
-def per_seed(runs: list[LanguageRun]) -> dict[str, list[float]]:
-    """Return each headline metric as a list over seeds."""
-    return {name: [run.numbers[name] for run in runs] for name in runs[0].numbers}
-
-
 def metrics(settings: BaselineSettings, data: Dataset, runs: list[LanguageRun]) -> dict[str, Scalar]:
     """Return the metrics: means over seeds with intervals, and the baselines beside them."""
     found: dict[str, Scalar] = {"parameters": runs[0].parameters, "precision": runs[0].precision}
-    for name, values in per_seed(runs).items():
-        told = mean_interval(values)
+    for name in runs[0].numbers:
+        told = mean_interval([run.numbers[name] for run in runs])
         if name in ("epochs", "best_epoch") and told[""].is_integer():
             told[""] = int(told[""])
         found |= {name + suffix: value for suffix, value in told.items()}
@@ -346,19 +322,9 @@ def metrics(settings: BaselineSettings, data: Dataset, runs: list[LanguageRun]) 
 
 
 def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
-    """Train New-LLM per seed and report what it reaches, and what counting reaches.
+    """Train New-LLM per seed and report what it and counting reach; see ``phase1.run``.
 
-    Args:
-        settings: the options of the chapter; ``peers.run`` takes those that name other models.
-        on_step: called after each update with its number, the number planned, and a few words.
-
-    Returns:
-        The result; its ``status`` is ``diverged`` if no run stayed finite, ``interrupted`` if ``on_step`` stopped it
-        when there was something to show.
-
-    Raises:
-        LlmlabError: text or checkpoints cannot be used, or nothing can be written.
-        Stopped: ``on_step`` stopped the run before anything could be reported.
+    ``peers.run`` takes the settings that name other models.
     """
     if settings.has_peers:
         raise SettingError("--peers, --model: llmlab.peers.run trains other models than New-LLM")
@@ -370,34 +336,16 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
 
     arm = Arm(settings.model, data.updates(settings), train, MODELS[settings.model])
     found = study([arm], range(settings.seed, settings.seed + settings.seeds), on_step)
-    return reported(settings, data, found, shown.WHY, shown.HOW)
+    return reported(settings, data, found, (shown.WHY, shown.HOW))
 
 
-def reported(settings: BaselineSettings, data: Dataset, found: Study[LanguageRun], why: Text, how: Text) -> Result:
-    """Return the result of the runs of the model asked for.
+def reported(settings: BaselineSettings, data: Dataset, found: Study[LanguageRun], asked: tuple[Text, Text]) -> Result:
+    """Return the result of the runs of the model asked for; ``asked`` is why and how.
 
-    A run that was stopped is reported only if none was finished: a half run and a whole one cannot be averaged.
+    A run that was stopped is reported only if none was finished: a half run and a whole one have no mean.
     """
     main = found.arms[settings.model]
     runs = main.runs or ([main.unfinished] if main.unfinished else [])
-    asked = settings.experiment, settings.document(), why, how
-    if not runs:
-        if found.stop and not (main.diverged and found.finished):
-            raise found.stop
-        return Result.diverged(*asked, next(iter(main.diverged.values())))
-    measured = metrics(settings, data, runs)
-    return Result(
-        *asked,
-        status="interrupted" if found.stop else "complete",
-        metrics=measured,
-        summary=[
-            *shown.summary(settings, data, runs),
-            *endings(found, settings.epochs),
-            *data.notes,
-            *(note for one in runs for note in one.notes),
-        ],
-        tables=shown.tables(settings, data, runs, "curve_epochs" in measured),
-        figures=shown.figures(settings, data, runs),
-        samples={name: rounded(values) for name, values in per_seed(runs).items()},
-        documents=document_sums({"": [one.score for one in runs]}),
-    )
+    if not runs and found.stop and not (main.diverged and found.finished):
+        raise found.stop
+    return shown.result(settings, data, found, runs, metrics(settings, data, runs) if runs else {}, asked)

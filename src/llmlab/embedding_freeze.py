@@ -15,17 +15,22 @@ where it changes; where all widths are equal, y[0] is added as the newest token'
 the last context layer's output; the last token layer's output y is scored against the embedding (a tied head),
 score = E y, or by a head of its own, score = W y + b.
 
-Stage 1 trains the context block without any target from the text, and computes the contexts of the whole text; Stage 2
-trains the token block on them.  The arms of this chapter share their contexts and differ in Stage 2 alone: {E frozen,
-E trained} x {tied, untied head}.  The control has a random E in both stages; frozen and trained are also compared on
-more text.
+Stage 1 trains the context block without any target from the text: read again, each position's context should stay what
+it was, and the contexts should differ.  Then the block is frozen, and computes the contexts of the whole text.
+
+Stage 2 trains the token block on them.  As contexts no longer change, no position waits for another: a batch is any
+positions, each with its context, its token and its target, and the loop is chapter 3's (``baseline.plain_training``)
+with the gradient of ``plain_loss`` over the batch, clipped to norm 1, at a constant rate.
+
+The arms of this chapter share their contexts and differ in Stage 2 alone: {E frozen, E trained} x {tied, untied head}.
+The control has a random E in both stages; frozen and trained are also compared on more text.
 
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -37,12 +42,12 @@ from llmlab.fast.fixed_contexts import Inputs
 from llmlab.lab import context_metrics
 from llmlab.lab.context_runs import ArmSpec, ContextSpec, FixedPointRecipe
 from llmlab.lab.context_stages import Equations, loaded
-from llmlab.lab.context_study import ArmRuns, Comparison, compared
+from llmlab.lab.context_study import Comparison, compared
 from llmlab.lab.device import products_in
 from llmlab.lab.optimizer import Adam, clip
 from llmlab.lab.rng import generator
 from llmlab.lab.sizes import EPS, BlockSize
-from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.steps import Diverged, OnStep, one_of_several
 from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import EmbeddingFreezeSettings
@@ -51,6 +56,11 @@ from llmlab.shown import embedding_freeze as shown
 WEIGHT_DEVIATION, BIAS_DEVIATION = 0.1, 0.01
 
 # ---- the two blocks ---------------------------------------------------------------------------------------------
+#
+# In what follows ``size`` are the sizes of both blocks (``lab.sizes.BlockSize``, which names their parameters), c is
+# the width of a context, w or w_k that of a layer, d that of the embedding; ``x``, (B, M d), are the normalised
+# embeddings of the last M tokens of B positions, ``ids``, (n,), the tokens of a text, and ``frozen`` the parameters
+# of the context block and the ``embedding``, (V, d), that it reads.
 
 
 def layer(parameters: dict[str, Tensor], name: str, reads: Tensor, residual: Tensor) -> Tensor:
@@ -66,17 +76,10 @@ def layer(parameters: dict[str, Tensor], name: str, reads: Tensor, residual: Ten
 def context_layers(
     size: BlockSize, parameters: dict[str, Tensor], context: Tensor, x: Tensor, layers: int | None = None
 ) -> list[Tensor]:
-    """Run the ContextBlock over one token per row.
+    """Return the output of each layer of the context block, (B, w_k), over one token per row.
 
-    Args:
-        size: the sizes.
-        parameters: as named by ``BlockSize.context_shapes``.
-        context: (B, c), before the token.
-        x: (B, M d), the normalised embeddings of the last M tokens.
-        layers: how many of the layers to run; ``None`` for all.
-
-    Returns:
-        The output of each layer, (B, w_k); the last of all is the context after the token.
+    It reads the context before the token, (B, c); the last layer's output is the context after it.  ``layers`` says how
+    many of the layers to run, ``None`` all.
     """
     outputs: list[Tensor] = []
     for k in range(size.layers)[:layers]:
@@ -87,13 +90,9 @@ def context_layers(
 
 
 def token_layers(size: BlockSize, parameters: dict[str, Tensor], contexts: list[Tensor], x: Tensor) -> Tensor:
-    """Run the TokenBlock over one token per row, and return (B, d), for the head.
+    """Return what the token block makes of one token per row, (B, d), for the head.
 
-    Args:
-        size: the sizes.
-        parameters: as named by ``BlockSize.token_shapes``.
-        contexts: for each layer the context it is given, (B, w_k).
-        x: (B, M d), the normalised embeddings of the last M tokens.
+    ``contexts`` has for each layer the context that it is given, (B, w_k).
     """
     y = x
     for k, context in enumerate(contexts):
@@ -127,13 +126,7 @@ def normalised(rows: Tensor, parameters: dict[str, Tensor] | None = None) -> Ten
 
 
 def plain_pass(size: BlockSize, frozen: dict[str, Tensor], ids: Tensor) -> Iterator[list[Tensor]]:
-    """Yield what every context layer has written after each token of a text, (1, w_k) each.
-
-    Args:
-        size: the sizes.
-        frozen: the ContextBlock and the ``embedding``, (V, d), that it reads.
-        ids: (n,) token numbers.
-    """
+    """Yield what every context layer has written after each token of a text, (1, w_k) each."""
     context = frozen["embedding"].new_zeros(1, size.context)
     x = frozen["embedding"].new_zeros(size.n_tokens, size.embedding)
     for token in ids.tolist():
@@ -148,13 +141,10 @@ def logits_by_token(
 ) -> Iterator[Tensor]:
     """Yield the logits after each token of a text, (V,) each: both blocks, the plain way.
 
-    Args:
-        size: the sizes.
-        frozen: see ``plain_pass``; no gradient flows into these, nor into a context.
-        parameters: the TokenBlock, ``norm.gain`` and ``norm.bias``; ``embedding`` if that is trained, ``head.weight``
-            and ``head.bias`` if the head is not tied to it.
-        ids: (n,) token numbers.
-        when: the token layers see the context ``after`` their token, or ``before`` it.
+    ``parameters`` are what Stage 2 trains: the token block, ``norm.gain`` and ``norm.bias``; ``embedding`` in the arms
+    that train it, ``head.weight`` and ``head.bias`` in those with an untied head.  No gradient flows into what is
+    frozen, nor into a context.  ``when`` says whether the token layers see the context ``after`` their token, or
+    ``before`` it.
     """
     embedding = parameters.get("embedding", frozen["embedding"])
     head, bias = parameters.get("head.weight", embedding), parameters.get("head.bias")
@@ -202,17 +192,17 @@ def fixed_point(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Train a copy of a ContextBlock without any target from the text: each context should stay what it was.
+    """Train a copy of a context block without any target from the text: each context should stay what it was.
 
     Each iteration moves all positions at once, adds up the gradients of all batches, and makes one step of Adam.
 
     Args:
-        size: the sizes.
-        start: the parameters of the ContextBlock; they stay as they are.
-        inputs: what is read.
+        size: see above.
+        start: the parameters of the context block; they stay as they are.
+        inputs: gives the x of any positions.
         contexts: (n, c), of iteration 1: the block's own pass through the text.  They are written over by those of the
             last iteration, from before its step and with its noise: what the notes measure.
-        recipe: how.
+        recipe: the rate, the noise, the weight of the diversity, and when to stop.
         on_step: called after each batch.
         dtype: of the products; all else is float32.
 
@@ -224,16 +214,10 @@ def fixed_point(
     """
     block = {name: parameter.clone() for name, parameter in start.items()}
     adam, rows = Adam(recipe.lr), list[dict[str, float]]()
-    batches = -(-len(contexts) // recipe.batch)
     for iteration in range(2, recipe.iterations + 1):
         began, rate = time.monotonic(), rows[-1]["converged_fraction"] if rows else 0.0
-        done, planned = (iteration - 2) * batches, (recipe.iterations - 1) * batches
         told = f"iteration {iteration} of {recipe.iterations}, {rate:.1%} converged"
-
-        def step(batch: int, done: int = done, planned: int = planned, told: str = told) -> None:
-            if on_step:
-                on_step(done + batch, planned, told)
-
+        step = one_of_several(on_step, iteration - 2, recipe.iterations - 1, told)
         found, gradients = one_iteration(size, block, inputs, contexts, recipe, iteration, step, dtype)
         if not math.isfinite(clip(gradients, recipe.clip)):
             raise Diverged(iteration - 1)
@@ -251,7 +235,7 @@ def one_iteration(
     contexts: Tensor,
     recipe: FixedPointRecipe,
     iteration: int,
-    step: Callable[[int], None],
+    step: OnStep,
     dtype: torch.dtype,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Replace the contexts by new ones; return the means over batches of what is measured, and the gradients.
@@ -285,13 +269,13 @@ def one_iteration(
         moved, spread, output = moved + float(stays.detach()), spread + float(fills.detach()), output.detach()
         settled += int(((output - old).square().mean(1) < recipe.near).sum())
         contexts[first:stop] = output
-        step(done)
+        step(done, batches)
     found = {"fixed_point_loss": moved / batches, "diversity": spread / batches}
     return found | {"converged_fraction": settled / len(contexts)}, gradients
 
 
 EQUATIONS = Equations(initial, fixed_point, Blocks(context_layers, token_layers))
-"""What Stage 1 and Stage 2 compute.  ``lab``, which runs them, imports no chapter, so it is handed over."""
+"""What Stage 1 and Stage 2 compute, handed to ``lab.context_stages``, which runs them over a text for every arm."""
 
 
 # ---- the chapter ------------------------------------------------------------------------------------------------
@@ -333,26 +317,13 @@ def freeze_arms(settings: EmbeddingFreezeSettings) -> list[ArmSpec]:
 
 
 def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Result:
-    """Train every arm and seed and report what freezing does.
-
-    Args:
-        settings: the options of the chapter.
-        on_step: called after each update, counted over all runs.
-
-    Returns:
-        The result; its ``status`` is ``interrupted`` if ``on_step`` stopped it after its first run, and ``diverged`` if
-        no run stayed finite.
-
-    Raises:
-        LlmlabError: text, embedding or checkpoints cannot be used, or nothing can be written.
-        Stopped: ``on_step`` stopped it before its first run was finished.
-    """
+    """Train every arm and seed and report what freezing does; see ``phase1.run``."""
     source = loaded(EQUATIONS, settings, on_step)
     found = compared(EQUATIONS, settings, source, freeze_arms(settings), on_step)
     have = {name: arm for name, arm in found.arms.items() if arm.runs}
     pairs = [(have[one], have[other]) for one, other in PAIRS if one in have and other in have]
     metrics = context_metrics.metrics(found) | differences(settings, found) if found.finished else {}
-    return shown.result(settings, found, metrics, pairs, growing(settings, found))
+    return shown.result(settings, found, metrics, pairs)
 
 
 def differences(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[str, Scalar]:
@@ -368,17 +339,3 @@ def differences(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[st
     if {name for pair in GRID for name in pair} <= have.keys():
         told |= context_metrics.interaction(*(have[name][1] for pair in GRID for name in pair))
     return told
-
-
-def growing(settings: EmbeddingFreezeSettings, found: Comparison) -> list[tuple[int, ArmRuns, ArmRuns]]:
-    """Return frozen and trained at each number of tokens at which both have a finished run, fewest first.
-
-    Sizes beyond the end of the text are all the whole text, which is returned once.
-    """
-    told = dict[int, tuple[ArmRuns, ArmRuns]]()
-    for tokens in sorted({settings.tokens, *settings.sizes}):
-        end = "" if tokens == settings.tokens else f"-{tokens}"
-        frozen, trained = (found.arms.get(f"{name}{end}") for name in ("frozen", "trained"))
-        if frozen and trained and frozen.runs and trained.runs:
-            told.setdefault(frozen.runs[0].tokens, (frozen, trained))
-    return [(tokens, *both) for tokens, both in told.items()]

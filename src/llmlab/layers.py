@@ -6,29 +6,28 @@ it is worse, does the deep stack learn too much of its training text (overfittin
     plain       h_l = relu(W_l h_(l-1) + b_l)                         each layer replaces what it reads
     residual    h_l = h_(l-1) + relu(W_l LayerNorm(h_(l-1)) + b_l)    from the second on, each layer adds to it
 
-Here h_0 is chapter 3's u_t, token and context.  All stacks of a seed read the same windows in the same batches, so the
-runs of a seed can be subtracted from each other.  Depths are compared after equal updates and after equal time, by
-train loss without dropout and by validation loss, and the deepest with a residual stack of the same size.
+Here h_0 is chapter 3's u_t, token and context; the code is chapter 3's ``ContextVectorLM.stack``, and so is the
+training.  All stacks of a seed read the same windows in the same batches, so the runs of a seed can be subtracted from
+each other.  Depths are compared after equal updates and after equal time, by train loss without dropout and by
+validation loss, and the deepest with a residual stack of the same size.
 
 But: the token embedding is learned here from little text.  What if it comes pretrained and stays frozen?  Chapter 5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 
 from llmlab.baseline import train_seed
-from llmlab.errors import CheckpointError, SettingError
-from llmlab.lab.checkpoint import CheckpointFolder
 from llmlab.lab.dataset import Dataset, check_fits, dataset_of
+from llmlab.lab.folders import sweep_folder
 from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time, median_seconds
 from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, Study, study
-from llmlab.measure.score import document_difference, document_sums
+from llmlab.measure.score import document_difference
 from llmlab.measure.stats import as_metrics, mean_interval, metrics_of
-from llmlab.report.result import Result, Scalar, rounded
+from llmlab.report.result import Result, Scalar
 from llmlab.settings import BaselineSettings, LayersSettings
 from llmlab.shown import layers as shown
 from llmlab.shown.layers import Stack
@@ -50,7 +49,8 @@ MEASURED = {
     "tokens_per_second": "tokens_per_second",
     "context_recovered": "context_recovered",
 }
-"""Metrics of a depth, and what a run calls them: ``train_loss_L4`` is measured without dropout."""
+"""Metrics of a depth, and what a run calls them: ``train_loss_L4`` is measured without dropout, unlike a run's own;
+``gap`` is by how much the loss on validation windows is higher than on training windows, both without dropout."""
 
 
 # ---- the sweep ----------------------------------------------------------------------------------------------------
@@ -71,43 +71,29 @@ def stacks_of(settings: LayersSettings) -> dict[str, BaselineSettings]:
     return found
 
 
-def folders(settings: LayersSettings, each: dict[str, BaselineSettings]) -> dict[tuple[str, int], Path]:
-    """Return the folder of each stack and seed inside the one asked for; none where none was."""
-    place = Path(settings.resume) if settings.resume not in ("", "auto") else settings.out
-    if place is None:
-        return {}
-    found = {
-        (label, seed): place / f"L{own.layers}-{own.stack}-seed{seed}"
-        for label, own in each.items()
-        for seed in range(settings.seed, settings.seed + settings.seeds)
-    }
-    held = [folder for folder in found.values() if folder.is_dir() and CheckpointFolder(folder).has_checkpoints()]
-    if settings.resume not in ("", "auto") and not held:
-        raise CheckpointError(
-            f"--resume: no run of this sweep in {settings.resume}; give auto, or the folder given to --out before"
-        )
-    if not settings.resume and held:
-        raise SettingError(f"--out: {held[0]} holds checkpoints; add --resume auto, or choose another folder")
-    return found
+def sweep(
+    settings: LayersSettings, each: Mapping[str, BaselineSettings], data: Dataset, on_step: OnStep | None = None
+) -> Study[LanguageRun]:
+    """Train every stack with every seed: ``each`` are the settings of the stacks, by name."""
+    seeds = range(settings.seed, settings.seed + settings.seeds)
 
+    def named(own: BaselineSettings, seed: int) -> str:
+        return f"L{own.layers}-{own.stack}-seed{seed}"
 
-def sweep(settings: LayersSettings, data: Dataset, on_step: OnStep | None = None) -> Study[LanguageRun]:
-    """Train every stack with every seed."""
-    each = stacks_of(settings)
-    places = folders(settings, each)
+    place = sweep_folder(settings, [named(own, seed) for own in each.values() for seed in seeds])
     for one in each.values():
         check_fits(one, data.text)
 
     def arm(label: str, own: BaselineSettings) -> Arm[LanguageRun]:
         def train(seed: int, step: OnStep) -> LanguageRun:
-            name = f"layers-{settings.preset}-L{own.layers}-{own.stack}-seed{seed}"
-            run = train_seed(replace(own, out=places.get((label, seed))), data, seed, step, name=name)
+            name = named(own, seed)
+            alone = replace(own, out=place / name if place else None)
+            run = train_seed(alone, data, seed, step, name=f"layers-{settings.preset}-{name}")
             gap = run.numbers["val_loss_token"] - run.numbers["train_loss_no_dropout"]
             return replace(run, numbers=run.numbers | {"gap": gap})
 
         return Arm(label, data.updates(own), train)
 
-    seeds = range(settings.seed, settings.seed + settings.seeds)
     found = study((arm(label, own) for label, own in each.items()), seeds, on_step)
     if found.stop and not found.finished:
         raise found.stop
@@ -133,10 +119,8 @@ def metrics(data: Dataset, stacks: Sequence[Stack]) -> dict[str, Scalar]:
 def of_stack(stack: Stack, epochs: int, in_equal_time: int) -> dict[str, Scalar]:
     """Return the numbers of one stack.
 
-    Args:
-        stack: with its runs.
-        epochs: how many every run has made: after as many, updates are equal.
-        in_equal_time: how many this stack makes while the fastest makes all of those; 0 if not one fits.
+    All runs have made ``epochs``, so after as many, updates are equal.  ``in_equal_time`` is how many this stack makes
+    while the fastest makes all of those; 0 if not one fits.
     """
     depth, runs = stack.suffix, stack.runs
     found: dict[str, Scalar] = {f"parameters{depth}": stack.parameters}
@@ -177,43 +161,15 @@ def differences(stacks: Sequence[Stack]) -> dict[str, Scalar]:
 
 
 def run(settings: LayersSettings, on_step: OnStep | None = None) -> Result:
-    """Train a model per depth and seed and report what depth does.
+    """Train a model per depth and seed and report what depth does; see ``phase1.run``.
 
-    Args:
-        settings: the options of the chapter.
-        on_step: called after each update, counted over the whole sweep.
-
-    Returns:
-        The result; its ``status`` is ``interrupted`` if ``on_step`` stopped the sweep after its first run, and
-        ``diverged`` if no run stayed finite.  A depth of which a run diverged says so in its row.
-
-    Raises:
-        LlmlabError: text or checkpoints cannot be used, or nothing can be written.
-        Stopped: ``on_step`` stopped the sweep before its first run was finished; the checkpoint stands.
+    A depth of which a run diverged says so in its row.
     """
     each = stacks_of(settings)  # which refuses what is too large before a text is read
     data = dataset_of(settings)
-    found, words = sweep(settings, data, on_step), len(data.text.vocabulary)
+    found, words = sweep(settings, each, data, on_step), len(data.text.vocabulary)
     stacks = [
         Stack(label, own.layers, size_of(own, words).parameters(), found.arms[label], settings.epochs)
         for label, own in each.items()
     ]
-    measured, finished = metrics(data, stacks), [stack for stack in stacks if stack.runs]
-    whole = [stack for stack in finished if len(stack.runs) == settings.seeds]  # a list of samples has no gaps
-    return Result(
-        settings.experiment,
-        settings.document(),
-        shown.WHY,
-        shown.HOW,
-        status="interrupted" if found.stop else "complete" if finished else "diverged",
-        metrics=measured,
-        summary=shown.summary(settings, data, found, stacks, measured) if finished else shown.all_diverged(stacks),
-        tables=shown.tables(settings, data, stacks, measured),
-        figures=shown.figures(settings, data, stacks, measured),
-        samples={
-            f"{name}{stack.suffix}": rounded(run.numbers[MEASURED[name]] for run in stack.runs)
-            for stack in whole
-            for name in ("val_ppl", "val_loss_token", "val_accuracy", "train_loss", "gap")
-        },
-        documents=document_sums({stack.suffix: [run.score for run in stack.runs] for stack in finished}),
-    )
+    return shown.result(settings, data, found, stacks, metrics(data, stacks))

@@ -444,7 +444,7 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
 
     found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
     asked = (chapter.WHY, chapter.HOW) if settings.model == "new-llm" else shown.asked(settings.model)
-    result = baseline.reported(settings, data, found, *asked)
+    result = baseline.reported(settings, data, found, asked)
     models = {name: arm.runs for name, arm in found.arms.items() if arm.runs}
     if all(name == settings.model for name in models):
         return result

@@ -115,8 +115,7 @@ class TinyModel:
     def loss(self, joint: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats over the text's pairs, one per model: (S,).
 
-        Args:
-            joint: share of each (input, target) pair, (V, V), summing to 1.
+        ``joint`` has the share of each (input, target) pair, (V, V), summing to 1.
         """
         return -(joint * self.logits().log_softmax(-1)).sum((1, 2))
 
@@ -152,14 +151,9 @@ class TinyModel:
 def descend(
     models: TinyModel, joint: Tensor, optimizer: Optimizer, trained: Collection[str], updates: int
 ) -> Iterator[Tensor]:
-    """Train S models in place, and yield their losses, (S,), as they were before each update.
+    """Train S models in place on all pairs at once, and yield their losses, (S,), as they were before each update.
 
-    Args:
-        models: side by side.
-        joint: see ``TinyModel.loss``.
-        optimizer: fresh.
-        trained: names of the parameters that may change; the others are never handed to the optimiser.
-        updates: how many.
+    ``trained`` names the parameters that may change; the others are never handed to the optimiser.
 
     Raises:
         Diverged: a loss is not finite, before an update or after the last one, or a parameter has grown so large that
@@ -200,17 +194,9 @@ def train(
 ) -> TinyRun:
     """Train copies of the models in ``start`` on a text, as many side by side as fit, and return what became of them.
 
-    Args:
-        start: the models before training; left as they are.
-        pairs: the text.
-        new_optimizer: returns a fresh optimiser, for each stack of models that train side by side.
-        trained: see ``descend``.
-        updates: of each model.
-        on_step: called after each update of each stack, counted over all of them.
-        picture: draws a run so far, for an ``on_step`` that shows it.
-
-    Raises:
-        Diverged: see ``descend``.
+    Each stack of models that train side by side has a fresh optimiser.  ``on_step`` is called after each of its
+    updates, counted over all stacks; one that shows a ``picture`` gets what draws the run so far.  For the rest, and
+    for what is raised, see ``descend``.
     """
     after, joint = start.each(torch.clone), pairs.joint()
     size = max(1, STACK_SCORES // len(pairs.vocabulary) ** 2)
@@ -301,12 +287,21 @@ def over_seeds(samples: dict[str, Tensor]) -> dict[str, float]:
 def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
     """Train one model per seed with a frozen embedding and report how far that gets.
 
+    The ``run`` of every chapter has these arguments, results and errors.
+
     Args:
         settings: the options of the chapter.
-        on_step: called after each update with its number and the number planned.
+        on_step: called after each update with its number, the number planned over all runs, and from chapter 2 on a few
+            words; it may raise ``Stopped``.
 
     Returns:
-        The result; its ``status`` is ``diverged`` if a loss stopped being finite.
+        The result.  Its ``status`` is ``diverged`` if no run stayed finite, and ``interrupted`` if ``on_step`` stopped
+        it when there was something to report.
+
+    Raises:
+        LlmlabError: from chapter 3 on, text, embedding or checkpoints cannot be used, or nothing can be written.
+        Stopped: ``on_step`` stopped it before anything could be reported; a checkpoint stands where the chapter has
+            them.
     """
     pairs = Pairs.of(settings.text)
     seeds = range(settings.seed, settings.seed + settings.seeds)

@@ -221,16 +221,8 @@ def equivariance(start: TinyModel, pairs: Pairs, updates: int) -> list[Equivaria
 # ---- what moves a token that has no gradient? -------------------------------------------------------------------
 
 
-class PoleStar(NamedTuple):
-    """How far a token that is never an input moved under one rule."""
-
-    rule: str
-    embedding_moved: float
-    output_moved: float
-
-
-def pole_star(start: TinyModel, pairs: Pairs, updates: int) -> list[PoleStar]:
-    """Return how far the first unseen token moved under Adam, SGD, AdamW, and with tied weights.
+def pole_star(start: TinyModel, pairs: Pairs, updates: int) -> list[tuple[str, float, float]]:
+    """Return how far the first unseen token's embedding and output row moved under Adam, SGD, AdamW, and tied weights.
 
     No gradient reaches its embedding, so Adam and SGD leave it alone; AdamW shrinks every parameter, and tied weights
     make the embedding an output row as well, which every update moves.
@@ -243,7 +235,7 @@ def pole_star(start: TinyModel, pairs: Pairs, updates: int) -> list[PoleStar]:
     for name, rule, model in ((*BY_ADAM, untied), (*BY_SGD, untied), (*BY_ADAMW, untied), with_tied):
         run = train(model, pairs, rule, trained=TRAINED_WITH_FROZEN["none"], updates=updates)
         embedding, output = (moved(getattr(run.before, of), getattr(run.after, of)) for of in ("embedding", "weight"))
-        found.append(PoleStar(name, float(embedding[0, star]), float(output[0, star])))
+        found.append((name, float(embedding[0, star]), float(output[0, star])))
     return found
 
 
@@ -299,13 +291,12 @@ def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> list[FrozenLimi
 # ---- the four questions together, and what freezing changes -----------------------------------------------------
 
 
-def rule_of(settings: Phase12Settings) -> Callable[[], Optimizer]:
-    """Return what makes a fresh optimiser of the settings."""
-    return partial(optimizer_named, settings.optimizer, settings.lr, settings.weight_decay)
-
-
 def side_experiments(
-    settings: Phase12Settings, run: TinyRun, focus: int, on_step: OnStep | None = None
+    settings: Phase12Settings,
+    run: TinyRun,
+    focus: int,
+    rule: Callable[[], Optimizer],
+    on_step: OnStep | None = None,
 ) -> tuple[list[Table], dict[str, float], list[Text]]:
     """Return tables and metrics of what goes beyond the run, or a sentence that says why there are none.
 
@@ -319,7 +310,7 @@ def side_experiments(
         for number, frozen in enumerate(sorted(arms.keys() - {settings.freeze}), start=1):
             step = one_of_several(on_step, number, len(arms), f"training {number + 1} of {len(arms)}, frozen: {frozen}")
             trained = TRAINED_WITH_FROZEN[frozen]
-            arms[frozen] = train(start, pairs, rule_of(settings), trained=trained, updates=updates, on_step=step)
+            arms[frozen] = train(start, pairs, rule, trained=trained, updates=updates, on_step=step)
         turned = equivariance(start, pairs, updates)
         star = pole_star(start, pairs, updates)
         limit = frozen_limit(pairs, updates, settings.seed)
@@ -328,8 +319,8 @@ def side_experiments(
     found = over_seeds({f"loss_freeze_{frozen}": one.losses[-1] for frozen, one in arms.items()})
     for name, row in zip(("sgd", "adam"), turned, strict=True):
         found[f"rotation_training_difference_{name}"] = row.probability_difference
-    for name, moves in zip(("adam", "sgd", "adamw", "tied"), star, strict=False):
-        found[f"unseen_moved_under_{name}"] = moves.embedding_moved
+    for name, (_, embedding_moved, _) in zip(("adam", "sgd", "adamw", "tied"), star, strict=False):
+        found[f"unseen_moved_under_{name}"] = embedding_moved
     tables = [
         shown.freezes({frozen: samples_of(one, focus) | movement(one, focus) for frozen, one in arms.items()}),
         shown.equivariance(turned),
@@ -343,15 +334,7 @@ def side_experiments(
 
 
 def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
-    """Train one model per seed and report how they moved and what decides their predictions.
-
-    Args:
-        settings: the options of the chapter.
-        on_step: called after each update with its number and the number planned.
-
-    Returns:
-        The result; its ``status`` is ``diverged`` if a loss stopped being finite.
-    """
+    """Train one model per seed and report how they moved and what decides their predictions; see ``phase1.run``."""
     asked = settings.experiment, settings.document(), shown.WHY, shown.HOW
     pairs = Pairs.of(settings.text)
     focus = pairs.vocabulary.numbers[settings.focus]
@@ -363,14 +346,15 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
         return shown.stations_and_tracks(pairs, focus, run.path, run.after.embedding[0], run.after.weight[0])
 
     step = one_of_several(on_step, 0, trainings, f"training 1 of {trainings}" if trainings > 1 else "")
-    free, rule, updates = TRAINED_WITH_FROZEN[settings.freeze], rule_of(settings), settings.epochs
+    free, updates = TRAINED_WITH_FROZEN[settings.freeze], settings.epochs
+    rule = partial(optimizer_named, settings.optimizer, settings.lr, settings.weight_decay)
     try:
         trained = train(start, pairs, rule, trained=free, updates=updates, on_step=step, picture=mapped)
     except Diverged as diverged:
         return Result.diverged(*asked, diverged.update)
     samples = samples_of(trained, focus) | movement(trained, focus)
     differences = rotation_differences(trained.after)
-    side_tables, side_metrics, left_out = side_experiments(settings, trained, focus, on_step)
+    side_tables, side_metrics, left_out = side_experiments(settings, trained, focus, rule, on_step)
     before, after = trained.before, trained.after
     first = after.embedding[0, focus], after.weight[0], after.bias[0]
     taken_apart = shown.decomposition(settings, pairs, products(after, focus), after.bias[0])

@@ -7,8 +7,10 @@ the token or after it?
     Stage 1    C*_t = block( C*_(t-1), x_t )      no gradient, once; many segments side by side, exact to a tolerance
     Stage 2    y_t  = tokens( x_t, C* )           C* after token t, layer by layer, or C*_(t-1) for all layers
 
-The blocks, the training of Stage 1 and the plain pass are chapter 5's.  New here: one choice is changed at a time, all
-else stays, and each difference has an interval over seeds.
+The blocks, the training of both stages and the plain pass are chapter 5's; ``fast.fixed_contexts`` makes that pass
+sooner, in segments, and measures how far it is from the plain one.  New here are ablations: one choice is changed at a
+time, all else stays, and each difference has an interval over seeds.  ``wiring`` is where the token enters the context
+block, ``reading`` which of the contexts the token block is given.
 
 But: does this hold on a large text as on a small one?  The entries of the log say how far that has been tried.
 """
@@ -28,7 +30,7 @@ from llmlab.settings import TwoStageSettings
 from llmlab.shown import two_stage as shown
 
 WIRINGS = (("every", "constant"), ("every", "decreasing"), ("first", "constant"), ("first", "decreasing"))
-"""Where the token enters the context block, and how wide its layers are."""
+"""Which context layers read the token, and how wide the layers are."""
 
 READINGS = {"after": "after, by layer", "final": "after, last layer", "before": "before", "none": "no context"}
 """Which context predicts: what a table calls it."""
@@ -85,31 +87,14 @@ def named(own: ArmSpec, name: str, label: Text, contexts: ContextSpec, reading: 
 
 
 def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
-    """Run both stages for every arm and seed and report what each choice does.
-
-    Args:
-        settings: the options of the chapter.
-        on_step: called after each update, counted over all runs.
-
-    Returns:
-        The result; its ``status`` is ``interrupted`` if ``on_step`` stopped it after its first run, and ``diverged`` if
-        no run stayed finite.
-
-    Raises:
-        LlmlabError: text, embedding or checkpoints cannot be used, or nothing can be written.
-        Stopped: ``on_step`` stopped it before its first run was finished.
-    """
+    """Run both stages for every arm and seed and report what each choice does; see ``phase1.run``."""
     ablations = stage_arms(settings)
     source = loaded(EQUATIONS, settings, on_step, vectors=settings.vectors)
     found = compared(EQUATIONS, settings, source, [arm for each in ablations.values() for arm in each], on_step)
-    by_name = {name: [with_label(found, arm) for arm in ablations[name]] for name in settings.ablations}
+    # an arm that ablations share is trained once, and has in each of them the label of its value there
+    by_name = {name: [replace(found.arms[arm.name], arm=arm) for arm in ablations[name]] for name in settings.ablations}
     metrics = context_metrics.metrics(found) | differences(found, by_name) if found.finished else {}
     return shown.result(settings, found, metrics, by_name)
-
-
-def with_label(found: Comparison, arm: ArmSpec) -> ArmRuns:
-    """Return an arm's runs under the label that it has in an ablation: arms are shared between ablations."""
-    return replace(found.arms[arm.name], arm=arm)
 
 
 def differences(found: Comparison, by_name: dict[str, list[ArmRuns]]) -> dict[str, Scalar]:

@@ -23,13 +23,12 @@ from torch import Tensor
 from llmlab.after.arms import ArmRun, by_arm, minus, nothing_whole, result
 from llmlab.after.generate import write
 from llmlab.after.opening import Restored, restored
-from llmlab.baseline import precision_of
 from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.fast.reader import Reader
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
 from llmlab.lab.dataset import Dataset, check_fits
-from llmlab.lab.device import device_of
+from llmlab.lab.device import device_of, precision_of
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.folders import identity
 from llmlab.lab.language import LanguageModel, evaluate, parameter_count

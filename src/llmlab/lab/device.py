@@ -15,6 +15,7 @@ from torch import Tensor
 
 from llmlab.environment import rank_and_size
 from llmlab.errors import SettingError, UnreachableError
+from llmlab.settings import BaselineSettings
 
 WIDE = 256
 """From this width on, bf16 is enough faster than fp32 to be worth its rounding error."""
@@ -51,6 +52,16 @@ def chosen_precision(wanted: str, device: str, width: int) -> str:
     if wanted != "auto":
         return wanted
     return "bf16" if width >= WIDE and fast_bf16(device) else "fp32"
+
+
+def precision_of(settings: BaselineSettings, device: str) -> str:
+    """Return the precision of the products of a model on windows; a GRU's are fp32 on a card.
+
+    There cuDNN computes its recurrence, and autocast would run that in fp16.
+    """
+    if settings.model == "gru" and device == "cuda":
+        return "fp32"
+    return chosen_precision(settings.precision, device, settings.hidden)
 
 
 def fast_bf16(device: str = "cpu") -> bool:

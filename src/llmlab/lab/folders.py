@@ -6,7 +6,7 @@ What a comparison keeps beside its runs is here, too; files and their bytes are 
 import hashlib
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from llmlab.lab.device import take
 from llmlab.lab.epochs import Training
 from llmlab.lab.language import parameter_count
 from llmlab.report.messages import Text as Message
-from llmlab.settings import ContextSettings, LanguageSettings
+from llmlab.settings import ContextSettings, LanguageSettings, LayersSettings
 
 RUNS = Path("runs")
 NOT_COMPARED = {
@@ -156,6 +156,28 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
     if settings.resume == "auto" and numbers:
         return CheckpointFolder(RUNS / f"{stem}-{max(numbers)}")
     return CheckpointFolder(_claimed(stem, max(numbers, default=0) + 1))
+
+
+def sweep_folder(settings: LayersSettings, names: Iterable[str]) -> Path | None:
+    """Return the folder asked for, in which each run of a sweep has its own by its name; none where none was.
+
+    Raises:
+        CheckpointError: it is to be resumed and holds no run of this sweep.
+        SettingError: it holds runs, and resuming was not asked for.
+    """
+    given = settings.resume not in ("", "auto")
+    place = Path(settings.resume) if given else settings.out
+    if place is None:
+        return None
+    folders = (place / name for name in names)
+    held = [folder for folder in folders if folder.is_dir() and CheckpointFolder(folder).has_checkpoints()]
+    if given and not held:
+        raise CheckpointError(
+            f"--resume: no run of this sweep in {settings.resume}; give auto, or the folder given to --out before"
+        )
+    if not settings.resume and held:
+        raise SettingError(f"--out: {held[0]} holds checkpoints; add --resume auto, or choose another folder")
+    return place
 
 
 def _claimed(stem: str, number: int) -> Path:

@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
+from llmlab.errors import Stopped
+from llmlab.lab.epochs import Training
+from llmlab.lab.folders import checkpointed
+from llmlab.lab.steps import OnStep, kept_in
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Scalar
@@ -91,6 +95,42 @@ def epochs_in_equal_time(arms: Mapping[str, list[LanguageRun]]) -> dict[str, int
     seconds = {name: median_seconds(runs) for name, runs in arms.items()}
     least = min(seconds.values())
     return {name: min(most, int(most * least / max(own, 1e-9) + 1e-9)) for name, own in seconds.items()}
+
+
+class Made(NamedTuple):
+    """How the training of a run went: what to say of it, what stopped it, and whether there was an update left."""
+
+    notes: list[Text]
+    stop: BaseException | None
+    anew: bool
+
+
+def run_or_resume(
+    training: Training, settings: BaselineSettings, ours: dict[str, Any], name: str, on_step: OnStep | None = None
+) -> Made:
+    """Train a run in its folder of checkpoints, from where it was if that is wanted; see ``folders.checkpointed``.
+
+    Raises:
+        Stopped: before the first epoch was finished; a stop that comes later is returned.
+    """
+    stop: BaseException | None = None
+    ours |= {"processes": training.team.size}
+    with checkpointed(training, settings, ours, name) as (notes, gone_on_from):
+        notes += resumed(ours, gone_on_from) if gone_on_from else []
+        if training.team.size > 1:
+            notes.insert(0, say("run.processes", processes=training.team.size))
+        if training.folder:
+            kept_in(on_step, training.folder.folder)
+        before = training.progress.updates
+        try:
+            training.run(on_step)
+        except (Stopped, KeyboardInterrupt) as stopped:
+            if not training.progress.history:
+                raise
+            stop = stopped
+    if settings.precision not in ("auto", ours["precision"]):
+        notes.append(say("run.precision", precision=ours["precision"], asked=settings.precision))
+    return Made(notes, stop, training.progress.updates > before)
 
 
 def resumed(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Text]:

@@ -7,18 +7,52 @@ from llmlab.lab.dataset import Dataset
 from llmlab.lab.epochs import Progress
 from llmlab.lab.runs import LOSSES, LanguageRun
 from llmlab.lab.sizes import MODELS
-from llmlab.measure.score import Score, perplexity
+from llmlab.lab.study import Study
+from llmlab.measure.score import Score, document_sums, perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
-from llmlab.report.result import Cell, Figure, Mark, Table, of_seeds, rounded
+from llmlab.report.result import Cell, Figure, Mark, Result, Scalar, Table, of_seeds, rounded
 from llmlab.settings import BaselineSettings
 from llmlab.shown.counting import COUNTING, beside, beside_counting, beside_the_floor, counted, exactly
 from llmlab.shown.curves import curve, floor_level, level, means
+from llmlab.shown.study import endings
 from llmlab.shown.table import cells, figure, table
 from llmlab.shown.windows import loss_by_groups, shown_epochs
 from llmlab.text.words import BOS, EOS, PAD, UNK
 
 WHY, HOW = say("baseline.why"), say("baseline.how")
+
+
+# ---- the result ---------------------------------------------------------------------------------------------------
+
+
+def result(
+    settings: BaselineSettings,
+    data: Dataset,
+    found: Study[LanguageRun],
+    runs: Sequence[LanguageRun],
+    metrics: dict[str, Scalar],
+    asked: tuple[Text, Text],
+) -> Result:
+    """Return the result of what there is to report of the model asked for: its ``runs``; ``asked`` is why and how."""
+    names = settings.experiment, settings.document(), *asked
+    if not runs:
+        return Result.diverged(*names, next(iter(found.arms[settings.model].diverged.values())))
+    return Result(
+        *names,
+        status="interrupted" if found.stop else "complete",
+        metrics=metrics,
+        summary=[
+            *summary(settings, data, runs),
+            *endings(found, settings.epochs),
+            *data.notes,
+            *(note for one in runs for note in one.notes),
+        ],
+        tables=tables(settings, data, runs, "curve_epochs" in metrics),
+        figures=figures(settings, data, runs),
+        samples={name: rounded(run.numbers[name] for run in runs) for name in runs[0].numbers},
+        documents=document_sums({"": [one.score for one in runs]}),
+    )
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------

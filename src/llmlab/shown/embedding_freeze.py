@@ -23,11 +23,11 @@ def result(
     found: Comparison,
     metrics: dict[str, Scalar],
     pairs: Sequence[tuple[ArmRuns, ArmRuns]],
-    growth: Growth,
 ) -> Result:
     """Return the result of the chapter; of each of the ``pairs`` the second is compared with the first."""
     if not found.finished:
         return contexts.all_diverged(found, WHY, HOW)
+    growth = growing(settings, found)
     grid = [found.arms[name] for name in settings.arm_names]
     trained = [arm for arm in grid if arm.runs]
     tables = [
@@ -49,6 +49,20 @@ def result(
         *([contexts.growth_curves(growth)] if len(growth) > 1 else []),
     ]
     return contexts.result(found, WHY, HOW, metrics, summary(found, trained, pairs, growth), tables, figures)
+
+
+def growing(settings: EmbeddingFreezeSettings, found: Comparison) -> Growth:
+    """Return frozen and trained at each number of tokens at which both have a finished run, fewest first.
+
+    Sizes beyond the end of the text are all the whole text, which is returned once.
+    """
+    told = dict[int, tuple[ArmRuns, ArmRuns]]()
+    for tokens in sorted({settings.tokens, *settings.sizes}):
+        end = "" if tokens == settings.tokens else f"-{tokens}"
+        frozen, trained = (found.arms.get(f"{name}{end}") for name in ("frozen", "trained"))
+        if frozen and trained and frozen.runs and trained.runs:
+            told.setdefault(frozen.runs[0].tokens, (frozen, trained))
+    return [(tokens, *both) for tokens, both in told.items()]
 
 
 def summary(

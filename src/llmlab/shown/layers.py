@@ -10,17 +10,19 @@ from itertools import pairwise
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time
 from llmlab.lab.study import Runs, Study
-from llmlab.measure.score import perplexity
+from llmlab.measure.score import document_sums, perplexity
 from llmlab.report.messages import Text, say, sentences
 from llmlab.report.result import (
     Cell,
     Figure,
     Mark,
+    Result,
     Role,
     Scalar,
     Table,
     of_documents,
     of_seeds,
+    rounded,
 )
 from llmlab.settings import LayersSettings
 from llmlab.shown.baseline import text_read
@@ -30,6 +32,10 @@ from llmlab.shown.study import endings, state
 from llmlab.shown.table import INTERVAL, cells, figure, table
 
 WHY, HOW = say("layers.why"), say("layers.how")
+SAMPLED = {name: name for name in ("val_ppl", "val_loss_token", "val_accuracy")}
+SAMPLED |= {"train_loss": "train_loss_no_dropout", "gap": "gap"}
+"""What is kept of every seed, and what a run calls it."""
+
 Metrics = Mapping[str, Scalar]
 
 
@@ -86,6 +92,42 @@ def with_residual(stacks: Sequence[Stack]) -> list[tuple[Stack, Stack]]:
     """Return each finished residual stack behind the plain one of its depth."""
     swept = {stack.depth: stack for stack in plain(stacks)}
     return [(swept[stack.depth], stack) for stack in stacks if stack.runs and stack.beside and stack.depth in swept]
+
+
+# ---- the result ---------------------------------------------------------------------------------------------------
+
+
+def result(
+    settings: LayersSettings, data: Dataset, found: Study[LanguageRun], stacks: Sequence[Stack], metrics: Metrics
+) -> Result:
+    """Return the result of the chapter.
+
+    Args:
+        settings: its options.
+        data: what was read.
+        found: all runs.
+        stacks: every stack with its runs.
+        metrics: what was measured.
+    """
+    finished = [stack for stack in stacks if stack.runs]
+    whole = [stack for stack in finished if len(stack.runs) == settings.seeds]  # a list of samples has no gaps
+    return Result(
+        settings.experiment,
+        settings.document(),
+        WHY,
+        HOW,
+        status="interrupted" if found.stop else "complete" if finished else "diverged",
+        metrics=dict(metrics),
+        summary=summary(settings, data, found, stacks, metrics) if finished else all_diverged(stacks),
+        tables=tables(settings, data, stacks, metrics),
+        figures=figures(settings, data, stacks, metrics),
+        samples={
+            f"{name}{stack.suffix}": rounded(run.numbers[own] for run in stack.runs)
+            for stack in whole
+            for name, own in SAMPLED.items()
+        },
+        documents=document_sums({stack.suffix: [run.score for run in stack.runs] for stack in finished}),
+    )
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
