@@ -68,4 +68,4 @@ def test_counting_stands_beside_the_story() -> None:
     assert ppl["kneser_ney_3"] < ppl["bigram"] < ppl["unigram"]
     assert len(data.text.test) > 0
     assert (data.text.train == UNK).float().mean() < 0.04
-    assert data.unknown_share < 0.1
+    assert data.metrics()["unk_share"] < 0.1

@@ -415,19 +415,7 @@ def differences(
 
 
 def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
-    """Train the model that chapter 3's options name, or with ``peers`` all three, and report what they reach.
-
-    Args:
-        settings: the options of the chapter.
-        on_step: called after each update, counted over all runs.
-
-    Returns:
-        The result; its ``status`` is as ``baseline.run`` has it, of the model asked for.
-
-    Raises:
-        LlmlabError: text or checkpoints cannot be used, a library is missing, or nothing can be written.
-        Stopped: ``on_step`` stopped the run before anything could be reported.
-    """
+    """Train the model that chapter 3's options name, or all three, and report on it as ``baseline.run`` on New-LLM."""
     data = dataset_of(settings)
     names = list(MODELS) if settings.peers else [settings.model]
     each = {name: alone(settings, name, len(data.text.vocabulary)) for name in names}

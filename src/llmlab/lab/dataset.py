@@ -54,10 +54,10 @@ class Dataset:
         """Return what the text is and what counting reaches on it."""
         found: dict[str, Scalar] = {
             "vocabulary_size": len(self.text.vocabulary),
-            "unk_share": self.unknown_share,
+            "unk_share": int((self.text.valid[:, 1:] == UNK).sum()) / self.valid_targets,
             "train_windows": len(self.text.train),
             "val_windows": len(self.text.valid),
-            "train_targets": self.train_targets,
+            "train_targets": int((self.text.train[:, 1:] != PAD).sum()),
             "val_targets": self.valid_targets,
             "majority_accuracy": self.references["majority"].accuracy,
             "unigram_ppl": self.references["unigram"].ppl,
@@ -70,16 +70,6 @@ class Dataset:
             "test_bayes_ppl": self.test_bayes_loss,
         }
         return found | {name: perplexity(loss) for name, loss in floors.items() if loss is not None}
-
-    @cached_property
-    def unknown_share(self) -> float:
-        """How many of the scored validation targets are ``<unk>``."""
-        return int((self.text.valid[:, 1:] == UNK).sum()) / self.valid_targets
-
-    @cached_property
-    def train_targets(self) -> int:
-        """How many targets an epoch scores."""
-        return int((self.text.train[:, 1:] != PAD).sum())
 
     @cached_property
     def valid_targets(self) -> int:

@@ -180,7 +180,7 @@ class Training:
 
         try:
             while not self.finished():
-                if self._epoch_is_full():
+                if self.progress.updates >= self.epoch_updates * (len(self.progress.history) + 1):
                     self._end_epoch(step)
                     saved = time.monotonic()
                 else:
@@ -250,9 +250,6 @@ class Training:
             self.best = dict(state["model"])
         else:
             self.best, progress.best_loss, progress.best_epoch, progress.best_score = {}, UNBEATEN, 0, {}
-
-    def _epoch_is_full(self) -> bool:
-        return self.progress.updates >= self.epoch_updates * (len(self.progress.history) + 1)
 
     def _update(self) -> None:
         """Make one update: the gradient of the next batch, clipped, and the optimiser's step."""
