@@ -13,11 +13,19 @@ from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Result, Scalar, Table, of_seeds, rounded
 from llmlab.settings import BaselineSettings
-from llmlab.shown.counting import COUNTING, beside, beside_counting, beside_the_floor, counted, exactly
 from llmlab.shown.curves import curve, floor_level, level, means
-from llmlab.shown.study import endings
 from llmlab.shown.table import cells, figure, table
-from llmlab.shown.windows import loss_by_groups, shown_epochs
+from llmlab.shown.words import (
+    COUNTING,
+    beside,
+    beside_counting,
+    beside_the_floor,
+    counted,
+    endings,
+    exactly,
+    loss_by_groups,
+    shown_epochs,
+)
 from llmlab.text.words import BOS, EOS, PAD, UNK
 
 WHY, HOW = say("baseline.why"), say("baseline.how")

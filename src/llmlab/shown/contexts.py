@@ -20,10 +20,9 @@ from llmlab.report.result import (
     of_documents,
     of_seeds,
 )
-from llmlab.shown.counting import COUNTING, counted, exactly
 from llmlab.shown.curves import arm_curves, floor_level, level, means, with_interval
 from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, cells, declared, figure, table
-from llmlab.shown.windows import ppls_at
+from llmlab.shown.words import COUNTING, counted, exactly, ppls_at
 
 RANKS = ("train", "valid", "untrained")
 """Effective ranks, in the order of their columns."""

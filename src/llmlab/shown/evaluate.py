@@ -7,8 +7,8 @@ from llmlab.measure.score import Score
 from llmlab.report.messages import Text, say
 from llmlab.report.result import TO_ROUNDING, Cell, Table
 from llmlab.shown.baseline import accuracy
-from llmlab.shown.counting import beside, beside_counting, beside_the_floor
 from llmlab.shown.table import table
+from llmlab.shown.words import beside, beside_counting, beside_the_floor
 
 ROUNDING = 1e-6
 """Two losses that differ by less are one loss in float32, added up in another order."""

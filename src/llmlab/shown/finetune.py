@@ -12,10 +12,9 @@ from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Table
 from llmlab.shown.after import Metrics
-from llmlab.shown.counting import COUNTING, beside_counting
 from llmlab.shown.curves import curve, floor_level, level
 from llmlab.shown.table import cells, figure, table
-from llmlab.shown.windows import ppls_at, shown_epochs
+from llmlab.shown.words import COUNTING, beside_counting, ppls_at, shown_epochs
 
 
 def compared(data: Dataset, zero_shot: Score, updates: Mapping[str, int], metrics: Metrics) -> Table:

@@ -26,10 +26,9 @@ from llmlab.report.result import (
 )
 from llmlab.settings import LayersSettings
 from llmlab.shown.baseline import text_read
-from llmlab.shown.counting import beside_counting
 from llmlab.shown.curves import arm_curves, level, means, with_interval
-from llmlab.shown.study import endings, state
 from llmlab.shown.table import INTERVAL, cells, figure, table
+from llmlab.shown.words import beside_counting, endings, state
 
 WHY, HOW = say("layers.why"), say("layers.how")
 SAMPLED = {name: name for name in ("val_ppl", "val_loss_token", "val_accuracy")}

@@ -15,9 +15,9 @@ from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say, sentences
 from llmlab.report.result import Cell, Figure, Mark, Role, Scalar, Table, of_documents, of_seeds
 from llmlab.settings import BaselineSettings
-from llmlab.shown.counting import COUNTING, beside_counting
 from llmlab.shown.curves import curve, level, with_interval
 from llmlab.shown.table import cells, figure, table
+from llmlab.shown.words import COUNTING, beside_counting
 
 INK: dict[str, Role] = {"new-llm": "series", "tiny-gpt2": "winner", "gru": "foot"}
 Models = Mapping[str, list[LanguageRun]]

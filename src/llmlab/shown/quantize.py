@@ -12,7 +12,7 @@ from llmlab.settings import QuantizeSettings
 from llmlab.shown.after import Metrics
 from llmlab.shown.curves import curve, level
 from llmlab.shown.table import figure, table
-from llmlab.shown.windows import loss_by_groups
+from llmlab.shown.words import loss_by_groups
 
 NAMES = {"fp32": "fp32", "row": "int8, scale per row", "tensor": "int8, scale per tensor"}
 SCHEMES = ("row", "tensor")

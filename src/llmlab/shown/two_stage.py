@@ -10,7 +10,7 @@ from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Result, Scalar
 from llmlab.settings import TwoStageSettings
 from llmlab.shown import contexts
-from llmlab.shown.counting import beside_counting
+from llmlab.shown.words import beside_counting
 
 WHY, HOW = say("two_stage.why"), say("two_stage.how")
 
