@@ -15,11 +15,12 @@ from rich.console import Console
 from conftest import Done, environment
 from llmlab import compare
 from llmlab.cli.log import judged_document
+from llmlab.disk import HIDDEN
 from llmlab.errors import TextError
 from llmlab.report import entry, screen
 from llmlab.report.language import ENGLISH
 from llmlab.report.listing import entries_document, entries_lines
-from llmlab.report.logbook import HIDDEN, Logbook
+from llmlab.report.logbook import Logbook
 from llmlab.report.record import Record
 from llmlab.report.table import first_screen, report
 from strategies_report import specimen

@@ -15,9 +15,10 @@ import pytest
 
 from conftest import HANG, environment
 from faults import ERRORS, bytes_in, failing
+from llmlab.disk import HIDDEN
 from llmlab.errors import WriteError
 from llmlab.report import entry
-from llmlab.report.logbook import HIDDEN, SMALL_SITE, STALE_SECONDS, Logbook
+from llmlab.report.logbook import SMALL_SITE, STALE_SECONDS, Logbook
 from llmlab.report.record import Record
 from strategies_report import specimen
 

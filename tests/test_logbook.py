@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import Done
+from llmlab.disk import HIDDEN
 from llmlab.errors import SettingError
 from llmlab.report import entry
-from llmlab.report.logbook import HIDDEN, STALE_SECONDS, Logbook, read_record
+from llmlab.report.logbook import STALE_SECONDS, Logbook, read_record
 from llmlab.report.messages import Message, stored
 from llmlab.report.record import Record
 from llmlab.report.result import Figure, Mark, Result, Table

@@ -7,6 +7,7 @@ failed.
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -57,15 +58,16 @@ def replace_folder(path: Path, files: Mapping[str, bytes], twin: Path | None = N
         remove_folder(old)
 
 
-def new_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def new_folder(path: Path, files: Mapping[str, str | bytes]) -> None:
     """Put a folder of files where nothing stands, not even by now; whatever stands beside it is not touched."""
     with _filled(path, files) as hidden:
         hidden.rename(path)
-        sync_folder(path.parent)
+        with contextlib.suppress(OSError):  # it stands; only a power cut could still take its name
+            sync_folder(path.parent)
 
 
 @contextlib.contextmanager
-def _filled(path: Path, files: Mapping[str, bytes], twin: Path | None = None) -> Iterator[Path]:
+def _filled(path: Path, files: Mapping[str, str | bytes], twin: Path | None = None) -> Iterator[Path]:
     """Yield a hidden folder of files beside a path, which is gone afterwards, renamed or removed."""
     hidden = _hidden_beside(path)
     try:
@@ -96,10 +98,12 @@ def remove_folder(path: Path) -> None:
         _remove_files(hidden)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left unfinished; nobody may be writing there."""
+def sweep(folder: Path, age: float = 0.0) -> None:
+    """Remove what a killed process left unfinished so many seconds ago or longer; nobody may still be writing it."""
     for left in folder.glob(HIDDEN + "[0-9a-f]" * 8):
-        _remove_files(left)
+        with contextlib.suppress(FileNotFoundError):  # its writer has just put it in place
+            if not age or time.time() - left.stat().st_mtime > age:
+                _remove_files(left)
 
 
 def _remove_files(path: Path) -> None:

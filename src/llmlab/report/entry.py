@@ -16,7 +16,7 @@ from llmlab.report import screen
 from llmlab.report.colours import THEMES
 from llmlab.report.escape import html_text, md_block, md_fence, md_line, md_text, printable
 from llmlab.report.figure import svg
-from llmlab.report.format import cell, is_text, several
+from llmlab.report.format import is_text, several, texts
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.messages import worded
 from llmlab.report.record import Record
@@ -135,7 +135,16 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
     if proposal := screen.proposal(record, language):
         command, why = proposal
         yield f"**{word('Next')}**\n\n{_line(why, language)}\n\n{md_fence(command, 'sh')}\n"
-    yield from _folded("How, and under which conditions", _how(result, language), language)
+    options = _pairs(
+        "option",
+        {
+            name: json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+            for name, value in result.settings.items()
+        },
+        language,
+    )
+    how = [f"{_line(result.how, language)}\n", *options]
+    yield from _folded("How, and under which conditions", how, language)
     numbers = [f"[{word('The curves as numbers')}]({CURVES})"] if any(_curves(record.result)) else []
     yield from _folded("All tables and pictures", [*_parts(result, language), *numbers], language)
     if found := findings(record, language.code):
@@ -144,7 +153,8 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
         grid = _grid(columns, [[_words(text, language) for text in row] for row in rows])
         yield from _folded("Verdicts on claims of the original notes", grid, language)
     yield from _amendments(record, language)
-    yield from _folded("Reproduce", _circumstances(record, language), language)
+    where = _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"}, language)
+    yield from _folded("Reproduce", [f"{md_fence(record.command, 'sh')}\n", *where], language)
     yield f"\n## {word('Notes')}\n"
 
 
@@ -174,19 +184,9 @@ def _folded(title: str, lines: Iterable[str], language: Language) -> Iterator[st
     yield "\n</details>\n"
 
 
-def _how(result: Result, language: Language) -> Iterator[str]:
-    yield f"{_line(result.how, language)}\n"
-    yield from _pairs("option", {name: _shown(value) for name, value in result.settings.items()}, language)
-
-
 def _parts(result: Result, language: Language) -> Iterator[str]:
     for part in result.parts():
         yield from _table(part, language) if isinstance(part, Table) else _pictures(part, language)
-
-
-def _circumstances(record: Record, language: Language) -> Iterator[str]:
-    yield f"{md_fence(record.command, 'sh')}\n"
-    yield from _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"}, language)
 
 
 def expected(record: Record) -> str:
@@ -224,8 +224,7 @@ def _amendments(record: Record, language: Language) -> Iterator[str]:
 
 def _table(table: Table, language: Language) -> Iterator[str]:
     yield f"### {md_text(table.title)}\n"
-    cells = ([cell(value, column) for value, column in zip(row, table.columns, strict=True)] for row in table.rows)
-    yield from _grid(table.columns, [[md_text(text) for text in row] for row in cells])
+    yield from _grid(table.columns, [[md_text(text) for text in row] for row in texts(table)])
     yield f"\n{_line(table.caption, language)}\n"
 
 
@@ -258,10 +257,6 @@ def _picture(figure: Figure, theme: str) -> str:
 def _pairs(name: str, values: dict[str, object], language: Language) -> Iterator[str]:
     columns = [Column(language.say(head), "text") for head in (name, "value")]
     yield from _grid(columns, [[md_text(key), md_text(str(value))] for key, value in values.items()])
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def _grid(columns: list[Column], rows: list[list[str]]) -> Iterator[str]:

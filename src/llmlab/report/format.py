@@ -5,7 +5,7 @@ A number never loses a digit to a narrow screen: it is short to begin with, and 
 
 from collections.abc import Sequence
 
-from llmlab.report.result import TO_ROUNDING, Cell, Column
+from llmlab.report.result import TO_ROUNDING, Cell, Column, Table
 
 NOTHING = "–"
 ROUNDING = 1e-12
@@ -22,6 +22,11 @@ def cell(value: Cell, column: Column) -> str:
     if column.kind == "integer" or isinstance(value, int):
         return f"{value:,}"
     return number(value, column.digits)
+
+
+def texts(table: Table) -> list[list[str]]:
+    """Return the cells of a table as text."""
+    return [[cell(value, column) for value, column in zip(row, table.columns, strict=True)] for row in table.rows]
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -5,22 +5,23 @@ pictures.  A folder is built under a hidden name, synced, and put in place by on
 whole or not at all, whatever happens in between, and any number of processes can write at once.
 """
 
-import contextlib
 import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
-from llmlab.disk import HIDDEN, replace_file, sync_folder, write_synced
+from llmlab.disk import new_folder, replace_file, sweep
 from llmlab.errors import SettingError, TextError, WriteError
 from llmlab.report import entry
 from llmlab.report.record import Record
 
 STALE_SECONDS = 3600
+"""Whatever is hidden for longer was left by a killed process."""
+
 LARGEST_RECORD = 50_000_000
 SMALL_SITE = Path(__file__).with_name("small_site")
 MARK = re.compile(rb"^ *llmlab_log: true\r?$", re.MULTILINE)
@@ -106,40 +107,13 @@ class Logbook:
             self.posts.mkdir(parents=True, exist_ok=True)
             if not (self.site / "mkdocs.yml").is_file():
                 write_small_site(self.site)
-            self._sweep()
-            while True:
-                record = replace(record, id=secrets.token_hex(4))
-                if self._put_as(record):
-                    return record, self.posts / record.name / entry.PAGE
+            sweep(self.posts, STALE_SECONDS)
+            fresh = (replace(record, id=secrets.token_hex(4)) for _ in count())
+            record = next(one for one in fresh if not (self.posts / one.name).exists())
+            new_folder(self.posts / record.name, entry.files(record))
         except OSError as error:
             raise WriteError(_reason(error, self.posts)) from error
-
-    def _put_as(self, record: Record) -> bool:
-        """Write the entry under its id; False if that id is taken."""
-        hidden = self.posts / f"{HIDDEN}{record.id}"
-        try:
-            hidden.mkdir()
-        except FileExistsError:
-            return False
-        try:
-            for name, text in entry.files(record).items():
-                write_synced(hidden / name, text)
-            sync_folder(hidden)
-            if (self.posts / record.name).exists():
-                return False
-            hidden.rename(self.posts / record.name)
-            with contextlib.suppress(OSError):  # the entry stands; only a power cut could still take its name
-                sync_folder(self.posts)
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
-        return True
-
-    def _sweep(self) -> None:
-        """Remove what a killed process left under a hidden name an hour ago or longer."""
-        for left in self.posts.glob(f"{HIDDEN}*"):
-            with contextlib.suppress(FileNotFoundError):  # its writer has just put it in place
-                if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                    shutil.rmtree(left, ignore_errors=True)
+        return record, self.posts / record.name / entry.PAGE
 
     def folders(self) -> list[Path]:
         """Return the folders of all entries, oldest first."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from llmlab.report import screen
 from llmlab.report.escape import html_text
 from llmlab.report.figure import svg
-from llmlab.report.format import cell, is_text
+from llmlab.report.format import is_text, texts
 from llmlab.report.language import Language, language
 from llmlab.report.messages import CODES
 from llmlab.report.record import Record
@@ -50,9 +50,8 @@ def _picture(figure: Figure, said: Language) -> Iterator[str]:
 
 def _table(table: Table) -> Iterator[str]:
     sides = ["left" if is_text(column) else "right" for column in table.columns]
-    rows = [[cell(value, column) for value, column in zip(row, table.columns, strict=True)] for row in table.rows]
     yield "<table>"
-    for kind, row in [("th", [str(column.name) for column in table.columns]), *(("td", row) for row in rows)]:
+    for kind, row in [("th", [str(column.name) for column in table.columns]), *(("td", row) for row in texts(table))]:
         cells = (
             f'<{kind} style="text-align: {side}">{html_text(text)}</{kind}>'
             for side, text in zip(sides, row, strict=True)

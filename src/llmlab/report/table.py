@@ -18,7 +18,7 @@ from llmlab.claims import findings
 from llmlab.report import screen
 from llmlab.report.escape import printable
 from llmlab.report.folding import Words, folded, is_wide, phrases
-from llmlab.report.format import cell, is_text, several
+from llmlab.report.format import is_text, several, texts
 from llmlab.report.language import ENGLISH, Language
 from llmlab.report.messages import say, worded
 from llmlab.report.plot import legend, plot
@@ -230,9 +230,9 @@ def _part(title: str, body: RenderableType, caption: str) -> RenderableType:
 def _grid(table: Table) -> tuple[RichTable, int]:
     """Return the table and the least width at which no number and no token is cut."""
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    needed = -1
+    needed, rows = -1, [[*map(printable, row)] for row in texts(table)]
     for index, column in enumerate(table.columns):
-        cells = [printable(cell(row[index], column)) for row in table.rows]
+        cells = [row[index] for row in rows]
         folds = column.kind == "text"
         name = printable(column.name)
         words = [phrase.strip() for text in cells for phrase in phrases(text)] if folds else cells
@@ -244,8 +244,8 @@ def _grid(table: Table) -> tuple[RichTable, int]:
             min_width=least,
         )
         needed += least + GAP
-    for row in table.rows:
-        grid.add_row(*(Words(printable(cell(value, column))) for value, column in zip(row, table.columns, strict=True)))
+    for row in rows:
+        grid.add_row(*map(Words, row))
     return grid, needed
 
 
@@ -262,8 +262,7 @@ def _blocks(table: Table) -> RenderableType:
     head = max(1, next((index for index, words in enumerate(kinds) if not words), len(kinds)))
     width = max(cell_len(printable(column.name)) for column in table.columns)
     lines: list[RenderableType] = []
-    for row in table.rows:
-        cells = [printable(cell(value, column)) for value, column in zip(row, table.columns, strict=True)]
+    for cells in ([*map(printable, row)] for row in texts(table)):
         first = " ".join(cells[:head]) if kinds[0] else f"{printable(table.columns[0].name)} {cells[0]}"
         lines.append(Words(first, style="bold"))
         for column, text in zip(table.columns[head:], cells[head:], strict=True):
