@@ -26,7 +26,7 @@ from llmlab.measure.score import perplexity
 from llmlab.report.messages import CODES, Text, say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import BaselineSettings, EvaluateSettings, ExportSettings, flag, options_of
-from llmlab.shown import export as shown
+from llmlab.shown import after as shown
 
 ARGUMENT = "FOLDER"
 UNSAID = ("seeds", "device")

@@ -1,14 +1,22 @@
-"""What is shown of every trained model that is taken further: what its checkpoint holds, intervals, lost seeds."""
+"""What is shown of every trained model that is taken further: what its checkpoint holds, intervals, its model card."""
 
 from collections.abc import Iterable, Mapping
 
 from llmlab.lab.sizes import MODELS
-from llmlab.report.messages import Text, say
+from llmlab.report.messages import Message, Text, group, say
 from llmlab.report.result import Scalar, Table, of_documents, of_seeds
 from llmlab.settings import BaselineSettings
 from llmlab.shown.table import cells, table
 
 Metrics = Mapping[str, Scalar]
+
+BESIDE = {
+    "Kneser–Ney 3-gram": "kneser_ney_ppl",
+    "bigram": "bigram_ppl",
+    "unigram": "unigram_ppl",
+    "Bayes": "bayes_ppl",
+}
+"""What stands on a model card, by the names of its metrics."""
 
 
 def the_model(settings: BaselineSettings, parameters: int, words: int, epochs: int, seed: int) -> Table:
@@ -45,3 +53,29 @@ def left_out(diverged: Iterable[tuple[int, str, int]], stopped_after: int | None
     """Return what is in no number of a comparison: the seed, arm and update of each run that diverged, and a stop."""
     lost: list[Text] = [say("study.lost", seed=seed, arm=arm, update=update) for seed, arm, update in diverged]
     return lost if stopped_after is None else [*lost, say("study.stopped", seeds=stopped_after)]
+
+
+# ---- a model that leaves llmlab -----------------------------------------------------------------------------------
+
+
+def written(sizes: Mapping[str, int]) -> Table:
+    """Return the files with their bytes."""
+    return table("export.files", sizes.items())
+
+
+def card(settings: BaselineSettings, command: str, words: int, epochs: int, metrics: Metrics) -> Message:
+    """Return the model card, in Markdown; ``command`` trains such a model, ``metrics`` are its own and of counting."""
+    text = settings.data if settings.data in group("licence", "en") else "path"
+    rows = {MODELS[settings.model]: "val_ppl", **BESIDE}
+    told = [f"| {name} | {metrics[metric]:.2f} |" for name, metric in rows.items() if metric in metrics]
+    return say(
+        "export.card",
+        model=MODELS[settings.model],
+        data=say(f"licence.{text}"),
+        epochs=epochs,
+        words=words,
+        command=command,
+        rows="\n".join(told),
+        accuracy=metrics["val_accuracy"],
+        opened=say("export.open_new_llm" if settings.model == "new-llm" else "export.open_gpt2"),
+    )

@@ -49,10 +49,10 @@ def one_by_one(
             zip(tokens[:ONE_BY_ONE], probabilities, likeliest, entropies, strict=False), 1
         )
     ]
-    most = math.log(len(words))
-    if len(tokens) <= ONE_BY_ONE:
-        return table("generate.tokens", rows, most=most)
-    return table("generate.first_tokens", rows, most=most, shown=ONE_BY_ONE, tokens=len(tokens))
+    cut = len(tokens) > ONE_BY_ONE
+    more = {"shown": ONE_BY_ONE, "tokens": len(tokens)} if cut else {}
+    caption = say("generate.first_tokens" if cut else "generate.tokens", most=math.log(len(words)), **more)
+    return table("generate.tokens", rows, caption=caption)
 
 
 def cost(rows: Sequence[Sequence[Cell]]) -> Table:

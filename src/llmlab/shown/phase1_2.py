@@ -291,16 +291,16 @@ def distance_and_product(pairs: Pairs, embedding: Tensor, weight: Tensor) -> Fig
     follows = (pairs.joint()[inputs] > 0).expand(seeds, -1, -1).flatten()
     chosen = torch.linspace(0, len(apart) - 1, min(len(apart), 4 * SCATTER_POINTS)).round().long()
     apart, product, follows = apart[chosen], product[chosen], follows[chosen]
-    marks, told = [], list[Text]()
-    kinds = [
-        Mark("points", "winner", [], [], legend="pairs of the text"),
-        Mark("points", "other", [], [], legend="other pairs"),
-    ]
-    for mark, keep in zip(kinds, (follows, ~follows), strict=True):
+    marks, told = list[Mark](), list[Text]()
+    kinds: dict[str, tuple[Role, Tensor]] = {
+        "pairs of the text": ("winner", follows),
+        "other pairs": ("other", ~follows),
+    }
+    for kind, (role, keep) in kinds.items():
         if keep.any():
-            marks.append(replace(mark, xs=rounded(apart[keep]), ys=rounded(product[keep])))
+            marks.append(Mark("points", role, rounded(apart[keep]), rounded(product[keep]), legend=kind))
             means = {"product": float(product[keep].mean()), "distance": float(apart[keep].mean())}
-            told.append(say("phase1_2.scatter_part", kind=mark.legend, **means))
+            told.append(say("phase1_2.scatter_part", kind=kind, **means))
     return figure("phase1_2.scatter", marks, seeds=seeds, parts=told)
 
 
