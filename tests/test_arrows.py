@@ -158,10 +158,10 @@ def test_no_shell_is_started() -> None:
 
 def test_the_names_of_the_chapters_are_the_table_of_contents() -> None:
     """Every chapter command has its module, and both are in the arrows' table."""
-    from llmlab.cli.chapter import CHAPTERS
+    from llmlab.cli.chapter import CHAPTERS, FOLLOW_UPS, module_of
 
-    assert {chapter.module for chapter in CHAPTERS.values()} <= set(MODULES)
-    assert {chapter.module.removeprefix("llmlab.") for chapter in CHAPTERS.values()} <= set(ALLOWED)
+    assert {module_of(name) for name in (*CHAPTERS, *FOLLOW_UPS)} <= set(MODULES)
+    assert {module_of(name).removeprefix("llmlab.") for name in CHAPTERS} <= set(ALLOWED)
 
 
 def test_the_update_rules_are_our_own() -> None:

@@ -15,7 +15,7 @@ from llmlab.claims.evaluate import FUNCTIONS, Missing, filled, holm, hours, name
 from llmlab.claims.ledger import Claim, Sum, read
 from llmlab.claims.verdicts import judged
 from llmlab.cli import app
-from llmlab.cli.chapter import CHAPTERS, Chapter
+from llmlab.cli.chapter import CHAPTERS, FOLLOW_UPS
 from llmlab.errors import TextError
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import worded
@@ -38,12 +38,6 @@ SUMS = {
 """What every row of sums comes to; a typing error in a figure shows here."""
 
 
-def experiments() -> dict[str, Chapter]:
-    """Return every experiment that leaves a record, by its name there."""
-    follow_ups = {name: each for chapter in CHAPTERS.values() for name, each in chapter.follow_ups.items()}
-    return dict(CHAPTERS) | follow_ups
-
-
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_every_row_asks_only_for_what_there_is(claim: Claim) -> None:
     """Expressions parse and call known functions; experiments and the settings to match exist."""
@@ -53,7 +47,7 @@ def test_every_row_asks_only_for_what_there_is(claim: Claim) -> None:
         expressions += [text for name in EXPRESSIONS if (text := getattr(claim.records, name))]
         wishes.append(claim.records.where)
         known = {
-            name for each in claim.records.experiments for name in experiments()[each].settings.__dataclass_fields__
+            name for each in claim.records.experiments for name in (CHAPTERS | FOLLOW_UPS)[each].__dataclass_fields__
         }
         assert any(getattr(claim.records, name) for name in EXPRESSIONS)
     called = {

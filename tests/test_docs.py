@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import site_hooks
 from llmlab.cli import app
-from llmlab.cli.chapter import CHAPTERS
+from llmlab.cli.chapter import CHAPTERS, module_of
 from llmlab.exercises import read as exercises
 from llmlab.report.logbook import Logbook
 
@@ -357,14 +357,14 @@ def test_no_picture_lies_about_unused() -> None:
 @pytest.mark.parametrize("experiment", CHAPTERS)
 def test_every_chapter_has_its_page_reference_example_test_and_settings(experiment: str) -> None:
     """Each experiment of the command line has a study page, a reference stub, an example, a test file and settings."""
-    chapter, stem = CHAPTERS[experiment], experiment.replace("-", "_")
+    settings, stem = CHAPTERS[experiment], experiment.replace("-", "_")
 
     assert (DOCS / "study" / f"{experiment}.md").is_file()
     assert f"llmlab {experiment}" in (DOCS / "study" / f"{experiment}.md").read_text("utf-8")
-    assert f"::: {chapter.module}\n" in (DOCS / "reference" / "chapters.md").read_text("utf-8")
+    assert f"::: {module_of(experiment)}\n" in (DOCS / "reference" / "chapters.md").read_text("utf-8")
     assert f"study/{experiment}.md" in (ROOT / "mkdocs.yml").read_text("utf-8")
-    assert chapter.settings.__name__ in (DOCS / "reference" / "settings.md").read_text("utf-8")
-    assert chapter.settings.experiment == experiment
+    assert settings.__name__ in (DOCS / "reference" / "settings.md").read_text("utf-8")
+    assert settings.experiment == experiment
     assert (ROOT / "examples" / f"{stem}.py").is_file()
     assert (ROOT / "tests" / f"test_{stem}.py").is_file()
 

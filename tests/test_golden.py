@@ -101,12 +101,11 @@ def test_the_kept_files_are_small() -> None:
 
 def run_anew(name: str) -> Record:
     """Run a chapter and return its record with neutral circumstances."""
-    from llmlab.cli.chapter import CHAPTERS
+    from llmlab.cli.chapter import CHAPTERS, module_of
 
-    chapter = CHAPTERS[name]
-    settings = chapter.settings(seeds=20 if name == "phase1-2" else 1)
+    settings = CHAPTERS[name](seeds=20 if name == "phase1-2" else 1)
     record = Record(
-        importlib.import_module(chapter.module).run(settings),
+        importlib.import_module(module_of(name)).run(settings),
         id="c0ffee00",
         created="2026-11-22T03:18:00Z",
         command=f"llmlab {name}" + (" --seeds 20" if name == "phase1-2" else ""),

@@ -119,7 +119,7 @@ app = typer.Typer(
 )
 app.add_typer(log.app, name="log")
 app.add_typer(data.app, name="data")
-chapter.add_commands(app, chapter.CHAPTERS, EPILOG)
+chapter.add_commands(app, EPILOG)
 app.command("params")(params)
 app.add_typer(claims.app, name="claims")
 app.command("exercise", context_settings=exercise.AS_TYPED)(exercise.exercise)

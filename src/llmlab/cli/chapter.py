@@ -1,10 +1,9 @@
-"""The table of contents: every experiment's command, with its settings and its module.
+"""The table of contents: every experiment's command.  Its name, help and options are those of its settings.
 
 Leaves out how a command reads its options (``options``) and what it does with them (``execute``).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import typer
@@ -15,103 +14,63 @@ from llmlab.cli.lines import LINES, continue_lines
 from llmlab.cli.options import chosen, signature, typed
 from llmlab.errors import SettingError
 
-
-@dataclass(frozen=True)
-class Chapter:
-    """A command's settings, its module (named, not imported: it imports torch), its help and an example.
-
-    ``follow_ups`` are its own commands, for what can be done with what it left.
-    """
-
-    settings: type[of.Settings]
-    module: str
-    help: str
-    example: str
-    follow_ups: "dict[str, Chapter]" = field(default_factory=dict)
+Commands = dict[str, type[of.Settings]]
 
 
-def _after(settings: type[of.Settings], help_text: str, options: str = "") -> Chapter:
-    """Return what can be done with a trained baseline: ``llmlab baseline <verb> CHECKPOINT``."""
-    verb = settings.experiment
-    example = f"llmlab baseline {verb} runs/baseline-pocket-…-1 {options}".strip()
-    return Chapter(settings, f"llmlab.after.{verb}", help_text, example)
+def _named(*settings: type[of.Settings]) -> Commands:
+    return {each.experiment: each for each in settings}
 
 
-FOLLOW_UPS = {
-    "evaluate": _after(of.EvaluateSettings, "Score a trained model, on its own text or another."),
-    "generate": _after(of.GenerateSettings, "Let a trained model write.", "--tokens 40 --temperature 0.8"),
-    "quantize": _after(of.QuantizeSettings, "Keep a trained model in eight bits, and measure what that costs."),
-    "finetune": _after(
-        of.FinetuneSettings, "Train a trained model on another text, against starting from nothing.", "--seeds 3"
-    ),
-    "expand": _after(of.ExpandSettings, "Widen the context of a trained model in four ways, and see which can learn."),
-    "export": _after(of.ExportSettings, "Write a trained model so that it opens without llmlab.", "my-model"),
-}
-
-CHAPTERS = {
-    "phase1": Chapter(
-        of.Phase1Settings,
-        "llmlab.phase1",
-        "Train only the output layer; the embedding is frozen.",
-        "llmlab phase1 --dim 8 --seeds 1000",
-    ),
-    "phase1-2": Chapter(
-        of.Phase12Settings,
-        "llmlab.phase1_2",
-        "How embeddings move, and what an inner product decides.",
-        "llmlab phase1-2 --text banana --focus n --seeds 1000",
-    ),
-    "baseline": Chapter(
-        of.BaselineSettings,
-        "llmlab.baseline",
-        "Train New-LLM, a recurrent context-vector language model.",
-        "llmlab baseline --preset pocket --layers 1",
-        FOLLOW_UPS,
-    ),
-    "layers": Chapter(
-        of.LayersSettings,
-        "llmlab.layers",
-        "Depth sweep: how deep must the stack be?",
-        "llmlab layers --layers 1,2 --seeds 3",
-    ),
-    "embedding-freeze": Chapter(
-        of.EmbeddingFreezeSettings,
-        "llmlab.embedding_freeze",
-        "Pretrained embeddings: frozen against trained, on the same text.",
-        "llmlab embedding-freeze --arms frozen,trained --grow none",
-    ),
-    "two-stage": Chapter(
-        of.TwoStageSettings,
-        "llmlab.two_stage",
-        "Fixed contexts first, then the token block on top of them.",
-        "llmlab two-stage --ablate noise --seeds 3",
-    ),
-}
+CHAPTERS = _named(
+    of.Phase1Settings,
+    of.Phase12Settings,
+    of.BaselineSettings,
+    of.LayersSettings,
+    of.EmbeddingFreezeSettings,
+    of.TwoStageSettings,
+)
+FOLLOW_UPS = _named(
+    of.EvaluateSettings,
+    of.GenerateSettings,
+    of.QuantizeSettings,
+    of.FinetuneSettings,
+    of.ExpandSettings,
+    of.ExportSettings,
+)
+"""What can be done with what chapter 3 left, a trained baseline: ``llmlab baseline <verb> CHECKPOINT``."""
 
 
-def add_commands(app: typer.Typer, chapters: dict[str, Chapter], epilog: str, before: str = "") -> None:
-    """Add each chapter's command to a program, and its follow-ups below it."""
-    for name, chapter in chapters.items():
-        told: dict[str, Any] = {"help": chapter.help, "epilog": f"Example: {chapter.example}\n\n{epilog}"}
-        function = command(before + name, chapter)
-        if chapter.follow_ups:
+def module_of(experiment: str) -> str:
+    """Return the name of an experiment's module, which is not imported here: it imports torch."""
+    return f"llmlab.{'after.' if experiment in FOLLOW_UPS else ''}{experiment.replace('-', '_')}"
+
+
+def add_commands(app: typer.Typer, epilog: str) -> None:
+    """Add the chapters to a program, the follow-ups below theirs."""
+    for name, settings in CHAPTERS.items():
+        if settings is of.BaselineSettings:
             group = typer.Typer(invoke_without_command=True)
-            group.callback()(function)
-            add_commands(group, chapter.follow_ups, epilog, f"{name} ")
-            app.add_typer(group, name=name, **told)
+            group.callback()(command(name, settings))
+            for verb, after in FOLLOW_UPS.items():
+                group.command(verb, **_told(after, epilog))(command(f"{name} {verb}", after))
+            app.add_typer(group, name=name, **_told(settings, epilog))
         else:
-            app.command(name, **told)(function)
+            app.command(name, **_told(settings, epilog))(command(name, settings))
 
 
-def command(name: str, chapter: Chapter) -> Callable[..., Any]:
+def _told(settings: type[of.Settings], epilog: str) -> dict[str, Any]:
+    return {"help": settings.help, "epilog": f"Example: {settings.example}\n\n{epilog}"}
+
+
+def command(name: str, settings: type[of.Settings]) -> Callable[..., Any]:
     """Return a function whose signature, as Typer reads it, is the experiment's settings and the run options."""
+    module = module_of(settings.experiment)
 
     def run(ctx: typer.Context, **values: Any) -> int:
         if ctx.invoked_subcommand is None:
-            picked = chosen(ctx, values, chapter.settings)
+            picked = chosen(ctx, values, settings)
             if getattr(picked.settings, "prompt", "") == LINES:
-                return continue_lines(chapter.module, picked)
-            module = "llmlab.peers" if getattr(picked.settings, "has_peers", False) else chapter.module
+                return continue_lines(module, picked)
             return execute(name, module, picked, ctx.obj or "")
         early = next((option for option in values if typed(ctx, option)), None)
         if early is not None:
@@ -122,4 +81,4 @@ def command(name: str, chapter: Chapter) -> Callable[..., Any]:
             )
         return 0
 
-    return signature(run, chapter.settings)
+    return signature(run, settings)

@@ -25,7 +25,7 @@ app.callback(invoke_without_command=True)(helped)
 CAPTION = (
     "A path works as a corpus too: a text file, a folder with train.txt and valid.txt, or a .jsonl of chat messages."
 )
-MODEL_CAPTION = "Only the tokenizer and the input embedding are read. A folder with a model's files works too."
+OF_MODELS = "Only the tokenizer and the input embedding are read. A folder with a model's files works too."
 Lines = tuple[int | None, int | None]
 
 
@@ -113,41 +113,29 @@ def _show(corpora: list[Holding], models: list[Holding], as_json: bool, lang: st
     """Print corpora and models as a table each, or as one document."""
     if as_json:
         lines = [dict(zip(("train_lines", "valid_lines"), each.lines, strict=True)) for each in corpora]
-        write_json(
-            {
-                "schema": "llmlab.data/1",
-                "corpora": [_document(each, **rows) for each, rows in zip(corpora, lines, strict=True)],
-                "models": [_document(each) for each in models],
-            }
-        )
+        known = [_document(each, rows) for each, rows in zip(corpora, lines, strict=True)]
+        write_json({"schema": "llmlab.data/1", "corpora": known, "models": [_document(each, {}) for each in models]})
         return
-    ends = "how to get it:text"
+    here, way = "here:text | MB:1", "how to get it:text"
+    columns = columns_of(f"corpus:token | {here} | train:integer | valid:integer | {way}")
     tables = [
-        Table(
-            "data",
-            "Corpora",
-            columns_of(f"corpus:token | here:text | MB:1 | train:integer | valid:integer | {ends}"),
-            [_row(each, *each.lines) for each in corpora],
-            CAPTION,
-        ),
+        Table("data", "Corpora", columns, [_row(each, *each.lines) for each in corpora], CAPTION),
         Table(
             "models",
             "Pretrained models",
-            columns_of(f"model:token | here:text | MB:1 | {ends}"),
-            [_row(each) for each in models],
-            MODEL_CAPTION,
+            columns_of(f"model:token | {here} | {way}"),
+            list(map(_row, models)),
+            OF_MODELS,
         ),
     ]
-    for table in tables:
-        if table.rows:
-            show([table], spoken(lang))
+    show([table for table in tables if table.rows], spoken(lang))
 
 
-def _row(each: Holding, *rows: int | None) -> list[Cell]:
-    return [each.name, each.where or "no", None if each.size is None else each.size / 1e6, *rows, each.way]
+def _row(each: Holding, *lines: int | None) -> list[Cell]:
+    return [each.name, each.where or "no", None if each.size is None else each.size / 1e6, *lines, each.way]
 
 
-def _document(each: Holding, **rows: int | None) -> dict[str, Any]:
+def _document(each: Holding, lines: dict[str, int | None]) -> dict[str, Any]:
     """Return a corpus or a model as strict JSON values."""
     here = {"name": each.name, "here": bool(each.where), "where": each.where or None, "bytes": each.size}
-    return here | rows | {"get": each.way or None}
+    return here | lines | {"get": each.way or None}

@@ -68,23 +68,19 @@ def signature(function: Callable[..., Any], settings: type[Settings]) -> Callabl
             first.index(field.name) if field.name in first else len(first),
         ),
     )
-    annotations = {
-        field.name: _annotation(
-            field,
-            None if field.name in first else "More options",
-            _completed(field, settings),
-        )
-        for field in fields
-    }
     parameters = [
         inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=_default(field), annotation=annotations[field.name]
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=_annotation(field, None if field.name in first else "More options", _completed(field, settings)),
         )
         for field in fields
     ]
     ctx = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    function.__signature__ = inspect.Signature([ctx, *parameters])  # type: ignore[attr-defined]
-    function.__annotations__ = {"ctx": typer.Context, **annotations}
+    made = inspect.Signature([ctx, *parameters])
+    function.__signature__ = made  # type: ignore[attr-defined]
+    function.__annotations__ = {name: each.annotation for name, each in made.parameters.items()}
     return function
 
 
@@ -120,10 +116,6 @@ def _typed_again(field: dataclasses.Field[Any], value: Any, spelled: str) -> str
     return word if field.metadata["argument"] else f"{flag(field.name)} {word}"
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-
-
 def _annotation(field: dataclasses.Field[Any], panel: str | None, words: Callable[[], Iterable[str]] | None) -> Any:
     """Return a field as a Typer option or argument: its spelling, range and help, in a panel; ``words`` complete it."""
     data, name = field.metadata, flag(field.name)
@@ -135,15 +127,13 @@ def _annotation(field: dataclasses.Field[Any], panel: str | None, words: Callabl
     both = field.default is True or (field.type is bool and data["presets"])
     spellings = [f"{name}/--no-{field.name}"] if both else [name]
     by_preset = ", ".join(f"{preset} {_spelled(field, value)}" for preset, value in data["presets"].items())
-    shown = by_preset or field.default not in ("", None)
-    variable = data["variable"] or None
     option = typer.Option(
         *spellings,
         help=text,
         rich_help_panel=panel,
         autocompletion=words and completing(words),
-        show_default=shown,
-        envvar=variable,
+        show_default=by_preset or field.default not in ("", None),
+        envvar=data["variable"] or None,
         show_envvar=True,
     )
     return Annotated[field.type, option]

@@ -75,9 +75,7 @@ class ContextSettings(Settings):
         choices=READINGS,
     )
     block: str = option(
-        "The context block: trained to a fixed point, or untrained.",
-        "trained",
-        choices=("trained", "untrained"),
+        "The context block: trained to a fixed point, or untrained.", "trained", choices=("trained", "untrained")
     )
     iterations: int = option("Most passes of the context block's training.", 10, low=1, high=10_000)
     block_lr: float = option("Learning rate of the context block.", 2e-3, above=0, high=1e3)
@@ -128,8 +126,10 @@ class ContextSettings(Settings):
 class EmbeddingFreezeSettings(ContextSettings):
     """Options of chapter 5."""
 
-    experiment: ClassVar[str] = "embedding-freeze"
-    first: ClassVar[tuple[str, ...]] = ("preset", "data", "pretrained", "arms", "grow")
+    experiment = "embedding-freeze"
+    help = "Pretrained embeddings: frozen against trained, on the same text."
+    example = "llmlab embedding-freeze --arms frozen,trained --grow none"
+    first = ("preset", "data", "pretrained", "arms", "grow")
 
     tune: bool = again(ContextSettings, "tune", pocket=True, original=False)
     arms: str = option(
@@ -167,8 +167,10 @@ class EmbeddingFreezeSettings(ContextSettings):
 class TwoStageSettings(ContextSettings):
     """Options of chapter 6."""
 
-    experiment: ClassVar[str] = "two-stage"
-    first: ClassVar[tuple[str, ...]] = ("preset", "data", "pretrained", "ablate", "layers")
+    experiment = "two-stage"
+    help = "Fixed contexts first, then the token block on top of them."
+    example = "llmlab two-stage --ablate noise --seeds 3"
+    first = ("preset", "data", "pretrained", "ablate", "layers")
 
     width: int = again(ContextSettings, "width", pocket=192, original=768)
     context: int = again(ContextSettings, "context", pocket=96, original=768)

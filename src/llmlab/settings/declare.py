@@ -5,8 +5,9 @@ options: ``tiny``, ``language``, ``contexts`` and ``trained``.
 """
 
 import math
+import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -22,58 +23,38 @@ WATCH = "Redraw the picture in the terminal while it trains."
 T = TypeVar("T")
 
 
-def option(
-    text: str,
-    default: Any = None,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] = (),
-    words: tuple[str, ...] = (),
-    recorded: bool = True,
-    argument: bool = False,
-    from_stdin: bool = False,
-    typed: bool = True,
-    variable: str = "",
-    **presets: Any,
-) -> Any:
-    """Declare one option: a dataclass field with its help ``text``, and range or choices.
+KNOWN: dict[str, Any] = {
+    "low": None,  # smallest value
+    "above": None,  # a value that is too small
+    "high": None,  # largest value
+    "below": None,  # a value that is too large
+    "choices": (),  # the only values
+    "words": (),  # what a shell completes where there are other values too, or several with commas between
+    "variable": "",  # of the environment, which gives the default
+    "argument": False,  # true for a word of its own on the command line, without a flag
+    "from_stdin": False,  # true if - means standard input
+    "recorded": True,  # false for what says where files are, which no log entry shows
+    "typed": True,  # false for what no command line gives, but a copy takes along
+}
+"""What may be said of an option beside its help and its default, and what holds where it is not."""
 
-    Args:
-        text: what stands in the help.
-        default: the value where nothing is given.
-        low: smallest value.
-        high: largest value.
-        above: a value that is too small.
-        below: a value that is too large.
-        choices: the only values.
-        words: what a shell completes where there are other values too, or several with commas between.
-        recorded: false for what says where files are, which no log entry shows.
-        argument: true for a word of its own on the command line, without a flag.
-        from_stdin: true if ``-`` means standard input.
-        typed: false for what no command line gives, but a copy takes along.
-        variable: of the environment, which gives the default.
-        presets: the default by preset: its own, else that of ``original``.  ``default`` is then not used.  Under the
-            name of a text stands what ``pocket`` gives on it.
+BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
+    "above": (operator.gt, "is not above"),
+    "below": (operator.lt, "is not below"),
+    "low": (operator.ge, "is below the smallest allowed value,"),
+    "high": (operator.le, "is above the largest allowed value,"),
+}
+"""What holds within a bound, and what is said of a value beyond it."""
+
+
+def option(text: str, default: Any = None, **said: Any) -> Any:
+    """Declare one option: a dataclass field with its help ``text``, its default, and what of ``KNOWN`` is said.
+
+    What else is said is the default by preset: its own, else that of ``original``; under the name of a text stands what
+    ``pocket`` gives on it.  ``default`` is then not used.
     """
-    metadata = {
-        "help": text,
-        "low": low,
-        "high": high,
-        "above": above,
-        "below": below,
-        "choices": choices,
-        "words": words,
-        "presets": presets,
-        "recorded": recorded,
-        "argument": argument,
-        "from_stdin": from_stdin,
-        "typed": typed,
-        "variable": variable,
-    }
-    return field(default=None if presets else default, metadata=metadata)
+    presets = {name: value for name, value in said.items() if name not in KNOWN}
+    return field(default=None if presets else default, metadata={"help": text, **KNOWN, **said, "presets": presets})
 
 
 def again(settings: type, name: str, text: str = "", **presets: Any) -> Any:
@@ -112,40 +93,25 @@ class Options:
             value = getattr(self, declared.name)
             if isinstance(value, Path) or (declared.name in PATHS and value):
                 self.fill(declared.name, type(value)(os.path.expanduser(value)))  # noqa: PTH111 - this one never fails
-            self._check(declared.name, getattr(self, declared.name), **declared.metadata)
+            if wrong := _wrong(getattr(self, declared.name), declared.metadata):
+                variable = declared.metadata["variable"]
+                raise SettingError(f"{flag(declared.name)}{f' (or {variable})' if variable else ''}: {wrong}")
 
     def fill(self, name: str, value: Any) -> None:
         """Set a value while the options are made; afterwards nothing changes them."""
         object.__setattr__(self, name, value)
 
-    @staticmethod
-    def _check(
-        name: str,
-        value: Any,
-        *,
-        choices: tuple[str, ...],
-        low: float | None,
-        high: float | None,
-        above: float | None,
-        below: float | None,
-        variable: str,
-        **_: Any,
-    ) -> None:
-        wrong = ""
-        if choices and value not in choices:
-            value, wrong = repr(value), f"is not one of {', '.join(choices)}"
-        elif isinstance(value, float) and not math.isfinite(value):
-            wrong = "is not a finite number"
-        elif above is not None and value <= above:
-            wrong = f"is not above {above:g}"
-        elif below is not None and value >= below:
-            wrong = f"is not below {below:g}"
-        elif low is not None and value < low:
-            wrong = f"is below the smallest allowed value, {low:g}"
-        elif high is not None and value > high:
-            wrong = f"is above the largest allowed value, {high:g}"
-        if wrong:
-            raise SettingError(f"{flag(name)}{f' (or {variable})' if variable else ''}: {value} {wrong}")
+
+def _wrong(value: Any, data: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value, or nothing."""
+    if data["choices"] and value not in data["choices"]:
+        return f"{value!r} is not one of {', '.join(data['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is not a finite number"
+    for name, (holds, told) in BOUNDS.items():
+        if data[name] is not None and not holds(value, data[name]):
+            return f"{value} {told} {data[name]:g}"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +119,10 @@ class Settings(Options):
     """What every experiment has.  Subclasses add their own fields."""
 
     experiment: ClassVar[str]
+    """The name of its command; ``help`` says what that does, ``example`` what is typed."""
+    help: ClassVar[str]
+    example: ClassVar[str]
+
     places: ClassVar[dict[str, tuple[str, ...]]] = {}
     """The options that may be a path of the reader's own, each with the names that are none."""
 

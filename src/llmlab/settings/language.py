@@ -78,12 +78,7 @@ class LanguageSettings(Settings):
     epochs: int = option("Passes over the training windows.", low=1, high=100_000, pocket=8, original=50, modern=3)
     batch: int = option("Windows per update.", low=1, high=65_536, pocket=32, original=32, advanced=512, modern=64)
     lr: float = option(
-        "Learning rate, of a schedule the peak.",
-        above=0,
-        high=1e3,
-        pocket=3e-3,
-        original=1e-4,
-        modern=2e-3,
+        "Learning rate, of a schedule the peak.", above=0, high=1e3, pocket=3e-3, original=1e-4, modern=2e-3
     )
     schedule: str = option(
         "How the learning rate goes: constant, or one-cycle (up, then down in half a cosine).",
@@ -120,9 +115,7 @@ class LanguageSettings(Settings):
     device: str = option("Where to train.", "auto", choices=("auto", "cpu", "cuda"))
     out: Path | None = option("Folder for this run's checkpoints (default: a new one in ./runs).", recorded=False)
     resume: str = option(
-        "Go on: auto (the last run like this one), or the folder of a run or a checkpoint.",
-        "",
-        recorded=False,
+        "Go on: auto (the last run like this one), or the folder of a run or a checkpoint.", "", recorded=False
     )
     save_minutes: float = option(
         "Minutes between checkpoints within an epoch.", 10.0, above=0, high=1e6, recorded=False
@@ -152,8 +145,10 @@ class LanguageSettings(Settings):
 class BaselineSettings(LanguageSettings):
     """Options of chapter 3."""
 
-    experiment: ClassVar[str] = "baseline"
-    first: ClassVar[tuple[str, ...]] = ("preset", "data", "model", "layers", "peers", "watch")
+    experiment = "baseline"
+    help = "Train New-LLM, a recurrent context-vector language model."
+    example = "llmlab baseline --preset pocket --layers 1"
+    first = ("preset", "data", "model", "layers", "peers", "watch")
 
     embedding: int = again(LanguageSettings, "embedding", pocket=64, original=256)
     hidden: int = again(LanguageSettings, "hidden", pocket=128, original=512, modern=640)
@@ -197,8 +192,10 @@ class BaselineSettings(LanguageSettings):
 class LayersSettings(LanguageSettings):
     """Options of chapter 4."""
 
-    experiment: ClassVar[str] = "layers"
-    first: ClassVar[tuple[str, ...]] = ("preset", "data", "layers", "remedy")
+    experiment = "layers"
+    help = "Depth sweep: how deep must the stack be?"
+    example = "llmlab layers --layers 1,2 --seeds 3"
+    first = ("preset", "data", "layers", "remedy")
 
     epochs: int = again(
         LanguageSettings,

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from llmlab.errors import SettingError, TextError
 from llmlab.settings.declare import WATCH, Settings, option
@@ -94,8 +94,10 @@ def _check_size(settings: TinySettings) -> None:
 class Phase1Settings(TinySettings):
     """Options of chapter 1."""
 
-    experiment: ClassVar[str] = "phase1"
-    first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim", "watch")
+    experiment = "phase1"
+    help = "Train only the output layer; the embedding is frozen."
+    example = "llmlab phase1 --dim 8 --seeds 1000"
+    first = ("text", "focus", "dim", "watch")
 
     dim: int = option("Numbers per embedding vector.", 8, low=1, high=4_096)
 
@@ -104,8 +106,10 @@ class Phase1Settings(TinySettings):
 class Phase12Settings(TinySettings):
     """Options of chapter 2 (``phase1-2``)."""
 
-    experiment: ClassVar[str] = "phase1-2"
-    first: ClassVar[tuple[str, ...]] = ("text", "focus", "dim", "freeze", "optimizer", "watch")
+    experiment = "phase1-2"
+    help = "How embeddings move, and what an inner product decides."
+    example = "llmlab phase1-2 --text banana --focus n --seeds 1000"
+    first = ("text", "focus", "dim", "freeze", "optimizer", "watch")
 
     freeze: str = option("What stays as it was initialised.", "none", choices=("none", "embedding", "linear"))
     optimizer: str = option("The rule of the update.", "adam", choices=("adam", "sgd", "adamw"))

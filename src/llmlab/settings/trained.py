@@ -51,8 +51,7 @@ class JudgedSettings(TrainedSettings):
     places: ClassVar[dict[str, tuple[str, ...]]] = {"data": ("", *CORPORA)}
 
     data: str = option(
-        f"The text to judge on (default: the one that the model was trained on): {', '.join(CORPORA)}, or a path.",
-        "",
+        f"The text to judge on (default: the one that the model was trained on): {', '.join(CORPORA)}, or a path.", ""
     )
     offline: bool = option("Never use the network.", False, recorded=False)
     batch: int = option("Windows per batch of the batch mean.", 32, low=1, high=65_536)
@@ -70,16 +69,20 @@ class ExactSettings(JudgedSettings):
 class EvaluateSettings(ExactSettings):
     """Options of ``baseline evaluate``."""
 
-    experiment: ClassVar[str] = "evaluate"
-    first: ClassVar[tuple[str, ...]] = ("data",)
+    experiment = "evaluate"
+    help = "Score a trained model, on its own text or another."
+    example = "llmlab baseline evaluate runs/baseline-pocket-…-1"
+    first = ("data",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings(ExactSettings):
     """Options of ``baseline export``."""
 
-    experiment: ClassVar[str] = "export"
-    first: ClassVar[tuple[str, ...]] = ("data",)
+    experiment = "export"
+    help = "Write a trained model so that it opens without llmlab."
+    example = "llmlab baseline export runs/baseline-pocket-…-1 my-model"
+    first = ("data",)
 
     folder: Path = option(
         "The folder to write, a new one (default: export).", Path("export"), argument=True, recorded=False
@@ -90,8 +93,10 @@ class ExportSettings(ExactSettings):
 class GenerateSettings(TrainedSettings):
     """Options of ``baseline generate``."""
 
-    experiment: ClassVar[str] = "generate"
-    first: ClassVar[tuple[str, ...]] = ("prompt", "tokens", "temperature")
+    experiment = "generate"
+    help = "Let a trained model write."
+    example = "llmlab baseline generate runs/baseline-pocket-…-1 --tokens 40 --temperature 0.8"
+    first = ("prompt", "tokens", "temperature")
     most_seeds: ClassVar[int] = 100
 
     prompt: str = option(
@@ -120,8 +125,10 @@ class GenerateSettings(TrainedSettings):
 class QuantizeSettings(ExactSettings):
     """Options of ``baseline quantize``."""
 
-    experiment: ClassVar[str] = "quantize"
-    first: ClassVar[tuple[str, ...]] = ("scheme", "embedding")
+    experiment = "quantize"
+    help = "Keep a trained model in eight bits, and measure what that costs."
+    example = "llmlab baseline quantize runs/baseline-pocket-…-1"
+    first = ("scheme", "embedding")
 
     scheme: str = option(
         "Weights that share a scale: those of a row, or a whole tensor.", "row", choices=("row", "tensor")
@@ -152,8 +159,10 @@ class AdaptedSettings(JudgedSettings):
 class ExpandSettings(AdaptedSettings):
     """Options of ``baseline expand``."""
 
-    experiment: ClassVar[str] = "expand"
-    first: ClassVar[tuple[str, ...]] = ("preset", "data", "arms", "context")
+    experiment = "expand"
+    help = "Widen the context of a trained model in four ways, and see which can learn."
+    example = "llmlab baseline expand runs/baseline-pocket-…-1"
+    first = ("preset", "data", "arms", "context")
 
     context: int = option("Numbers of the context afterwards; 0 is twice as many.", 0, low=0, high=8_192)
     arms: str = option(f"What to train, with commas between: of {', '.join(ARMS)}.", ",".join(ARMS), words=ARMS)
@@ -184,8 +193,10 @@ class ExpandSettings(AdaptedSettings):
 class FinetuneSettings(AdaptedSettings):
     """Options of ``baseline finetune``."""
 
-    experiment: ClassVar[str] = "finetune"
-    first: ClassVar[tuple[str, ...]] = ("preset", "data", "original")
+    experiment = "finetune"
+    help = "Train a trained model on another text, against starting from nothing."
+    example = "llmlab baseline finetune runs/baseline-pocket-…-1 --seeds 3"
+    first = ("preset", "data", "original")
 
     data: str = option(
         f"The text to train further on: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and "
