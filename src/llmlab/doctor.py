@@ -1,7 +1,7 @@
 """Is this machine set up well?  A list of checks, each with its advice.
 
 Made for a Raspberry Pi first: the commonest mistake there is a torch built for NVIDIA cards, several
-gigabytes that a Pi can never use.  Leaves out mending anything.
+gigabytes that a Pi can never use.
 """
 
 import importlib.util

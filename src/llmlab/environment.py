@@ -1,7 +1,7 @@
 """Where a run was made: a fixed list of facts that may be published.
 
-Covers versions, processor, memory, threads and the commit.  Leaves out, on purpose, everything that names a
-person or a place: user, host, home, working directory, environment variables.
+Covers versions, processor, memory, threads and the commit.  On purpose nothing names a person or a
+place: user, host, home, working directory, environment variables.
 """
 
 import contextlib

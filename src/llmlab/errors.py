@@ -1,8 +1,7 @@
 """The ways a run can fail, one class per exit code.
 
 Covers every failure that is not a bug: each message names the option or file, says what was expected and
-the way out, and ``llmlab`` prints it as one line.  Leaves out printing and exiting, which are the command
-line's business.
+the way out, and ``llmlab`` prints it as one line.
 """
 
 

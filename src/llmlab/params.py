@@ -1,10 +1,11 @@
 """How many parameters every model of the study has, trained and frozen apart.
 
 Counted from the sizes that the models declare, under the settings with which the chapters build them; no model is
-built, and torch is not imported.  Leaves out the memory that they take.
+built, and torch is not imported.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,6 @@ from llmlab.report.messages import Text, say
 from llmlab.report.result import Table, columns_of
 from llmlab.settings import (
     BaselineSettings,
-    ContextSettings,
     EmbeddingFreezeSettings,
     LayersSettings,
     Phase1Settings,
@@ -121,36 +121,35 @@ def _recurrent() -> Iterator[Counted]:
     """Count New-LLM, its depths, its longer context, and its peers: chapters 3 and 4."""
     chapters = "3 and 4"
 
-    def of(settings: BaselineSettings) -> tuple[BaselineSettings, int]:
-        return settings, SYNTHETIC_VOCABULARY if settings.data == "synthetic" else settings.vocabulary
+    def words(settings: BaselineSettings) -> int:
+        return SYNTHETIC_VOCABULARY if settings.data == "synthetic" else settings.vocabulary
+
+    def new_llm(settings: BaselineSettings, name: Text) -> Counted:
+        return Counted(chapters, name, _new_llm(size_of(settings, words(settings))))
 
     for preset in ("original", "advanced", "pocket"):
-        settings = BaselineSettings(preset=preset)
-        yield Counted(chapters, say("params.new_llm", preset=preset), _new_llm(size_of(*of(settings))))
+        yield new_llm(BaselineSettings(preset=preset), say("params.new_llm", preset=preset))
     for preset in ("original", "pocket"):
         sweep = LayersSettings(preset=preset)
         for depth in sweep.depths:
-            settings = sweep.of_one(depth, sweep.stack)
-            name = say("params.new_llm_deep", preset=preset, depth=depth)
-            yield Counted(chapters, name, _new_llm(size_of(*of(settings))))
+            yield new_llm(sweep.of_one(depth, sweep.stack), say("params.new_llm_deep", preset=preset, depth=depth))
     for depth in (1, 4, 6):
-        size = size_of(*of(BaselineSettings(preset="original", layers=depth, context=512)))
-        yield Counted(chapters, say("params.new_llm_wide", preset="original", depth=depth, context=512), _new_llm(size))
+        wide = BaselineSettings(preset="original", layers=depth, context=512)
+        yield new_llm(wide, say("params.new_llm_wide", preset="original", depth=depth, context=512))
     for preset in ("original", "pocket"):
-        settings, vocabulary = of(BaselineSettings(preset=preset))
-        gpt2, gru = (peer_size_of(sized(settings, peer, vocabulary), vocabulary) for peer in ("tiny-gpt2", "gru"))
-        yield Counted(chapters, say("params.tiny_gpt2", preset=preset), _peer(gpt2))
-        yield Counted(chapters, say("params.gru", preset=preset), _peer(gru))
+        settings = BaselineSettings(preset=preset)
+        for peer, key in (("tiny-gpt2", "params.tiny_gpt2"), ("gru", "params.gru")):
+            size = peer_size_of(sized(settings, peer, words(settings)), words(settings))
+            yield Counted(chapters, say(key, preset=preset), _peer(size))
     yield Counted(chapters, say("params.tiny_gpt2_coded"), _peer(GPT2Size(layers=6)))
 
 
 def _new_llm(size: Size) -> dict[str, int]:
     """Return New-LLM's parameters by part: the layers of the stack are one."""
-    parts: dict[str, int] = {}
+    parts: Counter[str] = Counter()
     for name, shape in size.shapes().items():
-        part = name.split(".")[0].rstrip("0123456789").replace("layer", "stack")
-        parts[part] = parts.get(part, 0) + math.prod(shape)
-    return parts
+        parts[name.split(".")[0].rstrip("0123456789").replace("layer", "stack")] += math.prod(shape)
+    return dict(parts)
 
 
 def _peer(size: GPT2Size | GRUSize) -> dict[str, int]:
@@ -164,7 +163,10 @@ def _peer(size: GPT2Size | GRUSize) -> dict[str, int]:
 
 def _on_fixed_contexts() -> Iterator[Counted]:
     """Count the models of chapters 5 and 6: the freeze grid at three sizes, then depths and widths at one."""
-    original, pocket = (_size_of(EmbeddingFreezeSettings(preset=preset)) for preset in ("original", "pocket"))
+    presets = (EmbeddingFreezeSettings(preset=preset) for preset in ("original", "pocket"))
+    original, pocket = (
+        BlockSize(each.width, each.context, each.layers, each.inputs, each.wiring, each.widths) for each in presets
+    )
     yield from _grid("GPT-2 size", GPT2_VOCABULARY, original)
     yield from _grid("MiniLM size", MINILM_VOCABULARY, replace(original, embedding=MINILM_WIDTH, context=MINILM_WIDTH))
     yield from _grid("pocket", SYNTHETIC_VOCABULARY, pocket)
@@ -175,18 +177,6 @@ def _on_fixed_contexts() -> Iterator[Counted]:
         size = replace(original, token_injection=injection, widths=widths)
         here = _on_contexts("GPT-2 size", GPT2_VOCABULARY, size)
         yield replace(here, name=say(corner, model=here.name))
-
-
-def _size_of(settings: ContextSettings) -> BlockSize:
-    """Return the sizes of both blocks under the settings, with an embedding of the settings' width."""
-    return BlockSize(
-        embedding=settings.width,
-        context=settings.context,
-        layers=settings.layers,
-        n_tokens=settings.inputs,
-        token_injection=settings.wiring,
-        widths=settings.widths,
-    )
 
 
 def _grid(name: str, vocabulary: int, size: BlockSize) -> Iterator[Counted]:

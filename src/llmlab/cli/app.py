@@ -1,7 +1,4 @@
-"""The program ``llmlab``: its commands put together, and every failure as one line.
-
-Leaves out what the commands do: ``chapter``, ``claims``, ``data`` and ``log``.
-"""
+"""The program ``llmlab``: its commands put together, and every failure as one line."""
 
 import dataclasses
 import os

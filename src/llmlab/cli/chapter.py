@@ -1,7 +1,4 @@
-"""The table of contents: every experiment's command.  Its name, help and options are those of its settings.
-
-Leaves out how a command reads its options (``options``) and what it does with them (``execute``).
-"""
+"""The table of contents: every experiment's command.  Its name, help and options are those of its settings."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
 """The command ``llmlab claims``: the claims of the original notes, their verdicts and their evidence.
 
-It reads the log and imports no torch, so that it answers at once.  Leaves out the judging: ``llmlab.claims``.
+It reads the log and imports no torch, so that it answers at once.
 """
 
 import shlex

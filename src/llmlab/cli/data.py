@@ -1,7 +1,6 @@
 """The commands of corpora and pretrained models: ``llmlab data status|fetch``.
 
-Status looks at folders only, so it answers at once and without a network.  Leaves out where corpora and models come
-from: ``text.hub``.
+Status looks at folders only, so it answers at once and without a network.
 """
 
 import sys

@@ -1,7 +1,6 @@
 """What every experiment's command does: run it under watch, put its entry into the log, show it.
 
 Covers signals, the import of torch, progress, the exit code, and who speaks where several processes train together.
-Leaves out which commands there are (``chapter``) and how options are read (``options``).
 """
 
 import dataclasses
@@ -131,12 +130,10 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
 def _interruption(progress: ProgressLine, command: str, *, saved: bool = True) -> Stopped:
     """Return the stop that an interrupted run was, with the line that goes on from there."""
     number = progress.stopped_by or signal.SIGINT
-    what = (
-        "a checkpoint was saved, go on with"
-        if saved and not progress.at_once
-        else "go on from the last checkpoint with"
-    )
-    what = what if progress.saves else "what is finished is reported, and this makes all of it"
+    what = "what is finished is reported, and this makes all of it"
+    if progress.saves:
+        now = saved and not progress.at_once
+        what = f"{'a checkpoint was saved, go on' if now else 'go on from the last checkpoint'} with"
     return Stopped(f"stopped{progress.where()}; {what}: {command}", number)
 
 
@@ -154,19 +151,18 @@ def _to_go_on(name: str, chosen: Chosen) -> str:
 
 
 def _record(result: Result, seconds: float, chosen: Chosen, command: str, rerun_of: str = "") -> Record:
-    options = chosen.options
-    pieces: dict[str, Scalar] = (
-        {"resumed": "the seconds are those of the last piece"} if "resume" in chosen.given else {}
-    )
+    resumed: dict[str, Scalar] = {"resumed": "the seconds are those of the last piece"}
     return Record(
         result.finite(),
         id=secrets.token_hex(4),
         created=datetime.now(UTC).strftime(CREATED),
         command=command,
         seconds=round(seconds, 3),
-        environment=facts(sys.modules["torch"].get_num_threads()) | _card() | pieces,
-        expectation=_unicode(options.expect),
-        note=_unicode(options.note),
+        environment=facts(sys.modules["torch"].get_num_threads())
+        | _card()
+        | (resumed if "resume" in chosen.given else {}),
+        expectation=_unicode(chosen.options.expect),
+        note=_unicode(chosen.options.note),
         rerun_of=rerun_of,
     )
 
@@ -200,12 +196,14 @@ def _show(record: Record, page: Path | None, chosen: Chosen, folders: list[Path]
 
         folders = [folder for folder in folders if any(folder.glob("*/run.json"))]  # a run that diverged may have none
         kept = [language.say(say("first.kept", folder=os.path.commonpath(folders)))] if folders else []
-        console = terminal.console()
-        place = _place(chosen, folders)
-        if options.full:
-            terminal.show(*report(record, console, language, place), *kept)
-        else:
-            terminal.show(*first_screen(record, console, language, len(kept), place), *kept)
+        console, place = terminal.console(), _place(chosen, folders)
+        full = options.full
+        parts = (
+            report(record, console, language, place)
+            if full
+            else first_screen(record, console, language, len(kept), place)
+        )
+        terminal.show(*parts, *kept)
     if entry:
         terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 

@@ -1,7 +1,4 @@
-"""The command ``llmlab exercise``: the questions of the chapters, and whether an answer is right.
-
-Leaves out the questions, and what is computed: ``llmlab.exercises``.
-"""
+"""The command ``llmlab exercise``: the questions of the chapters, and whether an answer is right."""
 
 from typing import Annotated
 

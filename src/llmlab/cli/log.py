@@ -1,6 +1,6 @@
 """The commands of the experiment log: ``llmlab log list|show|compare|supersede|render|serve``.
 
-None of them imports torch, so that they answer at once.  Leaves out how the log is kept: ``report.logbook``.
+None of them imports torch, so that they answer at once.
 """
 
 import importlib.util

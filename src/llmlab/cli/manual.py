@@ -1,7 +1,6 @@
 """How help looks: in the reader's language, with whole names of options however narrow the terminal is.
 
-Typer makes it with Rich; here stands what is told to Typer.  Leaves out the texts: ``settings``, the commands, and
-``report/ja/help.toml``.
+Typer makes it with Rich; here stands what is told to Typer.
 """
 
 from typing import Any

@@ -1,7 +1,4 @@
-"""From the fields of a settings class to a command's options, and back to settings.
-
-Leaves out what a command does: ``execute``.
-"""
+"""From the fields of a settings class to a command's options, and back to settings."""
 
 import dataclasses
 import inspect

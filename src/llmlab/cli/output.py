@@ -1,7 +1,4 @@
-"""What commands print, tables in a language or one JSON document, and the options by which they are told to.
-
-Leaves out the words: ``report.language``.
-"""
+"""What commands print, tables in a language or one JSON document, and the options by which they are told to."""
 
 import json
 import sys

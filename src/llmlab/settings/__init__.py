@@ -1,10 +1,8 @@
 """Every option of every experiment, declared once.
 
 Covers name, type, default, range, choices and help text.  The command-line option, the "Conditions" row of
-the log entry and the key in the JSON document are all made from the fields of these classes.
-
-Leaves out parsing (``cli`` does it) and anything that needs torch: a wrong option is refused before the
-slow import.
+the log entry and the key in the JSON document are all made from the fields of these classes.  Nothing here needs torch:
+a wrong option is refused before the slow import.
 """
 
 from llmlab.settings.contexts import MADE, ContextSettings, EmbeddingFreezeSettings, TwoStageSettings

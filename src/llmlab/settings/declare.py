@@ -1,7 +1,6 @@
 """How an option is declared: one dataclass field with its help, range, choices and presets, checked on construction.
 
-Covers what every experiment has, and the options that say where results go.  Leaves out the experiments' own
-options: ``tiny``, ``language``, ``contexts`` and ``trained``.
+Covers what every experiment has, and the options that say where results go.
 """
 
 import math

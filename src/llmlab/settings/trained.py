@@ -1,7 +1,4 @@
-"""The options of what is done with a trained model: ``llmlab baseline evaluate|generate|… CHECKPOINT``.
-
-Leaves out how the model was trained, its sizes and its words; that stands in its checkpoint.
-"""
+"""The options of what is done with a trained model: ``llmlab baseline evaluate|generate|… CHECKPOINT``."""
 
 from dataclasses import dataclass
 from pathlib import Path
