@@ -4,6 +4,7 @@ The watch is the point: ``run_llmlab`` checks, in every test that starts a proce
 undocumented exit code ever appears, that no half-written file stays, and that what is called JSON is JSON.
 """
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -13,13 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
+from typer.testing import CliRunner
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads of several test workers wait for each other
 
-from forked import HANG, run_forked
+from llmlab.cli import app
 from llmlab.cli.progress import STOPPING
 from strategies_report import strict_json
 
@@ -27,13 +30,16 @@ if TYPE_CHECKING:
     from browser_walk import Walk
     from llmlab.lab.context_text import EmbeddedCorpus
 
-PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "max_examples": 50}
 """No test reads the clock: a machine may be slow, or busy with something else."""
 
 settings.register_profile("dev", **PATIENT)
 settings.register_profile("ci", **PATIENT, derandomize=True, database=None, print_blob=True)
-settings.register_profile("pi", **PATIENT, derandomize=True, max_examples=20)
+settings.register_profile("pi", **PATIENT | {"max_examples": 20}, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+HANG = 1800
+"""Seconds after which a process counts as hanging: a guard, and no measure of anything."""
 
 LLMLAB = [sys.executable, "-m", "llmlab"]
 FRESH = ("PYTHON", "OMP_", "LANG", "HF_")
@@ -190,13 +196,23 @@ def watch(done: Done, args: list[str] | tuple[str, ...]) -> Done:
     return done
 
 
-@pytest.fixture
-def run_llmlab(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
-    """Run ``llmlab`` as a process, in an empty folder, and watch it (see ``watch``).
+def run_here(words: list[str], folder: Path, variables: dict[str, str], stdin: bytes) -> tuple[int, bytes, bytes]:
+    """Run ``llmlab`` in this process and return its exit code, output and errors; what it changed is put back."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 0
+    with contextlib.chdir(folder), mock.patch.dict(os.environ, variables, clear=True):
+        done = CliRunner().invoke(app, words, input=stdin, prog_name="llmlab")
+    if torch:
+        torch.set_num_threads(threads)
+    return done.exit_code, done.stdout_bytes, done.stderr_bytes
 
-    The function takes the arguments, then ``folder``, ``stdin``, ``prefix`` (a command to run it under), ``before``
-    (see ``forked``) and any variable of the environment.  With a prefix, or a variable that Python itself reads, it is
-    a fresh interpreter.
+
+@pytest.fixture
+def run_llmlab(tmp_path: Path) -> Callable[..., Done]:
+    """Run ``llmlab`` in an empty folder and watch it (see ``watch``): in this process, which is the quickest.
+
+    The function takes the arguments, then ``folder``, ``stdin``, ``prefix`` (a command to run it under) and any
+    variable of the environment.  With a prefix, or a variable that Python itself reads, it is a fresh interpreter.
     """
 
     def run(
@@ -204,26 +220,21 @@ def run_llmlab(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
         folder: Path | None = None,
         stdin: bytes = b"",
         prefix: list[str] | None = None,
-        before: Callable[[], None] | None = None,
         **changes: str | None,
     ) -> Done:
         where = folder or tmp_path
         words, variables = [os.fsdecode(word) for word in args], environment(where, **changes)
-        if prefix is None and hasattr(os, "fork") and not any(name.startswith(FRESH) for name in changes):
-            code, out, err = run_forked(words, where, variables, stdin, tmp_path_factory.mktemp("streams"), before)
-            return watch(Done(code, out.decode(), err.decode(), where), words)
-        found = subprocess.run(
-            [*(prefix or []), *LLMLAB, *args],
-            cwd=where,
-            env=variables,
-            input=stdin,
-            capture_output=True,
-            timeout=HANG,
-            check=False,
-        )
+        if prefix is None and not any(name.startswith(FRESH) for name in changes):
+            told = run_here(words, where, variables, stdin)
+        else:
+            command = [*(prefix or []), *LLMLAB, *args]
+            found = subprocess.run(
+                command, cwd=where, env=variables, input=stdin, capture_output=True, timeout=HANG, check=False
+            )
+            told = found.returncode, found.stdout, found.stderr
         encoding = changes.get("PYTHONIOENCODING") or "utf-8"
-        out, err = (told.decode(encoding).replace(os.linesep, "\n") for told in (found.stdout, found.stderr))
-        return watch(Done(found.returncode, out, err, where), words)
+        out, err = (stream.decode(encoding).replace(os.linesep, "\n") for stream in told[1:])
+        return watch(Done(told[0], out, err, where), words)
 
     return run
 

@@ -14,16 +14,18 @@ from conftest import HANG, LLMLAB, as_in_a_terminal, environment
 CHECKPOINT = re.compile(r"update-(\d+)")
 
 
-def started(folder: Path, *args: str, stdin: int | None = None) -> "subprocess.Popen[bytes]":
-    """Start a command of llmlab in a folder; ``stdin`` is ``subprocess.PIPE`` where it is to read something."""
+def started(
+    folder: Path, *args: str, stdin: int | None = None, ignored: int | None = None, **variables: str
+) -> "subprocess.Popen[bytes]":
+    """Start a command of llmlab in a folder; it can be told to ignore a signal, as ``nohup`` does with HUP."""
     return subprocess.Popen(
         [*LLMLAB, *args],
         cwd=folder,
-        env=environment(folder),
+        env=environment(folder, **variables),
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=as_in_a_terminal,
+        preexec_fn=lambda: as_in_a_terminal(ignored),
     )
 
 

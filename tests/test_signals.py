@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HANG, LLMLAB, Done, as_in_a_terminal, environment, watch
+from conftest import HANG, LLMLAB, Done, environment, watch
 from llmlab.report.logbook import Logbook
 from processes import started
 from strategies_report import specimen
@@ -22,15 +22,7 @@ LONG = ("phase1", "--epochs", "1000000", "--dim", "2")
 
 def begun(folder: Path, *args: str, ignored: int | None = None, after: float = 0.6) -> subprocess.Popen[bytes]:
     """Start a long run and return it so many seconds after torch was mapped; by default it is then training."""
-    process = subprocess.Popen(
-        [*LLMLAB, *args],
-        cwd=folder,
-        env=environment(folder),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: as_in_a_terminal(ignored),
-    )
+    process = started(folder, *args, stdin=subprocess.DEVNULL, ignored=ignored)
     maps = Path(f"/proc/{process.pid}/maps")
     while process.poll() is None and "libtorch_cpu" not in maps.read_text("utf-8"):
         time.sleep(0.02)
@@ -57,7 +49,7 @@ def test_a_stopped_run_says_so_and_writes_nothing(tmp_path: Path, number: signal
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.4])
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.3])
 def test_a_stop_while_torch_is_imported_is_as_clean(tmp_path: Path, after: float) -> None:
     """Ctrl-C at any moment of the import of torch ends as it does later, and not by an abort of torch's C++."""
     process = begun(tmp_path, *LONG, after=after)
@@ -67,15 +59,14 @@ def test_a_stop_while_torch_is_imported_is_as_clean(tmp_path: Path, after: float
     assert done.err == "llmlab: stopped by Ctrl-C; nothing was written\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_impatient_user_gets_the_same_end(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_impatient_user_gets_the_same_end(tmp_path: Path) -> None:
     """The same signal again and again, until the process is gone, brings no traceback and no other code."""
     process = begun(tmp_path, *LONG)
     while process.poll() is None:
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         time.sleep(0.002)
     done = ended(process, tmp_path)
-    assert done.code == 128 + number
+    assert done.code == 128 + signal.SIGINT
     assert len(done.err.strip().splitlines()) <= 2
     assert list(tmp_path.iterdir()) == []
 
@@ -110,7 +101,7 @@ def test_a_reader_that_goes_away_is_no_failure(shell_llmlab: Run, unbuffered: st
     assert (done.code, done.err, len(done.entries)) == (0, "", 1)
 
 
-@pytest.mark.parametrize("command", ["--help", "phase1 --help", "log", "log list", "log show 0 --json"])
+@pytest.mark.parametrize("command", ["--help", "log list", "log show 0 --json"])
 def test_no_command_minds_a_closed_pipe(tmp_path: Path, command: str) -> None:
     """A reader that is gone before the first byte brings neither words nor a code but 0."""
     put, _ = Logbook.at(tmp_path / "llmlab-log").put(specimen("x" * 100_000))
@@ -125,7 +116,7 @@ def test_no_command_minds_a_closed_pipe(tmp_path: Path, command: str) -> None:
     assert (done.code, done.err) == (0, "")
 
 
-@pytest.mark.parametrize("closing", [">&-", ">&- 2>&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closing", [">&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_failure(shell_llmlab: Run, closing: str) -> None:
     """With standard output or error closed a run still finishes and writes its entry."""
     done = shell_llmlab(f"$LLMLAB phase1 --epochs 2 {closing}")

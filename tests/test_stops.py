@@ -5,12 +5,12 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from functools import partial
+from itertools import cycle
 from typing import Any
 
 import pytest
 
-from conftest import Done, as_in_a_terminal
+from conftest import Done
 
 BASELINE = ("baseline", "--epochs", "2", "--batch", "2048", "--hidden", "8", "--embedding", "8", "--context", "8")
 STAGES = "two-stage --ablate none --width 4 --context 4 --layers 1 --tokens 400 --val-tokens 200 --iterations 3"
@@ -27,6 +27,11 @@ PLACES = {
 }
 
 
+def unheard(number: int, _: Any) -> None:
+    """Say that a command heard no signal."""
+    raise AssertionError(f"nobody heard signal {number}")
+
+
 def signalled(place: str, number: int) -> None:
     """Let this process get a signal as soon as a function returns for the first time."""
     module, _, name = place.rpartition(".")
@@ -39,20 +44,20 @@ def signalled(place: str, number: int) -> None:
         os.kill(os.getpid(), number)
         return found
 
-    as_in_a_terminal()
+    signal.signal(number, unheard)
     setattr(holder, name, first_time)
-    if "context" in module or name == "training_of":  # the embedding that is made first is made of sixty lines
-        importlib.import_module("llmlab.lab.context_stages").LINES = 60
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+SIGNALS = dict(zip(PLACES, cycle((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)), strict=False))
+
+
+@pytest.mark.usefixtures("sixty_lines")
 @pytest.mark.parametrize("where", PLACES)
-def test_a_stop_where_no_update_is_made_says_what_is_kept(
-    run_llmlab: Callable[..., Done], where: str, number: signal.Signals
-) -> None:
+def test_a_stop_where_no_update_is_made_says_what_is_kept(run_llmlab: Callable[..., Done], where: str) -> None:
     """The code is 128 plus the signal's number; the line has the command that goes on, or says that nothing is kept."""
-    place, words, kept = PLACES[where]
-    done = run_llmlab(*words, "--quiet", before=partial(signalled, place, int(number)))
+    (place, words, kept), number = PLACES[where], SIGNALS[where]
+    signalled(place, number)
+    done = run_llmlab(*words, "--quiet")
     told, saved = done.err.strip(), any(done.folder.rglob("run.json"))
     assert (done.code, told.count("\n"), saved) == (128 + number, 0, kept)
     if kept:
@@ -61,21 +66,13 @@ def test_a_stop_where_no_update_is_made_says_what_is_kept(
         assert told.endswith("; nothing was written")
 
 
-def of_sixty_lines() -> None:
-    """Let the embedding that is made in this process be made of sixty lines."""
-    importlib.import_module("llmlab.lab.context_stages").LINES = 60
-
-
-@pytest.mark.parametrize(
-    "words",
-    [(*BASELINE, "--model", "gru"), ("layers", "--layers", "1", "--no-remedy", *BASELINE[1:]), TUNED[:-1]],
-    ids=["gru", "layers", "two-stage"],
-)
+@pytest.mark.parametrize("words", [("layers", "--layers", "1", "--no-remedy", *BASELINE[1:]), TUNED[:-1]])
+@pytest.mark.usefixtures("sixty_lines")
 def test_more_seeds_join_those_that_are_finished(run_llmlab: Callable[..., Done], words: tuple[str, ...]) -> None:
     """``--resume`` with two seeds where there was one: the first is taken as it is, and the second trained."""
     kept = [*words, "--out", "runs-of-mine", "--no-log", "--json"]
-    one = run_llmlab(*kept, "--seeds", "1", before=of_sixty_lines).document["samples"]
-    two = run_llmlab(*kept, "--seeds", "2", "--resume", "auto", before=of_sixty_lines).document["samples"]
+    one = run_llmlab(*kept, "--seeds", "1").document["samples"]
+    two = run_llmlab(*kept, "--seeds", "2", "--resume", "auto").document["samples"]
     names = [name for name in one if name.startswith("val_ppl")]
     assert names
     assert all(len(two[name]) == 2 and two[name][:1] == one[name] for name in names)

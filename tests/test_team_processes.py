@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HANG, LLMLAB, Done, as_in_a_terminal, environment
+from conftest import HANG, Done, environment
 from llmlab.environment import TOLD_BY_TORCHRUN
 from llmlab.errors import UnreachableError
 from llmlab.lab.checkpoint import CheckpointFolder
+from processes import started
 
 
 def free_port() -> int:
@@ -25,7 +26,7 @@ def free_port() -> int:
 
 
 SHORT = [
-    *("baseline", "--batch", "256", "--epochs", "2", "--schedule", "constant"),
+    *("baseline", "--batch", "256", "--epochs", "2", "--schedule", "constant", "--hidden", "32", "--layers", "1"),
     *("--lr", "1e-4", "--dropout", "0.1", "--precision", "fp32", "--device", "cpu", "--json"),
 ]
 
@@ -57,14 +58,7 @@ def test_torchrun_trains_what_one_process_trains(tmp_path: Path):
 def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[bytes]:
     """Start one process of two, as a launcher would."""
     variables = dict(zip(TOLD_BY_TORCHRUN, (str(rank), "2", "127.0.0.1", str(port)), strict=True))
-    return subprocess.Popen(
-        [*LLMLAB, *SHORT, "--no-log", "--out", "out", *args],
-        cwd=folder,
-        env=environment(folder, **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=as_in_a_terminal,
-    )
+    return started(folder, *SHORT, "--no-log", "--out", "out", *args, **variables)
 
 
 def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, str]]:
