@@ -3,14 +3,22 @@
 ``specimen`` puts one text in every place that words of a user can reach, so that a hostile one meets every door.
 """
 
+import functools
+import io
 import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from rich.console import Console, RenderableType
 
+from llmlab.report.format import cell
+from llmlab.report.language import ENGLISH, Language
 from llmlab.report.messages import say
 from llmlab.report.record import Record
-from llmlab.report.result import Column, Figure, Mark, Result, Table
+from llmlab.report.result import TO_ROUNDING, Column, Figure, Mark, Result, Table
+from llmlab.report.table import report
 
 HOSTILE = [
     "[/INST]", "[red]", "[link=https://evil.example]x", ":smile:", "{% raw %}", "{{ config }}", "%s {0}",
@@ -51,6 +59,34 @@ def strict_json(text: str) -> Any:
         return dict(pairs)
 
     return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+
+
+@functools.cache
+def published() -> list[Record]:
+    """Return every record of the log."""
+    posts = Path(__file__).parents[1] / "docs" / "log" / "posts"
+    return [Record.from_json(path.read_text("utf-8")) for path in sorted(posts.glob("*/record.json"))]
+
+
+def on_screen(
+    record: Record, width: int, show: Callable[..., Iterable[RenderableType]] = report, language: Language = ENGLISH
+) -> str:
+    """Return what a run shows in a pipe of a given width."""
+    console = Console(markup=False, highlight=False, emoji=False, width=width, file=io.StringIO())
+    for part in show(record, console, language):
+        console.print(part, crop=False)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def number_cells(record: Record) -> list[str]:
+    """Return every number cell of a record's tables that has digits, as it should be read."""
+    return [
+        text
+        for table in record.result.tables
+        for row in table.rows
+        for value, column in zip(row, table.columns, strict=True)
+        if isinstance(value, (int, float)) and (text := cell(value, column)) != TO_ROUNDING
+    ]
 
 
 def specimen(text: str = "h", value: float = 0.374, *, seed: int = 0, losses: list[float] | None = None) -> Record:

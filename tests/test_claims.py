@@ -22,7 +22,7 @@ from llmlab.report.messages import worded
 from llmlab.report.result import Result
 
 CLAIMS = [claim for document in read() for claim in document.claims]
-IDS = {claim.id: claim for claim in CLAIMS}
+COMMANDS = typer.main.get_command(app)
 EXPRESSIONS = ("supported", "refined", "refuted")
 SUMS = {
     "refined": (
@@ -65,7 +65,7 @@ def test_every_row_asks_only_for_what_there_is(claim: Claim) -> None:
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_every_row_names_a_command_that_there_is(claim: Claim) -> None:
     """The command and its options exist, so that a reader can make the evidence anew."""
-    command: typer.core.TyperCommand | typer.core.TyperGroup = typer.main.get_command(app)  # type: ignore[assignment]
+    command: typer.core.TyperCommand | typer.core.TyperGroup = COMMANDS  # type: ignore[assignment]
     words = claim.command.split()[1:]
     while isinstance(command, typer.core.TyperGroup) and words and words[0] in command.commands:
         command = command.commands[words.pop(0)]  # type: ignore[assignment]

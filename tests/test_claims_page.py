@@ -1,11 +1,12 @@
 """The page of the claims: every row with its anchor, in both languages, and no word of a record acts on it."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import site_hooks
 from dangers import danger
@@ -23,6 +24,7 @@ CLAIMS = [claim for document in DOCUMENTS for claim in document.claims]
 hook = site_hooks.hook("claims")
 
 
+@functools.cache
 def page(evidence: str, lang: str = "en") -> str:
     """Return the page with each claim judged by a run that said something."""
     rows = [
@@ -61,6 +63,7 @@ def test_both_languages_have_the_same_words() -> None:
         assert language("ja").translation(text) is not None, text
 
 
+@settings(max_examples=20)
 @given(texts)
 def test_no_word_of_a_record_acts(words: str) -> None:
     """Evidence is shown as it was written, and adds no element and no attribute."""

@@ -8,7 +8,7 @@ import html.parser
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from xml.etree import ElementTree
 
 import markdown
@@ -75,6 +75,7 @@ def body(record: Record) -> str:
     return entry.page(record).split("---\n", 2)[2]
 
 
+@lru_cache(200)
 def shown(text: str) -> Seen:
     """Return what the site makes of Markdown."""
     return Seen(markdown.markdown(text, extensions=EXTENSIONS))

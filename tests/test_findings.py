@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,9 @@ from llmlab.report.messages import CODES
 from llmlab.report.record import Record
 from llmlab.report.result import Result
 from llmlab.settings import Phase1Settings, Phase12Settings
+from strategies_report import published
 
-POSTS = Path(__file__).parents[1] / "docs" / "log" / "posts"
-RECORDS = [Record.from_json(path.read_text("utf-8")) for path in sorted(POSTS.glob("*/record.json"))]
+RECORDS = published()
 UNDECIDED = re.compile(r"no difference shows|no measurable difference|includes zero")
 MOVED = re.compile(r"apart|closer|because|Direction|rose")
 

@@ -7,27 +7,22 @@ A change of the report shows here as a difference to be read.  To accept it:
 """
 
 import importlib
-import io
 import re
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
 
 from llmlab.report import entry
-from llmlab.report.format import cell
 from llmlab.report.record import Record
-from llmlab.report.result import TO_ROUNDING
-from llmlab.report.table import first_screen, report
+from llmlab.report.table import first_screen
+from strategies_report import number_cells, on_screen
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = ("phase1", "phase1-2")
 WIDTHS = (40, 80)
-Show = Callable[[Record, Console], Iterable[RenderableType]]
 ENVIRONMENT = {"llmlab": "0.1.0", "python": "3.11.7", "torch": "2.13.0+cpu", "system": "Linux aarch64", "cores": 4}
 MOST_BYTES = 60_000
 
@@ -37,21 +32,12 @@ def kept(name: str) -> Record:
     return Record.from_json((GOLDEN / name / "record.json").read_text("utf-8"))
 
 
-def on_screen(record: Record, width: int, show: Show) -> str:
-    """Return what a run shows in a pipe of a given width."""
-    file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    console = Console(markup=False, highlight=False, emoji=False, width=width, file=file)
-    for part in show(record, console):
-        console.print(part, crop=False)
-    file.seek(0)
-    return "".join(line.rstrip() + "\n" for line in file.read().splitlines())
-
-
 def made_of(record: Record) -> dict[str, str]:
     """Return everything that is made of a record, by file name."""
-    screens = {f"full-{width}.txt": on_screen(record, width, report) for width in WIDTHS}
+    screens = {f"full-{width}.txt": on_screen(record, width) for width in WIDTHS}
     screens |= {f"first-{width}.txt": on_screen(record, width, first_screen) for width in WIDTHS}
-    return {**entry.files(record), **screens}
+    stripped = {name: "".join(f"{line.rstrip()}\n" for line in text.splitlines()) for name, text in screens.items()}
+    return {**entry.files(record), **stripped}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,21 +61,14 @@ def test_no_digit_that_only_rounding_decides_is_shown(name: str) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_line_of_a_real_run_is_too_long(name: str, width: int) -> None:
     """At forty and at eighty columns every line of a real run fits."""
-    lines = on_screen(kept(name), width, report).splitlines()
+    lines = on_screen(kept(name), width).splitlines()
     assert max(cell_len(line) for line in lines if not line.startswith("Next: ")) <= width
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_of_a_real_run_stands_whole_at_forty_columns(name: str) -> None:
     """Each number cell of each table is a word of the output at forty columns, as often as it is in the tables."""
-    words = on_screen(kept(name), 40, report).split()
-    wanted = [
-        text
-        for table in kept(name).result.tables
-        for row in table.rows
-        for value, column in zip(row, table.columns, strict=True)
-        if isinstance(value, (int, float)) and (text := cell(value, column)) != TO_ROUNDING
-    ]
+    words, wanted = on_screen(kept(name), 40).split(), number_cells(kept(name))
     assert len(wanted) > 20
     assert {text for text in wanted if words.count(text) < wanted.count(text)} == set()
 

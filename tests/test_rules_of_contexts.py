@@ -170,82 +170,6 @@ def test_freezing_is_judged_where_each_arm_chose_its_rates(
     assert verdict(row, metrics, ELSEWHERE | BLOCK | {"data": "synthetic"}) == "inconclusive"
 
 
-@pytest.mark.parametrize(
-    ("gap", "spreads", "said", "elsewhere"),
-    [
-        (-1, (0.01, 0.1), "supported", "refined"),
-        (-1, (0.1, 0.01), "refined", "refined"),
-        (1, (0.01, 0.1), "refuted", "refuted"),
-        (0, (0.01, 0.1), "inconclusive", "inconclusive"),
-    ],
-)
-def test_stabler_is_a_smaller_gap_and_a_smaller_spread(
-    gap: float, spreads: tuple[float, float], said: str, elsewhere: str
-) -> None:
-    """EF-25: a smaller gap refines, with a smaller spread under the document's conditions it supports."""
-    metrics = spread(gap_equal_frozen_minus_trained=gap) | {"tuning_tries": 7}
-    metrics |= dict(zip(("val_loss_token_frozen_sd", "val_loss_token_trained_sd"), spreads, strict=True))
-
-    assert verdict(CLAIMS["EF-25"], metrics, SAID | BLOCK) == said
-    assert verdict(CLAIMS["EF-25"], metrics, ELSEWHERE | BLOCK) == elsewhere
-
-
-@pytest.mark.parametrize(
-    ("claim", "metric", "signs"),
-    [
-        ("EF-18", "val_loss_token_frozen_minus_random_frozen", ("supported", "refuted")),
-        ("WT-2", "val_loss_token_frozen_minus_frozen_untied", ("refined", "refuted")),
-        ("WT-4", "val_loss_token_tying_with_freezing", ("supported", "refuted")),
-    ],
-)
-def test_other_arms_are_judged_by_their_own_difference(claim: str, metric: str, signs: tuple[str, str]) -> None:
-    """Below zero the change helps, above it does harm, and around it nothing is decided."""
-    for mean, expected in zip((-1, 1, 0), (*signs, "inconclusive"), strict=True):
-        metrics = spread(**{metric: mean}) | {"tuning_tries": 7}
-        assert verdict(CLAIMS[claim], metrics, SAID | BLOCK) == expected
-
-
-@pytest.mark.parametrize(
-    ("doubled", "said", "elsewhere"),
-    [(84, "supported", "refined"), (95, "refined", "refined"), (110, "refuted", "refuted"), (100, "inconclusive", "")],
-)
-def test_twice_the_text_lowers_the_perplexity_by_so_much(doubled: float, said: str, elsewhere: str) -> None:
-    """EF-24: a fall of 12 to 20 per cent is as said, another one a limit."""
-    metrics = spread(1.0, val_ppl_frozen=100, val_ppl_frozen_500000=doubled)
-
-    assert verdict(CLAIMS["EF-24"], metrics, SAID | BLOCK | {"tokens": 250_000}) == said
-    assert verdict(CLAIMS["EF-24"], metrics, ELSEWHERE | BLOCK) == (elsewhere or said)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"), [(1.0, 0.967, "refined"), (1.0, 0.2, "refuted"), (0.1, 0.99, "supported")]
-)
-def test_a_share_that_was_there_before_shows_no_learning(before: float, after: float, expected: str) -> None:
-    """EF-5 can come out each way, by runs of either chapter at the document's size."""
-    metrics: dict[str, Scalar] = {"converged_fraction_before": before, "converged_fraction": after}
-
-    assert verdict(CLAIMS["EF-5"], metrics, SAID | {"seeds": 1}) == expected
-    assert verdict(CLAIMS["EF-5"], metrics, ELSEWHERE) == "inconclusive"
-
-
-@pytest.mark.parametrize(
-    ("trained", "untrained", "expected"), [(0.8, 0.6, "supported"), (0.75, 0.7, "refined"), (0.78, 0.8, "refuted")]
-)
-def test_a_rank_is_good_beside_that_of_an_untrained_block(trained: float, untrained: float, expected: str) -> None:
-    """EF-6: what chance has as well is no merit."""
-    metrics = spread(effective_rank=trained, effective_rank_untrained=untrained)
-
-    assert verdict(CLAIMS["EF-6"], metrics, SAID | BLOCK) == expected
-
-
-def test_what_is_true_by_construction_is_never_supported() -> None:
-    """EF-22 is refined where nothing moved, and refuted where something did."""
-    counts: dict[str, Scalar] = {"trainable_parameters_frozen": 1, "trainable_parameters_trained": 2}
-
-    assert verdict(CLAIMS["EF-22"], counts | {"context_drift": 0.0}, SAID) == "refined"
-    assert verdict(CLAIMS["EF-22"], counts | {"context_drift": 1e-6}, SAID) == "refuted"
-
-
 # ---- chapter 6 ------------------------------------------------------------------------------------------------------
 
 
@@ -315,41 +239,94 @@ def test_each_choice_of_the_two_stages_follows_its_own_difference(
     assert verdict(CLAIMS[claim], metrics, ELSEWHERE | {"seeds": 1}) == "inconclusive"
 
 
-@pytest.mark.parametrize(("drop", "expected"), [(0.473, "supported"), (0.3, "refined"), (0.08, "refuted")])
-def test_the_collapse_is_judged_where_the_rank_collapsed(drop: float, expected: str) -> None:
-    """TS-2 is about a design whose rank fell to 8.6 per cent: with such a rank each verdict can come out."""
-    fallen = RANKS | {"effective_rank_validation_first_decreasing": 0.086}
-    metrics = loss(first_decreasing_minus_every_constant=drop) | fallen
-
-    assert verdict(CLAIMS["TS-2"], metrics, SAID) == expected
+# ---- what has a rule of its own shape -------------------------------------------------------------------------------
 
 
-def test_a_by_product_does_not_go_along() -> None:
-    """TS-3 is supported where the token in every layer is better at both widths, and a higher rank is worse."""
-    metrics = loss(**dict.fromkeys(WIRED, 0.1)) | RANKS | {"effective_rank_validation_first_decreasing": 0.9}
-
-    assert verdict(CLAIMS["TS-3"], metrics, SAID) == "supported"
-
-
-def test_ranks_are_compared_with_their_interval() -> None:
-    """CN-5: without differences by seed the means are shown and decide nothing."""
-    rank = f"effective_rank_validation_{SIX}"
-    count: dict[str, Scalar] = {f"{rank}_n": 3}
-
-    assert verdict(CLAIMS["CN-5"], spread(**{rank: -0.1}) | count, SAID) == "supported"
-    assert verdict(CLAIMS["CN-5"], spread(**{rank: 0.1}) | count, SAID) == "refuted"
-    assert verdict(CLAIMS["CN-5"], {}, SAID) == "inconclusive"
+def steadier(gap: float, frozen_sd: float, trained_sd: float) -> dict[str, Scalar]:
+    """Return what EF-25 looks at: a smaller gap refines, with a smaller spread as said it supports."""
+    spreads = {"val_loss_token_frozen_sd": frozen_sd, "val_loss_token_trained_sd": trained_sd}
+    return spread(gap_equal_frozen_minus_trained=gap) | {"tuning_tries": 7} | spreads
 
 
-def test_a_cause_shows_at_equal_depth_too() -> None:
-    """CN-13: rank and loss that go together by depth refine; a lower rank that is better refutes."""
-    ranks: dict[str, Scalar] = {f"effective_rank_validation_{n}": r for n, r in (("1_layer", 0.8), ("6_layers", 0.6))}
-    ranks["effective_rank_validation_3_layers"] = 0.7
-    worse = loss(**{SIX: 0.1, "6_layers_minus_1_layer": 0.1}) | ranks
-    better = loss(**{SIX: 0.0, "6_layers_minus_1_layer": -0.1}) | ranks
-    noise = loss(noise_0_2_minus_noise_0=0.1)
-    noise |= {"effective_rank_validation_noise_0": 0.8, "effective_rank_validation_noise_0_2": 0.6}
+def shares(before: float, after: float) -> dict[str, Scalar]:
+    """Return what EF-5 looks at: a share that was there before shows no learning."""
+    return {"converged_fraction_before": before, "converged_fraction": after}
 
-    assert verdict(CLAIMS["CN-13"], worse, ELSEWHERE) == "refined"
-    assert verdict(CLAIMS["CN-13"], worse | noise, SAID) == "supported"
-    assert verdict(CLAIMS["CN-13"], better, ELSEWHERE) == "refuted"
+
+def moved(drift: float) -> dict[str, Scalar]:
+    """Return what EF-22 looks at, which is true by construction and never supported."""
+    return {"trainable_parameters_frozen": 1, "trainable_parameters_trained": 2, "context_drift": drift}
+
+
+OWN = {
+    "EF-18": ("val_loss_token_frozen_minus_random_frozen", "supported", "refuted"),
+    "WT-2": ("val_loss_token_frozen_minus_frozen_untied", "refined", "refuted"),
+    "WT-4": ("val_loss_token_tying_with_freezing", "supported", "refuted"),
+}
+"""Arms that are judged by their own difference: below zero the change helps, above it does harm."""
+RANK = f"effective_rank_validation_{SIX}"
+FALLEN = RANKS | {"effective_rank_validation_first_decreasing": 0.086}
+"""TS-2 is about a design whose rank fell to 8.6 per cent."""
+BY_DEPTH: dict[str, Scalar] = {
+    f"effective_rank_validation_{name}": rank for name, rank in (("1_layer", 0.8), ("3_layers", 0.7), ("6_layers", 0.6))
+}
+WORSE = loss(**{SIX: 0.1, "6_layers_minus_1_layer": 0.1}) | BY_DEPTH
+BETTER = loss(**{SIX: 0.0, "6_layers_minus_1_layer": -0.1}) | BY_DEPTH
+NOISY = loss(noise_0_2_minus_noise_0=0.1)
+NOISY |= {"effective_rank_validation_noise_0": 0.8, "effective_rank_validation_noise_0_2": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("claim", "metrics", "settings", "expected"),
+    [
+        ("EF-25", steadier(-1, 0.01, 0.1), SAID | BLOCK, "supported"),
+        ("EF-25", steadier(-1, 0.1, 0.01), SAID | BLOCK, "refined"),
+        ("EF-25", steadier(-1, 0.01, 0.1), ELSEWHERE | BLOCK, "refined"),
+        ("EF-25", steadier(1, 0.01, 0.1), ELSEWHERE | BLOCK, "refuted"),
+        ("EF-25", steadier(0, 0.01, 0.1), SAID | BLOCK, "inconclusive"),
+        *(
+            (claim, spread(**{metric: mean}) | {"tuning_tries": 7}, SAID | BLOCK, expected)
+            for claim, (metric, *signs) in OWN.items()
+            for mean, expected in zip((-1, 1, 0), (*signs, "inconclusive"), strict=True)
+        ),
+        *(
+            ("EF-24", spread(1.0, val_ppl_frozen=100, val_ppl_frozen_500000=doubled), settings, expected)
+            for doubled, said, elsewhere in (
+                (84, "supported", "refined"),
+                (95, "refined", "refined"),
+                (110, "refuted", "refuted"),
+                (100, "inconclusive", "inconclusive"),
+            )
+            for settings, expected in ((SAID | BLOCK | {"tokens": 250_000}, said), (ELSEWHERE | BLOCK, elsewhere))
+        ),
+        ("EF-5", shares(1.0, 0.967), SAID | {"seeds": 1}, "refined"),
+        ("EF-5", shares(1.0, 0.2), SAID | {"seeds": 1}, "refuted"),
+        ("EF-5", shares(0.1, 0.99), SAID | {"seeds": 1}, "supported"),
+        ("EF-5", shares(0.1, 0.99), ELSEWHERE, "inconclusive"),
+        ("EF-6", spread(effective_rank=0.8, effective_rank_untrained=0.6), SAID | BLOCK, "supported"),
+        ("EF-6", spread(effective_rank=0.75, effective_rank_untrained=0.7), SAID | BLOCK, "refined"),
+        ("EF-6", spread(effective_rank=0.78, effective_rank_untrained=0.8), SAID | BLOCK, "refuted"),
+        ("EF-22", moved(0.0), SAID, "refined"),
+        ("EF-22", moved(1e-6), SAID, "refuted"),
+        ("TS-2", loss(first_decreasing_minus_every_constant=0.473) | FALLEN, SAID, "supported"),
+        ("TS-2", loss(first_decreasing_minus_every_constant=0.3) | FALLEN, SAID, "refined"),
+        ("TS-2", loss(first_decreasing_minus_every_constant=0.08) | FALLEN, SAID, "refuted"),
+        (
+            "TS-3",
+            loss(**dict.fromkeys(WIRED, 0.1)) | RANKS | {"effective_rank_validation_first_decreasing": 0.9},
+            SAID,
+            "supported",
+        ),
+        ("CN-5", spread(**{RANK: -0.1}) | {f"{RANK}_n": 3}, SAID, "supported"),
+        ("CN-5", spread(**{RANK: 0.1}) | {f"{RANK}_n": 3}, SAID, "refuted"),
+        ("CN-5", {}, SAID, "inconclusive"),
+        ("CN-13", WORSE, ELSEWHERE, "refined"),
+        ("CN-13", WORSE | NOISY, SAID, "supported"),
+        ("CN-13", BETTER, ELSEWHERE, "refuted"),
+    ],
+)
+def test_each_verdict_is_where_it_belongs(
+    claim: str, metrics: dict[str, Scalar], settings: dict[str, Any], expected: str
+) -> None:
+    """What chance has as well is no merit, a mean without its interval decides nothing, and a cause has to show."""
+    assert verdict(CLAIMS[claim], metrics, settings) == expected

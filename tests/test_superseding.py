@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +81,19 @@ def test_an_addition_that_means_nothing_is_refused(name: str, value: Any) -> Non
         Record.from_json(json.dumps(document))
 
 
+@cache
+def found(why: str) -> tuple[object, ...]:
+    """Return the elements, attributes and comments of the page of an entry with a reason."""
+    record = replace(later(), superseded_why=why, amendments=[replace(later().amendments[0], why=why)])
+    text = entry.page(record, names=NAMES).split("---\n", 2)[2]
+    seen = Seen(markdown.markdown(text, extensions=EXTENSIONS))
+    return seen.elements, seen.attributes, seen.comments
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
 def test_a_hostile_reason_cannot_act_on_the_page(text: str) -> None:
     """Whatever a reason says, the page has the elements and comments of a harmless one."""
-    seen, harmless = (
-        Seen(markdown.markdown(entry.page(each, names=NAMES).split("---\n", 2)[2], extensions=EXTENSIONS))
-        for each in (
-            replace(later(), superseded_why=text, amendments=[replace(later().amendments[0], why=text)]),
-            later(),
-        )
-    )
-    assert (seen.elements, seen.attributes, seen.comments) == (
-        harmless.elements,
-        harmless.attributes,
-        harmless.comments,
-    )
+    assert found(text) == found(WHY)
     assert not re.search(
         r"\n\n", entry.page(later(text), names=NAMES).partition("<details>")[2].partition("</details>")[0]
     )
@@ -122,12 +121,6 @@ def test_a_number_that_was_counted_again_stands_beside_its_old_value() -> None:
     """The folded table has the metric's name, what it was, and what it is, one by seed too."""
     cells = re.findall(r"<td>(.*?)</td>", entry.page(later()))
     assert cells == ["loss", "0.5000", "0.3740", "samples.p&#95;next", "0.2500, 1.0000", "0.3740, 0.3740, 0.3740"]
-
-
-def test_without_additions_a_page_is_what_it_was() -> None:
-    """No empty heading, and the expectation is one."""
-    page = entry.page(specimen())
-    assert not re.search(r"[Ss]upersede|Counted again|first look|What it said", page)
 
 
 def test_a_superseded_record_decides_no_claim() -> None:
