@@ -19,10 +19,8 @@ from llmlab.lab.checkpoint import read
 from llmlab.lab.sizes import MODELS
 from llmlab.settings import (
     BaselineSettings,
-    EvaluateSettings,
     FinetuneSettings,
     LayersSettings,
-    QuantizeSettings,
     RunOptions,
 )
 from llmlab.shown.peers import asked
@@ -151,22 +149,6 @@ def test_a_folder_of_several_runs_says_which_one_to_give() -> None:
     run(replace(TINY, seeds=2, out=Path("a")))
     with pytest.raises(CheckpointError, match=r"such as a/seed0"):
         restored(Path("a"))
-
-
-@pytest.mark.parametrize("settings", [BaselineSettings, LayersSettings])
-def test_the_help_says_how_many_seeds_are_allowed(settings: type[BaselineSettings]) -> None:
-    """The range in the help of ``--seeds`` is the one that is checked."""
-    high = settings.__dataclass_fields__["seeds"].metadata["high"]
-    assert settings(seeds=high).seeds == high
-    with pytest.raises(SettingError, match="--seeds"):
-        settings(seeds=high + 1)
-
-
-@pytest.mark.parametrize("settings", [EvaluateSettings, QuantizeSettings])
-def test_the_help_says_where_seeds_change_nothing(settings: type[EvaluateSettings]) -> None:
-    """Where nothing is drawn by chance, the help of ``--seed`` and ``--seeds`` says so."""
-    for name in ("seed", "seeds"):
-        assert "nothing is drawn by chance" in settings.__dataclass_fields__[name].metadata["help"]
 
 
 @pytest.mark.parametrize(("model", "word"), [("gru", "recurrent"), ("tiny-gpt2", "attention")])

@@ -77,14 +77,6 @@ def test_the_same_seed_gives_the_same_bits(run_llmlab: Run, tmp_path: Path) -> N
     assert steady(documents[0]) == steady(documents[1])
 
 
-def test_every_seed_is_another_run(run_llmlab: Run) -> None:
-    """Seeds 0 to 9 give ten different losses, and a run alone has the loss that it has among others."""
-    together = run_llmlab("phase1", "--json", "--no-log", "--seeds", "10", "--epochs", "5").document
-    alone = run_llmlab("phase1", "--json", "--no-log", "--seed", "7", "--epochs", "5").document
-    assert len(set(together["samples"]["loss"])) == 10
-    assert alone["samples"]["loss"][0] == pytest.approx(together["samples"]["loss"][7], rel=1e-5)
-
-
 def test_nothing_private_is_told(run_llmlab: Run, tmp_path: Path) -> None:
     """Planted names of a user, a host, a home, a folder and a token are in no file and on no stream of a run."""
     secret = "".join(("Tre", "acle", "7731"))
@@ -174,16 +166,6 @@ def test_help_cuts_no_name_at_forty_columns(run_llmlab: Run, command: tuple[str,
     assert len(options) > 1
     assert options <= set(narrow.split())
     assert max(map(len, narrow.splitlines())) <= 40
-
-
-def test_help_says_defaults_and_ranges_as_they_are_typed(run_llmlab: Run) -> None:
-    """No Python and no mathematics; and what changes nothing is not among what a learner needs."""
-    assert "pocket --remedy, original --no-remedy" in " ".join(
-        run_llmlab("layers", "--help", COLUMNS="120").out.split()
-    )
-    assert "(from 1 to 65,535)" in run_llmlab("log", "serve", "--help", COLUMNS="120").out
-    first, more = run_llmlab("baseline", "evaluate", "--help", COLUMNS="120").out.split("More options")
-    assert ("--seed " in first, "--seed " in more) == (False, True)
 
 
 def test_the_language_may_stand_before_the_welcome_but_not_before_a_command(run_llmlab: Run) -> None:

@@ -2,24 +2,27 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llmlab import compare, embedding_freeze
+from conftest import Done
+from llmlab import embedding_freeze
 from llmlab.embedding_freeze import LABELS
-from llmlab.errors import SettingError, Stopped
+from llmlab.errors import SettingError
 from llmlab.lab import context_study
 from llmlab.lab.steps import Diverged
 from llmlab.measure.stats import mean_interval
-from llmlab.report.record import Record
 from llmlab.report.result import Result
+from llmlab.settings import EmbeddingFreezeSettings, flag
 from llmlab.settings.contexts import FREEZE_ARMS
 from strategies_contexts import FREEZE_CONTRACT as CONTRACT
-from strategies_contexts import GROWN, Stop, rows, without_times, write_model_and_text
-from strategies_report import specimen
+from strategies_contexts import GROWN, SMALL, Stop, rows, without_times, write_model_and_text
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
 
@@ -86,14 +89,6 @@ def test_pairs_are_subtracted_seed_by_seed(whole: tuple[Result, Path]) -> None:
     assert own == sized
 
 
-def test_freezing_and_tying_help_each_other_by_the_difference_of_two_differences(whole: tuple[Result, Path]) -> None:
-    """What freezing does with a tied head, less what it does with an untied one."""
-    metrics = {name: float(value) for name, value in whole[0].metrics.items() if isinstance(value, float)}
-    tied, untied = (metrics[f"val_loss_token_frozen{end}_minus_trained{end}"] for end in ("", "_untied"))
-
-    assert metrics["val_loss_token_tying_with_freezing"] == pytest.approx(tied - untied)
-
-
 def test_growth_has_every_size_once_from_small_to_large(whole: tuple[Result, Path]) -> None:
     """The settings' own size among the others; parameters per token are the trained ones divided by it."""
     told = rows(whole[0], "growth")
@@ -122,31 +117,6 @@ def test_a_text_file_with_fewer_tokens_counts_what_it_has(tmp_path: Path, monkey
     assert any("fewer than the 9,000 asked for" in sentence for sentence in result.summary)
 
 
-def test_the_summary_is_words_of_what_was_measured(whole: tuple[Result, Path]) -> None:
-    """The summary names n and text; the record holds numbers and no verdict."""
-    result = whole[0]
-
-    assert "on 300 tokens, mean of n = 2" in result.summary[0]
-    assert all(math.isfinite(value) for values in result.samples.values() for value in values)
-
-
-def test_the_same_command_gives_the_same_numbers(whole: tuple[Result, Path]) -> None:
-    """A second run, its embedding made anew, equals the first to the bit."""
-    again = embedding_freeze.run(GROWN)
-
-    assert without_times(again.metrics) == without_times(whole[0].metrics)
-    assert again.samples == whole[0].samples
-
-
-def test_two_comparisons_can_be_compared(whole: tuple[Result, Path]) -> None:
-    """The log's comparison takes two records of this chapter."""
-    one = replace(specimen(), result=whole[0])
-    document = compare.document(Record.from_json(one.json()), one)
-
-    assert set(document["paired"]) == set(whole[0].samples)
-    assert {told["difference"] for told in document["paired"].values()} == {0.0}
-
-
 def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tuple[Result, Path]) -> None:
     """Stopped after a few arms it reports them and what was not begun; resumed it ends like the straight one."""
     stopped = embedding_freeze.run(GROWN, Stop(25))
@@ -158,21 +128,6 @@ def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tup
     resumed = embedding_freeze.run(replace(GROWN, resume="auto"))
     assert resumed.status == "complete"
     assert without_times(resumed.metrics) == without_times(whole[0].metrics)
-
-
-def test_a_run_stopped_before_its_first_arm_has_nothing_to_report() -> None:
-    """The stop comes through as it was."""
-    with pytest.raises(Stopped) as stopped:
-        embedding_freeze.run(GROWN, Stop(3))
-    assert stopped.value.signal_number == 15
-
-
-def test_a_folder_with_runs_is_not_written_over(whole: tuple[Result, Path]) -> None:
-    """Without ``--resume`` it is refused before anything is trained, and nothing in it changes."""
-    before = {path: path.stat().st_mtime_ns for path in whole[1].rglob("*")}
-    with pytest.raises(SettingError, match="--out"):
-        embedding_freeze.run(replace(GROWN, out=whole[1]))
-    assert {path: path.stat().st_mtime_ns for path in whole[1].rglob("*")} == before
 
 
 def test_seeds_that_never_finish_together_leave_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,3 +170,135 @@ def test_one_arm_alone_has_no_pairs_and_no_growth() -> None:
     assert [table.name for table in result.tables] == ["text", "meaning", "arms", "final", "fit", "epochs", "contexts"]
     assert result.metrics["converged_fraction"] is None
     assert (result.status, len(result.samples)) == ("complete", 3)
+
+
+# ---- its settings and its command -----------------------------------------------------------------------------------
+
+
+Run = Callable[..., Done]
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("arms", "", "is not one of"),
+        ("arms", "frozen,melted", "'melted' is not one of"),
+        ("arms", "frozen,frozen", "frozen is listed twice"),
+        ("arms", "frozen,,trained", "'' is not one of"),
+        *(("grow", value, "is no number of tokens") for value in ("", "x", "63", "1e3", "1000000001", "²", "9,")),
+        ("grow", "64,64", "64 is listed twice"),
+        ("tokens", 63, "allowed value"),
+        ("tolerance", 0.0, "not above"),
+        ("pretrained", "", "empty"),
+        ("reading", "later", "is not one of"),
+        ("widths", "round", "is not one of"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: object, words: str) -> None:
+    """Unknown, double and missing words, sizes out of range: the option is named and what is wrong with it."""
+    with pytest.raises(SettingError, match=f"{flag(name)}: .*{words}"):
+        EmbeddingFreezeSettings(**{name: value})
+
+
+def test_growth_needs_what_it_compares() -> None:
+    """``--grow`` without frozen or without trained is refused with both ways out; without growth it is fine."""
+    for arms in ("frozen", "trained", "random-frozen,frozen"):
+        with pytest.raises(SettingError, match="--grow: compares frozen with trained"):
+            EmbeddingFreezeSettings(arms=arms)
+        assert EmbeddingFreezeSettings(arms=arms, grow="none").sizes == []
+
+
+@pytest.mark.parametrize("data", ["wikitext-2", "dialect", "mine.txt", ""])
+def test_the_made_embedding_reads_its_own_language_only(data: str) -> None:
+    """With any other text ``--pretrained made`` is refused, with what to give instead."""
+    with pytest.raises(SettingError, match="--pretrained: made knows the words of --data synthetic only"):
+        EmbeddingFreezeSettings(data=data)
+
+
+@given(st.lists(st.sampled_from(FREEZE_ARMS), min_size=1, unique=True))
+def test_lists_are_read_in_any_order_and_with_blanks(names: list[str]) -> None:
+    """Arms come in their own order however they are written."""
+    asked = EmbeddingFreezeSettings(arms=" , ".join(names), grow="none")
+    assert asked.arm_names == [name for name in FREEZE_ARMS if name in names]
+
+
+def test_the_original_preset_is_the_documents_run() -> None:
+    """The sizes of document 004 of the original notes, text and arms; paths stay private in what is published."""
+    notes = EmbeddingFreezeSettings(preset="original")
+
+    assert (notes.tokens, notes.layers, notes.context, notes.batch, notes.lr) == (251_208, 6, 768, 512, 2e-3)
+    assert (notes.data, notes.pretrained, notes.arms, notes.grow) == ("ultrachat", "gpt2", "frozen,trained", "502498")
+    own = replace(notes, data="/home/somebody/mine.txt", pretrained="/home/somebody/model")
+    assert (own.document()["data"], own.document()["pretrained"]) == ("path: mine.txt", "path: model")
+    assert (own.spelled("data"), own.spelled("pretrained"), own.spelled("lr")) == ("PATH", "PATH", "0.002")
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def options(**changes: Any) -> list[str]:
+    """Return the options of a run that takes a second, as they are typed."""
+    asked = SMALL | {"seeds": 1, "arms": "frozen,trained", "grow": "none"} | changes
+    return [word for name, value in asked.items() for word in (flag(name), str(value))]
+
+
+def test_the_command_reads_a_model_folder_and_a_text(run_llmlab: Run, tmp_path: Path) -> None:
+    """``llmlab embedding-freeze`` with a model and a text of one's own: one document, one entry, paths private."""
+    done = run_llmlab("embedding-freeze", *options(**write_model_and_text(tmp_path), grow="100"), "--json")
+    document = done.document
+
+    assert done.code == 0, done.err
+    assert set(document["metrics"]) >= CONTRACT
+    assert document["settings"]["pretrained"] == "path: model"
+    assert "--pretrained PATH" in document["command"]
+    assert len(done.entries) == 1
+    written = "".join(page.read_text("utf-8") for page in done.entries[0].iterdir())
+    assert str(tmp_path) not in written
+    assert document["tables"][0]["rows"][0][1] == 300
+
+
+def test_gpt2_without_a_network_is_one_line(run_llmlab: Run) -> None:
+    """Offline and not here: exit 5 with the way out, and nothing else in its place; without a text for it, exit 2."""
+    done = run_llmlab("embedding-freeze", *options(pretrained="gpt2", data="synthetic"), "--offline", HF_HOME="nowhere")
+
+    assert (done.code, done.out, done.entries) == (5, "", [])
+    assert len(done.err.strip().splitlines()) == 1
+    assert "llmlab data fetch gpt2" in done.err or "--pretrained" in done.err
+    alone = run_llmlab("embedding-freeze", *options(pretrained="gpt2"))
+    assert (alone.code, "add --data" in alone.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "told"),
+    [
+        ({"pretrained": "nowhere"}, 3, "--pretrained"),
+        ({"pretrained": "./text/train.txt"}, 3, "--pretrained"),
+        ({"data": "nowhere"}, 3, "--data"),
+        ({"resume": "nowhere"}, 4, "--resume: nowhere"),
+        ({"out": "text/train.txt"}, 7, "--out: text/train.txt is not a folder"),
+        ({"batch": 4_000}, 2, "--batch"),
+    ],
+    ids=["no model", "a file as model", "no text", "no checkpoint", "a file as folder", "a batch beyond the text"],
+)
+def test_paths_that_lead_nowhere_have_their_exit_codes(
+    run_llmlab: Run, tmp_path: Path, changes: dict[str, Any], code: int, told: str
+) -> None:
+    """Unusable text or model 3, no checkpoint 4, nowhere to write 7: one line by name, and no entry."""
+    done = run_llmlab("embedding-freeze", *options(**write_model_and_text(tmp_path) | changes))
+
+    assert (done.code, done.out, done.entries) == (code, "", [])
+    assert told in done.err
+    assert not (done.folder / "runs").exists()
+
+
+def test_held_out_text_in_the_training_text_is_refused(run_llmlab: Run, tmp_path: Path) -> None:
+    """If what is held out is read in training too, the run would say nothing: exit 3."""
+    given = write_model_and_text(tmp_path)
+    (tmp_path / "text" / "valid.txt").write_bytes((tmp_path / "text" / "train.txt").read_bytes())
+    done = run_llmlab("embedding-freeze", *options(**given), "--json")
+
+    assert (done.code, done.out, done.entries) == (3, "", [])
+    assert "held-out documents stand in the training text" in done.err

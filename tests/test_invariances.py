@@ -3,17 +3,16 @@
 Each law is one short property: hypothesis looks for a text, a model or a rotation that breaks it.
 """
 
-from random import Random
-
 import torch
-from hypothesis import find, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlab.lab.optimizer import SGD, Adam
+from llmlab.measure.geometry import random_rotation
 from llmlab.phase1 import BIAS, EMBEDDING, TRAINED_WITH_FROZEN, WEIGHT, TinyModel, train
 from llmlab.phase1_2 import padded, rotated
 from llmlab.text.pairs import Pairs
-from strategies import SEEDS, models, rotations, texts, texts_and_models, texts_with_unseen
+from strategies import SEEDS, double, rotations, texts, texts_and_models, texts_with_unseen
 
 ALL = TRAINED_WITH_FROZEN["none"]
 FEW = settings(max_examples=25)
@@ -82,19 +81,6 @@ def test_padding_with_zero_coordinates_changes_no_score_and_no_gradient(drawn: t
     assert close(padded_gradients[EMBEDDING][..., :old], gradients[EMBEDDING])
     assert not padded_gradients[EMBEDDING][..., old:].any()
     assert not padded_gradients[WEIGHT][..., old:].any()
-
-
-# ---- what a score is made of -------------------------------------------------------------------------------------
-
-
-@given(texts_and_models())
-def test_products_per_dimension_and_bias_add_up_to_the_score(drawn: tuple[Pairs, TinyModel]):
-    """The decomposition leaves nothing out: sum of products + bias = logit, for every pair of tokens."""
-    _, model = drawn
-
-    for source in range(model.bias.shape[-1]):
-        taken_apart = (model.embedding[0, source] * model.weight[0]).sum(-1) + model.bias[0]
-        assert close(taken_apart, model.logits()[0, source])
 
 
 # ---- loss and gradients -----------------------------------------------------------------------------------------
@@ -215,13 +201,11 @@ def test_training_with_sgd_commutes_with_rotation(drawn: tuple[Pairs, TinyModel]
 
 
 def test_training_with_adam_does_not_commute_with_rotation():
-    """A found example suffices: Adam scales each coordinate by itself, so turned axes mean another way."""
-    pairs = Pairs.of("hello")
+    """An example suffices: Adam scales each coordinate by itself, so turned axes mean another way."""
+    pairs, start = Pairs.of("hello"), double(TinyModel.initial(4, 2, [0]))
+    rotation = random_rotation(2, torch.Generator().manual_seed(0))
 
-    def parted(drawn: tuple[TinyModel, torch.Tensor]) -> bool:
-        start, rotation = drawn
-        first = train(rotated(start, rotation), pairs, lambda: Adam(0.01), trained=ALL, updates=50)
-        after = train(start, pairs, lambda: Adam(0.01), trained=ALL, updates=50)
-        return bool((first.after.embedding - rotated(after.after, rotation).embedding).abs().max() > 1e-3)
+    first = train(rotated(start, rotation), pairs, lambda: Adam(0.01), trained=ALL, updates=50)
+    after = train(start, pairs, lambda: Adam(0.01), trained=ALL, updates=50)
 
-    assert find(st.tuples(models(4, dims=st.just(2), most=1), rotations(2)), parted, random=Random(0))
+    assert (first.after.embedding - rotated(after.after, rotation).embedding).abs().max() > 1e-3

@@ -2,22 +2,28 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conftest import Done
 from llmlab import compare, layers
 from llmlab.errors import CheckpointError, SettingError, Stopped
-from llmlab.lab.steps import Diverged
+from llmlab.lab.runs import LanguageRun, epochs_in_equal_time
+from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.study import Arm, Runs
+from llmlab.measure.score import Score
 from llmlab.measure.stats import mean_interval
 from llmlab.report.record import Record
-from llmlab.report.result import Result
-from llmlab.settings import BaselineSettings, LayersSettings, flag
+from llmlab.report.result import Result, time_span
+from llmlab.settings import BaselineSettings, LanguageSettings, LayersSettings, flag
+from llmlab.shown.layers import Stack, reading
 from llmlab.text.grammar import Grammar
 from strategies_report import specimen
 
@@ -86,20 +92,13 @@ def without_times(result: Result) -> dict[str, Any]:
     return {name: v for name, v in result.metrics.items() if "second" not in name and "equal_time" not in name}
 
 
-def test_every_depth_makes_as_many_updates(whole: tuple[Result, Path]):
-    """Updates and epochs are equal for all depths and both stacks, and the steps are counted over the sweep."""
-    result, _ = whole
-    made = {value for name, value in result.metrics.items() if name.startswith("updates")}
-
-    assert made == {UPDATES}
-    assert {row["updates"] for row in rows(result, "times").values()} == {str(UPDATES)}
-
-
 def test_the_tables_have_a_row_per_depth_and_stack(whole: tuple[Result, Path]):
-    """Plain stacks from shallow to deep, then the residual one beside the deepest."""
+    """Plain stacks from shallow to deep, then the residual one beside the deepest; each makes as many updates."""
     result, _ = whole
     wanted = ["L1", "L2", "L3", "L3 residual"]
 
+    assert {value for name, value in result.metrics.items() if name.startswith("updates")} == {UPDATES}
+    assert {row["updates"] for row in rows(result, "times").values()} == {str(UPDATES)}
     assert [table.name for table in result.tables] == ["text", "depths", "fit", "pairs", "times", "measures"]
     assert all(list(rows(result, name)) == wanted for name in ("depths", "fit", "times", "measures"))
     assert list(rows(result, "pairs")) == ["L2 minus L1", "L3 minus L1", "L3 minus L2", "L3 residual minus L3"]
@@ -108,7 +107,7 @@ def test_the_tables_have_a_row_per_depth_and_stack(whole: tuple[Result, Path]):
 
 
 def test_the_metrics_have_the_contracts_names_and_the_tables_numbers(whole: tuple[Result, Path]):
-    """Each depth's PPL, train loss and count stand under their names with their intervals, and agree with samples."""
+    """Each depth's numbers stand under their names with their intervals, and are those of the samples, as pairs are."""
     result, _ = whole
     for n in (1, 2, 3):
         told = mean_interval(result.samples[f"val_ppl_L{n}"])
@@ -120,23 +119,17 @@ def test_the_metrics_have_the_contracts_names_and_the_tables_numbers(whole: tupl
         assert row["parameters"] == result.metrics[f"parameters_L{n}"]
         fit = rows(result, "fit")[f"L{n}"]
         assert fit["gap"] == pytest.approx(fit["val loss"] - fit["train loss"])
-    assert result.metrics["parameters_L3"] == result.metrics["parameters_residual_L3"]
-    json.dumps(result.document(), allow_nan=False)
-
-
-def test_pairs_are_subtracted_seed_by_seed(whole: tuple[Result, Path]):
-    """The table's differences are those of the samples."""
-    result, _ = whole
     first, third = (result.samples[f"val_ppl_L{n}"] for n in (1, 3))
-    row = rows(result, "pairs")["L3 minus L1"]
-
-    assert row["n"] == 2
-    assert row["val PPL"] == pytest.approx(
+    pair = rows(result, "pairs")["L3 minus L1"]
+    assert pair["n"] == 2
+    assert pair["val PPL"] == pytest.approx(
         mean_interval([b - a for a, b in zip(first, third, strict=True)])[""], rel=1e-3
     )
     for name, column in (("val_ppl", "val PPL"), ("train_loss", "train loss")):
-        assert result.metrics[f"{name}_L3_minus_L1"] == row[column]
+        assert result.metrics[f"{name}_L3_minus_L1"] == pair[column]
     assert {"val_ppl_L2_minus_L1", "val_ppl_L3_minus_L2", "train_loss_residual_L3_minus_L3"} <= set(result.metrics)
+    assert result.metrics["parameters_L3"] == result.metrics["parameters_residual_L3"]
+    json.dumps(result.document(), allow_nan=False)
 
 
 def test_a_depth_alone_is_what_it_is_in_the_sweep(whole: tuple[Result, Path], text: Path):
@@ -213,18 +206,6 @@ def test_a_sweep_stopped_in_the_middle_goes_on(whole: tuple[Result, Path], text:
     assert without_times(mended) == without_times(whole[0])
 
 
-def test_a_sweep_stopped_in_its_first_run_has_nothing_to_report(text: Path):
-    """The stop comes through as it was, and the folder can be resumed by its path."""
-    folder = text.parent / "early"
-    with pytest.raises(Stopped) as stopped:
-        layers.run(small(text, layers="1,2", seeds=1, remedy=False, out=folder), Stop(at=4))
-
-    assert stopped.value.signal_number == 15
-    count = Stop()
-    result = layers.run(small(text, layers="1,2", seeds=1, remedy=False, resume=str(folder)), count)
-    assert (result.status, count.calls) == ("complete", 2 * UPDATES - 4)
-
-
 def test_a_folder_with_runs_is_not_written_over(whole: tuple[Result, Path], text: Path):
     """Without ``--resume`` it is refused before anything is trained; a path without a run is refused too."""
     count = Stop()
@@ -233,16 +214,6 @@ def test_a_folder_with_runs_is_not_written_over(whole: tuple[Result, Path], text
     with pytest.raises(CheckpointError, match="--resume"):
         layers.run(small(text, resume=str(text)), count)
     assert count.calls == 0
-
-
-def test_the_progress_is_one_count_and_names_the_run(text: Path):
-    """A reader sees which depth and seed is trained, and how far the whole sweep is."""
-    count = Stop()
-    layers.run(small(text, layers="1,2", seeds=1, remedy=False, out=text.parent / "told"), count)
-
-    assert count.told[0].startswith("L1, seed 0, epoch 1 of 2, loss")
-    assert count.told[-1].startswith("L2, seed 0")
-    assert count.planned == 2 * UPDATES
 
 
 def test_a_depth_that_diverges_says_so_in_its_row(text: Path, monkeypatch: pytest.MonkeyPatch):
@@ -265,20 +236,6 @@ def test_a_depth_that_diverges_says_so_in_its_row(text: Path, monkeypatch: pytes
     assert "L2 minus L1" not in rows(result, "pairs")
 
 
-def test_a_sweep_of_which_nothing_stays_finite_has_diverged(text: Path, monkeypatch: pytest.MonkeyPatch):
-    """If every run diverges, so has the sweep, and the result says which and when."""
-
-    def wild(*_: Any, **__: Any) -> Any:
-        raise Diverged(5)
-
-    monkeypatch.setattr(layers, "train_seed", wild)
-    result = layers.run(small(text, layers="1,2", out=text.parent / "wild"))
-
-    assert result.status == "diverged"
-    assert "L1: seed 0 diverged at update 5" in result.summary[0]
-    assert (result.metrics["val_ppl_L1"], result.tables[-1].name) == (None, "depths")
-
-
 def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Callable[..., Done], text: Path):
     """``llmlab layers`` runs in an empty folder, keeps each run in a folder of its own, and publishes its command."""
     sizes = [word for name, value in SMALL.items() for word in (flag(name), str(value))]
@@ -290,3 +247,149 @@ def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Callable[..., Do
     assert "PATH" in done.document["command"]
     assert len(list((done.folder / "runs").iterdir())) == 4
     assert len(done.entries) == 1
+
+
+# ---- without training -----------------------------------------------------------------------------------------------
+
+
+def test_the_original_preset_is_the_documents_sweep():
+    """Its depths, batch, rate, epochs and patience, and one run each."""
+    original = LayersSettings(preset="original")
+
+    assert original.depths == [1, 2, 3, 4, 5, 6, 7]
+    assert (original.batch, original.lr, original.epochs, original.patience, original.seeds) == (2048, 8e-4, 150, 30, 1)
+    assert original.stacks == ["plain"]
+
+
+def test_every_model_of_a_sweep_is_one_of_chapter_three():
+    """All settings but depth and stack are shared, and belong to New-LLM."""
+    swept = LayersSettings(lr=0.5, dropout=0.25, seeds=7)
+    one = swept.of_one(3, "residual", resume="auto")
+    shared = {field.name for field in fields(LanguageSettings)} - {"stack", "resume", "seeds"}
+
+    assert all(getattr(one, name) == getattr(swept, name) for name in shared)
+    assert (one.model, one.layers, one.stack, one.resume) == ("new-llm", 3, "residual", "auto")
+    assert one.seeds == 1
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=8, unique=True))
+def test_depths_are_read_in_any_order_and_come_in_order(wanted: list[int]):
+    """A list of different depths is what it says, sorted; each of them may be trained alone."""
+    words = ", ".join(map(str, wanted))
+
+    assert LayersSettings(layers=words).depths == sorted(wanted)
+    assert LayersSettings(layers=words, only=str(wanted[0])).depths == [wanted[0]]
+
+
+@pytest.mark.parametrize("name", ["layers", "only"])
+@pytest.mark.parametrize("value", ["0", "1,x", "1,1", "65", "-1", "1.5", ",", "1,,2", " ", "9" * 30, "²", "nan"])
+def test_a_list_that_is_no_list_of_depths_is_refused_by_name(name: str, value: str):
+    """Zero, words, doubles, nothing between commas and the absurd are refused, and the option is named."""
+    with pytest.raises(SettingError, match=flag(name)):
+        LayersSettings(**{name: value})
+
+
+def test_only_takes_depths_of_the_sweep():
+    """A depth that the sweep has not is refused; so is no depth at all."""
+    with pytest.raises(SettingError, match="--only: 3 is not among --layers 1,2"):
+        LayersSettings(layers="1,2", only="1,3")
+    with pytest.raises(SettingError, match="--layers"):
+        LayersSettings(layers="")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (119, "119 s"), (720, "12 min"), (37 * 3600, "37.0 h")])
+def test_a_span_of_time_has_the_unit_that_fits(seconds: float, words: str):
+    """Seconds, then minutes, then hours."""
+    assert time_span(seconds) == words
+
+
+WORSE = {1: [20.0, 20.2, 20.1], 5: [20.5, 20.8, 20.6], 6: [21.5, 21.8, 21.7]}
+"""Validation PPL of three seeds that rises with depth in each of them."""
+
+
+def made(seed: int, ppl: float, train: float = 2.0, ends: Sequence[float] = (1.0,)) -> LanguageRun:
+    """Return a finished run of these numbers, its epochs at these seconds, the last one's loss that of the PPL."""
+    loss = math.log(ppl)
+    rows = [
+        {"val_loss": loss, "val_loss_token": loss + len(ends) - n, "seconds": end, "updates": float(n)}
+        for n, end in enumerate(ends, 1)
+    ]
+    numbers = {"val_ppl": ppl, "val_loss_token": loss, "train_loss_no_dropout": train, "gap": loss - train}
+    return LanguageRun(seed, 0, "fp32", rows, len(rows), Score(loss, loss, 0, 0, 0, 0, 1, [], []), numbers)
+
+
+def stack(depth: int, runs: list[LanguageRun]) -> Stack:
+    """Return a depth with runs made by hand."""
+
+    def nothing(seed: int, on_step: OnStep) -> LanguageRun:
+        raise AssertionError(seed, on_step)
+
+    return Stack(f"L{depth}", depth, 0, Runs(Arm(f"L{depth}", 1, nothing), runs), epochs=1)
+
+
+def by_hand(ppls: dict[int, list[float]], trains: dict[int, list[float]]) -> list[Stack]:
+    """Return a sweep with the numbers given by depth and seed."""
+    return [stack(n, list(map(made, range(len(own)), own, trains[n]))) for n, own in ppls.items()]
+
+
+def test_the_words_under_the_table_follow_both_losses():
+    """PPL and train loss that rise together with depth are underfitting; a train loss that falls is overfitting."""
+    rising, falling = {1: [2.7, 2.71, 2.72], 5: [2.8, 2.82, 2.81], 6: [2.9, 2.92, 2.93]}, {1: [2.9] * 3, 5: [2.8] * 3}
+    falling[6] = [2.7] * 3
+
+    assert "underfitting, not overfitting" in reading(by_hand(WORSE, rising))[0]
+    assert reading(by_hand(WORSE, falling))[0].endswith("overfitting.")
+    assert reading(by_hand(WORSE, falling)[:1]) == []
+
+
+def test_differences_between_depths_are_metrics_with_their_intervals():
+    """Every deeper stack minus every shallower one, seed by seed; with one seed there is no interval."""
+    found = layers.differences(by_hand(WORSE, {n: [2.0] * 3 for n in WORSE}))
+    few = layers.differences(by_hand({n: ppls[:1] for n, ppls in WORSE.items()}, {n: [2.0] for n in WORSE}))
+
+    assert found["val_ppl_L6_minus_L5"] == pytest.approx(31 / 30)
+    assert found["val_ppl_L6_minus_L5_low"] == pytest.approx(31 / 30 - 4.3027 * (1 / 300) ** 0.5 / 3**0.5, rel=1e-3)
+    assert (found["train_loss_L5_minus_L1"], found["val_ppl_L6_minus_L1_n"]) == (0, 3)
+    assert (few["val_ppl_L6_minus_L5"], few["val_ppl_L6_minus_L5_n"]) == (1.0, 1)
+    assert "val_ppl_L6_minus_L5_low" not in few
+
+
+@given(st.lists(st.tuples(st.floats(1, 99), st.floats(1, 99)), min_size=1, max_size=6), st.data())
+def test_pairs_are_only_made_of_seeds_that_both_finished(values: list[tuple[float, float]], data: st.DataObject):
+    """Whatever runs are missing, the mean difference is that of the common seeds."""
+    lost = [data.draw(st.sets(st.integers(0, len(values) - 1))) for _ in range(2)]
+    one, other = (
+        stack(side, [made(seed, pair[side]) for seed, pair in enumerate(values) if seed not in lost[side]])
+        for side in (0, 1)
+    )
+    wanted = [b - a for seed, (a, b) in enumerate(values) if seed not in lost[0] | lost[1]]
+    told = other.minus(one, "val_ppl")
+
+    assert told.get("n", 0) == len(wanted)
+    if wanted:
+        assert told[""] == pytest.approx(sum(wanted) / len(wanted))
+
+
+def test_equal_time_gives_the_slower_fewer_epochs():
+    """A stack that takes twice as long gets half the epochs; one that gets none has no PPL."""
+    slow = {1: 1.0, 5: 2.0, 6: 9.0}
+    stacks = [stack(n, [made(0, 2.0, ends=[step * k for k in (1, 2, 3, 4)])]) for n, step in slow.items()]
+    fits = epochs_in_equal_time({one.label: one.runs for one in stacks})
+    found = [layers.of_stack(one, 4, fits[one.label]) for one in stacks]
+
+    assert fits == {"L1": 4, "L5": 2, "L6": 0}
+    assert [found[n][f"val_ppl_equal_time_L{depth}"] for n, depth in enumerate(slow)] == [
+        pytest.approx(2.0),
+        pytest.approx(2.0 * math.e**2),
+        None,
+    ]
+    equal = [own[f"val_ppl_equal_updates_L{depth}"] for own, depth in zip(found, slow, strict=True)]
+    assert equal == pytest.approx([2.0] * 3)
+
+
+def test_the_command_line_knows_the_remedy_both_ways():
+    """``--remedy`` and ``--no-remedy`` are both options; pocket has it, the original conditions do not."""
+    assert LayersSettings().stacks == ["plain", "residual"]
+    assert LayersSettings(remedy=False).stacks == ["plain"]
+    assert LayersSettings(stack="residual").stacks == ["residual"]
+    assert LayersSettings(preset="original", remedy=True).stacks == ["plain", "residual"]

@@ -13,7 +13,6 @@ from llmlab.phase1 import TinyModel
 from llmlab.report.record import Record
 from llmlab.report.result import Result, Table
 from llmlab.settings import Phase12Settings
-from llmlab.text.pairs import Pairs
 from strategies import any_texts
 
 SEEDS = 1_000
@@ -97,27 +96,16 @@ def test_what_grew_and_who_was_first_is_counted_as_by_hand():
     assert "norm_before_o" not in metrics
 
 
-def test_every_score_of_the_focus_is_taken_apart_without_rest():
-    """Products per axis add up to the inner product, with the bias to the score, and P to one."""
-    rows = table(phase1_2.run(Phase12Settings(focus="e")), "decomposition")
-
-    axes = zip(column(rows, "axis 1"), column(rows, "axis 2"), strict=True)
-    for (first, second), inner, bias, score in zip(
-        axes, column(rows, "inner"), column(rows, "bias"), column(rows, "score"), strict=True
-    ):
-        assert first + second == pytest.approx(inner, abs=1e-5)
-        assert inner + bias == pytest.approx(score, abs=1e-5)
-    assert sum(column(rows, "P")) == pytest.approx(1, abs=1e-5)
-
-
 def test_the_decomposition_of_many_dimensions_sums_what_it_does_not_show():
-    """Beyond four axes the rest is one column, and the sum still comes out."""
+    """Beyond four axes the rest is one column; with the bias the sum is the score, and the P of all tokens is one."""
     rows = table(phase1_2.run(Phase12Settings(dim=9)), "decomposition")
 
     shown = [name.name for name in rows.columns if name.name.startswith("axis")]
     for row in rows.rows:
         cells = dict(zip((column.name for column in rows.columns), row, strict=True))
         assert sum(cells[name] for name in shown) + cells["other axes"] == pytest.approx(cells["inner"], abs=1e-4)
+        assert cells["inner"] + cells["bias"] == pytest.approx(cells["score"], abs=1e-5)
+    assert sum(column(rows, "P")) == pytest.approx(1, abs=1e-5)
 
 
 def test_rotation_leaves_the_function_and_sgd_but_not_adam(thousand: Result):
@@ -151,21 +139,21 @@ def test_freezing_limits_hello_in_one_dimension_only(thousand: Result):
     assert all(frozen > free for frozen, free in zip(column(limit, "frozen"), column(limit, "free"), strict=True))
 
 
-def test_a_text_whose_tokens_are_all_inputs_has_no_pole_star():
-    """Nothing is said of an unseen token where there is none, and the metric says why it is empty."""
-    result = phase1_2.run(Phase12Settings(text="abcab", epochs=20))
+@pytest.mark.parametrize(
+    ("text", "focus", "name"),
+    [
+        ("abcab", "a", "unseen_moved_max"),
+        ("baaa", "a", "distance_shrank_fraction"),
+        ("ab", "a", "rank_correlation_product"),
+    ],
+)
+def test_what_a_text_lacks_is_empty_with_a_reason(text: str, focus: str, name: str):
+    """No unseen token, no next token but itself, a single pair: the metric says why it is empty, and no table tells."""
+    result = phase1_2.run(Phase12Settings(text=text, focus=focus, epochs=20, seeds=3))
 
-    assert "pole_star" not in [table.name for table in result.tables]
-    assert result.metrics["unseen_moved_max"] is None
-    assert result.metrics["unseen_moved_max_reason"]
-
-
-def test_a_focus_that_only_follows_itself_has_no_distance():
-    """In "baaa" a is followed by a alone: the distance to its next token is empty, with a reason."""
-    result = phase1_2.run(Phase12Settings(text="baaa", focus="a", epochs=20, seeds=3))
-
-    assert result.metrics["distance_shrank_fraction"] is None
-    assert result.metrics["distance_shrank_fraction_reason"]
+    assert result.metrics[name] is None
+    assert result.metrics[f"{name}_reason"]
+    assert ("pole_star" in [table.name for table in result.tables]) == (text == "ab")
 
 
 def test_what_is_frozen_comes_no_closer_in_any_seed():
@@ -176,8 +164,7 @@ def test_what_is_frozen_comes_no_closer_in_any_seed():
     assert result.samples["distance_before"] == result.samples["distance_after"]
 
 
-@pytest.mark.parametrize("text", ["ab", "aab", "aabb", "abcab"])
-@pytest.mark.parametrize("dim", [1, 2, 9])
+@pytest.mark.parametrize(("text", "dim"), [("ab", 1), ("aab", 9), ("aabb", 2), ("abcab", 1)])
 def test_no_sentence_holds_what_is_not_a_number(text: str, dim: int):
     """The smallest texts, which lack pairs, unseen tokens or a second axis, give sentences without nan or inf."""
     result = phase1_2.run(Phase12Settings(text=text, dim=dim, seeds=3, epochs=20))
@@ -185,14 +172,6 @@ def test_no_sentence_holds_what_is_not_a_number(text: str, dim: int):
     captions = [part.caption for part in (*result.tables, *result.figures)]
     for sentence in (*captions, *result.summary):
         assert not re.search(r"\b(nan|inf)\b", sentence)
-
-
-def test_too_few_pairs_have_no_rank_correlation():
-    """With one pair of an input and another token ranks say nothing, and the metric says so."""
-    result = phase1_2.run(Phase12Settings(text="ab", epochs=3))
-
-    assert result.metrics["rank_correlation_product"] is None
-    assert result.metrics["rank_correlation_product_reason"]
 
 
 def test_a_rotation_that_changed_something_would_be_seen(monkeypatch: pytest.MonkeyPatch):
@@ -205,14 +184,6 @@ def test_a_rotation_that_changed_something_would_be_seen(monkeypatch: pytest.Mon
     wanted = [float((after - before).abs().max()) for before, after in (scores, changes)]
     assert list(phase1_2.rotation_differences(model)) == wanted
     assert min(wanted) > 0.1
-
-
-def test_adam_parts_the_embeddings_of_a_rotated_start_and_sgd_does_not():
-    """Rotated back, they are the same to rounding after SGD; Adam, coordinate by coordinate, takes them elsewhere."""
-    sgd, adam = phase1_2.equivariance(TinyModel.initial(4, 2, range(1)), Pairs.of("hello"), 50)
-
-    assert sgd.embedding_difference < 1e-9 < 1e-3 < adam.embedding_difference
-    assert sgd.probability_difference < 1e-9 < 1e-4 < adam.probability_difference
 
 
 def test_in_one_dimension_adam_does_not_notice_a_rotation():
@@ -240,7 +211,7 @@ def test_a_text_of_many_characters_leaves_the_side_experiments_out():
     assert result.metrics["loss"] is not None
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(any_texts, st.integers(1, 6), st.sampled_from(["adam", "sgd", "adamw"]))
 def test_any_text_gives_a_result_that_survives_strict_json(text: str, dim: int, optimizer: str):
     """Whatever the characters, the dimension and the rule, the result is plain data and comes back equal."""

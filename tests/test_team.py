@@ -259,17 +259,3 @@ def test_the_environment_says_who_is_in_a_team(
             rank_and_size()
     else:
         assert rank_and_size() == found
-
-
-def test_who_is_alone_waits_for_nobody():
-    """Alone, what is shared is one's own, and a stop is raised at once."""
-    assert ALONE.share([{"a": 5}]) == [{"a": 5}]
-    run = training()
-    with pytest.raises(Stopped):
-        run.run(stopped_at_once)
-    assert (run.progress.updates, ALONE.asked) == (1, None)
-
-
-def stopped_at_once(update: int, planned: int, told: str = "") -> None:
-    """Be a signal."""
-    raise Stopped("stopped by SIGTERM", signal.SIGTERM)

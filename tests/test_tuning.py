@@ -24,7 +24,7 @@ from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.text.streams import Stream
 from strategies_contexts import FREEZE, SMALL, Stop, compared, rows, stages, without_times
 
-pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
+pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
 
 TUNE = replace(FREEZE, arms="frozen,trained", seeds=1, tune=True)
 ARMS = {arm.name: arm for arm in freeze_arms(FREEZE)}

@@ -2,23 +2,31 @@
 
 import json
 import math
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from conftest import HANG, Done
 from llmlab import two_stage
-from llmlab.errors import Stopped
+from llmlab.errors import SettingError, Stopped
 from llmlab.lab import context_study
+from llmlab.lab.checkpoint import read
 from llmlab.lab.context_stages import Stages
 from llmlab.lab.steps import Diverged
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result
-from llmlab.settings import TwoStageSettings
+from llmlab.settings import TwoStageSettings, flag
 from llmlab.settings.contexts import ABLATIONS
 from llmlab.two_stage import stage_arms
-from strategies_contexts import SMALL, UPDATES, Stop, rows, without_times
+from processes import started, wait_for_updates
+from strategies_contexts import SMALL, UPDATES, Stop, rows, without_times, write_model_and_text
 from strategies_contexts import STAGE_CONTRACT as CONTRACT
 
 ALL = TwoStageSettings(**SMALL, ablate="all", noises="0,0.1", depths="1,2")
@@ -102,32 +110,16 @@ def test_arms_are_shared_and_trained_once(whole: tuple[Result, Path]) -> None:
     assert len(rows(whole[0], "contexts")) == len({arm.contexts for each in stage_arms(ALL).values() for arm in each})
 
 
-def test_the_summary_says_what_stage_1_measured(whole: tuple[Result, Path]) -> None:
-    """Its rate, how it was done, and that nothing moved."""
-    result = whole[0]
-
-    assert "mean of n = 2" in result.summary[0]
-    assert any("contexts a second, token by token. " in sentence for sentence in result.summary)
-    assert any("Stage 2 moved them by 0." in sentence for sentence in result.summary)
-    assert any("changes, one at a time, move the PPL by" in sentence for sentence in result.summary)
-
-
-def test_without_ablations_there_is_one_arm() -> None:
-    """Both stages once, with their tables; the same numbers in another folder."""
-    first, second = two_stage.run(ONE), two_stage.run(ONE)
+def test_without_ablations_there_is_one_arm(whole: tuple[Result, Path]) -> None:
+    """Both stages once, with their tables; what else is trained beside it changes none of its numbers."""
+    first = two_stage.run(ONE)
 
     assert [table.name for table in first.tables] == [
         *("text", "meaning", "arms", "final", "fit", "epochs", "contexts", "passes")
     ]
     assert list(first.samples) == ["val_ppl", "val_loss_token", "val_accuracy"]
-    assert without_times(first.metrics) == without_times(second.metrics)
-    assert len(list(Path("runs").iterdir())) == 2
-
-
-def test_the_arm_as_set_is_the_same_with_and_without_ablations(whole: tuple[Result, Path]) -> None:
-    """What else is trained beside it changes none of its numbers."""
-    alone = two_stage.run(ONE)
-    assert alone.samples["val_loss_token"] == whole[0].samples["val_loss_token"]
+    assert first.samples["val_loss_token"] == whole[0].samples["val_loss_token"]
+    assert len(list(Path("runs").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -157,10 +149,9 @@ def test_every_choice_runs_and_its_contexts_stay(changes: dict[str, Any]) -> Non
     assert all(each.rows for each in result.tables)
 
 
-@pytest.mark.parametrize("at", [12, 44])
-def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tuple[Result, Path], at: int) -> None:
+def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tuple[Result, Path]) -> None:
     """Stopped on the way it reports what it has with the arms not begun; resumed it ends like the straight run."""
-    stopped = two_stage.run(ALL, Stop(at))
+    stopped = two_stage.run(ALL, Stop(44))
 
     assert stopped.status == "interrupted"
     assert any("Stopped before the end; not begun: " in sentence for sentence in stopped.summary)
@@ -239,3 +230,102 @@ def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.M
         rank = f"effective_rank_validation_first_{width}_minus_every_{width}"
         assert result.metrics[f"{rank}_n"] == 1
         assert f"{rank}_low" not in result.metrics
+
+
+# ---- its settings and its command -----------------------------------------------------------------------------------
+
+
+Run = Callable[..., Done]
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ablate", "nothing", "'nothing' is not one of"),
+        ("ablate", "all,noise", "'all' is not one of"),
+        ("ablate", "noise,noise", "noise is listed twice"),
+        *(("noises", value, "is no number from 0") for value in ("", "x", "-1", "nan", "inf", "1001", "0.1,")),
+        ("noises", "0.1,0.10", "0.1 is listed twice"),
+        ("noises", "0.1,0.10000001", "0.1 is listed twice"),
+        ("noises", "0,-0", "is listed twice"),
+        *(("depths", value, "") for value in ("", "0", "65", "1,1", "x", "1.5")),
+        ("vectors", "good", "is not one of"),
+        ("layers", 0, "allowed value"),
+        ("noise", -0.1, "allowed value"),
+        ("block_lr", 0.0, "not above"),
+        ("iterations", 0, "allowed value"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: object, words: str) -> None:
+    """Unknown, double and missing words, numbers out of range: the option is named and what is wrong with it."""
+    with pytest.raises(SettingError, match=f"{flag(name)}: .*{words}"):
+        TwoStageSettings(**{name: value})
+
+
+@given(st.lists(st.sampled_from(ABLATIONS), unique=True), st.lists(st.integers(0, 1_000), min_size=1, unique=True))
+def test_lists_are_read_in_any_order(names: list[str], noises: list[int]) -> None:
+    """Ablations come in the order of their tables, noises from small to large."""
+    asked = TwoStageSettings(ablate=",".join(names) or "none", noises=" , ".join(f"{each / 1000}" for each in noises))
+
+    assert asked.ablations == [name for name in ABLATIONS if name in names]
+    assert asked.swept_noises == sorted(each / 1000 for each in noises)
+    assert TwoStageSettings(ablate="all").ablations == list(ABLATIONS)
+
+
+# ---- the command, and what happens to it ----------------------------------------------------------------------------
+
+
+def options(**changes: Any) -> list[str]:
+    """Return the options of a run that takes a second, as they are typed."""
+    asked = SMALL | {"seeds": 1, "ablate": "none"} | changes
+    return [word for name, value in asked.items() for word in (flag(name), str(value))]
+
+
+def test_killed_on_the_way_a_comparison_ends_like_a_straight_one(tmp_path: Path) -> None:
+    """Killed with SIGKILL in its first and in a later arm, and resumed: the same numbers, and nothing half-written."""
+    given = {**write_model_and_text(tmp_path), "epochs": 12, "patience": 1000, "save_minutes": 1e-9, "ablate": "block"}
+    words = ["two-stage", *options(**given), "--json", "--no-log"]
+    out, err = started(tmp_path, *words, "--out", "straight").communicate(timeout=HANG)
+    straight = json.loads(out or err)
+    for saved in (20, 75):
+        process = started(tmp_path, *words, "--out", "cut", "--resume", "auto")
+        wait_for_updates(tmp_path / "cut", saved, process)
+        process.kill()
+        process.communicate(timeout=HANG)
+        assert process.returncode == -signal.SIGKILL
+    cut = json.loads(started(tmp_path, *words, "--out", "cut", "--resume", "auto").communicate(timeout=HANG)[0])
+
+    assert without_times(cut["metrics"]) == without_times(straight["metrics"])
+    for arm in ("main-seed0", "untrained-block-seed0"):
+        ends = [read(max((tmp_path / name / arm).glob("update-*")))["model"] for name in ("straight", "cut")]
+        assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Run, tmp_path: Path) -> None:
+    """``llmlab two-stage`` with a model of one's own: one document, one entry, and quiet says only where it is."""
+    given = write_model_and_text(tmp_path)
+    done = run_llmlab("two-stage", *options(**given, ablate="block,reading"), "--json")
+
+    assert done.code == 0, done.err
+    assert set(done.document["metrics"]) >= CONTRACT
+    assert {"block", "reading"} <= {table["name"] for table in done.document["tables"]}
+    assert "--ablate block,reading" in done.document["command"]
+    quiet = run_llmlab("two-stage", *options(**given, vectors="random"), "--quiet")
+    assert (quiet.code, len(quiet.out.splitlines()), quiet.err) == (0, 1, "")
+    assert len(quiet.entries) == 2
+
+
+def test_random_vectors_need_a_tokenizer_only(run_llmlab: Run, tmp_path: Path) -> None:
+    """A folder without weights serves ``--vectors random``, of the width asked for; alone it is refused."""
+    given = write_model_and_text(tmp_path)
+    (tmp_path / "model" / "model.safetensors").unlink()
+    done = run_llmlab("two-stage", *options(**given, vectors="random", width=6), "--json", "--no-log")
+
+    assert done.code == 0, done.err
+    assert "of 6 numbers" in done.document["tables"][0]["caption"]
+    refused = run_llmlab("two-stage", *options(**given), "--no-log")
+    assert (refused.code, refused.out) == (3, "")
