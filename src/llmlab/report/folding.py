@@ -48,8 +48,8 @@ def folded(text: str, width: int) -> list[str]:
     for phrase in phrases(text):
         if lines[-1] and cell_len(lines[-1]) + cell_len(phrase.rstrip()) > width:
             lines.append("")
-        for sign in phrase:
-            if cell_len(lines[-1]) + cell_len(sign) > width and is_wide(sign):
+        for sign in [phrase] if phrase.isascii() else phrase:  # measured sign by sign, a long word takes its square
+            if is_wide(sign) and cell_len(lines[-1]) + cell_len(sign) > width:
                 end = _end(lines[-1]) if sign in CLOSING else len(lines[-1])
                 lines[-1:] = [lines[-1][:end], lines[-1][end:]] if end else lines[-1:]
             lines[-1] += sign
