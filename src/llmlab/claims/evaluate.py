@@ -2,8 +2,6 @@
 
 Rows are data, so an expression is given to simpleeval, which walks its syntax tree and knows arithmetic, comparisons
 and the names that it is given; nothing of Python is reached.
-
-Leaves out what an expression's value means: ``verdicts``.
 """
 
 import math
@@ -35,22 +33,14 @@ def hours(start: str, end: str) -> float:
 
 
 def p(known: Mapping[str, Scalar], name: str) -> float:
-    """Return the p-value of a metric from its interval; see ``FUNCTIONS``."""
-    count = known.get(f"{name}_n", known.get("setting_seeds"))
-    numbers = [*(known.get(name + suffix) for suffix in ("", "_low", "_high")), count]
-    if any(isinstance(number, str) or number is None for number in numbers):
-        raise Missing(name)
-    mean, low, high, seeds = (float(number) for number in numbers if number is not None)
-    return two_sided_p(mean, low, high, round(seeds))
-
-
-def two_sided_p(mean: float, low: float, high: float, count: int) -> float:
-    """Return the p-value of "the true mean is 0" from a mean with its 95 % interval over ``count`` samples.
+    """Return the p-value of "the metric is 0 in truth" from its mean, 95 % interval and number of samples.
 
     The inverse of ``mean_interval``: Student's t is the mean over its standard error, half the interval over the
     quantile.  Samples that are all equal have no spread: p is then 0, or 1 if they are 0.
     """
-    half = (high - low) / 2
+    seeds = f"{name}_n" if f"{name}_n" in known else "setting_seeds"
+    mean, low, high, number = (metric(known, each) for each in (name, f"{name}_low", f"{name}_high", seeds))
+    half, count = (high - low) / 2, round(number)
     if half <= 0 or count < 2:
         return 1.0 if mean == 0 or count < 2 else 0.0
     t = abs(mean) * t_quantile((1 + LEVEL) / 2, count - 1) / half
@@ -68,22 +58,16 @@ def holm(first: float, *others: float) -> float:
     return min(1.0, max((count - rank) * p for rank, p in enumerate(ordered) if p <= first))
 
 
-def some_above(known: Mapping[str, Scalar], *metrics: str) -> bool:
+def some_above(known: Mapping[str, Scalar], *metrics: str, sign: int = 1) -> bool:
     """Return whether one of several metrics at least is above 0, corrected for their number (Holm)."""
-    return _some(known, metrics, sign=1)
+    each = [p(known, name) for name in metrics]
+    corrected = [holm(one, *each[:here], *each[here + 1 :]) for here, one in enumerate(each)]
+    return any(one < 0.05 and sign * metric(known, name) > 0 for name, one in zip(metrics, corrected, strict=True))
 
 
 def some_below(known: Mapping[str, Scalar], *metrics: str) -> bool:
-    """Return whether one of several metrics at least is below 0, corrected for their number (Holm)."""
-    return _some(known, metrics, sign=-1)
-
-
-def _some(known: Mapping[str, Scalar], metrics: tuple[str, ...], sign: int) -> bool:
-    each = [(p(known, name), float(known[name] or 0)) for name in metrics]
-    corrected = [
-        holm(one, *(other for at, (other, _) in enumerate(each) if at != here)) for here, (one, _) in enumerate(each)
-    ]
-    return any(one < 0.05 and sign * mean > 0 for one, (_, mean) in zip(corrected, each, strict=True))
+    """Return whether one of several metrics at least is below 0, likewise."""
+    return some_above(known, *metrics, sign=-1)
 
 
 def metric(known: Mapping[str, Scalar], *parts: Scalar) -> float:
@@ -102,9 +86,8 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
 }
 """What an expression may call; those ``KNOWING`` know the run's numbers.
 
-``p("m")`` is the p-value of "the metric m is 0 in truth", from m, m_low, m_high and the number of seeds.  Where any one
-of several comparisons decides, they are corrected for their number: ``some_above("a", "b", "c")``, or ``holm(p("a"),
-p("b"), p("c")) < 0.05`` of a among the three.  Where all of them have to hold, no correction is needed.
+Where any one of several comparisons decides, they are corrected for their number: ``some_above("a", "b", "c")``, or
+``holm(p("a"), p("b"), p("c")) < 0.05`` of a among the three.  Where all of them have to hold, no correction is needed.
 """
 
 

@@ -6,8 +6,6 @@ its rows, ``[[claim]]``.  What a row may hold stands in the classes below, field
 is refused.
 Text in Japanese stands beside the English under the same name with ``_ja``, and where there is none the English is
 shown.
-
-Leaves out what a row comes to: ``verdicts``.
 """
 
 import tomllib

@@ -9,15 +9,13 @@ never the evidence: it confirms the verdict on its machine, or does not.
 A document's claims are about the text, sizes and training that it had.  A verdict from a run on another text, or under
 other conditions, stays what it is, and says so (``Judged.basis``), but for what is arithmetic whatever was run.  One
 from sums of quoted inputs, which are neither in the document nor measured or computed here, says so too.
-
-Leaves out where records come from, and how a verdict is shown.
 """
 
 import math
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,16 +40,8 @@ BASES: tuple[Basis, ...] = get_args(Basis)
 SCHEMA = "llmlab.claims/1"
 BOUND = re.compile(r"(?P<sign>[<>]=?) *(?P<number>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 """A condition that is no value but a bound."""
-SIGNS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 BETWEEN_SUMS = {"en": "; ", "ja": "。"}
-
-Computed = tuple[bool, str, dict[str, str]]
-"""Whether a sum agrees with its document, and the message that says so with its numbers."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +146,8 @@ def judged(claim: Claim, records: Iterable[Record]) -> Judged:
         if claim.check == "sums":
             return Judged(claim, _sums(claim))
         if claim.check == "opinion":
-            return Judged(claim, _opinion(claim))
+            known = {code: told("claims.opinion", {"known": worded(claim, "known", code)}, code) for code in CODES}
+            return Judged(claim, Said("inconclusive", known))
         newest_first = sorted(records, key=lambda record: (record.created, record.id), reverse=True)
         complete = [one for one in newest_first if one.result.status == "complete" and not one.superseded_by]
         found = list(_metrics(claim, [one for one in complete if not one.rerun_of]))
@@ -200,7 +191,7 @@ def _metrics(claim: Claim, records: list[Record]) -> Iterator[Said]:
     """Yield what the metrics of runs say of a claim; a run that did not measure them says nothing."""
     check = cast(RecordsCheck, claim.records)
     for record in records:
-        if record.result.experiment in check.experiments and _matches(record, check.where):
+        if record.result.experiment in check.experiments and check.where.items() <= record.result.settings.items():
             with suppress(Missing):
                 yield _by_metrics(claim, check, record)
 
@@ -216,20 +207,14 @@ def _by_metrics(claim: Claim, check: RecordsCheck, record: Record) -> Said:
         evidence = _around(evidence, "claims.unmet", why=", ".join(unmet))
     if claim.changed and record.created[:10] < claim.changed.on:
         evidence = _with_change(evidence, claim.changed)
-    return Said(verdict, evidence, record.name, differs, unmet, _seeds(record), brief, _machine(record))
-
-
-def _machine(record: Record) -> str:
-    return ", llmlab ".join(str(record.environment.get(name, "?")) for name in ("processor", "llmlab"))
+    machine = ", llmlab ".join(str(record.environment.get(name, "?")) for name in ("processor", "llmlab"))
+    return Said(verdict, evidence, record.name, differs, unmet, _seeds(record), brief, machine)
 
 
 def _decided(check: RecordsCheck, known: dict[str, Scalar]) -> Verdict:
     """Return the verdict whose expression is the first to hold."""
-    if check.supported and value(check.supported, known):
-        return "supported"
-    if check.refined and value(check.refined, known):
-        return "refined"
-    return "refuted" if check.refuted and value(check.refuted, known) else "inconclusive"
+    rules: dict[Verdict, str] = {"supported": check.supported, "refined": check.refined, "refuted": check.refuted}
+    return next((verdict for verdict, rule in rules.items() if rule and value(rule, known)), "inconclusive")
 
 
 def _around(evidence: dict[str, str], key: str, **values: str) -> dict[str, str]:
@@ -262,7 +247,7 @@ def _meets(own: Scalar, wanted: Scalar | tuple[Scalar, ...]) -> bool:
     bound = BOUND.fullmatch(wanted) if isinstance(wanted, str) else None
     if not bound:
         return own == wanted
-    return isinstance(own, int | float) and SIGNS[bound["sign"]](float(own), float(bound["number"]))
+    return isinstance(own, int | float) and bool(SIGNS[bound["sign"]](float(own), float(bound["number"])))
 
 
 def _sums(claim: Claim) -> Said:
@@ -284,8 +269,8 @@ def _sums(claim: Claim) -> Said:
     return Said(verdict, evidence)
 
 
-def _computed(one: Sum) -> Computed:
-    """Return a sum computed again, beside what its document says."""
+def _computed(one: Sum) -> tuple[bool, str, dict[str, str]]:
+    """Return whether a sum agrees with its document, and the message that says so with its numbers."""
     if one.says is None or one.within is None:
         holds = bool(value(one.holds))
         return holds, "claims.holds" if holds else "claims.fails", {}
@@ -301,17 +286,6 @@ def _shown(number: float, one: Sum) -> str:
     """Return a number with the decimals that the document gave it."""
     decimals = max(0, math.ceil(-math.log10(2 * (one.within or 0.5)) - 1e-9))
     return format(number, one.format or f",.{decimals}f")
-
-
-def _opinion(claim: Claim) -> Said:
-    return Said(
-        "inconclusive", {code: told("claims.opinion", {"known": worded(claim, "known", code)}, code) for code in CODES}
-    )
-
-
-def _matches(record: Record, wish: dict[str, Scalar]) -> bool:
-    settings = record.result.settings
-    return all(name in settings and settings[name] == wanted for name, wanted in wish.items())
 
 
 def _differing(claim: Claim, record: Record) -> tuple[str, ...]:
