@@ -12,8 +12,8 @@ from claims_by_hand import verdicts
 from faults import bytes_in
 from llmlab.after import evaluate, generate
 from llmlab.after import quantize as command
-from llmlab.after.opening import dequantized, restored
-from llmlab.after.quantize import LARGEST, SMALLEST, QuantizedLM, context_errors, largest_errors, quantize
+from llmlab.after.opening import SCALE, restored
+from llmlab.after.quantize import LARGEST, SMALLEST, context_errors, eight_bits, largest_errors, quantize, widened
 from llmlab.baseline import ContextVectorLM
 from llmlab.errors import SettingError, WriteError
 from llmlab.lab.checkpoint import packed
@@ -35,11 +35,17 @@ def matrices(draw: st.DrawFn) -> torch.Tensor:
     return torch.tensor(drawn).view(rows, columns)
 
 
+def wide_of(weight: torch.Tensor, scheme: str = "row") -> torch.Tensor:
+    """Return a matrix as its eight bits stand for it."""
+    found = quantize(weight, scheme)
+    return found.numbers.float() * found.scale
+
+
 @given(matrices(), SCHEMES)
 def test_no_weight_is_off_by_more_than_half_a_step(weight: torch.Tensor, scheme: str) -> None:
     """|w - w'| is at most scale / 2, each w' is exactly n times scale, and n stays within 127."""
     found = quantize(weight, scheme)
-    wide, scale = found.tensor().double(), found.scale.double()
+    wide, scale = wide_of(weight, scheme).double(), found.scale.double()
     assert bool(((wide - weight.double()).abs() <= scale / 2 * (1 + 1e-12)).all())
     assert torch.equal(wide, found.numbers.double() * scale)
     assert int(found.numbers.int().abs().max()) <= 127
@@ -50,8 +56,8 @@ def test_no_weight_is_off_by_more_than_half_a_step(weight: torch.Tensor, scheme:
 def test_to_quantise_again_changes_nothing(weight: torch.Tensor, scheme: str) -> None:
     """What stands in eight bits already comes back to the bit."""
     once = quantize(weight, scheme)
-    again = quantize(once.tensor(), scheme)
-    assert torch.equal(again.tensor(), once.tensor())
+    again = quantize(wide_of(weight, scheme), scheme)
+    assert torch.equal(again.numbers.float() * again.scale, wide_of(weight, scheme))
     assert torch.equal(again.numbers, once.numbers)
 
 
@@ -66,22 +72,22 @@ def test_scales_by_row_leave_less_error_in_sum(seed: int, rows: int) -> None:
     """Of rows of chance with different sizes the summed error is smaller with a scale for each."""
     chance = torch.Generator().manual_seed(seed)
     weight = torch.randn(rows, 200, generator=chance) * torch.linspace(0.2, 1, rows)[:, None]
-    row, tensor = ((quantize(weight, scheme).tensor() - weight).abs().sum() for scheme in ("row", "tensor"))
+    row, tensor = ((wide_of(weight, scheme) - weight).abs().sum() for scheme in ("row", "tensor"))
     assert row < tensor
 
 
 def test_less_error_in_sum_is_no_law() -> None:
     """A tensor whose weights all lie on the coarse grid is exact with one scale, and not with one per row."""
     weight = torch.tensor([[127.0, 0.0], [3.0, 2.0]])
-    assert torch.equal(quantize(weight, "tensor").tensor(), weight)
-    assert not torch.equal(quantize(weight, "row").tensor(), weight)
+    assert torch.equal(wide_of(weight, "tensor"), weight)
+    assert not torch.equal(wide_of(weight, "row"), weight)
 
 
 @given(matrices(), SCHEMES)
 def test_zeros_stay_zeros(weight: torch.Tensor, scheme: str) -> None:
     """A weight of zero, and so a row of zeros, is exactly zero afterwards."""
     weight[0] = 0.0
-    wide = quantize(weight, scheme).tensor()
+    wide = wide_of(weight, scheme)
     assert bool((wide[weight == 0] == 0).all())
 
 
@@ -95,7 +101,7 @@ def test_what_is_not_finite_is_refused(bad: float) -> None:
 def test_the_largest_and_the_smallest_weights_are_taken() -> None:
     """At both ends of the range nothing overflows, and what is far below the smallest scale becomes zero."""
     weight = torch.tensor([[LARGEST, -LARGEST], [1e-45, -1e-45]])
-    wide = quantize(weight).tensor()
+    wide = wide_of(weight)
     assert bool(wide.isfinite().all())
     assert torch.equal(wide[1], torch.zeros(2))
     assert float(quantize(weight).scale[1]) == SMALLEST
@@ -104,46 +110,42 @@ def test_the_largest_and_the_smallest_weights_are_taken() -> None:
 @given(small_models(), SCHEMES, st.booleans())
 def test_a_model_is_quantised_in_its_linear_weights_alone(model: ContextVectorLM, scheme: str, embedding: bool) -> None:
     """Biases, LayerNorm and, unless asked for, the embedding stay as they are; the state gives the model back."""
-    quantized = QuantizedLM.of(model, scheme, embedding=embedding)
-    wide = quantized.dequantized()
+    quantized = eight_bits(model, scheme, embedding=embedding)
+    wide = widened(model.size, quantized)
     chosen = {name for name in model.parameters if name.endswith(".weight")} | ({"embedding"} if embedding else set())
-    assert set(quantized.matrices) == chosen
+    assert {name for name, tensor in quantized.items() if tensor.dtype == torch.int8} == chosen
+    assert quantized.keys() == model.parameters.keys() | {name + SCALE for name in chosen}
     same = {name for name in model.parameters if torch.equal(wide.parameters[name], model.parameters[name])}
     assert same >= model.parameters.keys() - chosen
     assert list(wide.parameters) == list(model.size.shapes())
-    back = dequantized(quantized.parameters())
-    assert all(torch.equal(back[name], tensor) for name, tensor in wide.parameters.items())
 
 
-@given(small_models())
-def test_a_quantised_step_is_the_step_of_the_dequantised_model(model: ContextVectorLM) -> None:
-    """Widening at each use changes no number."""
-    quantized, tokens = QuantizedLM.of(model), torch.tensor([0, 3])
-    context = torch.ones(2, model.size.context)
-    for one, other in zip(quantized.step(tokens, context), quantized.dequantized().step(tokens, context), strict=True):
-        assert torch.equal(one, other)
+def nbytes(parameters: dict[str, torch.Tensor]) -> int:
+    """Return the bytes of all numbers."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in parameters.values())
 
 
 def test_the_bytes_at_the_original_sizes_are_the_right_ones() -> None:
     """10,957,728 bytes of fp32; 2,478,080 of int8 and 1,045,408 of fp32 beside scales; at most 3.6 MB as a file."""
     model = ContextVectorLM.initial(Size(), 0)
     assert sum(4 * tensor.numel() for tensor in model.parameters.values()) == 10_957_728
-    row, tensor = QuantizedLM.of(model, "row"), QuantizedLM.of(model, "tensor")
-    assert sum(part.numbers.numel() for part in row.matrices.values()) == 2_478_080
-    assert sum(4 * tensor.numel() for tensor in row.kept.values()) == 1_045_408
-    assert tensor.nbytes == 3_523_488 + 4 * 8
-    assert row.nbytes == 3_523_488 + 4 * (6 * 512 + 1_000 + 3 * 256)
+    row, tensor = eight_bits(model, "row"), eight_bits(model, "tensor")
+    assert sum(part.numel() for part in row.values() if part.dtype == torch.int8) == 2_478_080
+    kept = {name: part for name, part in row.items() if part.dtype != torch.int8 and not name.endswith(SCALE)}
+    assert nbytes(kept) == 1_045_408
+    assert nbytes(tensor) == 3_523_488 + 4 * 8
+    assert nbytes(row) == 3_523_488 + 4 * (6 * 512 + 1_000 + 3 * 256)
     words = {"vocabulary": [f"word{number}" for number in range(1_000)]}
-    assert sum(map(len, packed({**words, "model": row.parameters()}).values())) <= 3_600_000
-    assert QuantizedLM.of(model, embedding=True).nbytes < 2_790_000
+    assert sum(map(len, packed({**words, "model": row}).values())) <= 3_600_000
+    assert nbytes(eight_bits(model, embedding=True)) < 2_790_000
 
 
 @given(small_models(), SCHEMES)
 def test_the_largest_error_of_a_matrix_is_what_a_plain_loop_finds(model: ContextVectorLM, scheme: str) -> None:
     """Of each quantised matrix: its largest weight, and the largest error of each stored model, fp32's being 0."""
-    quantized = QuantizedLM.of(model, scheme)
-    wide = quantized.dequantized()
-    for name, rows, columns, largest, errors in largest_errors(model, [wide, model], list(quantized.matrices)):
+    wide = widened(model.size, eight_bits(model, scheme))
+    names = [name for name in model.parameters if name.endswith(".weight")]
+    for name, rows, columns, largest, errors in largest_errors(model, [wide, model], names):
         ours, theirs = (one.parameters[name].flatten().tolist() for one in (model, wide))
         worst = max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
         assert (rows, columns) == tuple(model.parameters[name].shape)
@@ -156,7 +158,7 @@ def test_the_straying_of_the_context_is_what_the_plain_loop_finds(model: Context
     """Measured in the sweep it is what two plain loops side by side give, padding left out."""
     windows = torch.randint(1, 5, (3, 5), generator=torch.Generator().manual_seed(seed))
     windows[0, 3:] = 0
-    wide = QuantizedLM.of(model).dequantized()
+    wide = widened(model.size, eight_bits(model))
     contexts = [one.first_context(3) for one in (model, wide)]
     expected = []
     for t in range(4):
@@ -194,7 +196,8 @@ def test_a_saved_model_is_read_back_by_every_command(quantised: tuple[Path, Path
     back = evaluate.run(EvaluateSettings(checkpoint=small))
     assert back.metrics["val_ppl"] == result.metrics["val_ppl_int8"]
     assert back.metrics["val_ppl_batch_mean"] == result.metrics["val_ppl_batch_mean_int8"]
-    wide = QuantizedLM.of(restored(path).model.model).dequantized().parameters  # type: ignore[attr-defined]
+    exact = restored(path).model.model  # type: ignore[attr-defined]
+    wide = widened(exact.size, eight_bits(exact)).parameters
     assert all(torch.equal(tensor, wide[name]) for name, tensor in restored(small).model.parameters.items())
     assert generate.run(GenerateSettings(checkpoint=small, tokens=2)).status == "complete"
     assert not list(small.parent.glob(".tmp-*"))

@@ -15,16 +15,17 @@ Source: document 001 of the original notes, which plans it with one scale per te
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from llmlab.after.opening import SCALE, Restored, check_finite, counting, opened_new_llm
+from llmlab.after.opening import SCALE, Restored, check_finite, counting, dequantized, opened_new_llm
 from llmlab.after.saving import check_free, save
 from llmlab.baseline import ContextVectorLM
 from llmlab.fast.sweep import Sweep
@@ -39,6 +40,9 @@ from llmlab.report.result import Result, Scalar
 from llmlab.settings import QuantizeSettings
 from llmlab.shown import quantize as shown
 from llmlab.text.words import PAD
+
+Model = Callable[[], ContextVectorLM]
+"""Gives a model, dequantised when it is asked for."""
 
 LEVELS = 127
 SCALE_BITS = 17
@@ -59,21 +63,11 @@ DRIFT_ROWS = 128
 # ---- eight bits -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class QuantizedMatrix:
-    """A matrix as ``numbers``, (R, C) int8, and ``scale``, (R, 1) or (1, 1) fp32."""
+class QuantizedMatrix(NamedTuple):
+    """A matrix as numbers, (R, C) int8, times a scale, (R, 1) or (1, 1) fp32."""
 
     numbers: Tensor
     scale: Tensor
-
-    def tensor(self) -> Tensor:
-        """Return the matrix that the numbers stand for, (R, C) fp32."""
-        return self.numbers.float() * self.scale
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the numbers and of the scale."""
-        return self.numbers.numel() + 4 * self.scale.numel()
 
 
 def quantize(weight: Tensor, scheme: str = "row") -> QuantizedMatrix:
@@ -95,46 +89,23 @@ def quantize(weight: Tensor, scheme: str = "row") -> QuantizedMatrix:
     return QuantizedMatrix((weight.double() / scale).round().to(torch.int8), scale.float())
 
 
-@dataclass(frozen=True)
-class QuantizedLM:
-    """New-LLM with ``matrices`` in eight bits, dequantised to fp32 at each use; the others are ``kept`` in fp32."""
+def eight_bits(model: ContextVectorLM, scheme: str = "row", *, embedding: bool = False) -> dict[str, Tensor]:
+    """Return a model's parameters with the matrices of its linear layers in eight bits, and the embedding if asked for.
 
-    size: Size
-    kept: dict[str, Tensor]
-    matrices: dict[str, QuantizedMatrix]
-
-    @classmethod
-    def of(cls, model: ContextVectorLM, scheme: str = "row", *, embedding: bool = False) -> "QuantizedLM":
-        """Return a model with its linear layers' matrices quantised, and the embedding if it is wanted."""
-        chosen = {
-            name: quantize(tensor, scheme)
-            for name, tensor in model.parameters.items()
-            if tensor.dim() == 2 and (embedding or name != "embedding")
-        }
-        return cls(model.size, {n: tensor for n, tensor in model.parameters.items() if n not in chosen}, chosen)
-
-    def dequantized(self) -> ContextVectorLM:
-        """Return the model with all parameters in fp32, computed now."""
-        wide = self.kept | {name: part.tensor() for name, part in self.matrices.items()}
-        return ContextVectorLM(self.size, {name: wide[name] for name in self.size.shapes()})
-
-    def step(self, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Read one token per row; see ``ContextVectorLM.step``."""
-        return self.dequantized().step(tokens, context)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all numbers, scales included."""
-        return _nbytes(self.kept) + sum(part.nbytes for part in self.matrices.values())
-
-    def parameters(self) -> dict[str, Tensor]:
-        """Return the parameters as they are kept in a checkpoint; ``opening.dequantized`` reads them."""
-        parts = {name: part.numbers for name, part in self.matrices.items()}
-        return {**self.kept, **parts, **{name + SCALE: part.scale for name, part in self.matrices.items()}}
+    Beside each stands its scale; so they are kept in a checkpoint, and ``opening.dequantized`` reads them.
+    """
+    chosen = {
+        name: quantize(tensor, scheme)
+        for name, tensor in model.parameters.items()
+        if tensor.dim() == 2 and (embedding or name != "embedding")
+    }
+    numbers = {name: part.numbers for name, part in chosen.items()}
+    return {**model.parameters, **numbers, **{name + SCALE: part.scale for name, part in chosen.items()}}
 
 
-def _nbytes(parameters: dict[str, Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in parameters.values())
+def widened(size: Size, parameters: dict[str, Tensor]) -> ContextVectorLM:
+    """Return the model of parameters that may be in eight bits, with all of them in fp32, computed now."""
+    return ContextVectorLM(size, dequantized(parameters))
 
 
 # ---- what it costs ----------------------------------------------------------------------------------------------
@@ -142,12 +113,17 @@ def _nbytes(parameters: dict[str, Tensor]) -> int:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model as it is stored: the model that is read back, its score, the bytes of its numbers, and its files."""
+    """A model as it is stored: its parameters as they are kept, the model read back, its score, and its files."""
 
+    parameters: dict[str, Tensor]
     model: ContextVectorLM
     score: Score
-    nbytes: int
     files: dict[str, bytes]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its numbers, scales included."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.parameters.values())
 
     @property
     def file_bytes(self) -> int:
@@ -209,23 +185,29 @@ class Times(NamedTuple):
     ratio: float
 
 
-def times(exact: ContextVectorLM, quantized: QuantizedLM, windows: Tensor, between: Callable[[], None]) -> list[Times]:
+def times(
+    exact: ContextVectorLM, quantized: dict[str, Tensor], windows: Tensor, between: Callable[[], None]
+) -> list[Times]:
     """Return the processor time of a token and of a window, fp32 and int8 in turns, at one thread.
 
     int8 is dequantised anew for each token, or once for each window.
     """
-    found = []
+    found, size = [], exact.size
+    models: list[Model] = [lambda: exact, lambda: widened(size, quantized)]
     with one_thread():
         for batch in BATCHES:
             rows = windows.repeat(-(-batch // len(windows)), 1)[:batch]  # the first ones again if there are too few
-            tokens = [_tokens(model, rows) for model in (exact, quantized)]
-            for what, per, ways in (("token", STEPS, tokens), ("window", 1, _window_ways(exact, quantized, rows))):
+            context = torch.zeros(batch, size.context)
+            sweep = Sweep(size, batch, rows.shape[1] - 1, learns=False)
+            tokens = [partial(_read_tokens, model, rows, context) for model in models]
+            whole = [partial(_read_window, model, rows, sweep) for model in models]
+            for what, per, ways in (("token", STEPS, tokens), ("window", 1, whole)):
                 fp32, int8 = in_turns(ways, per, between)
                 found.append(Times(what, batch, fp32, int8, int8 / fp32))
     return found
 
 
-def in_turns(ways: list[Callable[[], object]], per: int, between: Callable[[], None]) -> list[float]:
+def in_turns(ways: Sequence[Callable[[], object]], per: int, between: Callable[[], None]) -> list[float]:
     """Return the median milliseconds of each way, divided by ``per``; the first round is not counted."""
     taken: list[list[float]] = [[] for _ in ways]
     for turn in range(ROUNDS + 1):
@@ -238,24 +220,14 @@ def in_turns(ways: list[Callable[[], object]], per: int, between: Callable[[], N
     return [median(times) for times in taken]
 
 
-def _tokens(model: ContextVectorLM | QuantizedLM, rows: Tensor) -> Callable[[], object]:
-    def read() -> Tensor:
-        context = torch.zeros(len(rows), model.size.context)
-        with torch.no_grad():
-            for number in range(STEPS):
-                _, context = model.step(rows[:, number % rows.shape[1]], context)
-        return context
-
-    return read
+def _read_tokens(model: Model, rows: Tensor, context: Tensor) -> None:
+    with torch.no_grad():
+        for number in range(STEPS):
+            _, context = model().step(rows[:, number % rows.shape[1]], context)
 
 
-def _window_ways(exact: ContextVectorLM, quantized: QuantizedLM, rows: Tensor) -> list[Callable[[], object]]:
-    inputs, targets = rows[:, :-1], rows[:, 1:]
-    sweep = Sweep(exact.size, *inputs.shape, learns=False)
-    return [
-        lambda: sweep.judge(exact.parameters, inputs, targets),
-        lambda: sweep.judge(quantized.dequantized().parameters, inputs, targets),
-    ]
+def _read_window(model: Model, rows: Tensor, sweep: Sweep) -> None:
+    sweep.judge(model().parameters, rows[:, :-1], rows[:, 1:])
 
 
 @contextmanager
@@ -288,16 +260,15 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     text, windows = data.text, data.text.valid
     parts = (1 + len(SCHEMES)) * -(-len(windows) // ROWS_AT_ONCE) + 2 * len(BATCHES) * (ROUNDS + 1)
     step = counting(on_step, parts)
-    quantized = {scheme: QuantizedLM.of(exact, scheme, embedding=settings.embedding) for scheme in SCHEMES}
+    quantized = {scheme: eight_bits(exact, scheme, embedding=settings.embedding) for scheme in SCHEMES}
     stored: dict[str, StoredModel] = {}
-    for name in ("fp32", *SCHEMES):
-        model = small.dequantized() if (small := quantized.get(name)) else exact
+    for name, parameters in {"fp32": exact.parameters, **quantized}.items():
+        model = widened(exact.size, parameters)
         score = evaluate(
             SweptNewLLM(model), windows, settings.batch, lambda: step("judging"), documents=text.valid_documents
         )
         check_finite(score, settings.checkpoint)
-        kept = packed(header(found) | {"model": small.parameters() if small else exact.parameters})
-        stored[name] = StoredModel(model, score, small.nbytes if small else _nbytes(exact.parameters), kept)
+        stored[name] = StoredModel(parameters, model, score, packed(header(found) | {"model": parameters}))
     if settings.save is not None:
         save(settings.save, stored[settings.scheme].files, "--save")
     errors = {scheme: context_errors(exact, stored[scheme].model, windows) for scheme in SCHEMES}
@@ -305,7 +276,8 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     scores, files = ({n: one.score for n, one in stored.items()}, {n: one.file_bytes for n, one in stored.items()})
     numbers = {name: one.nbytes for name, one in stored.items()}
     told = metrics(settings.scheme, stored, errors[settings.scheme], taken)
-    models, matrices = [stored[scheme].model for scheme in SCHEMES], list(quantized["row"].matrices)
+    models = [stored[scheme].model for scheme in SCHEMES]
+    matrices = [name for name in exact.parameters if name + SCALE in quantized["row"]]
     return Result(
         settings.experiment,
         settings.document(),
