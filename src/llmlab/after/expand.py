@@ -92,20 +92,11 @@ def parts(size: Size, first: int, last: int) -> list[Part]:
 def expanded(
     model: ContextVectorLM, context: int, *, rows: str = "zero", own_norm: bool = False, seed: int = 0
 ) -> ContextVectorLM:
-    """Return a model with a longer context that has the trained parameters in its old part.
+    """Return a model with a longer context that has copies of the trained parameters in its old part.
 
-    New columns, biases and gains are 0, 0 and 1; the parameters are copies.
-
-    Args:
-        model: the trained one.
-        context: numbers of the new context, more than the old one has.
-        rows: the new rows of D, F and I: ``zero``, or ``random`` for N(0, 0.02^2).
-        own_norm: normalise old and new part each for itself.  As no column reads the new part yet, the logits are
-            then exactly those of ``model``; with ``rows="zero"`` the new part would stay 0 and could never learn.
-        seed: of the random rows.
-
-    Raises:
-        ValueError: the context is not longer.
+    New columns, biases and gains are 0, 0 and 1; the new rows of D, F and I are ``zero``, or ``random`` by the seed for
+    N(0, 0.02^2).  With ``own_norm`` old and new part are normalised each for itself.  As no column reads the new part
+    yet, the logits are then exactly those of ``model``; with zero rows the new part would stay 0 and could never learn.
     """
     old = model.size
     if context <= old.context:
@@ -296,14 +287,12 @@ def recipe(settings: ExpandSettings, seed: int) -> Recipe:
 def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     """Expand a trained model in several ways, train each, and report what it cost and brought.
 
-    Returns:
-        The result; its ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
-        ``on_step`` stopped it after the first.
+    The result's ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
+    ``on_step`` stopped it after the first.
 
     Raises:
-        CheckpointError: there is no usable checkpoint.
-        SettingError: it holds another model, the new context is not longer, or the batch is larger than the text.
-        LlmlabError: the text cannot be used.
+        SettingError: it is another model, the new context is not longer, or the batch is larger than the text.
+        LlmlabError: checkpoint or text cannot be used.
         Stopped: ``on_step`` stopped the run before every arm had finished a seed.
     """
     base = restored(settings.checkpoint)
@@ -316,10 +305,8 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     names, asked = settings.arms.split(","), (say("expand.why"), say("expand.how"))
 
     def arm(name: str) -> Arm[ExpandedArm]:
-        def train(seed: int, step: OnStep) -> ExpandedArm:
-            return trained_arm(settings, name, seed, data, base, model, context, step)
-
-        return Arm(name, settings.updates, train)
+        rest = data, base, model, context
+        return Arm(name, settings.updates, lambda seed, step: trained_arm(settings, name, seed, *rest, step))
 
     found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
     if not found.whole():

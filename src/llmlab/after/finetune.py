@@ -18,8 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from torch import Tensor
-
 from llmlab.after.arms import ArmRun, by_arm, minus, nothing_whole, result
 from llmlab.after.generate import write
 from llmlab.after.opening import Restored, restored
@@ -92,19 +90,15 @@ def one_vocabulary(corpus: Corpus, vocabulary: WordVocabulary) -> dict[str, Scal
     That is the share of unknown words among the validation lines' words and ends, how many words the two vocabularies
     have in common, and how many of these under the same number.
     """
-    own = WordVocabulary.of_lines(corpus.train, len(vocabulary))
-    return {
-        "unk_share_lines": unknown_share(corpus, vocabulary),
-        "unk_share_lines_own_vocabulary": unknown_share(corpus, own),
+    own, shares = WordVocabulary.of_lines(corpus.train, len(vocabulary)), dict[str, Scalar]()
+    for end, words in (("", vocabulary), ("_own_vocabulary", own)):
+        lines = list(encoded(corpus.valid, words, 0))
+        unknown, every = sum(line.count(UNK) for line in lines), sum(len(line) - 1 for line in lines)
+        shares[f"unk_share_lines{end}"] = unknown / every
+    return shares | {
         "shared_words": len(own.numbers.keys() & vocabulary.numbers.keys()),
         "words_with_same_number": len(own.numbers.items() & vocabulary.numbers.items()),
     }
-
-
-def unknown_share(corpus: Corpus, vocabulary: WordVocabulary) -> float:
-    """Return the share of unknown words among the validation lines' words and ends."""
-    lines = list(encoded(corpus.valid, vocabulary, 0))
-    return sum(line.count(UNK) for line in lines) / sum(len(line) - 1 for line in lines)
 
 
 def floor(text: WindowedText) -> float | None:
@@ -241,13 +235,11 @@ def completed(model: SweptNewLLM, vocabulary: WordVocabulary, prompt: str) -> st
 def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     """Train a checkpoint's model and a fresh one on another text, and report what the first text was worth.
 
-    Returns:
-        The result; its ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
-        ``on_step`` stopped it after the first.
+    The result's ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
+    ``on_step`` stopped it after the first.
 
     Raises:
-        CheckpointError: there is no usable checkpoint.
-        LlmlabError: the text cannot be used or is not here, or checkpoints cannot be written.
+        LlmlabError: checkpoint or text cannot be used, or checkpoints cannot be written.
         Stopped: ``on_step`` stopped the run before both arms had finished a seed.
     """
     base = restored(settings.checkpoint)
@@ -259,10 +251,8 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     original = original_text(settings, base, notes)
 
     def arm(name: str) -> Arm[Tuned]:
-        def train(seed: int, step: OnStep) -> Tuned:
-            return tuned(settings, name, seed, base, text.text, original, step)
-
-        return Arm(name, text.updates(as_baseline(settings, base, settings.seed)), train)
+        updates = text.updates(as_baseline(settings, base, settings.seed))
+        return Arm(name, updates, lambda seed, step: tuned(settings, name, seed, base, text.text, original, step))
 
     found = study(map(arm, ARMS), range(settings.seed, settings.seed + settings.seeds), on_step)
     asked = say("finetune.why"), say("finetune.how")
@@ -318,13 +308,14 @@ def tables_of(
 
 def metrics(base: Restored, text: Dataset, arms: Mapping[str, Sequence[Tuned]]) -> dict[str, Scalar]:
     """Return the headline numbers: of what is trained the mean over seeds with its interval."""
-    start = arms["pretrained"][0].start
+    start, shapes = arms["pretrained"][0].start, PLANNED.shapes()
     found: dict[str, Scalar] = {
         "base_data": base.settings.data,
         "parameters": parameter_count(base.model),
         "zero_shot_ppl": start.ppl,
         "unk_share": start.unknown_share,
-        **planned_sizes(base.model.parameters),
+        "tensors": len(base.model.parameters),
+        "tensors_that_fit_the_plan": sum(shapes.get(name) == one.shape for name, one in base.model.parameters.items()),
         "train_windows": len(text.text.train),
         "val_windows": len(text.text.valid),
         "bigram_ppl": text.references["bigram"].ppl,
@@ -340,10 +331,3 @@ def metrics(base: Restored, text: Dataset, arms: Mapping[str, Sequence[Tuned]]) 
         found[f"val_accuracy_known_{name}"] = fmean(run.score.accuracy_known for run in runs)
         found |= metrics_of({f"val_ppl_{name}": [run.score.ppl for run in runs]})
     return found | as_metrics("val_ppl_pretrained_minus_scratch", minus(arms["pretrained"], arms["scratch"]))
-
-
-def planned_sizes(parameters: Mapping[str, Tensor]) -> dict[str, Scalar]:
-    """Return how many tensors a model has, and how many have the shape that document 001's script builds."""
-    planned = PLANNED.shapes()
-    fit = sum(planned.get(name) == tuple(one.shape) for name, one in parameters.items())
-    return {"tensors": len(parameters), "tensors_that_fit_the_plan": fit}

@@ -84,15 +84,9 @@ def write(
     on_step: OnStep | None = None,
     before: int = 0,
 ) -> Written:
-    """Return what the model writes after a prompt.
+    """Return what the model writes after a prompt of one token or more; the same seed draws the same text.
 
-    Args:
-        reader: the model.
-        prompt: token numbers, one or more.
-        settings: how many tokens, how they are drawn, and whether <eos> ends the text.
-        seed: the same seed draws the same text.
-        on_step: called after each token.
-        before: tokens that other seeds were given already.
+    ``on_step`` is told of each token, ``before`` of them having been given to other seeds.
     """
     rng, written = generator("generate", seed), Written(seed)
     context = reader.own.new_zeros(reader.size.context)
@@ -136,11 +130,7 @@ def continuing(settings: GenerateSettings, tell: Callable[[Text], object] | None
     """Return a function that goes on after a line, as people write: without marks, and never with <unk>.
 
     Each line is drawn from a seed of its own, the first one from the settings'.  ``tell`` is called with what is to say
-    of the choice of the checkpoint.
-
-    Raises:
-        CheckpointError: there is no usable checkpoint.
-        SettingError: it holds another model; and the function, at a line that is too long.
+    of the choice of the checkpoint.  The function refuses a line that is too long by a ``SettingError``.
     """
     found, model = opened_new_llm(settings.checkpoint, "generate")
     model.parameters["output.bias"][UNK] = -math.inf

@@ -66,13 +66,10 @@ class Restored:
         return shown.the_model(self.settings, *sizes, len(self.history), self.seed)
 
 
-def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Restored:
-    """Return the model of a checkpoint, or of the best checkpoint of a run.
+def restored(path: Path, *, device: str = "auto") -> Restored:
+    """Return the model of a checkpoint, or of the best checkpoint of a run, whose folder ``path`` is.
 
-    Args:
-        path: the folder of a checkpoint, or that of a run.
-        precision: of the products, if it is trained further.
-        device: where it is to compute, wherever it was trained.
+    It is to compute on ``device``, wherever it was trained.
 
     Raises:
         CheckpointError: there is none, or it is no checkpoint of a language model.
@@ -81,7 +78,7 @@ def restored(path: Path, *, precision: str = "fp32", device: str = "auto") -> Re
     try:
         settings = replace(_settings(state["settings"]), device=device)
         vocabulary = WordVocabulary(tuple(state["vocabulary"]))
-        model = build(settings, len(vocabulary), state["seed"], precision)
+        model = build(settings, len(vocabulary), state["seed"], "fp32")
         _take_over(model, dequantized(state["model"]))
         history, text = state["progress"]["history"], state["text"]
         return Restored(settings, state["seed"], vocabulary, model, history, text, notes)
@@ -159,12 +156,7 @@ def _take_over(model: LanguageModel, parameters: dict[str, Any]) -> None:
 
 
 def opened_new_llm(path: Path, verb: str) -> tuple[Restored, ContextVectorLM]:
-    """Return the New-LLM of a checkpoint, to compute on the CPU.
-
-    Raises:
-        CheckpointError: there is no usable checkpoint.
-        SettingError: it holds another model.
-    """
+    """Return the New-LLM of a checkpoint, to compute on the CPU; see ``restored`` and ``new_llm_of``."""
     found = restored(path, device="cpu")
     model = new_llm_of(found, path, verb)
     return found, ContextVectorLM(model.size, model.parameters)

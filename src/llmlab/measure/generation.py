@@ -2,8 +2,6 @@
 
 Bytes are counted, not sampled: the sizes of the tensors that a model keeps between two tokens.  Seconds are the median
 of several rounds, in which all models take turns, so that a busy machine is slow for each of them.
-
-Leaves out the models: ``model.generating``.
 """
 
 import time
@@ -42,13 +40,9 @@ class Cost:
 def costs(
     readers: Mapping[str, Reader], tokens: Tensor, lengths: Sequence[int], rounds: int = ROUNDS
 ) -> dict[str, list[Cost]]:
-    """Return what the last token of each length costs each reader.
+    """Return what the last token of each of the rising lengths costs each reader, all at the beginning of a text.
 
-    Args:
-        readers: by name, each at the beginning of a text.
-        tokens: (N,) to read, at least as many as the greatest length.
-        lengths: rising.
-        rounds: how often each token is read.
+    ``tokens``, (N,), are at least as many as the greatest length; each is read in so many rounds.
     """
     found: dict[str, list[Cost]] = {name: [] for name in readers}
     at = 0
@@ -65,13 +59,8 @@ def costs(
                 start = time.perf_counter()
                 reader.read(last)
                 taken[name].append(time.perf_counter() - start)
-                kept[name] = size_of_state(reader)
+                kept[name] = sum(tensor.numel() * tensor.element_size() for tensor in reader.state())
                 reader.back()
         for name in readers:
             found[name].append(Cost(length, kept[name], median(taken[name])))
     return found
-
-
-def size_of_state(reader: Reader) -> int:
-    """Return the bytes of everything that a reader keeps."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in reader.state())

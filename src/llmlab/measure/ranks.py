@@ -1,7 +1,4 @@
-"""Order statistics of tensors: quantiles, ranks, and Spearman's rank correlation.
-
-Leaves out intervals, which are in ``stats`` and need no torch.
-"""
+"""Order statistics of tensors: quantiles, ranks, and Spearman's rank correlation."""
 
 import torch
 from torch import Tensor

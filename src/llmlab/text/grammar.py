@@ -8,7 +8,7 @@ stray), and only together they tell the topic.  Every later word follows
 so who still knows the first two words guesses better, all along the line.  Because the generator is known, two
 perplexities are exact: that of the best reader, who keeps a belief about the topic (Bayes), and that of the best
 reader who sees the last word only (bigram).  A model's ``context_recovered`` says how far it came from the second
-to the first.  Leaves out windows and word numbers: ``words``.
+to the first.
 """
 
 from dataclasses import dataclass

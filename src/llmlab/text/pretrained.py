@@ -21,7 +21,7 @@ from llmlab.errors import TextError, UnreachableError
 from llmlab.report.messages import Text, say
 from llmlab.text import model_files
 from llmlab.text.files import read_bytes
-from llmlab.text.hub import MODELS, Source
+from llmlab.text.hub import MODELS
 from llmlab.text.model_files import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 
 MARKS = ("pad", "unk", "cls", "sep", "eos")
@@ -77,7 +77,12 @@ def load_pretrained(name: str, *, offline: bool = False, weights: bool = True, p
         found = read_folder(folder, weights)
     except TextError as error:
         raise TextError(f"--pretrained {error}") from error
-    check_shape(model, found, folder)
+    matrix = found.embedding
+    if model.shape is not None and matrix is not None and tuple(matrix.shape) != model.shape:
+        raise UnreachableError(
+            f"--pretrained {model.name}: the embedding in {folder} is {tuple(matrix.shape)} instead of {model.shape}; "
+            f"replace that folder, or delete it and run 'llmlab data fetch {model.name}'"
+        )
     return replace(found, name=model.name, notes=[f"{model.repository} at {model.commit[:12]}", *found.notes])
 
 
@@ -92,16 +97,6 @@ def own_folder(name: str) -> Path:
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@.*)?", name) and not Path(name).exists():
         raise UnreachableError(f"--pretrained {name}: no such folder, and no commit of a model on the hub; {ways}")
     raise TextError(f"{name!r}: there is no such folder; {ways}")
-
-
-def check_shape(model: Source, found: Pretrained, folder: Path) -> None:
-    """Check that a model of ours has the shape that it is known to have."""
-    matrix = found.embedding
-    if model.shape is not None and matrix is not None and tuple(matrix.shape) != model.shape:
-        raise UnreachableError(
-            f"--pretrained {model.name}: the embedding in {folder} is {tuple(matrix.shape)} instead of {model.shape}; "
-            f"replace that folder, or delete it and run 'llmlab data fetch {model.name}'"
-        )
 
 
 def read_folder(folder: Path, weights: bool) -> Pretrained:

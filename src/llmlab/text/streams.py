@@ -2,7 +2,7 @@
 
 A stream begins with the token that ends a document, and every document is followed by it.  Both streams are cut at
 exactly the number of tokens that is asked for; what is held out does not depend on how much is trained on.  Encoded
-streams are kept in the user's cache.  Leaves out what a document is, ``documents``, and tokenizers, ``pretrained``.
+streams are kept in the user's cache.
 """
 
 import hashlib
@@ -39,11 +39,7 @@ class Coder:
 
 def word_coder(vocabulary: WordVocabulary) -> Coder:
     """Return how text becomes the numbers of whole words."""
-
-    def encode(text: str) -> list[int]:
-        return vocabulary.encode(text)[1:-1]
-
-    return Coder(encode, len(vocabulary), UNK, EOS, vocabulary.sha256)
+    return Coder(lambda text: vocabulary.encode(text)[1:-1], len(vocabulary), UNK, EOS, vocabulary.sha256)
 
 
 def subword_coder(pretrained: Pretrained) -> Coder:
@@ -119,7 +115,6 @@ def stream_text(
     *,
     tokens: int,
     valid_tokens: int,
-    fewest: int = 2,
     cache: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> StreamText:
@@ -129,7 +124,7 @@ def stream_text(
     and made again, and one that cannot be written is done without.
 
     Raises:
-        TextError: a stream has fewer than ``fewest`` tokens, or held-out documents stand in the training text.
+        TextError: a stream has fewer than two tokens, or held-out documents stand in the training text.
     """
     last = hashlib.sha256("\n".join(corpus.test).encode("utf-8", "surrogatepass")).hexdigest() if corpus.test else ""
     digest = hashlib.sha256(
@@ -144,18 +139,21 @@ def stream_text(
         say,
     )
     for use, found in (("train on", train), ("validate with", valid)):
-        if len(found.tokens) < max(2, fewest):
-            raise TextError(
-                f"{corpus.name}: {len(found.tokens):,} tokens to {use}, and {max(2, fewest):,} are the least; "
-                "give a longer text"
-            )
-    text = StreamText(
-        corpus.name, train, valid, None, coder.vocabulary, coder.unknown, coder.end, digest, corpus.source, []
-    )
-    if len(test.tokens) > 1 and text.scored(test).any():
-        text = replace(text, test=test, test_is=OWN_TEST if corpus.test else LEFT_TEST)
-    notes = [*shortfall(text.train, "train", tokens), *shortfall(text.valid, "validate", valid_tokens)]
-    return replace(text, notes=notes)
+        if len(found.tokens) < 2:
+            told = f"{corpus.name}: {len(found.tokens):,} tokens to {use}, and 2 are the least; give a longer text"
+            raise TextError(told)
+    notes = [
+        f"To {use} there are {count:,} tokens, fewer than the {asked:,} asked for: all are used."
+        for use, count, asked in (
+            ("train", len(train.tokens), tokens),
+            ("validate", len(valid.tokens), valid_tokens),
+        )
+        if count < asked
+    ]
+    marks, test_is = (coder.vocabulary, coder.unknown, coder.end), OWN_TEST if corpus.test else LEFT_TEST
+    text = StreamText(corpus.name, train, valid, test, *marks, digest, corpus.source, notes, test_is)
+    usable = len(test.tokens) > 1 and bool(text.scored(test).any())
+    return text if usable else replace(text, test=None, test_is="")
 
 
 def encoded(corpus: Corpus, coder: Coder, tokens: int, valid_tokens: int) -> list[Tensor]:
@@ -180,14 +178,6 @@ def stream(texts: Iterable[str], coder: Coder, most: int) -> Stream:
             starts.append(len(found))
             found += [*numbers, coder.end]
     return Stream(torch.tensor(found[:most], dtype=torch.int64), torch.tensor(starts, dtype=torch.int64))
-
-
-def shortfall(found: Stream, use: str, asked: int) -> list[str]:
-    """Return in one line that there is less text than was asked for; nothing if there is enough."""
-    count = len(found.tokens)
-    if count >= asked:
-        return []
-    return [f"To {use} there are {count:,} tokens, fewer than the {asked:,} asked for: all are used."]
 
 
 def unpack(parts: list[Tensor], vocabulary: int) -> list[Stream]:

@@ -1,7 +1,6 @@
 """Which tokens a text has, and their numbers.
 
-Covers character tokens, numbered in order of first appearance (for "hello": h=0, e=1, l=2, o=3).
-Leaves out words and subwords, which later chapters add.
+Tokens are characters, numbered in order of first appearance (for "hello": h=0, e=1, l=2, o=3).
 """
 
 import unicodedata

@@ -1,8 +1,7 @@
 """A corpus as token numbers: vocabulary, windows and encoded lines, computed once and kept.
 
-Covers what stands between lines of text and a model, and the cache of it: counting and encoding WikiText-2 takes
-seconds on a small machine, reading it back a fraction.  Leaves out how words become numbers and lines become
-windows: ``words``.
+Counting and encoding WikiText-2 takes seconds on a small machine, reading it back a fraction.  How words become
+numbers and lines become windows is in ``words``.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ from llmlab.errors import TextError
 from llmlab.text.cache import Packed, recall
 from llmlab.text.corpus import Corpus
 from llmlab.text.documents import document_of_each, titled
-from llmlab.text.words import FEWEST_WORDS, MARKS, WINDOW, WordVocabulary, encoded, windows, windows_of
+from llmlab.text.words import FEWEST_WORDS, MARKS, WINDOW, WordVocabulary, encoded, window_starts, windows
 
 LONGEST_WORD = 12
 """Characters a word that words of a text with blanks never have on average."""
@@ -94,7 +93,9 @@ def prepare(
 def window_documents(lines: list[str], length: int, fewest_words: int, *, in_articles: bool) -> Tensor:
     """Return the document of each window that lines are cut into; see ``document_of_each``: (N,) int64."""
     sizes = [len(line.split()) for line in lines]
-    counts = [windows_of(size + 2, length) if size >= fewest_words else 0 for size in sizes]  # with <bos> and <eos>
+    counts = [
+        len(window_starts(size + 2, length)) if size >= fewest_words else 0 for size in sizes
+    ]  # with <bos> and <eos>
     documents = document_of_each(lines, in_articles=in_articles)
     return torch.tensor(documents, dtype=torch.int64).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
 

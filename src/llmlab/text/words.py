@@ -2,7 +2,6 @@
 
 Covers the pipeline of documents 001 and 003 of the original notes: lower-cased words split at blanks, the 996 most
 frequent plus four marks, each line as ``<bos> words <eos>``, windows of 64 tokens that overlap by half.
-Leaves out where lines come from: ``corpus``.
 
 Three consequences worth knowing.  A window that starts in the middle of a line starts without ``<bos>``.  Half of
 each inner window is scored twice, once with a short and once with a long past.  And a line longer than one window
@@ -84,20 +83,13 @@ def encoded(lines: Iterable[str], vocabulary: WordVocabulary, fewest_words: int 
             yield vocabulary.encode(line)
 
 
-def windows_of(tokens: int, length: int = WINDOW) -> int:
-    """Return how many windows a line of so many tokens is cut into."""
-    return 1 if tokens <= length else len(range(0, tokens - length + 1, length // 2))
+def window_starts(tokens: int, length: int) -> range:
+    """Return where the windows of a line of so many tokens begin; the tail of a long one that fills none is dropped."""
+    return range(0, tokens - length + 1, length // 2) if tokens > length else range(1)
 
 
 def windows(lines: Iterable[list[int]], length: int = WINDOW) -> Tensor:
-    """Cut encoded lines into windows that overlap by half: (N, length), padded with ``<pad>`` on the right.
-
-    A line of at most ``length`` tokens is one window.  Of a longer one the tail that fills no window is dropped.
-    """
-    rows: list[list[int]] = []
-    for line in lines:
-        if len(line) <= length:
-            rows.append(line + [PAD] * (length - len(line)))
-        else:
-            rows += [line[start : start + length] for start in range(0, len(line) - length + 1, length // 2)]
+    """Cut encoded lines into windows that overlap by half: (N, length), padded with ``<pad>`` on the right."""
+    cut = (line[start : start + length] for line in lines for start in window_starts(len(line), length))
+    rows = [row + [PAD] * (length - len(row)) for row in cut]
     return torch.tensor(rows, dtype=torch.int64).reshape(-1, length)
