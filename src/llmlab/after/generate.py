@@ -91,7 +91,8 @@ def write(
     rng, written = generator("generate", seed), Written(seed)
     context = reader.own.new_zeros(reader.size.context)
     with torch.no_grad():
-        _warm_up(reader, prompt[0], settings)
+        for _ in range(WARM_UP):  # the first use of torch's functions would be counted as the first token
+            draw(reader.step(prompt[0], context)[0], settings.temperature, settings.top_k, generator("warm-up"))
         for token in prompt[:-1]:
             _, context = reader.step(token, context)
         token = prompt[-1]
@@ -111,14 +112,6 @@ def write(
             if token == EOS and settings.stop:
                 break
     return written
-
-
-def _warm_up(reader: Reader, token: int, settings: GenerateSettings) -> None:
-    """Read and draw a few times for nothing: the first use of torch's functions would be counted as the first token."""
-    context, rng = reader.own.new_zeros(reader.size.context), generator("warm-up")
-    for _ in range(WARM_UP):
-        scores, _ = reader.step(token, context)
-        draw(scores, settings.temperature, settings.top_k, rng)
 
 
 def words_of(found: Restored, text: str) -> str:

@@ -46,33 +46,31 @@ BETWEEN_SUMS = {"en": "; ", "ja": "。"}
 
 @dataclass(frozen=True)
 class Said:
-    """What one record, or a computation (``record`` is then empty), says of a claim."""
+    """What one record, or a computation (``record``, a folder's name in the log, is then empty), says of a claim.
+
+    ``differs`` are the conditions of the claim's document that the run did not have (name, its own value, the
+    document's), and ``unmet`` those of the rule, likewise: then it decides nothing.  ``brief`` is the evidence in a
+    line; both by language.  ``machine`` is the processor and the version of llmlab that it ran with.
+    """
 
     verdict: Judgement
     evidence: dict[str, str]
-    """By language."""
     record: str = ""
-    """The name of the record's folder in the log."""
     differs: tuple[str, ...] = ()
-    """The conditions of the claim's document that the run did not have: name, its own value, the document's."""
     unmet: tuple[str, ...] = ()
-    """The conditions of the rule that the run does not meet, likewise: then it decides nothing."""
     seeds: int = 1
-    brief: dict[str, str] = field(default_factory=dict)
-    """The evidence in a line, by language; empty where the whole is short enough."""
+    brief: dict[str, str] = field(default_factory=dict)  # empty where the whole is short enough
     machine: str = ""
-    """The processor and the version of llmlab that it ran with."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with what is said of it, and what ``others`` say that stand behind."""
+    """A claim with what is said of it, by ``others`` that stand behind, and by ``reruns`` that were to confirm one."""
 
     claim: Claim
     said: Said
     others: tuple[Said, ...] = ()
     reruns: tuple[Said, ...] = ()
-    """What runs say that were made to confirm an entry which speaks of the claim."""
 
     def confirmations(self) -> list[Message]:
         """Return on which machines reruns came to the same verdict, and on which they did not."""

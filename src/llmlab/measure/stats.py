@@ -15,11 +15,9 @@ LEVEL = 0.95
 
 
 def mean_interval(samples: Sequence[float]) -> dict[str, float]:
-    """Return mean, standard deviation and the 95 % interval of the mean of samples.
+    """Return the mean of samples under ``""``, and of several also ``"_sd"``, ``"_low"``, ``"_high"``: 95 % interval.
 
-    Returns:
-        ``{"": mean}`` for one sample; otherwise also ``"_sd"``, ``"_low"`` and ``"_high"``: suffixes to a
-        metric's name.
+    The keys are suffixes to a metric's name.
     """
     mean = fmean(samples)
     count = len(samples)
@@ -33,8 +31,7 @@ def mean_interval(samples: Sequence[float]) -> dict[str, float]:
 def paired_interval(first: Mapping[int, float], second: Mapping[int, float]) -> dict[str, float]:
     """Return how much larger samples are in the second of two mappings by seed, over the seeds that both have.
 
-    Returns:
-        ``n``, and of the differences what ``mean_interval`` returns; empty without a common seed.
+    That is ``n``, and what ``mean_interval`` says of the differences; nothing without a common seed.
     """
     differences = [second[seed] - first[seed] for seed in first if seed in second]
     return {"n": len(differences), **mean_interval(differences)} if differences else {}

@@ -41,11 +41,12 @@ def read_path(path: Path) -> tuple[Splits, str]:
         return read_folder(path), "a folder"
     text = decoded(read_bytes(path), path)
     chats = rows_of(text, path)
-    if chats is None:
-        return (*last_tenth(lines_of(text, path), path), []), "a file"
-    lines, silent = dialogues(chats, path)
+    lines, silent = (lines_of(text, path), 0) if chats is None else dialogues(chats, path)
+    if len(lines) < 2:
+        raise TextError(f"{path}: one line is not enough; one to train on and one to validate with are the least")
+    cut = len(lines) - max(1, len(lines) // 10)
     told = f"a file; {silent:,} turns without text were skipped" if silent else "a file"
-    return (*last_tenth(lines, path), []), told
+    return (lines[:cut], lines[cut:], []), told
 
 
 def read_folder(folder: Path) -> Splits:
@@ -54,20 +55,8 @@ def read_folder(folder: Path) -> Splits:
     for path in (train, valid):
         if not path.exists():
             raise TextError(f"{folder}: a folder of text has train.txt and valid.txt; {path.name} is missing")
-    return read_lines(train), read_lines(valid), read_lines(test) if test.exists() else []
-
-
-def last_tenth(lines: list[str], path: Path) -> tuple[list[str], list[str]]:
-    """Split lines in their order: the last tenth, at least one, is for validation."""
-    if len(lines) < 2:
-        raise TextError(f"{path}: one line is not enough; one to train on and one to validate with are the least")
-    cut = len(lines) - max(1, len(lines) // 10)
-    return lines[:cut], lines[cut:]
-
-
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file; see ``lines_of``."""
-    return lines_of(decoded(read_bytes(path), path), path)
+    found = [lines_of(decoded(read_bytes(path), path), path) for path in (train, valid, test) if path.exists()]
+    return found[0], found[1], found[2] if len(found) > 2 else []
 
 
 def lines_of(text: str, path: Path) -> list[str]:
