@@ -21,7 +21,7 @@ from llmlab.lab.sizes import MODELS, GPT2Size, GRUSize, Size, size_of, sized
 from llmlab.lab.steps import Diverged
 from llmlab.measure.generation import Reader, costs
 from llmlab.measure.score import Score
-from llmlab.peers import GPT2Reader, GRULanguageModel, GRUReader, NewLLMReader, alone, first_done, gpt2_logits, metrics
+from llmlab.peers import GPT2Reader, GRULanguageModel, GRUReader, NewLLMReader, alone, first_done, metrics
 from llmlab.settings import BaselineSettings
 from llmlab.shown.peers import at_equal_time
 from llmlab.text.grammar import Grammar
@@ -87,7 +87,7 @@ def readers() -> dict[str, tuple[Reader, Callable[[torch.Tensor], torch.Tensor]]
     return {
         "new-llm": (new, lambda tokens: model.logits(tokens[None])[0]),
         "gru": (gru, lambda tokens: GRULanguageModel(gru_size, 0).eval()(tokens[None])[0][0].detach()),
-        "tiny-gpt2": (gpt2, lambda tokens: gpt2_logits(gpt2.module, tokens[None])[0].detach()),
+        "tiny-gpt2": (gpt2, lambda tokens: gpt2.module(input_ids=tokens[None], use_cache=False).logits[0].detach()),
     }
 
 

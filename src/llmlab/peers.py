@@ -148,12 +148,6 @@ def tiny_gpt2(size: GPT2Size, seed: int, dropout: float = 0.0, *, attention: str
     return built
 
 
-def gpt2_logits(built: nn.Module, inputs: Tensor) -> Tensor:
-    """Return tiny GPT-2's logits after every position of (B, T) windows: (B, T, V)."""
-    found: Tensor = built(input_ids=inputs, use_cache=False).logits
-    return found
-
-
 # ---- loss and gradients -------------------------------------------------------------------------------------------
 
 
@@ -221,7 +215,7 @@ def peer(
         network = GRULanguageModel(size, seed, dropout)
         return Peer(network, lambda inputs: network(inputs)[0], precision, device)
     built = tiny_gpt2(size, seed, dropout)
-    return Peer(built, lambda inputs: gpt2_logits(built, inputs), precision, device)
+    return Peer(built, lambda inputs: built(input_ids=inputs, use_cache=False).logits, precision, device)
 
 
 def build(settings: BaselineSettings, vocabulary: int, seed: int, precision: str) -> LanguageModel:

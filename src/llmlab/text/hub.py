@@ -206,7 +206,7 @@ def split_files(source: Source, folder: Path) -> list[list[Path]]:
 def read_split(source: Source, paths: list[Path], most: int | None) -> list[str]:
     """Return the lines of a split, the first ones of very many."""
     try:
-        return list(islice(filter(None, map(as_line, rows(paths))), most))
+        return list(islice(filter(None, lines_in(paths)), most))
     except ImportError as error:
         raise source.unreachable(f"{error}; pip install 'llmlab[data]'") from error
     except (OSError, ValueError, TypeError) as error:  # pyarrow's failures are among these
@@ -216,15 +216,11 @@ def read_split(source: Source, paths: list[Path], most: int | None) -> list[str]
         ) from error
 
 
-def rows(paths: list[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of Parquet files, a batch at a time."""
+def lines_in(paths: list[Path]) -> Iterator[str]:
+    """Yield each row of Parquet files as one line, its text or its dialogue, a batch at a time."""
     parquet = importlib.import_module("pyarrow.parquet")
     for path in paths:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches():
-                yield from batch.to_pylist()
-
-
-def as_line(row: dict[str, Any]) -> str:
-    """Return a row as one line: its text, or its dialogue."""
-    return str(row["text"]).strip() if "text" in row else dialogue(row)
+                for row in batch.to_pylist():
+                    yield str(row["text"]).strip() if "text" in row else dialogue(row)

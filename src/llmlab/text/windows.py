@@ -6,7 +6,7 @@ numbers and lines become windows is in ``words``.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,9 @@ class WindowedText:
     valid: Tensor
     train_lines: list[list[int]]
     digest: str
-    test: Tensor = field(default_factory=lambda: torch.zeros(0, WINDOW, dtype=torch.int64))
-    valid_documents: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    test_documents: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    test: Tensor
+    valid_documents: Tensor
+    test_documents: Tensor
 
     @property
     def valid_document_count(self) -> int:
@@ -68,34 +68,29 @@ def prepare(
     Raises:
         TextError: no line is long enough to train on, or none to validate with.
     """
-    content = content_hash(corpus)
-    text = recall(
-        cache,
-        "words",
-        f"{content} {length} {fewest_words} {vocabulary.sha256 if vocabulary else vocabulary_size}",
-        lambda: compute(
-            corpus, vocabulary or WordVocabulary.of_lines(corpus.train, vocabulary_size), length, fewest_words
-        ),
-        lambda head, parts: unpack(head, parts, corpus.name),
-        say,
+    content, wanted = content_hash(corpus), vocabulary.sha256 if vocabulary else vocabulary_size
+
+    def make() -> Packed:
+        own = vocabulary or WordVocabulary.of_lines(corpus.train, vocabulary_size)
+        return compute(corpus, own, length, fewest_words)
+
+    words, train, valid, lines = recall(
+        cache, "words", f"{content} {length} {fewest_words} {wanted}", make, unpack, say
     )
-    digest = hashlib.sha256(f"{content} {text.vocabulary.sha256} {length} {fewest_words}".encode()).hexdigest()
-    in_articles = titled(corpus.train)
-    return replace(
-        text,
-        digest=digest,
-        test=windows(encoded(corpus.test, text.vocabulary, fewest_words), length),
-        valid_documents=window_documents(corpus.valid, length, fewest_words, in_articles=in_articles),
-        test_documents=window_documents(corpus.test, length, fewest_words, in_articles=in_articles),
+    digest = hashlib.sha256(f"{content} {words.sha256} {length} {fewest_words}".encode()).hexdigest()
+    test = windows(encoded(corpus.test, words, fewest_words), length)
+    documents = (
+        window_documents(split, length, fewest_words, in_articles=titled(corpus.train))
+        for split in (corpus.valid, corpus.test)
     )
+    return WindowedText(corpus.name, words, train, valid, lines, digest, test, *documents)
 
 
 def window_documents(lines: list[str], length: int, fewest_words: int, *, in_articles: bool) -> Tensor:
     """Return the document of each window that lines are cut into; see ``document_of_each``: (N,) int64."""
     sizes = [len(line.split()) for line in lines]
-    counts = [
-        len(window_starts(size + 2, length)) if size >= fewest_words else 0 for size in sizes
-    ]  # with <bos> and <eos>
+    # two more for <bos> and <eos>
+    counts = [len(window_starts(size + 2, length)) if size >= fewest_words else 0 for size in sizes]
     documents = document_of_each(lines, in_articles=in_articles)
     return torch.tensor(documents, dtype=torch.int64).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
 
@@ -126,12 +121,12 @@ def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_word
     return {"words": vocabulary.words, "lines": [len(line) for line in lines]}, [train, valid, flat]
 
 
-def unpack(head: dict[str, Any], parts: list[Tensor], name: str) -> WindowedText:
-    """Return the text of ``compute``, or raise what ``recall`` expects; its digest is still empty."""
+def unpack(head: dict[str, Any], parts: list[Tensor]) -> tuple[WordVocabulary, Tensor, Tensor, list[list[int]]]:
+    """Return vocabulary, windows of both splits and training lines of ``compute``, or raise what ``recall`` expects."""
     train, valid, lines = parts
     vocabulary = WordVocabulary(tuple(head["words"]))
     least, most = (min(int(part.min()) for part in parts), max(int(part.max()) for part in parts))
     if vocabulary.words[: len(MARKS)] != MARKS or not 0 <= least <= most < len(vocabulary):
         raise ValueError("its numbers are not those of its words")
     flat, cuts = lines.tolist(), pairwise(accumulate(head["lines"], initial=0))
-    return WindowedText(name, vocabulary, train, valid, [flat[begin:end] for begin, end in cuts], "")
+    return vocabulary, train, valid, [flat[begin:end] for begin, end in cuts]
