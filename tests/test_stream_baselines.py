@@ -12,7 +12,15 @@ from torch import Tensor
 
 from counted_by_hand import CountedByHand, asked_of_stream
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of, exact_losses
-from llmlab.measure.ngram import Baseline, kneser_ney, predict, stream_baselines, stream_targets, window_targets
+from llmlab.measure.ngram import (
+    NOTHING,
+    Baseline,
+    kneser_ney,
+    predict,
+    stream_baselines,
+    stream_targets,
+    window_targets,
+)
 from llmlab.text.grammar import Grammar
 from llmlab.text.streams import Stream, stream, word_coder
 from llmlab.text.words import BOS, PAD, windows
@@ -71,9 +79,7 @@ def joined(found: list[list[int]], cut: int = 0) -> Tensor:
     return torch.tensor(tokens[: max(3, len(tokens) - cut)])
 
 
-def slow_references(
-    train: list[int], valid: list[int], unknown: int | None
-) -> dict[str, tuple[float, list[list[float]]]]:
+def slow_references(train: list[int], valid: list[int], unknown: int) -> dict[str, tuple[float, list[list[float]]]]:
     """Return loss and, for every scored target, all probabilities, by loops over dictionaries."""
     targets = [token for token in train[1:] if token != unknown]
     pairs = Counter((a, b) for a, b in pairwise(train) if b != unknown)
@@ -102,9 +108,9 @@ def slow_references(
 
 
 @settings(max_examples=60)
-@given(documents, documents, st.integers(0, 4), st.sampled_from([None, 1, SIZE - 1]))
+@given(documents, documents, st.integers(0, 4), st.sampled_from([NOTHING, 1, SIZE - 1]))
 def test_baselines_on_a_stream_equal_the_dictionaries(
-    train: list[list[int]], valid: list[list[int]], cut: int, unknown: int | None
+    train: list[list[int]], valid: list[list[int]], cut: int, unknown: int
 ) -> None:
     """Unigram, bigram and Kneser-Ney on a stream are those of loops; every distribution sums to one."""
     tokens, held_out = joined(train, cut), joined(valid)
@@ -163,6 +169,6 @@ def test_streams_and_windows_are_one_estimator(text: list[list[int]]) -> None:
     tables = kneser_ney(lines, SIZE + 3)
 
     in_windows, _ = predict(tables, window_targets(windows(lines, 8)))
-    in_stream, _ = predict(tables, stream_targets(tokens, None))
+    in_stream, _ = predict(tables, stream_targets(tokens, NOTHING))
 
     assert in_windows.tolist() == in_stream.tolist()

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from conftest import needs
 from llmlab.errors import TextError
-from llmlab.text import cache as disk
 from llmlab.text.corpus import Corpus, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.pretrained import Pretrained, load_pretrained
@@ -158,17 +157,17 @@ def test_the_cache_gives_the_same_text_and_every_condition_has_its_own(tmp_path:
     others = [streams(tokens=91, cache=tmp_path), streams(valid_tokens=39, cache=tmp_path)]
     others += [streams(coder=word_coder(WordVocabulary.of_lines(LINES, 50)), cache=tmp_path)]
     others += [streams(Corpus("words", LINES[:29], LINES[30:]), cache=tmp_path)]
-    others += [streams(coder=Coder(CODER.encode, 60, None, EOS, CODER.digest), cache=tmp_path)]
+    others += [streams(coder=Coder(CODER.encode, 60, 4, EOS, CODER.digest), cache=tmp_path)]
     assert len(list(tmp_path.iterdir())) == len({first.digest, *(other.digest for other in others)}) == 6
 
 
 def test_what_is_kept_is_checked_against_its_tokenizer() -> None:
-    """Numbers beyond the vocabulary, starts outside, or another key are refused."""
-    payload = disk.sealed("key", {}, encoded(CORPUS, CODER, 90, 40))
-    unpack(disk.opened(payload, "key")[1], 60)
-    for key, vocabulary in (("other", 60), ("key", 5)):
-        with pytest.raises(ValueError, match=r"another text|not those of its tokenizer"):
-            unpack(disk.opened(payload, key)[1], vocabulary)
+    """Numbers beyond the vocabulary, or starts outside, are refused."""
+    parts = encoded(CORPUS, CODER, 90, 40)
+    assert len(unpack(parts, 60)) == 3
+    for wrong in ((parts, 5), ([parts[0], parts[1] + 90, *parts[2:]], 60)):
+        with pytest.raises(ValueError, match=r"not those of its tokenizer|begin outside"):
+            unpack(*wrong)
 
 
 @needs("tokenizers", "pretrained")

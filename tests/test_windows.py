@@ -1,6 +1,7 @@
 """A corpus as windows, and the cache of it: right, the same from the cache, and never wrong because of one."""
 
 import dataclasses
+import hashlib
 import os
 import random
 import threading
@@ -12,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlab.errors import TextError
-from llmlab.text import cache as disk
 from llmlab.text.cache import cache_folder
 from llmlab.text.corpus import Corpus, load_corpus
 from llmlab.text.windows import WindowedText, content_hash, prepare
@@ -187,7 +187,7 @@ def test_a_payload_that_is_sealed_but_senseless_is_refused(
     """Even under a right checksum, other bytes end in a warning and never in a crash."""
     folder = tmp_path_factory.mktemp("cache")
     expected = prepare(CORPUS, cache=folder)
-    disk.keep(only_file(folder), payload)
+    only_file(folder).write_bytes(hashlib.sha256(payload).digest() + payload)
     told: list[str] = []
     assert same(prepare(CORPUS, cache=folder, say=told.append), expected)
     assert len(told) == 1
@@ -246,7 +246,7 @@ def test_many_at_once_share_one_cache(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert found == [True] * 8
-    assert disk.kept(only_file(tmp_path))
+    assert same(prepare(CORPUS, cache=tmp_path, say=pytest.fail), expected)
 
 
 @pytest.mark.parametrize(

@@ -102,11 +102,9 @@ def last_run(path: Path) -> tuple[State, list[Text]]:
     unusable: list[CheckpointError] = []
     for run in runs:
         try:
-            state = _state(run)
+            return _state(run), [say("study.older_run", run=run.name, newest=runs[0].name)] if unusable else []
         except CheckpointError as error:
             unusable.append(error)
-        else:
-            return state, [say("study.older_run", run=run.name, newest=runs[0].name)] if unusable else []
     raise unusable[0]
 
 

@@ -27,7 +27,7 @@ PAD, UNK, BOS = range(3)
 BIGRAM_SHARE = 0.9
 ORDER = 3
 NOTHING = -1
-"""Stands for a token before a target where none is known: before a window, or before a line."""
+"""No token: what stands before a window or a line, or is unknown in a text without unknown words."""
 
 DOUBTFUL = 2.0
 """A difference of so many standard errors is more than sampling allows."""
@@ -117,7 +117,7 @@ def kneser_ney(
     size: int,
     order: int = ORDER,
     discounts: Discounts = "interpolated",
-    never: int | None = None,
+    never: int = NOTHING,
 ) -> list[NgramOrder]:
     """Return the tables of interpolated Kneser-Ney, with no, one, … ``order`` - 1 words of context.
 
@@ -142,7 +142,7 @@ def kneser_ney(
     lengths = torch.tensor([len(line) for line in lines], dtype=torch.int64)
     starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
     place = torch.arange(len(tokens)) - starts  # of each token in its own line
-    predicted = torch.ones_like(tokens, dtype=torch.bool) if never is None else tokens != never
+    predicted = tokens != never
 
     def grams(n: int, ends: Tensor) -> Tensor:
         """Return the number of the n-gram that ends in each of these places."""
@@ -219,7 +219,7 @@ def window_targets(windows: Tensor, words: int = ORDER - 1) -> Targets:
     return Targets(windows[row, place], past_of(windows, row, place, torch.zeros_like(place), words), line[row])
 
 
-def stream_targets(tokens: Tensor, unknown: int | None, words: int = ORDER - 1) -> Targets:
+def stream_targets(tokens: Tensor, unknown: int) -> Targets:
     """Return the targets of a stream, (n,): all tokens but the first, and but those that are unknown.
 
     What a document begins with is seen with the mark before it and nothing else.  A model reads on over the mark,
@@ -228,9 +228,9 @@ def stream_targets(tokens: Tensor, unknown: int | None, words: int = ORDER - 1) 
     """
     mark, places = tokens[0], torch.arange(len(tokens))
     begun = torch.where(tokens == mark, places, 0).cummax(0).values[:-1]  # where the last mark before a target stands
-    wanted = _known(tokens[1:], unknown)
+    wanted = tokens[1:] != unknown
     place, begun = places[1:][wanted], begun[wanted]
-    past = past_of(tokens[None], torch.zeros_like(place), place, begun, words)
+    past = past_of(tokens[None], torch.zeros_like(place), place, begun, ORDER - 1)
     return Targets(tokens[place], past, begun)
 
 
@@ -300,7 +300,7 @@ def stream_baselines(
     train: Tensor,
     valid: Tensor,
     size: int,
-    unknown: int | None = None,
+    unknown: int = NOTHING,
     say: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Baseline]:
     """Return what the baselines, counted on one stream of tokens, (n,), reach on another.
@@ -313,15 +313,10 @@ def stream_baselines(
     mark = train[0]
     cuts = [*(train == mark).nonzero()[:, 0].tolist(), len(train)]
     documents = [train[begin : end + 1].tolist() for begin, end in pairwise(cuts)]
-    kept = _known(train[1:], unknown)
+    kept = train[1:] != unknown
     orders = kneser_ney(documents, size, never=unknown)
     counted = train[:-1][kept], train[1:][kept]
     return _baselines(counted, orders, stream_targets(valid, unknown), int(mark), unknown, say)
-
-
-def _known(tokens: Tensor, unknown: int | None) -> Tensor:
-    """Return which tokens are scored: (N,) bool."""
-    return torch.ones_like(tokens, dtype=torch.bool) if unknown is None else tokens != unknown
 
 
 def _baselines(
@@ -329,7 +324,7 @@ def _baselines(
     orders: list[NgramOrder],
     targets: Targets,
     mark: int,
-    unknown: int | None,
+    unknown: int,
     say: Callable[[str], None],
 ) -> dict[str, Baseline]:
     """Return what the commonest token, the tables of the counted inputs and targets, and Kneser-Ney's reach."""
@@ -349,7 +344,7 @@ def _baselines(
         say(doubt)
     found = {}
     for name, (losses, hits) in predicted.items():
-        loss, known = float(losses.mean()), hits[_known(right, unknown)]
+        loss, known = float(losses.mean()), hits[right != unknown]
         share_known = float(known.double().mean()) if len(known) else None
         found[name] = Baseline(NAMES[name], loss, math.exp(loss), float(hits.double().mean()), share_known)
     return found

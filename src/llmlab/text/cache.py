@@ -66,47 +66,37 @@ def recall(
     key = hashlib.sha256(f"{VERSION} {what}".encode()).hexdigest()
     path = folder / f"{key}.{ending}"
     try:
-        return build(*opened(kept(path), key))
+        return build(*kept(path, key))
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         say(f"warning: {path} could not be used ({error}); it is made again")
     found = make()
     with contextlib.suppress(OSError):
-        keep(path, sealed(key, *found))
+        keep(path, key, *found)
     return build(*found)
 
 
-def sealed(key: str, words: dict[str, Any], parts: list[Tensor]) -> bytes:
-    """Return words and numbers as bytes that ``opened`` reads."""
+def keep(path: Path, key: str, words: dict[str, Any], parts: list[Tensor]) -> None:
+    """Put words and numbers in place in one step, over an old file if there is one."""
     kinds = [torch.int32 if part.numel() and int(part.max()) >= 1 << 15 else torch.int16 for part in parts]
     numbers = {f"{place:02d}": part.to(kind) for place, (part, kind) in enumerate(zip(parts, kinds, strict=True))}
-    return safetensors.torch.save(
-        numbers, {"head": json.dumps({"key": key, **words})}
-    )  # of several the order is chance
-
-
-def opened(payload: bytes, key: str) -> Packed:
-    """Return the words and numbers of ``sealed``."""
-    numbers = safetensors.torch.load(payload)
-    head = json.loads(json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])["__metadata__"]["head"])
-    if head["key"] != key:
-        raise ValueError("it belongs to another text")
-    return head, [numbers[name].long() for name in sorted(numbers)]
-
-
-def keep(path: Path, payload: bytes) -> None:
-    """Put a payload in place in one step, over an old one if there is one."""
+    head = json.dumps({"key": key, **words})  # all in one: of several entries the order would be chance
+    payload = safetensors.torch.save(numbers, {"head": head})
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, hashlib.sha256(payload).digest() + payload)
 
 
-def kept(path: Path) -> bytes:
-    """Return a payload; a ``ValueError`` tells that what is there is not what was written."""
+def kept(path: Path, key: str) -> Packed:
+    """Return the words and numbers of ``keep``; a ``ValueError`` tells that something else is there."""
     with open(os.open(path, READ), "rb") as file:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("not a file of the cache")
         checksum, payload = file.read(CHECKSUM), file.read(LARGEST)
     if checksum != hashlib.sha256(payload).digest():
         raise ValueError("its checksum is wrong")
-    return payload
+    numbers = safetensors.torch.load(payload)
+    head = json.loads(json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])["__metadata__"]["head"])
+    if head["key"] != key:
+        raise ValueError("it belongs to another text")
+    return head, [numbers[name].long() for name in sorted(numbers)]

@@ -54,7 +54,7 @@ class Pretrained:
     embedding: Tensor | None
     vocabulary: int
     digest: str
-    unknown: int | None
+    unknown: int
     end: int
     notes: list[Text]
 

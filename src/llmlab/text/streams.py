@@ -32,7 +32,7 @@ class Coder:
 
     encode: Callable[[str], list[int]]
     vocabulary: int
-    unknown: int | None
+    unknown: int
     end: int
     digest: str
 
@@ -52,7 +52,7 @@ def subword_coder(pretrained: Pretrained) -> Coder:
     def encode(text: str) -> list[int]:
         found: list[int] = []
         for number, piece in enumerate(re.split(r"\s?<unk>", undone(text))):
-            if number and pretrained.unknown is not None:
+            if number:
                 found.append(pretrained.unknown)
             if piece:
                 found += pretrained.tokenizer.encode(piece, add_special_tokens=False).ids
@@ -91,7 +91,7 @@ class StreamText:
     valid: Stream
     test: Stream | None
     vocabulary: int
-    unknown: int | None
+    unknown: int
     end: int
     digest: str
     source: str
@@ -105,8 +105,7 @@ class StreamText:
 
     def scored(self, stream: Stream) -> Tensor:
         """Return which targets count, those that are not unknown: (n,) -> (n - 1,) bool."""
-        targets = stream.tokens[1:]
-        return torch.ones_like(targets, dtype=torch.bool) if self.unknown is None else targets != self.unknown
+        return stream.tokens[1:] != self.unknown
 
 
 def stream_text(
