@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmlab.text.grammar import Grammar, context_recovered, synthetic_lines
+from llmlab.text.grammar import Grammar, context_recovered, made_lines
 from llmlab.text.words import BOS, EOS, MARKS, PAD, UNK, WordVocabulary, encoded, windows
 
 STANDARD = Grammar.standard()
@@ -167,7 +167,7 @@ def test_the_words_are_different_and_none_is_a_mark():
 
 def test_the_lines_are_the_same_on_every_machine():
     """Their hash is pinned: drawing is whole-number arithmetic on torch's own generator."""
-    text = "\n".join(synthetic_lines("train") + synthetic_lines("valid"))
+    text = "\n".join(made_lines("synthetic", "train") + made_lines("synthetic", "valid"))
 
     assert hashlib.sha256(text.encode()).hexdigest() == PINNED
 
@@ -177,7 +177,7 @@ PINNED = "c1a520a04ca2506771ceff6f2aff4ee0d2df62f4e3ab7d7d5e24a7e6f33d8c2f"
 
 def test_the_splits_share_no_seed():
     """Training and validation are drawn apart; a line of validation is hardly ever one of training."""
-    train, valid = synthetic_lines("train"), synthetic_lines("valid")
+    train, valid = made_lines("synthetic", "train"), made_lines("synthetic", "valid")
 
     assert (len(train), len(valid)) == (5_000, 600)
     assert len(set(train) & set(valid)) <= 6
@@ -192,16 +192,16 @@ def test_the_first_lines_do_not_depend_on_how_many_are_drawn():
 
 def test_every_line_fits_one_window_of_32():
     """Lines have 5 to 30 words, and both ends occur."""
-    lengths = {len(line.split()) for line in synthetic_lines("train")}
+    lengths = {len(line.split()) for line in made_lines("synthetic", "train")}
 
     assert (min(lengths), max(lengths)) == (5, 30)
-    vocabulary = WordVocabulary.of_lines(synthetic_lines("train"))
-    assert len(windows(encoded(synthetic_lines("train"), vocabulary), 32)) == 5_000
+    vocabulary = WordVocabulary.of_lines(made_lines("synthetic", "train"))
+    assert len(windows(encoded(made_lines("synthetic", "train"), vocabulary), 32)) == 5_000
 
 
 def test_the_training_text_has_every_word_of_the_language():
     """So a vocabulary made from it leaves no word of the validation text unknown."""
-    vocabulary = WordVocabulary.of_lines(synthetic_lines("train"))
+    vocabulary = WordVocabulary.of_lines(made_lines("synthetic", "train"))
 
     assert set(vocabulary.words) == set(STANDARD.vocabulary().words)
 
@@ -231,7 +231,7 @@ def test_drawn_lines_follow_the_exact_probabilities():
 def test_the_past_matters_and_the_last_words_do_not_replace_it():
     """Perplexity falls with every word of memory, and three words leave far more than the whole past."""
     vocabulary = STANDARD.vocabulary()
-    tokens = as_windows(synthetic_lines("valid"), vocabulary, WINDOW)
+    tokens = as_windows(made_lines("synthetic", "valid"), vocabulary, WINDOW)
     bayes = per_token(STANDARD.log_probabilities(tokens, vocabulary), tokens)
     remembered = [per_token(STANDARD.log_probabilities(tokens, vocabulary, words), tokens) for words in (6, 3, 2, 1)]
     bigram = per_token(STANDARD.bigram_log_probabilities(tokens, vocabulary), tokens)

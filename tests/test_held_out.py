@@ -15,10 +15,10 @@ from llmlab.report.language import language
 from llmlab.report.messages import sentences
 from llmlab.report.result import Result, of_documents, of_seeds
 from llmlab.settings import BaselineSettings, LayersSettings
-from llmlab.text.grammar import synthetic_lines
+from llmlab.text.grammar import made_lines
 
 TINY = {"embedding": 4, "hidden": 8, "context": 4, "epochs": 2, "batch": 64}
-LINES = synthetic_lines("train")
+LINES = made_lines("synthetic", "train")
 
 
 @pytest.fixture(autouse=True)

@@ -103,7 +103,7 @@ def test_unknown_words_of_wikitext_are_one_token_and_do_not_count(bert: Pretrain
     for model in (bert, gpt):
         coder = subword_coder(model)
         plain, unknown = coder.encode("bale bali"), coder.encode("bale <unk> bali")
-        assert unknown.count(model.unknown) == 1  # type: ignore[arg-type]
+        assert unknown.count(model.unknown) == 1
         assert [number for number in unknown if number != model.unknown] == plain
         assert coder.encode("<unk>") == [model.unknown]
     text = stream_text(Corpus("x", ["bale <unk> bali"], ["bale"]), subword_coder(bert), tokens=9, valid_tokens=9)

@@ -44,14 +44,11 @@ def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> 
         TextError: the file or folder cannot be used.
         UnreachableError: a named corpus is neither here nor to be fetched.
     """
-    if data == SYNTHETIC:
-        from llmlab.text.grammar import synthetic_lines  # it imports torch, which the other texts do not need
+    if data in (SYNTHETIC, DIALECT):
+        from llmlab.text.grammar import made_lines  # it imports torch, which the other texts do not need
 
-        return Corpus(data, synthetic_lines("train"), synthetic_lines("valid"), MADE_HERE, synthetic_lines("test"))
-    if data == DIALECT:
-        from llmlab.text.grammar import dialect_lines
-
-        return Corpus(data, dialect_lines("train"), dialect_lines("valid"), MADE_HERE, dialect_lines("test"))
+        train, valid, test = (made_lines(data, split) for split in ("train", "valid", "test"))
+        return Corpus(data, train, valid, MADE_HERE, test)
     if data == STORY:
         return Corpus(data, story_lines("train"), story_lines("valid"), SHIPPED, story_lines("test"))
     if data in CORPORA:

@@ -234,16 +234,12 @@ def made_up_words(count: int, chance: torch.Generator) -> tuple[str, ...]:
     return tuple(SYLLABLES[number // len(SYLLABLES)] + SYLLABLES[number % len(SYLLABLES)] for number in drawn)
 
 
-def synthetic_lines(split: str) -> list[str]:
-    """Return the lines of a split of the standard language, a key of ``SPLITS``: the same on every machine."""
+def made_lines(language: str, split: str) -> list[str]:
+    """Return the lines of a split, a key of ``SPLITS``, the same on every machine; of the ``dialect`` a fifth."""
     count, seed = SPLITS[split]
+    if language == "dialect":
+        return Grammar.dialect().lines(count // DIALECT_SHARE, seed)
     return Grammar.standard().lines(count, seed)
-
-
-def dialect_lines(split: str) -> list[str]:
-    """Return the lines of a split of the dialect: a fifth of what there is of the language itself."""
-    count, seed = SPLITS[split]
-    return Grammar.dialect().lines(count // DIALECT_SHARE, seed)
 
 
 def context_recovered(bigram_loss: float, model_loss: float, bayes_loss: float) -> float:
