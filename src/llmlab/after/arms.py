@@ -69,12 +69,7 @@ def result(
 
 
 def nothing_whole(settings: Settings, asked: tuple[Text, Text], found: Study[R]) -> Result:
-    """Return the result of a comparison in which some arm diverged in every seed.
-
-    Raises:
-        Stopped: it was stopped before every arm had finished a seed.
-        KeyboardInterrupt: likewise.
-    """
+    """Return the result of a comparison in which some arm diverged in every seed, or raise what stopped it before."""
     if found.stop:
         raise found.stop
     _, arm, update = found.diverged[0]

@@ -46,13 +46,9 @@ LONGEST_TEXT = 10_000
 
 
 def draw(logits: Tensor, temperature: float, top_k: int, rng: torch.Generator) -> int:
-    """Return a token drawn from softmax(logits / temperature).
+    """Return a token drawn from softmax(logits / temperature), (V,), among the ``top_k`` likeliest, or all for 0.
 
-    Args:
-        logits: (V,).
-        temperature: 0 takes the likeliest token, of equal ones the first.
-        top_k: draw among this many of the likeliest tokens, of equal ones the first; 0 for all.
-        rng: asked once for each draw, and not at all at temperature 0.
+    Temperature 0 takes the likeliest; of equal ones the first counts.  ``rng`` is asked once, and not at all for that.
     """
     if temperature == 0:
         return int(logits.argmax())

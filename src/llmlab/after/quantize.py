@@ -71,14 +71,9 @@ class QuantizedMatrix(NamedTuple):
 
 
 def quantize(weight: Tensor, scheme: str = "row") -> QuantizedMatrix:
-    """Return a matrix in eight bits.
+    """Return a matrix, (R, C), in eight bits: by ``row``, each with its scale, or by ``tensor``, with one for all.
 
-    Args:
-        weight: (R, C).
-        scheme: ``row`` gives each row its scale, ``tensor`` gives all of them one.
-
-    Raises:
-        ValueError: a weight is not finite, or larger than ``LARGEST``, about 1.7e38.
+    A weight that is not finite, or larger than ``LARGEST``, about 1.7e38, is a ``ValueError``.
     """
     size = weight.double().abs()
     if not bool((size <= LARGEST).all()):

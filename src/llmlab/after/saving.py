@@ -7,12 +7,7 @@ from llmlab.errors import SettingError, WriteError
 
 
 def check_free(path: Path, option: str) -> None:
-    """Refuse, before any work, a place that is taken or lies in a folder that does not exist; ``option`` names it.
-
-    Raises:
-        SettingError: something is there.
-        WriteError: its folder is not, or the name is impossible.
-    """
+    """Refuse, before any work, a place that is taken, or lies in a folder that does not exist; ``option`` names it."""
     try:
         if path.exists() or path.is_symlink():
             raise SettingError(f"{option}: {path} exists; choose another name")

@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -148,17 +147,9 @@ def score(
 ) -> Score:
     """Average over the targets that are not padding.
 
-    Args:
-        losses: (N, T) in nats.
-        hits: (N, T), whether the target was the likeliest token.
-        targets: (N, T) token numbers.
-        batch: how many windows one batch of the batch mean has.
-        padding: the target that is not scored.
-        unknown: the target that ``accuracy_known`` leaves out.
-        documents: (N,), the document of each window; without it the lists by document are empty.
-
-    Raises:
-        ValueError: there is no target to score.
+    ``losses`` in nats, ``hits``, whether the target was the likeliest token, and ``targets`` are (N, T); ``batch`` is
+    how many windows one batch of the batch mean has, and ``documents``, (N,), the document of each window: without it
+    the lists by document are empty.  ``accuracy_known`` leaves out the ``unknown`` target.
     """
     scored = targets != padding
     if not scored.any():
@@ -166,14 +157,14 @@ def score(
     known = scored & (targets != unknown)
     losses = torch.where(scored, losses, 0.0).double()
     right = (hits & scored).double()
-    by_batch = [
-        (loss.sum() / counted.sum(), hit.sum() / counted.sum())
-        for loss, hit, counted in _batches(losses, right, scored, batch)
-    ]
+    parts = zip(*(torch.split(tensor, batch) for tensor in (losses, right, scored)), strict=True)
+    by_batch = [(loss.sum() / n.sum(), hit.sum() / n.sum()) for loss, hit, n in parts if n.any()]
     total, at_position = int(scored.sum()), scored.sum(0)
     by_document: list[list[float]] = [[], [], []]
     if documents is not None:
-        by_document = _sums((losses, right, scored.double()), in_blocks(documents))
+        blocks = in_blocks(documents)
+        empty = torch.zeros(int(blocks.max()) + 1, dtype=torch.float64, device=blocks.device)
+        by_document = [empty.index_add(0, blocks, each.sum(1)).tolist() for each in (losses, right, scored.double())]
     return Score(
         loss=float(losses.sum()) / total,
         loss_batch_mean=math.fsum(float(loss) for loss, _ in by_batch) / len(by_batch),
@@ -190,37 +181,24 @@ def score(
     )
 
 
-def document_difference(
-    first: Sequence[Score], second: Sequence[Score], *, what: Literal["ppl", "loss", "accuracy"] = "ppl"
-) -> dict[str, float]:
-    """Return how much larger a number may be in the second of two models, had there been other documents.
+def document_difference(first: Sequence[Score], second: Sequence[Score]) -> dict[str, float]:
+    """Return how much larger the PPL may be in the second of two models, had there been other documents.
 
-    Args:
-        first: a score per seed.
-        second: likewise, on the same windows.
-        what: the number; per token, the mean over seeds.
-
-    Returns:
-        What ``document_interval`` does; empty too if a score was made without documents, or on others.
+    Of each a score per seed, on the same windows.  What ``document_interval`` returns; empty too if a score was made
+    without documents, or on others.
     """
     counts = first[0].targets_by_document if first else []
     if any(one.targets_by_document != counts for one in (*first, *second)):
         return {}
-    before, after = (
-        [one.correct_by_document if what == "accuracy" else one.loss_by_document for one in model]
-        for model in (first, second)
-    )
-    return document_interval(before, after, counts, shown=torch.exp if what == "ppl" else None)
+    before, after = ([one.loss_by_document for one in model] for model in (first, second))
+    return document_interval(before, after, counts, shown=torch.exp)
 
 
 def document_sums(models: Mapping[str, Sequence[Score]]) -> dict[str, list[float]]:
     """Return what a record keeps of documents: their targets, and by model the sums of losses, the mean over seeds.
 
-    Args:
-        models: scores of each model by the end of its metrics' names, one per seed, all on the same windows.
-
-    Returns:
-        ``val_targets`` and ``val_loss<end>``; empty where a score was made without documents.
+    ``models`` are scores by the end of the metrics' names, one per seed, all on the same windows.  ``val_targets`` and
+    ``val_loss<end>``; empty where a score was made without documents.
     """
     scores = [score for model in models.values() for score in model]
     counts = scores[0].targets_by_document if scores else []
@@ -231,15 +209,3 @@ def document_sums(models: Mapping[str, Sequence[Score]]) -> dict[str, list[float
         columns = zip(*(score.loss_by_document for score in model), strict=True)
         found[f"val_loss{end}"] = [float(f"{math.fsum(column) / len(column):.7g}") for column in columns]
     return found
-
-
-def _sums(values: Sequence[Tensor], blocks: Tensor) -> list[list[float]]:
-    """Return the sums of values over the windows of each block: (N, T) each, (N,) -> a list per value."""
-    empty = torch.zeros(int(blocks.max()) + 1, dtype=torch.float64, device=blocks.device)
-    return [empty.index_add(0, blocks, each.sum(1)).tolist() for each in values]
-
-
-def _batches(losses: Tensor, right: Tensor, scored: Tensor, batch: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return the batches that score anything."""
-    parts = zip(*(torch.split(tensor, batch) for tensor in (losses, right, scored)), strict=True)
-    return [part for part in parts if part[2].any()]

@@ -51,15 +51,11 @@ def recall(
     build: Callable[[dict[str, Any], list[Tensor]], T],
     say: Callable[[str], None],
 ) -> T:
-    """Return what is built of the words and numbers that ``make`` computes, or that a folder keeps of it.
+    """Return what is built of the words and numbers that ``make`` computes, or that a folder, if any, keeps of them.
 
-    Args:
-        folder: where; ``None`` keeps nothing.
-        ending: of the file's name.
-        what: tells it from everything else that is kept.
-        make: computes it.
-        build: may raise ``ValueError``, ``KeyError``, ``TypeError`` or ``RuntimeError`` at what is not its own.
-        say: is told in a line of what is damaged; what cannot be written is done without.
+    ``what`` tells them from everything else that is kept.  ``build`` may raise ``ValueError``, ``KeyError``,
+    ``TypeError`` or ``RuntimeError`` at what is not its own.  ``say`` is told in a line of what is damaged; what cannot
+    be written is done without.
     """
     if folder is None:
         return build(*make())

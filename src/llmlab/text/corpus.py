@@ -5,6 +5,7 @@
 folder that is called like a corpus is meant by ``./synthetic``.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,8 +55,10 @@ def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> 
     if data in CORPORA:
         (train, valid, test), source = read_corpus(data, offline=offline, progress=progress)
         return Corpus(data, train, valid, source, test)
-    path = Path(data)
-    if not data or not exists(path):
+    path, there = Path(data), False
+    with contextlib.suppress(OSError, ValueError):  # a name that no disk could hold
+        there = bool(data) and path.exists()
+    if not there:
         names = ", ".join((SYNTHETIC, DIALECT, STORY, *CORPORA))
         raise TextError(f"--data {data!r}: there is no such file or folder, and the names are {names}")
     try:
@@ -63,11 +66,3 @@ def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> 
     except TextError as error:
         raise TextError(f"--data {error}") from error
     return Corpus(path.resolve().name, train, valid, source, test)
-
-
-def exists(path: Path) -> bool:
-    """Return whether something is there; a name that no disk could hold is not."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False

@@ -114,13 +114,8 @@ class Grammar:
     def log_probabilities(self, windows: Tensor, vocabulary: WordVocabulary, memory: int | None = None) -> Tensor:
         """Return ln P(token | all tokens before it) of each target: (N, L) -> (N, L - 1) float64, 0 at ``<pad>``.
 
-        Args:
-            windows: whole lines, each from ``<bos>`` to ``<eos>``.
-            vocabulary: what the windows' numbers mean.
-            memory: how many of the last words the reader sees, beside the place in the line.  Default: all.
-
-        Raises:
-            ValueError: a window is not a line of this language.
+        Windows are whole lines from ``<bos>`` to ``<eos>``, or it is a ``ValueError``.  ``memory`` is how many of the
+        last words the reader sees, beside the place in the line; all by default.
         """
         words, ends = self.read(windows, vocabulary)
         width, topics = words.shape[1], len(self.following)
