@@ -29,11 +29,7 @@ MOST_BLOCKS = 64
 
 
 def in_blocks(documents: Tensor) -> Tensor:
-    """Return the block of each row, from 0 without a gap: its document, or of too many one of 64 runs of neighbours.
-
-    Args:
-        documents: (N,) int64, the number of the document that a row is of.
-    """
+    """Return the block of each row, from 0 without a gap: its document, or of too many one of 64 runs of neighbours."""
     found, numbers = torch.unique(documents, return_inverse=True)
     blocks: Tensor = numbers if len(found) <= MOST_BLOCKS else numbers * MOST_BLOCKS // len(found)
     return blocks
@@ -54,16 +50,10 @@ def document_interval(
     seeds, and the interval holds the middle 95 % of the differences ``second`` less ``first``.  Interval over seeds
     and interval over documents answer different questions: other runs on this text, and other texts for these runs.
 
-    Args:
-        first: a row per seed, with the sum of losses (or of correct answers) in each document.
-        second: likewise, of the same documents; the seeds may be others.
-        counts: the scored tokens of each document.
-        shown: what a seed's loss per token is shown as; ``torch.exp`` for perplexities.
-        resamples: how often documents are drawn.
-
-    Returns:
-        ``"_doc_low"`` and ``"_doc_high"``: suffixes to a difference's name; empty for fewer than two documents with
-        a token, or without a seed.
+    ``first`` and ``second`` have a row per seed, with the sum of losses in each document; the seeds may be others.
+    ``counts`` are the scored tokens of each document, and ``shown`` is what a seed's loss per token is shown as,
+    ``torch.exp`` for perplexities.  The keys are suffixes to a difference's name; there are none for fewer than two
+    documents with a token, or without a seed.
     """
     told = [place for place, count in enumerate(counts) if count]  # one without a token says nothing
     if len(told) < 2 or not first or not second:
