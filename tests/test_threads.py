@@ -43,7 +43,7 @@ def settled(parameters: dict[str, torch.Tensor], share: float, asked: int = 0, t
     return torch.get_num_threads(), tried
 
 
-@given(st.floats(0.01, 10))
+@given(st.floats(0.01, 10).filter(lambda share: abs(share - device.FASTER) > 1e-9))
 def test_several_threads_are_taken_only_where_they_were_faster(share: float) -> None:
     """A large model is tried once a process, a small one never, and a number that was asked for stands."""
     assert settled(LARGE, share, times=2) == (3 if share < device.FASTER else 1, 6)

@@ -68,7 +68,8 @@ def command(name: str, settings: type[of.Settings]) -> Callable[..., Any]:
             picked = chosen(ctx, values, settings)
             if getattr(picked.settings, "prompt", "") == LINES:
                 return continue_lines(module, picked)
-            return execute(name, module, picked, ctx.obj or "")
+            trains = "llmlab.peers" if getattr(picked.settings, "has_peers", False) else module
+            return execute(name, trains, picked, ctx.obj or "")
         early = next((option for option in values if typed(ctx, option)), None)
         if early is not None:
             verb = ctx.invoked_subcommand
