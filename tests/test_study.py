@@ -70,6 +70,32 @@ def test_every_arm_is_trained_with_every_seed_seed_by_seed():
     assert found.stop is None
 
 
+@given(before=st.integers(0, 4), seeds=st.integers(1, 3))
+def test_what_comes_before_the_first_run_is_counted_once(before: int, seeds: int):
+    """The progress goes up by one with every update, those of a choice made before the first run too, to the end."""
+
+    def train(seed: int, on_step: OnStep) -> Made:
+        planned = STEPS + (before if seed == 0 else 0)
+        for update in range(1, planned + 1):
+            on_step(update, planned)
+        return Made(seed, seed)
+
+    on_step, heard = stops_at(0)
+    study([Arm(key, STEPS, train, before=before) for key in "ab"], range(seeds), on_step)
+
+    total = 2 * (seeds * STEPS + before)
+    assert [(update, planned) for update, planned, _ in heard] == [(n, total) for n in range(1, total + 1)]
+
+
+@pytest.mark.parametrize(("keys", "seeds", "named"), [("a", 1, False), ("a", 2, True), ("ab", 1, True)])
+def test_a_run_is_named_where_there_are_others(keys: str, seeds: int, named: bool):
+    """The only run of a study needs no name; of two each has one, be they two arms or two seeds."""
+    on_step, heard = stops_at(0)
+    study([arm(key) for key in keys], range(seeds), on_step)
+
+    assert {", seed " in told for *_, told in heard} == {named}
+
+
 def test_of_equal_keys_one_is_trained():
     """An arm that two comparisons share is trained once."""
     assert reached(study([arm("a"), arm("b"), arm("a")], [0])) == {"a": [0], "b": [0]}
