@@ -146,6 +146,18 @@ def test_a_rule_can_support_and_refute_or_says_why_not(claim: Claim) -> None:
     assert {"supported", "refuted"} <= wanted or check.only, f"{claim.id} decides one way only, and has no reason"
 
 
+def test_a_rule_measures_by_figures_that_a_claim_states() -> None:
+    """What a metric is divided by, to see how near it comes, a claim of its document has, be it in per cent."""
+    for document in read():
+        stated = " ".join(f"{claim.claim} {claim.figures}" for claim in document.claims)
+        figures = [float(figure) for figure in re.findall(r"\d+(?:\.\d+)?", stated)]
+        for claim in document.claims:
+            rules = [claim.records.supported, claim.records.refined, claim.records.refuted] if claim.records else []
+            for figure in map(float, re.findall(r"/ ([\d.]+) - 1\)", " ".join(filter(None, rules)))):
+                near = [one for one in figures if figure == pytest.approx(one, rel=1e-3) or 100 * figure == one]
+                assert near, (claim.id, figure)
+
+
 def test_no_verdict_is_written_outside_the_ledger() -> None:
     """No module of a chapter names a verdict, so that a rule is corrected in one place."""
     found = {
