@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlab.errors import TextError
-from llmlab.text.cache import cache_folder
+from llmlab.text.cache import LARGEST, cache_folder
 from llmlab.text.corpus import Corpus, load_corpus
 from llmlab.text.windows import WindowedText, content_hash, prepare
 from llmlab.text.words import WordVocabulary, encoded, windows
@@ -153,6 +153,16 @@ def test_moving_a_line_end_changes_the_digest() -> None:
     a, b = "a b c d e", "f g h i j"
     corpora = [Corpus("x", [a, b], [a]), Corpus("x", [a], [b, a]), Corpus("x", [f"{a} {b}"], [a])]
     assert len({prepare(corpus).digest for corpus in corpora}) == 3
+
+
+def test_a_cache_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    """Its size alone refuses it: gigabytes that somebody left there never come into memory."""
+    expected = prepare(CORPUS, cache=tmp_path)
+    with only_file(tmp_path).open("r+b") as file:
+        file.truncate(LARGEST + 1)  # full of holes: it takes no room
+    told: list[str] = []
+    assert same(prepare(CORPUS, cache=tmp_path, say=told.append), expected)
+    assert "not a file of the cache" in told[0]
 
 
 def test_a_damaged_cache_file_is_told_of_and_made_again(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def keep(path: Path, key: str, words: dict[str, Any], parts: list[Tensor]) -> No
 def kept(path: Path, key: str) -> Packed:
     """Return the words and numbers of ``keep``; a ``ValueError`` tells that something else is there."""
     with open(os.open(path, READ), "rb") as file:  # noqa: PTH123
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
             raise ValueError("not a file of the cache")
         checksum, payload = file.read(CHECKSUM), file.read(LARGEST)
     if checksum != hashlib.sha256(payload).digest():
