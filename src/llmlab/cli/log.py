@@ -126,9 +126,6 @@ def log_supersede(
     """Let an entry replace another one: both stay, linked; claims go by the new one."""
     logbook = Logbook.kept(log_dir)
     (_, replaced), (_, successor) = logbook.find(old), logbook.find(new)
-    if successor.rerun_of and successor.rerun_of != replaced.rerun_of:
-        beside = f"{successor.id} is a rerun of {successor.rerun_of}, and stands beside the evidence, never in for it"
-        raise SettingError(f"NEW: {beside}; name an entry that was run for itself")
     replaced, successor = logbook.supersede(replaced, successor, why, why_ja)
     if as_json:
         names = {"old": replaced.name, "new": successor.name}

@@ -257,6 +257,9 @@ def _refuse_pair(old: Record, new: Record, why: str) -> None:
     if old.result.experiment != new.result.experiment:
         kinds = f"{new.id} is of {new.result.experiment}, {old.id} of {old.result.experiment}"
         raise SettingError(f"NEW: {kinds}; an entry is superseded by one of the same experiment")
+    if new.rerun_of and new.rerun_of != old.rerun_of:
+        beside = f"{new.id} is a rerun of {new.rerun_of}, and stands beside the evidence, never in for it"
+        raise SettingError(f"NEW: {beside}; name an entry that was run for itself")
     if new.superseded_by:
         raise SettingError(f"NEW: {new.id} is superseded itself, by {new.superseded_by}; name that one")
     if old.superseded_by not in ("", new.id):
