@@ -41,7 +41,7 @@ def texts_and_models(
 ) -> tuple[Pairs, TinyModel]:
     """Draw the pairs of a text and models over its vocabulary."""
     pairs = Pairs.of(draw(texts))
-    return pairs, draw(models(len(pairs.vocabulary), dims))
+    return pairs, draw(models(len(pairs.tokens), dims))
 
 
 @st.composite

@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "pages": {"pages", "claims", "compare", "report"},
     "exercises": {"exercises", "after", "claims.evaluate", *CHAPTERS, *CHAPTER},
     "doctor": {"environment", "errors", "report"},
-    "params": {"lab.sizes", "report.messages", "report.result", "settings", "text.vocabulary"},
+    "params": {"lab.sizes", "report.messages", "report.result", "settings"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 TORCH = {

@@ -11,7 +11,7 @@ import site_hooks
 from browser_walk import CHROMIUM, Walk
 from llmlab.cli import app
 from llmlab.phase1 import TinyModel
-from llmlab.text.vocabulary import Vocabulary
+from llmlab.text.pairs import Pairs
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
@@ -204,7 +204,7 @@ def test_letters_are_those_of_the_command_and_told_apart(walk: Walk, text: str) 
     page = playground(walk)
     begin(page, text)
 
-    assert tuple(page.locator("#play tbody th").all_inner_texts()) == Vocabulary.of(text).names
+    assert tuple(page.locator("#play tbody th").all_inner_texts()) == Pairs.of(text).names
 
 
 @pytest.mark.parametrize(("text", "seed"), [("abcdefgh", 3), ("hello", 0)])

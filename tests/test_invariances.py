@@ -161,7 +161,7 @@ def test_an_unseen_token_stays_still_though_its_output_row_moves(drawn: tuple[Pa
 def test_a_stack_trains_each_seed_as_if_it_were_alone(text: str, first: int, dim: int):
     """Stacked seeds equal single runs: no model feels its neighbours."""
     pairs = Pairs.of(text)
-    size = len(pairs.vocabulary)
+    size = len(pairs.tokens)
     seeds = range(first, first + 4)
 
     stack = train(TinyModel.initial(size, dim, seeds), pairs, lambda: Adam(0.05), trained=ALL, updates=8)
@@ -179,7 +179,7 @@ def test_the_same_seed_gives_the_same_bits(text: str, seed: int, dim: int):
     pairs = Pairs.of(text)
 
     def once() -> tuple[torch.Tensor, torch.Tensor]:
-        start = TinyModel.initial(len(pairs.vocabulary), dim, [seed])
+        start = TinyModel.initial(len(pairs.tokens), dim, [seed])
         run = train(start, pairs, lambda: Adam(0.05), trained=ALL, updates=8)
         return run.after.embedding, run.losses
 

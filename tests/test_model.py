@@ -58,7 +58,7 @@ def gradients_by_loops(
 def test_scores_loss_and_gradients_equal_the_loops(text: str, seed: int, dim: int):
     """The stacked tensors compute what three plain loops compute."""
     pairs = Pairs.of(text)
-    model = double(TinyModel.initial(len(pairs.vocabulary), dim, [seed]))
+    model = double(TinyModel.initial(len(pairs.tokens), dim, [seed]))
     parts = model.embedding[0].tolist(), model.weight[0].tolist(), model.bias[0].tolist()
 
     loss, gradients = model.loss_and_gradients(pairs.joint().double())

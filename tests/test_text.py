@@ -1,4 +1,4 @@
-"""Vocabulary and pair counts: nothing of a text is lost on the way to numbers."""
+"""Tokens and pair counts: nothing of a text is lost on the way to numbers."""
 
 import math
 import unicodedata
@@ -9,29 +9,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.text.pairs import Pairs
-from llmlab.text.vocabulary import Vocabulary, visible
+from llmlab.text.pairs import Pairs, visible
 from strategies import any_texts
 
 
 @given(any_texts)
-def test_decoding_undoes_encoding(text: str):
-    """Every text comes back, whatever characters it has."""
-    vocabulary = Vocabulary.of(text)
+def test_tokens_are_numbered_in_order_of_first_appearance(text: str):
+    """No character is lost, and no earlier one has a higher number."""
+    pairs = Pairs.of(text)
 
-    assert vocabulary.decode(vocabulary.encode(text)) == text
-
-
-def test_tokens_are_numbered_in_order_of_first_appearance():
-    """For "hello": h=0, e=1, l=2, o=3, as in the original notes."""
-    assert Vocabulary.of("hello").encode("hello") == [0, 1, 2, 2, 3]
+    assert [pairs.tokens.index(token) for token in text] == [pairs.numbers[token] for token in text]
+    assert [text.index(token) for token in pairs.tokens] == sorted(text.index(token) for token in set(text))
 
 
 @given(any_texts)
 def test_pairs_are_the_neighbours_of_the_text(text: str):
     """The counts are those of a loop, and the joint table holds their shares."""
     pairs = Pairs.of(text)
-    numbers = pairs.vocabulary.encode(text)
+    numbers = [pairs.numbers[token] for token in text]
 
     expected = Counter((numbers[i], numbers[i + 1]) for i in range(len(numbers) - 1))
 
@@ -46,9 +41,9 @@ def test_inputs_and_unseen_tokens_divide_the_vocabulary(text: str):
     """A token is unseen exactly if the text only ends with it."""
     pairs = Pairs.of(text)
 
-    unseen = [pairs.vocabulary.tokens[number] for number in pairs.unseen()]
+    unseen = [pairs.tokens[number] for number in pairs.unseen()]
 
-    assert set(pairs.inputs()) | set(pairs.unseen()) == set(range(len(pairs.vocabulary)))
+    assert set(pairs.inputs()) | set(pairs.unseen()) == set(range(len(pairs.tokens)))
     assert unseen == ([] if text[-1] in text[:-1] else [text[-1]])
 
 

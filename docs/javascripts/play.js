@@ -28,7 +28,7 @@
   const floorOf = ({ joint }) => -sum(joint.flatMap((row) =>
     row.map((share) => share && share * Math.log(share / sum(row)))));
 
-  // What can be seen and told apart, as llmlab.text.vocabulary.visible has it; letters are code points there as well.
+  // What can be seen and told apart, as llmlab.text.pairs.visible has it; letters are code points there as well.
   const code = (letter) => `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
   const visible = (letter) => letter === " " ? "␣" : /[␣\p{C}\p{Z}\p{M}]/u.test(letter) ? code(letter) : letter;
 

@@ -20,7 +20,6 @@ from llmlab.settings import (
     Phase1Settings,
     Phase12Settings,
 )
-from llmlab.text.vocabulary import Vocabulary
 
 GPT2_VOCABULARY = 50_257
 MINILM_VOCABULARY, MINILM_WIDTH = 30_522, 384
@@ -110,7 +109,7 @@ def tables(counted: list[Counted]) -> list[Table]:
 def _tiny() -> Iterator[Counted]:
     """Count the models of chapters 1 and 2."""
     for settings, freezes in ((Phase1Settings(), ("embedding",)), (Phase12Settings(), tuple(TINY_FROZEN))):
-        size = len(Vocabulary.of(settings.text))
+        size = len(set(settings.text))
         parts = {"embedding.weight": size * settings.dim, "linear.weight": size * settings.dim, "linear.bias": size}
         for freeze in freezes:
             name = say("params.tiny", dim=settings.dim, freeze=freeze)

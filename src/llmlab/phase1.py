@@ -199,7 +199,7 @@ def train(
     for what is raised, see ``descend``.
     """
     after, joint = start.each(torch.clone), pairs.joint()
-    size = max(1, STACK_SCORES // len(pairs.vocabulary) ** 2)
+    size = max(1, STACK_SCORES // len(pairs.tokens) ** 2)
     stacks = [after[slice(first, first + size)] for first in range(0, len(start), size)]
     remembered = set(torch.linspace(1, updates, PATH_POINTS - 1).round().int().tolist())
     path, losses = [start.embedding[0].clone()], [list[Tensor]() for _ in stacks]
@@ -247,7 +247,7 @@ def samples_of(run: TinyRun, focus: int) -> dict[str, Tensor]:
 def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
     """Return the metrics: means over seeds with ``_sd``, ``_low``, ``_high``, and how far each token moved."""
     distance = moved(run.before.embedding, run.after.embedding)  # (S, V)
-    by_token = {f"moved_{token}": distance[:, n] for n, token in enumerate(run.pairs.vocabulary.tokens)}
+    by_token = {f"moved_{token}": distance[:, n] for n, token in enumerate(run.pairs.tokens)}
     found: dict[str, Scalar] = {"loss_floor": run.pairs.conditional_entropy(), **over_seeds(samples)}
     for name in ("loss", "p_next"):
         levels = quantiles(samples[name], 0.05, 0.5, 0.95)
@@ -305,7 +305,7 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
     """
     pairs = Pairs.of(settings.text)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    start, free = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds), TRAINED_WITH_FROZEN["embedding"]
+    start, free = TinyModel.initial(len(pairs.tokens), settings.dim, seeds), TRAINED_WITH_FROZEN["embedding"]
     try:
         trained = train(
             start,
@@ -318,7 +318,7 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
         )
     except Diverged as diverged:
         return Result.diverged(settings.experiment, settings.document(), shown.WHY, shown.HOW, diverged.update)
-    focus = pairs.vocabulary.numbers[settings.focus]
+    focus = pairs.numbers[settings.focus]
     samples = samples_of(trained, focus)
     return Result(
         settings.experiment,

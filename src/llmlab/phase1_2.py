@@ -81,7 +81,7 @@ def movement(run: TinyRun, focus: int) -> dict[str, Tensor]:
     probabilities = run.after.probabilities()
     products = run.after.embedding @ run.after.weight.transpose(1, 2)  # (S, V, V): scores without bias
     found = {"score_argmax_agrees_fraction": products[:, focus].argmax(-1) == probabilities[:, focus].argmax(-1)}
-    others = ~torch.eye(len(run.pairs.vocabulary), dtype=torch.bool)  # a token is at distance 0 from itself
+    others = ~torch.eye(len(run.pairs.tokens), dtype=torch.bool)  # a token is at distance 0 from itself
     others[unseen] = False
     if others.sum() > 2:  # with one or two pairs, ranks say nothing
         closeness, probability = -distances(run.after.embedding)[:, others], probabilities[:, others]
@@ -123,7 +123,7 @@ def growth(run: TinyRun, focus: int) -> dict[str, Tensor]:
     before, after = (model.embedding[:, inputs].norm(dim=-1) for model in (run.before, run.after))  # (S, inputs)
     found: dict[str, Tensor] = {}
     for column, number in enumerate(inputs):
-        token = run.pairs.vocabulary.tokens[number]
+        token = run.pairs.tokens[number]
         found |= {f"norm_before_{token}": before[:, column], f"norm_after_{token}": after[:, column]}
     if wanted in inputs:
         distance = moved(run.before.embedding, run.after.embedding)[:, inputs]
@@ -269,7 +269,7 @@ def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> list[FrozenLimi
     table of scores exactly if the inputs' vectors with a constant 1 appended are linearly independent, that is (almost
     surely) from dimension N - 1 on, for N inputs.  Below, a long run shows how many starts can still fit *this* text.
     """
-    inputs, size = pairs.inputs(), len(pairs.vocabulary)
+    inputs, size = pairs.inputs(), len(pairs.tokens)
     dims = sorted({dim for dim in (1, 2, 3, len(inputs) - 2, len(inputs) - 1) if dim >= 1})
     starts = max(3, min(32, LIMIT_SCORES // (size * size * len(dims))))
     seeds = range(first_seed, first_seed + starts)
@@ -303,7 +303,7 @@ def side_experiments(
     Of the metrics all but the losses are of the first seed.
     """
     pairs, start, updates = run.pairs, run.before, settings.epochs
-    if len(pairs.vocabulary) > EXPERIMENT_TOKENS:
+    if len(pairs.tokens) > EXPERIMENT_TOKENS:
         return [], {}, [say("phase1_2.too_many_tokens", tokens=EXPERIMENT_TOKENS)]
     arms = dict.fromkeys(TRAINED_WITH_FROZEN, run)  # by what is frozen
     try:
@@ -324,7 +324,7 @@ def side_experiments(
     tables = [
         shown.freezes({frozen: samples_of(one, focus) | movement(one, focus) for frozen, one in arms.items()}),
         shown.equivariance(turned),
-        *([shown.pole_star(star, pairs.vocabulary.names[pairs.unseen()[0]])] if star else []),
+        *([shown.pole_star(star, pairs.names[pairs.unseen()[0]])] if star else []),
         shown.frozen_limit(limit, pairs, updates, ADAM_LR, (LIMIT_UPDATES, LIMIT_LR)),
     ]
     return tables, found, []
@@ -337,10 +337,10 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     """Train one model per seed and report how they moved and what decides their predictions; see ``phase1.run``."""
     asked = settings.experiment, settings.document(), shown.WHY, shown.HOW
     pairs = Pairs.of(settings.text)
-    focus = pairs.vocabulary.numbers[settings.focus]
+    focus = pairs.numbers[settings.focus]
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    start = TinyModel.initial(len(pairs.vocabulary), settings.dim, seeds)
-    trainings = 1 if len(pairs.vocabulary) > EXPERIMENT_TOKENS else len(TRAINED_WITH_FROZEN)
+    start = TinyModel.initial(len(pairs.tokens), settings.dim, seeds)
+    trainings = 1 if len(pairs.tokens) > EXPERIMENT_TOKENS else len(TRAINED_WITH_FROZEN)
 
     def mapped(run: TinyRun) -> Figure:
         return shown.stations_and_tracks(pairs, focus, run.path, run.after.embedding[0], run.after.weight[0])

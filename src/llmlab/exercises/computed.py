@@ -40,7 +40,7 @@ def dimensions(text: str) -> int:
 def _free(seeds: int, weight_decay: float = 0.0) -> TinyRun:
     """Return tiny models trained on hello in two dimensions with nothing frozen, as chapter 2 does."""
     pairs, rule = Pairs.of("hello"), partial(Adam, 0.01, weight_decay=weight_decay)
-    start = TinyModel.initial(len(pairs.vocabulary), 2, range(seeds))
+    start = TinyModel.initial(len(pairs.tokens), 2, range(seeds))
     return train(start, pairs, rule, trained=TRAINED_WITH_FROZEN["none"], updates=200)
 
 
@@ -54,7 +54,7 @@ def left_of_unseen(weight_decay: float) -> float:
 def product_agrees(focus: str, seeds: int) -> float:
     """Return in what share of the starts the inner product without the bias names the winner after a letter."""
     trained = _free(seeds)
-    found = movement(trained, trained.pairs.vocabulary.numbers[focus])
+    found = movement(trained, trained.pairs.numbers[focus])
     return float(found["score_argmax_agrees_fraction"].double().mean())
 
 

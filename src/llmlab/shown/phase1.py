@@ -11,8 +11,7 @@ from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Mark, Table, rounded
 from llmlab.settings import Phase1Settings, TinySettings
 from llmlab.shown.table import figure, table
-from llmlab.text.pairs import Pairs
-from llmlab.text.vocabulary import visible
+from llmlab.text.pairs import Pairs, visible
 
 WHY, HOW = say("phase1.why"), say("phase1.how")
 CURVE_POINTS = 100
@@ -22,7 +21,7 @@ def loss(pairs: Pairs, losses: Tensor) -> Table:
     """Return the loss, (T, S), beside its floor and the baselines that need no model."""
     floor = pairs.conditional_entropy()
     found = {
-        "uniform guess": math.log(len(pairs.vocabulary)),
+        "uniform guess": math.log(len(pairs.tokens)),
         "token frequencies only": pairs.unigram_entropy(),
         "before training": float(losses[0].mean()),
         "before the last update": float(losses[-1].mean()),
@@ -34,7 +33,7 @@ def loss(pairs: Pairs, losses: Tensor) -> Table:
 
 def next_token(pairs: Pairs, focus: int, before: Tensor, after: Tensor) -> Table:
     """Return P(next | focus) before and after, (S, V, V) each, beside the shares in the text."""
-    names, followers = pairs.vocabulary.names, pairs.followers(focus)
+    names, followers = pairs.names, pairs.followers(focus)
     start, end = before[:, focus].mean(0), after[:, focus].mean(0)  # (V,)
     rows = [
         [names[k], followers.get(k, 0.0), float(start[k]), float(end[k])] for k in end.argsort(descending=True).tolist()
@@ -71,7 +70,7 @@ def learning_curve(pairs: Pairs, losses: Tensor) -> Figure:
 
 def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) -> list[Text]:
     """Return the result in three sentences."""
-    next_token = pairs.vocabulary.names[next(iter(pairs.followers(pairs.vocabulary.numbers[settings.focus])))]
+    next_token = pairs.names[next(iter(pairs.followers(pairs.numbers[settings.focus])))]
     return [
         reached("phase1.reached", settings, pairs, samples),
         say(

@@ -60,7 +60,7 @@ def output_rows(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: 
 def _said_of_unseen(pairs: Pairs, optimizer: str) -> Text:
     if not pairs.unseen():
         return "First seed. Every token is an input, so every token gets a gradient."
-    name = pairs.vocabulary.names[pairs.unseen()[0]]
+    name = pairs.names[pairs.unseen()[0]]
     return say("phase1_2.unseen_decays" if optimizer == "adamw" else "phase1_2.unseen_stays", token=name)
 
 
@@ -69,7 +69,7 @@ def _rows_before_and_after(key: str, caption: Text, pairs: Pairs, before: Tensor
 
     Beyond, each token has its length and its distance moved.
     """
-    tokens, dims = pairs.vocabulary.names, before.shape[-1]
+    tokens, dims = pairs.names, before.shape[-1]
     rows: list[list[Cell]]
     if dims > MAX_DIMS:
         numbers = torch.stack([before.norm(dim=-1), after.norm(dim=-1), moved(before, after)], dim=-1)
@@ -86,7 +86,7 @@ def _rows_before_and_after(key: str, caption: Text, pairs: Pairs, before: Tensor
 
 def pair_distances(pairs: Pairs, before: Tensor, after: Tensor) -> Table:
     """Return the distance of every pair of embeddings, (V, D) before and after, largest change first."""
-    tokens = pairs.vocabulary.names
+    tokens = pairs.names
     start, end = distances(before), distances(after)
     upper = torch.triu_indices(len(tokens), len(tokens), offset=1)
     change = (end - start)[upper[0], upper[1]]
@@ -112,7 +112,7 @@ def decomposition(settings: Phase12Settings, pairs: Pairs, parts: Tensor, bias: 
     Beyond ``MAX_DIMS`` dimensions the ones that differ most between tokens are shown and the rest is summed.  ``parts``
     are the products, (V, D); the bias is (V,).
     """
-    tokens = pairs.vocabulary.names
+    tokens = pairs.names
     inner = parts.sum(-1)
     score = inner + bias
     dims = parts.std(0).argsort(descending=True)[:MAX_DIMS].sort().values if len(tokens) > 1 else torch.tensor([0])
@@ -127,7 +127,7 @@ def decomposition(settings: Phase12Settings, pairs: Pairs, parts: Tensor, bias: 
     of_notes = settings.text == Phase12Settings().text
     said = say(
         "phase1_2.decomposition_of_notes" if of_notes else "phase1_2.decomposition",
-        focus=tokens[pairs.vocabulary.numbers[settings.focus]],
+        focus=tokens[pairs.numbers[settings.focus]],
     )
     axes = [say("phase1_2.axis", axis=d + 1) for d in dims.tolist()]
     return table("phase1_2.decomposition", rows, columns=" | ".join(columns), made=axes, caption=said)
@@ -208,7 +208,7 @@ def stations_and_tracks(pairs: Pairs, focus: int, path: Tensor, embedding: Tenso
     From the focus token a perpendicular falls on each track: how far along the track it lands, times the track's
     length, is the inner product.
     """
-    tokens, scores = pairs.vocabulary.names, weight @ embedding[focus]
+    tokens, scores = pairs.names, weight @ embedding[focus]
     tracks = scores.argsort(descending=True)[:MAP_TOKENS].tolist()
     stations = sorted(range(len(tokens)), key=lambda v: (v != focus, v))[:MAP_TOKENS]
     plane, share = main_plane(torch.cat([path[0], embedding, weight]))
@@ -284,7 +284,7 @@ def distance_and_product(pairs: Pairs, embedding: Tensor, weight: Tensor) -> Fig
 
     One point per pair of an input and a token, for as many of the first seeds as stay readable; (S, V, D) each.
     """
-    inputs, size = pairs.inputs(), len(pairs.vocabulary)
+    inputs, size = pairs.inputs(), len(pairs.tokens)
     seeds = min(len(embedding), max(1, SCATTER_POINTS // (len(inputs) * size)))
     apart = distances(embedding[:seeds])[:, inputs].flatten()
     product = (embedding[:seeds] @ weight[:seeds].transpose(1, 2))[:, inputs].flatten()
@@ -321,7 +321,7 @@ def summary(
     ``embedding`` is the focus token's, (D,), of the first seed, as are the output rows, (V, D), and the bias, (V,);
     ``other`` is the token that follows it most often, unless that is itself.
     """
-    names, focus = pairs.vocabulary.names, pairs.vocabulary.numbers[settings.focus]
+    names, focus = pairs.names, pairs.numbers[settings.focus]
     inner = weight @ embedding
     probabilities = (inner + bias).softmax(-1)
     winner = int(probabilities.argmax())

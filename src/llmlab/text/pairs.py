@@ -1,7 +1,8 @@
 """What follows what: a text as counts of (input, target) pairs.
 
-The tiny model sees one token and guesses the next, so all that a text can teach it is how often each token
-follows each other one.  "hello" gives h>e, e>l, l>l, l>o, one each.
+Tokens are characters, numbered in order of first appearance (for "hello": h=0, e=1, l=2, o=3).  The tiny model sees
+one token and guesses the next, so all that a text can teach it is how often each token follows each other one.
+"hello" gives h>e, e>l, l>l, l>o, one each.
 
 A full batch over the pairs costs the same for five characters as for a million: only the counts enter.
 
@@ -14,21 +15,21 @@ In "hello" only l is followed by two different tokens: two of four pairs cost ln
 """
 
 import math
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from llmlab.text.vocabulary import Vocabulary
-
 
 @dataclass(frozen=True)
 class Pairs:
-    """Counts of (input, target) pairs over a vocabulary of V tokens."""
+    """The V different tokens of a text, in order of first appearance, and its counts of (input, target) pairs."""
 
-    vocabulary: Vocabulary
+    tokens: tuple[str, ...]
     counts: Counter[tuple[int, int]]
 
     @classmethod
@@ -36,16 +37,28 @@ class Pairs:
         """Count the neighbouring pairs of a text.
 
         Example:
+            >>> Pairs.of("hello").tokens
+            ('h', 'e', 'l', 'o')
             >>> sorted(Pairs.of("hello").counts.items())
             [((0, 1), 1), ((1, 2), 1), ((2, 2), 1), ((2, 3), 1)]
         """
-        vocabulary = Vocabulary.of(text)
-        numbers = vocabulary.encode(text)
-        return cls(vocabulary, Counter(pairwise(numbers)))
+        pairs = cls(tuple(dict.fromkeys(text)), Counter())
+        pairs.counts.update(pairwise(pairs.numbers[token] for token in text))
+        return pairs
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each token."""
+        return {token: number for number, token in enumerate(self.tokens)}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """How each token is called in tables and pictures; see ``visible``."""
+        return tuple(visible(token) for token in self.tokens)
 
     def joint(self) -> Tensor:
         """Return the share of each pair among all pairs: (V, V), row = input, column = target, sum 1."""
-        table = torch.zeros(len(self.vocabulary), len(self.vocabulary), dtype=torch.float64)
+        table = torch.zeros(len(self.tokens), len(self.tokens), dtype=torch.float64)
         for (source, target), count in self.counts.items():
             table[source, target] = count
         return (table / self.counts.total()).float()
@@ -56,7 +69,7 @@ class Pairs:
 
     def unseen(self) -> list[int]:
         """Return the tokens that are never an input (in "hello" only o): no gradient reaches their embedding."""
-        return sorted(set(range(len(self.vocabulary))) - set(self.inputs()))
+        return sorted(set(range(len(self.tokens))) - set(self.inputs()))
 
     def followers(self, source: int) -> dict[int, float]:
         """Return the share of each target after one input, most frequent first, ties by first appearance."""
@@ -71,16 +84,29 @@ class Pairs:
             >>> Pairs.of("hello").conditional_entropy()
             0.34657359027997264
         """
-        by_input: Counter[int] = Counter()
-        for (source, _), count in self.counts.items():
-            by_input[source] += count
+        by_input = Counter(source for source, _ in self.counts.elements())
         terms = (count * math.log(by_input[source] / count) for (source, _), count in self.counts.items())
         return math.fsum(terms) / self.counts.total()
 
     def unigram_entropy(self) -> float:
         """Return H(target) in nats: the floor of a model that does not even see the input."""
         total = self.counts.total()
-        by_target: Counter[int] = Counter()
-        for (_, target), count in self.counts.items():
-            by_target[target] += count
+        by_target = Counter(target for _, target in self.counts.elements())
         return math.fsum(count * math.log(total / count) for count in by_target.values()) / total
+
+
+def visible(character: str) -> str:
+    r"""Return a name for a character that can be seen and told apart in any table.
+
+    Letters, digits, signs and emoji stand for themselves.  A space is ``␣``; whatever else is blank, invisible,
+    controls the terminal or combines with its neighbour is written as its code point.
+
+    Example:
+        >>> visible("h"), visible(" "), visible("\n"), visible("\u0301")
+        ('h', '␣', 'U+000A', 'U+0301')
+    """
+    if character == " ":
+        return "␣"
+    if character == "␣" or unicodedata.category(character)[0] in "CZM":
+        return f"U+{ord(character):04X}"
+    return character
