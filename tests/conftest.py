@@ -6,6 +6,7 @@ undocumented exit code ever appears, that no half-written file stays, and that w
 
 import contextlib
 import importlib.util
+import math
 import os
 import signal
 import subprocess
@@ -24,11 +25,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads of severa
 
 from llmlab.cli import app
 from llmlab.cli.progress import STOPPING
+from llmlab.errors import Stopped
 from strategies_report import strict_json
 
 if TYPE_CHECKING:
     from browser_walk import Walk
     from llmlab.lab.context_text import EmbeddedCorpus
+    from llmlab.report.result import Result
 
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "max_examples": 50}
 """No test reads the clock: a machine may be slow, or busy with something else."""
@@ -77,6 +80,34 @@ class Done:
         return sorted(path.parent for path in self.folder.rglob("record.json"))
 
 
+class Stop:
+    """Counts updates, remembers what was told, and stops a run at an update of those of all runs together."""
+
+    def __init__(self, at: float = math.inf) -> None:
+        self.at, self.updates, self.planned, self.told = at, list[int](), set[int](), list[str]()
+
+    def __call__(self, update: int, planned: int, told: str = "") -> None:
+        """Take note of a step."""
+        if not (told.endswith("validating") or "context block" in told or told.startswith("making")):
+            self.updates.append(update)
+        self.planned.add(planned)
+        self.told.append(told)
+        if update >= self.at:
+            raise Stopped("stopped by SIGTERM", signal.SIGTERM)
+
+
+def rows(result: "Result", name: str) -> dict[Any, dict[str, Any]]:
+    """Return a table as cells by column name, by its first column."""
+    table = next(table for table in result.tables if table.name == name)
+    names = [column.name for column in table.columns]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in table.rows}
+
+
+def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics that do not depend on how fast the machine is."""
+    return {name: value for name, value in metrics.items() if "second" not in name and "equal_time" not in name}
+
+
 def environment(folder: Path, **changes: str | None) -> dict[str, str]:
     """Return a small environment, the same wherever the tests run; ``None`` removes a variable."""
     wanted: dict[str, str | None] = {
@@ -105,6 +136,14 @@ def _signals_as_they_were() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _texts_are_kept_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept of texts is kept in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Everything is float64, so that a law that holds can be told from one that nearly
 import torch
 from hypothesis import strategies as st
 
+from llmlab.lab.sizes import BlockSize
 from llmlab.measure.geometry import random_rotation
 from llmlab.phase1 import TinyModel
 from llmlab.text.pairs import Pairs
@@ -48,3 +49,19 @@ def texts_and_models(
 def rotations(draw: st.DrawFn, dim: int) -> torch.Tensor:
     """Draw an orthogonal matrix."""
     return random_rotation(dim, torch.Generator().manual_seed(draw(SEEDS)))
+
+
+def block_sizes(
+    widths: tuple[int, int], layers: tuple[int, int], most_tokens: int, layerwise: st.SearchStrategy[bool]
+) -> st.SearchStrategy[BlockSize]:
+    """Any kind of block of chapters 5 and 6, within these widths and numbers of layers and of input tokens."""
+    return st.builds(
+        BlockSize,
+        embedding=st.integers(*widths),
+        context=st.integers(*widths),
+        layers=st.integers(*layers),
+        n_tokens=st.integers(1, most_tokens),
+        token_injection=st.sampled_from(["every", "first"]),
+        widths=st.sampled_from(["constant", "decreasing"]),
+        layerwise=layerwise,
+    )

@@ -1,7 +1,6 @@
 """What the tests of chapters 5 and 6 share: comparisons that take a moment, made by hand, or stopped on the way."""
 
 import functools
-import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +10,12 @@ import pytest
 from hypothesis import strategies as st
 
 from llmlab.embedding_freeze import EQUATIONS
-from llmlab.errors import Stopped
 from llmlab.lab import context_runs, context_stages, context_study
 from llmlab.lab.context_runs import ArmRun, ArmSpec, Contexts, ContextSpec, Measured
 from llmlab.lab.context_stages import Stages
 from llmlab.lab.context_study import ArmRuns, Comparison
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, random_corpus
 from llmlab.lab.steps import OnStep
-from llmlab.report.result import Result
 from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
 from llmlab.settings.contexts import FREEZE_ARMS
 from stand_in_model import WORDS, model_files, write_files
@@ -66,34 +63,6 @@ def train_arm(settings: ContextSettings, text: ContextDataset, arm: ArmSpec, con
 
 losses = st.lists(st.floats(0.1, 9), min_size=1, max_size=6)
 """Losses of one arm, seed by seed."""
-
-
-class Stop:
-    """Counts updates, remembers what was told, and stops a run at an update of those of all runs together."""
-
-    def __init__(self, at: float = math.inf) -> None:
-        self.at, self.updates, self.planned, self.told = at, list[int](), set[int](), list[str]()
-
-    def __call__(self, update: int, planned: int, told: str = "") -> None:
-        """Take note of a step."""
-        if not (told.endswith("validating") or "context block" in told or told.startswith("making")):
-            self.updates.append(update)
-        self.planned.add(planned)
-        self.told.append(told)
-        if update >= self.at:
-            raise Stopped("stopped by SIGTERM", 15)
-
-
-def rows(result: Result, name: str) -> dict[Any, dict[str, Any]]:
-    """Return a table as cells by column name, by its first column."""
-    table = next(table for table in result.tables if table.name == name)
-    names = [column.name for column in table.columns]
-    return {row[0]: dict(zip(names, row, strict=True)) for row in table.rows}
-
-
-def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the metrics that do not depend on how fast the machine is."""
-    return {name: value for name, value in metrics.items() if "per_second" not in name}
 
 
 @functools.cache

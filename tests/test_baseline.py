@@ -15,17 +15,22 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import HANG, Done, watch
+from conftest import HANG, Done, Stop, watch, without_times
 from llmlab.after.opening import restored
 from llmlab.baseline import build, run, train_seed
-from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.cli.execute import _supervised, _to_go_on
+from llmlab.cli.options import Chosen
+from llmlab.cli.progress import ProgressLine
+from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.lab.checkpoint import read
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.language import LanguageModel
 from llmlab.lab.runs import LOSSES, LanguageRun, beside_the_notes, repeats_the_notes
+from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import Diverged
 from llmlab.report.result import Result
-from llmlab.settings import BaselineSettings
+from llmlab.settings import BaselineSettings, FinetuneSettings, LayersSettings, RunOptions
+from llmlab.shown.peers import asked
 from processes import started, updates_saved, wait_for_updates
 from strategies_trained import saved
 
@@ -35,6 +40,7 @@ Run = Callable[..., Done]
 SMALL = ("--embedding", "4", "--hidden", "8", "--context", "4", "--layers", "1", "--epochs", "2", "--batch", "256")
 COMMAND = ("baseline", *SMALL)
 TINY = {"embedding": 4, "hidden": 8, "context": 4, "layers": 1, "epochs": 2, "batch": 256}
+ONCE = BaselineSettings(**TINY | {"epochs": 1})
 CONTRACT = {
     *("parameters", "epochs", "best_epoch", "train_loss", "val_loss", "val_ppl", "val_ppl_batch_mean", "val_accuracy"),
     *("val_accuracy_known", "unk_share", "unigram_ppl", "bigram_ppl", "tokens_per_second", "bayes_ppl"),
@@ -59,11 +65,6 @@ def here(one: tuple[Result, Path]) -> Path:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """A finished run of two seeds."""
     return run(BaselineSettings(**TINY, seeds=2, out=tmp_path_factory.mktemp("both") / "a"))
-
-
-def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the metrics that do not depend on how fast the machine is."""
-    return {name: value for name, value in metrics.items() if not name.startswith("tokens_per_second")}
 
 
 def test_the_document_has_the_contracts_metrics(run_llmlab: Run) -> None:
@@ -113,16 +114,11 @@ def test_the_same_seed_gives_the_same_result_and_another_folder(one: tuple[Resul
 @pytest.mark.parametrize("updates", [3, 20, 25])
 def test_a_stopped_run_is_resumed_to_the_same_numbers(one: tuple[Result, Path], updates: int) -> None:
     """Stopped before, at and after the end of an epoch, ``--resume auto`` ends where the straight run ends."""
-
-    def stop(update: int, planned: int, told: str = "") -> None:
-        if update >= updates:
-            raise Stopped("enough", signal.SIGTERM)
-
     if updates <= 20:  # before the first validation
         with pytest.raises(Stopped):
-            run(BaselineSettings(**TINY), stop)
+            run(BaselineSettings(**TINY), Stop(updates))
     else:
-        stopped = run(BaselineSettings(**TINY), stop)
+        stopped = run(BaselineSettings(**TINY), Stop(updates))
         assert (stopped.status, stopped.metrics["epochs"]) == ("interrupted", 1)
         assert "Unfinished: stopped after 1 epoch of 2." in stopped.summary
     resumed = run(BaselineSettings(**TINY, resume="auto"))
@@ -234,8 +230,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
 def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -> None:
     """Killed with SIGKILL at three moments and resumed each time, the run ends in the same numbers: difference 0.0."""
     options = ("--epochs", "6", "--save-minutes", "1e-9", "--json", "--no-log")
-    process = started(tmp_path, *COMMAND, *options, "--out", "straight")
-    straight = json.loads(process.communicate(timeout=HANG)[0])
+    straight = run(BaselineSettings(**TINY | {"epochs": 6}, out=Path("straight")))
     for kill in range(3):
         process = started(tmp_path, *COMMAND, *options, "--out", "cut", "--resume", "auto")
         wait_for_updates(tmp_path / "cut", updates_saved(tmp_path / "cut") + 3 + 14 * kill, process)
@@ -243,7 +238,7 @@ def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -
         process.communicate(timeout=HANG)
     process = started(tmp_path, *COMMAND, *options, "--out", "cut", "--resume", "auto")
     cut = json.loads(process.communicate(timeout=HANG)[0])
-    assert without_times(cut["metrics"]) == without_times(straight["metrics"])
+    assert without_times(cut["metrics"]) == without_times(straight.metrics)
     ends = [read(max(folder.glob("update-*"))) for folder in (tmp_path / "straight", tmp_path / "cut")]
     assert max(float((ends[0]["model"][name] - ends[1]["model"][name]).abs().max()) for name in ends[0]["model"]) == 0.0
     assert not list(tmp_path.rglob(".tmp-*"))
@@ -274,12 +269,7 @@ def test_a_damaged_last_checkpoint_falls_back_and_says_so(here: Path) -> None:
 @pytest.mark.parametrize("updates", [3, 25])
 def test_what_is_finished_outlives_a_stop_in_the_second_seed(both: Result, tmp_path: Path, updates: int) -> None:
     """Before and after that seed's first epoch: the first seed is reported, and the run goes on where it stopped."""
-
-    def stop(update: int, planned: int, told: str = "") -> None:
-        if update >= 40 + updates:
-            raise Stopped("enough", signal.SIGTERM)
-
-    stopped = run(BaselineSettings(**TINY, seeds=2, out=Path("two")), stop)
+    stopped = run(BaselineSettings(**TINY, seeds=2, out=Path("two")), Stop(40 + updates))
     resumed = run(BaselineSettings(**TINY, seeds=2, out=Path("two"), resume="auto"))
 
     assert stopped.status == "interrupted"
@@ -350,3 +340,130 @@ def test_the_command_says_where_the_checkpoints_are_and_the_record_does_not(run_
     assert (one.folder / place / "best").is_dir()
     assert "Checkpoints: both\n" in two.out
     assert all(place not in file.read_text("utf-8") for entry in one.entries for file in entry.glob("*.*"))
+
+
+# ---- who repeats, mixes up or interrupts: nothing is ignored without a word -----------------------------------------
+
+
+@pytest.mark.parametrize("early", ["--json", "--no-log", "--epochs=3", "--data=dialect"])
+def test_an_option_before_the_verb_is_refused(run_llmlab: Run, early: str) -> None:
+    """An option that stands before ``evaluate`` would have no effect there, so it is refused by name: exit 2."""
+    done = run_llmlab("baseline", early, "evaluate", "nowhere")
+    assert (done.code, done.out) == (2, "")
+    assert f"{early.split('=')[0].replace('no-', '')}: it stands before evaluate" in done.err
+
+
+@pytest.mark.parametrize("preset", ["pocket", "original", "advanced"])
+def test_a_decay_that_no_rule_would_use_is_refused(preset: str) -> None:
+    """``--weight-decay`` without AdamW would change nothing, so it is refused with the way out."""
+    with pytest.raises(SettingError, match="--optimizer adamw"):
+        BaselineSettings(preset=preset, weight_decay=0.1)
+    assert BaselineSettings(preset=preset, weight_decay=0.1, optimizer="adamw").weight_decay == 0.1
+
+
+@pytest.mark.parametrize("settings", [BaselineSettings, LayersSettings])
+def test_a_presets_decay_goes_with_its_rule(settings: type[BaselineSettings | LayersSettings]) -> None:
+    """The modern preset decays weights by AdamW; under another rule its settings say that nothing is decayed."""
+    assert settings(preset="modern").weight_decay > 0
+    plain = settings(preset="modern", optimizer="sgd")
+    assert plain.weight_decay == 0
+    assert replace(plain) == plain
+
+
+def test_another_folder_for_a_run_that_goes_on_is_refused() -> None:
+    """``--out`` beside ``--resume PATH`` is refused unless both say the same folder; it would be ignored."""
+    with pytest.raises(SettingError, match="--out"):
+        replace(ONCE, resume="a", out=Path("b"))
+    for resume in ("a", "a/", "a/best"):
+        assert replace(ONCE, resume=resume, out=Path("a")).out == Path("a")
+
+
+@pytest.mark.parametrize("options", [{"peers": True}, {"model": "gru"}])
+def test_chapter_3_says_who_trains_other_models(options: dict[str, Any]) -> None:
+    """New-LLM is all that its own module trains; whoever asks it for a peer is told where they are."""
+    with pytest.raises(SettingError, match=r"llmlab\.peers\.run"):
+        run(replace(ONCE, **options))
+
+
+def test_one_checkpoint_for_several_seeds_is_refused_before_training() -> None:
+    """A checkpoint is of one seed: with ``--seeds 2`` it is refused at once, and no folder is made."""
+    run(replace(ONCE, out=Path("a")))
+    there = sorted(Path().rglob("*"))
+    with pytest.raises(SettingError, match="of one seed"):
+        run(replace(ONCE, seeds=2, resume="a/best"))
+    assert sorted(Path().rglob("*")) == there
+
+
+def test_seeds_that_were_not_begun_begin_when_their_folder_is_resumed() -> None:
+    """A run of two seeds stopped in the first one goes on by ``--resume FOLDER``, and the second seed is trained."""
+    with pytest.raises(Stopped):
+        run(replace(ONCE, seeds=2, out=Path("a")), Stop(3))
+    result = run(replace(ONCE, seeds=2, resume="a"))
+    assert result.status == "complete"
+    assert len(result.samples["val_ppl"]) == 2
+    with pytest.raises(CheckpointError, match="--resume: a/seed0 has no folder"):
+        run(replace(ONCE, seeds=2, resume="a/seed0"))
+    assert not Path("a/seed0/seed0").exists()
+
+
+def test_a_file_in_the_place_of_a_folder_is_named() -> None:
+    """``--out FILE`` is refused by the option's name, as what cannot be written to."""
+    Path("file").write_text("words")
+    with pytest.raises(WriteError, match="--out: file is not a folder"):
+        run(replace(ONCE, out=Path("file")))
+
+
+def test_the_line_to_go_on_names_the_folder_of_a_resumed_checkpoint(tmp_path: Path) -> None:
+    """Stopped after a resume from a checkpoint, the printed line goes on from the newest one, not from that."""
+    run(replace(ONCE, out=Path("a")))
+    first = min(Path("a").glob("update-*"))
+    chosen = Chosen(replace(ONCE, resume=str(first)), RunOptions(), ["epochs", "resume"])
+    assert _to_go_on("baseline", chosen) == "llmlab baseline --epochs 1 --resume a"
+    folder = Chosen(replace(ONCE, resume="a"), RunOptions(), ["resume"])
+    assert _to_go_on("baseline", folder) == "llmlab baseline --resume a"
+    assert _to_go_on("baseline", Chosen(ONCE, RunOptions(), [])) == "llmlab baseline --resume auto"
+    assert read(first)["progress"]["updates"] == 20
+
+
+def test_a_second_signal_does_not_promise_a_checkpoint() -> None:
+    """The first signal waits for the end of an update; the second does not, and is remembered as such."""
+    progress = ProgressLine(hidden=True, saves=True)
+    progress(1, 10)
+    progress.stop(signal.SIGINT, None)
+    assert not progress.at_once
+    with pytest.raises(Stopped):
+        progress.stop(signal.SIGINT, None)
+    assert progress.at_once
+
+
+def test_a_stopped_finetuning_says_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fine-tuning with ``--out`` cannot go on, but has written something, and the message says so."""
+    run(replace(ONCE, out=Path("a")))
+    settings = FinetuneSettings(checkpoint=Path("a"), epochs=2, out=Path("b"))
+    progress = ProgressLine(hidden=True)
+
+    def stopped_soon(_: ProgressLine, update: int, planned: int, told: str = "") -> None:
+        progress.planned = planned
+        if update > 3:
+            raise Stopped("stopped by SIGTERM", signal.SIGTERM)
+
+    monkeypatch.setattr(ProgressLine, "__call__", stopped_soon)
+    with pytest.raises(Stopped, match="what is in b is unfinished"):
+        _supervised("llmlab.after.finetune", Chosen(settings, RunOptions(), []), progress)
+    assert list(Path("b").glob("update-*"))
+
+
+def test_a_folder_of_several_runs_says_which_one_to_give() -> None:
+    """Given the folder of several seeds, a verb names one of the folders in it."""
+    run(replace(ONCE, seeds=2, out=Path("a")))
+    with pytest.raises(CheckpointError, match=r"such as a/seed0"):
+        restored(Path("a"))
+
+
+@pytest.mark.parametrize(("model", "word"), [("gru", "recurrent"), ("tiny-gpt2", "attention")])
+def test_the_run_of_a_peer_does_not_describe_new_llm(model: str, word: str) -> None:
+    """What a page says it asks and does is of the model that was trained, and it names that model."""
+    why, how = asked(model)
+    assert MODELS[model] in why
+    assert word in how
+    assert "stack" not in how

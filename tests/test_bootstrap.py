@@ -1,6 +1,5 @@
 """The paired bootstrap over documents against a plain loop, scipy, a known answer, and what must not change it."""
 
-import math
 import random
 
 import numpy as np
@@ -71,23 +70,6 @@ def test_it_agrees_with_scipys_bootstrap():
     assert ends(found) == pytest.approx([expected.low, expected.high], abs=width / 10)
 
 
-def test_equal_documents_leave_nothing_to_chance():
-    """Where every document says the same, so does every resample, and the interval is that number."""
-    found = document_interval([[20.0, 40.0, 80.0]], [[25.0, 50.0, 100.0]], [10, 20, 40])
-
-    assert ends(found) == pytest.approx([0.5, 0.5])
-    found = document_interval([[20.0, 40.0, 80.0]], [[25.0, 50.0, 100.0]], [10, 20, 40], shown=torch.exp)
-    assert ends(found) == pytest.approx([math.exp(2.5) - math.exp(2)] * 2)
-
-
-def test_what_both_models_find_hard_cancels():
-    """It is paired: documents far apart in difficulty do not widen the interval of a constant difference."""
-    hard = [1.0, 9.0, 2.0, 8.0, 5.0]
-    found = document_interval([hard], [[loss + 0.25 for loss in hard]], [1] * 5)
-
-    assert ends(found) == pytest.approx([0.25, 0.25])
-
-
 def test_it_covers_the_truth_about_as_often_as_it_says():
     """Of 300 texts of 40 documents of unequal length, 95 % intervals hold the true difference in 90 to 98 of 100."""
     chance, held = random.Random(3), 0
@@ -100,52 +82,6 @@ def test_it_covers_the_truth_about_as_often_as_it_says():
         held += low <= 0.1 <= high
 
     assert 270 <= held <= 294
-
-
-@given(judged())
-def test_swapping_the_models_flips_the_signs(models):
-    """Less becomes more."""
-    first, second, counts = models
-
-    low, high = ends(document_interval(first, second, counts, resamples=100))
-
-    assert ends(document_interval(second, first, counts, resamples=100)) == pytest.approx([-high, -low], abs=1e-9)
-
-
-@given(judged(), st.integers(2, 50))
-def test_twice_the_tokens_at_the_same_loss_change_nothing(models, factor):
-    """Only shares of tokens count, so sums and counts may be scaled together."""
-    first, second, counts = models
-    scaled = [[[value * factor for value in seed] for seed in model] for model in (first, second)]
-
-    found = document_interval(*scaled, [count * factor for count in counts], resamples=100)
-
-    assert ends(found) == pytest.approx(ends(document_interval(*models, resamples=100)), rel=1e-9, abs=1e-9)
-
-
-@given(judged(), st.floats(-3, 3))
-def test_a_constant_on_every_token_of_both_changes_nothing(models, constant):
-    """Such as another base of the vocabulary: it is in both models and cancels."""
-    first, second, counts = models
-    moved = [
-        [[value + constant * count for value, count in zip(seed, counts, strict=True)] for seed in model]
-        for model in (first, second)
-    ]
-
-    found = document_interval(*moved, counts, resamples=100)
-
-    assert ends(found) == pytest.approx(ends(document_interval(*models, resamples=100)), abs=1e-9)
-
-
-@given(judged())
-def test_seeds_are_averaged_within_a_document(models):
-    """Of losses, a model of several seeds is one model with the mean loss of each document, in any order of seeds."""
-    first, second, counts = models
-    mean = [[sum(column) / len(column) for column in zip(*model, strict=True)] for model in (first, second)]
-
-    expected = pytest.approx(ends(document_interval([mean[0]], [mean[1]], counts, resamples=100)), abs=1e-9)
-
-    assert ends(document_interval(first, second[::-1], counts, resamples=100)) == expected
 
 
 @given(judged())

@@ -51,11 +51,6 @@ def test_a_part_of_a_batch_is_drawn_as_in_the_whole(rows: int, bounds: st.DataOb
     assert torch.equal(drawn(range(rows), update=update)[:, :, first:last], drawn(range(first, last), update=update))
 
 
-def test_rows_16_to_40_are_those_of_the_batch_of_64():
-    """One example of it by hand, across two blocks."""
-    assert torch.equal(drawn(range(64))[:, :, 16:40], drawn(range(16, 40)))
-
-
 @given(seed=st.integers(0, 2**48), update=st.integers(0, 10**9))
 def test_every_seed_update_and_block_has_its_own_dropout(seed: int, update: int):
     """The same question has the same answer; another seed, update or block another one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conftest import Stop, without_times
 from llmlab.embedding_freeze import freeze_arms
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.lab import context_metrics, context_study
@@ -17,7 +18,7 @@ from llmlab.lab.context_study import Comparison
 from llmlab.lab.context_text import EmbeddedCorpus
 from llmlab.lab.steps import Diverged
 from llmlab.shown import contexts as shown
-from strategies_contexts import FREEZE, UPDATES, Stop, compared, without_times
+from strategies_contexts import FREEZE, UPDATES, compared
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import Stop
 from llmlab.embedding_freeze import EQUATIONS, freeze_arms
 from llmlab.errors import SettingError, Stopped, TextError
 from llmlab.lab import context_stages
@@ -18,7 +19,7 @@ from llmlab.text.grammar import Grammar
 from llmlab.text.pretrained import load_pretrained
 from llmlab.text.streams import subword_coder
 from stand_in_model import model_files, write_files
-from strategies_contexts import FREEZE, Stop, compared
+from strategies_contexts import FREEZE, compared
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
@@ -97,9 +98,8 @@ def stand_in(folder: Path, train: list[str], valid: list[str]) -> EmbeddedCorpus
     return EmbeddedCorpus(Corpus("mine", train, valid), subword_coder(found), found.embedding, found.name, found.digest)
 
 
-def test_a_text_of_unknown_words_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_of_unknown_words_is_refused(tmp_path: Path) -> None:
     """If the tokenizer knows none of the words there is nothing to score, and the message says so."""
-    monkeypatch.setenv("LLMLAB_CACHE", str(tmp_path / "cache"))
     known, unknown = "bali dona kiri gule", " ".join(["漢字"] * 400)
     with pytest.raises(TextError, match=r"mine: .* to train on .* knows none"):
         dataset_of(stand_in(tmp_path, [unknown], [known]), 64, 16)
@@ -107,11 +107,8 @@ def test_a_text_of_unknown_words_is_refused(tmp_path: Path, monkeypatch: pytest.
         dataset_of(stand_in(tmp_path, [known] * 20, [unknown]), 64, 16)
 
 
-def test_batches_of_unknown_words_teach_nothing_and_stop_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_of_unknown_words_teach_nothing_and_stop_nothing(tmp_path: Path) -> None:
     """With one token per update most updates have no target: the loss told stays a number."""
-    monkeypatch.setenv("LLMLAB_CACHE", str(tmp_path / "cache"))
     lines = [f"{' '.join(['漢字'] * 30)} {word}" for word in ("bali", "dona", "kiri", "gule")]
     source = stand_in(tmp_path, lines * 2, ["bali dona 漢字 kiri"])
     asked = replace(FREEZE, tokens=80, val_tokens=16, batch=1, epochs=1, seeds=1, arms="frozen")

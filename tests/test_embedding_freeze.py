@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from conftest import Done
+from conftest import Done, Stop, rows, without_times
 from llmlab import embedding_freeze
 from llmlab.embedding_freeze import LABELS
 from llmlab.errors import SettingError
@@ -22,8 +20,9 @@ from llmlab.report.result import Result
 from llmlab.settings import EmbeddingFreezeSettings, flag
 from llmlab.settings.contexts import FREEZE_ARMS
 from strategies_contexts import FREEZE_CONTRACT as CONTRACT
-from strategies_contexts import GROWN, SMALL, Stop, rows, without_times, write_model_and_text
+from strategies_contexts import GROWN, SMALL, write_model_and_text
 
+Run = Callable[..., Done]
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
 
 
@@ -102,9 +101,8 @@ def test_growth_has_every_size_once_from_small_to_large(whole: tuple[Result, Pat
         assert row["parameters per token, trained"] == pytest.approx(per_token)
 
 
-def test_a_text_file_with_fewer_tokens_counts_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_file_with_fewer_tokens_counts_what_it_has(tmp_path: Path) -> None:
     """Sizes beyond the text are one row with the tokens that there are, and so are the parameters per token."""
-    monkeypatch.setenv("LLMLAB_CACHE", str(tmp_path / "cache"))
     given = write_model_and_text(tmp_path) | {"data": str(tmp_path / "text" / "train.txt")}
     result = embedding_freeze.run(replace(GROWN, **given, arms="frozen,trained", grow="100,9000,90000", tokens=9000))
     tokens, metrics = result.metrics["train_tokens"], result.metrics
@@ -172,12 +170,6 @@ def test_one_arm_alone_has_no_pairs_and_no_growth() -> None:
     assert (result.status, len(result.samples)) == ("complete", 3)
 
 
-# ---- its settings and its command -----------------------------------------------------------------------------------
-
-
-Run = Callable[..., Done]
-
-
 # ---- settings -------------------------------------------------------------------------------------------------------
 
 
@@ -216,13 +208,6 @@ def test_the_made_embedding_reads_its_own_language_only(data: str) -> None:
     """With any other text ``--pretrained made`` is refused, with what to give instead."""
     with pytest.raises(SettingError, match="--pretrained: made knows the words of --data synthetic only"):
         EmbeddingFreezeSettings(data=data)
-
-
-@given(st.lists(st.sampled_from(FREEZE_ARMS), min_size=1, unique=True))
-def test_lists_are_read_in_any_order_and_with_blanks(names: list[str]) -> None:
-    """Arms come in their own order however they are written."""
-    asked = EmbeddingFreezeSettings(arms=" , ".join(names), grow="none")
-    assert asked.arm_names == [name for name in FREEZE_ARMS if name in names]
 
 
 def test_the_original_preset_is_the_documents_run() -> None:

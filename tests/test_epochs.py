@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from conftest import Stop
 from faults import bytes_in
 from llmlab.baseline import ContextVectorLM, plain_training
 from llmlab.errors import Stopped
@@ -18,9 +19,9 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, packed, read
 from llmlab.lab.epochs import Progress, Recipe, Training
 from llmlab.lab.language import Judging, evaluate
-from llmlab.lab.rng import shuffled
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
+from strategies_checkpoint import same
 
 SIZE = Size(vocabulary=12, embedding=4, hidden=6, context=4, layers=2)
 WINDOWS = 22
@@ -29,6 +30,7 @@ EPOCH = 5
 """Updates of an epoch: 22 windows in batches of 5, the last one of 2."""
 
 LAST = 11 * EPOCH
+CYCLE = {"schedule": "one-cycle", "patience": 99}
 
 
 def windows(count: int, seed: int) -> Tensor:
@@ -49,19 +51,6 @@ def training(folder: Path | None = None, **changes: Any) -> Training:
     return Training(model, TRAIN, VALID, Recipe(**recipe), CheckpointFolder(folder) if folder else None)
 
 
-class Until:
-    """Stops a run when it has made so many updates, and notes every loss on the way."""
-
-    def __init__(self, run: Training, updates: int = 10**9) -> None:
-        self.run, self.updates, self.losses = run, updates, []
-
-    def __call__(self, update: int, planned: int, told: str = "") -> None:
-        """Take note, and stop where it was told to."""
-        self.losses.append((update, told.rpartition(", ")[0], dict(self.run.progress.running)))
-        if update >= self.updates:
-            raise Stopped("enough", 2)
-
-
 def final(run: Training) -> dict[str, Any]:
     """Return everything that a run ends with, but the time it took."""
     state = copy.deepcopy(run.state())
@@ -70,17 +59,6 @@ def final(run: Training) -> dict[str, Any]:
     for row in state["progress"]["history"]:
         row.pop("seconds")
     return state
-
-
-def same(left: Any, right: Any) -> bool:
-    """Return whether two states are equal to the last bit."""
-    if isinstance(left, Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(same, left, right))
-    return left == right
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +70,21 @@ def straight() -> dict[str, Any]:
     return final(run)
 
 
+@pytest.fixture(scope="module")
+def cycled() -> dict[str, Any]:
+    """The run with a schedule that nothing interrupted."""
+    run = training(**CYCLE)
+    run.run()
+    return final(run)
+
+
 def stopped_at(folder: Path, updates: list[int], **changes: Any) -> Training:
     """Return a run that was stopped at each of these updates, each time gone on with by a fresh object."""
     for stop in updates:
         run = training(folder, **changes)
         resume(run)
         with pytest.raises(Stopped):
-            run.run(Until(run, stop))
+            run.run(Stop(stop))
     run = training(folder, **changes)
     resume(run)
     run.run()
@@ -141,12 +127,11 @@ def test_a_stopped_run_goes_on_to_the_bit(tmp_path: Path, straight: dict[str, An
 
 @settings(max_examples=10)
 @given(stops=st.lists(st.integers(1, LAST - 1), min_size=1, max_size=5, unique=True).map(sorted))
-def test_many_stops_change_nothing(tmp_path_factory: pytest.TempPathFactory, stops: list[int]) -> None:
+def test_many_stops_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, cycled: dict[str, Any], stops: list[int]
+) -> None:
     """However often and wherever a run with a schedule is stopped, it ends the same."""
-    schedule = {"schedule": "one-cycle", "patience": 99}
-    reference = training(**schedule)
-    reference.run()
-    assert same(final(stopped_at(tmp_path_factory.mktemp("run"), stops, **schedule)), final(reference))
+    assert same(final(stopped_at(tmp_path_factory.mktemp("run"), stops, **CYCLE)), cycled)
 
 
 def test_saving_has_no_side_effect(tmp_path: Path, straight: dict[str, Any]) -> None:
@@ -177,7 +162,7 @@ def test_every_saved_field_is_needed(tmp_path: Path, straight: dict[str, Any], p
     """The test of going on has teeth: with any one field forgotten, the run ends otherwise."""
     first = training(tmp_path)
     with pytest.raises(Stopped):
-        first.run(Until(first, 38))
+        first.run(Stop(38))
     run = training(tmp_path)
     resume(run)
     fresh = training().state()
@@ -194,39 +179,15 @@ def test_every_saved_field_is_needed(tmp_path: Path, straight: dict[str, Any], p
     assert not same(final(run), straight)
 
 
-def test_each_epoch_visits_every_window_once() -> None:
-    """The batches of an epoch are its windows in the order of that epoch, none twice and none left out."""
-    run = training()
-    for epoch in range(3):
-        visited = torch.cat([run._batch(epoch, number) for number in range(EPOCH)])
-        assert torch.equal(visited, TRAIN[shuffled(3, epoch, WINDOWS)])
-
-
-def test_a_resumed_run_sees_what_the_straight_one_would_have_seen(tmp_path: Path) -> None:
-    """The sequence of losses over two runs, one after the other, is that of one run: no batch repeated or skipped."""
-    whole = training()
-    seen = Until(whole)
-    whole.run(seen)
-    first = training(tmp_path)
-    before = Until(first, 17)
-    with pytest.raises(Stopped):
-        first.run(before)
-    second = training(tmp_path)
-    resume(second)
-    after = Until(second)
-    second.run(after)
-    assert [*before.losses, *after.losses] == seen.losses
-
-
 def test_a_checkpoint_of_one_place_can_be_taken_up_in_another(tmp_path: Path) -> None:
     """Restoring an early checkpoint into a run that is further on gives what a fresh run would have."""
     early = training(tmp_path)
     with pytest.raises(Stopped):
-        early.run(Until(early, 3))
+        early.run(Stop(3))
     state = read(tmp_path / "update-00000003")
     late = training()
     with pytest.raises(Stopped):
-        late.run(Until(late, 40))
+        late.run(Stop(40))
     late.restore(state)
     fresh = training()
     fresh.restore(state)
@@ -262,7 +223,7 @@ def test_a_number_that_is_not_finite_stops_at_once(tmp_path: Path, where: str, m
     """A non-finite loss or gradient ends the run at its own update, and the last good checkpoint stands."""
     run = training(tmp_path)
     with pytest.raises(Stopped):
-        run.run(Until(run, 6))
+        run.run(Stop(6))
     good = bytes_in(tmp_path / "update-00000006")
     if where == "weight":
         run.model.parameters["layer0.weight"][0, 0] = math.nan
@@ -288,7 +249,7 @@ def test_a_validation_loss_without_a_perplexity_is_never_the_best(
     """No number, or one whose exponential is none, ends the run in validation; it never becomes the best epoch."""
     run = training(epochs=3)
     with pytest.raises(Stopped):
-        run.run(Until(run, EPOCH + 2))
+        run.run(Stop(EPOCH + 2))
     best = dict(run.best)
     judge = run.model.judge
 
@@ -338,7 +299,7 @@ def test_a_state_is_plain_and_small(tmp_path: Path) -> None:
     """What is saved is three times the parameters and a few kilobytes."""
     run = training(tmp_path)
     with pytest.raises(Stopped):
-        run.run(Until(run, 12))
+        run.run(Stop(12))
     assert sum(map(len, packed(run.state()).values())) < 12 * SIZE.parameters() + 40_000
 
 

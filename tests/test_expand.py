@@ -1,6 +1,5 @@
 """A longer context for a trained New-LLM: what the arithmetic says of it, and that it is what is measured."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,6 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.sizes import EPS, Size
 from llmlab.lab.steps import Diverged
-from llmlab.measure.spectrum import effective_rank
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, ExpandSettings
 from llmlab.text.grammar import Grammar
@@ -164,14 +162,6 @@ def test_the_trained_numbers_stand_in_the_old_part(size: Size, more: int):
     assert old["embedding"].any(), "not a copy"
 
 
-@pytest.mark.parametrize(("layers", "parameters"), [(1, 1_951_720), (4, 2_739_688), (6, 3_265_000)])
-def test_the_counts_are_those_of_the_plan(layers: int, parameters: int):
-    """A context of 512 at the original sizes has the documented numbers; A trains as many as the smaller model had."""
-    size, larger = Size(layers=layers), Size(layers=layers, context=512)
-    assert larger.parameters() == parameters
-    assert larger.parameters() - count(larger, 0, 256) == size.parameters()
-
-
 # ---- what training does to it --------------------------------------------------------------------------------------
 
 
@@ -266,20 +256,6 @@ def test_padding_is_no_context():
 # ---- measures and the loop's rounds --------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 6), st.integers(0, 99))
-def test_the_effective_rank_counts_directions(dim: int, seed: int):
-    """Copies of one column have rank 1, a constant 0, all directions alike D; turning changes nothing."""
-    chance = torch.Generator().manual_seed(seed)
-    column = torch.randn(50, 1, generator=chance)
-    assert effective_rank(column.expand(-1, dim) + 3) == pytest.approx(1, abs=1e-3)
-    assert effective_rank(torch.full((50, dim), 0.3)) == 0
-    alike = torch.cat([torch.eye(dim), -torch.eye(dim)])
-    assert effective_rank(alike) == pytest.approx(dim)
-    vectors = torch.randn(50, dim, generator=chance).double()
-    turn = torch.linalg.qr(torch.randn(dim, dim, generator=chance).double())[0]
-    assert effective_rank(vectors @ turn) == pytest.approx(effective_rank(vectors))
-
-
 @given(st.integers(1, 9))
 def test_rounds_change_when_a_run_is_judged_and_nothing_else(length: int):
     """Twelve updates end at the same parameters, whatever rounds they are cut into."""
@@ -315,14 +291,6 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, lines in (("train", Grammar.standard().lines(300, 1)), ("valid", Grammar.standard().lines(60, 2))):
         (folder / f"{name}.txt").write_text("\n".join(lines), "utf-8")
     return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Texts are kept in a folder of the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import gc
 import json
 import math
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,6 @@ from llmlab.text.words import EOS, MARKS, WordVocabulary
 
 TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1, "precision": "fp32"}
 STANDARD, DIALECT = Grammar.standard(), Grammar.dialect()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Texts are kept in a folder of the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def folder_of(path: Path, train: list[str], valid: list[str]) -> Path:
@@ -129,9 +120,11 @@ def test_pretraining_helps_on_a_short_text_and_costs_the_old_one(checkpoint: Pat
     assert list(tables) == ["model", "arms", "epochs", "forgotten", "words", "completions"]
 
 
-def test_the_default_text_is_the_dialect_with_its_floor(checkpoint: Path):
-    """Without options the text is the dialect; no reader is better than the one who knows it."""
-    result = run(checkpoint, epochs=1)
+def test_the_default_text_is_the_dialect_with_its_floor(checkpoint: Path, tmp_path: Path):
+    """No reader is better than the one who knows it; what is kept of the run is judged on it without being told."""
+    result = run(checkpoint, epochs=1, out=tmp_path / "tuned")
+    again = restored(tmp_path / "tuned")
+    assert (again.settings.data, again.dataset().text.name) == ("dialect", "dialect")
     assert result.settings["data"] == "dialect"
     assert result.metrics["bayes_ppl"] < result.metrics["val_ppl_pretrained"]
     assert any("--original says where that is" in told for told in result.summary), "forgetting was not measured"
@@ -139,12 +132,15 @@ def test_the_default_text_is_the_dialect_with_its_floor(checkpoint: Path):
 
 
 def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Path, other: Path):
-    """Two seeds are two pairs of arms, and a run is repeated to the bit."""
+    """Two seeds are two pairs of arms, the metrics say what the plan needs, and a run is repeated to the bit."""
     result = run(checkpoint, data=str(other), seeds=2)
     assert result.metrics["val_ppl_scratch_low"] < result.metrics["val_ppl_scratch"]
     assert [row[1] for row in result.tables[-1].rows] == [2, 2, 2]
+    needed = [result.metrics[name] for name in ("base_data", "tensors", "tensors_that_fit_the_plan")]
+    assert needed == ["path: original", 9, 0]  # what was read before; no tensor has the size that the script builds
     told, difference = result.metrics, "val_ppl_pretrained_minus_scratch"
     assert told[difference] == pytest.approx(told["val_ppl_pretrained"] - told["val_ppl_scratch"])
+    assert told[f"{difference}_n"] == 2
     assert told[f"{difference}_doc_low"] < told[difference] < told[f"{difference}_doc_high"]
     ends = ("", "_low", "_high", "_doc_low", "_doc_high")
     assert result.tables[-1].rows[-1][2:] == [told[difference + end] for end in ends]
@@ -165,14 +161,6 @@ def test_the_kept_model_is_the_one_that_was_reported(checkpoint: Path, other: Pa
     assert len(list(out.glob("update-*"))) == 2
     with pytest.raises(SettingError, match="--out"):
         run(checkpoint, data=str(other), out=out)
-
-
-def test_a_kept_dialect_model_can_be_taken_up_by_its_own_text(checkpoint: Path, tmp_path: Path):
-    """The default text's name stands in the checkpoint, so that it is judged on it without being told."""
-    run(checkpoint, epochs=1, out=tmp_path / "tuned")
-    again = restored(tmp_path / "tuned")
-    assert again.settings.data == "dialect"
-    assert again.dataset().text.name == "dialect"
 
 
 def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch):
@@ -285,17 +273,6 @@ def test_prompts_are_those_of_the_notes_where_any_word_is_known(checkpoint: Path
     text = dialogue(chosen(checkpoint, data=str(other)), restored(checkpoint), load_corpus(str(other))).text
     assert prompts(words, text) == [" ".join(line.split()[:3]) for line in DIALECT.lines(3, 4)]
     assert prompts(WordVocabulary((*MARKS, "you")), text) == list(PROMPTS)
-
-
-def test_what_the_plan_needs_is_measured(checkpoint: Path, other: Path):
-    """The metrics say which text the model had read, and that no tensor has the size which the plan's script builds."""
-    metrics = run(checkpoint, data=str(other), epochs=1, seeds=2).metrics
-
-    assert (metrics["base_data"], metrics["tensors"], metrics["tensors_that_fit_the_plan"]) == ("path: original", 9, 0)
-    means = metrics["val_ppl_pretrained"] - metrics["val_ppl_scratch"]
-    assert metrics["val_ppl_pretrained_minus_scratch"] == pytest.approx(means)
-    assert metrics["val_ppl_pretrained_minus_scratch_n"] == 2
-    assert metrics["val_ppl_pretrained_minus_scratch_low"] < means
 
 
 def test_the_head_start_is_counted_in_epochs():

@@ -1,7 +1,7 @@
 """Training on fixed contexts against its oracle: autograd through the plain loop, token by token, in float64."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,11 +13,12 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.embedding_freeze import EQUATIONS, initial, logits_by_token, plain_loss
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
-from llmlab.fast.fixed_contexts import embedded, fixed_contexts, sequential
+from llmlab.fast.fixed_contexts import embedded, sequential
 from llmlab.lab.context_stages import fresh_parameters
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import Judging, Place, evaluate
 from llmlab.lab.sizes import BlockSize
+from strategies import block_sizes
 
 HERE = Place(0, 0)
 VOCABULARY = 9
@@ -88,15 +89,7 @@ def built(size: BlockSize, seed: int, **choices: Any) -> Case:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Draw any kind of model, small."""
-    size = BlockSize(
-        embedding=draw(st.integers(3, 6)),
-        context=draw(st.integers(3, 6)),
-        layers=draw(st.integers(1, 3)),
-        n_tokens=draw(st.integers(1, 3)),
-        token_injection=draw(st.sampled_from(["every", "first"])),
-        widths=draw(st.sampled_from(["constant", "decreasing"])),
-        layerwise=draw(st.booleans()),
-    )
+    size = draw(block_sizes((3, 6), (1, 3), 3, st.booleans()))
     choices = {
         "tied": draw(st.booleans()),
         "trains_embedding": draw(st.booleans()),
@@ -203,18 +196,6 @@ def test_a_drift_would_be_seen():
         assert model.context_drift() > 1e-3
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_frozen_and_trained_begin_alike(tied: bool):
-    """Before the first update, whether the embedding will be trained changes neither loss nor common gradients."""
-    frozen, trained = (built(BlockSize(6, 6, 2), 3, tied=tied, trains_embedding=on) for on in (False, True))
-    inputs, targets = frozen.rows()
-    ours, theirs = (c.model.gradients(inputs, targets, count=9, place=HERE) for c in (frozen, trained))
-    assert torch.equal(ours[0], theirs[0])
-    assert all(torch.equal(gradient, theirs[1][name]) for name, gradient in ours[1].items())
-    assert theirs[1].keys() - ours[1].keys() == {"embedding"}
-    assert trained.model.parameters["embedding"] is not trained.model.frozen["embedding"]
-
-
 @given(case=cases())
 def test_bf16_is_near_and_fresh(case: Case):
     """With bf16 products the loss is near that of fp32, and follows a parameter that changes in place."""
@@ -260,39 +241,3 @@ def test_targets_that_are_not_scored_do_not_count():
     assert (few.targets, few.unknown_share) == (3, 0.0)
     assert few.loss == pytest.approx(alone.loss, rel=1e-5)
     assert few.accuracy == few.accuracy_known
-
-
-def test_a_run_goes_on_where_it_was_stopped():
-    """Parameters and optimiser are all its state: a restored run ends as the one that never stopped, to the bit."""
-    whole, first, second = (training(built(BlockSize(6, 6, 2), 5, trains_embedding=True).model) for _ in range(3))
-    whole.run()
-    for _ in range(2):
-        first._update()
-    second.restore(first.state())
-    second.run()
-    assert all(torch.equal(tensor, second.model.parameters[name]) for name, tensor in whole.model.parameters.items())
-
-
-def test_it_learns_what_follows_what():
-    """On a text that repeats itself the loss falls nearly to zero, with contexts by stage 1."""
-    size, ids = BlockSize(16, 16, 2), torch.arange(1200) % VOCABULARY
-    frozen = initial(size.context_shapes(), 0) | {"embedding": torch.randn(VOCABULARY, 16)}
-    contexts = fixed_contexts(size, frozen, embedded(frozen["embedding"], ids), 1200).contexts
-    model = fresh(size, frozen, ids, contexts, 0, starts=(0, 1000))
-    recipe = Recipe(3, 50, 0.01, clip="1.0")
-    run = Training(model, model.windows(0), model.windows(1), recipe, judging=Judging(NOT_SCORED, NOT_SCORED))
-    run.run()
-    assert run.progress.history[-1]["val_loss"] < 0.1
-
-
-def test_counts_of_what_is_trained():
-    """The original notes' numbers: frozen and tied, trained and tied, and with a head of its own."""
-    size = BlockSize()
-
-    def count(size: BlockSize, **choices: bool) -> int:
-        shapes = size.trained_shapes(50_257, **choices)
-        return sum(torch.Size(shape).numel() for shape in shapes.values())
-
-    assert count(size) == 7_093_248
-    assert count(size, trains_embedding=True) == 45_690_624
-    assert count(replace(size, layers=3), tied=False) == 42_195_025

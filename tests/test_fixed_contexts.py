@@ -13,8 +13,11 @@ from llmlab.embedding_freeze import initial, plain_pass
 from llmlab.fast import fixed_contexts as stage
 from llmlab.fast.fixed_contexts import Segmentation, embedded, fixed_contexts, last_tokens, sequential
 from llmlab.lab.sizes import BlockSize
+from strategies import block_sizes
 
 VOCABULARY = 50
+sizes = block_sizes((8, 24), (2, 4), 2, st.just(True))
+"""Blocks that forget: the narrower ones over a few hundred tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +55,7 @@ def case(size: BlockSize, seed: int, n: int, *, strength: float = 1.0) -> Case:
     )
 
 
-@st.composite
-def sizes(draw: st.DrawFn) -> BlockSize:
-    """Draw blocks that forget: the narrower ones over a few hundred tokens."""
-    return BlockSize(
-        embedding=draw(st.integers(8, 24)),
-        context=draw(st.integers(8, 24)),
-        layers=draw(st.integers(2, 4)),
-        n_tokens=draw(st.integers(1, 2)),
-        token_injection=draw(st.sampled_from(["every", "first"])),
-        widths=draw(st.sampled_from(["constant", "decreasing"])),
-    )
-
-
-@given(size=sizes(), seed=st.integers(0, 2**32), n=st.integers(0, 40))
+@given(size=sizes, seed=st.integers(0, 2**32), n=st.integers(0, 40))
 def test_the_plain_pass_is_the_plain_loop(size: BlockSize, seed: int, n: int):
     """Rows of the embedding, their LayerNorm and the block, one token after the other."""
     drawn = case(size, seed, n + 1)
@@ -76,7 +66,7 @@ def test_the_plain_pass_is_the_plain_loop(size: BlockSize, seed: int, n: int):
 
 @settings(max_examples=20)
 @given(
-    size=sizes(),
+    size=sizes,
     seed=st.integers(0, 2**32),
     n=st.integers(1, 900),
     segments=st.integers(1, 10),

@@ -156,20 +156,6 @@ def test_the_block_that_was_given_stays_as_it_was():
     assert done.contexts.shape == (300, 6)
 
 
-@pytest.mark.parametrize("batch", [1, 7, 64, 100, 1_000])
-def test_contexts_of_the_first_learning_iteration_do_not_depend_on_the_batch(batch: int):
-    """Every position reads the context that its predecessor had before the iteration, also across batches."""
-    size, n = SMALL, 100
-    parameters, inputs = double(initial(size.context_shapes(), 3)), text(n)
-    start = passed(size, parameters, inputs, n)
-    expected = block(parameters, start.roll(1, 0), inputs(torch.arange(n)), size.layers)
-    recipe = FixedPointRecipe(2, noise=0.0, batch=batch)
-    done = done_from(size, parameters, inputs, start.clone(), recipe, dtype=torch.float64)
-    torch.testing.assert_close(done.contexts, expected)
-    torch.testing.assert_close(done.contexts[1:], start[1:])  # the pass is a fixed point already, but for the first
-    assert not torch.allclose(done.contexts[0], start[0])
-
-
 def test_the_first_iteration_learns_nothing():
     """A recipe of one iteration leaves the block and the contexts as they were."""
     parameters, inputs = double(initial(SMALL.context_shapes(), 1)), text(40)
@@ -188,22 +174,6 @@ def test_the_second_iteration_finds_nothing_moved_and_yet_does_not_stop():
     assert len(done.rows) == 5
 
 
-def test_noise_depends_on_seed_iteration_and_batch_and_on_nothing_else():
-    """The same recipe ends in the same bits; another seed does not, unless there is no noise."""
-    one, again, other = (trained(60, iterations=4, batch=16, seed=0, **extra)[0] for extra in ({}, {}, {"noise": 0.2}))
-    assert torch.equal(one.contexts, again.contexts)
-    assert not torch.equal(one.contexts, other.contexts)
-    parameters, inputs = double(initial(SMALL.context_shapes(), 0)), text(60)
-    start = passed(SMALL, parameters, inputs, 60)
-
-    def ends(noise: float, seed: int) -> Tensor:
-        recipe = FixedPointRecipe(3, noise=noise, seed=seed)
-        return done_from(SMALL, parameters, inputs, start.clone(), recipe, dtype=torch.float64).contexts
-
-    assert torch.equal(ends(0.0, 1), ends(0.0, 2))
-    assert not torch.equal(ends(0.1, 1), ends(0.1, 2))
-
-
 @given(SEEDS, st.integers(1, 50), st.integers(1, 8))
 def test_diversity_is_bounded_by_the_batch_and_the_width(seed: int, m: int, c: int):
     """Contexts out of a LayerNorm have length sqrt(c), so their spread is -sqrt(c / m) at most; of one it is 0."""
@@ -219,14 +189,6 @@ def test_diversity_asks_for_spread_and_not_for_directions():
     contexts = torch.cat([point, -point]).repeat(50, 1)
     assert float(diversity(contexts)) == pytest.approx(-math.sqrt(8 / 100))
     assert effective_rank(contexts, centred=False) == pytest.approx(1, abs=1e-3)
-
-
-def test_the_weight_decides_between_spread_and_standing_still():
-    """Diversity alone ends with contexts further apart than they began, and than without any diversity."""
-    size = BlockSize(16, 16, 2)
-    spread, still = (trained(400, size, iterations=30, weight=w, enough=2.0, lr=0.01)[0] for w in (1.0, 0.0))
-    assert spread.rows[-1]["diversity"] < spread.rows[0]["diversity"]
-    assert spread.rows[-1]["diversity"] < still.rows[-1]["diversity"]
 
 
 def test_progress_is_told_by_batches_and_can_stop_the_training():

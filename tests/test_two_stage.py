@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import HANG, Done
+from conftest import HANG, Done, Stop, rows, without_times
 from llmlab import two_stage
 from llmlab.errors import SettingError, Stopped
 from llmlab.lab import context_study
@@ -26,7 +26,7 @@ from llmlab.settings import TwoStageSettings, flag
 from llmlab.settings.contexts import ABLATIONS
 from llmlab.two_stage import stage_arms
 from processes import started, wait_for_updates
-from strategies_contexts import SMALL, UPDATES, Stop, rows, without_times, write_model_and_text
+from strategies_contexts import SMALL, UPDATES, write_model_and_text
 from strategies_contexts import STAGE_CONTRACT as CONTRACT
 
 ALL = TwoStageSettings(**SMALL, ablate="all", noises="0,0.1", depths="1,2")
