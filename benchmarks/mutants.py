@@ -25,7 +25,7 @@ TARGETS = {
     "window cutting": ("text/windows.py", "", "test_windows test_held_out test_documents"),
     "Kneser-Ney": ("measure/ngram.py", "", "test_ngram test_stream_baselines"),
     "intervals": ("measure/stats.py", "", "test_measure"),
-    "checkpoints": ("lab/checkpoint.py", "", "test_checkpoint test_checkpoint_refusals test_checkpoint_folder"),
+    "checkpoints": ("lab/checkpoint.py", "", "test_checkpoint test_checkpoint_folder"),
     "the study": ("lab/study.py", "", "test_study test_stops"),
     "folders to resume in": ("lab/folders.py", "", "test_checkpoint_folder test_checkpoint_faults test_baseline"),
     "ledger rules": ("claims/ledger", "", "test_rules test_rules_of_contexts test_verdicts test_claims"),

@@ -1,14 +1,18 @@
-"""Checkpoints: what is saved comes back to the bit.
+"""Checkpoints: what is saved comes back to the bit; what is cut, damaged, foreign, evil or greedy is not read.
 
-Leaves out what is refused, ``test_checkpoint_refusals``; folders, ``test_checkpoint_folder``; disks that fail and
-processes that die, ``test_checkpoint_faults`` and ``test_checkpoint_power_cuts``.
+Leaves out folders, ``test_checkpoint_folder``, and disks that fail and processes that die, ``test_checkpoint_faults``.
 """
 
+import contextlib
 import hashlib
 import json
+import os
+import random
 import subprocess
 import sys
+import tracemalloc
 from collections import OrderedDict, namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,14 @@ import pytest
 import safetensors.torch
 import torch
 from hypothesis import given
-from torch import Tensor, nn
+from hypothesis import strategies as st
+from torch import nn
 
 from conftest import environment
+from llmlab.errors import CheckpointError, WriteError
+from llmlab.lab import checkpoint
 from llmlab.lab.checkpoint import CheckpointFolder, packed, read, unpacked
-from strategies_checkpoint import GOLDEN, same, signed, small_state, states, written
+from strategies_checkpoint import GOLDEN, forged, same, signed, small_state, states, written
 
 
 @given(states)
@@ -43,6 +50,9 @@ def test_a_checkpoint_is_what_its_description_says(tmp_path: Path) -> None:
     assert len(document.pop("sha256")) == 64
     for name, digest in document.pop("files").items():
         assert hashlib.sha256(files[name]).hexdigest() == digest
+    one, other = read(folder), read(folder)
+    one["model"]["weight"].add_(1)
+    assert same(other, small_state()), "two readings share memory"
     opened = {key: safetensors.torch.load_file(folder / f"{key}.safetensors") for key in ("model", "optimizer")}
     assert same(opened | document, small_state())
 
@@ -111,67 +121,6 @@ def test_what_would_not_come_back_is_refused_with_its_place(tmp_path: Path, wher
     assert list(tmp_path.iterdir()) == []
 
 
-def descend(state: dict[str, Any]) -> None:
-    """Do one update with momentum and noise, in place, on a state."""
-    generator = torch.Generator()
-    generator.set_state(state["optimizer"]["rng"])
-    weight, momentum = state["model"]["weight"], state["optimizer"]["momentum"]
-    momentum.mul_(0.9).add_(torch.randn(4, 3, generator=generator)).add_(weight, alpha=0.1)
-    weight.sub_(momentum, alpha=0.1)
-    state["optimizer"]["rng"] = generator.get_state()
-    state["update"] += 1
-
-
-NEXT = """
-import sys, json
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from test_checkpoint import descend, digest
-from llmlab.lab.checkpoint import CheckpointFolder
-state, path = CheckpointFolder(Path(sys.argv[2])).latest(print)
-while state["update"] < 40:
-    descend(state)
-print(json.dumps([path.name, digest(state)]))
-"""
-
-
-def digest(state: dict[str, Any]) -> str:
-    """Return a digest of all that a state holds."""
-    return hashlib.sha256(b"".join(packed(state).values())).hexdigest()
-
-
-def test_a_checkpoint_of_update_3_makes_any_trainer_one_at_update_3(tmp_path: Path) -> None:
-    """Read over a state at update 40, or in a new process, it gives what stood there at update 3, and no more."""
-    rng = torch.Generator().manual_seed(1).get_state()
-    state: dict[str, Any] = {
-        "model": {"weight": torch.ones(4, 3)},
-        "optimizer": {"momentum": torch.zeros(4, 3), "rng": rng},
-        "update": 0,
-    }
-    folder = CheckpointFolder(tmp_path)
-    while state["update"] < 40:
-        descend(state)
-        if state["update"] == 3:
-            path = folder.save(state, 3)
-            at_3 = copied(state)
-    one, other = read(path), read(path)
-    assert same(one, at_3)
-    descend(one)
-    assert same(other, at_3), "two readings share memory"
-    while one["update"] < 40:
-        descend(one)
-    command = [sys.executable, "-c", NEXT, str(Path(__file__).parent), str(tmp_path)]
-    found = subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
-    assert json.loads(found.stdout) == [path.name, digest(one)]
-
-
-def copied(value: Any) -> Any:
-    """Return a state in memory of its own."""
-    if isinstance(value, dict):
-        return {key: copied(part) for key, part in value.items()}
-    return value.clone() if isinstance(value, Tensor) else value
-
-
 WITHOUT_NUMPY = """
 import sys
 sys.modules["numpy"] = None
@@ -185,3 +134,194 @@ assert torch.equal(unpacked(packed({"model": model}).__getitem__)["model"]["a"],
 def test_numpy_is_not_needed(tmp_path: Path) -> None:
     """Where NumPy is not installed, checkpoints are written and read all the same."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT_NUMPY], env=environment(tmp_path), check=True)
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[[dict[str, bytes]], str]:
+    """Write files as a checkpoint, assert that it is refused with its name and a way out; return what was said."""
+    path = tmp_path / "update-00000001"
+
+    def check(files: dict[str, bytes]) -> str:
+        for name, data in files.items():
+            written(path, {name: data})
+        with pytest.raises(CheckpointError) as caught:
+            read(path)
+        told = str(caught.value)
+        assert told.startswith(f"{path}: ")
+        assert "; " in told
+        assert "\n" not in told
+        assert caught.value.exit_code == 4
+        return told
+
+    return check
+
+
+def test_two_thousand_flipped_bits_are_refused() -> None:
+    """No single bit of any file can flip and leave a checkpoint that is read."""
+    files = packed(small_state())
+    places = [(name, at) for name, data in files.items() for at in range(len(data))]
+    for bit in random.Random(0).sample(range(8 * len(places)), 2_000):
+        name, at = places[bit // 8]
+        changed = bytearray(files[name])
+        changed[at] ^= 1 << bit % 8
+        with pytest.raises((ValueError, CheckpointError), match="damaged"):
+            unpacked((files | {name: bytes(changed)}).__getitem__)
+
+
+@given(states, st.data())
+def test_every_change_of_any_byte_is_noticed(state: dict[str, Any], data: st.DataObject) -> None:
+    """Of whatever state: another byte anywhere, a byte less or a byte more never gives a state."""
+    files = packed(state)
+    name = data.draw(st.sampled_from(sorted(files)))
+    before = files[name]
+    at = data.draw(st.integers(0, len(before) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != before[at]))
+    for changed in (before[:at] + bytes([byte]) + before[at + 1 :], before[:at], before + b"\0", before[1:]):
+        with pytest.raises((ValueError, CheckpointError)):
+            unpacked((files | {name: changed}).__getitem__)
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    """Cut after any number of bytes, or gone, each of the files makes the checkpoint one that is refused."""
+    files = packed(small_state())
+    for name, data in files.items():
+        path = written(tmp_path / name, files)
+        for length in reversed(range(len(data))):
+            os.truncate(path / name, length)
+            with pytest.raises(CheckpointError, match="damaged"):
+                read(path)
+        (path / name).unlink()
+        with pytest.raises(CheckpointError, match=f"{name}: No such"):
+            read(path)
+
+
+def test_the_files_of_two_checkpoints_are_not_mixed(refused: Callable[[dict[str, bytes]], str]) -> None:
+    """A whole file of another checkpoint is damage."""
+    other = packed({"model": {"weight": small_state()["model"]["weight"] + 1}})
+    assert "its SHA-256 is not right" in refused(
+        packed(small_state()) | {"model.safetensors": other["model.safetensors"]}
+    )
+
+
+def test_damage_under_a_right_checksum_raises_nothing_else(tmp_path: Path) -> None:
+    """Bytes changed before they were signed give a state or a CheckpointError, and no other exception."""
+    dice, read_all_the_same = random.Random(1), 0
+    for _ in range(500):
+        name = dice.choice(["model.safetensors", "optimizer.safetensors"])
+        changed = bytearray(packed(small_state())[name])
+        for _ in range(dice.randint(1, 2)):
+            changed[dice.randrange(len(changed))] = dice.randrange(256)
+        path = written(tmp_path / "one", forged(name, bytes(changed)))
+        with contextlib.suppress(CheckpointError):
+            read_all_the_same += isinstance(read(path), dict)
+    assert 0 < read_all_the_same < 500
+
+
+@pytest.mark.parametrize("version", [3, 999, 65_535])
+def test_a_newer_format_is_named_with_ours(refused: Callable[[dict[str, bytes]], str], version: int) -> None:
+    """A checkpoint of a newer llmlab is refused with both versions and the advice to update."""
+    told = refused({"run.json": signed(f'"format": {version}, "all": "else"}}')})
+    assert f"format {version}," in told
+    assert "format 2:" in told
+    assert "update llmlab" in told
+
+
+LONG_LIST = "[" * 100_000
+NO_STATES = {
+    "empty": (b"", "no checkpoint's"),
+    "another program's": (b'{"format": 2}', "no checkpoint's"),
+    "of no format": (signed('"files": {}}'), "'format'"),
+    "of another kind of format": (signed('"format": "2", "files": {}}'), "not supported"),
+    "cut JSON": (signed('"format": 2'), "Expecting"),
+    "no files": (signed('"format": 2}'), "'files'"),
+    "a file elsewhere": (signed('"format": 2, "files": {"../model.safetensors": "0"}}'), "model.safetensors"),
+    "a list of files": (signed('"format": 2, "files": [1]}'), "list"),
+    "not a number": (signed('"format": 2, "a": NaN, "files": {}}'), "NaN"),
+    "infinity": (signed('"format": 2, "a": [-Infinity], "files": {}}'), "Infinity"),
+    "endless lists": (signed(f'"a": {LONG_LIST}'), "recursion"),
+    "an endless number": (signed(f'"a": {"1" * 10_000}}}'), "digits"),
+}
+
+
+@pytest.mark.parametrize("name", NO_STATES)
+def test_what_is_no_checkpoint_is_told_apart(refused: Callable[[dict[str, bytes]], str], name: str) -> None:
+    """What is empty, foreign, greedy or not strict JSON is refused under its name, also where its digest is right."""
+    content, words = NO_STATES[name]
+    assert words in refused({"run.json": content})
+
+
+def test_tensors_that_claim_more_than_they_hold_are_refused(refused: Callable[[dict[str, bytes]], str]) -> None:
+    """A safetensors file of a few bytes cannot ask for a terabyte, or show one number as a trillion."""
+    for shape, ends in (([10**12], [0, 4 * 10**12]), ([10**12], [0, 4]), ([1], [0, 10**15])):
+        header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": ends}}).encode()
+        refused(forged("model.safetensors", len(header).to_bytes(8, "little") + header + bytes(4)))
+    refused(forged("model.safetensors", (10**12).to_bytes(8, "little") + b"{}"))
+
+
+def test_what_is_not_there_or_not_a_folder_is_refused(tmp_path: Path) -> None:
+    """Nothing, a link to nowhere, an impossible name, a file, and one of the files of a checkpoint."""
+    (tmp_path / "link").symlink_to("nowhere")
+    inside = written(tmp_path / "one", packed(small_state())) / "model.safetensors"
+    (tmp_path / "file").touch()
+    for path, words in (
+        *((tmp_path / name, "No such") for name in ("none", "link", "")),
+        *((path, "is a folder with a run.json") for path in (tmp_path / "file", inside)),
+        (tmp_path / "a\0b", "null"),
+        (tmp_path / ("x" * 300), "too long"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            read(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """A pipe in the place of any of the files is no file."""
+    for name in packed(small_state()):
+        path = written(tmp_path / name, packed(small_state()))
+        (path / name).unlink()
+        os.mkfifo(path / name)
+        with pytest.raises(CheckpointError, match=f"{name} is not a file"):
+            read(path)
+
+
+def test_a_file_of_an_earlier_version_is_named_as_one(tmp_path: Path) -> None:
+    """A ``.ckpt`` is refused, and so is a folder that holds nothing else; neither is called empty, or overwritten."""
+    for name in ("update-00000003.ckpt", "best.ckpt"):
+        (tmp_path / name).write_bytes(b"LLMLAB\0\1")
+        with pytest.raises(CheckpointError, match=r"an earlier llmlab.*; give another checkpoint, or train anew"):
+            read(tmp_path / name)
+    folder = CheckpointFolder(tmp_path)
+    for question in (folder.has_checkpoints, folder.best, lambda: folder.latest(pytest.fail)):
+        with pytest.raises(CheckpointError, match=r"an earlier llmlab.*; give another checkpoint, or train anew"):
+            question()
+
+
+@pytest.mark.parametrize("name", ["run.json", "model.safetensors"])
+def test_a_hole_of_five_gigabytes_costs_nothing(tmp_path: Path, name: str) -> None:
+    """What is longer than any checkpoint is refused without being read."""
+    path = written(tmp_path / "one", packed(small_state()))
+    os.truncate(path / name, 5 * 2**30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="bytes long"):
+            read(path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 20_000_000
+
+
+@pytest.mark.parametrize("limit", ["LARGEST", "LARGEST_RUN"])
+def test_a_state_that_could_not_be_read_back_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """What is longer than the longest file that is read is refused when it is saved."""
+    monkeypatch.setattr(checkpoint, limit, 100)
+    with pytest.raises(WriteError, match="read back"):
+        CheckpointFolder(tmp_path).save(small_state(), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forged_checkpoint_is_read_where_nothing_is_wrong(tmp_path: Path) -> None:
+    """What the tests above sign is read as long as it is a state: they refuse nothing for a reason of their own."""
+    whole = packed(small_state())["model.safetensors"]
+    assert same(read(written(tmp_path / "one", forged("model.safetensors", whole))), small_state())
