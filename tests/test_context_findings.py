@@ -1,4 +1,4 @@
-"""How arms are compared: pairs seed by seed, as metrics and in tables that say n."""
+"""How arms are compared: pairs seed by seed, named by what is subtracted from what, and in tables that say n."""
 
 import math
 from dataclasses import replace
@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab.lab import context_metrics
-from llmlab.lab.context_metrics import over_documents, paired, paired_gap
+from llmlab.lab.context_metrics import differences, interaction, of_each, over_documents, paired, paired_gap
 from llmlab.lab.context_study import ArmRuns
 from llmlab.lab.context_text import random_corpus
 from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
-from llmlab.shown import two_stage
+from llmlab.shown import embedding_freeze, two_stage
 from llmlab.shown.curves import means
 from llmlab.text.words import BOS, EOS, PAD
 from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, losses, measured, small_text
@@ -73,12 +73,13 @@ def test_documents_give_the_difference_the_same_sign() -> None:
 # ---- how a comparison is told ---------------------------------------------------------------------------------------
 
 
-def by_loss(name: str, *values: float, label: str = "") -> ArmRuns:
-    """Return an arm with these losses, seed by seed, and all other numbers made of them."""
-    same = dict.fromkeys(("val_accuracy", "gap", "gap_last", "best_epoch", "epochs", "updates"), 1.0)
-    of_loss = ("val_loss_token", "train_loss_at_best", "train_loss_last", "val_loss_last")
+def by_loss(name: str, *values: float, accuracy: float = 1.0, layers: int = 1) -> ArmRuns:
+    """Return an arm with these losses, seed by seed, which rose by 0.1 until the last epoch."""
+    same = dict.fromkeys(("gap", "gap_last", "best_epoch", "epochs", "updates"), 1.0) | {"val_accuracy": accuracy}
+    of_loss = ("val_loss_token", "train_loss_at_best", "train_loss_last")
     told = {seed: same | dict.fromkeys(of_loss, loss) | {"val_ppl": math.exp(loss)} for seed, loss in enumerate(values)}
-    return arm_runs(arm_named(FREEZE, name, label), told)
+    made = arm_named(FREEZE, name)
+    return arm_runs(replace(made, contexts=replace(made.contexts, layers=layers)), told)
 
 
 def test_tables_have_n_means_and_intervals() -> None:
@@ -150,3 +151,56 @@ def test_what_is_made_by_hand_is_what_is_measured() -> None:
     assert small_text().text.vocabulary == len(small_text().embedding) == 132
     assert (PAD, BOS, EOS) == (0, 2, 3)
     assert random_corpus(4).digest == random_corpus(8).digest
+
+
+# ---- differences as metrics -----------------------------------------------------------------------------------------
+
+
+def test_a_difference_is_the_second_arm_less_the_first_as_its_name_says() -> None:
+    """Frozen 2.0 and trained 2.5 by seed: frozen minus trained is -0.5, and the perplexity falls by 39 %."""
+    trained, frozen = by_loss("trained", 2.5, 2.75, accuracy=0.25), by_loss("frozen", 2.0, 2.25, accuracy=0.5)
+    told = differences(compared_by_hand(FREEZE, [trained, frozen]), [(("trained", trained), ("frozen", frozen))])
+
+    assert told["val_loss_token_frozen_minus_trained"] == -0.5
+    assert told["val_loss_token_frozen_minus_trained_n"] == 2
+    assert told["val_ppl_change_frozen_minus_trained"] == pytest.approx(math.exp(-0.5) - 1)
+    assert told["val_accuracy_frozen_minus_trained"] == 0.25
+    assert told["gap_equal_frozen_minus_trained"] == -0.5
+    assert not [name for name in told if "trained_minus_frozen" in name]
+
+
+def test_a_difference_of_ranks_has_the_sign_of_its_name() -> None:
+    """Contexts of two layers have a quarter more rank than those of one: two minus one is +0.25."""
+    one, two = by_loss("one", 1.0, 1.0), by_loss("two", 1.0, 1.0, layers=2)
+    ranks = {"one": {0: (0.5, 0.4), 1: (0.25, 0.4)}, "two": {0: (0.75, 0.4), 1: (0.5, 0.4)}}
+    told = differences(compared_by_hand(FREEZE, [one, two], ranks), [(("one", one), ("two", two))])
+
+    assert told["effective_rank_validation_two_minus_one"] == 0.25
+    assert told["effective_rank_validation_two_minus_one_n"] == 2
+
+
+def test_tying_and_freezing_help_each_other_if_freezing_gains_more_when_tied() -> None:
+    """Freezing changes a tied loss by -0.5 and an untied one by -0.125: together they gain 0.375 more."""
+    arms = [by_loss(name, loss, loss) for name, loss in (("t", 2.5), ("f", 2.0), ("tu", 2.5), ("fu", 2.375))]
+    assert interaction(*arms)["val_loss_token_tying_with_freezing"] == -0.375
+
+
+def test_of_each_arm_its_own_ranks_and_how_far_its_loss_rose_again() -> None:
+    """Last loss less best loss is positive; the ranks are those of the trained block and of the untrained one."""
+    a = by_loss("a", 1.0, 2.0)
+    told = of_each(compared_by_hand(FREEZE, [a], {"a": {0: (0.5, 0.25), 1: (0.75, 0.25)}}), [("a", a)])
+
+    assert told["val_loss_rise_a"] == pytest.approx(0.1)
+    assert told["effective_rank_validation_a"] == 0.625
+    assert told["effective_rank_untrained_a"] == 0.25
+
+
+def test_sentences_go_from_the_first_arm_to_the_second() -> None:
+    """Each sentence's share is that of going from what it names first, or from training, to the other."""
+    trained, frozen = by_loss("trained", 2.5, 2.5), by_loss("frozen", 2.0, 2.0)
+
+    assert shown.difference(trained, frozen)[0].startswith("From trained to frozen the PPL changes by -39.3%")
+    assert (
+        "-39.3% at 100 tokens; +64.9% at 200 tokens"
+        in embedding_freeze.crossing([(100, frozen, trained), (200, trained, frozen)])[0]
+    )

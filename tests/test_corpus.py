@@ -67,23 +67,6 @@ def test_a_text_of_one_huge_line_is_cut_at_sentences_and_every_thousand_words(tm
     assert sum(len(line.split()) for line in corpus.train + corpus.valid) == 7 * 350_000
 
 
-def test_a_text_file_is_split_by_its_last_tenth(tmp_path: Path) -> None:
-    """Of twenty lines the last two are for validation; blank lines do not count."""
-    path = written(tmp_path / "text.txt", "\ufeff" + "\r\n\r\n".join(f"line {number}" for number in range(20)))
-    corpus = load_corpus(path)
-    assert corpus.name == "text.txt"
-    assert corpus.train == [f"line {number}" for number in range(18)]
-    assert corpus.valid == ["line 18", "line 19"]
-
-
-def test_a_folder_gives_both_splits(tmp_path: Path) -> None:
-    """``train.txt`` and ``valid.txt`` are read as they are."""
-    written(tmp_path / "mine/train.txt", "a b\nc d\n")
-    written(tmp_path / "mine/valid.txt", "e f\ng h\n")
-    corpus = load_corpus("mine")
-    assert (corpus.name, corpus.train, corpus.valid) == ("mine", ["a b", "c d"], ["e f", "g h"])
-
-
 @pytest.mark.parametrize("only", ["train.txt", "valid.txt"])
 def test_a_folder_with_half_of_it_names_the_other(tmp_path: Path, only: str) -> None:
     """A folder without ``train.txt`` or without ``valid.txt`` is refused by that name."""
@@ -149,16 +132,6 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
         load_corpus("mine.txt")
 
 
-def test_chat_messages_become_a_line_each(tmp_path: Path) -> None:
-    """A dialogue is its utterances with blanks between them, whichever of the two forms it has."""
-    rows = [
-        {"messages": [{"role": "user", "content": f"hi\n{n}"}, {"role": "assistant", "content": " yes "}]} for n in "ab"
-    ]
-    rows.append({"dialog": ["good ", "morning"]})
-    corpus = load_corpus(written(tmp_path / "chat.JSONL", "\n\n".join(map(json.dumps, rows))))
-    assert (corpus.train, corpus.valid) == (["hi a yes", "hi b yes"], ["good morning"])
-
-
 @pytest.mark.parametrize(
     "row",
     [
@@ -189,16 +162,18 @@ CHATS = [
     {"messages": [{"role": "user", "content": f"hi {n}"}, {"role": "assistant", "content": "yes it is"}]} for n in "abc"
 ]
 PARTS = [{"messages": [{"content": [{"type": "text", "text": "hi"}, {"type": "image"}, {"text": "b"}]}]}] * 2
+SPOKEN = [{"dialog": ["good ", "mor\nning"]}] * 2
 SHARED = [{"conversations": [{"from": "human", "value": f"hi {n}"}, {"from": "gpt", "value": "yes"}]} for n in "ab"]
 SILENT = [{"messages": [{"role": "user", "content": "hi"}, {"role": "tool"}, {"content": None}, {"content": [{}]}]}] * 2
 
 
-@pytest.mark.parametrize("name", ["chats.json", "chats.txt", "chats.jsonl", "chats"])
+@pytest.mark.parametrize("name", ["chats.json", "chats.txt", "chats.JSONL", "chats"])
 @pytest.mark.parametrize(
     ("chats", "lines", "told"),
     [
         (CHATS, ["hi a yes it is", "hi b yes it is", "hi c yes it is"], "a file"),
         (PARTS, ["hi b"] * 2, "a file"),
+        (SPOKEN, ["good mor ning"] * 2, "a file"),
         (SHARED, ["hi a yes", "hi b yes"], "a file"),
         (SILENT, ["hi"] * 2, "a file; 6 turns without text were skipped"),
     ],
@@ -239,14 +214,16 @@ def test_the_synthetic_corpus_is_made_here() -> None:
     assert all(line.strip() for line in corpus.train + corpus.valid + corpus.test)
 
 
-def test_a_folder_may_have_a_test_split_and_a_file_has_none(tmp_path: Path) -> None:
-    """Of a single file nothing is set aside beyond the tenth to validate with."""
-    for name in ("train", "valid"):
-        written(tmp_path / f"mine/{name}.txt", "one line\nand two\n")
-    assert load_corpus("mine").test == []
+def test_a_folder_gives_its_splits_and_a_file_its_last_tenth(tmp_path: Path) -> None:
+    """Files of a folder are read as they are, the test split where there is one; of a single file nothing else is."""
+    written(tmp_path / "mine/train.txt", "a b\nc d\n")
+    written(tmp_path / "mine/valid.txt", "e f\ng h\n")
+    corpus = load_corpus("mine")
+    assert (corpus.name, corpus.train, corpus.valid, corpus.test) == ("mine", ["a b", "c d"], ["e f", "g h"], [])
     written(tmp_path / "mine/test.txt", "\n a third \n")
     assert load_corpus("mine").test == ["a third"]
-    assert load_corpus("mine/train.txt").test == []
+    alone = load_corpus("mine/train.txt")
+    assert (alone.name, alone.train, alone.valid, alone.test) == ("train.txt", ["a b"], ["c d"], [])
     written(tmp_path / "mine/test.txt", " ")
     with pytest.raises(TextError, match=r"test\.txt: the file is empty"):
         load_corpus("mine")

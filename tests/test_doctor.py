@@ -56,17 +56,8 @@ def test_advice_comes_with_what_is_not_well(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_the_facts_are_a_fixed_list() -> None:
     """What is told of a machine is a list that can be read here; no name of a person or place is on it."""
-    assert set(environment.facts(2)) == {
-        "llmlab",
-        "python",
-        "torch",
-        "system",
-        "processor",
-        "cores",
-        "memory_gb",
-        "peak_memory_mb",
-        "threads",
-    }
+    machine = {"system", "processor", "cores", "memory_gb", "peak_memory_mb", "threads"}
+    assert set(environment.facts(2)) == {"llmlab", "python", "torch", *machine}
 
 
 def test_the_commit_is_our_own_whatever_repository_a_hook_is_of(

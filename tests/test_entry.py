@@ -99,23 +99,21 @@ def assert_inert(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
-def test_hostile_text_cannot_act_on_the_page(text: str) -> None:
-    """In cells, captions, alternatives, the summary, the command, the expectation and the note: it is only read."""
-    assert_inert(shown(body(specimen(text))))
+def test_hostile_text_is_read_on_the_page_and_cannot_act(text: str) -> None:
+    """In cells, captions, alternatives, the summary, the command, the expectation and the note.
+
+    A summary or a caption that opens with it is a paragraph with exactly these words, never a list.
+    """
+    page = shown(body(specimen(text)))
+    assert_inert(page)
+    for sentence in (f"{text} and {text} moved apart in 3 of 3 starts, though one follows the other", f"{text} said"):
+        assert " ".join(printable(sentence).split()) in " ".join(page.words.split())
 
 
 @given(records)
 def test_no_text_can_act_on_the_page(record: Record) -> None:
     """Whatever the words, the page has the elements of a harmless one and no attribute that acts."""
     assert_inert(shown(body(record)))
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
-def test_a_sentence_of_ours_may_begin_with_a_token(text: str) -> None:
-    """A summary or a caption that opens with a token is a paragraph with exactly these words, never a list."""
-    page = shown(body(specimen(text)))
-    for sentence in (f"{text} and {text} moved apart in 3 of 3 starts, though one follows the other", f"{text} said"):
-        assert " ".join(printable(sentence).split()) in " ".join(page.words.split())
 
 
 @given(texts)

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import Stop, rows, without_times
 from llmlab.embedding_freeze import freeze_arms, run
 from llmlab.errors import Stopped
 from llmlab.lab import context_metrics, context_study
@@ -22,7 +23,7 @@ from llmlab.lab.optimizer import optimizer_named
 from llmlab.lab.steps import Diverged
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.text.streams import Stream
-from strategies_contexts import FREEZE, SMALL, Stop, compared, rows, stages, without_times
+from strategies_contexts import FREEZE, SMALL, compared, stages
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
 
