@@ -1,6 +1,7 @@
 """The ledger: every row can be read and checked, names what there is, and counts as the models count."""
 
 import ast
+import contextlib
 import math
 import re
 
@@ -13,13 +14,14 @@ from claims_by_hand import ROW, ledger_of
 from llmlab.claims import counts
 from llmlab.claims.evaluate import FUNCTIONS, Missing, filled, holm, hours, names, value
 from llmlab.claims.ledger import Claim, Sum, read
-from llmlab.claims.verdicts import judged
-from llmlab.cli import app
+from llmlab.claims.verdicts import judged, meets
+from llmlab.cli import app, chapter
 from llmlab.cli.chapter import CHAPTERS, FOLLOW_UPS
 from llmlab.errors import TextError
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import worded
 from llmlab.report.result import Result
+from llmlab.settings import Settings
 
 CLAIMS = [claim for document in read() for claim in document.claims]
 COMMANDS = typer.main.get_command(app)
@@ -76,6 +78,32 @@ def test_every_row_names_a_command_that_there_is(claim: Claim) -> None:
     assert {word for word in words if word.startswith("--")} <= options
     if claim.check in ("sums", "opinion") and claim.command.startswith("llmlab claims"):
         assert claim.command == f"llmlab claims --id {claim.id}"
+
+
+@pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.records], ids=lambda claim: claim.id)
+def test_the_command_of_a_row_can_decide_it(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs what the row is judged by, under the row's own conditions, with the depths and sizes that its rule names.
+
+    Of ``needs``, those that only the run itself can tell are left to it.
+    """
+    asked: list[Settings] = []
+    monkeypatch.setattr(chapter, "execute", lambda name, module, picked, typed: asked.append(picked.settings))
+    with contextlib.suppress(SystemExit):
+        COMMANDS.main(claim.command.split()[1:], standalone_mode=False)
+    (settings,), row = asked, claim.records
+    assert row is not None
+    planned = settings.document() | {"common_epochs": getattr(settings, "epochs", 0)}
+    planned |= {"tuning_tries": 2.0 if planned.get("tune") else 0.0}
+    rules = " ".join(getattr(row, name) for name in EXPRESSIONS)
+
+    assert settings.experiment in row.experiments
+    assert row.where.items() <= planned.items()
+    assert [name for name, wanted in row.needs.items() if name in planned and not meets(planned[name], wanted)] == []
+    if settings.experiment == "layers":
+        assert set(re.findall(r"_L(\d+)", rules)) <= {*str(planned["only"] or planned["layers"]).split(",")}
+    if settings.experiment == "embedding-freeze":
+        sizes = {str(planned["tokens"]), *str(planned["grow"]).split(",")}
+        assert set(re.findall(r"_(\d{5,6})(?!\d)", rules)) <= sizes
 
 
 def agrees(one: Sum) -> bool:

@@ -233,12 +233,12 @@ def _unmet(check: RecordsCheck, record: Record) -> Iterator[str]:
     known = record.result.settings | record.result.metrics | {"seeds": _seeds(record)}  # what was done, not planned
     for name, wanted in check.needs.items():
         own = known.get(name)
-        if not _meets(own, wanted):
+        if not meets(own, wanted):
             shown = f"{own:.4g}" if isinstance(own, float) else own
             yield f"{name} {shown} ({' / '.join(map(str, wanted)) if isinstance(wanted, tuple) else wanted})"
 
 
-def _meets(own: Scalar, wanted: Scalar | tuple[Scalar, ...]) -> bool:
+def meets(own: Scalar, wanted: Scalar | tuple[Scalar, ...]) -> bool:
     """Return whether a number or word is what a condition asks for: a value, one of several, or within a bound."""
     if isinstance(wanted, tuple):
         return own in wanted
