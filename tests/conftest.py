@@ -140,9 +140,10 @@ def _signals_as_they_were() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _texts_are_kept_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is kept of texts is kept in a folder of the tests."""
+    """What is kept of texts is kept in a folder of the tests, which all their processes share."""
+    top = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LLMLAB_CACHE", str((top.parent if "PYTEST_XDIST_WORKER" in os.environ else top) / "cache"))
         yield
 
 

@@ -1,4 +1,4 @@
-"""What could act in an HTML document, counted."""
+"""What an HTML document is made of, and what of it could act."""
 
 import html.parser
 import re
@@ -8,35 +8,41 @@ RUNNING = {"script", "iframe", "frame", "object", "embed", "applet", "style", "b
 ADDRESSES = {"href", "src", "srcset", "action", "formaction", "data", "poster", "background", "xlink:href", "ping"}
 
 
-class Danger(html.parser.HTMLParser):
-    """Counts what could act in a document, and keeps its text."""
+class Seen(html.parser.HTMLParser):
+    """The elements, attributes, comments and words of a document."""
 
-    def __init__(self) -> None:
+    def __init__(self, document: str) -> None:
         super().__init__()
-        self.found: Counter[str] = Counter()
-        self.text: list[str] = []
+        self.elements: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.comments: list[str] = []
+        self.words = ""
+        self.feed(document)
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Count an element that runs, an attribute that runs, and an address that leaves the site."""
-        if tag in RUNNING:
-            self.found[tag] += 1
-        for name, value in attrs:
-            plain = re.sub(r"[\s\x00-\x20]", "", value or "").lower()
-            if name.startswith("on") or name == "srcdoc":
-                self.found[name] += 1
-            if name in ADDRESSES and re.match(r"(?!file)[a-z][a-z+.-]*:|//", plain):
-                self.found[f"{tag} {name} {plain}"] += 1
-            if name == "style" and not re.fullmatch(r"text-align:(left|right|center);?", plain):
-                self.found[f"style {plain}"] += 1
+        """Take note of an element, and of each of its attributes with its value."""
+        self.elements[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_comment(self, data: str) -> None:
+        """Take note of a comment."""
+        self.comments.append(data.strip())
 
     def handle_data(self, data: str) -> None:
-        """Keep the text."""
-        self.text.append(data)
+        """Keep the words."""
+        self.words += data
 
-
-def danger(document: str) -> Danger:
-    """Return what could act in an HTML document."""
-    parser = Danger()
-    parser.feed(document)
-    parser.close()
-    return parser
+    @property
+    def dangers(self) -> Counter[str]:
+        """Count elements that run, attributes that run, and addresses that leave the site."""
+        found = Counter({tag: count for tag, count in self.elements.items() if tag in RUNNING})
+        for tag, name, value in self.attributes:
+            plain = re.sub(r"[\s\x00-\x20]", "", value).lower()
+            if name.startswith("on") or name == "srcdoc":
+                found[name] += 1
+            if name in ADDRESSES and re.match(r"(?!file)[a-z][a-z+.-]*:|//", plain):
+                found[f"{tag} {name} {plain}"] += 1
+            if name == "style" and not re.fullmatch(r"text-align:(left|right|center);?", plain):
+                found[f"style {plain}"] += 1
+        return found

@@ -113,14 +113,10 @@ def test_a_standard_input_that_cannot_be_used_is_refused(run_llmlab: Run, stdin:
     assert_refused(run_llmlab("phase1", "--text", "-", stdin=stdin), 3, word)
 
 
-def test_a_closed_standard_input_is_refused(shell_llmlab: Run) -> None:
-    """``--text -`` without a standard input says so."""
-    assert_refused(shell_llmlab("$LLMLAB phase1 --text - <&-"), 3, "standard input")
-
-
-def test_endless_input_is_refused(shell_llmlab: Run) -> None:
-    """``/dev/zero`` as text ends at the limit, with words."""
-    assert_refused(shell_llmlab("$LLMLAB phase1 --text - < /dev/zero"), 3, "standard input", "MB")
+@pytest.mark.parametrize(("source", "words"), [("<&-", ["standard input"]), ("< /dev/zero", ["standard input", "MB"])])
+def test_a_closed_or_endless_standard_input_is_refused(shell_llmlab: Run, source: str, words: list[str]) -> None:
+    """It says so, and reading ends at the limit."""
+    assert_refused(shell_llmlab(f"$LLMLAB phase1 --text - {source}"), 3, *words)
 
 
 @pytest.mark.parametrize("focus", ["x", "o", "he", "\u0301", b"\xff", "el"], ids=ascii)

@@ -62,9 +62,10 @@ def here(one: tuple[Result, Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A finished run of two seeds."""
-    return run(BaselineSettings(**TINY, seeds=2, out=tmp_path_factory.mktemp("both") / "a"))
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """A finished run of two seeds, and its folder, which is not to be changed."""
+    folder = tmp_path_factory.mktemp("both") / "a"
+    return run(BaselineSettings(**TINY, seeds=2, out=folder)), folder
 
 
 def test_the_document_has_the_contracts_metrics(run_llmlab: Run) -> None:
@@ -80,25 +81,27 @@ def test_the_document_has_the_contracts_metrics(run_llmlab: Run) -> None:
     assert len(list(done.folder.glob("runs/*/best"))) == 1
 
 
-def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three seeds are three runs with an interval; if one diverges, two are reported, and a sentence says so."""
+def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
+    both: tuple[Result, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seeds are two runs with an interval; if one diverges, the other is reported, and a sentence says so."""
 
     def train(settings: BaselineSettings, task: Dataset, seed: int, *args: Any) -> LanguageRun:
-        if seed == 1:
+        if seed == 0:
             raise Diverged(7)
         return train_seed(settings, task, seed, *args)
 
-    whole = run(BaselineSettings(**TINY, seeds=3, out=Path("whole")))
+    whole, folder = both
     monkeypatch.setattr("llmlab.baseline.train_seed", train)
-    result = run(BaselineSettings(**TINY, seeds=3, out=Path("lost")))
+    result = run(BaselineSettings(**TINY, seeds=2))
     low, mean, high = (whole.metrics[f"val_ppl{end}"] for end in ("_low", "", "_high"))
     assert low < mean < high
-    assert len(set(whole.samples["val_ppl"])) == 3
+    assert len(set(whole.samples["val_ppl"])) == 2
     assert "over_seeds" in {table.name for table in whole.tables}
-    assert len(list(Path("whole").iterdir())) == 3
+    assert len(list(folder.iterdir())) == 2
     assert result.status == "complete"
-    assert result.samples["val_ppl"] == whole.samples["val_ppl"][::2]
-    assert "Seed 1 diverged at update 7; it is in none of these numbers." in result.summary
+    assert result.samples["val_ppl"] == whole.samples["val_ppl"][1:]
+    assert "Seed 0 diverged at update 7; it is in none of these numbers." in result.summary
 
 
 def test_the_same_seed_gives_the_same_result_and_another_folder(one: tuple[Result, Path], tmp_path: Path) -> None:
@@ -267,36 +270,34 @@ def test_a_damaged_last_checkpoint_falls_back_and_says_so(here: Path) -> None:
 
 
 @pytest.mark.parametrize("updates", [3, 25])
-def test_what_is_finished_outlives_a_stop_in_the_second_seed(both: Result, tmp_path: Path, updates: int) -> None:
+def test_what_is_finished_outlives_a_stop_in_the_second_seed(
+    both: tuple[Result, Path], tmp_path: Path, updates: int
+) -> None:
     """Before and after that seed's first epoch: the first seed is reported, and the run goes on where it stopped."""
     stopped = run(BaselineSettings(**TINY, seeds=2, out=Path("two")), Stop(40 + updates))
     resumed = run(BaselineSettings(**TINY, seeds=2, out=Path("two"), resume="auto"))
 
     assert stopped.status == "interrupted"
-    assert stopped.samples["val_ppl"] == both.samples["val_ppl"][:1]
+    assert stopped.samples["val_ppl"] == both[0].samples["val_ppl"][:1]
     assert any("Unfinished: stopped in New-LLM, seed 1, after" in sentence for sentence in stopped.summary)
-    assert without_times(resumed.metrics) == without_times(both.metrics)
+    assert without_times(resumed.metrics) == without_times(both[0].metrics)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {"seed0", "seed1"}
 
 
 @pytest.mark.parametrize("resume", ["auto", "a"])
-def test_more_seeds_join_a_run_of_one(both: Result, here: Path, resume: str) -> None:
+def test_more_seeds_join_a_run_of_one(both: tuple[Result, Path], here: Path, resume: str) -> None:
     """A finished run of one seed is resumed with two: the first is not trained again, the numbers are those of two."""
-    calls: list[int] = []
-
-    def hear(update: int, planned: int, told: str = "") -> None:
-        calls.append(update)
-
-    joined = run(BaselineSettings(**TINY, seeds=2, out=here, resume=resume), hear)
+    heard = Stop()
+    joined = run(BaselineSettings(**TINY, seeds=2, out=here, resume=resume), heard)
     again = run(BaselineSettings(**TINY, out=here, resume="auto"))
 
-    assert min(calls) > 40
-    assert without_times(joined.metrics) == without_times(both.metrics)
-    assert again.samples["val_ppl"] == both.samples["val_ppl"][:1]
+    assert min(heard.updates) > 40
+    assert without_times(joined.metrics) == without_times(both[0].metrics)
+    assert again.samples["val_ppl"] == both[0].samples["val_ppl"][:1]
 
 
 def test_a_model_is_let_go_with_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three seeds of a wide model need the memory of one."""
+    """Two seeds of a wide model need the memory of one."""
     models: list[weakref.ref[LanguageModel]] = []
 
     def remembered(*args: Any) -> LanguageModel:
@@ -305,8 +306,8 @@ def test_a_model_is_let_go_with_its_run(monkeypatch: pytest.MonkeyPatch) -> None
         return model
 
     monkeypatch.setattr("llmlab.baseline.build", remembered)
-    run(BaselineSettings(**TINY, seeds=3))
-    assert len(models) == 3
+    run(BaselineSettings(**TINY, seeds=2))
+    assert len(models) == 2
 
 
 @pytest.mark.parametrize("epochs", [1, 5, 27, 40])
@@ -385,12 +386,11 @@ def test_chapter_3_says_who_trains_other_models(options: dict[str, Any]) -> None
         run(replace(ONCE, **options))
 
 
-def test_one_checkpoint_for_several_seeds_is_refused_before_training() -> None:
+def test_one_checkpoint_for_several_seeds_is_refused_before_training(here: Path) -> None:
     """A checkpoint is of one seed: with ``--seeds 2`` it is refused at once, and no folder is made."""
-    run(replace(ONCE, out=Path("a")))
     there = sorted(Path().rglob("*"))
     with pytest.raises(SettingError, match="of one seed"):
-        run(replace(ONCE, seeds=2, resume="a/best"))
+        run(BaselineSettings(**TINY, seeds=2, resume=f"{here}/best"))
     assert sorted(Path().rglob("*")) == there
 
 
@@ -413,10 +413,9 @@ def test_a_file_in_the_place_of_a_folder_is_named() -> None:
         run(replace(ONCE, out=Path("file")))
 
 
-def test_the_line_to_go_on_names_the_folder_of_a_resumed_checkpoint(tmp_path: Path) -> None:
+def test_the_line_to_go_on_names_the_folder_of_a_resumed_checkpoint(here: Path) -> None:
     """Stopped after a resume from a checkpoint, the printed line goes on from the newest one, not from that."""
-    run(replace(ONCE, out=Path("a")))
-    first = min(Path("a").glob("update-*"))
+    first = min(here.glob("update-*"))
     chosen = Chosen(replace(ONCE, resume=str(first)), RunOptions(), ["epochs", "resume"])
     assert _to_go_on("baseline", chosen) == "llmlab baseline --epochs 1 --resume a"
     folder = Chosen(replace(ONCE, resume="a"), RunOptions(), ["resume"])
@@ -436,10 +435,9 @@ def test_a_second_signal_does_not_promise_a_checkpoint() -> None:
     assert progress.at_once
 
 
-def test_a_stopped_finetuning_says_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_finetuning_says_what_it_left(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fine-tuning with ``--out`` cannot go on, but has written something, and the message says so."""
-    run(replace(ONCE, out=Path("a")))
-    settings = FinetuneSettings(checkpoint=Path("a"), epochs=2, out=Path("b"))
+    settings = FinetuneSettings(checkpoint=here, epochs=2, out=Path("b"))
     progress = ProgressLine(hidden=True)
 
     def stopped_soon(_: ProgressLine, update: int, planned: int, told: str = "") -> None:
@@ -453,11 +451,10 @@ def test_a_stopped_finetuning_says_what_it_left(monkeypatch: pytest.MonkeyPatch)
     assert list(Path("b").glob("update-*"))
 
 
-def test_a_folder_of_several_runs_says_which_one_to_give() -> None:
+def test_a_folder_of_several_runs_says_which_one_to_give(both: tuple[Result, Path]) -> None:
     """Given the folder of several seeds, a verb names one of the folders in it."""
-    run(replace(ONCE, seeds=2, out=Path("a")))
-    with pytest.raises(CheckpointError, match=r"such as a/seed0"):
-        restored(Path("a"))
+    with pytest.raises(CheckpointError, match=f"such as {both[1]}/seed0"):
+        restored(both[1])
 
 
 @pytest.mark.parametrize(("model", "word"), [("gru", "recurrent"), ("tiny-gpt2", "attention")])

@@ -65,14 +65,6 @@ def test_what_waits_for_its_successor_is_read_until_that_is_there(tmp_path: Path
     assert names(tmp_path) == ["best", *(f"update-0000000{update}" for update in (3, 4, 5))]
 
 
-def test_a_save_at_the_same_update_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
-    """An epoch's end may come at an update that was saved before: the newer state stands there, and alone."""
-    folder = holding(tmp_path, 1, 2, best=2)
-    folder.save(state(2) | {"epoch": 1}, 2, best=True)
-    assert names(tmp_path) == ["best", "update-00000001", "update-00000002"]
-    assert [found["epoch"] for found in (folder.latest(silent)[0], folder.best())] == [1, 1]
-
-
 def test_an_empty_place_has_no_checkpoints(tmp_path: Path) -> None:
     """Where nothing was saved there is nothing: no folder, an empty one, one with other files or a lock."""
     for folder in (CheckpointFolder(tmp_path / "none"), CheckpointFolder(tmp_path)):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 import site_hooks
-from dangers import danger
+from dangers import Seen
 from llmlab.claims.ledger import read
 from llmlab.claims.verdicts import JUDGEMENTS, Judged, Said
 from llmlab.report.language import language
@@ -67,9 +67,9 @@ def test_both_languages_have_the_same_words() -> None:
 @given(texts)
 def test_no_word_of_a_record_acts(words: str) -> None:
     """Evidence is shown as it was written, and adds no element and no attribute."""
-    plain, said = danger(page("seen")), danger(page(words))
+    plain, said = Seen(page("seen")), Seen(page(words))
 
-    assert said.found == plain.found
+    assert said.dangers == plain.dangers
     assert page(words).count("<") == page("seen").count("<")
 
 

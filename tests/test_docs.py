@@ -40,9 +40,9 @@ NOT_RUN = {
     "llmlab baseline --preset modern": "needs WikiText-2, and an hour",
     "llmlab layers --preset original": "needs WikiText-2, and far too long",
     "llmlab embedding-freeze --preset original": "needs UltraChat and GPT-2, and far too long",
-    "llmlab embedding-freeze --pretrained": "needs a model; test_pretrained and test_context_texts have stand-ins",
+    "llmlab embedding-freeze --pretrained": "needs a model; test_pretrained and test_context_arms have stand-ins",
     "llmlab two-stage --preset original": "needs UltraChat and GPT-2, and far too long",
-    "llmlab two-stage --pretrained": "needs a model; test_pretrained and test_context_texts have stand-ins",
+    "llmlab two-stage --pretrained": "needs a model; test_pretrained and test_context_arms have stand-ins",
 }
 TOO_LONG = {"llmlab baseline --peers": "takes minutes, most of them for the cost of a token; test_peers has small ones"}
 SMALL = "--embedding 8 --hidden 8 --context 8 --batch 500 --epochs 1"

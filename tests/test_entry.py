@@ -4,8 +4,6 @@ The page goes through the Markdown library with the extensions of the site, and 
 held against the page of a harmless text.
 """
 
-import html.parser
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -16,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import given
 
+from dangers import Seen
 from llmlab.report import entry, screen
 from llmlab.report.colours import INK, ROLES, THEMES
 from llmlab.report.escape import LONGEST_NOTE, md_block, md_fence, printable
@@ -43,33 +42,6 @@ BUILDING = ("h1", "h2", "h3", "table", "tr", "th", "td", "img", "pre", "a")
 """Elements that user text must not change the number of."""
 
 
-class Seen(html.parser.HTMLParser):
-    """What an HTML text is made of: elements, sources of pictures, comments, and the words."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: Counter[str] = Counter()
-        self.attributes: set[tuple[str, str]] = set()
-        self.values: list[tuple[str, str]] = []
-        self.comments: list[str] = []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take note of an element."""
-        self.elements[tag] += 1
-        self.attributes |= {(tag, name) for name, _ in attrs}
-        self.values += [(name, value or "") for name, value in attrs]
-
-    def handle_comment(self, data: str) -> None:
-        """Take note of a comment."""
-        self.comments.append(data.strip())
-
-    def handle_data(self, data: str) -> None:
-        """Take note of words."""
-        self.words += data
-
-
 def body(record: Record) -> str:
     """Return a page without its front matter."""
     return entry.page(record).split("---\n", 2)[2]
@@ -90,12 +62,12 @@ def harmless() -> Seen:
 def assert_inert(seen: Seen) -> None:
     """Assert that a page has the elements of a harmless page, with the attributes that those may have."""
     assert set(seen.elements) <= set(ATTRIBUTES)
-    assert {(tag, name) for tag, name in seen.attributes if name not in ATTRIBUTES[tag]} == set()
+    assert {(tag, name) for tag, name, _ in seen.attributes if name not in ATTRIBUTES[tag]} == set()
     assert seen.comments == harmless().comments
     assert {name: seen.elements[name] for name in BUILDING} == {name: harmless().elements[name] for name in BUILDING}
-    sources = {value for name, value in seen.values if name == "src"}
-    assert sources == {value for name, value in harmless().values if name == "src"}
-    assert [value for name, value in seen.values if name == "href"] == [entry.CURVES]  # a page links to nothing else
+    sources = [{value for _, name, value in page.attributes if name == "src"} for page in (seen, harmless())]
+    assert sources[0] == sources[1]
+    assert [value for _, name, value in seen.attributes if name == "href"] == [entry.CURVES]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))

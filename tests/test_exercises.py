@@ -96,6 +96,8 @@ def test_what_is_no_number_is_refused(text: str) -> None:
     [
         ("2.3", "50", 0),
         ("4.1", "0.11", 0),
+        ("4.1", "1e-6", None),  # two millionths are about two, not one
+        ("4.1", "3e-6", None),
         ("4.2", "4,312,296", 1),
         ("4.2", "4,315,000", None),
         ("4.3", "-0.05", 2),
@@ -108,12 +110,6 @@ def test_a_confusion_is_seen_as_a_reader_writes_it(number: str, text: str, which
     ends, told = check(number, *text.split(" "))
     assert ends == 1
     assert re.sub(r"\s+", "", (one.hint if which is None else one.wrong[which])["en"]) in told
-
-
-@pytest.mark.parametrize("text", ["1e-6", "3e-6"])
-def test_half_as_much_is_wrong(text: str) -> None:
-    """Two millionths are about two, not one or three."""
-    assert check("4.1", text)[0] == 1
 
 
 def test_a_number_beyond_all_bounds_is_only_wrong() -> None:

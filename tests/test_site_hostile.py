@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from built_site import CONFIGS, build, copy_of_the_site, once, pages, put_entries
-from dangers import danger
+from dangers import Seen
 from llmlab.report.escape import printable
 from llmlab.report.logbook import write_small_site
 
@@ -87,8 +87,8 @@ ALARMS = [
 @pytest.mark.parametrize("document", ALARMS)
 def test_the_alarm_rings(document: str) -> None:
     """What counts dangers counts each kind of them."""
-    assert danger(document).found.total() == 1
-    assert danger(f"<p title='{html_escape(document)}'>{html_escape(document)}</p>").found.total() == 0
+    assert Seen(document).dangers.total() == 1
+    assert Seen(f"<p title='{html_escape(document)}'>{html_escape(document)}</p>").dangers.total() == 0
 
 
 @pytest.fixture(scope="session", params=["project", "small", "japanese"])
@@ -111,7 +111,7 @@ def test_no_word_of_a_user_acts_on_the_site(twins: tuple[Path, Path]) -> None:
     harmless, hostile = (pages(site) for site in twins)
 
     assert harmless.keys() == hostile.keys()
-    added = {name: danger(hostile[name]).found - danger(harmless[name]).found for name in hostile}
+    added = {name: Seen(hostile[name]).dangers - Seen(harmless[name]).dangers for name in hostile}
     assert {name: found for name, found in added.items() if found} == {}
 
 
@@ -120,7 +120,7 @@ def test_every_word_of_a_user_can_be_read_on_the_site(twins: tuple[Path, Path]) 
     for number, words in enumerate(PAYLOADS):
         name = f"log/2026-11-22-phase1-2-{number:08x}"
         file = next(page for page in (twins[1] / f"{name}.html", twins[1] / name / "index.html") if page.is_file())
-        shown = "".join(danger(file.read_text("utf-8")).text)
+        shown = Seen(file.read_text("utf-8")).words
 
         assert " ".join(printable(words).split()) in " ".join(shown.split())
         assert "use_directory_urls" not in shown
