@@ -1,19 +1,22 @@
-"""Geometry, entropy, ranks and intervals against scipy and against plain loops."""
+"""Geometry, entropy, ranks, intervals and effective rank against scipy, numpy and plain loops."""
 
 import math
 import statistics
 from collections import Counter
 from itertools import chain, pairwise
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from llmlab.measure import geometry
+from llmlab.measure import geometry, spectrum
 from llmlab.measure.ranks import quantiles, rank_correlation, ranks
 from llmlab.measure.score import score
+from llmlab.measure.spectrum import effective_rank
 from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval, share_interval, t_quantile
 from llmlab.shown.phase1_2 import main_plane, projections
 from llmlab.text.pairs import Pairs
@@ -28,11 +31,6 @@ def tensor_of(seed: int, *shape: int) -> torch.Tensor:
 
 
 # ---- entropy ------------------------------------------------------------------------------------------------------
-
-
-def test_the_floor_of_hello_is_half_of_ln_2():
-    """After h and e comes one token each, after l two: two of four pairs cost ln 2."""
-    assert Pairs.of("hello").conditional_entropy() == pytest.approx(math.log(2) / 2, abs=1e-12)
 
 
 @given(any_texts)
@@ -59,7 +57,6 @@ def test_entropies_equal_scipys(text: str):
 
 @given(SEEDS, st.integers(1, 5), st.integers(1, 4))
 def test_distances_equal_the_loops(seed: int, rows: int, dim: int):
-    """The tensor code computes what loops over rows and coordinates compute."""
     a, b = tensor_of(seed, rows, dim), tensor_of(seed + 1, rows, dim)
 
     apart, moved = geometry.distances(a), geometry.moved(a, b)
@@ -88,7 +85,6 @@ def test_the_foot_on_a_zero_direction_is_zero():
 
 @given(st.integers(1, 6), st.data())
 def test_random_rotations_are_orthogonal(dim: int, data: st.DataObject):
-    """R R^T is the identity."""
     rotation = data.draw(rotations(dim))
 
     assert torch.allclose(rotation @ rotation.T, torch.eye(dim, dtype=torch.float64), atol=1e-12)
@@ -96,7 +92,6 @@ def test_random_rotations_are_orthogonal(dim: int, data: st.DataObject):
 
 @given(SEEDS, st.integers(1, 6), st.integers(1, 6))
 def test_the_main_plane_keeps_what_it_says(seed: int, rows: int, dim: int):
-    """Squared lengths in the plane are the stated share of all squared lengths, and up to two axes lose nothing."""
     vectors = tensor_of(seed, rows, dim).float()
 
     plane, share = main_plane(vectors)
@@ -108,18 +103,11 @@ def test_the_main_plane_keeps_what_it_says(seed: int, rows: int, dim: int):
         assert share == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize(("dim", "rank"), [(1, 2), (2, 3), (3, 4), (8, 4)])
-def test_four_random_points_with_a_constant_have_the_rank_that_freezing_needs(dim: int, rank: int):
-    """N points and a bias reach every table from dimension N - 1 on."""
-    assert int(geometry.affine_rank(tensor_of(3, 4, dim))) == rank
-
-
 # ---- intervals ----------------------------------------------------------------------------------------------------
 
 
 @given(st.floats(0.5, 0.9999), st.integers(1, 400))
 def test_students_quantile_equals_scipys(probability: float, degrees: int):
-    """The finite sum, inverted by halving, agrees with scipy to nine digits."""
     expected = float(scipy.stats.t.ppf(probability, degrees))
 
     assert t_quantile(probability, degrees) == pytest.approx(expected, rel=1e-7, abs=1e-9)
@@ -127,7 +115,6 @@ def test_students_quantile_equals_scipys(probability: float, degrees: int):
 
 @given(st.lists(FLOATS, min_size=2, max_size=40))
 def test_the_interval_of_a_mean_equals_scipys(samples: list[float]):
-    """Mean, deviation and Student's interval are those of scipy."""
     found = mean_interval(samples)
 
     deviation = statistics.stdev(samples)
@@ -142,7 +129,6 @@ def test_the_interval_of_a_mean_equals_scipys(samples: list[float]):
 
 @given(st.lists(st.booleans(), min_size=2, max_size=200))
 def test_the_interval_of_a_share_equals_scipys(hits: list[bool]):
-    """Wilson's interval is scipy's, stays inside 0 and 1, and holds the share."""
     found = share_interval(hits)
 
     expected = scipy.stats.binomtest(sum(hits), len(hits)).proportion_ci(0.95, method="wilson")
@@ -156,7 +142,6 @@ def test_the_interval_of_a_share_equals_scipys(hits: list[bool]):
 
 
 def test_one_sample_has_no_interval():
-    """A lone run claims no precision."""
     assert mean_interval([0.5]) == {"": 0.5}
     assert share_interval([True]) == {"": 1.0}
 
@@ -200,7 +185,6 @@ def test_ranks_equal_scipys_with_ties(values: list[int]):
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=20))
 def test_rank_correlation_equals_scipys(points: list[tuple[int, int]]):
-    """Spearman's correlation, and zero where one side never changes."""
     a, b = (torch.tensor(side).double() for side in zip(*points, strict=True))
 
     found = float(rank_correlation(a, b))
@@ -213,7 +197,6 @@ def test_rank_correlation_equals_scipys(points: list[tuple[int, int]]):
 
 @given(st.lists(FLOATS, min_size=1, max_size=20))
 def test_quantiles_equal_scipys(values: list[float]):
-    """Interpolated linearly between neighbours."""
     expected = scipy.stats.mstats.mquantiles(values, [0.05, 0.5, 0.95], alphap=1, betap=1)
 
     assert quantiles(torch.tensor(values, dtype=torch.float64), 0.05, 0.5, 0.95) == pytest.approx(
@@ -251,3 +234,63 @@ def test_a_score_is_what_a_plain_loop_counts(seed: int, rows: int, length: int, 
     for position, loss in enumerate(found.loss_by_position):
         there = [float(losses[row, position]) for row in range(rows) if targets[row, position]]
         assert loss == pytest.approx(statistics.fmean(there) if there else 0.0, rel=1e-6)
+
+
+# ---- effective rank -------------------------------------------------------------------------------------------------
+
+
+SHAPES = st.tuples(st.integers(2, 40), st.integers(1, 6))
+
+
+def rank_as_in_the_notes(vectors: Tensor) -> float:
+    """The formula of document 004 on numpy's singular values, its 1e-10 within the logarithm included."""
+    sizes = np.linalg.svd(vectors.numpy(), compute_uv=False)
+    shares = sizes / sizes.sum()
+    return math.exp(-float((shares * np.log(shares + 1e-10)).sum()))
+
+
+@given(SEEDS, SHAPES, st.floats(0, 5))
+def test_the_uncentred_rank_is_the_notes_and_the_centred_one_that_of_the_differences(
+    seed: int, shape: tuple[int, int], offset: float
+):
+    """About zero it is the notes' formula; about the mean it is the same of what the mean leaves."""
+    vectors = tensor_of(seed, *shape) + offset
+    assert effective_rank(vectors, centred=False) == pytest.approx(rank_as_in_the_notes(vectors), rel=1e-4)
+    differences = vectors - vectors.mean(0)
+    assert effective_rank(vectors) == pytest.approx(rank_as_in_the_notes(differences), rel=1e-4)
+
+
+def test_a_shared_offset_is_a_direction_only_about_zero():
+    """Vectors around a far point look like one direction about zero, and like all of them about their mean."""
+    vectors = tensor_of(0, 500, 8) + 1e4
+    assert effective_rank(vectors, centred=False) < 1.01
+    assert effective_rank(vectors) > 7.9
+    assert effective_rank(torch.full((50, 3), 0.3), centred=False) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(torch.full((50, 3), 0.3)) == 0
+    assert effective_rank(torch.zeros(50, 3), centred=False) == 0
+
+
+@given(SEEDS, SHAPES, st.data())
+def test_turning_scaling_and_shuffling_change_no_rank(seed: int, shape: tuple[int, int], data: st.DataObject):
+    vectors = tensor_of(seed, *shape)
+    order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))
+    changed = 3 * vectors[order] @ data.draw(rotations(shape[1]))
+    for centred in (True, False):
+        assert effective_rank(changed, centred=centred) == pytest.approx(effective_rank(vectors, centred=centred))
+        assert 0 < effective_rank(vectors, centred=centred) <= shape[1] + 1e-9
+
+
+def test_of_many_rows_some_are_drawn_and_always_the_same(monkeypatch: pytest.MonkeyPatch):
+    """A sample has nearly the rank of the whole, and enough rows are all taken."""
+    vectors = tensor_of(1, 4_000, 6) * torch.tensor([9, 5, 3, 2, 1, 0.5], dtype=torch.float64)
+    whole = effective_rank(vectors, centred=False)
+    monkeypatch.setattr(spectrum, "MOST_RANKED", 1_000)
+    sample = effective_rank(vectors, centred=False)
+    assert sample != whole
+    assert sample == pytest.approx(whole, rel=0.02)
+    assert sample == effective_rank(vectors, centred=False)
+
+
+def test_few_rows_lower_the_rank():
+    """3,000 Gaussian rows of 768 numbers reach 96.5 % of 768: a share is only worth something with its rows."""
+    assert effective_rank(tensor_of(0, 3_000, 768), centred=False) / 768 == pytest.approx(0.965, abs=0.003)

@@ -1,76 +1,44 @@
-"""TinyModel against plain Python loops, against autograd, and against ``torch.nn``."""
+"""TinyModel against autograd and ``torch.nn``, and its training loop: what is recorded, and when a run ends early."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.phase1 import BIAS, EMBEDDING, WEIGHT, TinyModel
+from llmlab import phase1
+from llmlab.lab.optimizer import SGD, Adam
+from llmlab.lab.steps import Diverged
+from llmlab.phase1 import BIAS, EMBEDDING, TRAINED_WITH_FROZEN, WEIGHT, TinyModel, train
 from llmlab.phase1_2 import stacked
 from llmlab.text.pairs import Pairs
 from strategies import SEEDS, double, texts, texts_and_models
 
-
-def logits_by_loops(embedding: list[list[float]], weight: list[list[float]], bias: list[float]) -> list[list[float]]:
-    """The slow spec of the scores: one inner product at a time, plus the bias."""
-    return [
-        [sum(e * w for e, w in zip(row, column, strict=True)) + b for column, b in zip(weight, bias, strict=True)]
-        for row in embedding
-    ]
-
-
-def loss_by_loops(logits: list[list[float]], text: str) -> float:
-    """The slow spec of the loss: walk through the text, pair by pair."""
-    numbers = Pairs.of(text).vocabulary.encode(text)
-    total = 0.0
-    for source, target in pairwise(numbers):
-        top = max(logits[source])
-        log_sum = top + math.log(sum(math.exp(score - top) for score in logits[source]))
-        total += log_sum - logits[source][target]
-    return total / (len(numbers) - 1)
-
-
-def gradients_by_loops(
-    embedding: list[list[float]], weight: list[list[float]], bias: list[float], text: str
-) -> tuple[list[list[float]], list[list[float]], list[float]]:
-    """The slow spec of the gradients: for each pair, P minus one-hot, spread over E, W and b."""
-    numbers = Pairs.of(text).vocabulary.encode(text)
-    logits, size, dim = logits_by_loops(embedding, weight, bias), len(bias), len(embedding[0])
-    to_e = [[0.0] * dim for _ in range(size)]
-    to_w = [[0.0] * dim for _ in range(size)]
-    to_b = [0.0] * size
-    for source, target in pairwise(numbers):
-        top = max(logits[source])
-        weights = [math.exp(score - top) for score in logits[source]]
-        for k in range(size):
-            excess = (weights[k] / sum(weights) - (k == target)) / (len(numbers) - 1)
-            to_b[k] += excess
-            for d in range(dim):
-                to_e[source][d] += excess * weight[k][d]
-                to_w[k][d] += excess * embedding[source][d]
-    return to_e, to_w, to_b
+PAIRS = Pairs.of("hello")
+ALL = TRAINED_WITH_FROZEN["none"]
 
 
 @given(texts, SEEDS, st.integers(min_value=1, max_value=4))
-def test_scores_loss_and_gradients_equal_the_loops(text: str, seed: int, dim: int):
-    """The stacked tensors compute what three plain loops compute."""
+def test_scores_loss_and_gradients_equal_those_of_torch_modules(text: str, seed: int, dim: int):
+    """An Embedding followed by a Linear with the same numbers, read through the text pair by pair, gives the same."""
     pairs = Pairs.of(text)
-    model = double(TinyModel.initial(len(pairs.tokens), dim, [seed]))
-    parts = model.embedding[0].tolist(), model.weight[0].tolist(), model.bias[0].tolist()
+    numbers, size = torch.tensor([pairs.tokens.index(token) for token in text]), len(pairs.tokens)
+    model = double(TinyModel.initial(size, dim, [seed]))
+    embedding, linear = torch.nn.Embedding(size, dim).double(), torch.nn.Linear(dim, size).double()
+    embedding.load_state_dict({"weight": model.embedding[0]})
+    linear.load_state_dict({"weight": model.weight[0], "bias": model.bias[0]})
 
+    scores = linear(embedding(numbers[:-1]))
+    expected = torch.nn.functional.cross_entropy(scores, numbers[1:])
+    expected.backward()
     loss, gradients = model.loss_and_gradients(pairs.joint().double())
 
-    expected = gradients_by_loops(*parts, text)
-    logits = logits_by_loops(*parts)
-    assert model.logits()[0].tolist() == [pytest.approx(row, abs=1e-9) for row in logits]
-    for got, row in zip(model.probabilities()[0].tolist(), logits, strict=True):
-        assert got == pytest.approx([math.exp(score) / sum(map(math.exp, row)) for score in row], abs=1e-9)
-    assert float(loss) == pytest.approx(loss_by_loops(logits, text), abs=1e-6)
-    for name, slow in zip((EMBEDDING, WEIGHT, BIAS), expected, strict=True):
-        assert torch.allclose(gradients[name][0], torch.tensor(slow).double(), atol=1e-6)
+    assert torch.allclose(model.logits()[0, numbers[:-1]], scores)
+    assert torch.allclose(model.probabilities()[0, numbers[:-1]], scores.softmax(1))
+    assert float(loss) == float(model.loss(pairs.joint().double())) == pytest.approx(expected.item(), abs=1e-6)
+    for name, parameter in ((EMBEDDING, embedding.weight), (WEIGHT, linear.weight), (BIAS, linear.bias)):
+        assert torch.allclose(gradients[name][0], parameter.grad, atol=1e-6)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -92,32 +60,7 @@ def test_written_out_gradients_equal_autograd(tied: bool, drawn: tuple[Pairs, Ti
         assert torch.allclose(written_out[name], gradient, atol=1e-12)
 
 
-def test_scores_and_loss_equal_those_of_torch_modules():
-    """An Embedding followed by a Linear, with the same numbers in them, gives the same scores and loss."""
-    model = TinyModel.initial(4, 3, [7])
-    embedding, linear = torch.nn.Embedding(4, 3), torch.nn.Linear(3, 4)
-    embedding.load_state_dict({"weight": model.embedding[0]})
-    linear.load_state_dict({"weight": model.weight[0], "bias": model.bias[0]})
-    inputs, targets = torch.tensor([0, 1, 2, 2]), torch.tensor([1, 2, 2, 3])
-
-    logits = linear(embedding(inputs))
-
-    assert torch.allclose(model.logits()[0, inputs], logits)
-    expected = torch.nn.functional.cross_entropy(logits, targets)
-    assert torch.allclose(model.loss(Pairs.of("hello").joint())[0], expected)
-
-
-def test_a_model_does_not_depend_on_its_neighbours_in_the_stack():
-    """Seed 5 starts from the same bits alone and among others."""
-    alone, among = TinyModel.initial(4, 2, [5]), TinyModel.initial(4, 2, range(9))
-
-    assert torch.equal(alone.embedding[0], among.embedding[5])
-    assert torch.equal(alone.weight[0], among.weight[5])
-    assert torch.equal(alone.bias[0], among.bias[5])
-
-
 def test_initial_numbers_are_spread_as_torch_modules_spread_them():
-    """Embeddings are standard normal; output rows and biases uniform in ±1/sqrt(dim)."""
     model = TinyModel.initial(4, 4, range(2_000))
 
     assert abs(float(model.embedding.mean())) < 0.02
@@ -128,10 +71,91 @@ def test_initial_numbers_are_spread_as_torch_modules_spread_them():
 
 
 def test_stacking_joins_models_in_order():
-    """A stack of stacks holds every model once, in the order given."""
     parts = [TinyModel.initial(4, 2, range(2)), TinyModel.initial(4, 2, range(5, 8))]
 
     joined = stacked(parts)
 
     assert len(joined) == 5
     assert torch.equal(joined.embedding[2:], parts[1].embedding)
+
+
+# ---- its training ----------------------------------------------------------------------------------------------------
+
+
+def test_losses_are_those_before_each_update():
+    """The first loss is that of the start; the last is that before the last update, as the notes printed it."""
+    start = TinyModel.initial(4, 2, range(3))
+
+    run = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=7)
+    shorter = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=6)
+
+    assert run.losses.shape == (7, 3)
+    assert torch.equal(run.losses[0], start.loss(PAIRS.joint()))
+    assert torch.equal(run.losses[-1], shorter.after.loss(PAIRS.joint()))
+
+
+def test_the_path_begins_at_the_start_and_ends_at_the_end():
+    """The first seed's way is remembered from its first to its last place, and the start is left alone."""
+    start = TinyModel.initial(4, 2, range(2))
+    copy = start.embedding.clone(), start.weight.clone()
+
+    run = train(start, PAIRS, lambda: Adam(0.1), trained=ALL, updates=50)
+
+    assert torch.equal(run.path[0], start.embedding[0])
+    assert torch.equal(run.path[-1], run.after.embedding[0])
+    assert 2 < len(run.path) <= phase1.PATH_POINTS
+    assert all(map(torch.equal, copy, (start.embedding, start.weight)))
+
+
+def test_splitting_the_seeds_into_stacks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    start = TinyModel.initial(4, 2, range(10))
+
+    whole = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=20)
+    monkeypatch.setattr(phase1, "STACK_SCORES", 3 * 16)
+    split = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=20)
+
+    assert torch.equal(whole.after.embedding, split.after.embedding)
+    assert torch.equal(whole.losses, split.losses)
+    assert torch.equal(whole.path, split.path)
+
+
+def test_every_update_is_announced(monkeypatch: pytest.MonkeyPatch):
+    heard: list[tuple[int, int]] = []
+    monkeypatch.setattr(phase1, "STACK_SCORES", 2 * 16)
+
+    train(
+        TinyModel.initial(4, 2, range(3)),
+        PAIRS,
+        lambda: SGD(0.1),
+        trained=ALL,
+        updates=3,
+        on_step=lambda at, planned: heard.append((at, planned)),
+    )
+
+    assert heard == [(update, 6) for update in range(1, 7)]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_no_number_stops_the_run_at_once(bad: float):
+    """Update 3 makes a bias non-finite, so the loss before update 4 is, and that update is not made."""
+
+    class Spoiling(SGD):
+        made = 0
+
+        def update(self, parameters: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]) -> None:
+            super().update(parameters, gradients)
+            self.made += 1
+            if self.made == 3:
+                parameters[BIAS][0, 0] = bad
+
+    rule = Spoiling(0.1)
+    with pytest.raises(Diverged, match="update 4"):
+        train(TinyModel.initial(4, 2, [0]), PAIRS, lambda: rule, trained=ALL, updates=9)
+
+    assert rule.made == 3
+
+
+def test_a_parameter_that_is_no_number_after_the_last_update_counts_as_divergence():
+    """The last update is not followed by a loss that would tell."""
+    with pytest.raises(Diverged, match="update 1"):
+        train(TinyModel.initial(4, 2, [0]), PAIRS, lambda: SGD(1e38), trained=ALL, updates=1)

@@ -2,9 +2,7 @@
 
 import math
 import os
-from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,29 +43,11 @@ discounts: st.SearchStrategy[Discounts] = st.sampled_from(["interpolated", "modi
 # ---- the slow and obvious way -------------------------------------------------------------------------------------
 
 
-def slow_bigram(rows: Tensor) -> tuple[list[float], dict[int, list[float]]]:
-    """The raised unigram, and 0.9 relative frequency + 0.1 unigram after each input that was seen."""
-    pairs = Counter(pair for row in rows.tolist() for pair in pairwise(row) if pair[1] != PAD)
-    targets: Counter[int] = Counter()
-    inputs: Counter[int] = Counter()
-    for (source, target), count in pairs.items():
-        targets[target] += count
-        inputs[source] += count
-    one = [(targets[token] + 1) / (targets.total() + SIZE) for token in range(SIZE)]
-    two = {
-        source: [0.9 * pairs[source, token] / count + 0.1 * one[token] for token in range(SIZE)]
-        for source, count in inputs.items()
-    }
-    return one, two
-
-
 def number(context: Gram) -> int:
-    """The number of a context, as ``NgramOrder`` counts."""
     return sum(token * SIZE**back for back, token in enumerate(reversed(context)))
 
 
 def distribution(levels: list[NgramOrder], context: Gram) -> list[float]:
-    """The V probabilities that the tables give after a context of as many words."""
     after = torch.full((SIZE,), number(context))
     found: list[float] = levels[len(context)].probability(after, torch.arange(SIZE)).tolist()
     return found
@@ -102,52 +82,6 @@ def test_kneser_ney_equals_the_dictionaries_and_sums_to_one(text: list[list[int]
             assert min(found) >= 0
 
 
-def drawn_lines() -> list[list[int]]:
-    """200 lines, enough for n-grams counted once to four times at every order, so that each count has its discount."""
-    chance = torch.Generator().manual_seed(0)
-    drawn = (4 + 4 * torch.rand(200, 5, generator=chance) ** 2).long()
-    return [[BOS, *row, EOS] for row in drawn.tolist()]
-
-
-def test_three_discounts_equal_the_dictionaries_on_a_longer_text():
-    """Of three discounts, each is another, and none is that of Kneser-Ney with one."""
-    text = drawn_lines()
-    modified, plain = (CountedByHand(text, SIZE, 4, which) for which in (True, False))
-
-    tables = kneser_ney(text, SIZE, 4, "modified")
-
-    for context in contexts_of(text, 3):
-        assert distribution(tables, context) == pytest.approx(modified.distribution(context), rel=1e-9)
-    assert len({*modified.discount[4], *plain.discount[4]}) == 4
-
-
-def test_what_begins_a_line_counts_as_often_as_it_stands():
-    """Of three lines two begin with 5 and one with 6; worked out on paper."""
-    tables = kneser_ney([[BOS, 5, EOS], [BOS, 5, EOS], [BOS, 6, EOS]], SIZE)
-    five = (1 - 0.5) / 4 + 0.5 * 3 / 4 / SIZE  # 5 and 6 stand after one word each, <eos> after two: D = 2 / (2 + 2)
-
-    after_bos = distribution(tables, (BOS,))  # <bos> 5 counts 2; <bos> 6, 5 <eos> and 6 <eos> count 1: D = 3 / (3 + 2)
-
-    assert distribution(tables, ())[5] == pytest.approx(five)
-    assert after_bos[5] == pytest.approx((2 - 0.6) / 3 + 0.6 * 2 / 3 * five)
-    assert after_bos[6] == pytest.approx((1 - 0.6) / 3 + 0.6 * 2 / 3 * five)
-
-
-@given(lines)
-def test_unigram_and_bigram_equal_the_dictionaries_and_sum_to_one(text: list[list[int]]):
-    """The unigram is raised by one; the bigram takes 0.9 of the frequency and 0.1 of the unigram."""
-    rows = windows(text, 8)
-    inputs, targets = rows[:, :-1][rows[:, 1:] != PAD], rows[:, 1:][rows[:, 1:] != PAD]
-    one, two = slow_bigram(rows)
-
-    assert distribution([ngram.unigram(targets, SIZE)], ()) == pytest.approx(one, rel=1e-12)
-    levels = [ngram.unigram(targets, SIZE), ngram.bigram(inputs, targets, SIZE)]
-    for source in range(SIZE):
-        found = distribution(levels, (source,))
-        assert found == pytest.approx(two.get(source, one), rel=1e-12)
-        assert math.fsum(found) == pytest.approx(1, abs=1e-12)
-
-
 @settings(max_examples=60)
 @given(lines, orders, discounts)
 def test_the_best_token_is_the_largest_of_the_whole_distribution(text: list[list[int]], order: int, which: Discounts):
@@ -167,27 +101,12 @@ def test_the_best_token_is_the_largest_of_the_whole_distribution(text: list[list
 def test_scores_equal_a_loop_over_the_targets(
     train: list[list[int]], valid: list[list[int]], order: int, which: Discounts
 ):
-    """Each target costs -ln P given the tokens before it in its window; padding costs nothing."""
     rows = windows(valid, 6)
     slow = CountedByHand(train, SIZE, order, which == "modified")
 
     losses, _ = predict(kneser_ney(train, SIZE, order, which), window_targets(rows, order - 1))
 
     assert math.exp(losses.mean()) == pytest.approx(slow.perplexity(asked_of_rows(rows.tolist(), PAD, order - 1)))
-
-
-@given(lines)
-def test_every_baseline_scores_a_text_it_was_not_counted_on(text: list[list[int]]):
-    """One frequent token, then ever longer contexts; an accuracy is a share of the targets."""
-    rows = windows(text, 8)
-
-    found = window_baselines(rows, text, rows, SIZE)
-
-    assert list(found) == ["majority", "unigram", "bigram", "kneser_ney_3"]
-    for name in ("unigram", "bigram", "kneser_ney_3"):
-        assert math.isfinite(found[name].loss)
-    assert found["unigram"].accuracy == found["majority"].accuracy
-    assert all(0 <= r.accuracy <= 1 for r in found.values())
 
 
 # ---- small cases --------------------------------------------------------------------------------------------------
@@ -203,7 +122,6 @@ def test_the_majority_is_right_as_often_as_its_token_stands_there():
 
 
 def test_a_share_of_nothing_is_none():
-    """Without a known target there is no accuracy among the known ones."""
     rows = torch.tensor([[BOS, UNK, UNK]])
 
     found = window_baselines(rows, [[BOS, UNK, UNK]], rows, SIZE)
@@ -215,7 +133,6 @@ def test_a_share_of_nothing_is_none():
 
 @pytest.mark.parametrize("empty", [torch.zeros(0, 5, dtype=torch.int64), torch.tensor([[BOS, PAD]])])
 def test_windows_without_a_target_are_refused(empty: Tensor):
-    """The mean over no target is no number."""
     rows = torch.tensor([[BOS, 5, EOS]])
 
     with pytest.raises(ValueError, match="no target"):
@@ -298,24 +215,30 @@ def test_the_error_of_a_mean_is_that_of_its_lines(drawn: list[tuple[float, int]]
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, WindowedText]:
-    """The texts that are made here, in windows as the pocket runs have them."""
     return {name: prepare(load_corpus(name), length=32) for name in ("synthetic", "dialect")}
 
 
-@pytest.mark.parametrize(("name", "ppl"), [("synthetic", 15.74), ("dialect", 19.13)])
-@pytest.mark.parametrize("which", ["interpolated", "modified"])
-def test_a_made_text_equals_the_dictionaries(name: str, ppl: float, which: Discounts, texts: dict[str, WindowedText]):
-    """The whole validation text costs what plain counting says, at orders 3 and 4; at 3 no other figure than ever."""
+@pytest.mark.parametrize(
+    ("name", "order", "which", "ppl"),
+    [
+        ("synthetic", 3, "interpolated", 15.74),
+        ("dialect", 3, "interpolated", 19.13),
+        ("synthetic", 4, "modified", None),
+        ("dialect", 4, "modified", None),
+    ],
+)
+def test_a_made_text_equals_the_dictionaries(
+    name: str, order: int, which: Discounts, ppl: float | None, texts: dict[str, WindowedText]
+):
+    """The whole validation text costs what plain counting says; at order 3 no other figure than ever."""
     text, size = texts[name], len(texts[name].vocabulary)
-    for order in (3, 4):
-        slow = CountedByHand(text.train_lines, size, order, which == "modified")
-        losses, _ = predict(kneser_ney(text.train_lines, size, order, which), window_targets(text.valid, order - 1))
+    slow = CountedByHand(text.train_lines, size, order, which == "modified")
+    losses, _ = predict(kneser_ney(text.train_lines, size, order, which), window_targets(text.valid, order - 1))
 
-        found = math.exp(losses.mean())
+    found = math.exp(losses.mean())
 
-        assert found == pytest.approx(slow.perplexity(asked_of_rows(text.valid.tolist(), PAD, order - 1)), rel=1e-9)
-        if (order, which) == (3, "interpolated"):
-            assert found == pytest.approx(ppl, abs=0.005)
+    assert found == pytest.approx(slow.perplexity(asked_of_rows(text.valid.tolist(), PAD, order - 1)), rel=1e-9)
+    assert ppl is None or found == pytest.approx(ppl, abs=0.005)
 
 
 @pytest.mark.parametrize("tokens", [1_000, 4_000, 16_000])
@@ -344,7 +267,6 @@ minilm = pytest.mark.skipif(
 
 @wikitext
 def test_the_figures_on_wikitext_2():
-    """Unigram 67.56, bigram 33.42 and 33.0 % right, Kneser-Ney 28.16, always unknown 30.44 % right."""
     split = {name: (DATA / "wikitext-2" / f"{name}.txt").read_text("utf-8").split("\n") for name in ("train", "valid")}
     vocabulary = WordVocabulary.of_lines(split["train"])
     size = len(vocabulary)

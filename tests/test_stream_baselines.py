@@ -12,15 +12,7 @@ from torch import Tensor
 
 from counted_by_hand import CountedByHand, asked_of_stream
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of, exact_losses
-from llmlab.measure.ngram import (
-    NOTHING,
-    Baseline,
-    kneser_ney,
-    predict,
-    stream_baselines,
-    stream_targets,
-    window_targets,
-)
+from llmlab.measure.ngram import NOTHING, Baseline, stream_baselines, window_baselines
 from llmlab.text.grammar import Grammar
 from llmlab.text.streams import Stream, stream, word_coder
 from llmlab.text.words import BOS, PAD, windows
@@ -32,7 +24,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def line_losses(line: str) -> list[list[float]]:
-    """Return the exact loss of every token of one line and its end, from the grammar itself."""
     grammar = Grammar.standard()
     words = grammar.vocabulary()
     numbers = words.encode(line)
@@ -44,7 +35,6 @@ def line_losses(line: str) -> list[list[float]]:
 @settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(0, 50), st.integers(0, 40))
 def test_the_exact_losses_of_a_stream_are_those_of_its_lines(count: int, seed: int, cut: int) -> None:
-    """Line by line from the grammar, of the last one only what is there, each token counted once."""
     words = Grammar.standard().vocabulary()
     lines = Grammar.standard().lines(count, seed)
     whole = stream(lines, word_coder(words), 10**6)
@@ -112,7 +102,6 @@ def slow_references(train: list[int], valid: list[int], unknown: int) -> dict[st
 def test_baselines_on_a_stream_equal_the_dictionaries(
     train: list[list[int]], valid: list[list[int]], cut: int, unknown: int
 ) -> None:
-    """Unigram, bigram and Kneser-Ney on a stream are those of loops; every distribution sums to one."""
     tokens, held_out = joined(train, cut), joined(valid)
     right = [token for token in held_out[1:].tolist() if token != unknown]
     assume(any(token != unknown for token in tokens[1:].tolist()) and right)
@@ -131,7 +120,6 @@ def test_baselines_on_a_stream_equal_the_dictionaries(
 
 
 def test_baselines_of_an_example_by_hand() -> None:
-    """Three targets after two equal documents: every probability worked out on paper."""
     found = stream_baselines(torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.tensor([0, 1, 3, 0]), 4)
 
     def loss(*probabilities: float) -> float:
@@ -162,13 +150,13 @@ def test_no_count_and_no_score_depends_on_the_order_of_documents(
 
 @given(documents)
 def test_streams_and_windows_are_one_estimator(text: list[list[int]]) -> None:
-    """Documents as lines in windows and documents in a stream: the same loss of each target."""
     moved = [[word + 3 for word in document] for document in text]  # beside the marks that windows have
     lines = [[BOS, *document, BOS] for document in moved]
     tokens = torch.tensor([BOS, *(token for line in lines for token in line[1:])])
-    tables = kneser_ney(lines, SIZE + 3)
+    rows = windows(lines, 8)
 
-    in_windows, _ = predict(tables, window_targets(windows(lines, 8)))
-    in_stream, _ = predict(tables, stream_targets(tokens, NOTHING))
+    in_windows, in_stream = window_baselines(rows, lines, rows, SIZE + 3), stream_baselines(tokens, tokens, SIZE + 3)
 
-    assert in_windows.tolist() == in_stream.tolist()
+    assert list(in_windows) == list(in_stream) == ["majority", "unigram", "bigram", "kneser_ney_3"]
+    for name, found in in_windows.items():
+        assert (found.loss, found.accuracy) == (in_stream[name].loss, in_stream[name].accuracy)

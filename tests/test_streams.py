@@ -29,12 +29,10 @@ small_lines = st.lists(st.lists(st.sampled_from("abcdefg"), max_size=6).map(" ".
 
 
 def streams(corpus: Corpus = CORPUS, coder: Coder = CODER, **options: Any) -> StreamText:
-    """Return streams of 90 and 40 tokens, unless options say something else."""
     return stream_text(corpus, coder, **{"tokens": 90, "valid_tokens": 40, **options})
 
 
 def same(a: StreamText, b: StreamText) -> bool:
-    """Return whether two texts are equal in everything."""
     pairs = list(zip(a.streams, b.streams, strict=True))
     tensors = [(getattr(x, name), getattr(y, name)) for x, y in pairs for name in ("tokens", "starts")]
     rest = (a.name, a.vocabulary, a.unknown, a.digest, a.notes) == (b.name, b.vocabulary, b.unknown, b.digest, b.notes)
@@ -42,7 +40,6 @@ def same(a: StreamText, b: StreamText) -> bool:
 
 
 def spec(lines: list[str], coder: Coder, most: int) -> tuple[list[int], list[int]]:
-    """Return a stream token by token, as the docstring says it."""
     tokens, starts = [coder.end], []
     for line in lines:
         for place, token in enumerate(coder.encode(line)):
@@ -78,7 +75,6 @@ def test_the_built_in_language_has_no_unknown_word() -> None:
 
 
 def test_a_text_that_is_too_short_says_so() -> None:
-    """Where there are fewer tokens than were asked for, a note has both numbers; otherwise there is none."""
     assert streams().notes == []
     found = streams(tokens=100_000)
     (note,) = found.notes
@@ -87,13 +83,11 @@ def test_a_text_that_is_too_short_says_so() -> None:
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
-    """Return a stand-in for a BERT."""
     return load_pretrained(write_files(tmp_path_factory.mktemp("model") / "bert", model_files()))
 
 
 @pytest.fixture(scope="module")
 def gpt(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
-    """Return a stand-in for GPT-2's tokenizer."""
     folder = write_files(tmp_path_factory.mktemp("model") / "gpt", {"tokenizer.json": gpt_tokenizer().encode()})
     return load_pretrained(folder, weights=False)
 
@@ -116,15 +110,8 @@ def test_the_joins_are_undone_before_encoding(bert: Pretrained) -> None:
     assert coder.encode("1 @,@ 2 @.@ 5") == coder.encode("1,2.5")
 
 
-def test_a_mark_in_a_text_ends_no_document(bert: Pretrained, gpt: Pretrained) -> None:
-    """Whoever writes a special token into a text writes letters."""
-    assert bert.end not in subword_coder(bert).encode("bale [SEP] bale")
-    assert gpt.end not in subword_coder(gpt).encode("bale <|endoftext|> bale")
-
-
 @given(st.text(max_size=60))
 def test_any_text_becomes_numbers_in_range(bert: Pretrained, gpt: Pretrained, text: str) -> None:
-    """No character leads out of the vocabulary or ends a document."""
     for model in (bert, gpt):
         numbers = subword_coder(model).encode(text)
         assert all(0 <= number < model.vocabulary for number in numbers)

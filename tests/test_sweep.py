@@ -45,7 +45,6 @@ class Case:
         )
 
     def sweep(self, dtype: torch.dtype = torch.float32, *, learns: bool = True) -> Sweep:
-        """Return fresh rooms of this case's sizes."""
         return Sweep(self.size, *self.inputs.shape, dtype, learns=learns)
 
     def swept(self, sweep: Sweep | None = None, count: int = 0) -> Learned:
@@ -153,7 +152,6 @@ def in_the_last_bits(parameters: dict[str, Tensor], seed: int) -> dict[str, Tens
 @settings(max_examples=150)
 @given(case=cases())
 def test_a_sweep_is_the_plain_loop(case: Case):
-    """Loss and every gradient agree to 1e-5: any depth, stack, batch, padding, dropout and start context."""
     found = case.swept()
     assert misses(case, found) == {}
     assert all(found[1][name].shape == tensor.shape for name, tensor in case.parameters.items())
@@ -182,26 +180,15 @@ def test_bf16_is_near_the_plain_loop(stack: str, seed: int):
     assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
 
 
-@given(case=cases())
-def test_to_judge_is_to_read_the_plain_scores(case: Case):
-    """Loss of every target, padding too, and whether it was the likeliest, are those of the plain loop's logits."""
-    judged = case.sweep(learns=False).judge(case.parameters, case.inputs, case.targets, case.context)
+@given(case=cases(), learns=st.booleans())
+def test_to_judge_is_to_read_the_plain_scores(case: Case, learns: bool):
+    judged = case.sweep(learns=learns).judge(case.parameters, case.inputs, case.targets, case.context)
     logits = ContextVectorLM(case.size, case.parameters).logits(case.inputs, context=case.context)
     losses = F.cross_entropy(logits.flatten(0, 1), case.targets.flatten(), reduction="none").view(case.targets.shape)
     assert torch.allclose(judged.losses, losses, rtol=1e-4, atol=1e-4)
     best, second = logits.topk(2, dim=2).values.unbind(2)
     sure = best - second > 1e-4
     assert torch.equal(judged.hits[sure], (logits.argmax(2) == case.targets)[sure])
-
-
-@given(case=cases())
-def test_rooms_for_learning_judge_alike(case: Case):
-    """Leaving out what only learning needs changes losses by no more than where in memory a product lies."""
-    ours, theirs = (
-        case.sweep(learns=learns).judge(case.parameters, case.inputs, case.targets, case.context)
-        for learns in (True, False)
-    )
-    assert torch.allclose(ours.losses, theirs.losses, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("stack", ["plain", "residual"])
@@ -213,28 +200,6 @@ def test_rooms_for_learning_judge_alike_to_the_bit(stack: str):
     )
     assert torch.equal(ours.losses, theirs.losses)
     assert torch.equal(ours.hits, theirs.hits)
-
-
-@given(case=cases(), data=st.data())
-def test_rows_of_a_batch_do_not_meet(case: Case, data: st.DataObject):
-    """Rows in another order are judged in that order, and give the same gradient."""
-    order = data.draw(st.permutations(range(len(case.inputs))))
-    turned = case.rows(list(order))
-    ours, theirs = (one.sweep().judge(one.parameters, one.inputs, one.targets, one.context) for one in (turned, case))
-    assert torch.allclose(ours.losses, theirs.losses[list(order)], rtol=1e-4, atol=1e-4)
-    assert misses(case, turned.swept()) == {}
-
-
-@given(case=cases(), data=st.data())
-def test_a_later_token_changes_no_earlier_loss(case: Case, data: st.DataObject):
-    """Whatever comes at a position, the losses before it are the same to the bit."""
-    at = data.draw(st.integers(0, case.inputs.shape[1] - 1))
-    other = case.inputs.clone()
-    other[:, at:] = (other[:, at:] + 1) % case.size.vocabulary
-    sweep = case.sweep()
-    before = sweep.judge(case.parameters, case.inputs, case.targets, case.context).losses
-    after = sweep.judge(case.parameters, other, case.targets, case.context).losses
-    assert torch.equal(before[:, :at], after[:, :at])
 
 
 @given(case=cases(rows=8), data=st.data())
@@ -273,7 +238,6 @@ def test_rooms_can_be_used_again(case: Case, dtype: torch.dtype):
 
 @given(case=cases())
 def test_the_last_context_is_that_of_the_plain_loop(case: Case):
-    """Where a window ends is where the next one may begin, within the clamp."""
     sweep = case.sweep()
     sweep.judge(case.parameters, case.inputs, case.targets, case.context)
     exact = last_context(case)
@@ -285,31 +249,8 @@ def test_the_last_context_is_that_of_the_plain_loop(case: Case):
 
 
 def last_context(case: Case) -> Tensor:
-    """Return the context after the windows by the plain loop, in float64."""
     model = ContextVectorLM(case.size, {name: tensor.double() for name, tensor in case.parameters.items()})
     context = model.first_context(len(case.inputs)) if case.context is None else case.context.double()
     for tokens in case.inputs.T:
         _, context = model.step(tokens, context)
     return context
-
-
-@pytest.mark.parametrize("stack", ["plain", "residual"])
-def test_where_the_clamp_bites_no_gradient_flows(stack: str):
-    """Gains of 8 push contexts to 10; loss and gradients are those of the plain loop there too, to 1e-4."""
-    case = large(stack)
-    case.parameters["norm.gain"].mul_(8)
-    sweep = case.sweep()
-    far = distances(case.swept(sweep), case.plain())
-    assert float((sweep.contexts.abs() == CLAMP).float().mean()) > 0.05
-    assert max(far.values()) < 1e-4
-
-
-def test_padding_is_not_scored():
-    """Other numbers where the target is padding change neither loss nor gradient, to the bit."""
-    case = large("plain")
-    case.targets[:, 15:] = 0
-    inputs = case.inputs.clone()
-    inputs[:, 16:] = 7
-    (loss, gradients), (same, alike) = case.swept(), replace(case, inputs=inputs).swept()
-    assert torch.equal(loss, same)
-    assert all(torch.equal(gradients[name], alike[name]) for name in gradients)

@@ -1,7 +1,5 @@
 """Words as tokens: the vocabulary, the encoded lines and the windows, each against an obvious way to make them."""
 
-from collections import Counter
-
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +13,6 @@ lengths = st.integers(2, 20)
 
 
 def slow_words(lines: list[str], size: int) -> list[str]:
-    """The same vocabulary by repeatedly taking the most frequent word that came first."""
     words = [word for line in lines for word in line.lower().split() if word not in MARKS]
     left = list(dict.fromkeys(words))
     chosen = list(MARKS)
@@ -52,7 +49,6 @@ def test_a_mark_in_a_text_is_an_unknown_word(mark: str) -> None:
 
 
 def slow_windows(lines: list[list[int]], length: int) -> list[list[int]]:
-    """The same windows token by token."""
     rows = []
     for line in lines:
         start = 0
@@ -73,24 +69,6 @@ def test_windows_are_those_of_a_loop_over_tokens(lines: list[list[int]], length:
     assert found.tolist() == slow_windows(lines, length)
 
 
-@given(token_lines, lengths)
-def test_only_a_tail_shorter_than_half_a_window_is_lost(lines: list[list[int]], length: int) -> None:
-    """Every token of a line is in a window, but for an incomplete tail of a long line."""
-    for line in lines:
-        found = windows([line], length)
-        step = length // 2
-        covered = (len(found) - 1) * step + length
-        assert covered >= len(line) if len(line) <= length else 0 <= len(line) - covered < step
-        assert Counter(found.flatten().tolist()).keys() - {PAD} <= set(line)
-
-
-def test_a_line_that_exactly_fills_a_window_is_one() -> None:
-    """At the border between one window and two nothing is lost and nothing doubled."""
-    assert windows([list(range(1, 9))], 8).tolist() == [list(range(1, 9))]
-    assert len(windows([list(range(1, 10))], 8)) == 1
-    assert len(windows([list(range(1, 13))], 8)) == 2
-
-
 def test_lines_of_few_words_are_skipped() -> None:
     """A line of four words is passed over and one of five is not, unless asked otherwise."""
     vocabulary = WordVocabulary.of_lines(["a"])
@@ -99,7 +77,6 @@ def test_lines_of_few_words_are_skipped() -> None:
 
 
 def test_the_hash_tells_vocabularies_apart() -> None:
-    """Equal words have equal hashes; another order is another vocabulary."""
     one, other = WordVocabulary((*MARKS, "a", "b")), WordVocabulary((*MARKS, "b", "a"))
     assert one.sha256 == WordVocabulary.of_lines(["a b"]).sha256
     assert one.sha256 != other.sha256
