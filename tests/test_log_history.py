@@ -31,7 +31,6 @@ RENAMED = {"--preset seed": "--preset original"}
 
 
 def git(folder: Path, *words: str, given: str = "") -> str:
-    """Return what git says of a folder, whatever repository the environment speaks of."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(
         ["git", *words], cwd=folder, input=given, capture_output=True, encoding="utf-8", check=True, env=clean
@@ -51,7 +50,6 @@ def first_versions(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def numbers(document: dict[str, Any]) -> dict[str, Any]:
-    """Return every number of a record by the name that an amendment has for it."""
     samples = {f"samples.{name}": values for name, values in document.get("samples", {}).items()}
     return {**document["metrics"], **samples}
 
@@ -94,7 +92,6 @@ def test_nothing_was_taken_back_from_the_log() -> None:
 
 
 def test_entries_that_supersede_each_other_say_so_both() -> None:
-    """Each superseded record names a successor that names it, and following successors ends at a current entry."""
     records = {record.id: record for _, record in Logbook.at(ROOT).read() if isinstance(record, Record)}
     replaced = {(record.id, record.superseded_by) for record in records.values() if record.superseded_by}
 
@@ -108,7 +105,6 @@ def test_entries_that_supersede_each_other_say_so_both() -> None:
 
 
 def test_no_page_rests_on_a_superseded_entry() -> None:
-    """Outside the log no page links to an entry that another one has replaced."""
     replaced = [folder.name for folder, record in Logbook.at(ROOT).read() if getattr(record, "superseded_by", "")]
     pages = [page for page in (ROOT / "docs").rglob("*.md") if POSTS not in page.as_posix()]
     texts = {page: page.read_text("utf-8") for page in [ROOT / "README.md", *pages]}
@@ -131,7 +127,6 @@ OTHER_LOSS = {"metrics": {**RECORD["metrics"], "loss": 0.4}, "samples": {"loss":
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with one record in its history."""
     git(tmp_path, "init", "-q")
     write(tmp_path, RECORD)
     commit(tmp_path)
@@ -139,7 +134,6 @@ def repository(tmp_path: Path) -> Path:
 
 
 def write(folder: Path, document: dict[str, Any], name: str = "2026-11-22-phase1-0123abcd") -> Path:
-    """Write a record into the log of a repository, and return its path."""
     path = folder / POSTS / name / "record.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document), "utf-8")
@@ -147,7 +141,6 @@ def write(folder: Path, document: dict[str, Any], name: str = "2026-11-22-phase1
 
 
 def commit(folder: Path) -> None:
-    """Commit everything in a repository."""
     git(folder, "add", "-A")
     git(
         folder, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--no-verify", "--allow-empty", "-m", "m"
@@ -200,7 +193,6 @@ def test_the_walk_sees_what_was_deleted(repository: Path) -> None:
 
 
 def test_a_record_that_came_by_a_merge_is_seen(repository: Path) -> None:
-    """A record that another branch brought in, and that is deleted later, is named as well."""
     git(repository, "checkout", "-q", "-b", "side")
     path = write(repository, RECORD, "2026-11-24-phase1-0123abcd")
     commit(repository)
