@@ -70,7 +70,7 @@ ELSEWHERE = {
     "pytest": "runs these tests",
     "make": "runs these tests, or what the lines beside it run; the targets are checked below",
     "mkdocs build --strict": "test_site builds the site",
-    "torchrun": "test_team_processes trains with several processes",
+    "torchrun": "test_team trains with several processes",
     "ls runs": "lists a folder",
 }
 """Lines in shell blocks that are no command of llmlab, and where they are tried."""

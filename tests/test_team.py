@@ -1,11 +1,16 @@
 """Several processes that train one model: they give what one gives, stop together, and need no shared folder.
 
-Here threads play the processes: all that they say to each other is one sum.  Real ones: ``test_team_processes``.
+First threads play the processes: all that they say to each other is one sum.  At the end they are real ones.
 """
 
+import json
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import distributed
 
+from conftest import HANG, Done, environment
 from llmlab.baseline import ContextVectorLM
 from llmlab.environment import TOLD_BY_TORCHRUN, rank_and_size
-from llmlab.errors import SettingError, Stopped
+from llmlab.errors import SettingError, Stopped, UnreachableError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder
 from llmlab.lab.epochs import Recipe, Training
@@ -26,6 +32,7 @@ from llmlab.lab.language import ROWS_AT_ONCE, Judging, evaluate
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
 from llmlab.lab.team import ALONE, Team
+from processes import started
 
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SIZE = Size(vocabulary=11, embedding=4, hidden=8, context=4, layers=2)
@@ -50,7 +57,6 @@ class Meeting:
 
 
 def by_all(size: int, work: Callable[[Team], Any]) -> list[Any]:
-    """Let every member of a team do its work, and return what each returned or raised."""
     if size == 1:
         return [work(ALONE)]
     meeting, found = Meeting(size), dict[int, Any]()
@@ -99,14 +105,12 @@ def training(
 
 
 def trained(team: Team, **wanted: Any) -> Training:
-    """Return a small run at its end."""
     run = training(team, **wanted)
     run.run()
     return run
 
 
 def without_seconds(run: Training) -> list[list[float]]:
-    """Return what a run wrote down of its epochs, but for times."""
     return [[value for name, value in row.items() if name != "seconds"] for row in run.progress.history]
 
 
@@ -119,7 +123,6 @@ def assert_same_course(ours: Training, alone: Training) -> None:
 
 @given(count=st.integers(0, 300), size=st.integers(1, 9))
 def test_rows_are_shared_without_gap_or_overlap(count: int, size: int):
-    """The shares of all ranks, one after the other, are all rows in order, and none is larger by more than one."""
     shares = [Team(rank, size).rows(count) for rank in range(size)]
     assert [row for share in shares for row in share] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -134,7 +137,6 @@ def test_rows_are_shared_without_gap_or_overlap(count: int, size: int):
     rule=st.sampled_from(["sgd", "adamw"]),
 )
 def test_a_team_trains_what_one_process_trains(size: int, rows: int, batch: int, parts: int, rule: str):
-    """Losses of training and validation agree to 1e-5, whatever the batch, also where some have no row of it."""
     recipe = {"rows": rows, "batch": batch, "optimizer": rule, "weight_decay": 0.01}
     team = by_all(size, lambda member: trained(member, parts=parts, **recipe))
     alone = trained(ALONE, **recipe)
@@ -143,7 +145,6 @@ def test_a_team_trains_what_one_process_trains(size: int, rows: int, batch: int,
 
 
 def test_every_process_holds_the_same_bits():
-    """No number has to be sent again: parameters, best parameters and optimiser are equal to the bit."""
     first, *others = by_all(3, trained)
     for other in others:
         for name, tensor in first.model.parameters.items():
@@ -156,7 +157,6 @@ def test_every_process_holds_the_same_bits():
 @pytest.mark.parametrize("size", [2, 5])
 @pytest.mark.parametrize("count", [3, 11])
 def test_a_team_judges_as_one_process_does(size: int, count: int):
-    """The score of windows, their order and their batches kept, is that of one process; also of fewer than members."""
     held, model = windows(count), ContextVectorLM.initial(SIZE, 0, init="scaled")
     alone = evaluate(SweptNewLLM(model), held, batch=4)
     few = Judging(rows_at_once=4)
@@ -216,8 +216,6 @@ def test_a_stop_during_validation_is_heard_at_its_next_part():
 
 
 def test_all_diverge_at_the_same_update():
-    """A loss that is not finite ends the run in every process at once."""
-
     def diverged(team: Team) -> int:
         with pytest.raises(Diverged) as end:
             training(team, lr=1e30, optimizer="sgd").run()
@@ -259,3 +257,87 @@ def test_the_environment_says_who_is_in_a_team(
             rank_and_size()
     else:
         assert rank_and_size() == found
+
+
+# ---- a team of real processes ---------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+SHORT = [
+    *("baseline", "--batch", "256", "--epochs", "2", "--schedule", "constant", "--hidden", "32", "--layers", "1"),
+    *("--lr", "1e-4", "--dropout", "0.1", "--precision", "fp32", "--device", "cpu", "--json"),
+]
+
+
+def test_torchrun_trains_what_one_process_trains(tmp_path: Path):
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    alone, together = (
+        subprocess.run(
+            [sys.executable, *start, "-m", "llmlab", *SHORT, "--log-dir", f"log-{number}", "--out", f"out-{number}"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for number, start in ((1, []), (2, launcher))
+    )
+    one, two = json.loads(alone.stdout), json.loads(together.stdout)
+    for name in ("train_loss", "val_loss", "val_loss_token", "train_loss_no_dropout"):
+        assert two["metrics"][name] == pytest.approx(one["metrics"][name], rel=1e-5), name
+    # two words may score alike to the last bit but one, and then a rounding says which of them is the answer
+    assert two["metrics"]["val_accuracy"] == pytest.approx(one["metrics"]["val_accuracy"], abs=5e-4)
+    assert "Trained by 2 processes, each on its rows of every batch." in two["summary"]
+    assert len(list((tmp_path / "log-2").rglob("record.json"))) == 1
+    assert "Traceback" not in together.stderr
+
+
+def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[bytes]:
+    """Start one process of two, as a launcher would."""
+    variables = dict(zip(TOLD_BY_TORCHRUN, (str(rank), "2", "127.0.0.1", str(port)), strict=True))
+    return started(folder, *SHORT, "--no-log", "--out", "out", *args, **variables)
+
+
+def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, str]]:
+    """Start two processes, send the second a signal once both are under way; return code and words of each."""
+    port = free_port()
+    both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]
+    try:
+        # a sum takes both: the first saves its third update only after the second has made two
+        while not any(int(path.name.removeprefix("update-")) > 2 for path in folder.glob("out/update-????????")):
+            assert both[0].poll() is None, both[0].communicate()
+            time.sleep(0.02)
+        both[1].send_signal(end)
+        words = [process.communicate(timeout=HANG) for process in both]
+    finally:
+        for process in both:
+            process.kill()  # what has not ended by itself would train on
+    return [(process.returncode, out.decode(), err.decode()) for process, (out, err) in zip(both, words, strict=True)]
+
+
+def test_a_signal_to_one_process_stops_all_and_one_process_goes_on(tmp_path: Path, run_llmlab: Callable[..., Done]):
+    """TERM to the second process: both end with 143, the first after saving; the second says nothing."""
+    (first, _, words), (second, *silence) = run_until_saved(tmp_path, signal.SIGTERM)
+    assert (first, second) == (143, 143)
+    assert silence == ["", ""]
+    assert "stopped" in words
+    assert "Traceback" not in words
+    saved, _ = CheckpointFolder(tmp_path / "out").latest(pytest.fail) or pytest.fail("nothing was saved")
+    finished = len(saved["progress"]["history"])
+    done = run_llmlab(*SHORT, "--no-log", "--out", "out", "--resume", "auto", "--epochs", str(finished + 1))
+    assert done.document["metrics"]["epochs"] == finished + 1
+    assert "With processes 1 instead of 2 it does not go on to the bit." in done.document["summary"]
+
+
+def test_a_process_that_dies_ends_the_others_with_one_line(tmp_path: Path):
+    """Kill -9 of the second process: the first says that it is gone, exits 5, and its checkpoints stand."""
+    (first, _, words), (second, *_) = run_until_saved(tmp_path, signal.SIGKILL)
+    assert (first, second) == (UnreachableError.exit_code, -signal.SIGKILL)
+    assert "cannot reach the others" in words.strip().splitlines()[-1]
+    assert "Traceback" not in words
+    assert CheckpointFolder(tmp_path / "out").latest(pytest.fail)
