@@ -16,7 +16,6 @@ Batch = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]
 
 @st.composite
 def batches(draw: st.DrawFn) -> Batch:
-    """Draw sizes, then numbers by a seed."""
     rows, vocabulary, width = draw(st.integers(1, 40)), draw(st.integers(2, 30)), draw(st.integers(1, 9))
     chance = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     weight = torch.randn(vocabulary, width, generator=chance)
@@ -27,7 +26,6 @@ def batches(draw: st.DrawFn) -> Batch:
 
 
 def oracle(batch: Batch, count: int) -> HeadGradients:
-    """Return loss and gradients by autograd."""
     y, weight, bias, targets, _ = batch
     leaves = [tensor.double().requires_grad_() for tensor in (y, weight, *([] if bias is None else [bias]))]
     loss = F.cross_entropy(F.linear(*leaves), targets, ignore_index=-1, reduction="sum") / count
@@ -43,7 +41,6 @@ def _few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(batch=batches(), extra=st.integers(0, 5))
 def test_the_head_is_cross_entropy(batch: Batch, extra: int):
-    """Loss and every gradient, whatever is not scored, and as a part of a larger batch."""
     count = max(1, int(batch[4].sum())) + extra
     ours, theirs = head_loss(*batch, count, learns_weight=True), oracle(batch, count)
     assert float(ours.loss) == pytest.approx(float(theirs.loss), rel=1e-5, abs=1e-6)
@@ -64,7 +61,6 @@ def test_a_frozen_head_gives_the_same_way_back(batch: Batch):
 
 @given(batch=batches())
 def test_judging_is_cross_entropy(batch: Batch):
-    """Losses and hits of every row; a target that is not scored loses nothing."""
     y, weight, bias, targets, scored = batch
     judged = head_judge(y, weight, bias, targets)
     scores = F.linear(y, weight, bias)
@@ -100,7 +96,6 @@ def test_a_batch_without_a_target():
 
 
 def test_sure_and_wrong_scores_stay_finite():
-    """Scores far apart give large losses, not infinite ones."""
     y, weight = torch.full((1, 1), 1e3), torch.tensor([[1.0], [-1.0]])
     for dtype in (torch.float32, torch.bfloat16):
         found = head_loss(

@@ -19,16 +19,10 @@ from llmlab.text.grammar import made_lines
 
 TINY = {"embedding": 4, "hidden": 8, "context": 4, "epochs": 2, "batch": 64}
 LINES = made_lines("synthetic", "train")
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run of a test leaves its checkpoints in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def corpus(folder: Path, test: list[str]) -> str:
-    """Write a small text, with a test split if lines are given for it."""
     folder.mkdir()
     splits = {"train": LINES[:200], "valid": LINES[200:280], **({"test": test} if test else {})}
     for name, lines in splits.items():
@@ -104,7 +98,6 @@ def scores(*losses: list[float]) -> list[Score]:
 
 
 def test_a_difference_by_documents_is_the_second_less_the_first():
-    """In perplexity; without documents, or on others, there is none."""
     low, high = scores([10.0, 20.0, 30.0]), scores([20.0, 40.0, 60.0])
     counts = [10, 20, 30]
 
@@ -192,7 +185,6 @@ def test_a_test_split_changes_no_other_number(tmp_path: Path):
 
 
 def test_a_test_split_is_read_as_validation_is(tmp_path: Path):
-    """A test split that is the validation text has the validation numbers of the best epoch, to rounding."""
     settings = BaselineSettings(**TINY, layers=1, data=corpus(tmp_path / "same", LINES[200:280]), out=tmp_path / "out")
     found = baseline.run(settings).metrics
 

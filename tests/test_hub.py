@@ -32,13 +32,11 @@ pytestmark = [pytest.mark.usefixtures("no_model_here"), needs("pyarrow", "data")
 
 @pytest.fixture(autouse=True)
 def _two_corpora_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let two small corpora have a name."""
     for corpus in (TEXT, CHATS):
         monkeypatch.setitem(CORPORA, corpus.name, corpus)
 
 
 def load(name: str, *, offline: bool = False) -> object:
-    """Load a corpus or a model."""
     return load_corpus(name, offline=offline) if name in CORPORA else load_pretrained(name, offline=offline)
 
 
@@ -73,7 +71,6 @@ def test_a_hub_id_without_its_commit_is_unreachable(name: str) -> None:
 def test_a_missing_library_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, name: str, extra: str
 ) -> None:
-    """Without the extra the way out is one pip command."""
     write_files(tmp_path / "model", model_files())
     put(TEXT, *LINES)
     monkeypatch.setitem(sys.modules, library, None)
@@ -83,7 +80,6 @@ def test_a_missing_library_says_how_to_install_it(
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that points the library at another address."""
     from huggingface_hub import constants
 
     def point(address: str) -> None:
@@ -111,7 +107,6 @@ def test_a_hub_that_fails_is_told_at_once(
 
 @pytest.mark.parametrize("name", ["text", "small", f"nobody/small@{REVISION}"])
 def test_a_hub_that_is_not_there_is_told_at_once(at: Callable[[str], None], name: str) -> None:
-    """A refused connection is one line as well."""
     with serving(SMALL, {}) as (address, _):
         pass
     at(address)
@@ -157,7 +152,6 @@ def test_a_model_is_fetched_once_and_the_cache_serves_from_then_on(
 
 
 def test_only_the_tokenizer_is_fetched_where_only_it_is_wanted(at: Callable[[str], None]) -> None:
-    """Without weights nothing large is asked for; with them the rest follows."""
     with serving(SMALL, model_files()) as (address, asked):
         at(address)
         assert load_pretrained("small", weights=False).embedding is None
@@ -165,30 +159,27 @@ def test_only_the_tokenizer_is_fetched_where_only_it_is_wanted(at: Callable[[str
         assert load_pretrained("small").embedding is not None
 
 
-@pytest.mark.parametrize("lost", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_model_without_its_files_is_unreachable(at: Callable[[str], None], lost: str) -> None:
-    """A hub that lacks a file ends in one line, not in the library's own error."""
-    with serving(SMALL, without(lost)) as (address, _):
+LACKING = {
+    **dict.fromkeys(("config.json", "model.safetensors", "tokenizer.json"), SMALL),
+    **dict.fromkeys(("raw/train-00000-of-00001.parquet", "raw/valid-00000-of-00001.parquet"), TEXT),
+}
+
+
+@pytest.mark.parametrize("lost", LACKING)
+def test_what_lacks_a_file_is_unreachable(at: Callable[[str], None], lost: str) -> None:
+    """A hub that lacks a file ends in one line, not in the library's own error, and what came is not used."""
+    source = LACKING[lost]
+    files = without(lost) if source is SMALL else repository(TEXT, "text", *LINES)
+    told = "--pretrained small: it is not here and could not" if source is SMALL else "did not give commit 765432107654"
+    with serving(source, {name: content for name, content in files.items() if name != lost}) as (address, _):
         at(address)
-        with pytest.raises(UnreachableError, match="--pretrained small: it is not here and could not") as caught:
-            load_pretrained("small")
+        with pytest.raises(UnreachableError, match=told) as caught:
+            load(source.name)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("lost", ["raw/train-00000-of-00001.parquet", "raw/valid-00000-of-00001.parquet"])
-def test_a_corpus_without_its_files_is_unreachable(at: Callable[[str], None], lost: str) -> None:
-    """A hub that lacks a split ends in one line, and what came is not used."""
-    files = repository(TEXT, "text", *LINES)
-    del files[lost]
-    with serving(TEXT, files) as (address, _):
-        at(address)
-        with pytest.raises(UnreachableError, match="did not give commit 765432107654 with all its files"):
-            load_corpus("text")
-    assert holding(TEXT).where == ""
+    assert source is SMALL or holding(TEXT).where == ""
 
 
 def put(source: Source, *splits: Any) -> list[Path]:
-    """Put a corpus into the hub's cache, as the library does."""
     found = []
     for pattern, lines in zip(source.splits, splits, strict=True):
         path = source.cached / pattern.replace("*", "00000-of-00001")
@@ -227,8 +218,6 @@ def test_another_commit_never_takes_its_place(source: Source, monkeypatch: pytes
 
 @pytest.mark.parametrize("name", ["text", "small"])
 def test_a_full_disk_is_a_failure_to_write(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """No space for a download is told as such, with exit 7."""
-
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -238,7 +227,6 @@ def test_a_full_disk_is_a_failure_to_write(monkeypatch: pytest.MonkeyPatch, name
 
 
 def written(path: Path, content: str) -> None:
-    """Write a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, "utf-8")
 
@@ -278,7 +266,6 @@ def test_a_given_model_is_never_another_one(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_part_of_wikitext_is_never_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """WikiText-2 with a line too few is refused with both counts and the way out."""
     monkeypatch.setenv("LLMLAB_DATA", str(tmp_path))
     written(tmp_path / "wikitext-2/train.txt", "a b c\n" * 23_766)
     written(tmp_path / "wikitext-2/valid.txt", "a b c\n" * 2_461)
@@ -290,7 +277,6 @@ def test_a_part_of_wikitext_is_never_trained_on(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")
 def test_wikitext_has_the_lines_that_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real files have 23,767 and 2,461 lines that are not blank."""
     monkeypatch.setenv("LLMLAB_DATA", GIVEN)
     corpus = load_corpus("wikitext-2", offline=True)
     assert (len(corpus.train), len(corpus.valid)) == (23_767, 2_461)

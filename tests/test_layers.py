@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import Done
+from conftest import Done, Stop, rows, without_times
 from llmlab import compare, layers
-from llmlab.errors import CheckpointError, SettingError, Stopped
+from llmlab.errors import CheckpointError, SettingError
 from llmlab.lab.runs import LanguageRun, epochs_in_equal_time
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.study import Arm, Runs
@@ -55,41 +55,13 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def small(text: Path, **changes: Any) -> LayersSettings:
-    """Return a sweep that takes a second."""
     return LayersSettings(data=str(text), **SMALL | {"layers": "1,2,3"} | changes)
 
 
 @pytest.fixture(scope="module")
 def whole(text: Path) -> tuple[Result, Path]:
-    """A finished sweep with its remedy, and its folder."""
     folder = text.parent / "whole"
     return layers.run(small(text, out=folder)), folder
-
-
-class Stop:
-    """Counts updates, and stops the run at one of them."""
-
-    def __init__(self, at: float = math.inf) -> None:
-        self.at, self.calls, self.planned, self.told = at, 0, 0, list[str]()
-
-    def __call__(self, update: int, planned: int, told: str = "") -> None:
-        """Take note of a step."""
-        self.calls, self.planned = self.calls + (not told.endswith("validating")), planned
-        self.told.append(told)
-        if update >= self.at:
-            raise Stopped("stopped by SIGTERM", 15)
-
-
-def rows(result: Result, name: str) -> dict[Any, dict[str, Any]]:
-    """Return a table as cells by column name, by its first column."""
-    table = next(table for table in result.tables if table.name == name)
-    names = [column.name for column in table.columns]
-    return {row[0]: dict(zip(names, row, strict=True)) for row in table.rows}
-
-
-def without_times(result: Result) -> dict[str, Any]:
-    """Return the metrics that do not depend on what else the machine did."""
-    return {name: v for name, v in result.metrics.items() if "second" not in name and "equal_time" not in name}
 
 
 def test_the_tables_have_a_row_per_depth_and_stack(whole: tuple[Result, Path]):
@@ -133,7 +105,6 @@ def test_the_metrics_have_the_contracts_names_and_the_tables_numbers(whole: tupl
 
 
 def test_a_depth_alone_is_what_it_is_in_the_sweep(whole: tuple[Result, Path], text: Path):
-    """With ``--only`` a depth's numbers are those of the whole sweep, and no other depth is there."""
     half = layers.run(small(text, only="2", remedy=False, out=text.parent / "half"))
 
     assert list(rows(half, "depths")) == ["L2"]
@@ -161,7 +132,6 @@ def test_two_halves_of_a_sweep_are_joined(whole: tuple[Result, Path], text: Path
 
 
 def test_sweeps_under_other_conditions_are_not_joined_by_differences(whole: tuple[Result, Path]):
-    """Another learning rate, and the difference between neighbours would not be the depth's."""
     a = record(whole[0], "0000000a")
     b = record(replace(whole[0], settings=whole[0].settings | {"lr": 1.0}), "0000000b")
 
@@ -170,23 +140,20 @@ def test_sweeps_under_other_conditions_are_not_joined_by_differences(whole: tupl
 
 
 def record(result: Result, name: str) -> Record:
-    """Return a result as an entry of the log."""
     return replace(specimen(), result=result, id=name)
 
 
 def test_a_finished_sweep_is_not_trained_again(whole: tuple[Result, Path], text: Path):
-    """With ``--resume auto`` nothing is updated, and all numbers but times are those of the first time."""
     result, folder = whole
     count = Stop()
     again = layers.run(small(text, out=folder, resume="auto"), count)
 
-    assert count.calls == 0
-    assert without_times(again) == without_times(result)
+    assert count.updates == []
+    assert without_times(again.metrics) == without_times(result.metrics)
     assert any("8 runs had been finished before" in sentence for sentence in again.summary)
 
 
 def test_a_sweep_stopped_in_the_middle_goes_on(whole: tuple[Result, Path], text: Path):
-    """It reports the runs it has, then trains only what is missing, and ends where an unbroken one does."""
     folder = text.parent / "stopped"
     first = Stop(at=5 * UPDATES + 4)  # in the second epoch of the sixth run: L2, seed 1
     broken = layers.run(small(text, out=folder), first)
@@ -202,8 +169,8 @@ def test_a_sweep_stopped_in_the_middle_goes_on(whole: tuple[Result, Path], text:
     assert "val_ppl_L2" not in broken.samples, "one seed is missing"
     assert any("in L2, seed 1, after 1 epoch of 2; finished before it: 5 runs" in told for told in broken.summary)
     assert mended.status == "complete"
-    assert second.calls == 8 * UPDATES - first.calls
-    assert without_times(mended) == without_times(whole[0])
+    assert len(second.updates) == 8 * UPDATES - len(first.updates)
+    assert without_times(mended.metrics) == without_times(whole[0].metrics)
 
 
 def test_a_folder_with_runs_is_not_written_over(whole: tuple[Result, Path], text: Path):
@@ -213,7 +180,7 @@ def test_a_folder_with_runs_is_not_written_over(whole: tuple[Result, Path], text
         layers.run(small(text, layers="2,3,4", only="3,4", out=whole[1]), count)
     with pytest.raises(CheckpointError, match="--resume"):
         layers.run(small(text, resume=str(text)), count)
-    assert count.calls == 0
+    assert count.updates == []
 
 
 def test_a_depth_that_diverges_says_so_in_its_row(text: Path, monkeypatch: pytest.MonkeyPatch):
@@ -274,7 +241,6 @@ def test_every_model_of_a_sweep_is_one_of_chapter_three():
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=8, unique=True))
 def test_depths_are_read_in_any_order_and_come_in_order(wanted: list[int]):
-    """A list of different depths is what it says, sorted; each of them may be trained alone."""
     words = ", ".join(map(str, wanted))
 
     assert LayersSettings(layers=words).depths == sorted(wanted)
@@ -290,7 +256,6 @@ def test_a_list_that_is_no_list_of_depths_is_refused_by_name(name: str, value: s
 
 
 def test_only_takes_depths_of_the_sweep():
-    """A depth that the sweep has not is refused; so is no depth at all."""
     with pytest.raises(SettingError, match="--only: 3 is not among --layers 1,2"):
         LayersSettings(layers="1,2", only="1,3")
     with pytest.raises(SettingError, match="--layers"):
@@ -299,7 +264,6 @@ def test_only_takes_depths_of_the_sweep():
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (119, "119 s"), (720, "12 min"), (37 * 3600, "37.0 h")])
 def test_a_span_of_time_has_the_unit_that_fits(seconds: float, words: str):
-    """Seconds, then minutes, then hours."""
     assert time_span(seconds) == words
 
 
@@ -319,8 +283,6 @@ def made(seed: int, ppl: float, train: float = 2.0, ends: Sequence[float] = (1.0
 
 
 def stack(depth: int, runs: list[LanguageRun]) -> Stack:
-    """Return a depth with runs made by hand."""
-
     def nothing(seed: int, on_step: OnStep) -> LanguageRun:
         raise AssertionError(seed, on_step)
 
@@ -328,7 +290,6 @@ def stack(depth: int, runs: list[LanguageRun]) -> Stack:
 
 
 def by_hand(ppls: dict[int, list[float]], trains: dict[int, list[float]]) -> list[Stack]:
-    """Return a sweep with the numbers given by depth and seed."""
     return [stack(n, list(map(made, range(len(own)), own, trains[n]))) for n, own in ppls.items()]
 
 
@@ -354,22 +315,6 @@ def test_differences_between_depths_are_metrics_with_their_intervals():
     assert "val_ppl_L6_minus_L5_low" not in few
 
 
-@given(st.lists(st.tuples(st.floats(1, 99), st.floats(1, 99)), min_size=1, max_size=6), st.data())
-def test_pairs_are_only_made_of_seeds_that_both_finished(values: list[tuple[float, float]], data: st.DataObject):
-    """Whatever runs are missing, the mean difference is that of the common seeds."""
-    lost = [data.draw(st.sets(st.integers(0, len(values) - 1))) for _ in range(2)]
-    one, other = (
-        stack(side, [made(seed, pair[side]) for seed, pair in enumerate(values) if seed not in lost[side]])
-        for side in (0, 1)
-    )
-    wanted = [b - a for seed, (a, b) in enumerate(values) if seed not in lost[0] | lost[1]]
-    told = other.minus(one, "val_ppl")
-
-    assert told.get("n", 0) == len(wanted)
-    if wanted:
-        assert told[""] == pytest.approx(sum(wanted) / len(wanted))
-
-
 def test_equal_time_gives_the_slower_fewer_epochs():
     """A stack that takes twice as long gets half the epochs; one that gets none has no PPL."""
     slow = {1: 1.0, 5: 2.0, 6: 9.0}
@@ -388,7 +333,6 @@ def test_equal_time_gives_the_slower_fewer_epochs():
 
 
 def test_the_command_line_knows_the_remedy_both_ways():
-    """``--remedy`` and ``--no-remedy`` are both options; pocket has it, the original conditions do not."""
     assert LayersSettings().stacks == ["plain", "residual"]
     assert LayersSettings(remedy=False).stacks == ["plain"]
     assert LayersSettings(stack="residual").stacks == ["residual"]

@@ -26,18 +26,15 @@ HOSTILE: st.SearchStrategy[Any] = st.recursive(
 
 
 def holes(template: str) -> set[str]:
-    """Return the names of a template's holes."""
     return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
 
 
 def example(key: str) -> dict[str, int]:
-    """Return a different number for each hole of a message; every format takes a whole one."""
     return {name: 1_000 + 111 * place for place, name in enumerate(sorted(holes(messages()[key]["en"])))}
 
 
 @pytest.mark.parametrize("key", messages())
 def test_every_message_can_be_said_and_says_the_same_in_both_languages(key: str) -> None:
-    """Both templates have the same holes, plain names all, and no hole is lost when it is filled."""
     templates = messages()[key]
     assert sorted(templates) == sorted(CODES)
     assert holes(templates["en"]) == holes(templates["ja"])
@@ -108,7 +105,6 @@ def test_sentences_stand_side_by_side_in_either_language() -> None:
 
 @given(HOSTILE, HOSTILE)
 def test_no_record_can_break_a_message(first: Any, second: Any) -> None:
-    """Any values, of any type, are said somehow, in either language, and come back from JSON as they went."""
     values = {"focus": first, "seeds": second}
     message = Message("phase1.next_token", values)
 

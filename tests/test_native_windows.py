@@ -52,7 +52,6 @@ FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\
 
 
 def without_posix(folder: Path, *args: str) -> Done:
-    """Run ``llmlab`` in a folder with what Windows lacks taken away."""
     probe = [sys.executable, "-c", TAKEN, *args]
     done = subprocess.run(probe, cwd=folder, env=environment(folder), capture_output=True, timeout=HANG, check=False)
     out, err = (told.decode().replace(os.linesep, "\n") for told in (done.stdout, done.stderr))
@@ -97,7 +96,6 @@ def test_a_console_of_windows_gets_only_what_it_has(
 
 
 def test_a_japanese_console_of_windows_speaks_japanese(tmp_path: Path, run_llmlab: Callable[..., Done]) -> None:
-    """Code page 932 has Japanese, so it gets Japanese; a code page without it gets English and a word of why."""
     Logbook.at(tmp_path / "llmlab-log").put(specimen())
     done = run_llmlab("log", "show", "--lang", "ja", PYTHONIOENCODING="cp932")
     without = run_llmlab("log", "show", "--lang", "ja", PYTHONIOENCODING="cp1252")
@@ -110,7 +108,6 @@ def test_a_japanese_console_of_windows_speaks_japanese(tmp_path: Path, run_llmla
 
 
 def test_no_word_of_ours_is_a_code_point_on_a_japanese_console() -> None:
-    """Every sign in our sentences is in code page 932 or has a spelling."""
     signs = {sign for path in PACKAGE.rglob("*.toml") for sign in path.read_text("utf-8")}
 
     assert [sign for sign in signs if not terminal.writes("cp932", sign) and sign not in terminal.ASCII] == []
@@ -176,11 +173,6 @@ class Pipe(io.StringIO):
         self.number = number
 
     def write(self, _: str) -> int:
-        """Fail.
-
-        Raises:
-            OSError: always.
-        """
         raise OSError(self.number, os.strerror(self.number))
 
 

@@ -49,8 +49,7 @@ def test_a_known_repository_is_where_the_badge_leads() -> None:
 
 @jupyter
 @pytest.mark.parametrize(
-    "path",
-    [pytest.param(one, id=one.stem, marks=() if one.stem in QUICK else pytest.mark.slow) for one in NOTEBOOKS],
+    "path", [pytest.param(one, id=one.stem, marks=() if one.stem in QUICK else pytest.mark.slow) for one in NOTEBOOKS]
 )
 def test_every_notebook_runs(path: Path, tmp_path: Path) -> None:
     """Each runs from top to bottom in an empty folder, complains of nothing, and shows its last result as HTML."""
@@ -85,7 +84,6 @@ class _Strict(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
         self.tags.add(tag)
         for name, value in attrs:
             self.attributes.setdefault(name, []).append(str(value))
@@ -93,17 +91,14 @@ class _Strict(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """Close the last one."""
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Note words."""
         self.words.append(data)
 
 
 @given(records)
 def test_no_words_of_a_result_can_do_anything_in_a_notebook(record: Record) -> None:
-    """Whatever a result holds, its HTML has our tags only, each closed, and our own pictures only."""
     seen = _Strict(record.result._repr_html_())
 
     assert seen.tags <= TAGS

@@ -52,7 +52,6 @@ on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 
 
 def of_baseline(**options: Any) -> Callable[[str], Result]:
-    """Return a training of New-LLM or a peer."""
     return lambda device: peers.run(BaselineSettings(**TINY | options, device=device))
 
 
@@ -103,7 +102,6 @@ def test_what_is_done_with_a_model_is_the_same_on_a_card(name: str, tmp_path: Pa
 
 
 def close(here: Result, there: Result) -> bool:
-    """Return whether two runs have the same metrics, and their perplexities lie within one per cent."""
     assert here.metrics.keys() == there.metrics.keys()
     scores = {name: value for name, value in here.metrics.items() if "ppl" in name and isinstance(value, float)}
     return {name: there.metrics[name] for name in scores} == pytest.approx(scores, rel=0.01)
@@ -123,13 +121,7 @@ def test_a_card_has_the_gradients_of_the_processor(stack: str, dtype: torch.dtyp
         here = {name: tensor * (1 + 0.1 * seed) for name, tensor in model.parameters.items()}
         there = {name: tensor.cuda() for name, tensor in here.items()}
         keep = kept(
-            DROPOUT,
-            (size.layers, TIME, size.hidden),
-            range(BATCH),
-            seed=seed,
-            update=1,
-            dtype=dtype,
-            device="cuda",
+            DROPOUT, (size.layers, TIME, size.hidden), range(BATCH), seed=seed, update=1, dtype=dtype, device="cuda"
         )
         assert keep is not None
         more = {"count": inputs.numel(), "scale": scale(DROPOUT)}

@@ -1,6 +1,5 @@
 """The log's own pages: what they say is what the records say, and no word of a user can break out of them."""
 
-import html.parser
 import json
 import re
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dangers import Seen
 from llmlab import compare
 from llmlab.pages import chapters, comparison, feed, pictures
 from llmlab.report import entry, screen
@@ -25,12 +25,10 @@ DATA = re.compile(r'<script type="application/json" id="log-data">(.*?)</script>
 
 
 def block(*shown: Record) -> str:
-    """Return the comparison of some records, in English."""
     return comparison.block(list(shown), lambda record: f"{record.name}.html")
 
 
 def unfolded(document: dict[str, object], number: int) -> tuple[dict[str, str], dict[str, float]]:
-    """Return the settings and the metrics of one entry, as the page's script reads them."""
     names, texts = document["names"], document["texts"]
     _, _, settings, values, metrics, numbers = document["entries"][number]  # type: ignore[index]
     told = dict(zip(names[settings], (texts[value] for value in values), strict=True))  # type: ignore[index]
@@ -38,32 +36,17 @@ def unfolded(document: dict[str, object], number: int) -> tuple[dict[str, str], 
 
 
 def feed_of(*shown: Record, site: str = "") -> str:
-    """Return the feed of some records."""
     links = [f"{record.name}.html" for record in shown]
     return feed.atom(list(shown), title="t", code="en", site=site, folder="log/", links=links)
 
 
-class Elements(html.parser.HTMLParser):
-    """Counts the elements of a document."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep an element's name and the names of its attributes."""
-        self.names.append(f"{tag} {' '.join(name for name, _ in attrs)}")
-
-
 @given(records)
 def test_no_word_of_a_user_adds_an_element_to_the_comparison(record: Record) -> None:
-    """Hostile words give the same elements and attributes as harmless ones, and data that a strict reader takes."""
-    found, plain = block(record), Elements()
-    plain.feed(block(specimen("h", 0.5)))
-    hostile = Elements()
-    hostile.feed(found)
+    found = block(record)
+    hostile, plain = Seen(found), Seen(block(specimen("h", 0.5)))
 
-    assert hostile.names == plain.names
+    assert hostile.elements == plain.elements
+    assert [each[:2] for each in hostile.attributes] == [each[:2] for each in plain.attributes]
     data = DATA.search(found)
     assert data is not None
     assert not set("<>&") & set(data[1])
@@ -72,7 +55,6 @@ def test_no_word_of_a_user_adds_an_element_to_the_comparison(record: Record) -> 
 
 @given(records, records)
 def test_the_script_compares_by_what_log_compare_compares_by(a: Record, b: Record) -> None:
-    """The page's data hold every metric that ``log compare`` compares, to nine digits, and every setting."""
     document = json.loads(json.dumps(comparison.data([a, b], group("pages", "en"))))
     (told_a, numbers_a), (told_b, numbers_b) = (unfolded(document, number) for number in (0, 1))
     wanted = compare.document(a, b)["metrics"]
@@ -86,13 +68,11 @@ def test_the_script_compares_by_what_log_compare_compares_by(a: Record, b: Recor
 
 
 def test_the_data_hold_every_name_once() -> None:
-    """A hundred entries of one experiment cost the names of one."""
     many = [replace(specimen(), id=f"{number:08x}") for number in range(100)]
     assert len(comparison.data(many, {})["names"]) == 2
 
 
 def test_an_empty_log_says_so() -> None:
-    """Without entries there is a sentence, no table and no script."""
     assert "No entries yet" in block()
     assert "<table" not in block()
 
@@ -110,7 +90,6 @@ def test_the_index_by_chapter_follows_the_study() -> None:
 
 @given(records)
 def test_the_feed_is_xml_and_says_the_words_as_they_are(record: Record) -> None:
-    """Whatever a run says, the feed can be read, and its summary is what the run found."""
     root = fromstring(feed_of(record))  # noqa: S314 - our own document
     summary = root.findtext(f"{ATOM}entry/{ATOM}summary")
 
@@ -153,21 +132,18 @@ def test_the_same_log_gives_the_same_feed() -> None:
 
 
 def converted(text: str, *extensions: str) -> str:
-    """Return Markdown as the site converts it."""
     site = ["admonition", "tables", "toc", "pymdownx.arithmatex", "pymdownx.details", "pymdownx.superfences"]
     return markdown.markdown(text, extensions=[*site, *extensions])
 
 
 @given(records)
 def test_quick_tables_are_the_same_tables(record: Record) -> None:
-    """An entry is converted to the same HTML with the step that skips plain cells as without it."""
     page = entry.page(record)
     assert converted(page, "llmlab.pages.cells") == converted(page)
 
 
 @given(st.text(st.sampled_from("a1 .,;%()+−–-*_`[]<>&\\!:$~^=/\"'#"), max_size=12))
 def test_no_cell_that_means_something_is_skipped(cell: str) -> None:
-    """Whatever stands in a cell, skipping the plain ones changes nothing."""
     page = f"| a | b |\n| --- | ---: |\n| {cell} | 0.5 |\n"
     assert converted(page, "llmlab.pages.cells") == converted(page)
 

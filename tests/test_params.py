@@ -50,7 +50,6 @@ CLAIMED = {
 
 @pytest.mark.parametrize("name", CLAIMED)
 def test_the_counts_are_those_of_the_specification(name: str) -> None:
-    """Every count that a claim of the original notes hangs on is exact."""
     assert (COUNTED[name].total, COUNTED[name].trainable) == CLAIMED[name]
 
 
@@ -75,7 +74,6 @@ def test_the_parts_are_those_of_the_specification() -> None:
 
 
 def test_the_counts_are_those_of_models_that_are_built() -> None:
-    """New-LLM, the GRU and a pair of blocks, built under the same settings, have as many numbers."""
     settings, freeze = BaselineSettings(), EmbeddingFreezeSettings()
     tiny = TinyModel.initial(4, 8, [0]).parameters()
     assert COUNTED["tiny, d = 8, frozen: embedding"].parts == {name: one.numel() for name, one in tiny.items()}
@@ -103,7 +101,6 @@ def test_every_model_has_a_name_of_its_own_and_parts_that_add_up() -> None:
 
 
 def test_the_document_has_the_contracts_keys(run_llmlab: Run) -> None:
-    """``--json`` is one document of the contract's schema, with what is frozen beside what is trained."""
     done = run_llmlab("params", "--json")
     assert (done.code, done.err) == (0, "")
     document = strict_json(done.out)
@@ -120,7 +117,6 @@ def test_the_document_has_the_contracts_keys(run_llmlab: Run) -> None:
 
 @pytest.mark.parametrize("columns", ["40", "80"])
 def test_the_tables_fit_the_terminal_and_cut_no_digit(run_llmlab: Run, columns: str) -> None:
-    """Every line fits, and every count of every model is there in full."""
     done = run_llmlab("params", COLUMNS=columns)
     assert (done.code, done.err) == (0, "")
     assert max(len(line) for line in done.out.splitlines()) <= int(columns)

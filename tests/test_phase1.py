@@ -17,7 +17,6 @@ SEEDS = 1_000
 
 @pytest.fixture(scope="module")
 def thousand() -> Result:
-    """The chapter as the original notes ran it, over a thousand seeds."""
     return phase1.run(Phase1Settings(seeds=SEEDS))
 
 
@@ -62,7 +61,6 @@ def test_one_seed_decides_no_claim_about_a_distribution():
 
 
 def test_other_conditions_make_no_claim_about_the_notes_run():
-    """A run on another text says nothing about what the original notes claimed for "hello"."""
     assert verdicts(phase1.run(Phase1Settings(text="banana", seeds=25))) == {"P1-4": "supported"}
 
 
@@ -75,7 +73,6 @@ def test_how_far_the_output_layer_can_reach_is_counted():
 
 
 def test_a_metric_over_seeds_has_its_interval_beside_it(thousand: Result):
-    """Mean, deviation and interval stand side by side, the mean inside the interval."""
     for name in ("loss", "p_next", "correct_fraction", "linear_moved"):
         metrics = thousand.metrics
         assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
@@ -90,7 +87,6 @@ def test_more_dimensions_make_the_frozen_model_faster():
 
 
 def test_divergence_is_a_result_of_its_own():
-    """A learning rate beyond reason ends in a result that says when, not in a traceback."""
     result = phase1.run(Phase1Settings(lr=1e37, epochs=50))
 
     assert result.status == "diverged"
@@ -101,7 +97,6 @@ def test_divergence_is_a_result_of_its_own():
 @settings(max_examples=25)
 @given(any_texts)
 def test_any_text_gives_a_result_that_survives_strict_json(text: str):
-    """Whatever the characters are, the result is plain data and comes back equal."""
     result = phase1.run(Phase1Settings(text=text, dim=2, epochs=3))
 
     record = Record(result, "0", "2026-11-22T00:00:00Z", "llmlab", 0.0)

@@ -65,7 +65,6 @@ def test_a_label_of_ours_begins_a_sentence_in_upper_case_and_is_translated() -> 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("width", MOST_LINES)
 def test_what_log_show_says_first_fits_on_the_screen_too(width: int, code: str) -> None:
-    """The lines that say which entry it is, and what its run showed, are a screen together."""
     for record in EACH:
         console = Console(markup=False, width=width, file=io.StringIO())
         which = circumstances(record, language(code), short=True)
@@ -95,7 +94,6 @@ def test_the_next_command_names_the_checkpoint_that_it_would_not_find() -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_no_two_entries_have_the_same_title(code: str) -> None:
-    """Each title is a finding of its own: none falls back to chapter and time, and none is another's."""
     titles = [screen.title(record, language(code)) for record in RECORDS]
     assert sorted(titles) == sorted(set(titles))
     assert [title for title, record in zip(titles, RECORDS, strict=True) if record.created[:10] in title] == []
@@ -103,7 +101,6 @@ def test_no_two_entries_have_the_same_title(code: str) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_a_page_is_headed_by_its_title_and_has_the_other_findings(code: str) -> None:
-    """What is worked out from a record is the same in its page, its menu and its terminal, in either language."""
     for record in CURRENT:
         page = entry.page(record, language=language(code))
         assert f"\n# {md_text(screen.title(record, language(code)))}\n" in page
@@ -113,7 +110,6 @@ def test_a_page_is_headed_by_its_title_and_has_the_other_findings(code: str) -> 
 
 @pytest.mark.parametrize("experiment", [*CHAPTERS, *FOLLOW_UPS])
 def test_every_rule_can_be_read_and_says_the_same_in_both_languages(experiment: str) -> None:
-    """Each condition is an expression, and what English fills in, Japanese fills in too."""
     one = screen.of(experiment)
     assert one is not None
     for rule in (*one.found, *one.next):

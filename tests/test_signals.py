@@ -37,9 +37,9 @@ def ended(process: subprocess.Popen[bytes], folder: Path) -> Done:
     return watch(Done(code, out.decode(), err.decode(), folder), LONG)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_stopped_run_says_so_and_writes_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C, TERM and HUP end a long run at once with 128 plus their number, one line, and an empty folder."""
+    """TERM and HUP end a long run at once with 128 plus their number, one line, and an empty folder."""
     process = begun(tmp_path, *LONG)
     process.send_signal(number)
     done = ended(process, tmp_path)
@@ -49,9 +49,9 @@ def test_a_stopped_run_says_so_and_writes_nothing(tmp_path: Path, number: signal
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.6])
 def test_a_stop_while_torch_is_imported_is_as_clean(tmp_path: Path, after: float) -> None:
-    """Ctrl-C at any moment of the import of torch ends as it does later, and not by an abort of torch's C++."""
+    """Ctrl-C at any moment of the import of torch ends as it does in training, and not by an abort of torch's C++."""
     process = begun(tmp_path, *LONG, after=after)
     process.send_signal(signal.SIGINT)
     done = ended(process, tmp_path)

@@ -80,13 +80,6 @@ def test_a_shell_completes_values_without_torch(tmp_path: Path) -> None:
         assert (out.split(), packages & SLOW) == (offered.format(a=a).split(), set()), words
 
 
-def test_a_wrong_option_is_refused_without_torch(tmp_path: Path) -> None:
-    """A range is checked before the slow import: in the settings, which cannot import torch."""
-    script = "import sys, llmlab.settings, llmlab.cli; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, check=True)
-    assert done.stdout.strip() == b"False"
-
-
 def test_a_chapter_imports_no_compiler(tmp_path: Path) -> None:
     """A run costs the import of torch and no more: neither its compiler nor its optimisers."""
     _, modules = ran(tmp_path, (["phase1-2", "--epochs", "2", "--no-log", "--quiet"], {}))
@@ -95,7 +88,6 @@ def test_a_chapter_imports_no_compiler(tmp_path: Path) -> None:
 
 
 def test_import_llmlab_imports_nothing(tmp_path: Path) -> None:
-    """``import llmlab`` costs nothing: it brings in no other module."""
     script = "import sys; before = set(sys.modules); import llmlab; print(set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", script], env=environment(tmp_path), capture_output=True, check=True)
     assert done.stdout.decode().strip() == "{'llmlab'}"

@@ -33,7 +33,6 @@ def unheard(number: int, _: Any) -> None:
 
 
 def signalled(place: str, number: int) -> None:
-    """Let this process get a signal as soon as a function returns for the first time."""
     module, _, name = place.rpartition(".")
     holder = importlib.import_module(module)
     function: Callable[..., Any] = getattr(holder, name)

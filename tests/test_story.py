@@ -44,7 +44,6 @@ def test_every_line_is_written_as_people_write_and_read_again(split: str) -> Non
 
 @given(st.text())
 def test_spacing_a_text_twice_is_spacing_it_once(text: str) -> None:
-    """Whatever a reader types becomes words with single blanks between them, and stays so."""
     assert spaced(spaced(text)) == spaced(text)
     assert spaced(text) == " ".join(spaced(text).split())
 
@@ -62,7 +61,6 @@ def test_the_story_has_numbers_of_its_own_where_nothing_else_is_asked_for() -> N
 
 
 def test_counting_stands_beside_the_story() -> None:
-    """The story has counts, Kneser-Ney best of all, a test split, and few words without a number."""
     data = dataset_of(BaselineSettings(data="story"))
     ppl = {name: baseline.ppl for name, baseline in data.references.items()}
     assert ppl["kneser_ney_3"] < ppl["bigram"] < ppl["unigram"]

@@ -24,7 +24,6 @@ class Made:
 
 
 def loss(run: Made) -> float:
-    """Return the number of a run."""
     return run.loss
 
 
@@ -54,7 +53,6 @@ def stops_at(moment: int, stop: type[BaseException] = Stopped) -> tuple[OnStep, 
 
 
 def reached(found: Study[Made]) -> dict[str, list[int]]:
-    """Return the finished seeds of each arm."""
     return {key: [run.seed for run in runs.runs] for key, runs in found.arms.items()}
 
 
@@ -97,7 +95,6 @@ def test_a_run_is_named_where_there_are_others(keys: str, seeds: int, named: boo
 
 
 def test_of_equal_keys_one_is_trained():
-    """An arm that two comparisons share is trained once."""
     assert reached(study([arm("a"), arm("b"), arm("a")], [0])) == {"a": [0], "b": [0]}
 
 

@@ -48,7 +48,6 @@ def later(text: str = "h", why: str = WHY) -> Record:
 
 @given(texts)
 def test_additions_survive_strict_json(text: str) -> None:
-    """What was added is read back as it was written, and a record without additions names none of them."""
     record = later(text, text or "x")
     assert Record.from_json(record.json()) == record
     assert strict_json(record.json()) == stored(record.document())
@@ -92,7 +91,6 @@ def found(why: str) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
 def test_a_hostile_reason_cannot_act_on_the_page(text: str) -> None:
-    """Whatever a reason says, the page has the elements and comments of a harmless one."""
     assert found(text) == found(WHY)
     assert not re.search(
         r"\n\n", entry.page(later(text), names=NAMES).partition("<details>")[2].partition("</details>")[0]
@@ -118,7 +116,6 @@ def test_a_superseded_entry_leads_to_its_successor(code: str) -> None:
 
 
 def test_a_number_that_was_counted_again_stands_beside_its_old_value() -> None:
-    """The folded table has the metric's name, what it was, and what it is, one by seed too."""
     cells = re.findall(r"<td>(.*?)</td>", entry.page(later()))
     assert cells == ["loss", "0.5000", "0.3740", "samples.p&#95;next", "0.2500, 1.0000", "0.3740, 0.3740, 0.3740"]
 
@@ -152,7 +149,6 @@ def test_the_index_folds_what_is_superseded() -> None:
 
 
 def test_a_comparison_says_what_is_superseded() -> None:
-    """The tables say it in a sentence, and the document in a field that is there for every pair."""
     new = replace(specimen(), id="89abcdef")
     assert compare.tables(later(), new)[0].caption.endswith("0123abcd is superseded by 89abcdef.")
     assert compare.document(new, later())["superseded_by"] == {"a": None, "b": "89abcdef"}
@@ -185,7 +181,6 @@ def test_the_command_links_both_and_loses_nothing(
 
 
 def test_lists_fold_and_show_tells(run_llmlab: Callable[..., Done], two: tuple[Logbook, Record, Record]) -> None:
-    """``log list`` counts what it folds, ``--all`` and JSON have it, and ``log show`` names the other entry."""
     log, old, new = two
     log.supersede(old, new, WHY)
     short, long = run_llmlab("log", "list").out, run_llmlab("log", "list", "--all").out

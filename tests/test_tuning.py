@@ -32,7 +32,6 @@ ARMS = {arm.name: arm for arm in freeze_arms(FREEZE)}
 
 
 def tuned(found: Comparison) -> dict[str, list[Try]]:
-    """Return what each arm tried."""
     return {name: arm.tuned.tries for name, arm in found.arms.items() if arm.tuned}
 
 
@@ -91,7 +90,6 @@ def test_every_arm_tries_as_much_and_looks_as_far(losses: list[float | None], na
     ],
 )
 def test_the_edge_of_the_grid_is_told(name: str, rates: Try, edge: list[str]) -> None:
-    """A best value with nothing tried beyond it is at the edge; where all diverged nothing was best."""
     assert Tuned(ARMS[name], FREEZE, 30, [rates]).edge == edge
 
 
@@ -112,7 +110,6 @@ def test_the_tail_begins_with_a_document_and_scores_something(lengths: list[int]
 
 
 def test_a_try_trains_on_nothing_that_it_is_judged_on(source: EmbeddedCorpus) -> None:
-    """Rows before the tail are trained on, the others judged on; together they are the training text."""
     task, arm = dataset_of(source, 300, 120), ARMS["trained"]
     cut = tail_start(task.text)
     model = stages(TUNE, task).model(arm, stages(TUNE, task).contexts(arm.contexts, 0), 0)
@@ -125,7 +122,6 @@ def test_a_try_trains_on_nothing_that_it_is_judged_on(source: EmbeddedCorpus) ->
 
 
 def test_the_validation_text_has_no_say(source: EmbeddedCorpus) -> None:
-    """With another validation text every try comes out the same, to the bit."""
     other = replace(TUNE, val_tokens=60)
     first, second = (compared(asked, source, freeze_arms(asked)) for asked in (TUNE, other))
 
@@ -143,11 +139,16 @@ def test_the_runs_use_what_was_chosen_and_all_of_the_text(source: EmbeddedCorpus
         assert plain.arms[name].tuned is None
 
 
+@pytest.fixture(scope="module")
+def straight(source: EmbeddedCorpus, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """A comparison that nothing stopped."""
+    return compared(replace(TUNE, out=tmp_path_factory.mktemp("straight") / "runs"), source, freeze_arms(TUNE))
+
+
 @pytest.mark.parametrize("at", [3, 14, 40, 63, 75, 80, 150])
-def test_a_stopped_comparison_does_not_choose_again(source: EmbeddedCorpus, at: int) -> None:
+def test_a_stopped_comparison_does_not_choose_again(source: EmbeddedCorpus, straight: Comparison, at: int) -> None:
     """Stopped in a try, between tries or in a run: the tries that were finished stand, and all comes out the same."""
     arms = freeze_arms(TUNE)
-    straight = compared(replace(TUNE, out=Path("straight")), source, arms)
     stop, rest = Stop(at), Stop()
     with contextlib.suppress(Stopped):
         compared(TUNE, source, arms, stop)

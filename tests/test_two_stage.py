@@ -37,7 +37,6 @@ pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
-    """A finished run with every ablation, and its folder."""
     folder = tmp_path_factory.mktemp("whole") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llmlab.lab.context_stages.LINES", 60)
@@ -94,7 +93,6 @@ def test_each_choice_has_a_table_of_its_own(whole: tuple[Result, Path]) -> None:
 
 
 def test_with_one_layer_wiring_changes_nothing_that_is_trained(whole: tuple[Result, Path]) -> None:
-    """A block of one layer reads the token there or nowhere: every and first are the same numbers."""
     told = rows(whole[0], "wiring")
 
     for widths in ("constant", "decreasing"):
@@ -125,17 +123,12 @@ def test_without_ablations_there_is_one_arm(whole: tuple[Result, Path]) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"vectors": "random"},
-        {"block": "untrained"},
-        {"reading": "none"},
-        {"reading": "before", "layers": 3},
-        {"wiring": "first", "widths": "decreasing", "layers": 2},
-        {"inputs": 3},
-        {"context": 3, "width": 5},
-        {"iterations": 1},
+        {"vectors": "random", "context": 3, "width": 5},
+        {"block": "untrained", "inputs": 3},
+        {"reading": "none", "precision": "bf16"},
+        {"reading": "before", "layers": 3, "iterations": 1},
+        {"wiring": "first", "widths": "decreasing", "layers": 2, "tolerance": 1.0},
         {"noise": 0.0, "diversity": 1.0},
-        {"precision": "bf16"},
-        {"tolerance": 1.0},
     ],
     ids=lambda changes: " ".join(f"{name} {value}" for name, value in changes.items()),
 )
@@ -235,12 +228,6 @@ def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.M
 # ---- its settings and its command -----------------------------------------------------------------------------------
 
 
-Run = Callable[..., Done]
-
-
-# ---- settings -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -275,11 +262,7 @@ def test_lists_are_read_in_any_order(names: list[str], noises: list[int]) -> Non
     assert TwoStageSettings(ablate="all").ablations == list(ABLATIONS)
 
 
-# ---- the command, and what happens to it ----------------------------------------------------------------------------
-
-
 def options(**changes: Any) -> list[str]:
-    """Return the options of a run that takes a second, as they are typed."""
     asked = SMALL | {"seeds": 1, "ablate": "none"} | changes
     return [word for name, value in asked.items() for word in (flag(name), str(value))]
 
@@ -305,7 +288,7 @@ def test_killed_on_the_way_a_comparison_ends_like_a_straight_one(tmp_path: Path)
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
-def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Run, tmp_path: Path) -> None:
+def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
     """``llmlab two-stage`` with a model of one's own: one document, one entry, and quiet says only where it is."""
     given = write_model_and_text(tmp_path)
     done = run_llmlab("two-stage", *options(**given, ablate="block,reading"), "--json")
@@ -319,7 +302,7 @@ def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Run, tmp_path: P
     assert len(quiet.entries) == 2
 
 
-def test_random_vectors_need_a_tokenizer_only(run_llmlab: Run, tmp_path: Path) -> None:
+def test_random_vectors_need_a_tokenizer_only(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
     """A folder without weights serves ``--vectors random``, of the width asked for; alone it is refused."""
     given = write_model_and_text(tmp_path)
     (tmp_path / "model" / "model.safetensors").unlink()

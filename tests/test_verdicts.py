@@ -21,7 +21,6 @@ CLAIMS = [claim for document in read() for claim in document.claims]
 
 
 def best(claim: Claim, records: list[Record]) -> tuple[str, str]:
-    """Return the verdict and which run it comes from."""
     said = judged(claim, records).said
     return said.verdict, said.record.rsplit("-", 1)[-1].lstrip("0")
 
@@ -100,7 +99,6 @@ def test_a_word_of_another_experiment_is_no_condition() -> None:
 
 
 def test_runs_of_several_experiments_may_speak_of_a_claim() -> None:
-    """A rule names one experiment or a list of them."""
     text = METRICS.replace('experiment = "phase1"', 'experiment = ["phase1-2", "phase1"]')
 
     assert best(judge_of("records", text), [run(1, metrics={"loss": 0.5}, seeds=3)]) == ("supported", "1")
@@ -262,7 +260,6 @@ def test_a_sum_of_a_figure_from_somewhere_else_says_so() -> None:
 
 
 def test_a_statement_holds_or_does_not() -> None:
-    """A sum may be a comparison instead of a number."""
     for text, words in (("1 < 2", "holds"), ("2 < 1", "does not hold")):
         said = judged(judge_of("sums", f'[[claim.sums]]\nwhat = "x"\nholds = "{text}"\n'), []).said
         assert said.evidence["en"] == f"x: {words}"
@@ -290,7 +287,6 @@ def test_no_record_is_lost(runs: list[tuple[Verdict | None, int]]) -> None:
 
 
 def test_every_verdict_of_the_log_is_told_in_both_languages() -> None:
-    """What runs and sums say is Japanese in the JSON document, too, and not English beside a Japanese name."""
     for claim in CLAIMS:
         document = judged(claim, published()).document()
         assert re.search(r"[ぁ-んァ-ヶ一-龠]", document["evidence_ja"]), (claim.id, document["evidence"])

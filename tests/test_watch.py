@@ -33,17 +33,11 @@ RUNS = {
 
 
 def on_a_terminal(folder: Path, *args: str, stop_at: bytes = b"") -> tuple[int, str, bytes]:
-    """Run a command whose standard error is a terminal; return its exit code and both outputs."""
     ours, theirs = pty.openpty()
     with (folder / "out").open("wb") as out:
         env = environment(folder) | {"TERM": "xterm", "COLUMNS": "80", "LINES": "30"}
         run = subprocess.Popen(
-            [*LLMLAB, *args, "--no-log"],
-            cwd=folder,
-            env=env,
-            stdout=out,
-            stderr=theirs,
-            preexec_fn=as_in_a_terminal,
+            [*LLMLAB, *args, "--no-log"], cwd=folder, env=env, stdout=out, stderr=theirs, preexec_fn=as_in_a_terminal
         )
     os.close(theirs)
     seen, until = b"", time.monotonic() + HANG
@@ -103,7 +97,6 @@ def test_without_a_terminal_nothing_is_drawn(tmp_path: Path, run_llmlab: Any) ->
 
 
 def test_it_is_no_part_of_what_is_recorded() -> None:
-    """Neither the settings of an entry nor its command know of it."""
     assert "watch" not in Phase1Settings(watch=True).document()
 
 

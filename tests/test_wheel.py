@@ -22,14 +22,12 @@ pytestmark = needs("hatchling", "test")
 
 
 def ran(*words: str | Path, folder: Path) -> str:
-    """Run a program in a folder, without this test's paths, and return its output."""
     variables = environment(folder, PYTHONPATH=None)
     return subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the source, as it is published."""
     folder = tmp_path_factory.mktemp("sdist")
     ran(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder, folder=ROOT)
     return next(folder.iterdir())
@@ -37,7 +35,6 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, made of the unpacked sdist alone."""
     folder = tmp_path_factory.mktemp("wheel")
     with tarfile.open(sdist) as packed:
         safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # there from Python 3.11.4 on
