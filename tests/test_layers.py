@@ -104,22 +104,18 @@ def test_the_metrics_have_the_contracts_names_and_the_tables_numbers(whole: tupl
     json.dumps(result.document(), allow_nan=False)
 
 
-def test_a_depth_alone_is_what_it_is_in_the_sweep(whole: tuple[Result, Path], text: Path):
-    half = layers.run(small(text, only="2", remedy=False, out=text.parent / "half"))
-
-    assert list(rows(half, "depths")) == ["L2"]
-    assert half.samples["val_ppl_L2"] == whole[0].samples["val_ppl_L2"]
-    assert not any("_L1" in name or "_L3" in name for name in half.metrics)
-    assert [figure.name for figure in half.figures] == ["curves"]
-
-
 def test_two_halves_of_a_sweep_are_joined(whole: tuple[Result, Path], text: Path):
-    """``log compare`` lays the depths of both entries in one table, and pairs neighbours across the entries."""
-    ends, middle = (
-        record(layers.run(small(text, only=only, remedy=False, out=text.parent / f"half-{only}")), f"{n:08x}")
-        for n, only in enumerate(("1,3", "2"))
-    )
+    """A depth alone is what it is in the sweep; ``log compare`` has the depths of both entries and their neighbours."""
+    halves = [
+        layers.run(small(text, only=only, remedy=False, out=text.parent / f"half-{only}")) for only in ("1,3", "2")
+    ]
+    ends, middle = (record(half, f"{n:08x}") for n, half in enumerate(halves))
     found = compare.document(ends, middle)
+
+    assert list(rows(halves[1], "depths")) == ["L2"]
+    assert halves[1].samples["val_ppl_L2"] == whole[0].samples["val_ppl_L2"]
+    assert not any("_L1" in name or "_L3" in name for name in halves[1].metrics)
+    assert [figure.name for figure in halves[1].figures] == ["curves"]
     samples = [whole[0].samples[f"val_ppl_L{n}"] for n in (1, 2, 3)]
 
     assert list(found["depths"]) == ["1", "2", "3"]

@@ -31,6 +31,12 @@ TUNE = replace(FREEZE, arms="frozen,trained", seeds=1, tune=True)
 ARMS = {arm.name: arm for arm in freeze_arms(FREEZE)}
 
 
+@pytest.fixture(scope="module")
+def straight(source: EmbeddedCorpus, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """A comparison that nothing stopped."""
+    return compared(replace(TUNE, out=tmp_path_factory.mktemp("straight") / "runs"), source, freeze_arms(TUNE))
+
+
 def tuned(found: Comparison) -> dict[str, list[Try]]:
     return {name: arm.tuned.tries for name, arm in found.arms.items() if arm.tuned}
 
@@ -121,33 +127,25 @@ def test_a_try_trains_on_nothing_that_it_is_judged_on(source: EmbeddedCorpus) ->
     assert 0.85 < cut / 300 < 0.95
 
 
-def test_the_validation_text_has_no_say(source: EmbeddedCorpus) -> None:
+def test_the_validation_text_has_no_say(source: EmbeddedCorpus, straight: Comparison) -> None:
     other = replace(TUNE, val_tokens=60)
-    first, second = (compared(asked, source, freeze_arms(asked)) for asked in (TUNE, other))
+    found = compared(other, source, freeze_arms(other))
 
-    assert tuned(first) == tuned(second)
-    assert first.text.text.digest != second.text.text.digest
+    assert tuned(found) == tuned(straight)
+    assert found.text.text.digest != straight.text.text.digest
 
 
-def test_the_runs_use_what_was_chosen_and_all_of_the_text(source: EmbeddedCorpus) -> None:
+def test_the_runs_use_what_was_chosen_and_all_of_the_text(source: EmbeddedCorpus, straight: Comparison) -> None:
     """The runs of an arm are those of a comparison that is given its rates, on the whole training text."""
-    found = compared(TUNE, source, freeze_arms(TUNE))
-    for name, arm in found.arms.items():
-        asked = replace(arm.tuned.at(arm.tuned.best), tune=False, arms=name)
+    for name, arm in straight.arms.items():
+        asked = replace(arm.tuned.at(arm.tuned.best), tune=False, arms=name, out=None)
         plain = compared(asked, source, freeze_arms(asked))
         assert plain.arms[name].runs[0].numbers == arm.runs[0].numbers
         assert plain.arms[name].tuned is None
 
 
-@pytest.fixture(scope="module")
-def straight(source: EmbeddedCorpus, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    """A comparison that nothing stopped."""
-    return compared(replace(TUNE, out=tmp_path_factory.mktemp("straight") / "runs"), source, freeze_arms(TUNE))
-
-
 @pytest.mark.parametrize("at", [3, 14, 40, 63, 75, 80, 150])
 def test_a_stopped_comparison_does_not_choose_again(source: EmbeddedCorpus, straight: Comparison, at: int) -> None:
-    """Stopped in a try, between tries or in a run: the tries that were finished stand, and all comes out the same."""
     arms = freeze_arms(TUNE)
     stop, rest = Stop(at), Stop()
     with contextlib.suppress(Stopped):

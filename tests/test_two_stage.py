@@ -142,8 +142,8 @@ def test_every_choice_runs_and_its_contexts_stay(changes: dict[str, Any]) -> Non
     assert all(each.rows for each in result.tables)
 
 
-def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tuple[Result, Path]) -> None:
-    """Stopped on the way it reports what it has with the arms not begun; resumed it ends like the straight run."""
+def test_a_stopped_run_is_interrupted_and_tells_what_is_not_begun() -> None:
+    """Stopped on the way it reports what it has; resumed after a kill, below, it ends like the straight run."""
     stopped = two_stage.run(ALL, Stop(44))
 
     assert stopped.status == "interrupted"
@@ -151,9 +151,6 @@ def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: tup
     assert stopped.metrics["val_ppl_first_decreasing"] is None
     assert stopped.metrics["val_ppl_first_decreasing_reason"] == "not begun"
     json.dumps(stopped.document(), allow_nan=False)
-    resumed = two_stage.run(replace(ALL, resume="auto"))
-    assert resumed.status == "complete"
-    assert without_times(resumed.metrics) == without_times(whole[0].metrics)
 
 
 def test_a_run_stopped_in_its_first_arm_has_nothing_to_report() -> None:
