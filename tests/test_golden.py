@@ -39,7 +39,6 @@ def made_of(record: Record) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_made_of_a_record_is_as_it_was(name: str) -> None:
-    """The kept record gives, byte for byte, the kept terminal output, page, pictures and record."""
     made = made_of(kept(name))
     assert max(len(text.encode()) for text in made.values()) <= MOST_BYTES, "more than can be read in a review"
     there = {path.name: path.read_bytes().decode() for path in (GOLDEN / name).iterdir()}

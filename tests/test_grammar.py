@@ -137,7 +137,6 @@ PINNED = "c1a520a04ca2506771ceff6f2aff4ee0d2df62f4e3ab7d7d5e24a7e6f33d8c2f"
 
 
 def test_the_first_lines_do_not_depend_on_how_many_are_drawn():
-    """Each line has its own stretch of the generator."""
     assert STANDARD.lines(10, seed=5) == STANDARD.lines(300, seed=5)[:10]
     assert STANDARD.lines(10, seed=5) != STANDARD.lines(10, seed=6)
     assert STANDARD.lines(0, seed=5) == []

@@ -63,7 +63,6 @@ def test_the_sums_over_documents_are_those_of_a_plain_loop(windows):
 
 @given(judged())
 def test_sums_over_documents_change_no_other_number(windows):
-    """With them or without, the score is the same, and they add up to it."""
     losses, hits, targets, documents = windows
     plain = score(losses, hits, targets, batch=2)
     found = score(losses, hits, targets, batch=2, documents=documents)
@@ -219,7 +218,6 @@ def test_a_sweep_tells_the_test_split_and_the_documents_of_each_depth(tmp_path: 
 
 
 def test_a_broken_test_file_is_refused_by_its_name(tmp_path: Path):
-    """It is never silently left out."""
     data = corpus(tmp_path / "text", ["x"])
     (tmp_path / "text/test.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(TextError, match=r"test\.txt: not UTF-8"):

@@ -248,7 +248,6 @@ def test_a_given_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_corpus_on_the_hub_may_have_a_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is read beside the others, without its blank lines."""
     source = replace(TEXT, splits=(*TEXT.splits, "raw/test-*.parquet"))
     monkeypatch.setitem(CORPORA, "text", source)
     put(source, *LINES, ["", "test one"])

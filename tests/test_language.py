@@ -165,7 +165,6 @@ def test_folding_loses_nothing_and_cuts_no_number(text: str, width: int) -> None
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if "<script" in text or "\x1b" in text], ids=ascii)
 def test_words_of_a_user_pass_through_a_translation_untouched(text: str) -> None:
-    """A hostile token in a sentence is in its translation as it was, and stays escaped on the page."""
     record = specimen(text)
     page = entry.page(record, language=JAPANESE).replace(md_fence(record.command, "sh"), "")
 
@@ -185,7 +184,6 @@ def test_a_sentence_is_translated_whole_or_not_at_all() -> None:
 
 @pytest.mark.parametrize("record", EACH, ids=lambda record: record.name)
 def test_an_entry_in_japanese_keeps_the_notes(record: Record) -> None:
-    """The Japanese page is made from the record alone, except for the notes, which are carried over as they are."""
     notes = "My own *words*, in whatever language: メモ。"
     english = entry.page(record).replace(entry.notes_of(entry.page(record)), notes)
     page = entry.page(record, english, JAPANESE)

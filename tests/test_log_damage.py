@@ -64,7 +64,6 @@ sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(8)))
 
 
 def test_eight_writers_at_once_lose_nothing(tmp_path: Path, log: Logbook) -> None:
-    """Eight processes that begin together put 5 entries each: 40 entries, 40 ids, all whole, none lost."""
     command = [sys.executable, "-c", WRITERS, str(Path(__file__).parent), str(log.site)]
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -161,7 +160,6 @@ RECORDS = [
 
 @given(st.data())
 def test_a_record_is_refused_or_usable(data: st.DataObject) -> None:
-    """A record with any one value replaced is refused on reading, or can be listed, shown, compared and rendered."""
     document = json.loads(data.draw(st.sampled_from(RECORDS)))
     *way, last = data.draw(st.sampled_from(places(document)[1:]))
     inner = document
@@ -216,7 +214,6 @@ def test_what_is_none_of_ours_is_refused(way: tuple[str | int, ...], value: str)
 
 
 def test_a_record_cannot_make_rendering_write_elsewhere(log: Logbook, tmp_path: Path) -> None:
-    """A figure whose name is a path does not get its picture written outside the entry."""
     _, page = log.put(specimen())
     path = page.parent / "record.json"
     path.write_text(path.read_text("utf-8").replace('"map"', '"../../../../../evil"'), "utf-8")
@@ -276,7 +273,6 @@ def test_a_put_succeeds_whole_or_leaves_nothing(tmp_path: Path, lasting: bool) -
 
 
 def test_rendering_replaces_each_file_or_leaves_it(tmp_path: Path) -> None:
-    """A disk that fails while pages are rendered leaves each file old or new, none torn, and nothing hidden."""
     log = Logbook.at(tmp_path / "log")
     _, page = log.put(light())
     new = bytes_in(page.parent)

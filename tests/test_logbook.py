@@ -33,7 +33,6 @@ def log(tmp_path: Path) -> Logbook:
 
 @given(records)
 def test_a_record_survives_strict_json(record: Record) -> None:
-    """What is read equals what was written, through a strict parser, whatever the words and the numbers."""
     text = record.json()
     assert strict_json(text) == stored(record.document())
     assert Record.from_json(text) == record

@@ -46,7 +46,6 @@ def test_every_message_can_be_said_and_says_the_same_in_both_languages(key: str)
 
 
 def test_every_message_is_used_and_every_one_used_is_there() -> None:
-    """The keys in the code, and in the log's records, are those of the files: none is missing, none is left over."""
     files = [*SOURCE.rglob("*.py"), *HOOKS.glob("*.py")]
     code = "\n".join(path.read_text("utf-8") for path in files)
     used = set(re.findall(r'"([a-z0-9_]+\.[a-z0-9_]+)"', code)) & set(messages())

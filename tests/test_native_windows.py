@@ -60,7 +60,6 @@ def without_posix(folder: Path, *args: str) -> Done:
 
 @pytest.mark.parametrize("command", ["phase1-2 --seeds 3 --watch --full", "claims", "log show"])
 def test_nothing_that_only_posix_has_is_needed(command: str, tmp_path: Path, run_llmlab: Callable[..., Done]) -> None:
-    """Each command says the same, word for word, without the modules, signals, flags and files that Windows lacks."""
     Logbook.at(tmp_path / "llmlab-log").put(specimen())
     added = () if command.startswith(("claims", "log")) else ("--no-log",)
     done = without_posix(tmp_path, *command.split(), *added)

@@ -149,7 +149,6 @@ def test_no_cell_that_means_something_is_skipped(cell: str) -> None:
 
 
 def test_a_picture_says_how_large_it_is(tmp_path: Path) -> None:
-    """A picture of ours gets its width and height, by its address from the page; any other one stays as it is."""
     record = specimen()
     drawn = {f"log/x/{name}": str(tmp_path / name) for name in entry.files(record) if name.endswith(".svg")}
     for name, text in entry.files(record).items():

@@ -54,7 +54,6 @@ def test_the_counts_are_those_of_the_specification(name: str) -> None:
 
 
 def test_the_parts_are_those_of_the_specification() -> None:
-    """The parts of the original notes' two large models, one by one."""
     assert COUNTED["New-LLM, original"].parts == {
         "embedding": 256_000,
         "stack": 6 * 262_656,
@@ -92,7 +91,6 @@ def test_the_counts_are_those_of_models_that_are_built() -> None:
 
 
 def test_every_model_has_a_name_of_its_own_and_parts_that_add_up() -> None:
-    """No name stands twice; trained and frozen parts are all parts, and at least one part is trained."""
     assert len(COUNTED) == len(params.models())
     for each in COUNTED.values():
         assert each.frozen <= set(each.parts)

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
-from conftest import needs
+from conftest import needs, rows
 from llmlab import baseline, peers
 from llmlab.after.opening import restored
 from llmlab.baseline import ContextVectorLM, build
@@ -133,7 +133,6 @@ def test_gradients_are_those_of_plain_autograd(name: str):
 
 @BOTH
 def test_parts_of_a_batch_add_up(name: str):
-    """Divided by the targets of the whole batch, losses and gradients of its parts have its sum."""
     model, window = small(name), windows(6)
     inputs, targets = window[:, :-1], window[:, 1:]
 
@@ -162,7 +161,6 @@ def test_judging_is_the_scores_without_dropout(name: str):
 
 @BOTH
 def test_dropout_depends_on_the_place_and_on_nothing_else(name: str):
-    """The same seed, update and rows drop the same numbers whatever was drawn before; other ones do not."""
     model, window = small(name, dropout=0.3), windows(6)
 
     def loss(place: Place) -> float:
@@ -214,7 +212,6 @@ def test_bf16_changes_gradients_a_little_and_keeps_fp32_sums(name: str):
 @BOTH
 @pytest.mark.parametrize("stop", [0, 1, 3, 4, 7])
 def test_a_run_goes_on_to_the_bit(name: str, stop: int):
-    """Stopped after any update and taken up by a new object, a run with dropout ends in the very same numbers."""
     recipe = Recipe(epochs=3, batch=4, lr=0.01, seed=2, schedule="one-cycle", clip="1.0")
     train, valid = windows(11, seed=1), windows(5, seed=2)
 
@@ -257,7 +254,6 @@ def test_a_peer_of_every_preset_is_within_a_tenth_of_new_llm(preset: str, model:
 
 
 def test_layers_typed_for_a_peer_are_its_own_and_otherwise_new_llms():
-    """``--layers 6`` gives the six-layer tiny GPT-2; the preset's six, or ``--peers``, one of New-LLM's size."""
     typed = BaselineSettings(preset="original", model="tiny-gpt2", layers=6)
     compared = BaselineSettings(preset="original", peers=True, layers=6)
     depths = [
@@ -369,7 +365,6 @@ def test_a_peer_comes_back_from_its_checkpoint(compared: BaselineSettings, name:
 
 
 def test_a_stop_among_the_peers_keeps_what_was_reached_and_resumes(compared: BaselineSettings):
-    """Stopped while the second model trains, the run reports the first; resumed, it ends as if never stopped."""
     heard: list[int] = []
 
     def halt(update: int, planned: int, told: str = "") -> None:
@@ -391,9 +386,7 @@ def test_several_seeds_give_means_with_intervals(compared: BaselineSettings):
     """With two seeds the table says how many, and the ends of the interval lie around the mean."""
     result = peers.run(replace(compared, seeds=2, out=None))
 
-    table = next(table for table in result.tables if table.name == "peers_updates")
-    for row in table.rows:
-        cells = dict(zip([column.name for column in table.columns], row, strict=True))
+    for cells in rows(result, "peers_updates").values():
         assert cells["n"] == 2
         assert cells["PPL low"] <= cells["PPL"] <= cells["PPL high"]
     told = result.metrics

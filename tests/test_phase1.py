@@ -53,7 +53,6 @@ def test_the_verdicts_on_the_notes_claims_follow_from_the_numbers(thousand: Resu
 
 
 def test_one_seed_decides_no_claim_about_a_distribution():
-    """With one seed only what holds exactly is decided, and no more is told."""
     result = phase1.run(Phase1Settings())
 
     assert verdicts(result) == {"P1-4": "supported"}

@@ -100,7 +100,6 @@ def test_the_decomposition_of_many_dimensions_sums_what_it_does_not_show():
 
 
 def test_rotation_leaves_the_function_and_sgd_but_not_adam(thousand: Result):
-    """Scores change by rounding only; SGD ends in the same place turned, Adam elsewhere."""
     sgd, adam = column(table(thousand, "equivariance"), "P differs by")
 
     assert thousand.metrics["rotation_max_logit_difference"] < 1e-4

@@ -76,7 +76,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def test_the_rest_of_the_model_is_never_read(tmp_path: Path) -> None:
-    """A model with 8 GB of other tensors costs memory for its embedding only."""
     files = model_files()
     content = files["model.safetensors"]
     start = 8 + int.from_bytes(content[:8], "little")
@@ -322,7 +321,6 @@ def test_a_file_that_is_cut_is_refused(tmp_path_factory: pytest.TempPathFactory,
 @settings(max_examples=60)
 @given(st.binary(max_size=40) | st.binary(max_size=40).map(lambda rest: len(rest).to_bytes(8, "little") + rest))
 def test_any_bytes_for_weights_are_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Other files in the place of weights end in a line, never in a crash."""
     with pytest.raises(TextError):
         loaded(tmp_path_factory.mktemp("bytes"), {**model_files(), "model.safetensors": content})
 

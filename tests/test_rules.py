@@ -137,7 +137,6 @@ def spread(half: float = HALF, **means: float) -> dict[str, Scalar]:
 
 @pytest.mark.parametrize("claim", RULES, ids=lambda claim: claim.id)
 def test_a_rule_can_support_and_refute_or_says_why_not(claim: Claim) -> None:
-    """Random metrics that meet the conditions bring out every verdict that the row names, and both sides are named."""
     check = claim.records
     assert check is not None
     drawn, seen = Drawn(check, random.Random(claim.id)), set[str]()
@@ -168,7 +167,6 @@ def test_a_rule_measures_by_figures_that_a_claim_states() -> None:
 
 
 def test_no_verdict_is_written_outside_the_ledger() -> None:
-    """No module of a chapter names a verdict, so that a rule is corrected in one place."""
     found = {
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in SOURCE.rglob("*.py")

@@ -85,7 +85,6 @@ def test_a_shell_takes_the_next_command_as_it_is_copied(width: int, full: bool, 
 
 
 def test_the_next_command_names_the_checkpoint_that_it_would_not_find() -> None:
-    """Where a run is not the newest under ./runs, what goes on from it says where it is; other commands do not."""
     record = next(one for one in RECORDS if (screen.proposal(one) or ("",))[0] == "llmlab baseline generate")
     assert screen.proposal(record, place="my run")[0] == "llmlab baseline generate 'my run'"  # type: ignore[index]
     record = next(one for one in RECORDS if (screen.proposal(one) or ("",))[0] == "llmlab layers")

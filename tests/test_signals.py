@@ -95,7 +95,6 @@ def test_ctrl_c_while_waiting_for_text_is_a_stop(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unbuffered", [None, "1"])
 def test_a_reader_that_goes_away_is_no_failure(shell_llmlab: Run, unbuffered: str | None) -> None:
-    """``| head -1`` of tables: exit 0, nothing on standard error, and the entry is written."""
     script = 'set -o pipefail; $LLMLAB phase1 --epochs 2 | head -1 > /dev/null; exit "${PIPESTATUS[0]}"'
     done = shell_llmlab(script, PYTHONUNBUFFERED=unbuffered)
     assert (done.code, done.err, len(done.entries)) == (0, "", 1)
@@ -118,7 +117,6 @@ def test_no_command_minds_a_closed_pipe(tmp_path: Path, command: str) -> None:
 
 @pytest.mark.parametrize("closing", [">&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_failure(shell_llmlab: Run, closing: str) -> None:
-    """With standard output or error closed a run still finishes and writes its entry."""
     done = shell_llmlab(f"$LLMLAB phase1 --epochs 2 {closing}")
     assert (done.code, len(done.entries)) == (0, 1)
 

@@ -50,7 +50,6 @@ def anchors(page: Path) -> Anchors:
 
 
 def broken(site: Path) -> list[tuple[str, str]]:
-    """Return the links within a site that lead nowhere, or to an anchor that is not there, with their pages."""
     found = {page.relative_to(site).as_posix(): anchors(page) for page in site.rglob("*.html")}
     lost = []
     for name, page in found.items():
@@ -83,7 +82,6 @@ def test_broken_links_would_be_found(tmp_path: Path) -> None:
 
 
 def test_the_feed_leads_to_the_entries(site: Path) -> None:
-    """Every entry of the feed links to a page of the site: all that no other entry supersedes, or fifty."""
     atom = "{http://www.w3.org/2005/Atom}"
     feed = parse(site / "log" / "feed.xml")  # noqa: S314 - our own document
     links = [one.get("href", "") for one in feed.iterfind(f"{atom}entry/{atom}link")]
@@ -289,7 +287,6 @@ def twins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_no_word_of_a_user_acts_on_the_site(twins: tuple[Path, Path]) -> None:
-    """Hostile notes, tokens and texts add no element, attribute or address that acts, on any page or in the search."""
     harmless, hostile = (pages(site) for site in twins)
 
     assert harmless.keys() == hostile.keys()
@@ -298,7 +295,6 @@ def test_no_word_of_a_user_acts_on_the_site(twins: tuple[Path, Path]) -> None:
 
 
 def test_every_word_of_a_user_can_be_read_on_the_site(twins: tuple[Path, Path]) -> None:
-    """Hostile words stand on their entry's page as they were written; nothing was obeyed, included or swallowed."""
     for number, words in enumerate(PAYLOADS):
         name = f"log/2026-11-22-phase1-2-{number:08x}"
         file = next(page for page in (twins[1] / f"{name}.html", twins[1] / name / "index.html") if page.is_file())

@@ -68,7 +68,6 @@ def test_a_stop_where_no_update_is_made_says_what_is_kept(run_llmlab: Callable[.
 @pytest.mark.parametrize("words", [("layers", "--layers", "1", "--no-remedy", *BASELINE[1:]), TUNED[:-1]])
 @pytest.mark.usefixtures("sixty_lines")
 def test_more_seeds_join_those_that_are_finished(run_llmlab: Callable[..., Done], words: tuple[str, ...]) -> None:
-    """``--resume`` with two seeds where there was one: the first is taken as it is, and the second trained."""
     kept = [*words, "--out", "runs-of-mine", "--no-log", "--json"]
     one = run_llmlab(*kept, "--seeds", "1").document["samples"]
     two = run_llmlab(*kept, "--seeds", "2", "--resume", "auto").document["samples"]

@@ -82,7 +82,6 @@ def test_an_addition_that_means_nothing_is_refused(name: str, value: Any) -> Non
 
 @cache
 def found(why: str) -> tuple[object, ...]:
-    """Return the elements, attributes and comments of the page of an entry with a reason."""
     record = replace(later(), superseded_why=why, amendments=[replace(later().amendments[0], why=why)])
     text = entry.page(record, names=NAMES).split("---\n", 2)[2]
     seen = Seen(markdown.markdown(text, extensions=EXTENSIONS))
@@ -164,7 +163,6 @@ def two(tmp_path: Path) -> tuple[Logbook, Record, Record]:
 def test_the_command_links_both_and_loses_nothing(
     run_llmlab: Callable[..., Done], two: tuple[Logbook, Record, Record]
 ) -> None:
-    """Both records keep every number; each names the other; doing it again changes nothing; pages need no rendering."""
     log, old, new = two
     done = run_llmlab("log", "supersede", old.id, new.id, "--why", WHY, "--why-ja", "増やした。", "--json")
     then = [read_record(log.posts / record.name) for record in (old, new)]

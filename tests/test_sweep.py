@@ -204,7 +204,6 @@ def test_rooms_for_learning_judge_alike_to_the_bit(stack: str):
 
 @given(case=cases(rows=8), data=st.data())
 def test_parts_of_a_batch_add_up(case: Case, data: st.DataObject):
-    """Loss and gradients of the first rows and of the rest, each divided by the whole count, sum to those of all."""
     cut = data.draw(st.integers(0, len(case.inputs)))
     halves = (slice(cut), slice(cut, None))
     parts = [case.rows(rows).swept(count=case.count) for rows in halves if len(case.inputs[rows])]

@@ -91,7 +91,6 @@ def windows(count: int, length: int = 6, seed: int = 0) -> torch.Tensor:
 def training(
     team: Team = ALONE, rows: int = 13, folder: Path | None = None, parts: int = ROWS_AT_ONCE, **recipe: Any
 ) -> Training:
-    """Return a small run, a member's part of it, with dropout; ``parts`` is how many rows are worked off at once."""
     model = SweptNewLLM(ContextVectorLM.initial(SIZE, 0, dropout=0.3, init="scaled"))
     return Training(
         model,
@@ -304,7 +303,6 @@ def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[by
 
 
 def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, str]]:
-    """Start two processes, send the second a signal once both are under way; return code and words of each."""
     port = free_port()
     both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]
     try:
@@ -321,7 +319,6 @@ def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, s
 
 
 def test_a_signal_to_one_process_stops_all_and_one_process_goes_on(tmp_path: Path, run_llmlab: Callable[..., Done]):
-    """TERM to the second process: both end with 143, the first after saving; the second says nothing."""
     (first, _, words), (second, *silence) = run_until_saved(tmp_path, signal.SIGTERM)
     assert (first, second) == (143, 143)
     assert silence == ["", ""]

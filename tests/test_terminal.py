@@ -53,7 +53,6 @@ def assert_calm(text: str) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_hostile_words_do_nothing_and_every_line_fits(width: int) -> None:
-    """Markup, escapes, bells, directions and wide characters are shown, not obeyed, and never widen a line."""
     for text in HOSTILE[WIDTHS.index(width) :: len(WIDTHS)]:
         out = shown(specimen(text), width)
         assert_calm(out)
@@ -208,7 +207,6 @@ def curves(ends: list[float]) -> Figure:
 def test_without_colour_every_curve_has_its_letter_where_it_ends(
     ends: list[float], width: int, ascii_only: bool
 ) -> None:
-    """Right of the frame stands each letter of the legend once, the highest curve's first, and no line is too long."""
     figure = curves(ends)
     lines = plot(figure, width, ascii_only=ascii_only).plain.split("\n")
     frame = "|" if ascii_only else "│"
@@ -225,7 +223,6 @@ def test_without_colour_every_curve_has_its_letter_where_it_ends(
 @settings(max_examples=20)
 @given(st.floats(0, 1))
 def test_a_letter_stands_in_the_row_of_its_level(ascii_only: bool, height: float) -> None:
-    """The row that has the level's dots from end to end is the row that has its letter."""
     rim = [Mark("line", "other", [0.0, 1.0], [-1.0, -1.0]), Mark("line", "other", [0.0, 1.0], [2.0, 2.0])]
     shown = [Mark("level", "floor", [], [height], legend="a level"), Mark("level", "floor", [], [-1.0], legend="below")]
     lines = plot(Figure("f", "F", "", "x", "y", [*rim, *shown]), 40, ascii_only=ascii_only).plain.split("\n")

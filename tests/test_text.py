@@ -24,7 +24,6 @@ def test_tokens_are_numbered_in_order_of_first_appearance(text: str):
 
 @given(any_texts)
 def test_pairs_are_the_neighbours_of_the_text(text: str):
-    """The counts are those of a loop, and the joint table holds their shares."""
     pairs = Pairs.of(text)
     numbers = [pairs.numbers[token] for token in text]
 
@@ -38,7 +37,6 @@ def test_pairs_are_the_neighbours_of_the_text(text: str):
 
 @given(any_texts)
 def test_inputs_and_unseen_tokens_divide_the_vocabulary(text: str):
-    """A token is unseen exactly if the text only ends with it."""
     pairs = Pairs.of(text)
 
     unseen = [pairs.tokens[number] for number in pairs.unseen()]
@@ -70,7 +68,6 @@ def test_a_million_characters_cost_no_more_than_their_pairs():
 
 @given(st.characters(exclude_categories=["Cs"]))
 def test_visible_names_can_be_seen_and_told_apart(character: str):
-    """A name has no blank, control or combining character, and no two characters share one."""
     name = visible(character)
 
     assert name

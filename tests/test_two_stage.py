@@ -100,7 +100,6 @@ def test_with_one_layer_wiring_changes_nothing_that_is_trained(whole: tuple[Resu
 
 
 def test_arms_are_shared_and_trained_once(whole: tuple[Result, Path]) -> None:
-    """Each arm has one folder for each seed, however many tables it is in."""
     names = {path.name for path in whole[1].iterdir() if path.is_dir() and not path.name.startswith("block-")}
     arms = {arm.name for each in stage_arms(ALL).values() for arm in each}
 
@@ -109,7 +108,6 @@ def test_arms_are_shared_and_trained_once(whole: tuple[Result, Path]) -> None:
 
 
 def test_without_ablations_there_is_one_arm(whole: tuple[Result, Path]) -> None:
-    """Both stages once, with their tables; what else is trained beside it changes none of its numbers."""
     first = two_stage.run(ONE)
 
     assert [table.name for table in first.tables] == [
@@ -165,7 +163,6 @@ def test_a_run_stopped_in_its_first_arm_has_nothing_to_report() -> None:
 
 
 def test_a_lost_main_arm_leaves_the_ablations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the arm as set diverges, the others are told all the same, without differences."""
     real = context_study.train_arm
 
     def fragile(own: Any, task: Any, arm: Any, *rest: Any) -> Any:
@@ -204,7 +201,6 @@ def test_stage_1_is_told_of_the_arm_as_set(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block that diverges in one seed is missing there, and shifts no other seed's rank."""
     real = Stages.trained_block
 
     def fragile(stages: Any, spec: Any, seed: int, on_pass: Any) -> Any:
@@ -265,7 +261,6 @@ def options(**changes: Any) -> list[str]:
 
 
 def test_killed_on_the_way_a_comparison_ends_like_a_straight_one(tmp_path: Path) -> None:
-    """Killed with SIGKILL in its first and in a later arm, and resumed: the same numbers, and nothing half-written."""
     given = {**write_model_and_text(tmp_path), "epochs": 12, "patience": 1000, "save_minutes": 1e-9, "ablate": "block"}
     words = ["two-stage", *options(**given), "--json", "--no-log"]
     out, err = started(tmp_path, *words, "--out", "straight").communicate(timeout=HANG)
@@ -300,7 +295,6 @@ def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Callable[..., Do
 
 
 def test_random_vectors_need_a_tokenizer_only(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    """A folder without weights serves ``--vectors random``, of the width asked for; alone it is refused."""
     given = write_model_and_text(tmp_path)
     (tmp_path / "model" / "model.safetensors").unlink()
     done = run_llmlab("two-stage", *options(**given, vectors="random", width=6), "--json", "--no-log")

@@ -179,7 +179,6 @@ ORIGINAL_ROWS = [claim for claim in CLAIMS if claim.records and claim.records.wh
 
 @pytest.mark.parametrize("name", ["data", "vocabulary", "length", "embedding", "hidden", "context", "layers", "batch"])
 def test_a_run_under_other_conditions_than_the_documents_says_nothing_of_its_figures(name: str) -> None:
-    """The original run decides rows on the document's numbers; with one condition changed it decides none of them."""
     other = replace(ORIGINAL_RUN.result, settings=ORIGINAL_RUN.result.settings | {name: "other"})
     decided = [judged(claim, [ORIGINAL_RUN]).said.verdict for claim in ORIGINAL_ROWS]
 
@@ -276,7 +275,6 @@ def test_an_opinion_is_never_decided() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["supported", "refuted", "inconclusive", None]), st.integers(1, 3))))
 def test_no_record_is_lost(runs: list[tuple[Verdict | None, int]]) -> None:
-    """Every run that speaks is the one that counts or among the others, once."""
     records = [run(number, verdict, seeds=seeds) for number, (verdict, seeds) in enumerate(runs)]
     row = judged(judge_of(), records)
     heard = sorted(said.record for said in (row.said, *row.others) if said.record)

@@ -58,7 +58,6 @@ def on_a_terminal(folder: Path, *args: str, stop_at: bytes = b"") -> tuple[int, 
 
 @pytest.mark.parametrize("command", RUNS)
 def test_the_picture_is_redrawn_and_changes_no_number(tmp_path: Path, command: str, run_llmlab: Any) -> None:
-    """Several pictures in one place, none of them left, the cursor as it was; and the metrics of a run without."""
     options, at = RUNS[command]
     plain = run_llmlab(command, *options, "--json", "--no-log").out
     code, document, seen = on_a_terminal(tmp_path, command, *options, "--json", "--watch")
@@ -80,7 +79,6 @@ def test_the_picture_is_redrawn_and_changes_no_number(tmp_path: Path, command: s
 
 
 def test_a_stop_leaves_the_terminal_clean(tmp_path: Path) -> None:
-    """After Ctrl-C the cursor is back, the picture is gone, and one line says what happened."""
     code, out, seen = on_a_terminal(tmp_path, "phase1", "--watch", "--epochs", "1000000", stop_at=b"update 3 ")
 
     assert code == 130

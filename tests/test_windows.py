@@ -79,7 +79,6 @@ def test_each_window_knows_its_document(train: list[str], valid: list[str], test
 
 
 def test_a_test_split_changes_nothing_else(tmp_path: Path) -> None:
-    """Neither vocabulary nor windows nor digest nor the cache know of it: it has a say in nothing."""
     with_one = Corpus("cats", CORPUS.train, CORPUS.valid, test=["dog " * 9, "the cat sat on a dog"])
     plain = prepare(CORPUS, cache=tmp_path)
     text = prepare(with_one, cache=tmp_path, say=pytest.fail)
@@ -124,7 +123,6 @@ def test_the_cache_gives_the_same_text_under_any_name(tmp_path: Path) -> None:
 
 
 def test_every_condition_has_a_cache_file_of_its_own(tmp_path: Path) -> None:
-    """Another text, split, size, length, least number of words or vocabulary is never served from the wrong file."""
     vocabulary = WordVocabulary.of_lines(["the cat"])
     variants = [
         (CORPUS, {}),
@@ -192,7 +190,6 @@ def test_a_payload_that_is_sealed_but_senseless_is_refused(
 
 
 def test_a_cache_file_of_another_text_is_refused(tmp_path: Path) -> None:
-    """A file that was renamed is told of, not used."""
     prepare(CORPUS, cache=tmp_path)
     wrong = only_file(tmp_path)
     other = Corpus("cats", LINES[:20], LINES[20:])
@@ -228,7 +225,6 @@ def test_something_else_in_the_place_of_a_cache_file_is_told_of(tmp_path: Path, 
 
 
 def test_many_at_once_share_one_cache(tmp_path: Path) -> None:
-    """Threads that prepare the same text at the same time all get it whole, and one sound file stays."""
     expected = prepare(CORPUS)
     found: list[bool] = []
     threads = [
