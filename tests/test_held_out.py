@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmlab import baseline, layers
 from llmlab.errors import TextError
-from llmlab.measure.score import Score, document_difference, document_interval, document_sums, score
+from llmlab.measure.score import Score, document_difference, document_interval, document_sums
 from llmlab.report.language import language
 from llmlab.report.messages import sentences
 from llmlab.report.result import Result, of_documents, of_seeds
@@ -33,67 +33,9 @@ def corpus(folder: Path, test: list[str]) -> str:
 # ---- sums over documents ------------------------------------------------------------------------------------------
 
 
-@st.composite
-def judged(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Losses, hits and targets of windows, some of it padding, and the document of each window."""
-    rows, time = draw(st.integers(1, 12)), draw(st.integers(1, 5))
-    chance = torch.Generator().manual_seed(draw(st.integers(0, 999)))
-    targets = torch.randint(4, (rows, time), generator=chance)
-    targets[0, 0] = 2
-    losses = torch.rand(rows, time, generator=chance)
-    documents = torch.randint(6, (rows,), generator=chance).sort().values
-    return losses, torch.rand(rows, time, generator=chance) > 0.5, targets, documents
-
-
-@given(judged())
-def test_the_sums_over_documents_are_those_of_a_plain_loop(windows):
-    """Each window's losses, hits and targets are in its document's sums once, and padding is in none."""
-    losses, hits, targets, documents = windows
-    found = score(losses, hits, targets, batch=2, documents=documents)
-
-    numbers = sorted(set(documents.tolist()))
-    for place, number in enumerate(numbers):
-        cells = [(r, t) for r, own in enumerate(documents) if own == number for t in range(targets.shape[1])]
-        scored = [cell for cell in cells if targets[cell] != 0]
-        assert found.targets_by_document[place] == len(scored)
-        assert found.correct_by_document[place] == sum(bool(hits[cell]) for cell in scored)
-        assert found.loss_by_document[place] == pytest.approx(sum(float(losses[cell]) for cell in scored))
-    assert len(found.targets_by_document) == len(numbers)
-
-
-@given(judged())
-def test_sums_over_documents_change_no_other_number(windows):
-    losses, hits, targets, documents = windows
-    plain = score(losses, hits, targets, batch=2)
-    found = score(losses, hits, targets, batch=2, documents=documents)
-
-    lists = {"loss_by_document", "correct_by_document", "targets_by_document"}
-    assert all(value == getattr(plain, name) for name, value in vars(found).items() if name not in lists)
-    assert sum(found.targets_by_document) == found.targets
-    assert sum(found.loss_by_document) / found.targets == pytest.approx(found.loss)
-    assert sum(found.correct_by_document) / found.targets == pytest.approx(found.accuracy)
-    assert plain.loss_by_document == []
-
-
 def scores(*losses: list[float]) -> list[Score]:
     """Scores of several seeds with these sums over three documents of 10, 20 and 30 targets."""
-    return [
-        Score(
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            60,
-            [],
-            [],
-            loss_by_document=own,
-            correct_by_document=own,
-            targets_by_document=[10, 20, 30],
-        )
-        for own in losses
-    ]
+    return [Score(*[0] * 6, 60, [], [], own, own, [10, 20, 30]) for own in losses]
 
 
 def test_a_difference_by_documents_is_the_second_less_the_first():

@@ -207,9 +207,12 @@ def test_quantiles_equal_scipys(values: list[float]):
 # ---- scores -------------------------------------------------------------------------------------------------------
 
 
-@given(SEEDS, st.integers(1, 5), st.integers(1, 6), st.integers(1, 3))
+@given(SEEDS, st.integers(1, 8), st.integers(1, 6), st.integers(1, 3))
 def test_a_score_is_what_a_plain_loop_counts(seed: int, rows: int, length: int, batch: int):
-    """Padding, 0, counts nowhere, whatever was said of it; the unknown word, 1, only where all targets do."""
+    """Padding, 0, counts nowhere, whatever was said of it; the unknown word, 1, only where all targets do.
+
+    Each window's losses, hits and targets are in its document's sums once; the sums change no other number.
+    """
     chance = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, 4, (rows, length), generator=chance)
     targets[0, 0] = 2
@@ -222,7 +225,8 @@ def test_a_score_is_what_a_plain_loop_counts(seed: int, rows: int, length: int, 
     scored, known = list(chain(*told)), [hit for row in told for _, hit, target in row if target != 1]
     by_batch = [statistics.fmean(loss for loss, _, _ in part) for part in parts if part]
 
-    found = score(losses, hits, targets, batch=batch)
+    documents = torch.randint(3, (rows,), generator=chance).sort().values
+    found, plain = (score(losses, hits, targets, batch=batch, documents=own) for own in (documents, None))
 
     assert found.targets == len(scored)
     assert found.loss == pytest.approx(statistics.fmean(loss for loss, _, _ in scored), rel=1e-6)
@@ -234,6 +238,13 @@ def test_a_score_is_what_a_plain_loop_counts(seed: int, rows: int, length: int, 
     for position, loss in enumerate(found.loss_by_position):
         there = [float(losses[row, position]) for row in range(rows) if targets[row, position]]
         assert loss == pytest.approx(statistics.fmean(there) if there else 0.0, rel=1e-6)
+    lists = [found.targets_by_document, found.correct_by_document, found.loss_by_document]
+    for number, *sums in zip(sorted(set(documents.tolist())), *lists, strict=True):
+        cells = [cell for row, own in zip(told, documents.tolist(), strict=True) if own == number for cell in row]
+        assert sums[:2] == [len(cells), sum(hit for _, hit, _ in cells)]
+        assert sums[2] == pytest.approx(sum(loss for loss, _, _ in cells), rel=1e-6)
+    none: dict[str, list[float]] = {name: [] for name in vars(found) if name.endswith("_by_document")}
+    assert vars(plain) == vars(found) | none
 
 
 # ---- effective rank -------------------------------------------------------------------------------------------------

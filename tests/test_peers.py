@@ -19,7 +19,6 @@ from llmlab import baseline, peers
 from llmlab.after.opening import restored
 from llmlab.baseline import ContextVectorLM, build
 from llmlab.errors import CheckpointError, SettingError, Stopped, UnreachableError
-from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import LanguageModel, Place
 from llmlab.lab.runs import LanguageRun
 from llmlab.lab.sizes import MODELS, NEAR, GPT2Size, GRUSize, Size, off, size_of, sized
@@ -209,32 +208,6 @@ def test_bf16_changes_gradients_a_little_and_keeps_fp32_sums(name: str):
     assert float((flat[1] - flat[0]).norm() / flat[0].norm()) < 0.05
 
 
-@BOTH
-@pytest.mark.parametrize("stop", [0, 1, 3, 4, 7])
-def test_a_run_goes_on_to_the_bit(name: str, stop: int):
-    recipe = Recipe(epochs=3, batch=4, lr=0.01, seed=2, schedule="one-cycle", clip="1.0")
-    train, valid = windows(11, seed=1), windows(5, seed=2)
-
-    def training() -> Training:
-        return Training(small(name, dropout=0.2), train, valid, recipe)
-
-    def halt(update: int, planned: int, told: str = "") -> None:
-        if update >= stop:
-            raise Stopped("enough", 2)
-
-    whole, first, second = training(), training(), training()
-    whole.run()
-    with pytest.raises(Stopped):
-        first.run(halt)
-    state = {**first.state(), "model": {key: tensor.clone() for key, tensor in first.model.parameters.items()}}
-    second.restore(state, {"model": first.best, "progress": vars(first.progress)})
-    second.run()
-
-    ours, theirs = second.model.parameters, whole.model.parameters
-    assert max(float((ours[key] - theirs[key]).abs().max()) for key in theirs) == 0.0
-    assert [row["val_loss"] for row in second.progress.history] == [row["val_loss"] for row in whole.progress.history]
-
-
 # ---- compared with each other ---------------------------------------------------------------------------------------
 
 
@@ -329,7 +302,8 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaselineSetting
     each = product(("cat", "dog", "owl"), ("sun", "sea"), ("runs", "sleeps", "sings"))
     lines = [f"the {who} sees the {what} and the {who} {how}" for who, what, how in each]
     (tmp_path / "tale.txt").write_text("\n".join(lines * 6), "utf-8")
-    return replace(OPTIONS, data="tale.txt", length=12, vocabulary=30, peers=True, out=tmp_path / "kept")
+    text = {"data": "tale.txt", "length": 12, "vocabulary": 30}
+    return replace(OPTIONS, **text, dropout=0.2, peers=True, out=tmp_path / "kept")
 
 
 def test_the_comparison_has_every_model_in_every_table(compared: BaselineSettings, tmp_path: Path):

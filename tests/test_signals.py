@@ -1,8 +1,6 @@
 """Runs that are stopped, readers that go away, terminals that are gone: clean ends, documented codes, no half entry."""
 
 import os
-import pty
-import re
 import signal
 import subprocess
 import time
@@ -119,30 +117,3 @@ def test_no_command_minds_a_closed_pipe(tmp_path: Path, command: str) -> None:
 def test_closed_streams_are_no_failure(shell_llmlab: Run, closing: str) -> None:
     done = shell_llmlab(f"$LLMLAB phase1 --epochs 2 {closing}")
     assert (done.code, len(done.entries)) == (0, 1)
-
-
-def test_a_terminal_gets_colour_and_loses_no_words(tmp_path: Path) -> None:
-    """On a real terminal the output has styles; NO_COLOR leaves none of the colours; the words are the same."""
-    put, _ = Logbook.at(tmp_path / "llmlab-log").put(specimen("[red]"))
-    seen = {}
-    for name, value in (("coloured", None), ("plain", "1")):
-        main, side = pty.openpty()
-        with subprocess.Popen(
-            [*LLMLAB, "log", "show", put.id],
-            cwd=tmp_path,
-            env=environment(tmp_path, TERM="xterm-256color", COLUMNS="60", NO_COLOR=value),
-            stdout=side,
-            stderr=side,
-        ):
-            os.close(side)
-            parts = []
-            try:
-                while part := os.read(main, 65_536):
-                    parts.append(part)
-            except OSError:  # how Linux says that the other side is closed
-                pass
-        os.close(main)
-        seen[name] = b"".join(parts).decode()
-    assert "\x1b[" in seen["coloured"]
-    assert not re.search(r"\x1b\[[349]\d", seen["plain"])
-    assert "[red]" in seen["plain"]

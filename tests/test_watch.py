@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -17,11 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from conftest import HANG, LLMLAB, as_in_a_terminal, environment
+from conftest import HANG, LLMLAB, as_in_a_terminal, environment, without_times
 from llmlab.cli.progress import ProgressLine
+from llmlab.report.logbook import Logbook
 from llmlab.report.result import Figure, Mark
 from llmlab.report.table import frame_view
 from llmlab.settings import Phase1Settings
+from strategies_report import specimen
 
 SHOWN, HIDDEN, UP = b"\x1b[?25h", b"\x1b[?25l", b"\x1b[1A\x1b[2K"
 """The cursor is shown, is hidden, and goes up over a line that it clears."""
@@ -32,12 +35,20 @@ RUNS = {
 }
 
 
-def on_a_terminal(folder: Path, *args: str, stop_at: bytes = b"") -> tuple[int, str, bytes]:
+def on_a_terminal(
+    folder: Path, *args: str, stop_at: bytes = b"", both: bool = False, **variables: str
+) -> tuple[int, str, bytes]:
+    """Run a command whose standard error, or both outputs, go to a terminal; return its code and what it said."""
     ours, theirs = pty.openpty()
-    with (folder / "out").open("wb") as out:
-        env = environment(folder) | {"TERM": "xterm", "COLUMNS": "80", "LINES": "30"}
+    env = environment(folder, TERM="xterm-256color", COLUMNS="80", LINES="30", **variables)
+    with (folder / "out").open("wb") as file:
         run = subprocess.Popen(
-            [*LLMLAB, *args, "--no-log"], cwd=folder, env=env, stdout=out, stderr=theirs, preexec_fn=as_in_a_terminal
+            [*LLMLAB, *args],
+            cwd=folder,
+            env=env,
+            stdout=theirs if both else file,
+            stderr=theirs,
+            preexec_fn=as_in_a_terminal,
         )
     os.close(theirs)
     seen, until = b"", time.monotonic() + HANG
@@ -60,15 +71,8 @@ def on_a_terminal(folder: Path, *args: str, stop_at: bytes = b"") -> tuple[int, 
 def test_the_picture_is_redrawn_and_changes_no_number(tmp_path: Path, command: str, run_llmlab: Any) -> None:
     options, at = RUNS[command]
     plain = run_llmlab(command, *options, "--json", "--no-log").out
-    code, document, seen = on_a_terminal(tmp_path, command, *options, "--json", "--watch")
-    metrics, watched = (
-        {
-            name: one
-            for name, one in json.loads(text)["metrics"].items()
-            if "seconds" not in name and "tokens_per" not in name
-        }
-        for text in (plain, document)
-    )
+    code, document, seen = on_a_terminal(tmp_path, command, *options, "--json", "--watch", "--no-log")
+    metrics, watched = (without_times(json.loads(text)["metrics"]) for text in (plain, document))
 
     assert code == 0
     assert metrics == watched
@@ -79,7 +83,7 @@ def test_the_picture_is_redrawn_and_changes_no_number(tmp_path: Path, command: s
 
 
 def test_a_stop_leaves_the_terminal_clean(tmp_path: Path) -> None:
-    code, out, seen = on_a_terminal(tmp_path, "phase1", "--watch", "--epochs", "1000000", stop_at=b"update 3 ")
+    code, out, seen = on_a_terminal(tmp_path, *["phase1", "--watch", "--epochs", "1000000"], stop_at=b"update 3 ")
 
     assert code == 130
     assert out == ""
@@ -91,7 +95,19 @@ def test_without_a_terminal_nothing_is_drawn(tmp_path: Path, run_llmlab: Any) ->
     done = run_llmlab("phase1", "--watch", "--epochs", "5", "--no-log")
 
     assert (done.code, done.err) == (0, "")
-    assert UP not in on_a_terminal(tmp_path, "phase1", "--epochs", "8")[2]
+    assert UP not in on_a_terminal(tmp_path, "phase1", "--epochs", "8", "--no-log")[2]
+
+
+def test_a_terminal_gets_colour_and_loses_no_words(tmp_path: Path) -> None:
+    """On a real terminal the output has styles; NO_COLOR leaves none of the colours; the words are the same."""
+    put, _ = Logbook.at(tmp_path / "llmlab-log").put(specimen("[red]"))
+    coloured, plain = (
+        on_a_terminal(tmp_path, "log", "show", put.id, both=True, **told)[2].decode()
+        for told in ({}, {"NO_COLOR": "1"})
+    )
+    assert "\x1b[" in coloured
+    assert not re.search(r"\x1b\[[349]\d", plain)
+    assert "[red]" in plain
 
 
 def test_it_is_no_part_of_what_is_recorded() -> None:

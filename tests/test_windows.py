@@ -65,6 +65,9 @@ def test_a_text_is_known_by_its_lines_and_by_what_is_held_out(train: list[str], 
     joined, moved = Corpus("x", ["".join(train)], valid), Corpus("x", [*train, *valid], [])
     assert (content_hash(first) == content_hash(joined)) == (train == ["".join(train)])
     assert (content_hash(first) == content_hash(moved)) == (valid == [])
+    if len(train) > 1:
+        shifted = Corpus("x", [train[0] + train[1][0], train[1][1:], *train[2:]], valid)
+        assert content_hash(shifted) != content_hash(first)
 
 
 @given(lines, lines, lines, st.integers(4, 12))
