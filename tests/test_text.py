@@ -5,7 +5,6 @@ import unicodedata
 from collections import Counter
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,11 +58,6 @@ def test_shares_of_followers_sum_to_one_most_frequent_first(text: str):
 def test_a_tie_of_followers_goes_to_the_first_in_the_text():
     """In "hello" l is followed by l and by o once each; l comes first."""
     assert list(Pairs.of("hello").followers(2)) == [2, 3]
-
-
-def test_a_million_characters_cost_no_more_than_their_pairs():
-    """Only the counts enter a batch: the table of a long text is as small as that of a short one."""
-    assert Pairs.of("hello" * 200_000).joint().shape == torch.Size([4, 4])
 
 
 @given(st.characters(exclude_categories=["Cs"]))
