@@ -52,7 +52,6 @@ class Walk:
     strangers: list[str] = field(default_factory=list)
 
     def page(self, *, width: int = 1280, scheme: str = "light", **options: Any) -> Any:
-        """Open a fresh page under watch."""
         screen = {"width": width, "height": 900}
         page = self.browser.new_context(viewport=screen, color_scheme=scheme, **options).new_page()
         page.set_default_timeout(1000 * HANG)
@@ -70,7 +69,6 @@ class Walk:
         return compressed(self.site / unquote(urlsplit(url).path).lstrip("/"))
 
     def addresses(self) -> list[str]:
-        """Return the address of every page of the site."""
         return [self.base + str(page.relative_to(self.site)) for page in sorted(self.site.rglob("*.html"))]
 
 
@@ -96,6 +94,5 @@ def walking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
 
 
 def choose(page: Any, *rows: int) -> None:
-    """Choose entries in the comparison."""
     for row in rows:
         page.locator(".log-table tbody input").nth(row).check()

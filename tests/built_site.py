@@ -30,7 +30,6 @@ def build(config: Path, site: Path) -> Path:
 
 
 def build_both(folder: Path, site: Path) -> Path:
-    """Build the English site and the Japanese one inside it, and return the folder."""
     for config, below in zip(CONFIGS, (".", "ja"), strict=True):
         build(folder / config, site / below)
     return site

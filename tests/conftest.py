@@ -166,22 +166,22 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let chapter 3 read the synthetic language and count it once for all tests of this process: nothing changes it."""
-    from llmlab import baseline
+    """Let commands read the synthetic language and count it once for all tests of this process: nothing changes it."""
     from llmlab.lab.dataset import dataset_of
 
-    def read(settings: Any) -> Any:
+    def read(settings: Any, vocabulary: Any = None) -> Any:
         if settings.data != "synthetic":
-            return dataset_of(settings)
-        key = settings.vocabulary, settings.length
+            return dataset_of(settings, vocabulary)
+        key = settings.vocabulary, settings.length, vocabulary
         if key not in COUNTED:
-            COUNTED[key] = dataset_of(settings)
+            COUNTED[key] = dataset_of(settings, vocabulary)
         return COUNTED[key]
 
-    monkeypatch.setattr(baseline, "dataset_of", read)
+    for module in ("baseline", "layers", "peers", "after.opening"):
+        monkeypatch.setattr(f"llmlab.{module}.dataset_of", read)
 
 
-COUNTED: dict[tuple[int, int], Any] = {}
+COUNTED: dict[tuple[int, int, Any], Any] = {}
 
 
 @pytest.fixture

@@ -21,16 +21,13 @@ class Seen(html.parser.HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take note of an element, and of each of its attributes with its value."""
         self.elements[tag] += 1
         self.attributes += [(tag, name, value or "") for name, value in attrs]
 
     def handle_comment(self, data: str) -> None:
-        """Take note of a comment."""
         self.comments.append(data.strip())
 
     def handle_data(self, data: str) -> None:
-        """Keep the words."""
         self.words += data
 
     @property

@@ -26,14 +26,11 @@ class Faults:
         self.at, self.number, self.lasting, self.calls = at, number, lasting, 0
 
     def pass_or_fail(self) -> None:
-        """Count a call and fail if it is its turn."""
         self.calls += 1
         if self.calls == self.at or (self.lasting and self.calls > self.at):
             raise OSError(self.number, os.strerror(self.number))
 
     def wrapped(self, call: Any) -> Any:
-        """Return a function that may fail before it does its work."""
-
         def failing(*args: Any, **keywords: Any) -> Any:
             self.pass_or_fail()
             return call(*args, **keywords)
@@ -76,12 +73,10 @@ def failing(at: int, number: int, *, lasting: bool, calls: tuple[str, ...] = CAL
 
 
 def bytes_in(folder: Path) -> dict[str, bytes]:
-    """Return every file under a folder with its bytes."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def can_unshare() -> bool:
-    """Return whether this machine lets us mount in a namespace of our own."""
     if shutil.which("unshare") is None:
         return False
     probe = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"]

@@ -39,7 +39,6 @@ def updates_saved(folder: Path) -> int:
 
 
 def wait_for_updates(folder: Path, above: int, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until the runs of a process have saved beyond an update, or it has ended."""
     until = time.monotonic() + HANG
     while updates_saved(folder) <= above and process.poll() is None:
         assert time.monotonic() < until, "no checkpoint came"

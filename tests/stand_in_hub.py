@@ -25,7 +25,6 @@ SMALL = Source("small", "nobody/small", REVISION, 1)
 
 
 def parquet(column: str, values: list[Any]) -> bytes:
-    """Return a Parquet file of one column."""
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table({column: values}), buffer)
     return buffer.getvalue()

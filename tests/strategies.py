@@ -25,13 +25,11 @@ any_texts = st.text(min_size=2, max_size=30).filter(lambda text: len(set(text)) 
 
 
 def double(model: TinyModel) -> TinyModel:
-    """Return the models in float64."""
     return TinyModel(model.embedding.double(), model.weight.double(), model.bias.double())
 
 
 @st.composite
 def models(draw: st.DrawFn, vocabulary_size: int, dims: st.SearchStrategy[int] = DIMS, most: int = 3) -> TinyModel:
-    """Draw a stack of one to ``most`` models over a vocabulary."""
     first, count = draw(SEEDS), draw(st.integers(min_value=1, max_value=most))
     return double(TinyModel.initial(vocabulary_size, draw(dims), range(first, first + count)))
 
@@ -40,14 +38,12 @@ def models(draw: st.DrawFn, vocabulary_size: int, dims: st.SearchStrategy[int] =
 def texts_and_models(
     draw: st.DrawFn, texts: st.SearchStrategy[str] = texts, dims: st.SearchStrategy[int] = DIMS
 ) -> tuple[Pairs, TinyModel]:
-    """Draw the pairs of a text and models over its vocabulary."""
     pairs = Pairs.of(draw(texts))
     return pairs, draw(models(len(pairs.tokens), dims))
 
 
 @st.composite
 def rotations(draw: st.DrawFn, dim: int) -> torch.Tensor:
-    """Draw an orthogonal matrix."""
     return random_rotation(dim, torch.Generator().manual_seed(draw(SEEDS)))
 
 

@@ -46,7 +46,6 @@ def small_state() -> dict[str, Any]:
 
 
 def written(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write files as a checkpoint, whatever they are, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -67,7 +66,6 @@ def forged(name: str, data: bytes) -> dict[str, bytes]:
 
 
 def state(update: int, numbers: int = 50) -> dict[str, Any]:
-    """Return a state that knows its update."""
     return {"update": update, "model": {"weight": torch.full((numbers,), float(update))}}
 
 
@@ -77,7 +75,6 @@ def silent(told: str) -> None:
 
 
 def holding(folder: Path, *updates: int, best: int = 0) -> CheckpointFolder:
-    """Return a folder with checkpoints of some updates."""
     folder.mkdir(exist_ok=True)
     there = CheckpointFolder(folder)
     for update in updates:

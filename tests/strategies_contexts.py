@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from llmlab.embedding_freeze import EQUATIONS
+from llmlab.embedding_freeze import EQUATIONS, freeze_arms
 from llmlab.lab import context_runs, context_stages, context_study
 from llmlab.lab.context_runs import ArmRun, ArmSpec, Contexts, ContextSpec, Measured
 from llmlab.lab.context_stages import Stages
@@ -19,6 +19,7 @@ from llmlab.lab.steps import OnStep
 from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
 from llmlab.settings.contexts import FREEZE_ARMS
 from stand_in_model import WORDS, model_files, write_files
+from strategies_trained import write_text
 
 SMALL: dict[str, Any] = {"tokens": 300, "val_tokens": 120, "width": 8, "context": 8, "layers": 1, "batch": 64}
 SMALL |= {"epochs": 2, "seeds": 2, "iterations": 3}
@@ -44,20 +45,16 @@ STAGE_CONTRACT = {
 """Names of metrics that chapter 6 has promised."""
 
 
-def compared(
-    settings: ContextSettings, source: EmbeddedCorpus, arms: Sequence[ArmSpec], on_step: OnStep | None = None
-) -> Comparison:
-    """Train arms and seeds by chapter 5's equations."""
-    return context_study.compared(EQUATIONS, settings, source, arms, on_step)
+def compared(settings: EmbeddingFreezeSettings, source: EmbeddedCorpus, on_step: OnStep | None = None) -> Comparison:
+    """Train the arms and seeds of chapter 5."""
+    return context_study.compared(EQUATIONS, settings, source, freeze_arms(settings), on_step)
 
 
 def stages(settings: ContextSettings, text: ContextDataset) -> Stages:
-    """Return both stages by chapter 5's equations."""
     return Stages(EQUATIONS, settings, text)
 
 
 def train_arm(settings: ContextSettings, text: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int) -> ArmRun:
-    """Train one arm with one seed."""
     return context_runs.train_arm(settings, text, arm, stages(settings, text).model(arm, contexts, seed), seed)
 
 
@@ -111,7 +108,6 @@ def measured(settings: ContextSettings, arm: ArmSpec, seed: int, trained: float,
 
 
 def arm_named(settings: ContextSettings, name: str, label: str = "", **changes: Any) -> ArmSpec:
-    """Return an arm whose block is the settings' own."""
     return ArmSpec(name, label or name, ContextSpec.of(settings), **changes)
 
 
@@ -119,8 +115,5 @@ def write_model_and_text(folder: Path) -> dict[str, str]:
     """Write a stand-in model and a text of its words; return the options that name them."""
     chance = random.Random(0)
     lines = [" ".join(chance.choices(WORDS, k=12)) for _ in range(80)]
-    text = folder / "text"
-    text.mkdir()
-    (text / "train.txt").write_text("\n".join(lines[:60]) + "\n")
-    (text / "valid.txt").write_text("\n".join(lines[60:]) + "\n")
+    text = write_text(folder / "text", lines[:60], lines[60:])
     return {"data": str(text), "pretrained": write_files(folder / "model", model_files())}

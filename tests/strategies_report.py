@@ -63,7 +63,6 @@ def strict_json(text: str) -> Any:
 
 @functools.cache
 def published() -> list[Record]:
-    """Return every record of the log."""
     posts = Path(__file__).parents[1] / "docs" / "log" / "posts"
     return [Record.from_json(path.read_text("utf-8")) for path in sorted(posts.glob("*/record.json"))]
 

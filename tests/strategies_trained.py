@@ -34,28 +34,39 @@ def state_of(words: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
 
 
 def saved(path: Path, state: dict[str, Any]) -> Path:
-    """Write a state as a checkpoint."""
     replace_folder(path, packed(state))
     return path
 
 
-sizes = st.builds(
-    Size,
-    vocabulary=st.integers(5, 12),
-    embedding=st.integers(1, 6),
-    hidden=st.integers(2, 9),
-    context=st.integers(2, 6),
-    layers=st.integers(1, 3),
-    stack=st.sampled_from(["plain", "residual"]),
-)
+def write_text(folder: Path, train: list[str], valid: list[str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "train.txt").write_text("\n".join(train), "utf-8")
+    (folder / "valid.txt").write_text("\n".join(valid), "utf-8")
+    return folder
 
 
-@st.composite
-def small_models(draw: st.DrawFn) -> ContextVectorLM:
-    """Draw a New-LLM of any small size, its biases and gains moved away from their start."""
-    size, seed = draw(sizes), draw(st.integers(0, 1_000))
-    model = ContextVectorLM.initial(size, seed, init="scaled")
-    chance = torch.Generator().manual_seed(seed)
+def sizes(least: int) -> st.SearchStrategy[Size]:
+    """Draw any small size, with at least so many hidden and context numbers."""
+    return st.builds(
+        Size,
+        vocabulary=st.integers(5, 12),
+        embedding=st.integers(1, 6),
+        hidden=st.integers(least, 9),
+        context=st.integers(least, 7),
+        layers=st.integers(1, 3),
+        stack=st.sampled_from(["plain", "residual"]),
+    )
+
+
+def grown_up(size: Size, seed: int = 0, dropout: float = 0.0) -> ContextVectorLM:
+    """Return a model whose every number is other than at the start, as after training."""
+    model = ContextVectorLM.initial(size, seed, dropout=dropout, init="scaled")
+    chance = torch.Generator().manual_seed(seed + 100)
     for tensor in model.parameters.values():
         tensor.add_(torch.randn(tensor.shape, generator=chance), alpha=0.1)
     return model
+
+
+def small_models() -> st.SearchStrategy[ContextVectorLM]:
+    """Draw a New-LLM of any small size."""
+    return st.builds(grown_up, sizes(2), st.integers(0, 1_000))

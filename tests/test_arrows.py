@@ -70,7 +70,6 @@ def imports(name: str) -> Iterator[str]:
 
 
 def within(name: str, rooms: set[str]) -> bool:
-    """Return whether a module lies in one of the rooms."""
     own = name.removeprefix("llmlab").lstrip(".")
     return any(own == room or (room and own.startswith(room + ".")) for room in rooms)
 
@@ -84,7 +83,6 @@ def test_imports_follow_the_arrows(name: str) -> None:
 
 
 def test_no_import_goes_round_in_a_circle() -> None:
-    """The modules can be put in an order in which each imports only earlier ones."""
     waiting = {name: {target for target in imports(name) if target in MODULES and target != name} for name in MODULES}
     while waiting:
         ready = {name for name, targets in waiting.items() if not targets & waiting.keys()}
@@ -115,7 +113,6 @@ def test_each_package_has_its_rooms(package: str, rooms: set[str]) -> None:
 
 
 def called(name: str) -> Iterator[str]:
-    """Yield the dotted name of everything that a module calls."""
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func)
@@ -142,7 +139,6 @@ def test_nothing_goes_through_the_pickles_of_torch() -> None:
 
 
 def test_no_shell_is_started() -> None:
-    """No subprocess goes through a shell."""
     keywords = {
         (name, keyword.arg)
         for name, tree in TREES.items()

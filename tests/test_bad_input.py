@@ -185,7 +185,6 @@ def test_a_mad_learning_rate_ends_in_words(run_llmlab: Run, lr: str) -> None:
 @pytest.mark.parametrize("args", [("phase1", *SHORT), ("log", "list")], ids=lambda args: args[0])
 @pytest.mark.parametrize("name", ["x" * 300, "loop", "file/below", "file"], ids=lambda name: name[:10])
 def test_a_strange_log_folder_is_named(run_llmlab: Run, tmp_path: Path, args: tuple[str, ...], name: str) -> None:
-    """A log folder that is too long, a loop of links, or below a file never ends in an internal error."""
     (tmp_path / "file").write_text("mine", "utf-8")
     (tmp_path / "loop").symlink_to("loop")
     done = run_llmlab(*args, "--log-dir", name)
@@ -195,7 +194,6 @@ def test_a_strange_log_folder_is_named(run_llmlab: Run, tmp_path: Path, args: tu
 
 
 def test_a_folder_whose_parent_is_missing_is_named(run_llmlab: Run) -> None:
-    """A log folder below one that does not exist is refused before the run."""
     assert_refused(run_llmlab("phase1", *SHORT, "--log-dir", "no/such"), 7, "--log-dir", "no")
 
 
@@ -212,7 +210,6 @@ def test_a_folder_that_holds_no_log_is_not_taken_for_an_empty_one(
 
 
 def test_a_removed_working_directory_is_named(shell_llmlab: Run) -> None:
-    """In a directory that is gone a command fails in words, not as a bug."""
     for command in ("log list", "phase1 --epochs 2", "doctor"):
         done = shell_llmlab(f"mkdir gone && cd gone && rmdir ../gone && $LLMLAB {command}")
         assert done.code in (0, 2, 7)
@@ -223,7 +220,6 @@ def test_a_removed_working_directory_is_named(shell_llmlab: Run) -> None:
     [(("phase1", "--dim", "0"), 2), (("phase1", "--text", "a"), 3), (("phase1", "--log-dir", "a/b"), 7)],
 )
 def test_debug_shows_where_and_keeps_the_exit_code(run_llmlab: Run, args: tuple[str, ...], code: int) -> None:
-    """``--debug`` adds the traceback; scripts still see the same code."""
     done = run_llmlab(*args, "--debug")
     assert "Traceback" in done.err
     assert done.code == code

@@ -69,7 +69,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
 
 
 def test_the_document_has_the_contracts_metrics(run_llmlab: Run) -> None:
-    """A small run prints one document with every metric of the contract, finite, and logs it."""
     done = run_llmlab("baseline", *SMALL, "--json")
     metrics = done.document["metrics"]
     assert set(metrics) >= CONTRACT
@@ -116,7 +115,6 @@ def test_the_same_seed_gives_the_same_result_and_another_folder(one: tuple[Resul
 
 @pytest.mark.parametrize("updates", [3, 20, 25])
 def test_a_stopped_run_is_resumed_to_the_same_numbers(one: tuple[Result, Path], updates: int) -> None:
-    """Stopped before, at and after the end of an epoch, ``--resume auto`` ends where the straight run ends."""
     if updates <= 20:  # before the first validation
         with pytest.raises(Stopped):
             run(BaselineSettings(**TINY), Stop(updates))
@@ -170,7 +168,6 @@ def test_a_text_that_cannot_be_used_is_refused(run_llmlab: Run, tmp_path: Path, 
 
 
 def test_a_file_of_ones_own_trains_and_its_path_stays_private(run_llmlab: Run, tmp_path: Path) -> None:
-    """A text file trains; the entry and the command name it by its last name only."""
     lines = [f"the {a} sees the {b} every {c} day" for a in "xyz" for b in "uvw" for c in "rst"] * 12
     (tmp_path / "secret-place").mkdir()
     (tmp_path / "secret-place" / "mine.txt").write_text("\n".join(lines), "utf-8")
@@ -183,7 +180,6 @@ def test_a_file_of_ones_own_trains_and_its_path_stays_private(run_llmlab: Run, t
 
 
 def test_wikitext_without_network_says_the_way_out(run_llmlab: Run) -> None:
-    """Offline and without the corpus: exit 5 within seconds, and what to do."""
     done = run_llmlab("baseline", "--preset", "original", "--offline", LLMLAB_DATA=None)
     assert (done.code, done.entries) == (5, [])
     assert "--data" in done.err
@@ -217,7 +213,6 @@ def test_a_loss_without_a_perplexity_has_diverged(run_llmlab: Run, command: str)
 
 
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    """Stopped by a signal, the run saves a checkpoint and prints the line that resumes it."""
     process = started(tmp_path, *COMMAND, "--epochs", "2000", "--json")
     wait_for_updates(tmp_path, 0, process)
     process.send_signal(signal.SIGTERM)
@@ -231,7 +226,6 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -> None:
-    """Killed with SIGKILL at three moments and resumed each time, the run ends in the same numbers: difference 0.0."""
     options = ("--epochs", "6", "--save-minutes", "1e-9", "--json", "--no-log")
     straight = run(BaselineSettings(**TINY | {"epochs": 6}, out=Path("straight")))
     for kill in range(3):
@@ -248,7 +242,6 @@ def test_killed_again_and_again_a_run_ends_like_a_straight_one(tmp_path: Path) -
 
 
 def test_a_checkpoint_gives_the_model_back(one: tuple[Result, Path]) -> None:
-    """The model of a checkpoint has the settings, the words and the history of its run, and needs no card of it."""
     back = restored(one[1])
     best = read(one[1] / "best")
     best["settings"]["device"] = "cuda"
@@ -356,7 +349,6 @@ def test_an_option_before_the_verb_is_refused(run_llmlab: Run, early: str) -> No
 
 @pytest.mark.parametrize("preset", ["pocket", "original", "advanced"])
 def test_a_decay_that_no_rule_would_use_is_refused(preset: str) -> None:
-    """``--weight-decay`` without AdamW would change nothing, so it is refused with the way out."""
     with pytest.raises(SettingError, match="--optimizer adamw"):
         BaselineSettings(preset=preset, weight_decay=0.1)
     assert BaselineSettings(preset=preset, weight_decay=0.1, optimizer="adamw").weight_decay == 0.1
@@ -387,7 +379,6 @@ def test_chapter_3_says_who_trains_other_models(options: dict[str, Any]) -> None
 
 
 def test_one_checkpoint_for_several_seeds_is_refused_before_training(here: Path) -> None:
-    """A checkpoint is of one seed: with ``--seeds 2`` it is refused at once, and no folder is made."""
     there = sorted(Path().rglob("*"))
     with pytest.raises(SettingError, match="of one seed"):
         run(BaselineSettings(**TINY, seeds=2, resume=f"{here}/best"))
@@ -395,7 +386,6 @@ def test_one_checkpoint_for_several_seeds_is_refused_before_training(here: Path)
 
 
 def test_seeds_that_were_not_begun_begin_when_their_folder_is_resumed() -> None:
-    """A run of two seeds stopped in the first one goes on by ``--resume FOLDER``, and the second seed is trained."""
     with pytest.raises(Stopped):
         run(replace(ONCE, seeds=2, out=Path("a")), Stop(3))
     result = run(replace(ONCE, seeds=2, resume="a"))
@@ -407,7 +397,6 @@ def test_seeds_that_were_not_begun_begin_when_their_folder_is_resumed() -> None:
 
 
 def test_a_file_in_the_place_of_a_folder_is_named() -> None:
-    """``--out FILE`` is refused by the option's name, as what cannot be written to."""
     Path("file").write_text("words")
     with pytest.raises(WriteError, match="--out: file is not a folder"):
         run(replace(ONCE, out=Path("file")))
@@ -436,7 +425,6 @@ def test_a_second_signal_does_not_promise_a_checkpoint() -> None:
 
 
 def test_a_stopped_finetuning_says_what_it_left(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fine-tuning with ``--out`` cannot go on, but has written something, and the message says so."""
     settings = FinetuneSettings(checkpoint=here, epochs=2, out=Path("b"))
     progress = ProgressLine(hidden=True)
 
@@ -452,14 +440,12 @@ def test_a_stopped_finetuning_says_what_it_left(here: Path, monkeypatch: pytest.
 
 
 def test_a_folder_of_several_runs_says_which_one_to_give(both: tuple[Result, Path]) -> None:
-    """Given the folder of several seeds, a verb names one of the folders in it."""
     with pytest.raises(CheckpointError, match=f"such as {both[1]}/seed0"):
         restored(both[1])
 
 
 @pytest.mark.parametrize(("model", "word"), [("gru", "recurrent"), ("tiny-gpt2", "attention")])
 def test_the_run_of_a_peer_does_not_describe_new_llm(model: str, word: str) -> None:
-    """What a page says it asks and does is of the model that was trained, and it names that model."""
     why, how = asked(model)
     assert MODELS[model] in why
     assert word in how

@@ -24,7 +24,6 @@ def judged(draw: st.DrawFn) -> tuple[list[list[float]], list[list[float]], list[
 
 
 def ends(told: dict[str, float]) -> list[float]:
-    """The two ends of an interval."""
     return [told["_doc_low"], told["_doc_high"]]
 
 

@@ -57,7 +57,6 @@ def faults_of(walk: Walk, page: Any, asked: set[str]) -> list[str]:
 
 
 def too_wide(page: Any) -> list[str]:
-    """Return that an opened page scrolls sideways, if it does."""
     return [f"{page.url} is too wide"] if page.evaluate("document.scrollingElement.scrollWidth > innerWidth") else []
 
 
@@ -85,7 +84,6 @@ def test_every_page_opens_quietly_fits_stays_still_and_is_light(walk: Walk, part
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_kind_of_page_has_a_serious_accessibility_fault(walk: Walk, scheme: str) -> None:
-    """axe-core finds nothing serious or critical, neither wide in the light nor on a telephone in the dark."""
     axe = pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed")
     page = walk.page(width=1280 if scheme == "light" else 400, scheme=scheme, bypass_csp=True)
     found = []
@@ -125,7 +123,6 @@ FOCUSED = """() => {
     ["study/phase1-2.html", "play.html", "claims.html", "log/compare.html", "log/2026-11-22-phase1-2-b4f5d44c.html"],
 )
 def test_the_keyboard_reaches_everything_and_is_seen(walk: Walk, kind: str) -> None:
-    """From the skip link on, the Tab key comes to every link, button and field, and one sees where it is."""
     page = walk.page()
     page.goto(walk.base + kind)
     page.wait_for_load_state("load")
@@ -192,7 +189,6 @@ def test_the_site_reads_without_scripts(walk: Walk) -> None:
     [("index.html", "rotation", "study/phase1-2.html"), ("ja/index.html", "\u57cb\u3081\u8fbc\u307f", "/ja/")],
 )
 def test_the_search_finds_a_word(walk: Walk, at: str, words: str, page_of_it: str) -> None:
-    """Who types "rotation", or the Japanese word for embedding, is led to a page about it."""
     page = walk.page()
     page.goto(walk.base + at)
     page.fill("input.md-search__input", words)
@@ -205,7 +201,6 @@ def test_the_search_finds_a_word(walk: Walk, at: str, words: str, page_of_it: st
 
 @pytest.mark.parametrize("address", ["study/phase1-2.html", "log/2026-11-22-phase1-2-b4f5d44c.html"])
 def test_the_toggle_swaps_the_figures(walk: Walk, address: str) -> None:
-    """In the light the light picture is seen, in the dark the dark one, and never both."""
     page = walk.page(scheme="light")
     page.goto(walk.base + address)
 
@@ -265,7 +260,6 @@ def test_a_copy_on_a_disk_opens_by_double_click(walk: Walk) -> None:
 def test_the_first_screen_of_the_home_page_has_the_picture_and_the_command(
     walk: Walk, address: str, width: int, height: int
 ) -> None:
-    """Without scrolling one sees the question, the picture as a whole, and the one command."""
     page = walk.page(width=width)
     page.goto(walk.base + address)
     ends = page.eval_on_selector_all(
@@ -279,7 +273,6 @@ def test_the_first_screen_of_the_home_page_has_the_picture_and_the_command(
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "404.html"])
 def test_the_switcher_leads_to_the_same_page_and_back(walk: Walk, kind: str) -> None:
-    """From each kind of page one click leads to its twin in the other language, and one more back."""
     page = walk.page()
     page.goto(walk.base + kind)
     for code, address in (("ja", f"ja/{kind}"), ("en", kind)):
@@ -307,7 +300,6 @@ def test_a_japanese_transcript_is_aligned(walk: Walk) -> None:
 
 
 def column(page: Any, number: int) -> list[str]:
-    """Return what the seen rows of the comparison have in a column."""
     return page.eval_on_selector_all(
         ".log-table tbody tr",
         f"rows => rows.filter(row => !row.hidden).map(row => row.cells[{number}].textContent)",

@@ -39,7 +39,6 @@ def probabilities(page: Any) -> list[float]:
 
 
 def begin(page: Any, text: str = "hello", seed: int = 0) -> None:
-    """Type a text and a seed, and reset."""
     page.fill("#play [name=text]", text)
     page.fill("#play [name=seed]", str(seed))
     page.click("#play [type=submit]")
@@ -57,7 +56,6 @@ def begin(page: Any, text: str = "hello", seed: int = 0) -> None:
     ],
 )
 def test_it_ends_where_the_command_ends(walk: Walk, text: str, seed: int, optimizer: str, freeze: str) -> None:
-    """200 updates give the losses, distances and probability of ``llmlab phase1-2``, to 1e-4."""
     rate = {"adam": "0.01", "adamw": "0.01", "sgd": "0.5"}[optimizer]
     words = f"phase1-2 --dim 2 --seed {seed} --optimizer {optimizer} --lr {rate} --freeze {freeze} --json --no-log"
     done = CliRunner().invoke(app, [*words.split(), "--text", text])
@@ -118,7 +116,6 @@ def test_a_station_is_moved_by_keys_and_by_pointer(walk: Walk) -> None:
 
 
 def test_a_finger_drags_and_the_page_stays(walk: Walk) -> None:
-    """Touched and moved, a station follows the finger, and the page does not scroll."""
     page = playground(walk, width=400, has_touch=True, is_mobile=True)
     page.locator("#play svg").scroll_into_view_if_needed()
     touch = page.context.new_cdp_session(page)
@@ -141,7 +138,6 @@ def test_a_finger_drags_and_the_page_stays(walk: Walk) -> None:
 
 
 def test_a_score_is_its_parts_and_a_bias_counts(walk: Walk) -> None:
-    """Axis 1, axis 2 and bias add up to the score; a large bias makes its letter the winner."""
     page = playground(walk)
     page.locator("#play tbody input").nth(3).fill("9")
     for row in page.locator("#play tbody tr").all():

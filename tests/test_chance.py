@@ -21,7 +21,6 @@ def drawn(rows: range, *, probability: float = 0.5, seed: int = 0, update: int =
 
 @pytest.mark.parametrize("probability", [0.001, 0.1, 0.5, 0.9])
 def test_dropout_drops_as_often_as_it_says(probability: float):
-    """Of 640,000 numbers the share of ones is 1 - p, within five standard errors; there is nothing but 0 and 1."""
     found = kept(probability, (4, 10, 500), range(BLOCK), seed=0, update=0, dtype=torch.float32)
     assert found is not None
     assert found.shape == (4, 10, BLOCK, 500)
@@ -45,7 +44,6 @@ def test_without_dropout_nothing_is_drawn():
 
 @given(rows=st.integers(1, 3 * BLOCK), bounds=st.data(), update=st.integers(0, 10**9))
 def test_a_part_of_a_batch_is_drawn_as_in_the_whole(rows: int, bounds: st.DataObject, update: int):
-    """Whoever draws for some rows of a batch gets what the whole batch has there, whatever blocks they touch."""
     first = bounds.draw(st.integers(0, rows - 1))
     last = bounds.draw(st.integers(first + 1, rows))
     assert torch.equal(drawn(range(rows), update=update)[:, :, first:last], drawn(range(first, last), update=update))
@@ -53,7 +51,6 @@ def test_a_part_of_a_batch_is_drawn_as_in_the_whole(rows: int, bounds: st.DataOb
 
 @given(seed=st.integers(0, 2**48), update=st.integers(0, 10**9))
 def test_every_seed_update_and_block_has_its_own_dropout(seed: int, update: int):
-    """The same question has the same answer; another seed, update or block another one."""
     found = drawn(range(2 * BLOCK), seed=seed, update=update)
     assert torch.equal(found, drawn(range(2 * BLOCK), seed=seed, update=update))
     assert not torch.equal(found, drawn(range(2 * BLOCK), seed=seed + 1, update=update))
@@ -82,14 +79,12 @@ def test_dropout_comes_in_the_dtype_asked_for(dtype: torch.dtype):
 
 @given(seed=st.integers(0, 2**48), epoch=st.integers(0, 10**6), count=st.integers(1, 500))
 def test_an_epoch_visits_every_window_once(seed: int, epoch: int, count: int):
-    """The order of an epoch is a permutation, and always the same one."""
     order = shuffled(seed, epoch, count)
     assert sorted(order.tolist()) == list(range(count))
     assert torch.equal(order, shuffled(seed, epoch, count))
 
 
 def test_every_epoch_and_every_seed_has_its_own_order():
-    """A hundred orders of a hundred windows are a hundred different ones, and none is that of the text."""
     orders = {tuple(shuffled(seed, epoch, 100).tolist()) for seed in range(10) for epoch in range(10)}
     assert len(orders) == 100
     assert tuple(range(100)) not in orders
@@ -111,7 +106,6 @@ def test_purposes_do_not_share_their_numbers():
 
 
 def test_the_chance_of_others_is_left_alone():
-    """Nothing here draws from torch's own generator, or moves it on."""
     torch.manual_seed(3)
     before = torch.get_rng_state()
     found = drawn(range(40)), shuffled(0, 0, 50)

@@ -32,7 +32,6 @@ from strategies_checkpoint import GOLDEN, forged, same, signed, small_state, sta
 
 @given(states)
 def test_every_plain_state_comes_back_to_the_bit(state: dict[str, Any]) -> None:
-    """Whatever is plain is read as it was saved, and saved again it gives the same bytes."""
     files = packed(state)
     again = unpacked(files.__getitem__)
     assert same(again, state)
@@ -115,7 +114,6 @@ NO_TENSORS = {
     ids=[*NO_JSON, *NO_TENSORS],
 )
 def test_what_would_not_come_back_is_refused_with_its_place(tmp_path: Path, where: str, value: Any) -> None:
-    """A value that could not be read, or would be read as another, is refused before anything is written."""
     with pytest.raises(TypeError, match=rf"state\['{where}'\]"):
         CheckpointFolder(tmp_path).save({"good": 1, where: value}, 1)
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +130,6 @@ assert torch.equal(unpacked(packed({"model": model}).__getitem__)["model"]["a"],
 
 
 def test_numpy_is_not_needed(tmp_path: Path) -> None:
-    """Where NumPy is not installed, checkpoints are written and read all the same."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT_NUMPY], env=environment(tmp_path), check=True)
 
 
@@ -157,7 +154,6 @@ def refused(tmp_path: Path) -> Callable[[dict[str, bytes]], str]:
 
 
 def test_two_thousand_flipped_bits_are_refused() -> None:
-    """No single bit of any file can flip and leave a checkpoint that is read."""
     files = packed(small_state())
     places = [(name, at) for name, data in files.items() for at in range(len(data))]
     for bit in random.Random(0).sample(range(8 * len(places)), 2_000):
@@ -182,7 +178,6 @@ def test_every_change_of_any_byte_is_noticed(state: dict[str, Any], data: st.Dat
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
-    """Cut after any number of bytes, or gone, each of the files makes the checkpoint one that is refused."""
     files = packed(small_state())
     for name, data in files.items():
         path = written(tmp_path / name, files)
@@ -196,7 +191,6 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_files_of_two_checkpoints_are_not_mixed(refused: Callable[[dict[str, bytes]], str]) -> None:
-    """A whole file of another checkpoint is damage."""
     other = packed({"model": {"weight": small_state()["model"]["weight"] + 1}})
     assert "its SHA-256 is not right" in refused(
         packed(small_state()) | {"model.safetensors": other["model.safetensors"]}
@@ -204,7 +198,6 @@ def test_the_files_of_two_checkpoints_are_not_mixed(refused: Callable[[dict[str,
 
 
 def test_damage_under_a_right_checksum_raises_nothing_else(tmp_path: Path) -> None:
-    """Bytes changed before they were signed give a state or a CheckpointError, and no other exception."""
     dice, read_all_the_same = random.Random(1), 0
     for _ in range(500):
         name = dice.choice(["model.safetensors", "optimizer.safetensors"])
@@ -219,7 +212,6 @@ def test_damage_under_a_right_checksum_raises_nothing_else(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("version", [3, 999, 65_535])
 def test_a_newer_format_is_named_with_ours(refused: Callable[[dict[str, bytes]], str], version: int) -> None:
-    """A checkpoint of a newer llmlab is refused with both versions and the advice to update."""
     told = refused({"run.json": signed(f'"format": {version}, "all": "else"}}')})
     assert f"format {version}," in told
     assert "format 2:" in told
@@ -274,7 +266,6 @@ def test_what_is_not_there_or_not_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    """A pipe in the place of any of the files is no file."""
     for name in packed(small_state()):
         path = written(tmp_path / name, packed(small_state()))
         (path / name).unlink()
@@ -297,7 +288,6 @@ def test_a_file_of_an_earlier_version_is_named_as_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["run.json", "model.safetensors"])
 def test_a_hole_of_five_gigabytes_costs_nothing(tmp_path: Path, name: str) -> None:
-    """What is longer than any checkpoint is refused without being read."""
     path = written(tmp_path / "one", packed(small_state()))
     os.truncate(path / name, 5 * 2**30)
     tracemalloc.start()
@@ -314,7 +304,6 @@ def test_a_hole_of_five_gigabytes_costs_nothing(tmp_path: Path, name: str) -> No
 def test_a_state_that_could_not_be_read_back_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    """What is longer than the longest file that is read is refused when it is saved."""
     monkeypatch.setattr(checkpoint, limit, 100)
     with pytest.raises(WriteError, match="read back"):
         CheckpointFolder(tmp_path).save(small_state(), 1)

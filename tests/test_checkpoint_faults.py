@@ -98,14 +98,12 @@ def saver(folder: Path, *, prefix: list[str], numbers: int = 1_000_000) -> dict[
 
 @needs_mount
 def test_a_full_disk_leaves_the_old_checkpoints(tmp_path: Path) -> None:
-    """On a disk of one megabyte a checkpoint of four fails with the space that is left; the two before it stand."""
     found = saver(tmp_path / "disk", prefix=mounted(tmp_path / "disk", "size=1m"))
     assert (found["code"], found["latest"], found["best"], found["heard"], found["names"]) == (7, 2, 1, [], TWO)
     assert all(words in str(found["told"]) for words in ("update-00000003 ", "No space left", "MB free"))
 
 
 def test_a_limit_on_file_size_leaves_the_old_checkpoints(tmp_path: Path) -> None:
-    """Where files may not grow beyond a megabyte the same holds."""
     limit = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)); "
     prefix = [sys.executable, "-c", limit + "os.execv(sys.argv[1], sys.argv[1:])"]
     found = saver(tmp_path / "run", prefix=prefix)
@@ -115,7 +113,6 @@ def test_a_limit_on_file_size_leaves_the_old_checkpoints(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("before", [[], ["lock"]], ids=["closed from the start", "closed after the lock"])
 def test_a_closed_folder_is_told(tmp_path: Path, before: list[str]) -> None:
-    """A folder that we may not write to fails the lock or the first save, with its name."""
     prefix, folder = without_privilege(), tmp_path / "run"
     folder.mkdir()
     for name in before:
@@ -172,7 +169,6 @@ print(json.dumps({"said": said, "unreadable": unreadable, "lost": lost, "most le
 
 
 def test_fifty_kills_lose_nothing_that_was_called_saved(tmp_path: Path) -> None:
-    """After each SIGKILL every checkpoint is whole, nothing that was called saved is lost, and no rest piles up."""
     kills = os.environ.get("LLMLAB_KILLS", "50")
     command = [sys.executable, "-c", KILLER, HERE, str(tmp_path / "run"), kills]
     done = subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True, timeout=HANG)
@@ -216,16 +212,13 @@ class Recorder:
         return number
 
     def made(self, path: Any) -> int:
-        """Give something that is new a number."""
         number = self.numbers[Path(path).stat().st_ino] = len(self.numbers) + len(self.steps) + 1
         return number
 
     def number(self, path: Any) -> int:
-        """Return the number of something that is there."""
         return self.numbers[Path(path).stat().st_ino]
 
     def named(self, **names: Any) -> None:
-        """Write down names in one folder, by path."""
         folder = self.number(Path(next(iter(names))).parent)
         self.steps.append(Step("name", folder, {Path(path).name: number for path, number in names.items()}))
 
@@ -359,7 +352,6 @@ def test_every_power_cut_leaves_the_old_or_the_new(tmp_path: Path, update: int) 
 
 
 def test_every_power_cut_of_a_first_save_leaves_nothing_or_all(tmp_path: Path) -> None:
-    """In an empty folder the first checkpoint is there whole or not at all; once it is called saved, it is there."""
     folder = holding(tmp_path / "run")
     cuts = every_cut(folder.folder, lambda: folder.save(state(1), 1, best=True))
     found = {(left.latest(silent) is not None, done) for left, done in cuts}

@@ -22,12 +22,10 @@ from strategies_checkpoint import holding, signed, silent, state, written
 
 
 def names(folder: Path) -> list[str]:
-    """Return what stands in a folder."""
     return sorted(path.name for path in folder.iterdir())
 
 
 def test_the_last_three_and_the_best_are_kept(tmp_path: Path) -> None:
-    """After five saves the last three and the best one stand there, each whole, and nothing else."""
     folder = holding(tmp_path / "run", 10, 20, 30, 40, 50, best=20)
     kept = [f"update-000000{update}" for update in (30, 40, 50)]
     assert names(folder.folder) == ["best", *kept]
@@ -66,7 +64,6 @@ def test_what_waits_for_its_successor_is_read_until_that_is_there(tmp_path: Path
 
 
 def test_an_empty_place_has_no_checkpoints(tmp_path: Path) -> None:
-    """Where nothing was saved there is nothing: no folder, an empty one, one with other files or a lock."""
     for folder in (CheckpointFolder(tmp_path / "none"), CheckpointFolder(tmp_path)):
         assert (folder.latest(silent), folder.best(), folder.has_checkpoints()) == (None, None, False)
         for other in ("lock", "update-1", "update-00000001.bak", "aside-00000001", ".tmp-00000000"):
@@ -76,7 +73,6 @@ def test_an_empty_place_has_no_checkpoints(tmp_path: Path) -> None:
 
 
 def test_numbers_beyond_eight_digits_are_in_order(tmp_path: Path) -> None:
-    """The newest is the one with the greatest number, not the last in the alphabet."""
     folder = holding(tmp_path, 99_999_999, 100_000_000)
     assert folder.latest(silent)[0]["update"] == 100_000_000
     with pytest.raises(ValueError, match="negative"):
@@ -84,7 +80,6 @@ def test_numbers_beyond_eight_digits_are_in_order(tmp_path: Path) -> None:
 
 
 def test_a_damaged_newest_is_told_and_passed_over(tmp_path: Path) -> None:
-    """The newest file that is whole is taken; each damaged newer one is named with the updates lost."""
     folder = holding(tmp_path, 100, 200, 300)
     newest, second = (tmp_path / f"update-00000{update}" for update in (300, 200))
     weights = newest / "model.safetensors"
@@ -100,7 +95,6 @@ def test_a_damaged_newest_is_told_and_passed_over(tmp_path: Path) -> None:
 
 
 def test_where_all_are_damaged_nothing_is_touched(tmp_path: Path) -> None:
-    """Three damaged ones end in a CheckpointError that names them, and every byte stays where it is."""
     folder = holding(tmp_path, 1, 2, 3, best=2)
     for path in tmp_path.glob("*/run.json"):
         path.write_bytes(path.read_bytes()[:-1] + b"!")
@@ -133,7 +127,6 @@ def test_what_lies_ahead_of_a_run_that_went_back_is_set_aside(tmp_path: Path) ->
 
 
 def test_what_was_set_aside_does_not_grow_for_ever(tmp_path: Path) -> None:
-    """However often a run goes back, the last three of those that lay ahead of it are kept."""
     folder = holding(tmp_path, 1)
     for update in range(9, 1, -1):
         folder.save(state(update), update)
@@ -141,7 +134,6 @@ def test_what_was_set_aside_does_not_grow_for_ever(tmp_path: Path) -> None:
 
 
 def test_runs_that_start_at_once_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All ask for the next number at the same time; each gets one of its own."""
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: folders._claimed("run", 1), range(40)))
@@ -217,7 +209,6 @@ def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
 
 
 def test_the_lock_takes_no_failure_for_its_own(tmp_path: Path) -> None:
-    """What goes wrong inside a locked block comes out as it is, and the lock is free again."""
     folder = CheckpointFolder(tmp_path)
     for failure in (BlockingIOError(), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()):
         with pytest.raises(type(failure)) as caught, folder.locked():
@@ -257,7 +248,6 @@ def test_a_folder_that_vanishes_in_mid_run_is_told(tmp_path: Path) -> None:
 
 
 def test_files_have_the_permissions_that_the_user_gives(tmp_path: Path) -> None:
-    """A checkpoint obeys the umask; nothing is made writable for everybody."""
     for mask, mode in ((0o000, 0o666), (0o077, 0o600)):
         before = os.umask(mask)
         try:

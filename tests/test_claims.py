@@ -42,7 +42,6 @@ SUMS = {
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_every_row_asks_only_for_what_there_is(claim: Claim) -> None:
-    """Expressions parse and call known functions; experiments and the settings to match exist."""
     expressions = [one.value or one.holds for one in claim.sums]
     wishes, known = [], set()
     if claim.records:
@@ -126,7 +125,6 @@ def test_every_sum_comes_to_what_it_came_to_and_to_what_python_makes_of_it(claim
 
 
 def test_every_row_is_written_in_two_languages() -> None:
-    """What has Japanese letters is not empty, and is not the English."""
     for claim in CLAIMS:
         assert re.search(r"[ぁ-んァ-ヶ一-龠]", worded(claim, "claim", "ja")), claim.id
         assert worded(claim, "claim", "en") == claim.claim
@@ -150,13 +148,11 @@ OPINION = ROW + 'check = "opinion"\nknown = "k"\nknown_ja = "l"\n'
     ],
 )
 def test_a_broken_row_is_refused_by_its_name(rows: str, told: str) -> None:
-    """A row with a verdict typed in, an unknown word or a missing table stops the reading and is named."""
     with pytest.raises(TextError, match=re.escape(told)):
         ledger_of(rows)
 
 
 def test_counts_are_those_of_llmlab_params() -> None:
-    """Every count that a claim hangs on is the one that ``llmlab params`` prints."""
     from llmlab.params import models
 
     counted = {each.name: (each.total, each.trainable) for each in models()}

@@ -23,7 +23,6 @@ def put(folder: Path, metric: str, value: float) -> str:
 
 
 def test_the_document_has_what_the_contract_names(run_llmlab: Callable[..., Done]) -> None:
-    """Without any log every claim is there; sums have verdicts, the rest waits for runs."""
     document = run_llmlab("claims", "--json").document
     claims = document["claims"]
 
@@ -49,7 +48,6 @@ def test_ten_claims_come_first_and_all_on_demand(run_llmlab: Callable[..., Done]
 
 
 def test_a_run_in_the_log_gives_the_verdict_and_its_page(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    """The evidence is made of the record's numbers, and the entry's path leads to its page."""
     name = put(tmp_path, "embedding_change_max", 0.25)
     (claim,) = run_llmlab("claims", "--id", "P1-4", "--json").document["claims"]
     shown = run_llmlab("claims", "--id", "P1-4").out
@@ -71,7 +69,6 @@ def test_a_run_in_the_log_gives_the_verdict_and_its_page(run_llmlab: Callable[..
     ],
 )
 def test_options_choose_rows(run_llmlab: Callable[..., Done], args: tuple[str, ...], kept: Callable[..., bool]) -> None:
-    """Each option keeps the rows that it names and no other."""
     everything = run_llmlab("claims", "--json").document["claims"]
 
     assert run_llmlab("claims", *args, "--json").document["claims"] == [claim for claim in everything if kept(claim)]
@@ -104,7 +101,6 @@ def test_a_name_that_is_not_there_is_refused(run_llmlab: Callable[..., Done], ar
 
 @pytest.mark.parametrize("words", [("--all",), ("--id", "P12-4")], ids=["table", "in full"])
 def test_forty_columns_are_enough(run_llmlab: Callable[..., Done], words: tuple[str, ...]) -> None:
-    """No line is wider than the terminal, and no id, verdict or digit is cut."""
     done = run_llmlab("claims", *words, COLUMNS="40")
     claims = run_llmlab("claims", *words, "--json").document["claims"]
 
@@ -114,7 +110,6 @@ def test_forty_columns_are_enough(run_llmlab: Callable[..., Done], words: tuple[
 
 
 def test_a_damaged_entry_hides_no_other(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    """One entry that cannot be read is warned of, and the rest is judged."""
     put(tmp_path, "embedding_change_max", 0.0)
     broken = put(tmp_path, "embedding_change_max", 0.25)
     (tmp_path / "llmlab-log" / "docs" / "log" / "posts" / broken / "record.json").write_text("{", "utf-8")

@@ -41,7 +41,6 @@ def page(evidence: str, lang: str = "en") -> str:
 
 @pytest.mark.parametrize("lang", ["en", "ja"])
 def test_every_claim_stands_under_its_anchor(lang: str) -> None:
-    """Each id is there once, with its sentence, verdict, command and a link to the entry; the counts add up."""
     made = page("seen", lang)
     anchors = re.findall(r'<h3 id="([^"]+)"', made)
 
@@ -56,7 +55,6 @@ def test_every_claim_stands_under_its_anchor(lang: str) -> None:
 
 
 def test_both_languages_have_the_same_words() -> None:
-    """What has an English word has a Japanese one, and every verdict, kind and check is among them."""
     checks = {hook.WORDS.get(claim.check, claim.check) for claim in CLAIMS}
 
     for text in {*hook.WORDS.values(), *JUDGEMENTS, *(claim.kind for claim in CLAIMS), *checks}:
@@ -66,7 +64,6 @@ def test_both_languages_have_the_same_words() -> None:
 @settings(max_examples=20)
 @given(texts)
 def test_no_word_of_a_record_acts(words: str) -> None:
-    """Evidence is shown as it was written, and adds no element and no attribute."""
     plain, said = Seen(page("seen")), Seen(page(words))
 
     assert said.dangers == plain.dangers
@@ -88,5 +85,4 @@ def test_the_notes_are_named_by_title_and_ten_claims_come_first(lang: str) -> No
 
 
 def test_a_page_without_the_mark_is_left_alone() -> None:
-    """The hook touches only the page that asks for the ledger."""
     assert hook.on_page_markdown("# Other\n", page=None, config={}) == "# Other\n"

@@ -45,7 +45,6 @@ def steady(document: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("chapter", ["phase1", "phase1-2"])
 @pytest.mark.parametrize("seeds", [1, 30])
 def test_a_document_has_the_contracts_keys_and_metrics(run_llmlab: Run, chapter: str, seeds: int) -> None:
-    """``--json`` prints one document with every promised key and metric, and intervals where there are seeds."""
     done = run_llmlab(chapter, "--json", "--seeds", str(seeds))
     document, metrics = done.document, done.document["metrics"]
     wanted = METRICS | (MORE_METRICS if chapter == "phase1-2" else set())
@@ -66,7 +65,6 @@ def test_a_document_has_the_contracts_keys_and_metrics(run_llmlab: Run, chapter:
 
 
 def test_the_same_seed_gives_the_same_bits(run_llmlab: Run, tmp_path: Path) -> None:
-    """Two processes with different hash seeds, folders and clocks print documents equal to the last digit."""
     documents = []
     for hash_seed in ("1", "4242"):
         folder = tmp_path / hash_seed
@@ -78,7 +76,6 @@ def test_the_same_seed_gives_the_same_bits(run_llmlab: Run, tmp_path: Path) -> N
 
 
 def test_nothing_private_is_told(run_llmlab: Run, tmp_path: Path) -> None:
-    """Planted names of a user, a host, a home, a folder and a token are in no file and on no stream of a run."""
     secret = "".join(("Tre", "acle", "7731"))
     home = tmp_path / f"home-{secret}" / f"work-{secret}"
     home.mkdir(parents=True)
@@ -95,7 +92,6 @@ def test_nothing_private_is_told(run_llmlab: Run, tmp_path: Path) -> None:
 
 
 def test_what_was_expected_stands_beside_the_outcome(run_llmlab: Run) -> None:
-    """``--expect`` and ``--note`` are in the entry, the expectation also in the output."""
     done = run_llmlab("phase1", "--epochs", "2", "--expect", "It [will] work.", "--note", "First\ntry.")
     record = read_record(done.entries[0])
     assert "You expected: It [will] work." in done.out
@@ -104,14 +100,12 @@ def test_what_was_expected_stands_beside_the_outcome(run_llmlab: Run) -> None:
 
 
 def test_quiet_prints_the_path_alone(run_llmlab: Run) -> None:
-    """``--quiet`` prints one line, the entry's path, from where one stands."""
     done = run_llmlab("phase1", "--epochs", "2", "--quiet")
     (line,) = done.out.splitlines()
     assert (done.folder / line).is_file()
 
 
 def test_no_log_writes_nothing(run_llmlab: Run) -> None:
-    """``--no-log`` leaves no trace, and the document has no entry."""
     done = run_llmlab("phase1", "--epochs", "2", "--no-log", "--json")
     assert done.document["entry"] is None
     assert list(done.folder.iterdir()) == []
@@ -131,7 +125,6 @@ def test_only_inside_a_site_of_ours_entries_go_to_its_log(run_llmlab: Run, tmp_p
 
 
 def test_the_list_is_a_document_too(run_llmlab: Run) -> None:
-    """``log list --json`` and ``log show --json`` are documents; the list can be narrowed to one experiment."""
     first = run_llmlab("phase1", "--epochs", "2", "--json").document
     run_llmlab("phase1-2", "--epochs", "2", "--quiet")
     listed = run_llmlab("log", "list", "--json", "--experiment", "phase1").document
@@ -142,7 +135,6 @@ def test_the_list_is_a_document_too(run_llmlab: Run) -> None:
 
 
 def test_showing_an_entry_shows_what_the_run_showed(run_llmlab: Run) -> None:
-    """``log show`` says first which entry it is, and then prints byte for byte what the run printed."""
     done = run_llmlab("phase1-2", "--epochs", "2", "--seeds", "2", COLUMNS="60")
     entry = read_record(done.entries[0])
     shown = run_llmlab("log", "show", entry.id, COLUMNS="60").out
@@ -152,7 +144,6 @@ def test_showing_an_entry_shows_what_the_run_showed(run_llmlab: Run) -> None:
 
 
 def test_an_empty_log_is_no_failure(run_llmlab: Run) -> None:
-    """Where nothing was run yet, list and render succeed and write nothing."""
     assert run_llmlab("log", "list", "--json").document["entries"] == []
     assert (run_llmlab("log", "render").code, run_llmlab("log", "list").err) == (0, "")
     assert list(run_llmlab("log").folder.iterdir()) == []
@@ -160,7 +151,6 @@ def test_an_empty_log_is_no_failure(run_llmlab: Run) -> None:
 
 @pytest.mark.parametrize("command", [(), ("phase1-2",), ("layers",), ("embedding-freeze",), ("log", "serve")])
 def test_help_cuts_no_name_at_forty_columns(run_llmlab: Run, command: tuple[str, ...]) -> None:
-    """On a narrow terminal every option stands there whole, and no line is too long."""
     wide, narrow = (run_llmlab(*command, "--help", COLUMNS=columns).out for columns in ("120", "40"))
     options = set(re.findall(r"^│ (--[a-z0-9-]+)", wide, re.MULTILINE))
     assert len(options) > 1
@@ -186,7 +176,6 @@ def test_what_a_learner_needs_comes_first_in_the_help(run_llmlab: Run, command: 
 
 
 def test_version_and_help(run_llmlab: Run) -> None:
-    """The version is one line; help names every chapter and the exit codes; a bare call welcomes with the chapters."""
     assert run_llmlab("--version").out == f"llmlab {__version__}\n"
     helped = run_llmlab("--help")
     assert {"phase1", "phase1-2", "log", "doctor"} <= set(helped.out.split())
@@ -198,7 +187,6 @@ def test_version_and_help(run_llmlab: Run) -> None:
 
 
 def test_json_in_ascii_loses_nothing(run_llmlab: Run) -> None:
-    """Where standard output knows only ASCII the document still says what the text was."""
     done = run_llmlab("phase1", "--epochs", "2", "--json", "--text", "é−漢-", PYTHONIOENCODING="ascii")
     assert done.out.isascii()
     assert done.document["settings"]["text"] == "é−漢-"
@@ -206,7 +194,6 @@ def test_json_in_ascii_loses_nothing(run_llmlab: Run) -> None:
 
 
 def test_a_log_folder_of_any_name_is_told_in_json(run_llmlab: Run) -> None:
-    """A folder whose name is no Unicode still gives one strict document and an entry."""
     done = run_llmlab("phase1", "--epochs", "2", "--json", "--log-dir", b"log-\xff")
     assert (done.code, len(done.entries)) == (0, 1)
 
@@ -232,7 +219,6 @@ def test_the_command_of_an_entry_repeats_the_run(run_llmlab: Run, text: str) -> 
 @settings(max_examples=60)
 @given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=80)).filter(lambda text: "\0" not in text))
 def test_a_shell_word_gives_its_text_back(text: str) -> None:
-    """Whatever the text, bash reads the quoted word as that text, and the word is one printable line."""
     word = shell_word(text)
     command = ["bash", "-c", f"printf %s {word}"]
     done = subprocess.run(command, env={"LC_ALL": "C.UTF-8"}, capture_output=True, check=True)

@@ -31,7 +31,6 @@ def shown(markdown: str, page: str = "study/phase1.md") -> str:
 
 @pytest.mark.parametrize("page", STUDY, ids=lambda page: page.stem)
 def test_every_marker_in_a_page_finds_its_code(page: Path) -> None:
-    """Nothing that begins like a marker is left over, and what it became is Python."""
     text = page.read_text("utf-8")
     became = shown(text, f"study/{page.name}")
 
@@ -41,13 +40,11 @@ def test_every_marker_in_a_page_finds_its_code(page: Path) -> None:
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_chapter_shows_its_code(chapter: str) -> None:
-    """Each chapter has the code of the moment beside its formulas, taken from the source."""
     assert sources.MARKER.search((DOCS / "study" / f"{chapter}.md").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("module", [llmlab.text.pairs, llmlab.phase1, llmlab.lab.optimizer])
 def test_shown_source_is_the_source_without_its_docstring(module: ModuleType) -> None:
-    """For each function and class, both parse to the same program, but for the docstring; the lines are the same."""
     for name, thing in vars(module).items():
         if not (inspect.isfunction(thing) or inspect.isclass(thing)) or thing.__module__ != module.__name__:
             continue
@@ -62,7 +59,6 @@ def test_shown_source_is_the_source_without_its_docstring(module: ModuleType) ->
 
 
 def test_a_marker_becomes_a_block_with_a_link_to_the_reference() -> None:
-    """The code stands in a fence, under it its name, which leads to where the reference speaks of it."""
     became = shown("    <!-- code: llmlab.phase1:TinyModel.probabilities -->", "study/deeper/page.md")
     name = "llmlab.phase1.TinyModel.probabilities"
 
@@ -98,7 +94,6 @@ def test_statements_can_be_shown_alone_or_from_one_to_another() -> None:
     ],
 )
 def test_a_name_that_is_gone_stops_the_build(marker: str) -> None:
-    """A name, a module or a statement that is not there, or there twice, is an error that names page and marker."""
     with pytest.raises(PluginError, match=r"study/phase1\.md: <!-- code: llmlab"):
         shown(f"<!-- code: {marker} -->")
 

@@ -21,7 +21,6 @@ T_975_TWO_DEGREES = 4.302652729911275
 
 
 def other(record: Record, **settings: object) -> Record:
-    """Return the record with other settings and another id."""
     result = replace(record.result, settings=record.result.settings | settings)
     return replace(record, id="feedbeef", result=result)
 
@@ -66,7 +65,6 @@ def test_a_width_and_a_yes_are_two_settings() -> None:
 
 
 def test_different_experiments_are_compared_in_what_they_share() -> None:
-    """Another chapter is a setting that differs; metrics that only one has are left out."""
     a = specimen()
     metrics = {"loss": 0.5, "other": 1.0}
     b = replace(a, id="feedbeef", result=replace(a.result, experiment="phase1", metrics=metrics))
@@ -77,14 +75,12 @@ def test_different_experiments_are_compared_in_what_they_share() -> None:
 
 
 def test_a_setting_that_only_one_has_is_shown_as_a_difference() -> None:
-    """A setting that one run does not have stands there as null."""
     found = compare.document(specimen(), other(specimen(), clip=1.0))
     assert found["settings"] == {"clip": [None, 1.0]}
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
 def test_a_run_does_not_differ_from_itself(losses: list[float]) -> None:
-    """Compared with itself every difference is exactly zero, and so is its interval."""
     record = specimen(losses=losses)
     found = compare.document(record, record)
     assert found["settings"] == {}
@@ -94,7 +90,6 @@ def test_a_run_does_not_differ_from_itself(losses: list[float]) -> None:
 
 @given(st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=20))
 def test_comparing_the_other_way_round_turns_the_sign(pairs: list[tuple[float, float]]) -> None:
-    """B against a is minus a against b, the ends of the interval exchanged."""
     a, b = (specimen(losses=[pair[side] for pair in pairs]) for side in (0, 1))
     there, back = (compare.document(*both)["paired"]["loss"] for both in ((a, b), (b, a)))
     assert there["difference"] == pytest.approx(-back["difference"])
@@ -110,7 +105,6 @@ def test_a_comparison_is_strict_json(left: float, right: float) -> None:
 
 
 def test_the_command_prints_both_forms(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    """``log compare`` names both entries and the differing setting in its table and in its document."""
     log = Logbook.at(tmp_path / "llmlab-log")
     a, b = (log.put(specimen(text))[0].id for text in ("[red]", "b"))
     document = run_llmlab("log", "compare", a, b, "--json").document
@@ -123,7 +117,6 @@ def test_the_command_prints_both_forms(run_llmlab: Callable[..., Done], tmp_path
 
 @pytest.mark.parametrize("columns", ["40", "80"])
 def test_a_comparison_keeps_its_digits(run_llmlab: Callable[..., Done], tmp_path: Path, columns: str) -> None:
-    """At forty columns the compared numbers stand whole."""
     log = Logbook.at(tmp_path / "llmlab-log")
     a, b = (log.put(specimen("h", value))[0].id for value in (0.3740, 1234.5678))
     words = run_llmlab("log", "compare", a, b, COLUMNS=columns).out.split()
@@ -131,7 +124,6 @@ def test_a_comparison_keeps_its_digits(run_llmlab: Callable[..., Done], tmp_path
 
 
 def test_an_unknown_entry_is_named(run_llmlab: Callable[..., Done]) -> None:
-    """An id that does not exist, or is not unique, is a usage error that names it."""
     done = run_llmlab("log", "compare", "nope", "nope")
     assert done.code == 2
     assert "nope" in done.err

@@ -34,7 +34,6 @@ def run(change: float, processor: str, rerun_of: str = "", name: str = EVIDENCE,
 
 
 def told(row: Judged, code: str = "en") -> list[str]:
-    """Return what is said of the reruns."""
     return [language(code).say(one) for one in row.confirmations()]
 
 
@@ -130,7 +129,6 @@ def test_confirm_runs_the_claims_command_and_logs_a_rerun(run_llmlab: Callable[.
     ],
 )
 def test_what_cannot_be_run_again_is_refused(run_llmlab: Callable[..., Done], args: tuple[str, ...], why: str) -> None:
-    """One line, exit code 2, and nothing is written."""
     done = run_llmlab("claims", "confirm", *args)
 
     assert (done.code, len(done.err.splitlines())) == (2, 1)
@@ -205,7 +203,6 @@ def test_curves_are_numbers_beside_the_record(record: Record) -> None:
 
 
 def test_an_entry_without_a_training_has_no_curves() -> None:
-    """No empty file is written, and no link leads to one."""
     record = replace(specimen(), result=replace(specimen().result, figures=[]))
 
     assert entry.CURVES not in entry.files(record)

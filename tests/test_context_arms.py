@@ -36,7 +36,6 @@ pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
 
 def test_the_grid_is_what_its_names_say() -> None:
-    """Each of the six arms is frozen or trained, tied or untied, pretrained or from chance, as it is called."""
     arms = {arm.name: arm for arm in freeze_arms(FREEZE)}
 
     assert tuple(arms) == FREEZE_ARMS
@@ -109,7 +108,6 @@ def test_one_layer_is_read_once() -> None:
 
 @given(stage_settings)
 def test_equal_names_mean_equal_arms_and_equal_files_equal_blocks(asked: TwoStageSettings) -> None:
-    """Over all ablations an arm's name stands for one thing to train, and a block's file for one trained block."""
     arms = [arm for each in stage_arms(replace(asked, ablate="all")).values() for arm in each]
     by_name: dict[str, ArmSpec] = {}
     by_file: dict[str, ContextSpec] = {}
@@ -145,7 +143,6 @@ def test_all_arms_of_a_seed_start_alike(source: EmbeddedCorpus, seed: int) -> No
 
 @pytest.mark.parametrize("arm", freeze_arms(FREEZE), ids=lambda arm: arm.name)
 def test_training_moves_no_context_and_what_is_frozen_stays(source: EmbeddedCorpus, arm: ArmSpec) -> None:
-    """After training every context is what it was, to the bit; so is the embedding unless it is trained."""
     task = dataset_of(source, 300, 120)
     contexts = stages(FREEZE, task).contexts(arm.contexts, 0)
     before, embedding = contexts.after.clone(), contexts.embedding.clone()
@@ -159,8 +156,7 @@ def test_training_moves_no_context_and_what_is_frozen_stays(source: EmbeddedCorp
 
 
 def test_an_arm_counts_what_it_trains_and_all_there_is(source: EmbeddedCorpus) -> None:
-    """Frozen and trained have as many parameters in all, the context block's among them; they differ in what learns."""
-    found = compared(replace(FREEZE, seeds=1), source, freeze_arms(replace(FREEZE, arms="frozen,trained")))
+    found = compared(replace(FREEZE, seeds=1, arms="frozen,trained"), source)
     frozen, trained = (found.arms[name].runs[0] for name in ("frozen", "trained"))
     size = BlockSize(embedding=8, context=8, layers=1)
 
@@ -197,7 +193,6 @@ def test_a_reading_gives_the_contexts_that_it_names(source: EmbeddedCorpus, read
 
 
 def test_contexts_measure_their_own_error(source: EmbeddedCorpus) -> None:
-    """What Stage 1 says of itself is true: no context is further from the plain pass than it says."""
     task = dataset_of(source, 2_000, 500)
     design = freeze_arms(replace(FREEZE, tokens=2_000))[0].contexts
     found: Contexts = stages(replace(FREEZE, tokens=2_000), task).contexts(design, 0)
@@ -226,7 +221,6 @@ def test_errors_are_the_largest_ones_of_all_texts(source: EmbeddedCorpus, monkey
 
 
 def test_the_untrained_rank_is_that_of_the_block_before_its_training(source: EmbeddedCorpus) -> None:
-    """It equals the rank of the same block with its training skipped, and not that of the trained one."""
     task = dataset_of(source, 300, 120)
     design = freeze_arms(FREEZE)[0].contexts
     trained, untrained = (
@@ -252,7 +246,6 @@ def test_the_made_embedding_is_the_same_in_every_run(source: EmbeddedCorpus, mon
 
 
 def test_the_made_embedding_read_none_of_the_lines_that_are_read_later(source: EmbeddedCorpus) -> None:
-    """Its lines are drawn by another seed, and nearly none of them stands in the text."""
     read = set(Grammar.standard().lines(LINES // 20, MADE_SEED))
     later = {*source.corpus.train, *source.corpus.valid}
 
@@ -277,7 +270,6 @@ def test_random_vectors_need_no_embedding(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_every_size_keeps_the_same_held_out_documents(source: EmbeddedCorpus) -> None:
-    """However much is trained on: the held-out stream is the same, and a smaller text begins a larger one."""
     small, large = dataset_of(source, 100, 120), dataset_of(source, 400, 120)
 
     assert torch.equal(small.text.valid.tokens, large.text.valid.tokens)
@@ -296,12 +288,12 @@ def test_a_batch_or_a_window_larger_than_the_text_is_refused(source: EmbeddedCor
     for wrong, words in (({"batch": 300}, "--batch: 300 tokens"), ({"inputs": 40, "val_tokens": 30}, "--inputs: 40")):
         asked = replace(FREEZE, **wrong)
         with pytest.raises(SettingError, match=words):
-            compared(asked, source, freeze_arms(asked), count)
+            compared(asked, source, count)
     grown = replace(FREEZE, grow="64", batch=64)
     with pytest.raises(SettingError, match="only 63"):
-        compared(grown, source, freeze_arms(grown), count)
+        compared(grown, source, count)
     assert (count.told, Path("runs").exists()) == ([], False)
-    assert compared(replace(FREEZE, batch=299, arms="frozen", seeds=1), source, freeze_arms(FREEZE)[:1]).finished
+    assert compared(replace(FREEZE, batch=299, arms="frozen", seeds=1), source).finished
 
 
 def stand_in(folder: Path, train: list[str], valid: list[str]) -> EmbeddedCorpus:
@@ -312,7 +304,6 @@ def stand_in(folder: Path, train: list[str], valid: list[str]) -> EmbeddedCorpus
 
 
 def test_a_text_of_unknown_words_is_refused(tmp_path: Path) -> None:
-    """If the tokenizer knows none of the words there is nothing to score, and the message says so."""
     known, unknown = "bali dona kiri gule", " ".join(["漢字"] * 400)
     with pytest.raises(TextError, match=r"mine: .* to train on .* knows none"):
         dataset_of(stand_in(tmp_path, [unknown], [known]), 64, 16)
@@ -326,7 +317,7 @@ def test_batches_of_unknown_words_teach_nothing_and_stop_nothing(tmp_path: Path)
     source = stand_in(tmp_path, lines * 2, ["bali dona 漢字 kiri"])
     asked = replace(FREEZE, tokens=80, val_tokens=16, batch=1, epochs=1, seeds=1, arms="frozen")
     count = Stop()
-    found = compared(asked, source, freeze_arms(asked), count)
+    found = compared(asked, source, count)
 
     assert len(found.arms["frozen"].runs) == 1
     assert math.isfinite(found.arms["frozen"].mean("val_loss_token")[""])

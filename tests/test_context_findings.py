@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 from llmlab.lab import context_metrics
 from llmlab.lab.context_metrics import differences, interaction, of_each, over_documents, paired, paired_gap
 from llmlab.lab.context_study import ArmRuns
-from llmlab.lab.context_text import random_corpus
 from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
 from llmlab.shown import embedding_freeze, two_stage
 from llmlab.shown.curves import means
-from llmlab.text.words import BOS, EOS, PAD
-from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, losses, measured, small_text
+from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, losses, small_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,7 +58,6 @@ def test_the_gap_of_the_second_arm_is_larger_by_its_own_gap() -> None:
 
 
 def test_documents_give_the_difference_the_same_sign() -> None:
-    """Where the second arm is worse in every document, the whole interval over documents is above 0."""
     arms = [arm_runs(arm_named(FREEZE, name), {0: {}, 1: {}}) for name in ("a", "b")]
     task = small_text()
     for arm, loss in zip(arms, (1.0, 1.25), strict=True):
@@ -83,7 +80,6 @@ def by_loss(name: str, *values: float, accuracy: float = 1.0, layers: int = 1) -
 
 
 def test_tables_have_n_means_and_intervals() -> None:
-    """Every arm's row has its n, exp of its mean loss and of the interval; one that has no run says why."""
     lost = ArmRuns(arm_named(FREEZE, "c"), trouble=["seed 0 diverged at update 3"])
     told = shown.arms("x", [by_loss("a", 3.0, 3.1, 3.2), by_loss("b", 3.0), lost], small_text())
     cells = [dict(zip([column.name for column in told.columns], row, strict=True)) for row in told.rows]
@@ -125,7 +121,6 @@ def test_an_untrained_block_has_no_share_that_converged() -> None:
 
 
 def test_curves_end_with_their_shortest_seed() -> None:
-    """A mean over seeds is told as long as all of them were training."""
     arm = by_loss("a", 3.0, 2.0)
     arm.runs = [replace(run, losses=[3.0, 2.0, 1.0][: 2 + run.seed]) for run in arm.runs]
 
@@ -135,22 +130,11 @@ def test_curves_end_with_their_shortest_seed() -> None:
 
 
 def test_the_spread_needs_two_changes_and_names_the_ends() -> None:
-    """The sentence says the least and the most of the single changes; one alone is no spread."""
     main, least, most = by_loss("main", 2.0), by_loss("a", 1.9), by_loss("b", 2.2)
 
     assert two_stage.spread(main, [least]) == []
     (told,) = two_stage.spread(main, [most, least])
     assert "2 changes, one at a time, move the PPL by -9.5% (a) to +22.1% (b)" in told
-
-
-def test_what_is_made_by_hand_is_what_is_measured() -> None:
-    """The stand-ins of these tests have the shape of the real thing."""
-    one = measured(FREEZE, arm_named(FREEZE, "a"), 0, 0.5, 0.4)
-
-    assert one.size.context == FREEZE.context
-    assert small_text().text.vocabulary == len(small_text().embedding) == 132
-    assert (PAD, BOS, EOS) == (0, 2, 3)
-    assert random_corpus(4).digest == random_corpus(8).digest
 
 
 # ---- differences as metrics -----------------------------------------------------------------------------------------
@@ -170,7 +154,6 @@ def test_a_difference_is_the_second_arm_less_the_first_as_its_name_says() -> Non
 
 
 def test_a_difference_of_ranks_has_the_sign_of_its_name() -> None:
-    """Contexts of two layers have a quarter more rank than those of one: two minus one is +0.25."""
     one, two = by_loss("one", 1.0, 1.0), by_loss("two", 1.0, 1.0, layers=2)
     ranks = {"one": {0: (0.5, 0.4), 1: (0.25, 0.4)}, "two": {0: (0.75, 0.4), 1: (0.5, 0.4)}}
     told = differences(compared_by_hand(FREEZE, [one, two], ranks), [(("one", one), ("two", two))])

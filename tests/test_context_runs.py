@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from conftest import Stop, without_times
-from llmlab.embedding_freeze import freeze_arms
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.lab import context_metrics, context_study
 from llmlab.lab.context_runs import ArmSpec, ContextSpec
@@ -32,7 +31,7 @@ def test_steps_count_all_runs_as_one(source: EmbeddedCorpus) -> None:
     """The updates of all arms and seeds rise together to the planned number; training a block counts as none."""
     count = Stop()
     asked = replace(FREEZE, arms="frozen,random-frozen", patience=100)
-    found = compared(asked, source, freeze_arms(asked), count)
+    found = compared(asked, source, count)
     made_updates = sum(int(value) for arm in found.finished for value in arm.values("updates"))
 
     assert count.planned == {4 * UPDATES} == {made_updates}
@@ -46,18 +45,17 @@ def test_steps_count_all_runs_as_one(source: EmbeddedCorpus) -> None:
 def test_a_stopped_comparison_goes_on_to_the_same_numbers(source: EmbeddedCorpus, at: int) -> None:
     """Stopped in Stage 1, within or between runs: what is finished is told, and the rest follows to the bit."""
     asked = replace(FREEZE, arms="frozen,trained")
-    arms = freeze_arms(asked)
-    straight = compared(replace(asked, out=Path("straight")), source, arms)
+    straight = compared(replace(asked, out=Path("straight")), source)
     if at < UPDATES:  # before the first run is finished there is nothing to tell
         with pytest.raises(Stopped):
-            compared(asked, source, arms, Stop(at))
+            compared(asked, source, Stop(at))
     else:
-        stopped = compared(asked, source, arms, Stop(at))
+        stopped = compared(asked, source, Stop(at))
         assert stopped.stopped
         assert any("Stopped before the end" in note for note in shown.notes(stopped))
         assert all("done" not in arm.state for arm in stopped.arms.values() if len(arm.runs) < asked.seeds)
     rest = Stop()
-    resumed = compared(replace(asked, resume="auto"), source, arms, rest)
+    resumed = compared(replace(asked, resume="auto"), source, rest)
 
     assert numbers(resumed) == numbers(straight)
     assert not resumed.stopped
@@ -66,37 +64,33 @@ def test_a_stopped_comparison_goes_on_to_the_same_numbers(source: EmbeddedCorpus
 
 
 def test_a_trained_block_is_not_trained_again(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Going on, every block is found where it was written, and gives the same contexts; a damaged one is made anew."""
     asked = replace(FREEZE, arms="frozen", out=Path("a"))
-    arms = freeze_arms(asked)
-    first = compared(asked, source, arms)
+    first = compared(asked, source)
     trained: list[int] = []
     real = Stages.trained_block
     monkeypatch.setattr(Stages, "trained_block", lambda *told: trained.append(told[-2]) or real(*told))
-    again = compared(replace(asked, resume="auto"), source, arms)
+    again = compared(replace(asked, resume="auto"), source)
     assert (numbers(again), trained) == (numbers(first), [])
 
     block = next(Path("a").glob("block-*-seed1")) / "model.safetensors"
     block.write_bytes(block.read_bytes()[:-1])
-    assert numbers(compared(replace(asked, resume="a"), source, arms)) == numbers(first)
+    assert numbers(compared(replace(asked, resume="a"), source)) == numbers(first)
     assert trained == [1]
 
 
 def test_a_stop_while_contexts_are_computed_keeps_the_trained_block(
     source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stage 1 can be stopped between tokens, and the block that was trained before it is not trained again."""
     asked = replace(FREEZE, arms="frozen", seeds=1, out=Path("a"))
-    arms = freeze_arms(asked)
 
     def stop(update: int, planned: int, told: str = "") -> None:
         if told.endswith("tokens read") and list(Path("a").glob("block-*")):
             raise Stopped("stopped by SIGTERM", 15)
 
     with pytest.raises(Stopped):
-        compared(asked, source, arms, stop)
+        compared(asked, source, stop)
     monkeypatch.setattr(Stages, "trained_block", pytest.fail)
-    again = compared(replace(asked, resume="auto"), source, arms)
+    again = compared(replace(asked, resume="auto"), source)
     assert [len(arm.runs) for arm in again.arms.values()] == [1]
 
 
@@ -107,11 +101,10 @@ def test_lost_checkpoints_change_no_number(source: EmbeddedCorpus, lost: str) ->
     Only what needs the best model itself, its losses on other text, is then missing.
     """
     asked = replace(FREEZE, arms="frozen", out=Path("a"), lr=0.5, epochs=4)
-    arms = freeze_arms(asked)
-    first = compared(asked, source, arms)
+    first = compared(asked, source)
     for path in Path("a").rglob(lost):
         shutil.rmtree(path)
-    again = compared(replace(asked, resume="auto"), source, arms)
+    again = compared(replace(asked, resume="auto"), source)
     missing = numbers(first).keys() - numbers(again).keys()
 
     assert numbers(again).items() <= numbers(first).items()
@@ -121,14 +114,14 @@ def test_lost_checkpoints_change_no_number(source: EmbeddedCorpus, lost: str) ->
 def test_other_options_begin_anew_and_do_not_meet_the_old_run(source: EmbeddedCorpus) -> None:
     """``--resume auto`` goes on in a comparison with the same options only; with others it begins one of its own."""
     asked = replace(FREEZE, arms="frozen", seeds=1)
-    compared(asked, source, freeze_arms(asked))
+    compared(asked, source)
     for change_of in ({"noise": 0.2}, {"layers": 2}, {"reading": "before"}, {"block": "untrained"}, {"lr": 0.1}):
         other = replace(asked, resume="auto", **change_of)
-        assert compared(other, source, freeze_arms(other)).finished
+        assert compared(other, source).finished
     assert len(list(Path("runs").iterdir())) == 6
     more = replace(asked, resume="auto", seeds=2, arms="frozen,trained")
     count = Stop()
-    compared(more, source, freeze_arms(more), count)
+    compared(more, source, count)
     assert len(list(Path("runs").iterdir())) == 6
     assert len(count.updates) == 3 * UPDATES
 
@@ -136,31 +129,28 @@ def test_other_options_begin_anew_and_do_not_meet_the_old_run(source: EmbeddedCo
 def test_more_epochs_go_on_from_fewer(source: EmbeddedCorpus) -> None:
     """The rate is constant, so a finished comparison can be taken further, and equals the long one."""
     asked = replace(FREEZE, arms="frozen", seeds=1, out=Path("a"))
-    arms = freeze_arms(asked)
-    compared(asked, source, arms)
-    longer = compared(replace(asked, epochs=3, resume="auto"), source, arms)
-    straight = compared(replace(asked, epochs=3, out=Path("b")), source, arms)
+    compared(asked, source)
+    longer = compared(replace(asked, epochs=3, resume="auto"), source)
+    straight = compared(replace(asked, epochs=3, out=Path("b")), source)
 
     assert numbers(longer) == numbers(straight)
 
 
 def test_folders_that_cannot_be_used_are_refused(source: EmbeddedCorpus) -> None:
-    """A folder with runs, a file, two places for one run, a folder without runs, and one of another run."""
     asked = replace(FREEZE, arms="frozen", seeds=1)
-    arms = freeze_arms(asked)
-    compared(replace(asked, out=Path("a")), source, arms)
+    compared(replace(asked, out=Path("a")), source)
     Path("empty").mkdir()
     Path("file").write_text("x")
 
     with pytest.raises(SettingError, match="--out: a holds checkpoints; add --resume auto"):
-        compared(replace(asked, out=Path("a")), source, arms)
+        compared(replace(asked, out=Path("a")), source)
     with pytest.raises(WriteError, match="--out: file is not a folder"):
-        compared(replace(asked, out=Path("file")), source, arms)
+        compared(replace(asked, out=Path("file")), source)
     for place in ("empty", "file", "nowhere"):
         with pytest.raises(CheckpointError, match=f"--resume: {place} holds no runs"):
-            compared(replace(asked, resume=place), source, arms)
+            compared(replace(asked, resume=place), source)
     with pytest.raises(CheckpointError, match="of another run: lr"):
-        compared(replace(asked, resume="a", lr=0.1), source, arms)
+        compared(replace(asked, resume="a", lr=0.1), source)
     with pytest.raises(SettingError, match="--out"):
         replace(asked, resume="a", out=Path("b"))
     assert replace(asked, resume="a", out=Path("a")).out == Path("a")
@@ -169,8 +159,8 @@ def test_folders_that_cannot_be_used_are_refused(source: EmbeddedCorpus) -> None
 def test_each_run_has_a_folder_of_its_own(source: EmbeddedCorpus) -> None:
     """Under ``runs``: one folder for the comparison, in it one for each arm and seed, and the trained blocks."""
     asked = replace(FREEZE, arms="frozen,random-frozen")
-    compared(asked, source, freeze_arms(asked))
-    compared(asked, source, freeze_arms(asked))
+    compared(asked, source)
+    compared(asked, source)
     first, second = sorted(Path("runs").iterdir())
     names = sorted(path.name for path in first.iterdir())
 
@@ -183,10 +173,8 @@ def test_each_run_has_a_folder_of_its_own(source: EmbeddedCorpus) -> None:
 
 
 def test_an_arm_that_diverges_leaves_the_others_alone(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its row says so, its metric is null, and the other arms are what they are without it."""
     asked = replace(FREEZE, arms="frozen,trained")
-    arms = freeze_arms(asked)
-    alone = compared(replace(asked, arms="frozen"), source, arms[:1])
+    alone = compared(replace(asked, arms="frozen"), source)
     real = context_study.train_arm
 
     def fragile(own: Any, task: Any, arm: ArmSpec, *rest: Any) -> Any:
@@ -196,7 +184,7 @@ def test_an_arm_that_diverges_leaves_the_others_alone(source: EmbeddedCorpus, mo
 
     monkeypatch.setattr("llmlab.lab.context_study.train_arm", fragile)
     count = Stop()
-    found = compared(asked, source, arms, count)
+    found = compared(asked, source, count)
 
     assert found.arms["trained"].state == "seed 0 diverged at update 3; seed 1 diverged at update 3"
     assert found.arms["frozen"].values("val_ppl") == alone.arms["frozen"].values("val_ppl")
@@ -219,7 +207,7 @@ def test_a_block_that_diverges_takes_only_its_own_arms_with_it(
         return real(stages, spec, *rest)
 
     monkeypatch.setattr(Stages, "trained_block", fragile)
-    found = compared(asked, source, freeze_arms(asked))
+    found = compared(asked, source)
 
     assert found.arms["random-frozen"].trouble == ["seed 0: the context block diverged in pass 2"]
     assert [arm.arm.name for arm in found.finished] == ["frozen", "trained"]
@@ -227,9 +215,8 @@ def test_a_block_that_diverges_takes_only_its_own_arms_with_it(
 
 
 def test_a_wild_rate_diverges_or_stays_finite_but_never_fails(source: EmbeddedCorpus) -> None:
-    """However large the learning rate: a run ends with numbers, or says at which update they ended."""
     asked = replace(FREEZE, arms="trained,trained-untied", lr=1e3, block_lr=1e3, seeds=1)
-    found = compared(asked, source, freeze_arms(asked))
+    found = compared(asked, source)
 
     for arm in found.arms.values():
         assert arm.runs or "diverged" in arm.state

@@ -43,7 +43,6 @@ def stirred(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
     ],
 )
 def test_counts(size: BlockSize, context: int, token: int):
-    """The numbers of parameters are those of the original notes, and those that follow from it."""
     assert (size.context_parameters(), size.token_parameters()) == (context, token)
 
 
@@ -108,7 +107,6 @@ def test_the_blocks_are_their_equations(size: BlockSize, seed: int):
 
 @given(size=sizes, seed=st.integers(0, 2**32), layers=st.integers(0, 4))
 def test_the_first_layers_alone(size: BlockSize, seed: int, layers: int):
-    """To run only some layers changes nothing in them."""
     parameters = initial(size.context_shapes(), seed)
     context, x = torch.ones(2, size.context), torch.ones(2, size.read)
     some = context_layers(size, parameters, context, x, layers=layers)
@@ -132,7 +130,6 @@ def test_in_bf16_sums_stay_as_they_are():
 
 @given(seed=st.integers(0, 2**32))
 def test_a_start_depends_on_names_not_on_neighbours(seed: int):
-    """A parameter starts alike whatever else is drawn; two layers never start alike."""
     two, three = BlockSize(4, 4, 2), BlockSize(4, 4, 3)
     small, large = initial(two.context_shapes(), seed), initial(three.context_shapes() | three.token_shapes(), seed)
     assert all(torch.equal(tensor, large[name]) for name, tensor in small.items())
@@ -141,7 +138,6 @@ def test_a_start_depends_on_names_not_on_neighbours(seed: int):
 
 
 def test_the_start_is_that_of_the_notes():
-    """Weights spread by 0.1, biases by 0.01, LayerNorms change nothing."""
     parameters = initial(BlockSize(64, 64, 2, token_injection="first", widths="decreasing").context_shapes(), 0)  # noqa: S106
     for name, tensor in parameters.items():
         if "norm" in name:
@@ -152,7 +148,6 @@ def test_the_start_is_that_of_the_notes():
 
 @given(size=sizes, when=st.sampled_from(["after", "before"]), data=st.data())
 def test_no_score_knows_a_later_token(size: BlockSize, when: str, data: st.DataObject):
-    """Another token at a position changes the logits from there on, and none before."""
     frozen = initial(size.context_shapes(), 1) | {"embedding": torch.randn(7, size.embedding)}
     norm = {"norm.gain": torch.ones(size.embedding), "norm.bias": torch.zeros(size.embedding)}
     parameters = initial(size.token_shapes(), 1) | norm

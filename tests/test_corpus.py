@@ -24,7 +24,6 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def written(path: Path, content: str | bytes) -> str:
-    """Write a file and return its path as it would be typed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(path)
@@ -43,7 +42,6 @@ def test_a_split_loses_and_mixes_nothing(few: list[str], times: int) -> None:
 
 @given(st.lists(st.text("ab. ?", min_size=1).map(str.strip).filter(bool), min_size=1, max_size=5))
 def test_line_ends_and_marks_of_every_kind_mean_the_same(lines: list[str]) -> None:
-    """A byte order mark, carriage returns and blank lines change nothing."""
     expected = decoded("\n".join(lines).encode(), Path("x"))
     assert decoded(b"\xef\xbb\xbf" + "\r\n".join(lines).encode(), Path("x")) == expected
     assert decoded("\r".join(lines).encode(), Path("x")) == expected
@@ -51,14 +49,12 @@ def test_line_ends_and_marks_of_every_kind_mean_the_same(lines: list[str]) -> No
 
 @given(st.text("ab.!? \u3000", max_size=300))
 def test_cutting_a_line_keeps_its_words(line: str) -> None:
-    """The pieces of a line have its words in order, none of them is blank."""
     found = pieces(line)
     assert [word for piece in found for word in piece.split()] == line.split()
     assert all(piece.strip() for piece in found)
 
 
 def test_a_text_of_one_huge_line_is_cut_at_sentences_and_every_thousand_words(tmp_path: Path) -> None:
-    """Ten megabytes without a line end become pieces of at most 1,000 words, with a few calls for each."""
     calls, path = itertools.count(), written(tmp_path / "long.txt", "the cat sat on the mat again " * 350_000)
     sys.setprofile(lambda *_: next(calls))
     try:
@@ -72,7 +68,6 @@ def test_a_text_of_one_huge_line_is_cut_at_sentences_and_every_thousand_words(tm
 
 @pytest.mark.parametrize("only", ["train.txt", "valid.txt"])
 def test_a_folder_with_half_of_it_names_the_other(tmp_path: Path, only: str) -> None:
-    """A folder without ``train.txt`` or without ``valid.txt`` is refused by that name."""
     written(tmp_path / "mine" / only, "a b\n")
     missing = ({"train.txt", "valid.txt"} - {only}).pop()
     with pytest.raises(TextError, match=f"{missing} is missing"):
@@ -116,7 +111,6 @@ def test_a_pipe_a_device_and_a_closed_folder_are_refused_at_once(tmp_path: Path)
 
 
 def test_a_file_too_large_is_refused_unread(tmp_path: Path) -> None:
-    """A file over the limit is refused by its size, with the limit."""
     with (tmp_path / "large.txt").open("wb") as file:
         file.truncate(files.LARGEST + 1)
     with pytest.raises(TextError, match="1,000 MB"):
@@ -124,7 +118,6 @@ def test_a_file_too_large_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the system says stands in the message."""
     written(tmp_path / "mine.txt", "a\nb")
 
     def refuse(*_: object) -> int:
@@ -155,7 +148,6 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
     ids=lambda row: row[:30],
 )
 def test_a_line_that_is_no_dialogue_is_named(tmp_path: Path, row: str) -> None:
-    """Broken JSON and other shapes are refused with the number of the line."""
     path = written(tmp_path / "chat.jsonl", '{"dialog": ["a", "b"]}\n\n' + row)
     with pytest.raises(TextError, match="line 3"):
         load_corpus(path)
@@ -202,7 +194,6 @@ def test_a_table_is_refused_by_its_content(tmp_path: Path, separator: str) -> No
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
 def test_both_forms_of_a_dialogue_are_the_same_line(said: list[str]) -> None:
-    """Messages and a list of strings give the same one line."""
     line = dialogue({"dialog": said})
     assert line == dialogue({"messages": [{"role": "user", "content": text} for text in said]})
     assert line.split() == " ".join(said).split()
@@ -210,7 +201,6 @@ def test_both_forms_of_a_dialogue_are_the_same_line(said: list[str]) -> None:
 
 
 def test_the_synthetic_corpus_is_made_here() -> None:
-    """The built-in language needs neither disk nor network."""
     pytest.importorskip("llmlab.text.grammar", exc_type=ModuleNotFoundError)
     corpus = load_corpus("synthetic", offline=True)
     assert len(corpus.train) > len(corpus.test) > len(corpus.valid) > 1

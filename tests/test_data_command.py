@@ -23,7 +23,6 @@ def write_corpus(folder: Path, train: int, valid: int) -> None:
 
 
 def test_status_lists_every_corpus_with_its_way(run_llmlab: Run) -> None:
-    """With nothing here each named corpus has the command that fetches it; looking writes nothing."""
     done = run_llmlab("data", "status", "--json")
     assert (done.code, done.err) == (0, "")
     assert set(done.document) == {"schema", "corpora", "models"}
@@ -40,7 +39,6 @@ def test_status_lists_every_corpus_with_its_way(run_llmlab: Run) -> None:
 
 @pytest.mark.parametrize("lost", [None, "config.json", "model.safetensors"])
 def test_status_shows_a_model_that_is_here(run_llmlab: Run, tmp_path: Path, lost: str | None) -> None:
-    """A model under ``LLMLAB_DATA`` counts with its size; where a file is missing the way to get it stands there."""
     files = {name: content for name, content in model_files("gpt2").items() if name != lost}
     write_files(tmp_path / "data/gpt2", files)
     done = run_llmlab("data", "status", "--json", LLMLAB_DATA="data")
@@ -50,7 +48,6 @@ def test_status_shows_a_model_that_is_here(run_llmlab: Run, tmp_path: Path, lost
 
 
 def test_status_shows_what_a_given_folder_has(run_llmlab: Run, tmp_path: Path) -> None:
-    """A folder under ``LLMLAB_DATA`` counts with its size and its lines that are not blank."""
     write_corpus(tmp_path / "data/dailydialog", 12, 3)
     done = run_llmlab("data", "status", "--json", LLMLAB_DATA="data")
     (found,) = [corpus for corpus in done.document["corpora"] if corpus["name"] == "dailydialog"]
@@ -78,16 +75,17 @@ def test_status_survives_a_strange_folder(run_llmlab: Run, tmp_path: Path, what:
     assert done.document["corpora"][3]["train_lines"] is None
 
 
-def test_the_table_fits_a_narrow_terminal(run_llmlab: Run) -> None:
-    """At forty columns every line fits and every name is there."""
-    done = run_llmlab("data", "status", COLUMNS="40")
+@pytest.mark.parametrize(("command", "names"), [("data status", [*NAMES, *MODELS]), ("doctor", ["memory", "log"])])
+def test_the_table_fits_a_narrow_terminal(run_llmlab: Run, command: str, names: list[str]) -> None:
+    """At forty columns every line fits and every name is there; looking writes nothing."""
+    done = run_llmlab(*command.split(), COLUMNS="40")
     assert (done.code, done.err) == (0, "")
     assert max(len(line) for line in done.out.splitlines()) <= 40
-    assert all(name in done.out for name in [*NAMES, *MODELS])
+    assert all(name in done.out for name in names)
+    assert list(done.folder.iterdir()) == []
 
 
 def test_status_imports_no_heavy_library(run_llmlab: Run) -> None:
-    """Neither torch nor the data libraries are imported to look at folders."""
     done = run_llmlab("data", "status", PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
     assert imported & {"torch", "datasets", "pyarrow", "huggingface_hub", "numpy", "tokenizers", "safetensors"} == set()
@@ -107,7 +105,6 @@ FORBIDDEN, NOWHERE = {"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:
     ],
 )
 def test_fetching_without_a_hub_is_refused(run_llmlab: Run, name: str, changes: dict[str, str], told: tuple[str, ...]):
-    """With the hub forbidden or not there, and nothing here: exit 5 and the ways out."""
     done = run_llmlab("data", "fetch", name, **changes)
     assert (done.code, done.out) == (5, "")
     assert all(words in done.err for words in told)
@@ -115,7 +112,6 @@ def test_fetching_without_a_hub_is_refused(run_llmlab: Run, name: str, changes: 
 
 
 def test_fetching_another_model_in_its_place_is_refused(run_llmlab: Run, tmp_path: Path) -> None:
-    """What lies under the model's name is read and checked; it is not GPT-2."""
     write_files(tmp_path / "data/gpt2", model_files("gpt2"))
     done = run_llmlab("data", "fetch", "gpt2", LLMLAB_DATA="data")
     assert (done.code, done.out) == (5, "")
@@ -123,7 +119,6 @@ def test_fetching_another_model_in_its_place_is_refused(run_llmlab: Run, tmp_pat
 
 
 def test_fetching_what_is_here_says_what_it_has(run_llmlab: Run, tmp_path: Path) -> None:
-    """What a given folder has is checked and counted, and nobody is asked for more."""
     write_corpus(tmp_path / "data/dailydialog", 4, 2)
     done = run_llmlab("data", "fetch", "dailydialog", "--json", LLMLAB_DATA="data", HF_ENDPOINT="http://127.0.0.1:9")
     (corpus,) = done.document["corpora"]
@@ -132,7 +127,6 @@ def test_fetching_what_is_here_says_what_it_has(run_llmlab: Run, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["synthetic", "dialect", "story"])
 def test_fetching_the_built_in_language_is_nothing_to_do(run_llmlab: Run, name: str) -> None:
-    """The synthetic corpus and its dialect are here by nature."""
     done = run_llmlab("data", "fetch", name)
     assert done.code == 0
     assert "built in" in done.out
@@ -140,7 +134,6 @@ def test_fetching_the_built_in_language_is_nothing_to_do(run_llmlab: Run, name: 
 
 @pytest.mark.parametrize("name", ["nope", "", "Wikitext-2", "../wikitext-2", "\u202e"], ids=ascii)
 def test_another_name_is_refused(run_llmlab: Run, name: str) -> None:
-    """A name that is none is a wrong argument, told with the names there are."""
     done = run_llmlab("data", "fetch", name)
     assert (done.code, done.out) == (2, "")
     assert all(known in done.err for known in [*CORPORA, *MODELS])

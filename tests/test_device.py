@@ -10,7 +10,6 @@ from llmlab.lab.device import chosen_precision, device_of, fast_bf16
 
 @pytest.mark.parametrize("card", [False, True])
 def test_a_card_is_taken_where_there_is_one(card: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``auto`` takes it, ``cpu`` leaves it alone, and ``cuda`` is refused without one."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
 
     assert device_of("auto") == ("cuda" if card else "cpu")
@@ -35,7 +34,6 @@ def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_products_are_fp32_unless_asked_for_or_wide(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The precision asked for is the one used; left to the machine, narrow models stay in fp32."""
     monkeypatch.setattr(device, "fast_bf16", lambda where: fast)
 
     assert chosen_precision("auto", "cpu", 255) == "fp32"

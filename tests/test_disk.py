@@ -17,7 +17,6 @@ SHORT = ("phase1", "--epochs", "2", "--json")
 
 @needs_mount
 def test_a_full_disk_is_told_and_the_result_is_shown(run_llmlab: Run, tmp_path: Path) -> None:
-    """With a few kilobytes free the document is printed without an entry, exit 7, and nothing is left on the disk."""
     disk = tmp_path / "disk"
     done = run_llmlab(*SHORT, "--log-dir", "disk/log", prefix=mounted(disk, "size=24k"))
     assert done.code == 7
@@ -30,7 +29,6 @@ def test_a_full_disk_is_told_and_the_result_is_shown(run_llmlab: Run, tmp_path: 
 
 @needs_mount
 def test_a_read_only_disk_is_refused_before_the_run(run_llmlab: Run, tmp_path: Path) -> None:
-    """A log on a read-only disk is refused at once: the option is named, no result is computed."""
     done = run_llmlab(*SHORT, "--log-dir", "disk/log", prefix=mounted(tmp_path / "disk", "ro"))
     assert (done.code, done.out) == (7, "")
     assert "--log-dir" in done.err
@@ -49,7 +47,6 @@ def test_a_limit_on_file_size_leaves_nothing_half_written(tmp_path: Path, run_ll
 
 @pytest.mark.parametrize(("mode", "name"), [(0o555, "log"), (0o000, "log/below")])
 def test_a_closed_log_folder_is_refused(run_llmlab: Run, tmp_path: Path, mode: int, name: str) -> None:
-    """A folder that we may not write to, or not even look into, is refused before the run, with the option's name."""
     log = tmp_path / "log"
     log.mkdir()
     prefix = without_privilege()
@@ -63,7 +60,6 @@ def test_a_closed_log_folder_is_refused(run_llmlab: Run, tmp_path: Path, mode: i
 
 @pytest.mark.parametrize("command", ["log list", "log render"])
 def test_a_log_that_may_not_be_read_is_told(run_llmlab: Run, tmp_path: Path, command: str) -> None:
-    """A log whose folder or entry is closed to us ends in words or a warning, never as a bug."""
     prefix = without_privilege()
     log = Logbook.at(tmp_path / "llmlab-log")
     _, page = log.put(specimen())
@@ -75,7 +71,6 @@ def test_a_log_that_may_not_be_read_is_told(run_llmlab: Run, tmp_path: Path, com
 
 
 def test_a_standard_output_that_is_full_keeps_the_entry(shell_llmlab: Run) -> None:
-    """``> /dev/full``: the entry is written, one line says that the output was not, exit 7."""
     done = shell_llmlab("$LLMLAB phase1 --epochs 2 > /dev/full")
     assert done.code == 7
     assert "standard output" in done.err
@@ -84,12 +79,10 @@ def test_a_standard_output_that_is_full_keeps_the_entry(shell_llmlab: Run) -> No
 
 @pytest.mark.parametrize("command", ["--help", "log list", "doctor"])
 def test_every_command_survives_a_full_output(shell_llmlab: Run, command: str) -> None:
-    """No command takes a full disk behind its output for a bug of its own."""
     assert shell_llmlab(f"$LLMLAB {command} > /dev/full").code == 7
 
 
 def test_an_entry_that_cannot_be_read_is_warned_of(run_llmlab: Run, tmp_path: Path) -> None:
-    """A record that is a folder, or a page that is one, stops neither the list nor the rendering of others."""
     log = Logbook.at(tmp_path / "llmlab-log")
     (_, page), (good, _) = log.put(specimen()), log.put(specimen())
     page.unlink()

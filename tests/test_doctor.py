@@ -14,7 +14,6 @@ from llmlab.report.logbook import Logbook
 
 
 def test_the_document_lists_every_check(run_llmlab: Callable[..., Done]) -> None:
-    """``doctor --json`` is one document: each check has a name, a state of three, what was found, and advice."""
     document = run_llmlab("doctor", "--json").document
     assert set(document) == {"schema", "checks"}
     assert document["schema"] == "llmlab.doctor/1"
@@ -25,16 +24,7 @@ def test_the_document_lists_every_check(run_llmlab: Callable[..., Done]) -> None
     }
 
 
-def test_the_table_fits_a_narrow_terminal(run_llmlab: Callable[..., Done]) -> None:
-    """At forty columns every line fits, and looking writes nothing."""
-    done = run_llmlab("doctor", COLUMNS="40")
-    assert done.code == 0
-    assert max(len(line) for line in done.out.splitlines()) <= 40
-    assert list(done.folder.iterdir()) == []
-
-
 def test_a_log_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log folder that is a file is told as a warning with the reason, not as a failure."""
     (tmp_path / "file").write_text("", "utf-8")
     monkeypatch.chdir(tmp_path)
     (check,) = [found for found in doctor.checks(tmp_path / "file") if found.name == "log"]
@@ -45,7 +35,6 @@ def test_a_log_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: 
 
 
 def test_advice_comes_with_what_is_not_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Little memory is a warning, and every warning says what to do or why."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor, "memory_bytes", lambda: 2**29)
     found = list(doctor.checks())

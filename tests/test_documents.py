@@ -15,7 +15,6 @@ TEXT = "this is a line of some fifteen words or more so that it begins an articl
 
 
 def article(title: str, *lines: str) -> list[str]:
-    """Return the lines of an article."""
     return [f"= {title} =", f"{title} {TEXT}", "= = A part = =", *lines, f"{title} ends"]
 
 
@@ -37,7 +36,6 @@ def test_what_may_be_the_rest_of_an_article_is_not_held_out() -> None:
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8))
 def test_articles_put_together_are_the_text(sizes: list[int]) -> None:
-    """No line is lost, doubled or moved, and there are as many documents as titles."""
     lines = [line for number, size in enumerate(sizes) for line in article(f"No {number}", *["more"] * size)]
     train, *_ = documents(Corpus("x", lines, ["something else"]))
     assert len(train) == len(sizes)
@@ -46,7 +44,6 @@ def test_articles_put_together_are_the_text(sizes: list[int]) -> None:
 
 @given(st.lists(st.text("ab =", min_size=1, max_size=9), max_size=9), st.lists(st.text("cd", min_size=1), max_size=9))
 def test_of_any_other_text_each_line_is_a_document(train: list[str], valid: list[str]) -> None:
-    """Lines stay as they are and in their order."""
     assert documents(Corpus("x", ["first", *train], ["other", *valid])) == (["first", *train], ["other", *valid], [])
 
 
@@ -59,13 +56,11 @@ def test_a_title_has_one_equals_sign_on_each_side() -> None:
 
 
 def test_the_joins_of_wikitext_are_undone() -> None:
-    """Hyphens, commas and points between words and in numbers; nothing else is touched."""
     assert undone("17th @-@ place , 1 @,@ 000 @.@ 5 @-@ a") == "17th-place , 1,000.5-a"
     assert undone("a @ b @-@") == "a @ b @-@"
 
 
 def words(count: int, first: int = 0) -> str:
-    """Return a document of so many words."""
     return " ".join(f"w{number}" for number in range(first, first + count))
 
 
@@ -89,7 +84,6 @@ def test_short_documents_may_repeat_but_not_most_of_them() -> None:
 
 @pytest.mark.parametrize("name", ["synthetic", "dialect", "story"])
 def test_the_built_in_language_is_held_apart(name: str) -> None:
-    """Every line is a document, and few repeat; the test split stands in neither of the others."""
     corpus = load_corpus(name)
     assert documents(corpus) == (corpus.train, corpus.valid, corpus.test)
     assert len(set(corpus.test) & {*corpus.train, *corpus.valid}) < len(corpus.test) / 100

@@ -27,14 +27,12 @@ CRAMPED = """() => [...document.querySelectorAll(".drawing svg")].flatMap(drawin
 
 
 def asked_for(page: Path) -> list[str]:
-    """Return the drawings that a page asks for, in order."""
     return PLACE.findall(page.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("code", ["en", "ja"])
 @pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda path: path.stem)
 def test_a_drawing_is_well_formed_and_says_what_it_shows(drawing: Path, code: str) -> None:
-    """It parses as XML, has a description, and no colour of its own: both schemes decide."""
     figure = fromstring(inlined(drawing.stem, drawing.read_text("utf-8"), code))  # noqa: S314 - ours
 
     assert figure[0].get("role") == "img"
@@ -43,7 +41,6 @@ def test_a_drawing_is_well_formed_and_says_what_it_shows(drawing: Path, code: st
 
 
 def test_every_drawing_stands_in_one_page_in_both_languages() -> None:
-    """The Japanese page has the English one's drawings, and none is left over."""
     found = []
     for page in sorted((DOCS / "study").glob("*.md")):
         found += asked_for(page)
@@ -56,7 +53,6 @@ def test_every_drawing_stands_in_one_page_in_both_languages() -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("folder", ["", "ja/"])
 def test_no_text_in_a_drawing_is_small_covered_or_cut(walk: Walk, folder: str) -> None:
-    """On a screen of 360 px every text has at least 11 px, stays inside and covers no other."""
     page = walk.page(width=360)
     seen = 0
     for study in sorted((DOCS / "study").glob("*.md")):

@@ -84,13 +84,11 @@ def test_hostile_text_is_read_on_the_page_and_cannot_act(text: str) -> None:
 
 @given(records)
 def test_no_text_can_act_on_the_page(record: Record) -> None:
-    """Whatever the words, the page has the elements of a harmless one and no attribute that acts."""
     assert_inert(shown(body(record)))
 
 
 @given(texts)
 def test_a_note_reads_as_it_was_written(text: str) -> None:
-    """Every line of a note stands on the page, in order, with nothing added and nothing lost."""
     kept = text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + " … (cut)"
     lines = [printable(line.strip()).split() for line in kept.splitlines() if line.strip()]
     seen = shown(md_block(text))
@@ -99,14 +97,12 @@ def test_a_note_reads_as_it_was_written(text: str) -> None:
 
 
 def test_the_lines_of_a_note_stay_lines() -> None:
-    """Two lines of a note are two lines on the page, in the Markdown dialect that the site speaks."""
     seen = shown(md_block("one\ntwo"))
     assert seen.elements["br"] == 1
     assert seen.words.split() == ["one", "two"]
 
 
 def test_a_long_note_is_cut_where_all_can_see_it() -> None:
-    """A note longer than the limit ends in a mark; the record keeps it whole."""
     record = replace(specimen(), note="n" * (LONGEST_NOTE + 1))
     assert "… (cut)" in shown(body(record)).words
     assert record.note in record.json()
@@ -114,7 +110,6 @@ def test_a_long_note_is_cut_where_all_can_see_it() -> None:
 
 @given(texts)
 def test_a_fence_cannot_be_closed_from_inside(text: str) -> None:
-    """A command in a code block comes out as one code block with exactly these words."""
     seen = shown(md_fence(text, "sh") + "\n")
     assert seen.elements["pre"] == seen.elements["code"] == 1
     assert set(seen.elements) <= {"pre", "code", "span", "div"}
@@ -167,7 +162,6 @@ def test_a_page_has_one_line_per_row(record: Record) -> None:
 
 @given(records)
 def test_pictures_are_only_shapes_and_words(record: Record) -> None:
-    """Each SVG parses; it has shapes and text only, no link, no script, no style, no foreign attribute."""
     for figure in record.result.figures:
         for theme in THEMES:
             root = ElementTree.fromstring(svg(figure, theme))  # noqa: S314 - our own bytes
@@ -183,13 +177,11 @@ def test_pictures_are_only_shapes_and_words(record: Record) -> None:
 
 @given(texts)
 def test_a_label_in_a_picture_reads_as_printed(text: str) -> None:
-    """What a label says in the SVG is what the terminal would say: the printable form of the text."""
     root = ElementTree.fromstring(svg(specimen(text).result.figures[0], "light"))  # noqa: S314 - our own bytes
     assert printable(text) in {element.text or "" for element in root.iter()}
 
 
 def test_a_figure_named_like_a_path_is_refused_or_stays_inside() -> None:
-    """No file of an entry has a name that leads out of its folder, whatever the record says."""
     figure = replace(specimen().result.figures[0], name="../../../escaped")
     record = replace(specimen(), result=replace(specimen().result, figures=[figure]))
     try:
@@ -201,7 +193,6 @@ def test_a_figure_named_like_a_path_is_refused_or_stays_inside() -> None:
 
 @pytest.mark.parametrize("status", ["complete", "interrupted", "diverged"])
 def test_an_empty_result_makes_a_page(status: str) -> None:
-    """A run without tables, figures and findings, such as a diverged one, still has its page."""
     result = replace(Result.diverged("phase1", {"seeds": 1}, "why", "how", 3), status=status)
     seen = shown(body(replace(specimen(), result=result)))
     assert seen.elements["h1"] == 1

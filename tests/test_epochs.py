@@ -17,7 +17,7 @@ from llmlab.baseline import ContextVectorLM, plain_training
 from llmlab.errors import Stopped
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import CheckpointFolder, packed, read
-from llmlab.lab.epochs import Progress, Recipe, Training
+from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import Judging, evaluate
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
@@ -121,7 +121,6 @@ def test_the_loop_makes_the_updates_of_chapter_3(schedule: str) -> None:
 
 @pytest.mark.parametrize("stop", [1, 3, EPOCH, EPOCH + 1, 31, LAST - 1])
 def test_a_stopped_run_goes_on_to_the_bit(tmp_path: Path, straight: dict[str, Any], stop: int) -> None:
-    """Stopped at six kinds of places, a run ends in the same parameters, optimiser, history and best model."""
     assert same(final(stopped_at(tmp_path, [stop])), straight)
 
 
@@ -130,57 +129,17 @@ def test_a_stopped_run_goes_on_to_the_bit(tmp_path: Path, straight: dict[str, An
 def test_many_stops_change_nothing(
     tmp_path_factory: pytest.TempPathFactory, cycled: dict[str, Any], stops: list[int]
 ) -> None:
-    """However often and wherever a run with a schedule is stopped, it ends the same."""
     assert same(final(stopped_at(tmp_path_factory.mktemp("run"), stops, **CYCLE)), cycled)
 
 
 def test_saving_has_no_side_effect(tmp_path: Path, straight: dict[str, Any]) -> None:
-    """A run that saves after every update ends like one that never does."""
     run = training(tmp_path)
     run.save_seconds = 0.0
     run.run()
     assert same(final(run), straight)
 
 
-@pytest.mark.parametrize(
-    ("part", "name"),
-    [
-        ("optimizer", "updates"),
-        ("optimizer", "mean"),
-        ("optimizer", "square"),
-        ("progress", "updates"),
-        ("progress", "running"),
-        ("progress", "history"),
-        ("progress", "best_loss"),
-        ("progress", "bar"),
-        ("progress", "waited"),
-        ("model", "layer1.weight"),
-        ("model", "norm.gain"),
-    ],
-)
-def test_every_saved_field_is_needed(tmp_path: Path, straight: dict[str, Any], part: str, name: str) -> None:
-    """The test of going on has teeth: with any one field forgotten, the run ends otherwise."""
-    first = training(tmp_path)
-    with pytest.raises(Stopped):
-        first.run(Stop(38))
-    run = training(tmp_path)
-    resume(run)
-    fresh = training().state()
-    if part == "model":
-        run.model.parameters[name].copy_(fresh["model"][name])
-    elif part == "optimizer":
-        setattr(run.optimizer, name, copy.deepcopy(getattr(training().optimizer, name)))
-    else:
-        setattr(run.progress, name, getattr(Progress(), name))
-    try:
-        run.run()
-    except KeyError:  # it did not even get to the end
-        return
-    assert not same(final(run), straight)
-
-
 def test_a_checkpoint_of_one_place_can_be_taken_up_in_another(tmp_path: Path) -> None:
-    """Restoring an early checkpoint into a run that is further on gives what a fresh run would have."""
     early = training(tmp_path)
     with pytest.raises(Stopped):
         early.run(Stop(3))
@@ -195,7 +154,6 @@ def test_a_checkpoint_of_one_place_can_be_taken_up_in_another(tmp_path: Path) ->
 
 
 def test_a_batch_in_parts_is_the_same_update() -> None:
-    """Working a batch off in parts gives the loss and gradients of the whole, up to rounding."""
     whole = training()._gradients(TRAIN[:BATCH], 0)
     in_parts = training()
     in_parts.judging = Judging(rows_at_once=2)
@@ -207,7 +165,6 @@ def test_a_batch_in_parts_is_the_same_update() -> None:
 
 
 def test_the_seed_and_only_the_seed_decides_a_run() -> None:
-    """Two runs of one seed are equal to the bit, another seed ends elsewhere; the global generator plays no part."""
     ends = []
     for seed in (3, 3, 4):
         torch.manual_seed(len(ends))
@@ -220,7 +177,6 @@ def test_the_seed_and_only_the_seed_decides_a_run() -> None:
 
 @pytest.mark.parametrize("where", ["weight", "loss"])
 def test_a_number_that_is_not_finite_stops_at_once(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A non-finite loss or gradient ends the run at its own update, and the last good checkpoint stands."""
     run = training(tmp_path)
     with pytest.raises(Stopped):
         run.run(Stop(6))
@@ -275,7 +231,6 @@ def test_early_stopping_wants_a_margin_and_the_best_model_does_not() -> None:
 
 
 def test_the_best_model_is_that_of_the_best_epoch(tmp_path: Path) -> None:
-    """The kept parameters give the score of the best epoch, in memory and in the file."""
     run = training(tmp_path, lr=0.3, schedule="constant", epochs=6)
     run.run()
     for parameters in (run.best, read(tmp_path / "best")["model"]):
@@ -296,7 +251,6 @@ def test_a_kill_between_the_last_and_the_best_file_loses_nothing(tmp_path: Path)
 
 
 def test_a_state_is_plain_and_small(tmp_path: Path) -> None:
-    """What is saved is three times the parameters and a few kilobytes."""
     run = training(tmp_path)
     with pytest.raises(Stopped):
         run.run(Stop(12))
@@ -305,7 +259,6 @@ def test_a_state_is_plain_and_small(tmp_path: Path) -> None:
 
 @given(st.integers(0, 99), st.integers(20, 100))
 def test_one_cycle_climbs_and_falls(update: int, planned: int) -> None:
-    """The rate is positive, at most the peak, and ends near nothing."""
     recipe = Recipe(epochs=1, batch=1, lr=0.5, schedule="one-cycle")
     if update < planned:
         assert 0 < recipe.rate(update, planned) <= 0.5
@@ -313,7 +266,6 @@ def test_one_cycle_climbs_and_falls(update: int, planned: int) -> None:
 
 
 def test_the_adaptive_clip_opens_with_the_epochs() -> None:
-    """0.5 for ten epochs, 1.0 for twenty, then 2.0."""
     recipe = Recipe(epochs=1, batch=1, lr=1.0)
     assert [recipe.largest_norm(epoch) for epoch in (0, 9, 10, 29, 30, 99)] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
     assert Recipe(epochs=1, batch=1, lr=1.0, clip="none").largest_norm(0) == math.inf

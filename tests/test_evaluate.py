@@ -13,6 +13,7 @@ from llmlab.settings import BaselineSettings, EvaluateSettings
 from llmlab.text.words import MARKS
 from strategies_trained import SMALL, saved, state_of
 
+pytestmark = pytest.mark.usefixtures("counted_once")
 OF_THE_RUN = {"epochs", "best_epoch", "train_loss", "precision", "tokens_per_second"}
 """Metrics that speak of the training, not of the parameters."""
 
@@ -27,7 +28,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 
 @pytest.mark.parametrize("name", ["", "best"])
 def test_a_checkpoint_is_worth_what_its_run_wrote_down(run: tuple[Path, Result], name: str) -> None:
-    """Judged again, the best model has every number that its run reported of it, to the last bit."""
     folder, trained = run
     found = evaluate.run(EvaluateSettings(checkpoint=folder / name, batch=250))
     compared = trained.metrics.keys() - OF_THE_RUN
@@ -67,7 +67,6 @@ def test_the_floor_is_left_out_where_the_model_lacks_words(tmp_path: Path) -> No
 
 
 def test_every_part_is_announced(run: tuple[Path, Result]) -> None:
-    """``on_step`` hears all parts that are planned, in order."""
     heard: list[tuple[int, int]] = []
     evaluate.run(EvaluateSettings(checkpoint=run[0]), lambda at, planned, told="": heard.append((at, planned)))
     assert [at for at, _ in heard] == list(range(1, heard[0][1] + 1))
@@ -75,7 +74,6 @@ def test_every_part_is_announced(run: tuple[Path, Result]) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "empty folder", "cut", "nan", "no model", "shape", "words", "huge"])
 def test_what_holds_no_usable_model_is_refused(tmp_path: Path, damage: str) -> None:
-    """A missing, cut, foreign or senseless checkpoint ends in a CheckpointError that names the file."""
     path, state = tmp_path / "m", state_of()
     if damage == "nan":
         state["model"]["output.bias"][0] = torch.nan

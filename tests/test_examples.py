@@ -19,7 +19,6 @@ QUICK = {"phase1", "phase1_2"}
     [pytest.param(one, id=one.stem, marks=() if one.stem in QUICK else pytest.mark.slow) for one in SCRIPTS],
 )
 def test_every_example_runs_and_prints_something(script: Path, tmp_path: Path) -> None:
-    """Each example runs in an empty folder, says something, complains of nothing and leaves nothing behind."""
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,
@@ -38,7 +37,6 @@ def test_every_example_runs_and_prints_something(script: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_every_example_fits_one_screen_and_uses_the_library_only(script: Path) -> None:
-    """Each example has 15 to 40 lines and never touches the command line."""
     text = script.read_text("utf-8")
 
     assert 15 <= len(text.splitlines()) <= 40
@@ -47,7 +45,6 @@ def test_every_example_fits_one_screen_and_uses_the_library_only(script: Path) -
 
 
 def test_the_interactive_tour_answers_as_it_says() -> None:
-    """Each prompt line of the tour gives the answer printed below it."""
     text = (EXAMPLES / "interactive.md").read_text("utf-8").replace("\n```\n", "\n\n")
     tour = doctest.DocTestParser().get_doctest(text, {}, "interactive.md", "interactive.md", 0)
     told: list[str] = []

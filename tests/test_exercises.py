@@ -41,7 +41,6 @@ def test_every_chapter_has_exercises() -> None:
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("one", ALL)
 def test_the_computed_answer_is_right_and_is_explained(one: Exercise, code: str) -> None:
-    """As it is computed and as it is shown it passes; the explanation is in the language asked for."""
     expected = one.answer()
     for text in (repr(expected), format(expected, one.show)):
         ends, told = check(one.number, text, "--lang", code)
@@ -54,7 +53,6 @@ def test_the_computed_answer_is_right_and_is_explained(one: Exercise, code: str)
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("one", ALL)
 def test_a_wrong_answer_gets_its_hint(one: Exercise, code: str) -> None:
-    """What confuses something is told so, anything else where to look; neither tells the answer."""
     expected = one.answer()
     wrong = [(float(str(value(each["is"], {"answer": expected, **one.given}))), each) for each in one.wrong]
     for number, hint in [*wrong, (123_456.7, one.hint)]:
@@ -113,12 +111,10 @@ def test_a_confusion_is_seen_as_a_reader_writes_it(number: str, text: str, which
 
 
 def test_a_number_beyond_all_bounds_is_only_wrong() -> None:
-    """No answer breaks the check."""
     assert [check("1.1", text)[0] for text in ("1e999", "9" * 500, "1/" + "9" * 500, "1e999/" + "9" * 500)] == [1] * 4
 
 
 def test_it_lists_and_asks_at_once_and_refuses_an_unknown_number(run_llmlab: Callable[..., Done]) -> None:
-    """All numbers, one question, and one line of error."""
     listed = run_llmlab("exercise", COLUMNS="60").out
     assert [number for number in read() if f"\n{number} " not in listed] == []
     assert "Compute the floor of abracadabra" in run_llmlab("exercise", "1.1").out
@@ -129,7 +125,6 @@ def test_it_lists_and_asks_at_once_and_refuses_an_unknown_number(run_llmlab: Cal
 
 @pytest.mark.parametrize("code", CODES)
 def test_the_pages_have_every_exercise_once_with_its_check(code: str) -> None:
-    """Question, line that checks, and answer stand on a page of the chapter, in order; none is missing."""
     hook = site_hooks.hook("exercises")
     folder = DOCS / "study" if code == "en" else DOCS / code / "study"
     asked: list[str] = []

@@ -35,17 +35,11 @@ from llmlab.lab.steps import Diverged
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, ExpandSettings
 from llmlab.text.grammar import Grammar
+from strategies_trained import grown_up, sizes, write_text
 
 TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1}
-sizes = st.builds(
-    Size,
-    vocabulary=st.integers(5, 12),
-    embedding=st.integers(1, 6),
-    hidden=st.integers(1, 9),
-    context=st.integers(1, 7),
-    layers=st.integers(1, 3),
-    stack=st.sampled_from(["plain", "residual"]),
-)
+SIZES = sizes(1)
+STANDARD = Grammar.standard()
 
 
 def windows(size: Size, count: int = 6, length: int = 9) -> Tensor:
@@ -53,15 +47,6 @@ def windows(size: Size, count: int = 6, length: int = 9) -> Tensor:
     found = torch.randint(1, size.vocabulary, (count, length), generator=torch.Generator().manual_seed(1))
     found[::3, 6:] = 0
     return found
-
-
-def grown_up(size: Size, seed: int = 0, dropout: float = 0.0) -> ContextVectorLM:
-    """Return a model whose every number is other than at the start, as after training."""
-    model = ContextVectorLM.initial(size, seed, dropout=dropout, init="scaled")
-    chance = torch.Generator().manual_seed(seed + 100)
-    for tensor in model.parameters.values():
-        tensor.add_(0.1 * torch.randn(tensor.shape, generator=chance))
-    return model
 
 
 def trained(model: ContextVectorLM, *, hold: int = 0, epochs: int = 4, lr: float = 0.01) -> ContextVectorLM:
@@ -77,7 +62,7 @@ def trained(model: ContextVectorLM, *, hold: int = 0, epochs: int = 4, lr: float
 
 
 @settings(max_examples=30)
-@given(sizes, st.integers(1, 7), st.integers(0, 99))
+@given(SIZES, st.integers(1, 7), st.integers(0, 99))
 def test_a_layer_norm_of_its_own_leaves_every_score_as_it_was(size: Size, more: int, seed: int):
     """With zero columns and the new part normalised for itself, every model scores as before."""
     model, rows = grown_up(size, seed), windows(size)
@@ -101,7 +86,7 @@ def test_the_sweep_keeps_the_losses_under_a_layer_norm_of_its_own(stack: str):
 
 
 @settings(max_examples=30)
-@given(sizes, st.integers(1, 7), st.integers(0, 99))
+@given(SIZES, st.integers(1, 7), st.integers(0, 99))
 def test_the_sweep_has_autograds_gradients_with_two_layer_norms(size: Size, more: int, seed: int):
     """Loss and gradients of the sweep over two parts of the context are those of autograd through the plain loop."""
     model = grown_up(expanded(grown_up(size), size.context + more, own_norm=True).size, seed)
@@ -128,7 +113,7 @@ def test_the_sweep_has_autograds_gradients_with_two_layer_norms(size: Size, more
         assert ((found[name] - gradient).abs() <= allowed).all(), name
 
 
-@given(sizes, st.integers(1, 7))
+@given(SIZES, st.integers(1, 7))
 def test_the_parts_of_old_and_new_numbers_share_no_entry_and_have_the_count(size: Size, more: int):
     """Old and new part are apart, together all that grew, and as many as ``count`` says."""
     larger = expanded(grown_up(size), size.context + more).size
@@ -142,9 +127,8 @@ def test_the_parts_of_old_and_new_numbers_share_no_entry_and_have_the_count(size
     assert larger.parameters() - size.parameters() == count(larger, size.context, larger.context)
 
 
-@given(sizes, st.integers(1, 7))
+@given(SIZES, st.integers(1, 7))
 def test_the_trained_numbers_stand_in_the_old_part(size: Size, more: int):
-    """Read entry by entry from the equations' own halves, the larger model has the smaller one's weights."""
     model = grown_up(size)
     larger = expanded(model, size.context + more, rows="random")
     c, d, width = size.context, size.embedding, larger.size.context
@@ -166,7 +150,7 @@ def test_the_trained_numbers_stand_in_the_old_part(size: Size, more: int):
 
 
 @settings(max_examples=15)
-@given(sizes, st.integers(1, 7))
+@given(SIZES, st.integers(1, 7))
 def test_pattern_a_leaves_the_old_entries_as_they_were(size: Size, more: int):
     """After updates with Adam, dropout and clipping, no entry of the old context has changed by a bit."""
     model = grown_up(size, dropout=0.2)
@@ -205,9 +189,8 @@ def test_new_numbers_that_begin_equal_stay_equal_to_the_bit(hold: int, stack: st
 
 
 @settings(max_examples=30)
-@given(sizes, st.integers(2, 7))
+@given(SIZES, st.integers(2, 7))
 def test_equal_new_numbers_get_equal_gradients(size: Size, more: int):
-    """At any size, also one that leaves a product an odd rest, they are the same but for roundings."""
     larger = expanded(grown_up(size), size.context + more)
     rows = windows(size)
     _, gradients = Sweep(larger.size, 6, 8).gradients(larger.parameters, rows[:, :-1], rows[:, 1:], count=40)
@@ -243,7 +226,6 @@ def test_old_numbers_grow_as_the_arithmetic_says():
 
 
 def test_padding_is_no_context():
-    """Windows with more padding at their ends have the same contexts, and grow by the same."""
     model = grown_up(Size(20, 16, 32, 16, 2))
     rows = torch.nn.functional.pad(windows(model.size, 8), (0, 1))
     longer, larger = torch.nn.functional.pad(rows, (0, 5)), expanded(model, 32)
@@ -258,7 +240,6 @@ def test_padding_is_no_context():
 
 @given(st.integers(1, 9))
 def test_rounds_change_when_a_run_is_judged_and_nothing_else(length: int):
-    """Twelve updates end at the same parameters, whatever rounds they are cut into."""
     size, rows = Size(20, 4, 8, 4, 1), windows(Size(20), 40)
 
     def after(recipe: Recipe) -> list[Tensor]:
@@ -275,7 +256,6 @@ def test_rounds_change_when_a_run_is_judged_and_nothing_else(length: int):
 
 @given(st.integers(1, 10_000), st.integers(1, 30))
 def test_rounds_make_exactly_the_updates_asked_for(updates: int, rounds: int):
-    """The updates are a whole number of rounds, and no more rounds than asked for."""
     chosen = ExpandSettings(checkpoint=Path("x"), updates=updates, rounds=rounds)
     assert updates % chosen.round_updates == 0
     assert updates // chosen.round_updates <= rounds
@@ -286,23 +266,17 @@ def test_rounds_make_exactly_the_updates_asked_for(updates: int, rounds: int):
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a few lines of the synthetic language."""
-    folder = tmp_path_factory.mktemp("text")
-    for name, lines in (("train", Grammar.standard().lines(300, 1)), ("valid", Grammar.standard().lines(60, 2))):
-        (folder / f"{name}.txt").write_text("\n".join(lines), "utf-8")
-    return folder
+    return write_text(tmp_path_factory.mktemp("text"), STANDARD.lines(300, 1), STANDARD.lines(60, 2))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small run."""
     out = tmp_path_factory.mktemp("run")
     baseline.run(BaselineSettings(**TINY, data=str(text), epochs=3, out=out, precision="fp32", dropout=0.1))
     return out
 
 
 def run(checkpoint: Path, text: Path, **changes: Any) -> Result:
-    """Run the command with few updates."""
     return expand.run(ExpandSettings(checkpoint=checkpoint, data=str(text), updates=6, rounds=2, **changes))
 
 
@@ -330,7 +304,6 @@ def test_every_arm_is_measured_and_judged(checkpoint: Path, text: Path):
 
 
 def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Path, text: Path):
-    """Several seeds give intervals and differences from the control; a run is repeated to the bit."""
     result = run(checkpoint, text, seeds=2, arms="continue,random")
     assert result.metrics["val_ppl_random_low"] < result.metrics["val_ppl_random"]
     assert [row[0] for row in result.tables[-1].rows] == ["PPL continue", "PPL random", "random minus continue"]
@@ -344,7 +317,6 @@ def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Pat
 
 
 def test_what_cannot_be_expanded_is_refused(checkpoint: Path, text: Path, tmp_path: Path):
-    """A shorter context, unknown arms, a batch above the text, no checkpoint: each is one message with its code."""
     with pytest.raises(SettingError, match="--context: 8 is not longer"):
         run(checkpoint, text, context=8)
     for arms in ("C", "A,A", ""):

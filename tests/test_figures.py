@@ -44,7 +44,6 @@ def outside(figure: Figure, code: str) -> list[str]:
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("entry", LOG)
 def test_all_words_of_every_logged_picture_lie_inside_it(entry: str, code: str) -> None:
-    """Names of axes, ticks, labels, and the legend, however many lines it takes."""
     assert {figure.name: found for figure in LOG[entry].result.figures if (found := outside(figure, code))} == {}
 
 
@@ -59,7 +58,6 @@ def test_a_picture_grows_with_its_legend(names: int, length: int, code: str) -> 
 
 @pytest.mark.parametrize("words", ["", "one", "one two three", "onetwothree four"])
 def test_wrapping_loses_no_letter(words: str) -> None:
-    """Lines are short enough, and together they are the words."""
     lines = wrapped(words, 5)
 
     assert max(map(cell_len, lines)) <= 5
@@ -83,7 +81,6 @@ def test_an_axis_that_counts_has_whole_numbers(epochs: int) -> None:
 
 
 def test_a_band_is_named() -> None:
-    """The legend of a picture says what its band is, on a page and in a terminal, in either language."""
     marks = [Mark("band", "series", [1.0, 2.0], [0.0, 0.0], tops=[1.0, 1.0])]
     figure = Figure("f", "F", "", "x", "y", [*marks, Mark("line", "series", [1.0, 2.0], [0.5, 0.5], legend="loss")])
     for code in CODES:

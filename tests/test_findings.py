@@ -29,12 +29,10 @@ def said(result: Result, code: str = "en") -> list[str]:
 
 
 def title(result: Result, code: str = "en") -> str:
-    """Return its title."""
     return screen.title(Record(result, id="", created="2026-01-02", command="", seconds=0.0), language(code))
 
 
 def changed(result: Result, numbers: Mapping[str, Any], **settings: Any) -> Result:
-    """Return a result with other numbers."""
     return replace(result, metrics={**result.metrics, **numbers}, settings={**result.settings, **settings})
 
 
@@ -80,7 +78,6 @@ def test_a_run_with_one_seed_and_so_without_intervals_has_a_finding(experiment: 
 @pytest.mark.parametrize("layers", ["2", "1,3", "6,1", "1,2,4,6"])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_any_depths_have_a_finding(layers: str, seeds: int) -> None:
-    """One depth or several, whichever they are; with ``--only`` those that were trained here."""
     sweep = next(record.result for record in RECORDS if record.result.experiment == "layers")
     numbers = {f"val_ppl_L{depth}": 20.0 + depth for depth in (1, 2, 3, 4, 6)}
     ends = {"": 2.0, "_low": 1.0, "_high": 3.0} if seeds > 1 else {"": 2.0}
@@ -112,7 +109,6 @@ def test_a_direction_explains_only_what_turned() -> None:
 
 
 def test_what_is_said_of_a_letter_is_said_of_the_one_that_was_chosen() -> None:
-    """Where another letter is expected than the one whose distance was taken, both are named."""
     several = phase1_2.run(Phase12Settings(text="the cat sat on the mat", focus=" "))
     first, second, *_ = said(several)
     assert "“␣” the model expects “t”" in first
@@ -126,7 +122,6 @@ def test_shares_of_starts_are_told_of_enough_starts() -> None:
 
 
 def test_the_first_of_several_starts_is_called_so() -> None:
-    """The map and the table of one start say whose they are under a heading of many."""
     for seeds, marked in ((1, False), (3, True)):
         result = phase1_2.run(Phase12Settings(seeds=seeds))
         figure, (table, *_) = screen.picture(result), screen.tables(result)

@@ -28,47 +28,36 @@ from llmlab.text.corpus import load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.windows import prepare
 from llmlab.text.words import EOS, MARKS, WordVocabulary
+from strategies_trained import write_text
 
 TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1, "precision": "fp32"}
 STANDARD, DIALECT = Grammar.standard(), Grammar.dialect()
 
 
-def folder_of(path: Path, train: list[str], valid: list[str]) -> Path:
-    """Write a text in two files."""
-    path.mkdir()
-    (path / "train.txt").write_text("\n".join(train), "utf-8")
-    (path / "valid.txt").write_text("\n".join(valid), "utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some lines of the synthetic language."""
-    return folder_of(tmp_path_factory.mktemp("text") / "original", STANDARD.lines(400, 1), STANDARD.lines(60, 2))
+    return write_text(tmp_path_factory.mktemp("text") / "original", STANDARD.lines(400, 1), STANDARD.lines(60, 2))
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fewer lines of the dialect, one of them of two words only."""
     lines = DIALECT.lines(80, 3)
-    return folder_of(tmp_path_factory.mktemp("text") / "other", [*lines, lines[0][:9]], DIALECT.lines(30, 4))
+    return write_text(tmp_path_factory.mktemp("text") / "other", [*lines, lines[0][:9]], DIALECT.lines(30, 4))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small run on the synthetic language."""
     out = tmp_path_factory.mktemp("run")
     baseline.run(BaselineSettings(**TINY, data=str(original), epochs=8, lr=1e-2, out=out, dropout=0.1))
     return out
 
 
 def chosen(checkpoint: Path, **changes: Any) -> FinetuneSettings:
-    """Return settings of a short run."""
     return FinetuneSettings(**{"checkpoint": checkpoint, "epochs": 2, "lr": 5e-3} | changes)
 
 
 def run(checkpoint: Path, **changes: Any) -> Result:
-    """Run the command shortly."""
     return finetune.run(chosen(checkpoint, **changes))
 
 
@@ -132,7 +121,6 @@ def test_the_default_text_is_the_dialect_with_its_floor(checkpoint: Path, tmp_pa
 
 
 def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Path, other: Path):
-    """Two seeds are two pairs of arms, the metrics say what the plan needs, and a run is repeated to the bit."""
     result = run(checkpoint, data=str(other), seeds=2)
     assert result.metrics["val_ppl_scratch_low"] < result.metrics["val_ppl_scratch"]
     assert [row[1] for row in result.tables[-1].rows] == [2, 2, 2]
@@ -183,7 +171,6 @@ def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path, monkeypatch: 
 
 
 def test_chats_and_peers_are_taken(original: Path, tmp_path: Path):
-    """A file of chats is a text, and a model without a context vector is fine-tuned too, without completions."""
     chats = tmp_path / "chats.jsonl"
     messages = [[{"role": "user", "content": line}] for line in DIALECT.lines(40, 5)]
     chats.write_text("\n".join(json.dumps({"messages": said}) for said in messages), "utf-8")
@@ -198,10 +185,9 @@ def test_chats_and_peers_are_taken(original: Path, tmp_path: Path):
 
 
 def test_what_cannot_be_used_is_refused(checkpoint: Path, other: Path, tmp_path: Path):
-    """No checkpoint, a strange text, a batch above the text, numbers out of range: each is one message."""
     with pytest.raises(CheckpointError):
         run(tmp_path / "nothing")
-    strange = folder_of(tmp_path / "strange", ["what is this", "who knows"], ["nobody does"])
+    strange = write_text(tmp_path / "strange", ["what is this", "who knows"], ["nobody does"])
     with pytest.raises(TextError, match="knows none of its words"):
         run(checkpoint, data=str(strange), batch=1)
     with pytest.raises(SettingError, match="--batch"):
@@ -276,6 +262,5 @@ def test_prompts_are_those_of_the_notes_where_any_word_is_known(checkpoint: Path
 
 
 def test_the_head_start_is_counted_in_epochs():
-    """The sentence names the first epoch in which the fresh model is as good as the pretrained one after its first."""
     assert head_start([3.0, 2.0, 1.0], [4.0, 2.2, 2.1, 1.9]).endswith("reaches after 3 epochs.")
     assert head_start([3.0, 2.0, 1.0], [4.0, 2.2, 2.1]).endswith("does not reach in 2 epochs.")

@@ -63,7 +63,6 @@ def fresh(
     trains_embedding: bool = False,
     **choices: Any,
 ) -> FixedContextLM:
-    """Return a model before its first update."""
     trained = {"tied": tied, "trains_embedding": trains_embedding}
     parameters = fresh_parameters(EQUATIONS, size, frozen["embedding"], seed, **trained)
     return FixedContextLM(EQUATIONS.blocks, size, frozen, ids, contexts, parameters, **choices)
@@ -88,7 +87,6 @@ def built(size: BlockSize, seed: int, **choices: Any) -> Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Draw any kind of model, small."""
     size = draw(block_sizes((3, 6), (1, 3), 3, st.booleans()))
     choices = {
         "tied": draw(st.booleans()),
@@ -107,7 +105,6 @@ def far(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
 
 @given(case=cases())
 def test_a_batch_is_the_plain_loop(case: Case):
-    """Loss and every gradient, of every kind of model, before or after the token, across two streams."""
     inputs, targets = case.rows()
     count = int((targets >= 0).sum())
     loss, gradients = case.model.gradients(inputs, targets, count=count, place=HERE)
@@ -131,7 +128,6 @@ def test_the_plain_loss_is_that_of_a_whole_stream():
 
 @given(case=cases(), data=st.data())
 def test_rows_do_not_meet_and_parts_add_up(case: Case, data: st.DataObject):
-    """Rows in another order and in two parts give the same losses, row by row, and the same gradients."""
     inputs, targets = case.rows()
     count = int((targets >= 0).sum())
     _, whole = case.model.gradients(inputs, targets, count=count, place=HERE)
@@ -169,7 +165,6 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_what_is_frozen_never_moves(kind: dict[str, Any]):
-    """After training, contexts, ContextBlock and their embedding are what they were, to the bit; the rest has moved."""
     case = built(BlockSize(6, 6, 2), 0, **kind)
     model = case.model
     kept = {name: tensor.clone() for name, tensor in model.frozen.items()}
@@ -188,7 +183,6 @@ def training(model: FixedContextLM, epochs: int = 3) -> Training:
 
 
 def test_a_drift_would_be_seen():
-    """If anything that contexts depend on moves, or the contexts do, that is found."""
     for name in ("embedding", "context1.weight", "context0.norm.gain", "contexts"):
         model = built(BlockSize(6, 6, 2), 0).model
         tensor = model.contexts if name == "contexts" else model.frozen[name]

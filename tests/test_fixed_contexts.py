@@ -31,7 +31,6 @@ class Case:
 
     @property
     def inputs(self) -> stage.Inputs:
-        """What the block reads."""
         return embedded(self.embedding, self.ids, self.size.n_tokens)
 
     def plain(self, ids: Tensor | None = None) -> Tensor:
@@ -104,7 +103,6 @@ def test_segments_give_the_plain_pass(size: BlockSize, seed: int, n: int, segmen
 
 @pytest.mark.parametrize("layers", [4, 6])
 def test_a_wide_block_is_exact_to_the_tolerance(layers: int):
-    """A block 128 wide forgets soon: every context of a long text is within 1e-4 of the plain pass, seams included."""
     wide = case(BlockSize(128, 128, layers), layers, 4000)
     found = fixed_contexts(wide.size, wide.parameters, wide.inputs, 4000)
     assert not found.plain
@@ -120,7 +118,6 @@ def test_a_wide_block_is_exact_to_the_tolerance(layers: int):
 
 
 def test_a_seam_lies_among_what_is_checked():
-    """A warm-up that is given up too soon is found out by the comparison with the plain pass, and that pass is made."""
     narrow = case(BlockSize(12, 12, 1), 0, 3000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "MARGIN", 1e9)  # whatever is left at a seam will do
@@ -132,7 +129,6 @@ def test_a_seam_lies_among_what_is_checked():
 
 
 def test_a_block_that_does_not_forget_gets_the_plain_pass():
-    """Its contexts are those of the plain pass to the bit, and that is said."""
     wild = case(BlockSize(24, 24, 1), 1, 1500, strength=20.0)
     for name in wild.parameters:
         if name.endswith("norm.gain"):
@@ -143,7 +139,6 @@ def test_a_block_that_does_not_forget_gets_the_plain_pass():
 
 
 def test_numbers_that_are_none_reach_the_plain_pass():
-    """A block with a NaN is not called forgetful."""
     broken = case(BlockSize(8, 8, 2), 0, 1000)
     broken.parameters["context1.weight"][0, 0] = torch.nan
     found = fixed_contexts(broken.size, broken.parameters, broken.inputs, 1000)
@@ -152,7 +147,6 @@ def test_numbers_that_are_none_reach_the_plain_pass():
 
 
 def test_contexts_are_written_where_they_are_wanted():
-    """``out`` is filled, and is what is returned."""
     wide = case(BlockSize(64, 64, 4), 0, 2000)
     room = torch.full((2500, 64), 7.0)
     found = fixed_contexts(wide.size, wide.parameters, wide.inputs, 2000, out=room[:2000])
@@ -162,7 +156,6 @@ def test_contexts_are_written_where_they_are_wanted():
 
 
 def test_parameters_that_learn_are_only_read():
-    """No history is kept of parameters that ask for gradients."""
     wide = case(BlockSize(64, 64, 2), 0, 600)
     for tensor in wide.parameters.values():
         tensor.requires_grad_()

@@ -34,7 +34,7 @@ ARMS = {arm.name: arm for arm in freeze_arms(FREEZE)}
 @pytest.fixture(scope="module")
 def straight(source: EmbeddedCorpus, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """A comparison that nothing stopped."""
-    return compared(replace(TUNE, out=tmp_path_factory.mktemp("straight") / "runs"), source, freeze_arms(TUNE))
+    return compared(replace(TUNE, out=tmp_path_factory.mktemp("straight") / "runs"), source)
 
 
 def tuned(found: Comparison) -> dict[str, list[Try]]:
@@ -129,7 +129,7 @@ def test_a_try_trains_on_nothing_that_it_is_judged_on(source: EmbeddedCorpus) ->
 
 def test_the_validation_text_has_no_say(source: EmbeddedCorpus, straight: Comparison) -> None:
     other = replace(TUNE, val_tokens=60)
-    found = compared(other, source, freeze_arms(other))
+    found = compared(other, source)
 
     assert tuned(found) == tuned(straight)
     assert found.text.text.digest != straight.text.text.digest
@@ -139,24 +139,23 @@ def test_the_runs_use_what_was_chosen_and_all_of_the_text(source: EmbeddedCorpus
     """The runs of an arm are those of a comparison that is given its rates, on the whole training text."""
     for name, arm in straight.arms.items():
         asked = replace(arm.tuned.at(arm.tuned.best), tune=False, arms=name, out=None)
-        plain = compared(asked, source, freeze_arms(asked))
+        plain = compared(asked, source)
         assert plain.arms[name].runs[0].numbers == arm.runs[0].numbers
         assert plain.arms[name].tuned is None
 
 
 @pytest.mark.parametrize("at", [3, 14, 40, 63, 75, 80, 150])
 def test_a_stopped_comparison_does_not_choose_again(source: EmbeddedCorpus, straight: Comparison, at: int) -> None:
-    arms = freeze_arms(TUNE)
     stop, rest = Stop(at), Stop()
     with contextlib.suppress(Stopped):
-        compared(TUNE, source, arms, stop)
-    resumed = compared(replace(TUNE, resume="auto"), source, arms, rest)
+        compared(TUNE, source, stop)
+    resumed = compared(replace(TUNE, resume="auto"), source, rest)
 
     assert tuned(resumed) == tuned(straight)
     assert without_times(context_metrics.metrics(resumed)) == without_times(context_metrics.metrics(straight))
     assert rest.planned == stop.planned == {2 * (TRIES + 1) * 10}
     again = Stop()
-    compared(replace(TUNE, resume="auto"), source, arms, again)
+    compared(replace(TUNE, resume="auto"), source, again)
     assert again.updates == []
 
 
@@ -172,12 +171,12 @@ def test_a_try_that_diverges_is_one_that_was_not_best(source: EmbeddedCorpus, mo
         return training
 
     monkeypatch.setattr(context_study, "training_of", diverging)
-    found = compared(TUNE, source, freeze_arms(TUNE))
+    found = compared(TUNE, source)
     tries = tuned(found)
     assert [one.loss is None for one in tries["frozen"]] == [True, True, *[False] * 5]
     assert found.arms["frozen"].tuned.best.rate not in bad
     bad |= {*FACTORS, *BESIDE}
-    none = compared(replace(TUNE, out=Path("b")), source, freeze_arms(TUNE)).arms["frozen"]
+    none = compared(replace(TUNE, out=Path("b")), source).arms["frozen"]
     assert (none.tuned.best, none.tuned.edge) == (Try(1.0, 1.0), [])
     assert none.runs
 
@@ -185,7 +184,7 @@ def test_a_try_that_diverges_is_one_that_was_not_best(source: EmbeddedCorpus, mo
 def test_losses_by_document_add_up_to_those_that_are_reported(source: EmbeddedCorpus) -> None:
     """By a plain loop over targets: the loss of each document, and over all the one that the run is known by."""
     asked = replace(FREEZE, arms="trained", seeds=1)
-    found = compared(asked, source, freeze_arms(asked))
+    found = compared(asked, source)
     (one,), task = found.arms["trained"].runs, found.text
     assert len(one.valid_sums) == len(task.valid_counts) == len(task.text.valid.starts)
     assert sum(one.valid_sums) / sum(task.valid_counts) == pytest.approx(one.numbers["val_loss_token"], rel=1e-6)
