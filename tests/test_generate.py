@@ -28,6 +28,7 @@ from llmlab.text.words import BOS, EOS, UNK
 from processes import started
 from strategies_trained import saved, small_models, state_of
 
+Run = Callable[..., Done]
 SEEDS = st.integers(0, 2**40)
 
 
@@ -210,7 +211,7 @@ def test_the_storys_signs_are_words_in_a_prompt(checkpoint: Path) -> None:
     assert closed(generate.words_of(story, "“Oh dear!”")) == "“Oh dear!”"
 
 
-def test_a_pipe_gets_a_line_for_each_line(run_llmlab: Callable[..., Done], checkpoint: Path) -> None:
+def test_a_pipe_gets_a_line_for_each_line(run_llmlab: Run, checkpoint: Path) -> None:
     """One continuation a line, the same again and again, no entry, and exit code 0 at the end of the input."""
     words = ("baseline", "generate", str(checkpoint), "--prompt", "-", "--tokens", "5", "--no-stop")
     first, again = (run_llmlab(*words, stdin="\n".join(LINES).encode()) for _ in range(2))
@@ -233,7 +234,7 @@ def test_a_pipe_gets_a_line_for_each_line(run_llmlab: Callable[..., Done], check
     ids=lambda value: str(value)[:12],
 )
 def test_a_conversation_is_refused_in_one_line(
-    run_llmlab: Callable[..., Done], checkpoint: Path, options: list[str], stdin: bytes, code: int, told: str
+    run_llmlab: Run, checkpoint: Path, options: list[str], stdin: bytes, code: int, told: str
 ) -> None:
     """What leaves no result has no document, seeds or notes; a line that is no text ends it."""
     done = run_llmlab("baseline", "generate", str(checkpoint), "--prompt", "-", *options, stdin=stdin)
@@ -241,16 +242,14 @@ def test_a_conversation_is_refused_in_one_line(
     assert told in done.err
 
 
-def test_a_conversation_needs_a_model_and_somebody_to_talk_to(
-    shell_llmlab: Callable[..., Done], tmp_path: Path
-) -> None:
+def test_a_conversation_needs_a_model_and_somebody_to_talk_to(shell_llmlab: Run, run_llmlab: Run) -> None:
     """Without a checkpoint it says so before it reads; without standard input it says that."""
     assert (done := shell_llmlab("$LLMLAB baseline generate none --prompt - <&-")).code == 3
     assert "there is no standard input" in done.err
-    assert shell_llmlab("echo a | $LLMLAB baseline generate none --prompt -").code == 4
+    assert run_llmlab("baseline", "generate", "none", "--prompt", "-", stdin=b"a").code == 4
 
 
-def test_a_listener_that_goes_away_ends_it(shell_llmlab: Callable[..., Done], checkpoint: Path) -> None:
+def test_a_listener_that_goes_away_ends_it(shell_llmlab: Run, checkpoint: Path) -> None:
     """``| head -1`` of an input without end: exit code 0, and nothing on standard error."""
     script = (
         f'yes kazu | $LLMLAB baseline generate {checkpoint} --prompt - | head -1 > /dev/null; exit "${{PIPESTATUS[1]}}"'

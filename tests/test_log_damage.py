@@ -40,13 +40,16 @@ def log(tmp_path: Path) -> Logbook:
     return Logbook.at(tmp_path / "llmlab-log")
 
 
-WRITERS = """
-import os, sys, traceback
+HEAD = """
+import os, random, signal, sys, time, traceback
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from strategies_report import specimen
 from llmlab.report.logbook import Logbook
-log, (wait, go) = Logbook.at(Path(sys.argv[2])), os.pipe()
+log = Logbook.at(Path(sys.argv[2]))
+"""
+WRITERS = """
+wait, go = os.pipe()
 for writer in range(8):
     if os.fork() == 0:
         try:
@@ -63,10 +66,15 @@ sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(8)))
 """
 
 
-def test_eight_writers_at_once_lose_nothing(tmp_path: Path, log: Logbook) -> None:
-    command = [sys.executable, "-c", WRITERS, str(Path(__file__).parent), str(log.site)]
-    done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, check=False)
+def run_script(script: str, log: Logbook) -> None:
+    """Run a script that uses a log in a process of its own, which may fork, and be killed."""
+    command = [sys.executable, "-c", HEAD + script, str(Path(__file__).parent), str(log.site)]
+    done = subprocess.run(command, env=environment(log.site), capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_eight_writers_at_once_lose_nothing(log: Logbook) -> None:
+    run_script(WRITERS, log)
     found = [record for _, record in log.read() if isinstance(record, Record)]
     assert len({record.id for record in found}) == 40
     assert {record.note for record in found} == {f"{writer}-{number}" for writer in range(8) for number in range(5)}
@@ -289,13 +297,7 @@ def test_rendering_replaces_each_file_or_leaves_it(tmp_path: Path) -> None:
 
 
 KILLER = """
-import os, random, signal, sys, time
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from strategies_report import specimen
-from llmlab.report.logbook import Logbook
-log, dice = Logbook.at(Path(sys.argv[2])), random.Random(7)
-begun = time.monotonic()
+dice, begun = random.Random(7), time.monotonic()
 log.put(specimen())
 one_put, kill = time.monotonic() - begun, 0
 while kill < 20 or len(log.folders()) <= 5:  # on a busy machine a child may have had no time
@@ -310,11 +312,9 @@ while kill < 20 or len(log.folders()) <= 5:  # on a busy machine a child may hav
 """
 
 
-def test_twenty_kills_leave_only_whole_entries(tmp_path: Path) -> None:
+def test_twenty_kills_leave_only_whole_entries(log: Logbook) -> None:
     """After twenty SIGKILLs at random moments every visible entry is whole, and the next put sweeps what is stale."""
-    log = Logbook.at(tmp_path / "log")
-    command = [sys.executable, "-c", KILLER, str(Path(__file__).parent), str(log.site)]
-    subprocess.run(command, env=environment(tmp_path), check=True, timeout=HANG)
+    run_script(KILLER, log)
     long_ago = time.time() - STALE_SECONDS - 60
     for left in log.posts.glob(f"{HIDDEN}*"):
         os.utime(left, (long_ago, long_ago))
