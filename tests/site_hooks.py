@@ -3,11 +3,12 @@
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-HOOKS = Path(__file__).resolve().parents[1] / "docs" / "hooks"
+ROOT = Path(__file__).resolve().parents[1]
+HOOKS = ROOT / "docs" / "hooks"
 
 
 def hook(name: str) -> ModuleType:
@@ -22,3 +23,12 @@ def hook(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         pytest.skip(f"{error.name} is not installed: pip install '.[docs]'", allow_module_level=True)
     return module
+
+
+def on_page(hook: ModuleType, markdown: str, where: str, code: str = "en") -> str:
+    """Return a page as a hook hands it on."""
+    config = SimpleNamespace(
+        config_file_path=str(ROOT / "mkdocs.yml"), docs_dir=str(ROOT / "docs"), theme={"language": code}
+    )
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=where))
+    return str(hook.on_page_markdown(markdown, page=page, config=config, files=None))

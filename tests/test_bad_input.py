@@ -121,7 +121,6 @@ def test_a_closed_or_endless_standard_input_is_refused(shell_llmlab: Run, source
 
 @pytest.mark.parametrize("focus", ["x", "o", "he", "\u0301", b"\xff", "el"], ids=ascii)
 def test_a_focus_that_nothing_follows_is_refused(run_llmlab: Run, focus: str | bytes) -> None:
-    """A focus that is not in the text, that only ends it, or that is two characters is named."""
     assert_refused(run_llmlab("phase1", "--focus", focus), 2, "--focus")
 
 
@@ -139,7 +138,6 @@ def test_a_focus_that_nothing_follows_is_refused(run_llmlab: Run, focus: str | b
     ids=ascii,
 )
 def test_any_other_text_works_and_its_entry_is_whole(run_llmlab: Run, text: str) -> None:
-    """Emoji, combining marks, right-to-left, controls, markup and fences train, print, log and render unchanged."""
     done = run_llmlab("phase1", "--epochs", "2", "--json", "--text", text)
     assert (done.code, done.err) == (0, "")
     assert done.document["settings"]["text"] == text
@@ -158,7 +156,6 @@ def test_nul_comes_through_standard_input_and_a_byte_order_mark_does_not(run_llm
 
 
 def test_a_megabyte_of_text_works(run_llmlab: Run) -> None:
-    """A text of a megabyte trains; the entry keeps its beginning, its length and its hash, and stays small."""
     done = run_llmlab("phase1", *SHORT, "--json", "--text", "-", stdin=b"the quick brown fox " * 50_000)
     assert done.code == 0
     kept = done.document["settings"]["text"]

@@ -83,8 +83,6 @@ def test_the_document_has_the_contracts_metrics(run_llmlab: Run) -> None:
 def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
     both: tuple[Result, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two seeds are two runs with an interval; if one diverges, the other is reported, and a sentence says so."""
-
     def train(settings: BaselineSettings, task: Dataset, seed: int, *args: Any) -> LanguageRun:
         if seed == 0:
             raise Diverged(7)
@@ -200,8 +198,11 @@ def test_a_small_run_takes_one_thread_unless_told_otherwise(run_llmlab: Run, wor
 @pytest.mark.parametrize(
     "command", ["baseline", "baseline --optimizer sgd --clip none", "baseline --peers", "layers --layers 1"]
 )
-def test_a_loss_without_a_perplexity_has_diverged(run_llmlab: Run, command: str) -> None:
+def test_a_loss_without_a_perplexity_has_diverged(
+    run_llmlab: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     """A loss that is not finite, or whose exponential is no float: exit 6, no word of success, a readable entry."""
+    monkeypatch.setattr("llmlab.peers.LENGTHS", (1, 8))  # after which the cost of a token is taken, in seconds
     done = run_llmlab(*command.split(), *SMALL, "--epochs", "1", "--lr", "1000")
     assert done.code == 6
     assert "inf" not in done.out
@@ -279,7 +280,6 @@ def test_what_is_finished_outlives_a_stop_in_the_second_seed(
 
 @pytest.mark.parametrize("resume", ["auto", "a"])
 def test_more_seeds_join_a_run_of_one(both: tuple[Result, Path], here: Path, resume: str) -> None:
-    """A finished run of one seed is resumed with two: the first is not trained again, the numbers are those of two."""
     heard = Stop()
     joined = run(BaselineSettings(**TINY, seeds=2, out=here, resume=resume), heard)
     again = run(BaselineSettings(**TINY, out=here, resume="auto"))
@@ -326,7 +326,6 @@ def test_only_the_documents_conditions_are_held_against_its_record() -> None:
 
 
 def test_the_command_says_where_the_checkpoints_are_and_the_record_does_not(run_llmlab: Callable[..., Done]) -> None:
-    """One line names the run's folder, or that of all seeds; no path of it goes into the entry."""
     one = run_llmlab(*COMMAND)
     two = run_llmlab(*COMMAND, "--seeds", "2", "--out", "both")
     (place,) = re.findall(r"^Checkpoints: (.*)$", one.out, re.MULTILINE)
@@ -341,7 +340,6 @@ def test_the_command_says_where_the_checkpoints_are_and_the_record_does_not(run_
 
 @pytest.mark.parametrize("early", ["--json", "--no-log", "--epochs=3", "--data=dialect"])
 def test_an_option_before_the_verb_is_refused(run_llmlab: Run, early: str) -> None:
-    """An option that stands before ``evaluate`` would have no effect there, so it is refused by name: exit 2."""
     done = run_llmlab("baseline", early, "evaluate", "nowhere")
     assert (done.code, done.out) == (2, "")
     assert f"{early.split('=')[0].replace('no-', '')}: it stands before evaluate" in done.err
@@ -364,7 +362,6 @@ def test_a_presets_decay_goes_with_its_rule(settings: type[BaselineSettings | La
 
 
 def test_another_folder_for_a_run_that_goes_on_is_refused() -> None:
-    """``--out`` beside ``--resume PATH`` is refused unless both say the same folder; it would be ignored."""
     with pytest.raises(SettingError, match="--out"):
         replace(ONCE, resume="a", out=Path("b"))
     for resume in ("a", "a/", "a/best"):
@@ -403,7 +400,6 @@ def test_a_file_in_the_place_of_a_folder_is_named() -> None:
 
 
 def test_the_line_to_go_on_names_the_folder_of_a_resumed_checkpoint(here: Path) -> None:
-    """Stopped after a resume from a checkpoint, the printed line goes on from the newest one, not from that."""
     first = min(here.glob("update-*"))
     chosen = Chosen(replace(ONCE, resume=str(first)), RunOptions(), ["epochs", "resume"])
     assert _to_go_on("baseline", chosen) == "llmlab baseline --epochs 1 --resume a"

@@ -90,7 +90,6 @@ def test_what_is_trained_in_view_is_trained_as_well(walk: Walk) -> None:
 
 
 def test_a_station_is_moved_by_keys_and_by_pointer(walk: Walk) -> None:
-    """An arrow key moves it by a tenth; dragged it is where the pointer is; scores follow, and h is in focus."""
     page = playground(walk)
     before = number(page, "after")
     page.locator(STATION).nth(1).focus()
@@ -265,7 +264,6 @@ def test_without_a_script_only_the_notice_is_there(walk: Walk, folder: str) -> N
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (800, "light"), (1280, "dark")])
 def test_it_fits_any_screen_and_opens_from_a_disk(walk: Walk, width: int, scheme: str) -> None:
-    """Both languages, opened as files: no sideways scroll, no text below 11 px, no error, no request to anybody."""
     for folder in (walk.site, walk.site / "ja"):
         page = walk.page(width=width, scheme=scheme, reduced_motion="reduce")
         page.goto((folder / "play.html").as_uri())

@@ -237,7 +237,6 @@ NO_STATES = {
 
 @pytest.mark.parametrize("name", NO_STATES)
 def test_what_is_no_checkpoint_is_told_apart(refused: Callable[[dict[str, bytes]], str], name: str) -> None:
-    """What is empty, foreign, greedy or not strict JSON is refused under its name, also where its digest is right."""
     content, words = NO_STATES[name]
     assert words in refused({"run.json": content})
 
@@ -251,7 +250,6 @@ def test_tensors_that_claim_more_than_they_hold_are_refused(refused: Callable[[d
 
 
 def test_what_is_not_there_or_not_a_folder_is_refused(tmp_path: Path) -> None:
-    """Nothing, a link to nowhere, an impossible name, a file, and one of the files of a checkpoint."""
     (tmp_path / "link").symlink_to("nowhere")
     inside = written(tmp_path / "one", packed(small_state())) / "model.safetensors"
     (tmp_path / "file").touch()

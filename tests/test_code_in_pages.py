@@ -3,7 +3,7 @@
 import ast
 import inspect
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
@@ -22,17 +22,10 @@ sources = site_hooks.hook("sources")
 PluginError = pytest.importorskip("mkdocs.exceptions", reason="mkdocs is not installed").PluginError
 
 
-def shown(markdown: str, page: str = "study/phase1.md") -> str:
-    """Return a page as the hook hands it on."""
-    config = SimpleNamespace(config_file_path=str(ROOT / "mkdocs.yml"), docs_dir=str(DOCS))
-    where = SimpleNamespace(file=SimpleNamespace(src_uri=page))
-    return str(sources.on_page_markdown(markdown, page=where, config=config, files=None))
-
-
 @pytest.mark.parametrize("page", STUDY, ids=lambda page: page.stem)
 def test_every_marker_in_a_page_finds_its_code(page: Path) -> None:
     text = page.read_text("utf-8")
-    became = shown(text, f"study/{page.name}")
+    became = site_hooks.on_page(sources, text, f"study/{page.name}")
 
     assert "<!-- code:" not in became
     assert became.count("```python") == text.count("```python") + text.count("<!-- code:")
@@ -59,7 +52,9 @@ def test_shown_source_is_the_source_without_its_docstring(module: ModuleType) ->
 
 
 def test_a_marker_becomes_a_block_with_a_link_to_the_reference() -> None:
-    became = shown("    <!-- code: llmlab.phase1:TinyModel.probabilities -->", "study/deeper/page.md")
+    became = site_hooks.on_page(
+        sources, "    <!-- code: llmlab.phase1:TinyModel.probabilities -->", "study/deeper/page.md"
+    )
     name = "llmlab.phase1.TinyModel.probabilities"
 
     assert became.split("\n") == [
@@ -95,12 +90,12 @@ def test_statements_can_be_shown_alone_or_from_one_to_another() -> None:
 )
 def test_a_name_that_is_gone_stops_the_build(marker: str) -> None:
     with pytest.raises(PluginError, match=r"study/phase1\.md: <!-- code: llmlab"):
-        shown(f"<!-- code: {marker} -->")
+        site_hooks.on_page(sources, f"<!-- code: {marker} -->", "study/phase1.md")
 
 
 def test_entries_of_the_log_are_left_alone() -> None:
     """What looks like a marker in an entry is somebody's text, and stays."""
     text = "<!-- code: llmlab.phase1:TinyModel.logits -->"
 
-    assert shown(text, "log/posts/2026-11-22-phase1-00000000/entry.md") == text
-    assert shown(text, "log/index.md") == text
+    assert site_hooks.on_page(sources, text, "log/posts/2026-11-22-phase1-00000000/entry.md") == text
+    assert site_hooks.on_page(sources, text, "log/index.md") == text

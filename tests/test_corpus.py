@@ -131,12 +131,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     "row",
     [
-        "{",
-        "[]",
-        "3",
-        "null",
-        '{"text": "a"}',
-        '{"messages": "a"}',
+        *("{", "[]", "3", "null", '{"text": "a"}', '{"messages": "a"}'),
         '{"messages": [{"content": 3}]}',
         '{"messages": [{"content": {}}]}',
         '{"dialog": [1]}',

@@ -77,7 +77,6 @@ def test_status_survives_a_strange_folder(run_llmlab: Run, tmp_path: Path, what:
 
 @pytest.mark.parametrize(("command", "names"), [("data status", [*NAMES, *MODELS]), ("doctor", ["memory", "log"])])
 def test_the_table_fits_a_narrow_terminal(run_llmlab: Run, command: str, names: list[str]) -> None:
-    """At forty columns every line fits and every name is there; looking writes nothing."""
     done = run_llmlab(*command.split(), COLUMNS="40")
     assert (done.code, done.err) == (0, "")
     assert max(len(line) for line in done.out.splitlines()) <= 40

@@ -365,7 +365,6 @@ def _all_commands(command: typer.core.TyperCommand | typer.core.TyperGroup, name
 
 
 def test_the_command_line_page_has_the_help_of_every_command() -> None:
-    """The reference page shows the help of each command and of no other (its text is compared above)."""
     wanted = {f"{name} --help" for name in _all_commands(typer.main.get_command(app), "llmlab")}
 
     assert {command for page, command, _, _ in _blocks("output") if page.name == "cli.md"} == wanted

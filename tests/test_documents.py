@@ -102,7 +102,6 @@ def test_a_test_split_is_cut_and_held_apart_as_the_others_are() -> None:
 
 @given(st.lists(st.integers(0, 4), max_size=150), st.integers(0, 3))
 def test_each_line_knows_its_document(sizes: list[int], rest: int) -> None:
-    """A new number where an article begins, in order from 0 without a gap; of any other text each line has its own."""
     lines = ["the rest"] * rest
     owners = [0] * rest
     for number, size in enumerate(sizes):

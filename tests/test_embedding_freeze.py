@@ -67,7 +67,6 @@ def test_the_tables_have_a_row_per_arm_with_n_mean_and_interval(whole: tuple[Res
 
 
 def test_pairs_are_subtracted_seed_by_seed(whole: tuple[Result, Path]) -> None:
-    """From trained to frozen is the mean over seeds of the difference, and its exponential the change of PPL."""
     result = whole[0]
     told = rows(result, "pairs")["trained, tied → frozen, tied"]
     samples = [result.samples[f"val_loss_token_{name}"] for name in ("trained", "frozen")]
@@ -157,7 +156,6 @@ def test_a_comparison_of_which_nothing_stays_finite_has_diverged(monkeypatch: py
 
 
 def test_one_arm_alone_has_no_pairs_and_no_growth() -> None:
-    """An untrained block with no ablation and one seed: tables that would be empty are left out."""
     result = embedding_freeze.run(replace(GROWN, arms="random-frozen", grow="none", seeds=1, block="untrained"))
 
     assert [table.name for table in result.tables] == ["text", "meaning", "arms", "final", "fit", "epochs", "contexts"]

@@ -131,7 +131,6 @@ def findings() -> Iterator[None]:
 
 @given(records)
 def test_front_matter_says_what_was_meant(record: Record) -> None:
-    """The page opens with YAML that a safe loader reads as exactly the title, date, slug, category and tags."""
     page = entry.page(record)
     front = yaml.safe_load(page.split("---\n", 2)[1])
     assert page.startswith("---\n")

@@ -47,7 +47,6 @@ def test_the_batch_changes_the_batch_mean_alone(run: tuple[Path, Result]) -> Non
 
 
 def test_another_text_is_read_with_the_models_own_words(run: tuple[Path, Result], tmp_path: Path) -> None:
-    """Words that the model does not know are <unk> to it, the entry says so, and no path stands in it."""
     text = tmp_path / "other.txt"
     text.write_text("the sun is warm and the wind is cold today\n" * 40)
     found = evaluate.run(EvaluateSettings(checkpoint=run[0], data=str(text)))

@@ -3,8 +3,6 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -134,7 +132,7 @@ def test_the_pages_have_every_exercise_once_with_its_check(code: str) -> None:
         assert numbers == [found["number"] for found in hook.PLACE.finditer(text) if found["kind"] == "answer"]
         assert numbers == re.findall(r"^llmlab exercise (\d\.\d) ANSWER$", text, re.MULTILINE)
         asked += numbers
-        became = on_page(hook, text, f"study/{page.name}", code)
+        became = site_hooks.on_page(hook, text, f"study/{page.name}", code)
         assert "<!-- question" not in became
         assert "<!-- answer" not in became
         for link in re.findall(r"\]\(\.\./(log/posts/[^)#]+md)\)", became):
@@ -146,15 +144,8 @@ def test_a_number_that_is_gone_stops_the_build_and_the_log_is_left_alone() -> No
     """An entry may hold anything; a page of ours may not."""
     hook = site_hooks.hook("exercises")
     with pytest.raises(hook.PluginError, match=r"study/phase1\.md: <!-- question: 9\.9"):
-        on_page(hook, "<!-- question: 9.9 -->", "study/phase1.md")
-    assert on_page(hook, "<!-- question: 1.1 -->", "log/posts/x/entry.md") == "<!-- question: 1.1 -->"
-
-
-def on_page(hook: Any, text: str, where: str, code: str = "en") -> str:
-    """Return a page as the hook hands it on."""
-    config = SimpleNamespace(docs_dir=str(DOCS), theme={"language": code})
-    page = SimpleNamespace(file=SimpleNamespace(src_uri=where))
-    return str(hook.on_page_markdown(text, page=page, config=config))
+        site_hooks.on_page(hook, "<!-- question: 9.9 -->", "study/phase1.md")
+    assert site_hooks.on_page(hook, "<!-- question: 1.1 -->", "log/posts/x/entry.md") == "<!-- question: 1.1 -->"
 
 
 def test_a_negative_number_is_an_answer_and_no_option(shell_llmlab: Callable[..., Done]) -> None:

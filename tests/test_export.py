@@ -119,7 +119,6 @@ def test_a_gru_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_card_says_what_it_is(tmp_path: Path, checkpoint: Path) -> None:
-    """In both languages: text with its licence, command, and perplexity beside counting and the exact floor."""
     metrics = exported(checkpoint, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     for words in ("made by its grammar", "MIT", "llmlab baseline --embedding 8", "Kneser–Ney", "人工言語"):
@@ -174,7 +173,6 @@ def test_without_its_text_the_card_has_what_the_run_wrote_down(tmp_path: Path) -
 
 
 def test_only_a_free_place_is_written_to(tmp_path: Path, checkpoint: Path) -> None:
-    """What stands beside a new folder stays; a folder, empty or full, a file, a link, no folder are refused."""
     for name in ("empty", "full", "new-old"):
         (tmp_path / name).mkdir()
     for name in ("full", "new-old"):

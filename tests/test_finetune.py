@@ -94,7 +94,6 @@ def test_the_dialect_is_a_text_of_its_own_with_a_floor():
 
 
 def test_pretraining_helps_on_a_short_text_and_costs_the_old_one(checkpoint: Path, original: Path, other: Path):
-    """Of two arms with the same updates the pretrained one is better; what it knew before got worse."""
     result = run(checkpoint, data=str(other), original=str(original), epochs=4)
     metrics = result.metrics
     assert result.status == "complete"
@@ -152,7 +151,6 @@ def test_the_kept_model_is_the_one_that_was_reported(checkpoint: Path, other: Pa
 
 
 def test_the_base_is_left_as_it_was(checkpoint: Path, other: Path, monkeypatch: pytest.MonkeyPatch):
-    """Training an arm changes nothing of the model it begins with, and keeps none of its own."""
     base = restored(checkpoint)
     before = {name: tensor.clone() for name, tensor in base.model.parameters.items()}
     settings = chosen(checkpoint, data=str(other), epochs=1)
@@ -239,7 +237,6 @@ def fresh(words: tuple[str, ...], seed: int) -> Restored:
 @settings(max_examples=20)
 @given(st.integers(0, 999), st.text("abc ", max_size=12))
 def test_a_completion_is_the_likeliest_word_each_time(seed: int, prompt: str):
-    """The plain loop over all that was read and written so far names the same next words, up to the end."""
     base = fresh(("a", "b", "c"), seed)
     found = completed(base.model, base.vocabulary, prompt)
 

@@ -201,7 +201,6 @@ def test_numbers_that_are_not_finite_are_told_with_their_update():
 
 
 def test_rounded_products_train_nearly_the_same_block():
-    """With bf16 products the losses agree to their three digits; parameters and contexts stay float32."""
     size, n = BlockSize(32, 32, 3), 500
     parameters = initial(size.context_shapes(), 0)
     inputs = embedded(torch.randn(50, 32, generator=generator("words")), torch.randint(50, (n,)))
