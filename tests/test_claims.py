@@ -22,6 +22,7 @@ from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import worded
 from llmlab.report.result import Result
 from llmlab.settings import Settings
+from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS
 
 CLAIMS = [claim for document in read() for claim in document.claims]
 COMMANDS = typer.main.get_command(app)
@@ -81,7 +82,7 @@ def test_every_row_names_a_command_that_there_is(claim: Claim) -> None:
 
 @pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.records], ids=lambda claim: claim.id)
 def test_the_command_of_a_row_can_decide_it(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It runs what the row is judged by, under the row's own conditions, with the depths and sizes that its rule names.
+    """It runs what the row is judged by, under the row's own conditions, with all that its rule names.
 
     Of ``needs``, those that only the run itself can tell are left to it.
     """
@@ -103,6 +104,11 @@ def test_the_command_of_a_row_can_decide_it(claim: Claim, monkeypatch: pytest.Mo
     if settings.experiment == "embedding-freeze":
         sizes = {str(planned["tokens"]), *str(planned["grow"]).split(",")}
         assert set(re.findall(r"_(\d{5,6})(?!\d)", rules)) <= sizes
+        assert {arm for arm in FREEZE_ARMS[2:] if arm.replace("-", "_") in rules} <= {*str(planned["arms"]).split(",")}
+    if settings.experiment == "two-stage":
+        marks = ("untrained_block", "_noise_", r"\d_layer", "first_|every_", "before_|no_context")
+        changed = {what for what, mark in zip(ABLATIONS, marks, strict=True) if re.search(mark, rules)}
+        assert changed <= {*str(planned["ablate"]).split(",")}
 
 
 def agrees(one: Sum) -> bool:

@@ -24,6 +24,16 @@ CLAIMS = [claim for document in DOCUMENTS for claim in document.claims]
 hook = site_hooks.hook("claims")
 
 
+@pytest.mark.parametrize("folder", ["docs", "docs/ja"])
+def test_the_page_names_the_claims_that_go_on_from_the_notes_own_run(folder: str) -> None:
+    """What their rows need of a checkpoint the small run does not have."""
+    text = (ROOT / folder / "claims.md").read_text("utf-8")
+    (told,) = re.findall(r"`CHECKPOINT`(.*?)`llmlab baseline --preset original", text, re.DOTALL)
+    apart = {"number_bytes_fp32", "base_data"}
+    rows = [(claim.id, claim.records.needs) for claim in CLAIMS if claim.records and "CHECKPOINT" in claim.command]
+    assert re.findall(r"\[([^]]+)\]", told) == [claim for claim, needs in rows if apart & needs.keys()]
+
+
 @functools.cache
 def page(evidence: str, lang: str = "en") -> str:
     """Return the page with each claim judged by a run that said something."""
