@@ -9,9 +9,11 @@ from html import unescape
 from string import Formatter
 
 import pytest
+import typer
 from rich.cells import cell_len
 from rich.console import Console
 
+from llmlab.cli import app, chapter
 from llmlab.cli.chapter import CHAPTERS, FOLLOW_UPS
 from llmlab.report import entry, screen
 from llmlab.report.escape import md_text
@@ -19,6 +21,7 @@ from llmlab.report.language import language
 from llmlab.report.messages import CODES, group, say
 from llmlab.report.record import Record
 from llmlab.report.table import circumstances, first_screen, height, report
+from llmlab.settings import flag
 from strategies_report import on_screen, published
 
 RECORDS = published()
@@ -89,6 +92,26 @@ def test_the_next_command_names_the_checkpoint_that_it_would_not_find() -> None:
     assert screen.proposal(record, place="my run")[0] == "llmlab baseline generate 'my run'"  # type: ignore[index]
     record = next(one for one in RECORDS if (screen.proposal(one) or ("",))[0] == "llmlab layers")
     assert screen.proposal(record, place="my run")[0] == "llmlab layers"  # type: ignore[index]
+
+
+def test_the_next_command_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every entry, and of runs with a setting at its end, that can be made of one: no option is refused."""
+    commands, asked = typer.main.get_command(app), []
+    monkeypatch.setattr(chapter, "execute", lambda *words: asked.append(words))
+    monkeypatch.setattr(chapter, "continue_lines", lambda *words: asked.append(words))
+    ends = {"dim": 4_096, "epochs": 1_000_000, "text": "".join(map(chr, range(0x4E00, 0x4E00 + 200)))}
+    for record in RECORDS:
+        settings = record.result.settings
+        single = settings["seeds"] == 1 and settings.keys() >= ends.keys() and "--focus" not in record.command
+        for changes in ({}, *({name: end} for name, end in ends.items() if single)):
+            given = "".join(f" {flag(name)} {end}" for name, end in changes.items())
+            result = replace(record.result, settings=settings | changes)
+            typed, _ = screen.proposal(replace(record, result=result, command=record.command + given)) or ("", "")
+            if typed.split()[1] in CHAPTERS:
+                asked.clear()
+                with pytest.raises(SystemExit) as ended:
+                    commands.main(shlex.split(typed)[1:])
+                assert (ended.value.code, len(asked)) == (None, 1), typed
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -183,6 +183,7 @@ def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
     samples = {name: [one[name] for one in by_seed] for name in by_seed[0]}
     text = closed(words.decode(first.tokens))
     metrics: dict[str, Scalar] = {"state_bytes": states[0], "state_bytes_most": states[-1], **metrics_of(samples)}
+    metrics["base_data"] = found.settings.data
     metrics["stopped_at_eos"] = all(text.tokens[-1] == EOS for text in texts)
     metrics["text"] = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
     chances = fmean(one for each in texts for one in each.probabilities)

@@ -63,7 +63,7 @@ class Rule:
     when: str = "True"
     where: dict[str, str] = field(default_factory=dict)
     without: str = ""
-    """A name that has to be missing: what an earlier llmlab did not measure, or a run did not do."""
+    """A name that has to be missing, made as a sentence is: what an earlier llmlab did not measure, or a run not do."""
     command: str = ""
 
     def said(self, known: Mapping[str, Any], code: str) -> str | None:
@@ -77,7 +77,7 @@ class Rule:
     def _filled(self, known: Mapping[str, Any], template: str, code: str) -> str | None:
         numbers: dict[str, Scalar] = {name: one for name, one in known.items() if not isinstance(one, Message | list)}
         try:
-            if self.without in known or not value(self.when, numbers):
+            if fill(self.without, known, code) in known or not value(self.when, numbers):
                 return None
             more = {name: value(expression, numbers) for name, expression in self.where.items()}
             words = {name: language(code).say(one) for name, one in more.items() if isinstance(one, str)}
