@@ -322,7 +322,7 @@ def test_what_is_whole_survives_divergence(checkpoint: Path, text: Path, monkeyp
     def ended(with_these: dict[tuple[str, int], Exception]) -> Result:
         ends.clear()
         ends.update(with_these)
-        return run(checkpoint, text, arms="continue,B", seeds=2)
+        return run(checkpoint, text, arms="B, continue", seeds=2)
 
     monkeypatch.setattr(expand, "trained_arm", ending)
     whole = ended({}).samples

@@ -91,7 +91,8 @@ class ContextSettings(Settings):
         "Learning rate of the embedding, where it is trained, as a share of --lr.", 1.0, above=0
     )
     tune: bool = option(
-        "Choose each arm's rate first, on a tail of the training text: the embedding's if it is trained, else --lr.",
+        "Choose each arm's rates first, on a tail of the training text: --lr, and where the embedding is trained its "
+        "own, too.",
         False,
     )
     patience: int = again(LanguageSettings, "patience", pocket=2, original=2)

@@ -211,6 +211,9 @@ class LayersSettings(LanguageSettings):
     seeds: int = again(
         LanguageSettings, "seeds", "How many seeds per depth; the tables then show intervals.", pocket=3, original=1
     )
+    resume: str = again(
+        LanguageSettings, "resume", "Go on: auto (the last sweep like this one), or the folder given to --out before."
+    )
     layers: str = option("Depths, with commas between them.", pocket="1,2,4,6", original="1,2,3,4,5,6,7")
     only: str = option("Of these depths, train only some: the rest runs on another machine.", "")
     remedy: bool = option(
@@ -220,6 +223,7 @@ class LayersSettings(LanguageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         swept = depths_in("--layers", self.layers)
+        self.fill("layers", ",".join(map(str, swept)))
         unknown = [depth for depth in self.depths if depth not in swept]
         if unknown:
             raise SettingError(f"--only: {unknown[0]} is not among --layers {self.layers}")

@@ -177,7 +177,7 @@ class ExpandSettings(AdaptedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        among("--arms", self.arms, ARMS)
+        self.fill("arms", ",".join(among("--arms", self.arms, ARMS)))
 
     @property
     def round_updates(self) -> int:
