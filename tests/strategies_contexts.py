@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from llmlab.embedding_freeze import EQUATIONS, freeze_arms
 from llmlab.lab import context_runs, context_stages, context_study
-from llmlab.lab.context_runs import ArmRun, ArmSpec, Contexts, ContextSpec, Measured
+from llmlab.lab.context_runs import ArmRun, ArmRuns, ArmSpec, Contexts, ContextSpec, Measured
 from llmlab.lab.context_stages import Stages
-from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.lab.context_study import Comparison
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, random_corpus
 from llmlab.lab.steps import OnStep
 from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
@@ -84,8 +84,11 @@ def arm_runs(arm: ArmSpec, values: dict[int, dict[str, float]]) -> ArmRuns:
     made = []
     for seed, given in values.items():
         loss = given.get("val_loss_token", 1.0)
+        sizes: dict[str, Any] = {"tokens": arm.contexts.tokens, "trainable": 10, "total": 20}
+        measured: dict[str, Any] = {"drift": 0.0, "tokens_per_second": 1.0}
+        history = [{"val_loss_token": loss, "train_loss_token": 1.0}]
         numbers = {"val_loss_last": loss + 0.1} | given
-        made.append(ArmRun(seed, numbers, [loss], [1.0], arm.contexts.tokens, 10, 20, 0.0, "fp32", 1.0))
+        made.append(ArmRun(seed=seed, numbers=numbers, history=history, **sizes, **measured))
     return ArmRuns(arm, made)
 
 
@@ -96,7 +99,8 @@ def compared_by_hand(settings: ContextSettings, arms: Sequence[ArmRuns], ranks: 
         told = (ranks or {}).get(arm.arm.name, {run.seed: (0.5, 0.4) for run in arm.runs})
         if told:
             contexts[arm.arm.contexts] = [measured(settings, arm.arm, seed, *each) for seed, each in told.items()]
-    return Comparison(settings, {settings.tokens: small_text()}, {arm.arm.name: arm for arm in arms}, contexts)
+    texts = {settings.tokens: small_text()}
+    return Comparison({arm.arm.name: arm for arm in arms}, settings=settings, texts=texts, contexts=contexts)
 
 
 def measured(settings: ContextSettings, arm: ArmSpec, seed: int, trained: float, untrained: float) -> Measured:
@@ -108,7 +112,7 @@ def measured(settings: ContextSettings, arm: ArmSpec, seed: int, trained: float,
 
 
 def arm_named(settings: ContextSettings, name: str, label: str = "", **changes: Any) -> ArmSpec:
-    return ArmSpec(name, label or name, ContextSpec.of(settings), **changes)
+    return ArmSpec(name, label or name, contexts=ContextSpec.of(settings), **changes)
 
 
 def write_model_and_text(folder: Path) -> dict[str, str]:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab.lab import context_metrics
-from llmlab.lab.context_metrics import differences, interaction, of_each, over_documents, paired, paired_gap
-from llmlab.lab.context_study import ArmRuns
+from llmlab.lab.context_metrics import differences, interaction, of_each, over_documents, paired_gap
+from llmlab.lab.context_runs import ArmRuns
 from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
 from llmlab.shown import embedding_freeze, two_stage
@@ -35,7 +35,7 @@ def test_only_seeds_that_both_finished_are_subtracted(
         for name, values, without in (("a", one, lost), ("b", other, gone))
     ]
     wanted = [b - a for seed, (a, b) in enumerate(zip(one, other, strict=False)) if seed not in lost | gone]
-    told = paired("val_loss_token", *arms)
+    told = arms[1].minus(arms[0], "val_loss_token")
 
     assert told.get("n", 0) == len(wanted)
     if wanted:
@@ -49,8 +49,9 @@ def test_the_gap_of_the_second_arm_is_larger_by_its_own_gap() -> None:
     """Validation less train loss, after the last epoch that both made: 0.75 against 0.25 is half a nat more."""
     arms = [arm_runs(arm_named(FREEZE, name), {0: {}, 1: {}}) for name in ("a", "b")]
     epochs = [([2.0, 1.5], [1.5, 1.25]), ([2.0, 2.0, 9.0], [1.5, 1.25, 1.0])]
-    for arm, (valid, train) in zip(arms, epochs, strict=True):
-        arm.runs[:] = [replace(run, losses=valid, train_losses=train) for run in arm.runs]
+    for arm, both in zip(arms, epochs, strict=True):
+        rows = [{"val_loss_token": valid, "train_loss_token": train} for valid, train in zip(*both, strict=True)]
+        arm.runs[:] = [replace(run, history=rows) for run in arm.runs]
 
     assert paired_gap(*arms)[""] == 0.5
     assert paired_gap(*arms[::-1])[""] == -0.5
@@ -80,8 +81,8 @@ def by_loss(name: str, *values: float, accuracy: float = 1.0, layers: int = 1) -
 
 
 def test_tables_have_n_means_and_intervals() -> None:
-    lost = ArmRuns(arm_named(FREEZE, "c"), trouble=["seed 0 diverged at update 3"])
-    told = shown.arms("x", [by_loss("a", 3.0, 3.1, 3.2), by_loss("b", 3.0), lost], small_text())
+    arms = [by_loss("a", 3.0, 3.1, 3.2), by_loss("b", 3.0), ArmRuns(arm_named(FREEZE, "c"), diverged={0: 3})]
+    told = shown.arms("x", arms, compared_by_hand(FREEZE, arms))
     cells = [dict(zip([column.name for column in told.columns], row, strict=True)) for row in told.rows]
     wanted = mean_interval([3.0, 3.1, 3.2])
 
@@ -95,7 +96,7 @@ def test_tables_have_n_means_and_intervals() -> None:
 
 def test_samples_have_no_gaps_and_metrics_end_in_their_arm() -> None:
     """Values by seed only of arms that finished every seed; an arm without a run is null with its reason."""
-    lost = ArmRuns(arm_named(FREEZE, "noise-0.05"), trouble=["seed 0 diverged at update 3"])
+    lost = ArmRuns(arm_named(FREEZE, "noise-0.05"), diverged={0: 3})
     found = compared_by_hand(FREEZE, [by_loss("main", 1.0, 2.0), by_loss("b-c", 2.0), lost])
     metrics = context_metrics.metrics(found)
 
@@ -122,11 +123,15 @@ def test_an_untrained_block_has_no_share_that_converged() -> None:
 
 def test_curves_end_with_their_shortest_seed() -> None:
     arm = by_loss("a", 3.0, 2.0)
-    arm.runs = [replace(run, losses=[3.0, 2.0, 1.0][: 2 + run.seed]) for run in arm.runs]
+    rows = [{"val_loss_token": loss} for loss in (3.0, 2.0, 1.0)]
+    arm.runs = [replace(run, history=rows[: 2 + run.seed]) for run in arm.runs]
 
-    assert means(run.losses for run in arm.runs) == [3.0, 2.0]
-    rows = shown.epochs([arm]).rows
-    assert [row[1] for row in rows] == [pytest.approx(math.exp(3)), pytest.approx(math.exp(2)), None]
+    assert means(run.curve("val_loss_token") for run in arm.runs) == [3.0, 2.0]
+    assert [row[1] for row in shown.epochs([arm]).rows] == [
+        pytest.approx(math.exp(3)),
+        pytest.approx(math.exp(2)),
+        None,
+    ]
 
 
 def test_the_spread_needs_two_changes_and_names_the_ends() -> None:

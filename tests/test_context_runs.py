@@ -32,7 +32,7 @@ def test_steps_count_all_runs_as_one(source: EmbeddedCorpus) -> None:
     count = Stop()
     asked = replace(FREEZE, arms="frozen,random-frozen", patience=100)
     found = compared(asked, source, count)
-    made_updates = sum(int(value) for arm in found.finished for value in arm.values("updates"))
+    made_updates = sum(int(run.numbers["updates"]) for run in found.finished)
 
     assert count.planned == {4 * UPDATES} == {made_updates}
     assert count.updates == sorted(count.updates)
@@ -51,14 +51,14 @@ def test_a_stopped_comparison_goes_on_to_the_same_numbers(source: EmbeddedCorpus
             compared(asked, source, Stop(at))
     else:
         stopped = compared(asked, source, Stop(at))
-        assert stopped.stopped
+        assert stopped.stop
         assert any("Stopped before the end" in note for note in shown.notes(stopped))
-        assert all("done" not in arm.state for arm in stopped.arms.values() if len(arm.runs) < asked.seeds)
+        assert all("done" not in stopped.state(arm) for arm in stopped.arms.values() if len(arm.runs) < asked.seeds)
     rest = Stop()
     resumed = compared(replace(asked, resume="auto"), source, rest)
 
     assert numbers(resumed) == numbers(straight)
-    assert not resumed.stopped
+    assert not resumed.stop
     assert len(rest.updates) == 4 * UPDATES - at
     assert len(list(Path("runs").iterdir())) == 1
 
@@ -186,11 +186,11 @@ def test_an_arm_that_diverges_leaves_the_others_alone(source: EmbeddedCorpus, mo
     count = Stop()
     found = compared(asked, source, count)
 
-    assert found.arms["trained"].state == "seed 0 diverged at update 3; seed 1 diverged at update 3"
-    assert found.arms["frozen"].values("val_ppl") == alone.arms["frozen"].values("val_ppl")
+    assert found.state(found.arms["trained"]) == "seed 0 diverged at update 3; seed 1 diverged at update 3"
+    assert found.arms["frozen"].by_seed("val_ppl") == alone.arms["frozen"].by_seed("val_ppl")
     assert context_metrics.metrics(found)["val_ppl_trained"] is None
     assert any(note.startswith("trained, tied: seed 0 diverged") for note in shown.notes(found))
-    assert not found.stopped
+    assert not found.stop
     assert max(count.updates) == 3 * UPDATES
 
 
@@ -209,8 +209,8 @@ def test_a_block_that_diverges_takes_only_its_own_arms_with_it(
     monkeypatch.setattr(Stages, "trained_block", fragile)
     found = compared(asked, source)
 
-    assert found.arms["random-frozen"].trouble == ["seed 0: the context block diverged in pass 2"]
-    assert [arm.arm.name for arm in found.finished] == ["frozen", "trained"]
+    assert found.trouble(found.arms["random-frozen"]) == ["seed 0: the context block diverged in pass 2"]
+    assert [name for name, arm in found.arms.items() if arm.runs] == ["frozen", "trained"]
     assert len(found.contexts) == 1
 
 
@@ -219,5 +219,5 @@ def test_a_wild_rate_diverges_or_stays_finite_but_never_fails(source: EmbeddedCo
     found = compared(asked, source)
 
     for arm in found.arms.values():
-        assert arm.runs or "diverged" in arm.state
+        assert arm.runs or "diverged" in found.state(arm)
         assert all(math.isfinite(run.numbers["val_loss_token"]) for run in arm.runs)

@@ -16,14 +16,14 @@ from conftest import Done, Stop, rows, without_times
 from llmlab import compare, layers
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.lab.runs import LanguageRun, epochs_in_equal_time
-from llmlab.lab.steps import Diverged, OnStep
-from llmlab.lab.study import Arm, Runs
+from llmlab.lab.steps import Diverged
+from llmlab.lab.study import Runs
 from llmlab.measure.score import Score
 from llmlab.measure.stats import mean_interval
 from llmlab.report.record import Record
 from llmlab.report.result import Result, time_span
 from llmlab.settings import BaselineSettings, LanguageSettings, LayersSettings, flag
-from llmlab.shown.layers import Stack, reading
+from llmlab.shown.layers import Stack, StackRuns, reading
 from llmlab.text.grammar import Grammar
 from strategies_report import specimen
 
@@ -275,17 +275,15 @@ def made(seed: int, ppl: float, train: float = 2.0, ends: Sequence[float] = (1.0
         for n, end in enumerate(ends, 1)
     ]
     numbers = {"val_ppl": ppl, "val_loss_token": loss, "train_loss_no_dropout": train, "gap": loss - train}
-    return LanguageRun(seed, 0, "fp32", rows, len(rows), Score(loss, loss, 0, 0, 0, 0, 1, [], []), numbers)
+    score = Score(loss, loss, 0, 0, 0, 0, 1, [], [])
+    return LanguageRun(seed=seed, numbers=numbers, history=rows, parameters=0, best_epoch=len(rows), score=score)
 
 
-def stack(depth: int, runs: list[LanguageRun]) -> Stack:
-    def nothing(seed: int, on_step: OnStep) -> LanguageRun:
-        raise AssertionError(seed, on_step)
-
-    return Stack(f"L{depth}", depth, 0, Runs(Arm(f"L{depth}", 1, nothing), runs), epochs=1)
+def stack(depth: int, runs: list[LanguageRun]) -> StackRuns:
+    return Runs(Stack(f"L{depth}", f"L{depth}", settings=BaselineSettings(layers=max(1, depth))), runs)
 
 
-def by_hand(ppls: dict[int, list[float]], trains: dict[int, list[float]]) -> list[Stack]:
+def by_hand(ppls: dict[int, list[float]], trains: dict[int, list[float]]) -> list[StackRuns]:
     return [stack(n, list(map(made, range(len(own)), own, trains[n]))) for n, own in ppls.items()]
 
 
@@ -307,7 +305,7 @@ def test_differences_between_depths_are_metrics_with_their_intervals():
     assert found["val_ppl_L6_minus_L5"] == pytest.approx(31 / 30)
     assert found["val_ppl_L6_minus_L5_low"] == pytest.approx(31 / 30 - 4.3027 * (1 / 300) ** 0.5 / 3**0.5, rel=1e-3)
     assert (found["train_loss_L5_minus_L1"], found["val_ppl_L6_minus_L1_n"]) == (0, 3)
-    assert (few["val_ppl_L6_minus_L5"], few["val_ppl_L6_minus_L5_n"]) == (1.0, 1)
+    assert (few["val_ppl_L6_minus_L5"], few["val_ppl_L6_minus_L5_n"]) == (pytest.approx(1), 1)
     assert "val_ppl_L6_minus_L5_low" not in few
 
 
@@ -315,8 +313,8 @@ def test_equal_time_gives_the_slower_fewer_epochs():
     """A stack that takes twice as long gets half the epochs; one that gets none has no PPL."""
     slow = {1: 1.0, 5: 2.0, 6: 9.0}
     stacks = [stack(n, [made(0, 2.0, ends=[step * k for k in (1, 2, 3, 4)])]) for n, step in slow.items()]
-    fits = epochs_in_equal_time({one.label: one.runs for one in stacks})
-    found = [layers.of_stack(one, 4, fits[one.label]) for one in stacks]
+    fits = epochs_in_equal_time({one.arm.name: one.runs for one in stacks})
+    found = [layers.of_stack(one, 150, 4, fits[one.arm.name]) for one in stacks]
 
     assert fits == {"L1": 4, "L5": 2, "L6": 0}
     assert [found[n][f"val_ppl_equal_time_L{depth}"] for n, depth in enumerate(slow)] == [

@@ -390,7 +390,8 @@ def run_of(seed: int, seconds: list[float], losses: list[float]) -> LanguageRun:
         for epoch, (time, loss) in enumerate(zip(seconds, losses, strict=True), 1)
     ]
     score = Score(losses[-1], losses[-1], 0.5, 0.5, 0.5, 0.0, 10, [], [])
-    return LanguageRun(seed, 100, "fp32", rows, len(rows), score, {"tokens_per_second": 1.0})
+    numbers = {"tokens_per_second": 1.0}
+    return LanguageRun(seed=seed, numbers=numbers, history=rows, parameters=100, best_epoch=len(rows), score=score)
 
 
 def test_equal_time_is_read_off_a_straight_line_between_epochs():

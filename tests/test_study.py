@@ -1,7 +1,7 @@
 """The study: one order, one progress, one stop, one rule for divergence, and differences paired by seed."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -9,35 +9,42 @@ from hypothesis import strategies as st
 
 from llmlab.errors import Stopped
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.lab.study import Arm, Study, Unfinished, study
+from llmlab.lab.study import Arm, Run, Study, Unfinished, study
 from llmlab.measure.stats import mean_interval
+from llmlab.settings import Settings
 
 STEPS = 3
 
 
-@dataclass(frozen=True)
-class Made:
-    """A run that is only a number."""
-
-    seed: int
-    loss: float
+def made(seed: int, loss: float) -> Run:
+    """Return a run that is only a number."""
+    return Run(seed=seed, numbers={"loss": loss}, history=[])
 
 
-def loss(run: Made) -> float:
-    return run.loss
+def compared(
+    names: str,
+    seeds: range,
+    on_step: OnStep | None = None,
+    *,
+    before: int = 0,
+    **arms: Callable[[int], float],
+) -> Study[Arm, Run]:
+    """Train arms of three updates, called by a letter each, whose loss is a function of the seed, at first the seed.
 
+    A loss that is not finite means that the run diverges at its second update.
+    """
 
-def arm(key: str, value: Callable[[int], float] = float, *, diverges: int | None = None) -> Arm[Made]:
-    """Return an arm of three updates whose loss is a function of the seed; it may diverge with one seed."""
-
-    def train(seed: int, on_step: OnStep) -> Made:
-        for update in range(1, STEPS + 1):
-            if seed == diverges and update == 2:
+    def train(arm: Arm, seed: int, step: OnStep) -> Run:
+        loss = arms.get(arm.name, float)(seed)
+        planned = STEPS + (before if seed == seeds[0] else 0)
+        for update in range(1, planned + 1):
+            if math.isinf(loss) and update == 2:
                 raise Diverged(update)
-            on_step(update, STEPS, f"update {update}")
-        return Made(seed, value(seed))
+            step(update, planned, f"update {update}")
+        return made(seed, loss)
 
-    return Arm(key, STEPS, train)
+    settings = Settings(seed=seeds.start, seeds=len(seeds))
+    return study(settings, [Arm(name, updates=STEPS, before=before) for name in names], train, on_step)
 
 
 def stops_at(moment: int, stop: type[BaseException] = Stopped) -> tuple[OnStep, list[tuple[int, int, str]]]:
@@ -52,15 +59,15 @@ def stops_at(moment: int, stop: type[BaseException] = Stopped) -> tuple[OnStep, 
     return on_step, heard
 
 
-def reached(found: Study[Made]) -> dict[str, list[int]]:
-    return {key: [run.seed for run in runs.runs] for key, runs in found.arms.items()}
+def reached(found: Study[Arm, Run]) -> dict[str, list[int]]:
+    return {name: [run.seed for run in runs.runs] for name, runs in found.arms.items()}
 
 
 def test_every_arm_is_trained_with_every_seed_seed_by_seed():
     """Each state of a study is a fair comparison: no arm is more than one seed ahead; the progress is one count."""
     on_step, heard = stops_at(0)
 
-    found = study([arm("a"), arm("b")], range(5, 7), on_step)
+    found = compared("ab", range(5, 7), on_step)
 
     assert reached(found) == {"a": [5, 6], "b": [5, 6]}
     assert [(update, planned) for update, planned, _ in heard] == [(n, 12) for n in range(1, 13)]
@@ -71,31 +78,24 @@ def test_every_arm_is_trained_with_every_seed_seed_by_seed():
 @given(before=st.integers(0, 4), seeds=st.integers(1, 3))
 def test_what_comes_before_the_first_run_is_counted_once(before: int, seeds: int):
     """The progress goes up by one with every update, those of a choice made before the first run too, to the end."""
-
-    def train(seed: int, on_step: OnStep) -> Made:
-        planned = STEPS + (before if seed == 0 else 0)
-        for update in range(1, planned + 1):
-            on_step(update, planned)
-        return Made(seed, seed)
-
     on_step, heard = stops_at(0)
-    study([Arm(key, STEPS, train, before=before) for key in "ab"], range(seeds), on_step)
+    compared("ab", range(seeds), on_step, before=before)
 
     total = 2 * (seeds * STEPS + before)
     assert [(update, planned) for update, planned, _ in heard] == [(n, total) for n in range(1, total + 1)]
 
 
-@pytest.mark.parametrize(("keys", "seeds", "named"), [("a", 1, False), ("a", 2, True), ("ab", 1, True)])
-def test_a_run_is_named_where_there_are_others(keys: str, seeds: int, named: bool):
+@pytest.mark.parametrize(("names", "seeds", "named"), [("a", 1, False), ("a", 2, True), ("ab", 1, True)])
+def test_a_run_is_named_where_there_are_others(names: str, seeds: int, named: bool):
     """The only run of a study needs no name; of two each has one, be they two arms or two seeds."""
     on_step, heard = stops_at(0)
-    study([arm(key) for key in keys], range(seeds), on_step)
+    compared(names, range(seeds), on_step)
 
     assert {", seed " in told for *_, told in heard} == {named}
 
 
-def test_of_equal_keys_one_is_trained():
-    assert reached(study([arm("a"), arm("b"), arm("a")], [0])) == {"a": [0], "b": [0]}
+def test_of_equal_names_one_is_trained():
+    assert reached(compared("aba", range(1))) == {"a": [0], "b": [0]}
 
 
 @pytest.mark.parametrize("stop", [Stopped, KeyboardInterrupt])
@@ -106,67 +106,69 @@ def test_what_is_finished_outlives_a_stop_at_any_moment(stop: type[BaseException
     whole = (moment - 1) // STEPS  # runs finished before the one that is interrupted
     if whole == 0:
         with pytest.raises(stop):
-            study([arm("a"), arm("b")], range(2), on_step)
+            compared("ab", range(2), on_step)
         return
 
-    found = study([arm("a"), arm("b")], range(2), on_step)
+    found = compared("ab", range(2), on_step)
 
     plan = [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
     assert isinstance(found.stop, stop)
     assert reached(found) == {key: [seed for k, seed in plan[:whole] if k == key] for key in "ab"}
-    assert [run.seed for run in found.whole()] == [0, 0] * (whole >= 2)
+    assert found.whole().keys() == set("ab" if whole >= 2 else "")
+    assert all([run.seed for run in runs] == [0] for runs in found.whole().values())
 
 
 def test_one_seed_that_diverges_takes_nothing_with_it():
     """The other seeds and arms go on, the progress counts on, and pairs are made of the seeds that both have."""
     on_step, heard = stops_at(0)
 
-    found = study([arm("a", diverges=1), arm("b", lambda seed: 10.0 * seed)], range(3), on_step)
+    found = compared(
+        "ab", range(3), on_step, a=lambda seed: math.inf if seed == 1 else seed, b=lambda seed: 10.0 * seed
+    )
 
     assert reached(found) == {"a": [0, 2], "b": [0, 1, 2]}
     assert (found.arms["a"].diverged, found.arms["b"].diverged) == ({1: 2}, {})
-    assert [(run.seed, run.loss) for run in found.whole()] == [(0, 0.0), (0, 0.0), (2, 2.0), (2, 20.0)]
+    assert found.whole() == {"a": [made(0, 0.0), made(2, 2.0)], "b": [made(0, 0.0), made(2, 20.0)]}
     assert heard[-1][:2] == (18, 18)
-    assert found.arms["b"].minus(found.arms["a"], loss) == {"n": 2, **mean_interval([0.0, 18.0])}
+    assert found.arms["b"].minus(found.arms["a"], "loss") == {"n": 2, **mean_interval([0.0, 18.0])}
 
 
 def test_what_a_stopped_run_had_reached_is_kept_apart_from_finished_runs():
     """It is in no mean; the study says in which arm and seed it was stopped, and trains nothing more."""
     reason = Stopped("stopped", 15)
 
-    def train(seed: int, on_step: OnStep) -> Made:
-        if seed == 1:
-            raise Unfinished(Made(seed, 7.0), reason)
-        return Made(seed, 1.0)
+    def train(arm: Arm, seed: int, _: OnStep) -> Run:
+        if (arm.name, seed) == ("a", 1):
+            raise Unfinished(made(seed, 7.0), reason)
+        return made(seed, 1.0)
 
-    for seeds, finished in ((range(2), [0]), (range(1, 3), [])):
-        found = study([Arm("a", STEPS, train), arm("b")], seeds)
+    for first, finished in ((0, [0]), (1, [])):
+        found = study(Settings(seed=first, seeds=2), [Arm("a"), Arm("b")], train)
         runs = found.arms["a"]
 
-        assert (found.stop, runs.stopped, runs.unfinished) == (reason, 1, Made(1, 7.0))
+        assert (found.stop, runs.stopped, runs.unfinished) == (reason, 1, made(1, 7.0))
         assert [run.seed for run in runs.runs] == finished
         assert [run.seed for run in found.arms["b"].runs] == finished
 
 
 def test_a_study_in_which_all_diverge_has_no_run():
     """It is the caller's to say so."""
-    found = study([arm("a", diverges=0)], [0])
+    found = compared("a", range(1), a=lambda seed: math.inf)
 
-    assert found.whole() == []
+    assert found.whole() == {}
     assert found.arms["a"].diverged == {0: 2}
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9), st.lists(st.floats(-1e3, 1e3), min_size=9, max_size=9))
 def test_differences_are_paired_and_turn_round_with_the_arms(first: list[float], second: list[float]):
     """The mean of differences within seeds; swapping the arms swaps sign and ends."""
-    seeds = range(len(first))
-    found = study([arm("a", first.__getitem__), arm("b", second.__getitem__)], seeds)
+    found = compared("ab", range(len(first)), a=first.__getitem__, b=second.__getitem__)
     a, b = found.arms["a"], found.arms["b"]
 
-    there, back = a.minus(b, loss), b.minus(a, loss)
+    there, back = a.minus(b, "loss"), b.minus(a, "loss")
 
     by_hand = mean_interval([one - other for one, other in zip(first, second, strict=False)])
     assert there == {"n": len(first), **by_hand}
     assert back[""] == pytest.approx(-there[""])
     assert (back["_low"], back["_high"]) == pytest.approx((-there["_high"], -there["_low"]))
-    assert a.stat(loss) == mean_interval(first)
+    assert a.stat("loss") == mean_interval(first)

@@ -38,7 +38,8 @@ def straight(source: EmbeddedCorpus, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def tuned(found: Comparison) -> dict[str, list[Try]]:
-    return {name: arm.tuned.tries for name, arm in found.arms.items() if arm.tuned}
+    """Return what each arm tried."""
+    return {name: tuned.tries for name, tuned in found.tuned.items()}
 
 
 @given(st.sampled_from(["sgd", "adam", "adamw"]), st.sampled_from([0.0, 0.03, 0.5, 2.0]), st.integers(0, 99))
@@ -138,10 +139,10 @@ def test_the_validation_text_has_no_say(source: EmbeddedCorpus, straight: Compar
 def test_the_runs_use_what_was_chosen_and_all_of_the_text(source: EmbeddedCorpus, straight: Comparison) -> None:
     """The runs of an arm are those of a comparison that is given its rates, on the whole training text."""
     for name, arm in straight.arms.items():
-        asked = replace(arm.tuned.at(arm.tuned.best), tune=False, arms=name, out=None)
+        asked = replace(straight.tuned[name].at(straight.tuned[name].best), tune=False, arms=name, out=None)
         plain = compared(asked, source)
         assert plain.arms[name].runs[0].numbers == arm.runs[0].numbers
-        assert plain.arms[name].tuned is None
+        assert plain.tuned == {}
 
 
 @pytest.mark.parametrize("at", [3, 14, 40, 63, 75, 80, 150])
@@ -174,11 +175,11 @@ def test_a_try_that_diverges_is_one_that_was_not_best(source: EmbeddedCorpus, mo
     found = compared(TUNE, source)
     tries = tuned(found)
     assert [one.loss is None for one in tries["frozen"]] == [True, True, *[False] * 5]
-    assert found.arms["frozen"].tuned.best.rate not in bad
+    assert found.tuned["frozen"].best.rate not in bad
     bad |= {*FACTORS, *BESIDE}
-    none = compared(replace(TUNE, out=Path("b")), source).arms["frozen"]
-    assert (none.tuned.best, none.tuned.edge) == (Try(1.0, 1.0), [])
-    assert none.runs
+    none = compared(replace(TUNE, out=Path("b")), source)
+    assert (none.tuned["frozen"].best, none.tuned["frozen"].edge) == (Try(1.0, 1.0), [])
+    assert none.arms["frozen"].runs
 
 
 def test_losses_by_document_add_up_to_those_that_are_reported(source: EmbeddedCorpus) -> None:

@@ -274,8 +274,18 @@ def measured(training: Training, data: Dataset, precision: str, notes: list[Text
         "tokens_per_second": sum(row["train_targets"] for row in history) / max(history[-1]["seconds"], 1e-9),
     }
     numbers |= {"train_loss_no_dropout": train.loss} if train else {}
-    seed, count = training.recipe.seed, parameter_count(model)
-    return LanguageRun(seed, count, precision, history, best_epoch, score, numbers, train, test, notes=notes)
+    return LanguageRun(
+        seed=training.recipe.seed,
+        numbers=numbers,
+        history=history,
+        precision=precision,
+        notes=notes,
+        parameters=parameter_count(model),
+        best_epoch=best_epoch,
+        score=score,
+        train_score=train,
+        test_score=test,
+    )
 
 
 def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Team = ALONE) -> Score | None:
@@ -330,16 +340,14 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
         raise SettingError("--peers, --model: llmlab.peers.run trains other models than New-LLM")
     data = dataset_of(settings)
     check_fits(settings, data.text)
-
-    def train(seed: int, step: OnStep) -> LanguageRun:
-        return train_seed(settings, data, seed, step)
-
-    arm = Arm(settings.model, data.updates(settings), train, MODELS[settings.model])
-    found = study([arm], range(settings.seed, settings.seed + settings.seeds), on_step)
+    arm = Arm(settings.model, MODELS[settings.model], data.updates(settings))
+    found = study(settings, [arm], lambda _, seed, step: train_seed(settings, data, seed, step), on_step)
     return reported(settings, data, found, (shown.WHY, shown.HOW))
 
 
-def reported(settings: BaselineSettings, data: Dataset, found: Study[LanguageRun], asked: tuple[Text, Text]) -> Result:
+def reported(
+    settings: BaselineSettings, data: Dataset, found: Study[Arm, LanguageRun], asked: tuple[Text, Text]
+) -> Result:
     """Return the result of the runs of the model asked for; ``asked`` is why and how.
 
     A run that was stopped is reported only if none was finished: a half run and a whole one have no mean.

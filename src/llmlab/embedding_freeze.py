@@ -306,8 +306,8 @@ def freeze_arms(settings: EmbeddingFreezeSettings) -> list[ArmSpec]:
     arms = []
     for name in settings.arm_names:
         contexts = ContextSpec.of(settings, vectors="random" if name.startswith("random") else "pretrained")
-        tied, trained = not name.endswith("untied"), "trained" in name
-        arms.append(ArmSpec(name, LABELS[name], contexts, settings.reading, tied, trained))
+        own = ArmSpec(name, LABELS[name], contexts=contexts, reading=settings.reading)
+        arms.append(replace(own, tied=not name.endswith("untied"), trains_embedding="trained" in name))
     for tokens in settings.sizes:
         for arm in [arm for arm in arms if arm.name in GRID[0] and tokens != settings.tokens]:
             contexts, label = replace(arm.contexts, tokens=tokens), say("contexts.grown", arm=arm.label, tokens=tokens)

@@ -14,7 +14,7 @@ validation loss, and the deepest with a residual stack of the same size.
 But: the token embedding is learned here from little text.  What if it comes pretrained and stays frozen?  Chapter 5.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -24,13 +24,14 @@ from llmlab.lab.folders import sweep_folder
 from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time, median_seconds
 from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import OnStep
-from llmlab.lab.study import Arm, Study, study
-from llmlab.measure.score import document_difference
+from llmlab.lab.study import study
+from llmlab.measure.score import ppl_difference
 from llmlab.measure.stats import as_metrics, mean_interval, metrics_of
+from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar
-from llmlab.settings import BaselineSettings, LayersSettings
+from llmlab.settings import LayersSettings
 from llmlab.shown import layers as shown
-from llmlab.shown.layers import Stack
+from llmlab.shown.layers import Stack, StackRuns, Sweep
 
 MEASURED = {
     "val_ppl": "val_ppl",
@@ -56,45 +57,38 @@ MEASURED = {
 # ---- the sweep ----------------------------------------------------------------------------------------------------
 
 
-def stacks_of(settings: LayersSettings) -> dict[str, BaselineSettings]:
-    """Return the settings of each stack to train, by name: every depth, and a residual stack beside the deepest.
+def stacks_of(settings: LayersSettings) -> list[Stack]:
+    """Return each stack to train: every depth, and a residual stack beside the deepest.
 
     A residual stack of one layer is the plain one, so it is not trained twice.
     """
-    found: dict[str, BaselineSettings] = {}
-    for stack in settings.stacks:
-        beside = stack != settings.stacks[0]
+    found = list[Stack]()
+    for kind in settings.stacks:
         for depth in settings.depths:
-            if not beside or depth == max(2, settings.depths[-1]):
-                own = settings.of_one(depth, stack, out=None, resume="auto" if settings.resume else "")
-                found[f"L{depth}" + (" residual" if beside else "")] = own
+            own = settings.of_one(depth, kind, out=None, resume="auto" if settings.resume else "")
+            if kind == settings.stacks[0]:
+                found.append(Stack(f"L{depth}", f"L{depth}", settings=own))
+            elif depth == max(2, settings.depths[-1]):
+                label = say("layers.residual_stack", depth=depth)
+                found.append(Stack(f"L{depth} residual", label, settings=own, beside=True))
     return found
 
 
-def sweep(
-    settings: LayersSettings, each: Mapping[str, BaselineSettings], data: Dataset, on_step: OnStep | None = None
-) -> Study[LanguageRun]:
-    """Train every stack with every seed: ``each`` are the settings of the stacks, by name."""
-    seeds = range(settings.seed, settings.seed + settings.seeds)
+def sweep(settings: LayersSettings, stacks: list[Stack], data: Dataset, on_step: OnStep | None = None) -> Sweep:
+    """Train every stack with every seed."""
+    place = sweep_folder(settings, [stack.folder(seed) for stack in stacks for seed in settings.every_seed])
+    for stack in stacks:
+        check_fits(stack.settings, data.text)
 
-    def named(own: BaselineSettings, seed: int) -> str:
-        return f"L{own.layers}-{own.stack}-seed{seed}"
+    def train(stack: Stack, seed: int, step: OnStep) -> LanguageRun:
+        name = stack.folder(seed)
+        alone = replace(stack.settings, out=place / name if place else None)
+        run = train_seed(alone, data, seed, step, name=f"layers-{settings.preset}-{name}")
+        gap = run.numbers["val_loss_token"] - run.numbers["train_loss_no_dropout"]
+        return replace(run, numbers=run.numbers | {"gap": gap})
 
-    place = sweep_folder(settings, [named(own, seed) for own in each.values() for seed in seeds])
-    for one in each.values():
-        check_fits(one, data.text)
-
-    def arm(label: str, own: BaselineSettings) -> Arm[LanguageRun]:
-        def train(seed: int, step: OnStep) -> LanguageRun:
-            name = named(own, seed)
-            alone = replace(own, out=place / name if place else None)
-            run = train_seed(alone, data, seed, step, name=f"layers-{settings.preset}-{name}")
-            gap = run.numbers["val_loss_token"] - run.numbers["train_loss_no_dropout"]
-            return replace(run, numbers=run.numbers | {"gap": gap})
-
-        return Arm(label, data.updates(own), train)
-
-    found = study((arm(label, own) for label, own in each.items()), seeds, on_step)
+    planned = [replace(stack, updates=data.updates(stack.settings)) for stack in stacks]
+    found = study(settings, planned, train, on_step)
     if found.stop and not found.finished:
         raise found.stop
     return found
@@ -103,29 +97,29 @@ def sweep(
 # ---- what is measured ---------------------------------------------------------------------------------------------
 
 
-def metrics(data: Dataset, stacks: Sequence[Stack]) -> dict[str, Scalar]:
+def metrics(data: Dataset, found: Sweep) -> dict[str, Scalar]:
     """Return the numbers of every stack, ``val_ppl_L4``, ``val_ppl_L4_low`` and so on, and their differences."""
-    finished = {stack.label: stack.runs for stack in stacks if stack.runs}
-    everything = [run for runs in finished.values() for run in runs]
-    if not everything:
-        return {name: value for stack in stacks for name, value in of_stack(stack, 0, 0).items()}
-    epochs, fits = common_epochs(everything), epochs_in_equal_time(finished)
-    found: dict[str, Scalar] = {"precision": everything[0].precision, "common_epochs": epochs, **data.metrics()}
-    for stack in stacks:
-        found |= of_stack(stack, epochs, fits.get(stack.label, 0))
-    return found | differences(stacks)
+    words, stacks = len(data.text.vocabulary), [*found.arms.values()]
+    if not found.finished:
+        return {name: value for stack in stacks for name, value in of_stack(stack, words, 0, 0).items()}
+    epochs = common_epochs(found.finished)
+    fits = epochs_in_equal_time({name: stack.runs for name, stack in found.arms.items() if stack.runs})
+    told: dict[str, Scalar] = {"precision": found.finished[0].precision, "common_epochs": epochs, **data.metrics()}
+    for name, stack in found.arms.items():
+        told |= of_stack(stack, words, epochs, fits.get(name, 0))
+    return told | differences(stacks)
 
 
-def of_stack(stack: Stack, epochs: int, in_equal_time: int) -> dict[str, Scalar]:
-    """Return the numbers of one stack.
+def of_stack(stack: StackRuns, words: int, epochs: int, in_equal_time: int) -> dict[str, Scalar]:
+    """Return the numbers of one stack on a text of so many words.
 
     All runs have made ``epochs``, so after as many, updates are equal.  ``in_equal_time`` is how many this stack makes
     while the fastest makes all of those; 0 if not one fits.
     """
-    depth, runs = stack.suffix, stack.runs
-    found: dict[str, Scalar] = {f"parameters{depth}": stack.parameters}
+    depth, runs = stack.arm.suffix, stack.runs
+    found: dict[str, Scalar] = {f"parameters{depth}": size_of(stack.arm.settings, words).parameters()}
     if not runs:
-        return found | {f"val_ppl{depth}": None, f"val_ppl{depth}_reason": str(stack.state)}
+        return found | {f"val_ppl{depth}": None, f"val_ppl{depth}_reason": str(shown.state(stack))}
     known = {name + depth: own for name, own in MEASURED.items() if own in runs[0].numbers}
     found |= metrics_of({name: [run.numbers[own] for run in runs] for name, own in known.items()})
     equal_time = mean_interval([run.ppl_after(in_equal_time) for run in runs])[""] if in_equal_time else None
@@ -138,7 +132,7 @@ def of_stack(stack: Stack, epochs: int, in_equal_time: int) -> dict[str, Scalar]
     }
 
 
-def differences(stacks: Sequence[Stack]) -> dict[str, Scalar]:
+def differences(stacks: Sequence[StackRuns]) -> dict[str, Scalar]:
     """Return how much more each depth has than each shallower one, and the residual stack than the plain one.
 
     Seed by seed, with its interval: ``val_ppl_L6_minus_L5``, ``val_ppl_L6_minus_L5_low`` and so on; of PPL with
@@ -146,13 +140,9 @@ def differences(stacks: Sequence[Stack]) -> dict[str, Scalar]:
     """
     told: dict[str, Scalar] = {}
     for first, second in [*combinations(shown.plain(stacks), 2), *shown.with_residual(stacks)]:
-        end = f"{second.suffix}_minus{first.suffix}"
-        ppl = second.minus(first, "val_ppl")
-        if ppl:
-            common = {run.seed for run in first.runs} & {run.seed for run in second.runs}
-            scores = ([run.score for run in stack.runs if run.seed in common] for stack in (first, second))
-            ppl |= document_difference(*scores)
-        told |= as_metrics(f"val_ppl{end}", ppl)
+        end = f"{second.arm.suffix}_minus{first.arm.suffix}"
+        scores = ({run.seed: run.score for run in stack.runs} for stack in (first, second))
+        told |= as_metrics(f"val_ppl{end}", ppl_difference(*scores))
         told |= as_metrics(f"train_loss{end}", second.minus(first, "train_loss_no_dropout"))
     return told
 
@@ -165,11 +155,7 @@ def run(settings: LayersSettings, on_step: OnStep | None = None) -> Result:
 
     A depth of which a run diverged says so in its row.
     """
-    each = stacks_of(settings)  # which refuses what is too large before a text is read
+    stacks = stacks_of(settings)  # which refuses what is too large before a text is read
     data = dataset_of(settings)
-    found, words = sweep(settings, each, data, on_step), len(data.text.vocabulary)
-    stacks = [
-        Stack(label, own.layers, size_of(own, words).parameters(), found.arms[label], settings.epochs)
-        for label, own in each.items()
-    ]
-    return shown.result(settings, data, found, stacks, metrics(data, stacks))
+    found = sweep(settings, stacks, data, on_step)
+    return shown.result(settings, data, found, metrics(data, found))

@@ -416,15 +416,11 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
     for one in each.values():
         check_fits(one, data.text)
 
-    def arm(name: str) -> Arm[LanguageRun]:
-        own = each[name]
+    def train(arm: Arm, seed: int, step: OnStep) -> LanguageRun:
+        return baseline.train_seed(each[arm.name], data, seed, step, builder=build)
 
-        def train(seed: int, step: OnStep) -> LanguageRun:
-            return baseline.train_seed(own, data, seed, step, builder=build)
-
-        return Arm(name, data.updates(own), train, MODELS[name])
-
-    found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
+    arms = [Arm(name, MODELS[name], data.updates(own)) for name, own in each.items()]
+    found = study(settings, arms, train, on_step)
     asked = (chapter.WHY, chapter.HOW) if settings.model == "new-llm" else shown.asked(settings.model)
     result = baseline.reported(settings, data, found, asked)
     models = {name: arm.runs for name, arm in found.arms.items() if arm.runs}

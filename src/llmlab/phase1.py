@@ -304,7 +304,7 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
             them.
     """
     pairs = Pairs.of(settings.text)
-    seeds = range(settings.seed, settings.seed + settings.seeds)
+    seeds = settings.every_seed
     start, free = TinyModel.initial(len(pairs.tokens), settings.dim, seeds), TRAINED_WITH_FROZEN["embedding"]
     try:
         trained = train(

@@ -338,7 +338,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     asked = settings.experiment, settings.document(), shown.WHY, shown.HOW
     pairs = Pairs.of(settings.text)
     focus = pairs.numbers[settings.focus]
-    seeds = range(settings.seed, settings.seed + settings.seeds)
+    seeds = settings.every_seed
     start = TinyModel.initial(len(pairs.tokens), settings.dim, seeds)
     trainings = 1 if len(pairs.tokens) > EXPERIMENT_TOKENS else len(TRAINED_WITH_FROZEN)
 

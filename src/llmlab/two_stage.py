@@ -20,9 +20,9 @@ from itertools import combinations
 
 from llmlab.embedding_freeze import EQUATIONS
 from llmlab.lab import context_metrics
-from llmlab.lab.context_runs import ArmSpec, ContextSpec
+from llmlab.lab.context_runs import ArmRuns, ArmSpec, ContextSpec
 from llmlab.lab.context_stages import loaded
-from llmlab.lab.context_study import ArmRuns, Comparison, compared
+from llmlab.lab.context_study import Comparison, compared
 from llmlab.lab.steps import OnStep
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar
@@ -45,7 +45,8 @@ def stage_arms(settings: TwoStageSettings) -> dict[str, list[ArmSpec]]:
     An ablation has that arm too wherever one of its values is the settings', but for noise: its blocks make every pass.
     Ablations share arms: an arm is trained once.
     """
-    own = ArmSpec("main", "two-stage", ContextSpec.of(settings, vectors=settings.vectors), settings.reading)
+    contexts = ContextSpec.of(settings, vectors=settings.vectors)
+    own = ArmSpec("main", "two-stage", contexts=contexts, reading=settings.reading)
     return {"main": [own]} | {name: changed(name, own, settings) for name in settings.ablations}
 
 

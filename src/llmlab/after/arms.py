@@ -4,46 +4,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from llmlab.lab.study import Study
-from llmlab.measure.score import Score, document_difference, document_sums
-from llmlab.measure.stats import paired_interval
+from llmlab.lab.study import Arm, Run, Study
+from llmlab.measure.score import Score, document_sums, ppl_difference
 from llmlab.report.messages import Text
 from llmlab.report.result import Figure, Result, Scalar, Table, rounded
 from llmlab.settings import Settings
 from llmlab.shown.after import left_out
 
 
-@dataclass(frozen=True)
-class ArmRun:
-    """One arm of one seed: losses per token on validation, before the first update and after each round, and scores.
+@dataclass(frozen=True, kw_only=True)
+class ArmRun(Run):
+    """One arm of one seed: how it did on validation before the first update, and ``score``, of the model kept."""
 
-    ``score`` is of the model that is kept.
-    """
-
-    name: str
-    seed: int
-    losses: list[float]
+    start: Score
     score: Score
+
+    @property
+    def losses(self) -> list[float]:
+        """Losses per token on validation, before the first update and after each round."""
+        return [self.start.loss, *self.curve("val_loss_token")]
 
 
 R = TypeVar("R", bound=ArmRun)
 
 
-def by_arm(found: Study[R], names: Iterable[str]) -> dict[str, list[R]]:
-    """Return the runs of the seeds that every arm has finished."""
-    return {name: [run for run in found.whole() if run.name == name] for name in names}
-
-
 def minus(arm: Sequence[ArmRun], other: Sequence[ArmRun]) -> dict[str, float]:
-    """Return how much larger an arm's PPL is than another's: seed by seed, and with validation documents drawn anew."""
-    ppls = ({run.seed: run.score.ppl for run in runs} for runs in (other, arm))
-    return paired_interval(*ppls) | document_difference([run.score for run in other], [run.score for run in arm])
+    """Return how much larger an arm's PPL is than another's; see ``ppl_difference``."""
+    return ppl_difference(*({run.seed: run.score for run in runs} for runs in (other, arm)))
 
 
 def result(
     settings: Settings,
     asked: tuple[Text, Text],
-    found: Study[R],
+    found: Study[Arm, R],
     arms: Mapping[str, Sequence[R]],
     metrics: dict[str, Scalar],
     summary: Iterable[Text],
@@ -68,7 +61,7 @@ def result(
     )
 
 
-def nothing_whole(settings: Settings, asked: tuple[Text, Text], found: Study[R]) -> Result:
+def nothing_whole(settings: Settings, asked: tuple[Text, Text], found: Study[Arm, R]) -> Result:
     """Return the result of a comparison in which some arm diverged in every seed, or raise what stopped it before."""
     if found.stop:
         raise found.stop

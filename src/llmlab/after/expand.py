@@ -38,7 +38,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llmlab.after.arms import ArmRun, by_arm, minus, nothing_whole, result
+from llmlab.after.arms import ArmRun, minus, nothing_whole, result
 from llmlab.after.opening import Restored, new_llm_of, restored
 from llmlab.baseline import ContextVectorLM
 from llmlab.errors import SettingError
@@ -51,7 +51,7 @@ from llmlab.lab.rng import generator
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
-from llmlab.measure.score import Score, perplexity
+from llmlab.measure.score import Score
 from llmlab.measure.spectrum import effective_rank
 from llmlab.measure.stats import as_metrics, metrics_of
 from llmlab.report.messages import Text, say
@@ -203,7 +203,7 @@ def _read(model: ContextVectorLM, windows: Tensor) -> Sweep:
 # ---- one arm ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExpandedArm(ArmRun):
     """One way to go on from the base, trained with one seed.
 
@@ -254,12 +254,12 @@ def trained_arm(
     training = Training(swept, text.train, text.valid, recipe(settings, seed), mask_gradients=held)
     training.run(on_step)
     return ExpandedArm(
-        name=name,
         seed=seed,
+        history=training.progress.history,
+        start=before,
         context=size.context,
         parameters=size.parameters(),
         trained=size.parameters() - (count(size, 0, old) if holds else 0),
-        losses=[before.loss, *(row["val_loss_token"] for row in training.progress.history)],
         score=evaluate(swept, text.valid, settings.batch, documents=text.valid_documents),
         apart=spread(start, old) if has_new else None,
         rank=effective_rank(context_values(start, text.valid[:SAMPLE])[:, old:]) if has_new else None,
@@ -304,14 +304,13 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     score = evaluate(base.model, data.text.valid, settings.batch)
     names, asked = settings.arms.split(","), (say("expand.why"), say("expand.how"))
 
-    def arm(name: str) -> Arm[ExpandedArm]:
-        rest = data, base, model, context
-        return Arm(name, settings.updates, lambda seed, step: trained_arm(settings, name, seed, *rest, step))
+    def train(arm: Arm, seed: int, step: OnStep) -> ExpandedArm:
+        return trained_arm(settings, arm.name, seed, data, base, model, context, step)
 
-    found = study(map(arm, names), range(settings.seed, settings.seed + settings.seeds), on_step)
-    if not found.whole():
+    found = study(settings, [Arm(name, updates=settings.updates) for name in names], train, on_step)
+    if not (arms := found.whole()):
         return nothing_whole(settings, asked, found)
-    arms, grown = by_arm(found, names), growth(model, expanded(model, context), data.text.valid[:SAMPLE])
+    grown = growth(model, expanded(model, context), data.text.valid[:SAMPLE])
     told = metrics(model, score, grown, arms)
     rounds = {name: zip(*(run.losses for run in runs), strict=True) for name, runs in arms.items()}
     means = {name: [fmean(losses) for losses in each] for name, each in rounds.items()}
@@ -363,7 +362,7 @@ def metrics(
     }
     for name, arms in by_name.items():
         found |= {f"parameters_{name}": arms[0].parameters, f"trained_parameters_{name}": arms[0].trained}
-        found[f"start_ppl_{name}"] = fmean(perplexity(arm.losses[0]) for arm in arms)
+        found[f"start_ppl_{name}"] = fmean(arm.start.ppl for arm in arms)
         found |= metrics_of({f"val_ppl_{name}": [arm.score.ppl for arm in arms]})
         if arms[0].apart is not None:
             found["context"] = arms[0].context

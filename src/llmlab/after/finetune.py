@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from llmlab.after.arms import ArmRun, by_arm, minus, nothing_whole, result
+from llmlab.after.arms import ArmRun, minus, nothing_whole, result
 from llmlab.after.generate import write
 from llmlab.after.opening import Restored, restored
 from llmlab.errors import LlmlabError, SettingError, TextError
@@ -123,15 +123,13 @@ def original_text(settings: FinetuneSettings, base: Restored, notes: list[Text])
 # ---- one arm ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tuned(ArmRun):
     """One arm of one seed, whose model has the numbers of the best epoch.
 
-    ``start`` is before the first update; ``original`` is the model's loss on the original text, ``written`` what it
-    writes after each prompt.  The model itself is let go: a study would fill the memory with them.
+    ``original`` is the model's loss on the original text, ``written`` what it writes after each prompt.
     """
 
-    start: Score
     best_epoch: int
     original: float | None
     written: dict[str, str]
@@ -173,10 +171,15 @@ def tuned(
     for key, tensor in training.best.items():
         model.parameters[key].copy_(tensor)
     progress = training.progress
-    left = None if original is None else evaluate(model, original.text.valid, settings.batch).loss
-    losses = [start.loss, *(row["val_loss_token"] for row in progress.history)]
-    written = completions(model, base.vocabulary, text)
-    return Tuned(name, seed, losses, Score(**progress.best_score), start, progress.best_epoch, left, written)
+    return Tuned(
+        seed=seed,
+        history=progress.history,
+        start=start,
+        score=Score(**progress.best_score),
+        best_epoch=progress.best_epoch,
+        original=None if original is None else evaluate(model, original.text.valid, settings.batch).loss,
+        written=completions(model, base.vocabulary, text),
+    )
 
 
 def as_baseline(settings: FinetuneSettings, base: Restored, seed: int) -> BaselineSettings:
@@ -250,15 +253,15 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     check_fits(as_baseline(settings, base, settings.seed), text.text)
     original = original_text(settings, base, notes)
 
-    def arm(name: str) -> Arm[Tuned]:
-        updates = text.updates(as_baseline(settings, base, settings.seed))
-        return Arm(name, updates, lambda seed, step: tuned(settings, name, seed, base, text.text, original, step))
+    def train(arm: Arm, seed: int, step: OnStep) -> Tuned:
+        return tuned(settings, arm.name, seed, base, text.text, original, step)
 
-    found = study(map(arm, ARMS), range(settings.seed, settings.seed + settings.seeds), on_step)
+    updates = text.updates(as_baseline(settings, base, settings.seed))
+    found = study(settings, [Arm(name, updates=updates) for name in ARMS], train, on_step)
     asked = say("finetune.why"), say("finetune.how")
-    if not found.whole():
+    if not (arms := found.whole()):
         return nothing_whole(settings, asked, found)
-    arms, forgotten, samples = by_arm(found, ARMS), list[Table](), dict[str, list[float]]()
+    forgotten, samples = list[Table](), dict[str, list[float]]()
     told = metrics(base, text, arms) | one_vocabulary(corpus, base.vocabulary)
     if original is not None:
         before = evaluate(base.model, original.text.valid, settings.batch)

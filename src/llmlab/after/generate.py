@@ -176,7 +176,7 @@ def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
     asked = words_of(found, settings.prompt)
     prompt = words.encode(asked)[:-1]  # without <eos>: the line goes on
     reader, texts = Reader(model), list[Written]()
-    for seed in range(settings.seed, settings.seed + settings.seeds):
+    for seed in settings.every_seed:
         texts.append(write(reader, prompt, settings, seed, on_step, before=len(texts) * settings.tokens))
     first, states = texts[0], sorted(set().union(*(text.state_bytes for text in texts)))
     by_seed = [numbers(text) for text in texts]

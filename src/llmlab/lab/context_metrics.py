@@ -8,8 +8,8 @@ A difference is named by what is subtracted from what: ``val_loss_token_frozen_m
 import re
 from collections.abc import Iterable
 
-from llmlab.lab.context_runs import LOSS, TEST_LOSS
-from llmlab.lab.context_study import TRIES, ArmRuns, Comparison
+from llmlab.lab.context_runs import LOSS, TEST_LOSS, ArmRuns
+from llmlab.lab.context_study import TRIES, Comparison
 from llmlab.lab.context_text import ContextDataset
 from llmlab.measure.score import document_interval, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval
@@ -29,7 +29,7 @@ def metrics(found: Comparison) -> dict[str, Scalar]:
     """Return the metrics: means over seeds with intervals, and the baselines beside them."""
     text = found.text
     measured: dict[str, Scalar] = {
-        "total_parameters": found.finished[0].runs[0].total,
+        "total_parameters": found.finished[0].total,
         "train_tokens": len(text.text.train.tokens),
         "val_tokens": len(text.text.valid.tokens),
         "val_documents": len(text.valid_counts),
@@ -59,22 +59,21 @@ def of_arms(found: Comparison) -> dict[str, Scalar]:
     for name, arm in found.arms.items():
         end = _end(name)
         if not arm.runs:
-            measured |= {f"val_ppl{end}": None, f"val_ppl{end}_reason": arm.state}
+            measured |= {f"val_ppl{end}": None, f"val_ppl{end}_reason": found.state(arm)}
             continue
         measured |= {f"{kind}_parameters{end}": getattr(arm.runs[0], kind) for kind in ("trainable", "total")}
         every = [own for own in MEASURED if all(own in run.numbers for run in arm.runs)]
-        measured |= metrics_of({own + end: arm.values(own) for own in every})
-        if arm.tuned:
-            chosen = arm.tuned.at(arm.tuned.best)
-            measured |= {f"tuned_lr{end}": chosen.lr, f"tuned_at_edge{end}": int(bool(arm.tuned.edge))}
+        measured |= metrics_of({own + end: list(arm.by_seed(own).values()) for own in every})
+        if tuned := found.tuned.get(name):
+            chosen = tuned.at(tuned.best)
+            measured |= {f"tuned_lr{end}": chosen.lr, f"tuned_at_edge{end}": int(bool(tuned.edge))}
             measured |= {f"tuned_embedding_lr{end}": chosen.embedding_lr} if arm.arm.trains_embedding else {}
     return measured
 
 
 def of_contexts(found: Comparison) -> dict[str, Scalar]:
     """Return what Stage 1 measured of the settings' own contexts, and what Stage 2 cost."""
-    measured = found.own_contexts
-    runs = [run for arm in found.finished for run in arm.runs]
+    measured, runs = found.own_contexts, found.finished
     told: dict[str, Scalar] = {
         "stage1_max_error": max(one.max_error for one in measured),
         "stage1_seam_error": max(one.seam_error for one in measured),
@@ -101,7 +100,7 @@ def samples(found: Comparison) -> dict[str, list[float]]:
     """Return values by seed; only of arms that finished all seeds, for a list has no place for a gap."""
     names = ("val_ppl", LOSS, "val_accuracy")
     whole = {name: arm for name, arm in found.arms.items() if len(arm.runs) == found.settings.seeds}
-    return {name + _end(key): rounded(arm.values(name)) for key, arm in whole.items() for name in names}
+    return {name + _end(key): rounded(arm.by_seed(name).values()) for key, arm in whole.items() for name in names}
 
 
 def _end(arm: str) -> str:
@@ -110,11 +109,6 @@ def _end(arm: str) -> str:
 
 
 # ---- differences ------------------------------------------------------------------------------------------------
-
-
-def paired(name: str, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
-    """Return how much larger a number is in the second arm, seed by seed; see ``paired_interval``."""
-    return paired_interval(first.by_seed(name), second.by_seed(name))
 
 
 def over_documents(name: str, text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
@@ -133,12 +127,12 @@ def paired_gap(first: ArmRuns, second: ArmRuns) -> dict[str, float]:
 
     That is after the last epoch that both runs of a seed made: patience may end one of them earlier.
     """
-    one, other = ({run.seed: run for run in arm.runs} for arm in (first, second))
-    last = {seed: min(len(one[seed].losses), len(other[seed].losses)) - 1 for seed in one if seed in other}
-    gaps = [
-        {seed: runs[seed].losses[epoch] - runs[seed].train_losses[epoch] for seed, epoch in last.items()}
-        for runs in (one, other)
-    ]
+    one, other = ({run.seed: run.history for run in arm.runs} for arm in (first, second))
+    last = {seed: min(len(one[seed]), len(other[seed])) - 1 for seed in one if seed in other}
+    gaps = (
+        {seed: rows[seed][epoch][LOSS] - rows[seed][epoch]["train_loss_token"] for seed, epoch in last.items()}
+        for rows in (one, other)
+    )
     return paired_interval(*gaps)
 
 
@@ -146,15 +140,15 @@ def differences(found: Comparison, pairs: Iterable[tuple[Named, Named]]) -> dict
     """Return what each second arm has more of than the first: loss, accuracy, gap after equal updates, and so on."""
     told: dict[str, Scalar] = {}
     for (one, first), (other, second) in pairs:
-        pair, loss, text = f"{other}_minus_{one}", paired(LOSS, first, second), found.texts[first.arm.contexts.tokens]
+        pair, loss, text = f"{other}_minus_{one}", second.minus(first, LOSS), found.texts[first.arm.contexts.tokens]
         for name in (LOSS, TEST_LOSS):
-            if seeds := paired(name, first, second):
+            if seeds := second.minus(first, name):
                 told |= as_metrics(f"{name}_{pair}", seeds | over_documents(name, text, first, second))
         told |= {
             f"val_ppl_change_{pair}{end}": perplexity(loss[end]) - 1 for end in ("", "_low", "_high") if end in loss
         }
         for name in ("val_accuracy", "best_epoch"):
-            told |= as_metrics(f"{name}_{pair}", paired(name, first, second))
+            told |= as_metrics(f"{name}_{pair}", second.minus(first, name))
         told |= as_metrics(f"gap_equal_{pair}", paired_gap(first, second))
         if first.arm.contexts != second.arm.contexts:
             measured = (found.contexts.get(arm.arm.contexts, []) for arm in (first, second))

@@ -15,6 +15,7 @@ from llmlab.lab.folders import checkpointed, identity
 from llmlab.lab.language import Judging, parameter_count
 from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import Diverged, OnStep
+from llmlab.lab.study import Arm, Run, Runs
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text
 from llmlab.settings import ContextSettings
@@ -67,12 +68,10 @@ class ContextSpec:
         return BlockSize(width, settings.context, self.layers, settings.inputs, self.wiring, self.widths)
 
 
-@dataclass(frozen=True)
-class ArmSpec:
+@dataclass(frozen=True, kw_only=True)
+class ArmSpec(Arm):
     """One thing to train: ``name`` ends its metrics and its folder, ``label`` stands in tables."""
 
-    name: str
-    label: Text
     contexts: ContextSpec
     reading: str = "after"
     tied: bool = True
@@ -150,29 +149,25 @@ class Contexts:
 # ---- one run ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ArmRun:
+@dataclass(frozen=True, kw_only=True)
+class ArmRun(Run):
     """What is kept of one finished run.
 
-    ``numbers`` are the headline metrics, ``losses`` and ``train_losses`` the loss per token of each epoch, ``tokens``
-    those that were trained on.  ``trainable`` counts the parameters of the token side that learn, ``total`` all there
-    are, the context block's too; ``drift`` is how far the contexts moved.  ``valid_sums`` and ``test_sums`` are the
-    losses of the best epoch's model summed over each document, empty where that model was lost.
+    ``tokens`` are those that were trained on.  ``trainable`` counts the parameters of the token side that learn,
+    ``total`` all there are, the context block's too; ``drift`` is how far the contexts moved.  ``valid_sums`` and
+    ``test_sums`` are the losses of the best epoch's model summed over each document, empty where that model was lost.
     """
 
-    seed: int
-    numbers: dict[str, float]
-    losses: list[float]
-    train_losses: list[float]
     tokens: int
     trainable: int
     total: int
     drift: float
-    precision: str
     tokens_per_second: float
-    notes: list[Text] = field(default_factory=list)
     valid_sums: list[float] = field(default_factory=list)
     test_sums: list[float] = field(default_factory=list)
+
+
+ArmRuns = Runs[ArmSpec, ArmRun]
 
 
 def train_arm(
@@ -274,15 +269,14 @@ def _kept_of(
     return ArmRun(
         seed=training.recipe.seed,
         numbers=numbers,
-        losses=[row[LOSS] for row in history],
-        train_losses=[row["train_loss_token"] for row in history],
+        history=history,
+        precision=precision,
+        notes=notes,
         tokens=len(data.text.train.tokens),
         trainable=trainable,
         total=trainable + model.size.context_parameters() + (0 if model.trains_embedding else data.embedding.numel()),
         drift=model.context_drift(),
-        precision=precision,
         tokens_per_second=sum(row["train_targets"] for row in history) / max(last["seconds"], 1e-9),
-        notes=notes,
         valid_sums=sums[0],
         test_sums=sums[1],
     )

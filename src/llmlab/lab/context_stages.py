@@ -243,7 +243,7 @@ def made(equations: Equations, width: int, on_step: OnStep | None = None) -> Emb
     more = Corpus(SYNTHETIC, lines(LINES, MADE_SEED), lines(HELD_OUT, MADE_SEED + 1))
     source = EmbeddedCorpus(more, word_coder(words), start, "made", "", words)
     data = dataset_of(source, settings.tokens, settings.val_tokens)
-    arm = ArmSpec("made", "made", ContextSpec.of(settings), trains_embedding=True)
+    arm = ArmSpec("made", contexts=ContextSpec.of(settings), trains_embedding=True)
     stages = Stages(equations, settings, data)
     model = stages.model(arm, stages.contexts(arm.contexts, MADE_SEED), MADE_SEED)
     training = training_of(settings, data, model, MADE_SEED)

@@ -21,6 +21,7 @@ from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
 from llmlab.lab.context_runs import (
     LOSS,
     ArmRun,
+    ArmRuns,
     ArmSpec,
     Contexts,
     ContextSpec,
@@ -36,9 +37,7 @@ from llmlab.lab.device import device_of
 from llmlab.lab.folders import identity, keep, kept, run_folder
 from llmlab.lab.sizes import check_memory, contexts_bytes
 from llmlab.lab.steps import Diverged, OnStep, Part, one_of_several
-from llmlab.lab.study import Arm, study
-from llmlab.measure.score import perplexity
-from llmlab.measure.stats import mean_interval
+from llmlab.lab.study import Study, study
 from llmlab.report.messages import Text, say
 from llmlab.settings import ContextSettings
 from llmlab.text.streams import StreamText
@@ -132,50 +131,19 @@ def tail_start(text: StreamText) -> int:
     return min(cut, int(text.scored(text.train).nonzero()[-1, 0]) + 1)
 
 
-@dataclass
-class ArmRuns:
-    """An arm and its finished runs; ``trouble`` says in words which are missing, ``tuned`` which rates it tried."""
+@dataclass(kw_only=True)
+class Comparison(Study[ArmSpec, ArmRun]):
+    """All arms of a chapter with their runs.
 
-    arm: ArmSpec
-    runs: list[ArmRun] = field(default_factory=list)
-    trouble: list[Text] = field(default_factory=list)
-    tuned: Tuned | None = None
-
-    @property
-    def state(self) -> Text:
-        """Whether it is done, in a word or a few."""
-        if len(self.trouble) > 1:
-            return say("contexts.states", states=self.trouble)
-        return self.trouble[0] if self.trouble else "done" if self.runs else "not begun"
-
-    def values(self, name: str) -> list[float]:
-        """Return a headline number of every finished run, in the order of the seeds."""
-        return [run.numbers[name] for run in self.runs]
-
-    def by_seed(self, name: str) -> dict[int, float]:
-        """Return a headline number of every finished run that has it."""
-        return {run.seed: run.numbers[name] for run in self.runs if name in run.numbers}
-
-    def mean(self, name: str) -> dict[str, float]:
-        """Return its mean over seeds, with the interval as ``mean_interval`` has it."""
-        return mean_interval(self.values(name))
-
-    @property
-    def ppl(self) -> dict[str, float]:
-        """The perplexity over seeds and its interval: exp of those of the loss, never below 1; empty without runs."""
-        told = self.mean(LOSS) if self.runs else {}
-        return {end: perplexity(told[end]) for end in ("", "_low", "_high") if end in told}
-
-
-@dataclass
-class Comparison:
-    """All arms of a chapter with their runs; ``contexts`` are what Stage 1 measured, by spec, one per seed."""
+    ``contexts`` are what Stage 1 measured, by spec, one per seed; where its block diverged, the pass is in ``lost``, by
+    spec and seed.  ``tuned`` are the rates that the arms tried.
+    """
 
     settings: ContextSettings
     texts: dict[int, ContextDataset]  # by number of tokens
-    arms: dict[str, ArmRuns]
     contexts: dict[ContextSpec, list[Measured]] = field(default_factory=dict)
-    stopped: bool = False
+    lost: dict[tuple[ContextSpec, int], int] = field(default_factory=dict)
+    tuned: dict[str, Tuned] = field(default_factory=dict)
 
     @property
     def text(self) -> ContextDataset:
@@ -188,10 +156,25 @@ class Comparison:
         own = next(iter(self.arms.values())).arm.contexts
         return self.contexts.get(own) or next(iter(self.contexts.values()))
 
-    @property
-    def finished(self) -> list[ArmRuns]:
-        """The arms that have a finished run, in their order."""
-        return [arm for arm in self.arms.values() if arm.runs]
+    def trouble(self, arm: ArmRuns) -> list[Text]:
+        """Return in words which runs of an arm are missing."""
+        told = list[Text]()
+        for seed, update in arm.diverged.items():
+            in_block = self.lost.get((arm.arm.contexts, seed))
+            lost = say("contexts.block_diverged", seed=seed, iteration=in_block + 1) if in_block else None
+            told.append(lost or say("contexts.run_diverged", seed=seed, update=update))
+        if arm.stopped is not None:
+            told.append(say("contexts.run_stopped", seed=arm.stopped))
+        elif self.stop and arm.runs and not told and len(arm.runs) < self.settings.seeds:
+            told.append(say("contexts.some_seeds", done=len(arm.runs), seeds=self.settings.seeds))
+        return told
+
+    def state(self, arm: ArmRuns) -> Text:
+        """Return whether an arm is done, in a word or a few."""
+        told = self.trouble(arm)
+        if len(told) > 1:
+            return say("contexts.states", states=told)
+        return told[0] if told else "done" if arm.runs else "not begun"
 
 
 def compared(
@@ -212,28 +195,14 @@ def compared(
     sizes = sorted({arm.contexts.tokens for arm in arms} | {settings.tokens})
     texts = {tokens: dataset_of(source, tokens, settings.val_tokens) for tokens in sizes}
     check_fits(settings, texts[sizes[0]])
-    named: dict[str, ArmRuns] = {}
     for arm in arms:
         check_room(settings, arm, texts[arm.contexts.tokens])
-        named.setdefault(arm.name, ArmRuns(arm))
-    found = Comparison(settings, texts, named)
+    found = Comparison({}, settings=settings, texts=texts)
     training = _Training(equations, found)
-    specs = list(dict.fromkeys(each.arm.contexts for each in named.values()))
-    in_order = sorted(named.values(), key=lambda each: specs.index(each.arm.contexts))
-    seeds = range(settings.seed, settings.seed + settings.seeds)
-    trained = study(map(training.as_arm, in_order), seeds, on_step)
-    found.stopped = trained.stop is not None
-    for name, runs in trained.arms.items():
-        arm_runs = named[name]
-        arm_runs.runs = runs.runs
-        for seed, update in runs.diverged.items():
-            in_block = training.blocks_lost.get((arm_runs.arm.contexts, seed))
-            lost = say("contexts.block_diverged", seed=seed, iteration=in_block + 1) if in_block else None
-            arm_runs.trouble.append(lost or say("contexts.run_diverged", seed=seed, update=update))
-        if runs.stopped is not None:
-            arm_runs.trouble.append(say("contexts.run_stopped", seed=runs.stopped))
-        elif found.stopped and runs.runs and not arm_runs.trouble and len(runs.runs) < len(seeds):
-            arm_runs.trouble.append(say("contexts.some_seeds", done=len(runs.runs), seeds=len(seeds)))
+    specs = list(dict.fromkeys(arm.contexts for arm in arms))
+    in_order = sorted(map(training.planned, arms), key=lambda arm: specs.index(arm.contexts))
+    trained = study(settings, in_order, training.run, on_step)
+    found.arms, found.stop = {arm.name: trained.arms[arm.name] for arm in arms}, trained.stop
     return found
 
 
@@ -245,25 +214,23 @@ class _Training:
         self.stages = {tokens: Stages(equations, found.settings, data) for tokens, data in found.texts.items()}
         self.ours = identity(found.settings.document() | {"schedule": "constant"}, found.settings.seed, found.text, "")
         self.folder = _folder(found.settings, self.ours)
-        self.blocks_lost: dict[tuple[ContextSpec, int], int] = {}
         self.held: tuple[ContextSpec, int, Contexts] | None = None
 
-    def as_arm(self, runs: ArmRuns) -> Arm[ArmRun]:
-        """Return an arm for the study; with its first run come the tries of its rates."""
-        targets = len(self.found.texts[runs.arm.contexts.tokens].text.train.tokens) - 1
+    def planned(self, arm: ArmSpec) -> ArmSpec:
+        """Return an arm with the updates that it plans; with its first run come the tries of its rates."""
+        targets = len(self.found.texts[arm.contexts.tokens].text.train.tokens) - 1
         updates = self.settings.epochs * -(-targets // self.settings.batch)
-        before = TRIES * updates if self.settings.tune else 0
-        return Arm(runs.arm.name, updates, lambda seed, step: self.run(runs, seed, step), runs.arm.label, before)
+        return replace(arm, updates=updates, before=TRIES * updates if self.settings.tune else 0)
 
-    def run(self, runs: ArmRuns, seed: int, step: OnStep) -> ArmRun:
+    def run(self, arm: ArmSpec, seed: int, step: OnStep) -> ArmRun:
         """Return the run of an arm and seed."""
-        settings, arm, stages = self.settings, runs.arm, self.stages[runs.arm.contexts.tokens]
+        settings, stages, tuned = self.settings, self.stages[arm.contexts.tokens], self.found.tuned
         try:
             contexts = self.contexts(arm.contexts, seed, step)
-            if settings.tune and runs.tuned is None:
-                runs.tuned = self.tuned(arm, contexts, seed, step)
+            if settings.tune and arm.name not in tuned:
+                tuned[arm.name] = self.tuned(arm, contexts, seed, step)
                 step = one_of_several(step, TRIES, TRIES + 1)  # the updates of the run come after those of the tries
-            chosen = runs.tuned.at(runs.tuned.best) if runs.tuned else settings
+            chosen = tuned[arm.name].at(tuned[arm.name].best) if settings.tune else settings
             own = self.folder / f"{arm.name}-seed{seed}"
             alone = replace(chosen, seed=seed, seeds=1, out=own, resume="auto" if settings.resume else "")
             return train_arm(alone, stages.data, arm, stages.model(arm, contexts, seed), seed, step)
@@ -300,14 +267,14 @@ class _Training:
         if self.held is not None and self.held[:2] == (spec, seed):
             return self.held[2]
         self.held = None  # let go of the last ones before there are others
-        if (spec, seed) in self.blocks_lost:
-            raise Diverged(self.blocks_lost[spec, seed])
+        if (spec, seed) in self.found.lost:
+            raise Diverged(self.found.lost[spec, seed])
         on_pass = Part(step, lambda update, planned: (0, 1), "context block, ")  # these are no updates
         try:
             trained = self.trained_block(spec, seed, on_pass) if spec.trained else None
             contexts = self.stages[spec.tokens].contexts(spec, seed, on_pass, trained)
         except Diverged as diverged:
-            self.blocks_lost[spec, seed] = diverged.update
+            self.found.lost[spec, seed] = diverged.update
             raise
         self.found.contexts.setdefault(spec, []).append(contexts.measured)
         self.held = spec, seed, contexts

@@ -140,8 +140,7 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
         if not place.exists():
             raise CheckpointError(f"--resume: {place} does not exist; give auto, a checkpoint, or a folder of them")
         held = place.parent if is_checkpoint(place) else place
-        seeds = range(settings.seed, settings.seed + settings.seeds)
-        if settings.seeds > 1 and not any(_of_seed(held, settings, seed).is_dir() for seed in seeds):
+        if settings.seeds > 1 and not any(_of_seed(held, settings, seed).is_dir() for seed in settings.every_seed):
             raise CheckpointError(f"--resume: {place} has no folder of any of the seeds; give auto or their folder")
         return CheckpointFolder(_of_seed(held, settings, ours["seed"]))
     if settings.out is not None:

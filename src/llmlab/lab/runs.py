@@ -1,11 +1,10 @@
-"""What is kept of one run of a language model on windows.
+"""What is kept of one run of a language model on windows: the rows of its epochs and its scores.
 
-A model is let go when its run is over; what tables and pictures need are the rows of its epochs and its scores.  Here
-stands too what document 001 of the original notes recorded, and how a run of its conditions lies to it.
+Here stands too what document 001 of the original notes recorded, and how a run of its conditions lies to it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
@@ -14,32 +13,28 @@ from llmlab.errors import Stopped
 from llmlab.lab.epochs import Training
 from llmlab.lab.folders import checkpointed
 from llmlab.lab.steps import OnStep, kept_in
+from llmlab.lab.study import Run
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Scalar
 from llmlab.settings import BaselineSettings
 
 
-@dataclass(frozen=True)
-class LanguageRun:
+@dataclass(frozen=True, kw_only=True)
+class LanguageRun(Run):
     """What is kept of one seed.
 
-    ``history`` has a row per epoch, ``numbers`` the headline metrics by name.  ``score`` is of the best epoch on the
-    validation windows, which chose it; ``train_score`` of the same parameters on the first training windows, without
-    dropout; ``test_score`` on the test windows, used for no choice.  A run that was stopped has only the first.
+    ``score`` is of the best epoch on the validation windows, which chose it; ``train_score`` of the same parameters on
+    the first training windows, without dropout; ``test_score`` on the test windows, used for no choice.  A run that was
+    stopped has only the first.
     """
 
-    seed: int
     parameters: int
-    precision: str
-    history: list[dict[str, float]]
     best_epoch: int
     score: Score
-    numbers: dict[str, float] = field(default_factory=dict)
     train_score: Score | None = None
     test_score: Score | None = None
     anew: bool = True  # false if it was found finished
-    notes: list[Text] = field(default_factory=list)
 
     @property
     def updates(self) -> int:
@@ -51,10 +46,6 @@ class LanguageRun:
         """What each epoch took, validation and saving included."""
         ends = [0.0, *(row["seconds"] for row in self.history)]
         return [end - start for start, end in pairwise(ends)]
-
-    def curve(self, what: str) -> list[float]:
-        """Return one of the numbers of its epochs, by epoch."""
-        return [row[what] for row in self.history]
 
     def ppl_after(self, epochs: int) -> float:
         """Return the PPL of the best of the first epochs, by the loss per token."""

@@ -7,24 +7,51 @@ One order (seed by seed, so that every state of a study is a fair comparison of 
 for a stop (what is finished is kept), one for divergence (the others go on).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llmlab.errors import Stopped
 from llmlab.lab.steps import Diverged, OnStep, Part
 from llmlab.measure.stats import mean_interval, paired_interval
+from llmlab.report.messages import Text
+from llmlab.settings import Settings
 
 
-class Run(Protocol):
-    """What is kept of one seed of an arm."""
+@dataclass(frozen=True)
+class Arm:
+    """One thing to train: ``name`` is its key, ``label`` what people call it.
 
-    @property
-    def seed(self) -> int:
-        """Its number."""
+    A run of it plans so many ``updates``, and its first one as many more as ``before`` says, to choose rates for
+    example.
+    """
+
+    name: str
+    label: Text = ""
+    updates: int = 0
+    before: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is kept of one seed of an arm; the model is let go.
+
+    ``numbers`` are the headline metrics by name, ``history`` has a row per epoch.
+    """
+
+    seed: int
+    numbers: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]]
+    precision: str = "fp32"
+    notes: list[Text] = field(default_factory=list)
+
+    def curve(self, what: str) -> list[float]:
+        """Return one of the numbers of its epochs, by epoch."""
+        return [row[what] for row in self.history]
+
+
+A = TypeVar("A", bound=Arm)
 R = TypeVar("R", bound=Run)
 
 
@@ -36,53 +63,37 @@ class Unfinished(Exception):  # noqa: N818 - a fact about the run, not a mistake
         self.run, self.stop = run, stop
 
 
-@dataclass(frozen=True)
-class Arm(Generic[R]):
-    """One thing to train.
-
-    ``key`` names it, ``updates`` is how many a run of it makes, and ``train`` makes the run of a seed, or raises
-    ``Diverged``, or ``Stopped`` (or ``Unfinished``) where the ``on_step`` that it is given does.  ``label`` is what
-    people call it, and ``before`` how many updates more its first run makes, to choose rates for example.
-    """
-
-    key: str
-    updates: int
-    train: Callable[[int, OnStep], R]
-    label: str = ""
-    before: int = 0
-
-
 @dataclass
-class Runs(Generic[R]):
+class Runs(Generic[A, R]):
     """An arm's finished runs, in the order of the seeds, and of other seeds the update at which they diverged.
 
     ``stopped`` is the seed in which the study was stopped, if it was here; ``unfinished`` is what that run had reached.
     """
 
-    arm: Arm[R]
+    arm: A
     runs: list[R] = field(default_factory=list)
     diverged: dict[int, int] = field(default_factory=dict)
     stopped: int | None = None
     unfinished: R | None = None
 
-    def by_seed(self, of: Callable[[R], float]) -> dict[int, float]:
-        """Return a number of every finished run."""
-        return {run.seed: of(run) for run in self.runs}
+    def by_seed(self, name: str) -> dict[int, float]:
+        """Return a headline number of every finished run that has it."""
+        return {run.seed: run.numbers[name] for run in self.runs if name in run.numbers}
 
-    def stat(self, of: Callable[[R], float]) -> dict[str, float]:
-        """Return a number's mean over seeds, with its interval as ``mean_interval`` has it."""
-        return mean_interval(list(self.by_seed(of).values()))
+    def stat(self, name: str) -> dict[str, float]:
+        """Return a headline number's mean over seeds, with its interval as ``mean_interval`` has it."""
+        return mean_interval(list(self.by_seed(name).values()))
 
-    def minus(self, other: "Runs[R]", of: Callable[[R], float]) -> dict[str, float]:
+    def minus(self, other: "Runs[A, R]", name: str) -> dict[str, float]:
         """Return how much larger a number is here than in another arm, paired by seed; empty without a common seed."""
-        return paired_interval(other.by_seed(of), self.by_seed(of))
+        return paired_interval(other.by_seed(name), self.by_seed(name))
 
 
 @dataclass
-class Study(Generic[R]):
+class Study(Generic[A, R]):
     """All arms with their runs, in the order in which they were given; ``stop`` is what ended it early."""
 
-    arms: dict[str, Runs[R]]
+    arms: dict[str, Runs[A, R]]
     stop: BaseException | None = None
 
     @property
@@ -93,37 +104,41 @@ class Study(Generic[R]):
     @property
     def diverged(self) -> list[tuple[int, str, int]]:
         """The runs that diverged: seed, arm and update, seed by seed."""
-        each = ((seed, key, update) for key, runs in self.arms.items() for seed, update in runs.diverged.items())
+        each = ((seed, name, update) for name, runs in self.arms.items() for seed, update in runs.diverged.items())
         return sorted(each, key=lambda one: one[0])
 
-    def whole(self) -> list[R]:
-        """Return the runs of the seeds that every arm has finished, seed by seed: they can be compared as they are."""
-        have = [{run.seed: run for run in runs.runs} for runs in self.arms.values()]
-        return [runs[seed] for seed in have[0] if all(seed in runs for runs in have) for runs in have]
+    def whole(self) -> dict[str, list[R]]:
+        """Return by arm the runs of the seeds that every arm has finished: they can be compared as they are."""
+        seeds = set.intersection(*({run.seed for run in runs.runs} for runs in self.arms.values()))
+        return {name: [run for run in runs.runs if run.seed in seeds] for name, runs in self.arms.items() if seeds}
 
 
-def study(arms: Iterable[Arm[R]], seeds: Sequence[int], on_step: OnStep | None = None) -> Study[R]:
-    """Train every arm with every seed; of arms of equal keys only the first.
+def study(
+    settings: Settings, arms: Iterable[A], train: Callable[[A, int, OnStep], R], on_step: OnStep | None = None
+) -> Study[A, R]:
+    """Train every arm with every seed of the settings; of arms of equal names only the first.
 
-    ``on_step`` is called after each update, counted over all runs by the updates that the arms plan.
+    ``train`` makes the run of an arm and a seed, or raises ``Diverged``, or ``Stopped`` (or ``Unfinished``) where the
+    ``on_step`` that it is given does.  ``on_step`` is called after each update, counted over all runs by the updates
+    that the arms plan.
 
     Raises:
         Stopped: ``on_step`` raised it before there was anything to show; likewise ``KeyboardInterrupt``.
     """
-    named: dict[str, Runs[R]] = {}
-    for arm in arms:
-        named.setdefault(arm.key, Runs(arm))
+    named: dict[str, Runs[A, R]] = {}
+    for each in arms:
+        named.setdefault(each.name, Runs(each))
     found = Study(named)
-    total, done = sum(len(seeds) * runs.arm.updates + runs.arm.before for runs in named.values()), 0
-    several = len(seeds) * len(named) > 1
-    for seed in seeds:
+    total, done = sum(settings.seeds * runs.arm.updates + runs.arm.before for runs in named.values()), 0
+    several = settings.seeds * len(named) > 1
+    for seed in settings.every_seed:
         for runs in named.values():
-            arm, planned = runs.arm, runs.arm.updates + (runs.arm.before if seed == seeds[0] else 0)
-            label = f"{arm.label or arm.key}, seed {seed}, " if several else ""
+            arm, planned = runs.arm, runs.arm.updates + (runs.arm.before if seed == settings.seed else 0)
+            label = f"{arm.label or arm.name}, seed {seed}, " if several else ""
             step = Part(on_step, partial(_of_the_whole, done, planned, total), label)
             done += planned
             try:
-                runs.runs.append(arm.train(seed, step))
+                runs.runs.append(train(arm, seed, step))
             except Diverged as diverged:
                 runs.diverged[seed] = diverged.update
             except Unfinished as unfinished:

@@ -18,7 +18,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from llmlab.measure.stats import LEVEL
+from llmlab.measure.stats import LEVEL, paired_interval
 
 RESAMPLES = 10_000
 RESAMPLING_SEED = 1979
@@ -182,6 +182,18 @@ def document_difference(first: Sequence[Score], second: Sequence[Score]) -> dict
         return {}
     before, after = ([one.loss_by_document for one in model] for model in (first, second))
     return document_interval(before, after, counts, shown=torch.exp)
+
+
+def ppl_difference(first: Mapping[int, Score], second: Mapping[int, Score]) -> dict[str, float]:
+    """Return how much larger the PPL is in the second of two models, whose scores are by seed.
+
+    Seed by seed, as ``paired_interval`` has it, and had there been other documents.
+    """
+    both = [seed for seed in first if seed in second]
+    ppls = ({seed: scores[seed].ppl for seed in both} for scores in (first, second))
+    return paired_interval(*ppls) | document_difference(
+        *([scores[seed] for seed in both] for scores in (first, second))
+    )
 
 
 def document_sums(models: Mapping[str, Sequence[Score]]) -> dict[str, list[float]]:

@@ -131,6 +131,11 @@ class Settings(Options):
     seed: int = option("First random seed.", 0, low=0, high=2**48)
     seeds: int = option("How many seeds; the tables then show intervals.", 1, low=1, high=100_000)
 
+    @property
+    def every_seed(self) -> range:
+        """All seeds."""
+        return range(self.seed, self.seed + self.seeds)
+
     def document(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, in the order they are declared; of a path only its last name."""
         shown = {declared.name for declared in fields(self) if declared.metadata["recorded"]}

@@ -7,7 +7,7 @@ from llmlab.lab.dataset import Dataset
 from llmlab.lab.epochs import Progress
 from llmlab.lab.runs import LOSSES, LanguageRun
 from llmlab.lab.sizes import MODELS
-from llmlab.lab.study import Study
+from llmlab.lab.study import Arm, Study
 from llmlab.measure.score import Score, document_sums, perplexity
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
@@ -37,7 +37,7 @@ WHY, HOW = say("baseline.why"), say("baseline.how")
 def result(
     settings: BaselineSettings,
     data: Dataset,
-    found: Study[LanguageRun],
+    found: Study[Arm, LanguageRun],
     runs: Sequence[LanguageRun],
     metrics: dict[str, Scalar],
     asked: tuple[Text, Text],

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from llmlab.lab.context_metrics import paired
-from llmlab.lab.context_runs import LOSS
-from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.lab.context_runs import LOSS, ArmRuns
+from llmlab.lab.context_study import Comparison
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Result, Scalar
@@ -33,9 +32,9 @@ def result(
     tables = [
         contexts.text_read(found.text),
         contexts.meaning(found, settings.arm_names),
-        contexts.arms("The grid", grid, found.text),
+        contexts.arms("The grid", grid, found),
         contexts.differences(pairs, found.text),
-        *contexts.rates(found.finished),
+        *contexts.rates(found),
         contexts.final(found),
         contexts.fit(grid),
         *([contexts.growth(growth, found.text)] if len(growth) > 1 else []),
@@ -76,12 +75,12 @@ def summary(
             "embedding_freeze.reached",
             tokens=len(found.text.text.train.tokens),
             seeds=most if least == most else say("intervals.from_to", least=least, most=most),
-            arms=[say("embedding_freeze.arm", arm=arm.arm.label, ppl=arm.ppl[""]) for arm in trained],
+            arms=[say("embedding_freeze.arm", arm=arm.arm.label, ppl=contexts.ppl(arm)[""]) for arm in trained],
             bigram=references["bigram"].ppl,
             kneser_ney=references["kneser_ney_3"].ppl,
         )
     ]
-    told += beside_counting(references, [arm.ppl[""] for arm in trained])
+    told += beside_counting(references, [contexts.ppl(arm)[""] for arm in trained])
     told += [sentence for one, other in pairs[:1] for sentence in contexts.difference(one, other)]
     return [*told, *crossing(growth), *contexts.notes(found)]
 
@@ -92,7 +91,7 @@ def crossing(growth: Growth) -> list[Text]:
         return []
     told: list[Text] = []
     for tokens, frozen, trained in growth:
-        change = paired(LOSS, trained, frozen)
+        change = frozen.minus(trained, LOSS)
         share = perplexity(change[""]) - 1 if change else None
         missing = say("embedding_freeze.size_missing", tokens=tokens)
         told.append(missing if share is None else say("embedding_freeze.size", tokens=tokens, change=share))

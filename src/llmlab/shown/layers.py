@@ -3,13 +3,13 @@
 Means, intervals and differences are read off the metrics that ``layers.metrics`` made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time
-from llmlab.lab.study import Runs, Study
+from llmlab.lab.study import Arm, Runs, Study
 from llmlab.measure.score import document_sums, perplexity
 from llmlab.report.messages import Text, say, sentences
 from llmlab.report.result import (
@@ -24,11 +24,11 @@ from llmlab.report.result import (
     of_seeds,
     rounded,
 )
-from llmlab.settings import LayersSettings
+from llmlab.settings import BaselineSettings, LayersSettings
 from llmlab.shown.baseline import text_read
 from llmlab.shown.curves import arm_curves, level, means, with_interval
 from llmlab.shown.table import INTERVAL, cells, figure, table
-from llmlab.shown.words import beside_counting, endings, state
+from llmlab.shown.words import beside_counting, endings
 
 WHY, HOW = say("layers.why"), say("layers.how")
 SAMPLED = {name: name for name in ("val_ppl", "val_loss_token", "val_accuracy")}
@@ -38,76 +38,60 @@ SAMPLED |= {"train_loss": "train_loss_no_dropout", "gap": "gap"}
 Metrics = Mapping[str, Scalar]
 
 
-@dataclass(frozen=True)
-class Stack:
-    """A depth and a kind of stack with what became of its runs; ``epochs`` is what each of them plans."""
+@dataclass(frozen=True, kw_only=True)
+class Stack(Arm):
+    """A depth and a kind of stack; ``beside`` it is the residual stack beside a plain one: the remedy."""
 
-    label: str
-    depth: int
-    parameters: int
-    arm: Runs[LanguageRun]
-    epochs: int
+    settings: BaselineSettings
+    beside: bool = False
 
     @property
-    def runs(self) -> list[LanguageRun]:
-        """The finished runs."""
-        return self.arm.runs
-
-    @property
-    def beside(self) -> bool:
-        """Whether it is the residual stack beside a plain one: the remedy."""
-        return self.label != f"L{self.depth}"
-
-    @property
-    def name(self) -> Text:
-        """What it is called."""
-        return say("layers.residual_stack", depth=self.depth) if self.beside else self.label
+    def depth(self) -> int:
+        """How many hidden layers it has."""
+        return self.settings.layers
 
     @property
     def suffix(self) -> str:
         """How its metrics end; those of the remedy are marked before the depth."""
         return f"_residual_L{self.depth}" if self.beside else f"_L{self.depth}"
 
-    @property
-    def state(self) -> Text:
-        """Whether it is done, in a few words."""
-        return state(self.arm, self.epochs)
-
-    def minus(self, other: "Stack", name: str) -> dict[str, float]:
-        """Return how much larger a number is here, seed by seed; empty without a common seed."""
-        return self.arm.minus(other.arm, lambda run: run.numbers[name])
-
-    def stat(self, name: str) -> dict[str, float]:
-        """Return a number's mean over seeds with its interval."""
-        return self.arm.stat(lambda run: run.numbers[name])
+    def folder(self, seed: int) -> str:
+        """Return what the folder of a run is called."""
+        return f"L{self.depth}-{self.settings.stack}-seed{seed}"
 
 
-def plain(stacks: Sequence[Stack]) -> list[Stack]:
+StackRuns = Runs[Stack, LanguageRun]
+Sweep = Study[Stack, LanguageRun]
+
+
+def plain(stacks: Iterable[StackRuns]) -> list[StackRuns]:
     """Return the finished stacks that are swept, shallow ones first, without the remedy."""
-    return [stack for stack in stacks if stack.runs and not stack.beside]
+    return [stack for stack in stacks if stack.runs and not stack.arm.beside]
 
 
-def with_residual(stacks: Sequence[Stack]) -> list[tuple[Stack, Stack]]:
+def with_residual(stacks: Iterable[StackRuns]) -> list[tuple[StackRuns, StackRuns]]:
     """Return each finished residual stack behind the plain one of its depth."""
-    swept = {stack.depth: stack for stack in plain(stacks)}
-    return [(swept[stack.depth], stack) for stack in stacks if stack.runs and stack.beside and stack.depth in swept]
+    swept, beside = {stack.arm.depth: stack for stack in plain(stacks)}, [one for one in stacks if one.arm.beside]
+    return [(swept[stack.arm.depth], stack) for stack in beside if stack.runs and stack.arm.depth in swept]
+
+
+def state(stack: StackRuns) -> Text:
+    """Return how a stack stands, in a few words: done, not begun, or what went wrong with which seed."""
+    told = [say("study.state_diverged", seed=seed, update=update) for seed, update in stack.diverged.items()]
+    if stack.stopped is not None:
+        done, planned = len(stack.unfinished.history) if stack.unfinished else 0, stack.arm.settings.epochs
+        told.append(say("study.state_stopped", seed=stack.stopped, epochs=done, planned=planned))
+    if len(told) > 1:
+        return say("study.states", each=told)
+    return told[0] if told else "done" if stack.runs else "not begun"
 
 
 # ---- the result ---------------------------------------------------------------------------------------------------
 
 
-def result(
-    settings: LayersSettings, data: Dataset, found: Study[LanguageRun], stacks: Sequence[Stack], metrics: Metrics
-) -> Result:
-    """Return the result of the chapter.
-
-    Args:
-        settings: its options.
-        data: what was read.
-        found: all runs.
-        stacks: every stack with its runs.
-        metrics: what was measured.
-    """
+def result(settings: LayersSettings, data: Dataset, found: Sweep, metrics: Metrics) -> Result:
+    """Return the result of the chapter."""
+    stacks = [*found.arms.values()]
     finished = [stack for stack in stacks if stack.runs]
     whole = [stack for stack in finished if len(stack.runs) == settings.seeds]  # a list of samples has no gaps
     return Result(
@@ -117,22 +101,22 @@ def result(
         HOW,
         status="interrupted" if found.stop else "complete" if finished else "diverged",
         metrics=dict(metrics),
-        summary=summary(settings, data, found, stacks, metrics) if finished else all_diverged(stacks),
+        summary=summary(settings, data, found, metrics) if finished else all_diverged(stacks),
         tables=tables(settings, data, stacks, metrics),
         figures=figures(settings, data, stacks, metrics),
         samples={
-            f"{name}{stack.suffix}": rounded(run.numbers[own] for run in stack.runs)
+            f"{name}{stack.arm.suffix}": rounded(run.numbers[own] for run in stack.runs)
             for stack in whole
             for name, own in SAMPLED.items()
         },
-        documents=document_sums({stack.suffix: [run.score for run in stack.runs] for stack in finished}),
+        documents=document_sums({stack.arm.suffix: [run.score for run in stack.runs] for stack in finished}),
     )
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
 
 
-def tables(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], metrics: Metrics) -> list[Table]:
+def tables(settings: LayersSettings, data: Dataset, stacks: Sequence[StackRuns], metrics: Metrics) -> list[Table]:
     """Return the tables of a sweep; of one in which every run diverged only the text and the depths."""
     finished = [stack for stack in stacks if stack.runs]
     found = [text_read(data), depths(settings, data, stacks, metrics)]
@@ -146,12 +130,12 @@ def tables(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], met
     return [table for table in found if table.rows]
 
 
-def depths(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], metrics: Metrics) -> Table:
+def depths(settings: LayersSettings, data: Dataset, stacks: Sequence[StackRuns], metrics: Metrics) -> Table:
     """Return what each depth reached after the same number of updates, one row per depth and kind of stack."""
     rows: list[list[Cell]] = []
     for stack in stacks:
-        reached = cells(metrics, "val_ppl± test_ppl val_accuracy", stack.suffix)
-        rows.append([stack.name, stack.parameters, len(stack.runs), *reached, stack.state])
+        size, *reached = cells(metrics, "parameters val_ppl± test_ppl val_accuracy", stack.arm.suffix)
+        rows.append([stack.arm.label, size, len(stack.runs), *reached, state(stack)])
     per_layer = settings.hidden**2 + settings.hidden
     return table(
         "layers.depths",
@@ -161,24 +145,24 @@ def depths(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], met
             say("layers.depths"),
             say("layers.test") if any(name.startswith("test_ppl") for name in metrics) else "",
             _of_seeds(data, stacks),
-            say("layers.residual") if any(stack.runs and stack.beside for stack in stacks) else "",
+            say("layers.residual") if any(stack.runs and stack.arm.beside for stack in stacks) else "",
         ),
     )
 
 
-def fit(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
+def fit(data: Dataset, finished: Sequence[StackRuns], metrics: Metrics) -> Table:
     """Return train and validation loss of the same parameters, both without dropout: does depth over- or underfit?"""
     swept, rows = plain(finished), list[list[Cell]]()
     for stack in finished:
         first = swept[0] if swept else stack
         change = stack.minus(first, "train_loss_no_dropout") if stack is not first else {}
-        told = cells(metrics, "train_loss val_loss_token gap", stack.suffix)
-        rows.append([stack.name, *told, *cells(change, "±")])
-    minus = say("layers.train_minus", stack=swept[0].name if swept else "the first")
+        told = cells(metrics, "train_loss val_loss_token gap", stack.arm.suffix)
+        rows.append([stack.arm.label, *told, *cells(change, "±")])
+    minus = say("layers.train_minus", stack=swept[0].arm.label if swept else "the first")
     return table("layers.fit", rows, _of_seeds(data, finished), *reading(finished), made=[minus])
 
 
-def reading(stacks: Sequence[Stack]) -> list[Text]:
+def reading(stacks: Sequence[StackRuns]) -> list[Text]:
     """Return in a sentence what the losses of the deepest and the shallowest stack mean; none if there is one."""
     swept = plain(stacks)
     if len(swept) < 2:
@@ -187,7 +171,7 @@ def reading(stacks: Sequence[Stack]) -> list[Text]:
     train, val = (deep.minus(shallow, name) for name in ("train_loss_no_dropout", "val_loss_token"))
     if not train:
         return []
-    told = {"first": shallow.label, "last": deep.label, "train": train[""], "val": val[""]}
+    told = {"first": shallow.arm.name, "last": deep.arm.name, "train": train[""], "val": val[""]}
     if "_low" not in val or val["_low"] <= 0 <= val["_high"]:
         return [say("layers.chance", **told)]
     if val[""] < 0:
@@ -197,18 +181,16 @@ def reading(stacks: Sequence[Stack]) -> list[Text]:
     return [say("layers.overfits", **told) if train["_high"] < 0 else say("layers.harms", **told)]
 
 
-def pairs(settings: LayersSettings, data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
+def pairs(settings: LayersSettings, data: Dataset, finished: Sequence[StackRuns], metrics: Metrics) -> Table:
     """Return differences seed by seed: against the first depth, between neighbours, and of the remedy."""
     swept = plain(finished)
     wanted = [(swept[0], stack) for stack in swept[1:]] + [pair for pair in pairwise(swept) if pair[0] is not swept[0]]
-    ends = [
-        (first, second, f"{second.suffix}_minus{first.suffix}") for first, second in [*wanted, *with_residual(finished)]
-    ]
-    there = [each for each in ends if f"val_ppl{each[2]}" in metrics]
     rows: list[list[Cell]] = []
-    for first, second, end in there:
-        what = say("layers.minus", second=second.name, first=first.name)
-        rows.append([what, metrics[f"val_ppl{end}_n"], *cells(metrics, "val_ppl±± train_loss±", end)])
+    for first, second in [*wanted, *with_residual(finished)]:
+        end = f"{second.arm.suffix}_minus{first.arm.suffix}"
+        if f"val_ppl{end}" in metrics:
+            what = say("layers.minus", second=second.arm.label, first=first.arm.label)
+            rows.append([what, metrics[f"val_ppl{end}_n"], *cells(metrics, "val_ppl±± train_loss±", end)])
     documents, blocks = data.text.valid_document_count, len(finished[0].runs[0].score.targets_by_document)
     return table(
         "layers.pairs",
@@ -219,55 +201,55 @@ def pairs(settings: LayersSettings, data: Dataset, finished: Sequence[Stack], me
     )
 
 
-def times(settings: LayersSettings, finished: Sequence[Stack], metrics: Metrics) -> Table:
+def times(settings: LayersSettings, finished: Sequence[StackRuns], metrics: Metrics) -> Table:
     """Return what depth costs, and what each depth reaches with equal updates and in equal time."""
-    fits, rows = epochs_in_equal_time({stack.label: stack.runs for stack in finished}), list[list[Cell]]()
+    fits, rows = epochs_in_equal_time({stack.arm.name: stack.runs for stack in finished}), list[list[Cell]]()
     for stack in finished:
         made = sorted({run.updates for run in stack.runs})
         updates = f"{made[0]:,}" if len(made) == 1 else f"{made[0]:,}–{made[-1]:,}"
-        seconds, first = (float(str(metrics[f"seconds_per_epoch{one.suffix}"])) for one in (stack, finished[0]))
-        speed = cells(metrics, "tokens_per_second val_ppl_equal_updates", stack.suffix)
-        in_equal_time = fits[stack.label], *cells(metrics, "val_ppl_equal_time", stack.suffix)
-        rows.append([stack.name, updates, seconds, seconds / max(first, 1e-9), *speed, *in_equal_time])
+        seconds, first = (float(str(metrics[f"seconds_per_epoch{one.arm.suffix}"])) for one in (stack, finished[0]))
+        speed = cells(metrics, "tokens_per_second val_ppl_equal_updates", stack.arm.suffix)
+        in_equal_time = fits[stack.arm.name], *cells(metrics, "val_ppl_equal_time", stack.arm.suffix)
+        rows.append([stack.arm.label, updates, seconds, seconds / max(first, 1e-9), *speed, *in_equal_time])
     return table(
         "layers.times",
         rows,
         say("layers.one_cycle") if settings.schedule == "one-cycle" else "",
-        made=[say("layers.times_of", stack=finished[0].name)],
+        made=[say("layers.times_of", stack=finished[0].arm.label)],
         epochs=common_epochs([run for stack in finished for run in stack.runs]),
     )
 
 
-def other_measures(data: Dataset, finished: Sequence[Stack], metrics: Metrics) -> Table:
+def other_measures(data: Dataset, finished: Sequence[StackRuns], metrics: Metrics) -> Table:
     """Return the remaining measures of chapter 3 for each depth: the original notes' own ones among them."""
     names = "best_epoch val_loss val_ppl_batch_mean train_loss_trained val_accuracy_known context_recovered"
-    rows = [[stack.name, *cells(metrics, names, stack.suffix)] for stack in finished]
+    rows = [[stack.arm.label, *cells(metrics, names, stack.arm.suffix)] for stack in finished]
     return table("layers.measures", rows, say("layers.recovered") if data.bayes_loss is not None else "")
 
 
 # ---- figures ------------------------------------------------------------------------------------------------------
 
 
-def figures(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack], metrics: Metrics) -> list[Figure]:
+def figures(settings: LayersSettings, data: Dataset, stacks: Sequence[StackRuns], metrics: Metrics) -> list[Figure]:
     """Return the pictures of a sweep: against depth, where there are several, and the learning curves."""
     swept = plain(stacks)
     against = [by_depth(settings, data, stacks), fit_by_depth(swept, metrics)] if len(swept) > 1 else []
     return [*against, curves(data, swept)] if swept else []
 
 
-def curves(data: Dataset, swept: Sequence[Stack]) -> Figure:
+def curves(data: Dataset, swept: Sequence[StackRuns]) -> Figure:
     """Return the learning curve of each depth: mean validation loss by epoch, with its interval over seeds."""
-    each = [(stack.name, [run.curve("val_loss_token") for run in stack.runs]) for stack in swept]
+    each = [(stack.arm.label, [run.curve("val_loss_token") for run in stack.runs]) for stack in swept]
     told = [say("layers.loss_of", label=name, loss=means(runs)[-1]) for name, runs in each]
     bigram = data.references["bigram"].loss
     return figure("layers.curves", [*arm_curves(each), level(bigram, "bigram")], depths=told, bigram=bigram)
 
 
-def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack]) -> Figure:
+def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[StackRuns]) -> Figure:
     """Return validation PPL against depth with its intervals, the remedy beside it."""
     swept = plain(stacks)
     marks = _against_depth(swept, "val_ppl", "series", settings.stack)
-    residual = [*(stack for stack in swept if stack.depth == 1), *(s for s in stacks if s.runs and s.beside)]
+    residual = [*(stack for stack in swept if stack.arm.depth == 1), *(s for s in stacks if s.runs and s.arm.beside)]
     if len(residual) > 1:  # one point is no line
         marks += _against_depth(residual, "val_ppl", "winner", "residual")
     bigram = data.references["bigram"].ppl
@@ -278,28 +260,28 @@ def by_depth(settings: LayersSettings, data: Dataset, stacks: Sequence[Stack]) -
     return figure("layers.by_depth", marks, caption=caption)
 
 
-def fit_by_depth(swept: Sequence[Stack], metrics: Metrics) -> Figure:
+def fit_by_depth(swept: Sequence[StackRuns], metrics: Metrics) -> Figure:
     """Return train and validation loss against depth, both without dropout."""
     marks = [
         *_against_depth(swept, "val_loss_token", "series", "validation"),
         *_against_depth(swept, "train_loss_no_dropout", "before", "train"),
     ]
     first, last = swept[0], swept[-1]
-    low, high = (metrics[f"train_loss{stack.suffix}"] for stack in (first, last))
-    return figure("layers.fit_by_depth", marks, first=first.name, last=last.name, low=low, high=high)
+    low, high = (metrics[f"train_loss{stack.arm.suffix}"] for stack in (first, last))
+    return figure("layers.fit_by_depth", marks, first=first.arm.label, last=last.arm.label, low=low, high=high)
 
 
-def _against_depth(stacks: Sequence[Stack], name: str, role: Role, legend: str) -> list[Mark]:
-    return with_interval([float(stack.depth) for stack in stacks], [stack.stat(name) for stack in stacks], role, legend)
+def _against_depth(stacks: Sequence[StackRuns], name: str, role: Role, legend: str) -> list[Mark]:
+    depths = [float(stack.arm.depth) for stack in stacks]
+    return with_interval(depths, [stack.stat(name) for stack in stacks], role, legend)
 
 
 # ---- the result in short ------------------------------------------------------------------------------------------
 
 
-def summary(
-    settings: LayersSettings, data: Dataset, found: Study[LanguageRun], stacks: Sequence[Stack], metrics: Metrics
-) -> list[Text]:
+def summary(settings: LayersSettings, data: Dataset, found: Sweep, metrics: Metrics) -> list[Text]:
     """Return the result of a sweep that has a finished run."""
+    stacks = [*found.arms.values()]
     swept, told = plain(stacks), list[Text]()
     if swept:
         updates = min(run.updates for stack in swept for run in stack.runs)
@@ -311,12 +293,12 @@ def summary(
         told += beside_counting(data.references, [stack.stat("val_ppl")[""] for stack in swept])
     told += reading(stacks)
     for first, second in with_residual(stacks)[-1:]:
-        end = f"val_ppl{second.suffix}_minus{first.suffix}"
+        end = f"val_ppl{second.arm.suffix}_minus{first.arm.suffix}"
         if f"{end}_low" in metrics:
             change, low, high = (metrics[end + each] for each in INTERVAL)
-            told.append(say("layers.remedy_over_seeds", label=first.name, change=change, low=low, high=high))
+            told.append(say("layers.remedy_over_seeds", label=first.arm.label, change=change, low=low, high=high))
         elif end in metrics:
-            told.append(say("layers.remedy", label=first.name, change=metrics[end]))
+            told.append(say("layers.remedy", label=first.arm.label, change=metrics[end]))
     told += endings(found, settings.epochs)
     before = sum(not run.anew for run in found.finished)
     told += [say("layers.before", runs=before)] if before else []
@@ -324,14 +306,14 @@ def summary(
     return [*told, *dict.fromkeys([*data.notes, *notes])]
 
 
-def all_diverged(stacks: Sequence[Stack]) -> list[Text]:
+def all_diverged(stacks: Sequence[StackRuns]) -> list[Text]:
     """Return the result of a sweep in which no run stayed finite."""
-    each = [say("layers.state", label=stack.name, state=stack.state) for stack in stacks]
+    each = [say("layers.state", label=stack.arm.label, state=state(stack)) for stack in stacks]
     return [say("layers.all_diverged", each=each), say("run.way_out")]
 
 
-def _ppl_of(stack: Stack) -> Text:
-    return say("layers.ppl_of", label=stack.name, ppl=stack.stat("val_ppl")[""])
+def _ppl_of(stack: StackRuns) -> Text:
+    return say("layers.ppl_of", label=stack.arm.label, ppl=stack.stat("val_ppl")[""])
 
 
 def _beside(data: Dataset) -> list[Text]:
@@ -342,5 +324,5 @@ def _beside(data: Dataset) -> list[Text]:
     return [say("layers.ppl_of", label=name, ppl=ppl) for name, ppl in named.items()]
 
 
-def _of_seeds(data: Dataset, stacks: Sequence[Stack]) -> Text:
+def _of_seeds(data: Dataset, stacks: Sequence[StackRuns]) -> Text:
     return of_seeds([len(stack.runs) for stack in stacks if stack.runs], data.text.valid_document_count)

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from llmlab.lab.context_metrics import paired
-from llmlab.lab.context_runs import LOSS, ContextSpec, Measured
-from llmlab.lab.context_study import ArmRuns, Comparison
+from llmlab.lab.context_runs import LOSS, ArmRuns, ContextSpec, Measured
+from llmlab.lab.context_study import Comparison
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Result, Scalar
@@ -39,11 +38,11 @@ def result(
     tables = [
         contexts.text_read(found.text),
         contexts.meaning(found, ["main"]),
-        contexts.arms("The model", [found.arms["main"]], found.text),
+        contexts.arms("The model", [found.arms["main"]], found),
         *[contexts.ablation(ABLATIONS[name], arms, found) for name, arms in by_name.items()],
-        *contexts.rates(found.finished),
+        *contexts.rates(found),
         contexts.final(found),
-        contexts.fit(found.finished),
+        contexts.fit([*found.arms.values()]),
         *([contexts.epochs(main)] if main else []),
         contexts.contexts(found, label_of),
         contexts.passes(found.own_contexts[0]),
@@ -72,15 +71,15 @@ def summary(found: Comparison, by_name: dict[str, list[ArmRuns]]) -> list[Text]:
         told.append(
             say(
                 "two_stage.reached",
-                ppl=main.ppl[""],
+                ppl=contexts.ppl(main)[""],
                 tokens=len(found.text.text.train.tokens),
                 seeds=len(main.runs),
                 bigram=references["bigram"].ppl,
                 kneser_ney=references["kneser_ney_3"].ppl,
             )
         )
-        told += beside_counting(references, [main.ppl[""]])
-    told.append(exactness(found.own_contexts[0], max(run.drift for arm in found.finished for run in arm.runs)))
+        told += beside_counting(references, [contexts.ppl(main)[""]])
+    told.append(exactness(found.own_contexts[0], max(run.drift for run in found.finished)))
     if main.runs:
         others = [arm for arms in by_name.values() for arm in arms if arm.arm.name != "main" and arm.runs]
         told += spread(main, others)
@@ -97,7 +96,7 @@ def exactness(measured: Measured, drift: float) -> Text:
 
 def spread(main: ArmRuns, others: Sequence[ArmRuns]) -> list[Text]:
     """Return in a sentence between which single changes the perplexity lies; nothing for fewer than two changes."""
-    changes = {arm.arm.label: perplexity(told[""]) - 1 for arm in others if (told := paired(LOSS, main, arm))}
+    changes = {arm.arm.label: perplexity(told[""]) - 1 for arm in others if (told := arm.minus(main, LOSS))}
     if len(changes) < 2:
         return []
     (least, low), *_, (most, high) = sorted(changes.items(), key=lambda change: change[1])

@@ -4,10 +4,11 @@ Counting is judged on the same targets as a model, and beside both stands the fl
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.runs import LanguageRun
-from llmlab.lab.study import Runs, Study
+from llmlab.lab.study import Study
 from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
@@ -102,7 +103,7 @@ def beside_the_floor(data: Dataset, loss: float) -> list[Text]:
     return [say("baseline.recovered", floor=perplexity(data.bayes_loss), recovered=recovered)]
 
 
-def endings(found: Study[LanguageRun], epochs: int) -> list[Text]:
+def endings(found: Study[Any, LanguageRun], epochs: int) -> list[Text]:
     """Return a sentence for each run that diverged, and one if the study was stopped; a run plans ``epochs``."""
     several, told = len(found.arms) > 1, list[Text]()
     labels = {key: runs.arm.label or key for key, runs in found.arms.items()}
@@ -118,14 +119,3 @@ def endings(found: Study[LanguageRun], epochs: int) -> list[Text]:
             else:
                 told.append(say("study.stopped_run", **done))
     return told
-
-
-def state(runs: Runs[LanguageRun], epochs: int) -> Text:
-    """Return how an arm stands, in a few words: done, not begun, or what went wrong with which seed."""
-    told: list[Text] = [say("study.state_diverged", seed=seed, update=update) for seed, update in runs.diverged.items()]
-    if runs.stopped is not None:
-        done = len(runs.unfinished.history) if runs.unfinished else 0
-        told.append(say("study.state_stopped", seed=runs.stopped, epochs=done, planned=epochs))
-    if not told:
-        return "done" if runs.runs else "not begun"
-    return told[0] if len(told) == 1 else say("study.states", each=told)
