@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from llmlab.errors import TextError
 from llmlab.text.cache import LARGEST, cache_folder
-from llmlab.text.corpus import Corpus, load_corpus
-from llmlab.text.windows import WindowedText, content_hash, prepare
+from llmlab.text.corpus import Corpus, content_hash, load_corpus
+from llmlab.text.windows import WindowedText, prepare
 from llmlab.text.words import BOS, EOS, MARKS, PAD, UNK, WordVocabulary, encoded, windows
 
 LINES = [f"the cat number {number} sat on the mat and then it went home" for number in range(30)]

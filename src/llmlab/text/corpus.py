@@ -6,6 +6,7 @@ folder that is called like a corpus is meant by ``./synthetic``.
 """
 
 import contextlib
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,16 @@ class Corpus:
     valid: list[str]
     source: str = ""
     test: list[str] = field(default_factory=list)
+
+
+def content_hash(corpus: Corpus) -> str:
+    """Return a SHA-256 over the lines of both splits: of the text alone, whatever it is called."""
+    running = hashlib.sha256()
+    for lines in (corpus.train, corpus.valid):
+        joined = "\n".join(lines).encode("utf-8", "surrogatepass")
+        running.update(f"{len(lines)} {len(joined)}\n".encode())
+        running.update(joined)
+    return running.hexdigest()
 
 
 def load_corpus(data: str, *, offline: bool = False, progress: bool = False) -> Corpus:

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from llmlab.errors import TextError
 from llmlab.text.cache import recall
-from llmlab.text.corpus import Corpus
+from llmlab.text.corpus import Corpus, content_hash
 from llmlab.text.documents import documents, undone
 from llmlab.text.pretrained import Pretrained
-from llmlab.text.windows import content_hash
 from llmlab.text.words import EOS, UNK, WordVocabulary
 
 

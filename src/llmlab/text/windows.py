@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmlab.errors import TextError
 from llmlab.text.cache import Packed, recall
-from llmlab.text.corpus import Corpus
+from llmlab.text.corpus import Corpus, content_hash
 from llmlab.text.documents import document_of_each, titled
 from llmlab.text.words import FEWEST_WORDS, MARKS, WINDOW, WordVocabulary, encoded, window_starts, windows
 
@@ -93,16 +93,6 @@ def window_documents(lines: list[str], length: int, fewest_words: int, *, in_art
     counts = [len(window_starts(size + 2, length)) if size >= fewest_words else 0 for size in sizes]
     documents = document_of_each(lines, in_articles=in_articles)
     return torch.tensor(documents, dtype=torch.int64).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
-
-
-def content_hash(corpus: Corpus) -> str:
-    """Return a SHA-256 over the lines of both splits: of the text alone, whatever it is called."""
-    running = hashlib.sha256()
-    for lines in (corpus.train, corpus.valid):
-        joined = "\n".join(lines).encode("utf-8", "surrogatepass")
-        running.update(f"{len(lines)} {len(joined)}\n".encode())
-        running.update(joined)
-    return running.hexdigest()
 
 
 def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_words: int) -> Packed:
