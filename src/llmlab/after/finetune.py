@@ -24,11 +24,11 @@ from llmlab.after.opening import Restored, restored
 from llmlab.errors import LlmlabError, SettingError, TextError
 from llmlab.fast.reader import Reader
 from llmlab.fast.swept import SweptNewLLM
-from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder
+from llmlab.lab.checkpoint import CheckpointFolder
 from llmlab.lab.dataset import Dataset, check_fits
 from llmlab.lab.device import device_of, precision_of
 from llmlab.lab.epochs import Recipe, Training
-from llmlab.lab.folders import identity
+from llmlab.lab.folders import checkpointed, identity
 from llmlab.lab.language import LanguageModel, evaluate, parameter_count
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
@@ -152,21 +152,11 @@ def tuned(
             tensor.copy_(base.model.parameters[key])
     under = as_baseline(settings, base, seed)
     ours = identity(under.document(), seed, text, settings.precision, text.vocabulary.words)
+    ours["fine_tuned_from"] = {"text": base.text, "text_name": base.settings.data}
     start = evaluate(model, text.valid, settings.batch, documents=text.valid_documents)
+    training = Training(model, text.train, text.valid, Recipe.of(under, seed), documents=text.valid_documents)
     keeps = settings.out is not None and name == "pretrained" and seed == settings.seed
-    folder = new_folder(settings.out) if settings.out is not None and keeps else None
-    training = Training(
-        model,
-        text.train,
-        text.valid,
-        Recipe.of(under, seed),
-        folder,
-        ours | {"fine_tuned_from": {"text": base.text, "text_name": base.settings.data}},
-        documents=text.valid_documents,
-    )
-    with folder.locked() if folder else contextlib.nullcontext():
-        if folder:
-            folder.check_space(BYTES_KEPT * parameter_count(model))
+    with checkpointed(training, replace(under, out=settings.out), ours, "") if keeps else contextlib.nullcontext():
         training.run(on_step)
     for key, tensor in training.best.items():
         model.parameters[key].copy_(tensor)
@@ -198,14 +188,6 @@ def as_baseline(settings: FinetuneSettings, base: Restored, seed: int) -> Baseli
         seed=seed,
         seeds=1,
     )
-
-
-def new_folder(path: Path) -> CheckpointFolder:
-    """Return a folder for checkpoints."""
-    folder = CheckpointFolder(path)
-    if path.exists() and folder.has_checkpoints():
-        raise SettingError(f"--out: {path} holds checkpoints; choose another folder")
-    return folder
 
 
 # ---- what it writes ---------------------------------------------------------------------------------------------
@@ -246,8 +228,8 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
         Stopped: ``on_step`` stopped the run before both arms had finished a seed.
     """
     base = restored(settings.checkpoint)
-    if settings.out is not None:
-        new_folder(settings.out)  # refused before the text is read
+    if settings.out is not None and settings.out.exists() and CheckpointFolder(settings.out).has_checkpoints():
+        raise SettingError(f"--out: {settings.out} holds checkpoints; choose another folder")
     corpus, notes = load_corpus(settings.data, offline=settings.offline), list[Text]()
     text = dialogue(settings, base, corpus)
     check_fits(as_baseline(settings, base, settings.seed), text.text)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -193,13 +193,6 @@ def _between(on_pass: OnStep | None) -> Callable[[int], None] | None:
 # ---- a pretrained embedding, made in the run --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class MakingSettings(ContextSettings):
-    """How the embedding is made, whatever is then done with it."""
-
-    experiment: ClassVar[str] = "made"
-
-
 def loaded(
     equations: Equations, settings: ContextSettings, on_step: OnStep | None = None, *, vectors: str = "pretrained"
 ) -> EmbeddedCorpus:
@@ -225,7 +218,7 @@ def made(equations: Equations, width: int, on_step: OnStep | None = None) -> Emb
     chapter, trained on many times more lines of the language, drawn by another seed than any line that is read later.
     """
     corpus, words = load_corpus(SYNTHETIC), Grammar.standard().vocabulary()
-    settings = MakingSettings(
+    settings = ContextSettings(
         width=width,
         context=32,
         tokens=10**7,
