@@ -377,9 +377,10 @@ def test_what_to_resume_must_hold_the_models(compared: BaselineSettings, tmp_pat
     """One checkpoint for three models is refused, and so is a folder without theirs."""
     with pytest.raises(SettingError, match=r"--resume: .* of one model"):
         alone(replace(compared, out=None, resume=str(tmp_path / "tale.txt")), "gru", WORDS)
-    with pytest.raises(CheckpointError, match=r"--resume: .* no folder named"):
+    with pytest.raises(CheckpointError, match=r"--resume: .* holds no runs of new-llm, tiny-gpt2, gru"):
         alone(replace(compared, out=None, resume=str(tmp_path)), "gru", WORDS)
-    (tmp_path / "gru").mkdir()
+    (tmp_path / "gru" / "best").mkdir(parents=True)
+    (tmp_path / "gru" / "best" / "run.json").write_text("{}")
     own = alone(replace(compared, out=None, resume=str(tmp_path)), "gru", WORDS)
     assert (own.out, own.resume) == (tmp_path / "gru", "auto")
 

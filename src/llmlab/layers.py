@@ -20,7 +20,7 @@ from itertools import combinations
 
 from llmlab.baseline import train_seed
 from llmlab.lab.dataset import Dataset, check_fits, dataset_of
-from llmlab.lab.folders import sweep_folder
+from llmlab.lab.folders import study_folder
 from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time, median_seconds
 from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import OnStep
@@ -76,7 +76,8 @@ def stacks_of(settings: LayersSettings) -> list[Stack]:
 
 def sweep(settings: LayersSettings, stacks: list[Stack], data: Dataset, on_step: OnStep | None = None) -> Sweep:
     """Train every stack with every seed."""
-    place = sweep_folder(settings, [stack.folder(seed) for stack in stacks for seed in settings.every_seed])
+    names = [stack.folder(seed) for stack in stacks for seed in settings.every_seed]
+    place = study_folder(settings, names, "this sweep")
     for stack in stacks:
         check_fits(stack.settings, data.text)
 

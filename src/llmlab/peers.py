@@ -29,11 +29,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab import baseline
-from llmlab.errors import CheckpointError, SettingError, UnreachableError
+from llmlab.errors import SettingError, UnreachableError
 from llmlab.fast.reader import Reader as FastReader
 from llmlab.lab.checkpoint import is_checkpoint
 from llmlab.lab.dataset import check_fits, dataset_of
 from llmlab.lab.device import device_of
+from llmlab.lab.folders import study_folder
 from llmlab.lab.language import Judged, LanguageModel, NewLLM, Place
 from llmlab.lab.rng import generator
 from llmlab.lab.runs import LanguageRun, common_epochs
@@ -236,14 +237,12 @@ def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
     own = sized(settings, model, vocabulary)
     if not settings.peers:
         return own
-    if settings.resume in ("", "auto"):
-        return own if settings.out is None else replace(own, out=settings.out / model)
-    place = Path(settings.resume)
-    if is_checkpoint(place):
-        raise SettingError(f"--resume: {place} is of one model, --peers trains several; give auto or their folder")
-    if not any((place / name).is_dir() for name in MODELS):
-        raise CheckpointError(f"--resume: {place} has no folder named {', '.join(MODELS)}; give auto or their folder")
-    return replace(own, out=place / model, resume="auto")
+    if settings.resume not in ("", "auto") and is_checkpoint(Path(settings.resume)):
+        raise SettingError(
+            f"--resume: {settings.resume} is of one model, --peers trains several; give auto or their folder"
+        )
+    place = study_folder(settings, MODELS, ", ".join(MODELS))
+    return replace(own, out=place / model if place else None, resume="auto" if settings.resume else "")
 
 
 # ---- what the next token costs ------------------------------------------------------------------------------------

@@ -14,10 +14,8 @@ are compared then train on all of the text.  Contexts are those of the runs, for
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
-from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
+from llmlab.errors import SettingError, Stopped, WriteError
 from llmlab.lab.context_runs import (
     LOSS,
     ArmRun,
@@ -34,7 +32,7 @@ from llmlab.lab.context_runs import (
 from llmlab.lab.context_stages import Equations, Stages
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of
 from llmlab.lab.device import device_of
-from llmlab.lab.folders import identity, keep, kept, run_folder
+from llmlab.lab.folders import identity, keep, kept, run_folder, study_folder
 from llmlab.lab.sizes import check_memory, contexts_bytes
 from llmlab.lab.steps import Diverged, OnStep, Part, one_of_several
 from llmlab.lab.study import Study, study
@@ -210,11 +208,17 @@ class _Training:
     """Trains the arms of a comparison in its folder, and holds the contexts of one spec and seed at a time."""
 
     def __init__(self, equations: Equations, found: Comparison) -> None:
-        self.found, self.settings = found, found.settings
-        self.stages = {tokens: Stages(equations, found.settings, data) for tokens, data in found.texts.items()}
-        self.ours = identity(found.settings.document() | {"schedule": "constant"}, found.settings.seed, found.text, "")
-        self.folder = _folder(found.settings, self.ours)
+        self.found, self.settings = found, (settings := found.settings)
+        self.stages = {tokens: Stages(equations, settings, data) for tokens, data in found.texts.items()}
+        self.ours = identity(settings.document() | {"schedule": "constant"}, settings.seed, found.text, "")
         self.held: tuple[ContextSpec, int, Contexts] | None = None
+        study_folder(settings, ["*-seed*"], "a comparison")
+        name = f"{settings.experiment}-{settings.preset}"
+        self.folder = run_folder(replace(settings, seeds=1), self.ours, name).folder
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"{self.folder}: {error.strerror}; choose another folder with --out") from error
 
     def planned(self, arm: ArmSpec) -> ArmSpec:
         """Return an arm with the updates that it plans; with its first run come the tries of its rates."""
@@ -289,26 +293,6 @@ class _Training:
         trained = stages.trained_block(spec, seed, on_pass)
         keep(path, self.ours | own, {"model": trained.block, "rows": trained.rows, "rank": trained.rank})
         return trained
-
-
-def _folder(settings: ContextSettings, ours: dict[str, Any]) -> Path:
-    """Make the folder of a comparison: the one asked for, the last one of the same, or one under ``runs``."""
-    if settings.resume not in ("", "auto") and not _holds_runs(Path(settings.resume)):
-        raise CheckpointError(
-            f"--resume: {settings.resume} holds no runs of a comparison; give auto, or the folder that does"
-        )
-    folder = run_folder(replace(settings, seeds=1), ours, f"{settings.experiment}-{settings.preset}").folder
-    if settings.out is not None and not settings.resume and _holds_runs(folder):
-        raise SettingError(f"--out: {folder} holds checkpoints; add --resume auto, or choose another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{folder}: {error.strerror}; choose another folder with --out") from error
-    return folder
-
-
-def _holds_runs(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("*-seed*"))
 
 
 def check_fits(settings: ContextSettings, data: ContextDataset) -> None:

@@ -16,12 +16,12 @@ import torch
 import llmlab
 from llmlab.disk import replace_folder
 from llmlab.errors import CheckpointError, SettingError, WriteError
-from llmlab.lab.checkpoint import BYTES_KEPT, CheckpointFolder, State, is_checkpoint, packed, read
+from llmlab.lab.checkpoint import BYTES_KEPT, RUN, CheckpointFolder, State, is_checkpoint, packed, read
 from llmlab.lab.device import take
 from llmlab.lab.epochs import Training
 from llmlab.lab.language import parameter_count
 from llmlab.report.messages import Text as Message
-from llmlab.settings import ContextSettings, LanguageSettings, LayersSettings
+from llmlab.settings import ContextSettings, LanguageSettings
 
 RUNS = Path("runs")
 NOT_COMPARED = {
@@ -157,25 +157,25 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
     return CheckpointFolder(_claimed(stem, max(numbers, default=0) + 1))
 
 
-def sweep_folder(settings: LayersSettings, names: Iterable[str]) -> Path | None:
-    """Return the folder asked for, in which each run of a sweep has its own by its name; none where none was.
+def study_folder(settings: LanguageSettings | ContextSettings, names: Iterable[str], kind: str) -> Path | None:
+    """Return the folder asked for, in which each run of a study has its own by its name; none where none was.
+
+    Args:
+        settings: ``out`` and ``resume``.
+        names: of the runs, or patterns of them.
+        kind: what they are called.
 
     Raises:
-        CheckpointError: it is to be resumed and holds no run of this sweep.
+        CheckpointError: it is to be resumed and holds no such run.
         SettingError: it holds runs, and resuming was not asked for.
     """
     given = settings.resume not in ("", "auto")
     place = Path(settings.resume) if given else settings.out
-    if place is None:
-        return None
-    folders = (place / name for name in names)
-    held = [folder for folder in folders if folder.is_dir() and CheckpointFolder(folder).has_checkpoints()]
+    held = place is not None and any(True for name in names for _ in place.glob(f"{name}/**/{RUN}"))
     if given and not held:
-        raise CheckpointError(
-            f"--resume: no run of this sweep in {settings.resume}; give auto, or the folder given to --out before"
-        )
-    if not settings.resume and held:
-        raise SettingError(f"--out: {held[0]} holds checkpoints; add --resume auto, or choose another folder")
+        raise CheckpointError(f"--resume: {place} holds no runs of {kind}; give auto, or the folder that does")
+    if held and not settings.resume:
+        raise SettingError(f"--out: {place} holds checkpoints; add --resume auto, or choose another folder")
     return place
 
 
