@@ -233,14 +233,14 @@ def train_seed(
     model = (builder or build)(settings, len(text.vocabulary), seed, precision)
     recipe, often, documents = Recipe.of(settings, seed), 60 * settings.save_minutes, text.valid_documents
     training = Training(model, text.train, text.valid, recipe, save_seconds=often, team=team, documents=documents)
-    ours = identity(settings.document(), seed, text, precision, text.vocabulary.words)
+    ours = identity(settings.document(), seed, text.digest, text.name, precision, text.vocabulary.words)
     watched(on_step, lambda: shown.curve_so_far(data, training.progress, settings.dropout))
     folder = name or f"{settings.experiment}-{settings.preset}"
-    made = run_or_resume(training, settings, ours, folder, on_step)
-    run = measured(training, data, precision, made.notes, finished=made.stop is None)
-    if made.stop is not None:
-        raise Unfinished(run, made.stop)
-    return replace(run, anew=made.anew)
+    notes, stop, anew = run_or_resume(training, settings, ours, folder, on_step)
+    run = measured(training, data, precision, notes, finished=stop is None)
+    if stop is not None:
+        raise Unfinished(run, stop)
+    return replace(run, anew=anew)
 
 
 # ---- what is measured ---------------------------------------------------------------------------------------------

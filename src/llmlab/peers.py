@@ -17,7 +17,7 @@ models are unsupervised multitask learners" (2019); sizes of document 001 of the
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ from llmlab.lab.device import device_of
 from llmlab.lab.folders import study_folder
 from llmlab.lab.language import Judged, LanguageModel, NewLLM, Place
 from llmlab.lab.rng import generator
-from llmlab.lab.runs import LanguageRun, common_epochs
+from llmlab.lab.runs import LanguageRun, common_epochs, first_done
 from llmlab.lab.sizes import HEADS, MODELS, GPT2Size, GRUSize, peer_size_of, size_of, sized
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
@@ -336,12 +336,7 @@ def generation_costs(each: Mapping[str, BaselineSettings], model: NewLLM) -> dic
 # ---- what is measured ---------------------------------------------------------------------------------------------
 
 
-def first_done(models: Mapping[str, Sequence[LanguageRun]], seed: int) -> float:
-    """Return the seconds after which the fastest model of a seed had finished its run."""
-    return min(run.history[-1]["seconds"] for runs in models.values() for run in runs if run.seed == seed)
-
-
-def at_equal_time(models: Mapping[str, Sequence[LanguageRun]], what: str) -> dict[str, dict[int, float]]:
+def at_equal_time(models: Mapping[str, list[LanguageRun]], what: str) -> dict[str, dict[int, float]]:
     """Return by model and seed a column of the history when the fastest was done, of those that had one by then."""
     found = {
         name: {run.seed: run.at_time(first_done(models, run.seed), what) for run in runs}

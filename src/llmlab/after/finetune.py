@@ -151,7 +151,7 @@ def tuned(
         for key, tensor in model.parameters.items():
             tensor.copy_(base.model.parameters[key])
     under = as_baseline(settings, base, seed)
-    ours = identity(under.document(), seed, text, settings.precision, text.vocabulary.words)
+    ours = identity(under.document(), seed, text.digest, text.name, settings.precision, text.vocabulary.words)
     ours["fine_tuned_from"] = {"text": base.text, "text_name": base.settings.data}
     start = evaluate(model, text.valid, settings.batch, documents=text.valid_documents)
     training = Training(model, text.train, text.valid, Recipe.of(under, seed), documents=text.valid_documents)

@@ -186,7 +186,7 @@ def train_arm(
     """
     precision = chosen_precision(settings.precision, device_of(settings.device), settings.context)
     training = training_of(settings, data, model, seed)
-    ours = identity(as_settings(settings, arm), seed, data, precision)
+    ours = identity(as_settings(settings, arm), seed, data.digest, data.text.name, precision)
     with checkpointed(training, settings, ours, settings.experiment) as (notes, _):
         training.run(on_step)
     return _kept_of(training, data, model, precision, notes)

@@ -210,7 +210,8 @@ class _Training:
     def __init__(self, equations: Equations, found: Comparison) -> None:
         self.found, self.settings = found, (settings := found.settings)
         self.stages = {tokens: Stages(equations, settings, data) for tokens, data in found.texts.items()}
-        self.ours = identity(settings.document() | {"schedule": "constant"}, settings.seed, found.text, "")
+        document, text = settings.document() | {"schedule": "constant"}, found.text
+        self.ours = identity(document, settings.seed, text.digest, text.text.name, "")
         self.held: tuple[ContextSpec, int, Contexts] | None = None
         study_folder(settings, ["*-seed*"], "a comparison")
         name = f"{settings.experiment}-{settings.preset}"

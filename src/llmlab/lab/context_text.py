@@ -53,11 +53,6 @@ class ContextDataset:
     bigram_loss: float | None
     notes: list[Text]
 
-    @property
-    def name(self) -> str:
-        """What the text is called."""
-        return self.text.name
-
     def vectors(self, kind: str, seed: int) -> Tensor:
         """Return the embedding to read by, (V, d): the ``pretrained`` one, or one that is ``random`` by the seed.
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -20,7 +20,7 @@ from llmlab.lab.checkpoint import BYTES_KEPT, RUN, CheckpointFolder, State, is_c
 from llmlab.lab.device import take
 from llmlab.lab.epochs import Training
 from llmlab.lab.language import parameter_count
-from llmlab.report.messages import Text as Message
+from llmlab.report.messages import Text
 from llmlab.settings import ContextSettings, LanguageSettings
 
 RUNS = Path("runs")
@@ -32,31 +32,19 @@ NOT_COMPARED = {
 embedding are compared by their content."""
 
 
-class Text(Protocol):
-    """A text that is known by a name and a hash."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    @property
-    def digest(self) -> str:
-        """A hash of all of it."""
-
-
 def identity(
-    settings: dict[str, Any], seed: int, text: Text, precision: str, words: Sequence[str] = ()
+    settings: dict[str, Any], seed: int, digest: str, text: str, precision: str, words: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return what a checkpoint says of itself, as plain values.
 
-    The ``settings`` are of one model, as its document; the ``words`` are of its vocabulary, where the checkpoint is to
-    be read without the text.
+    The ``settings`` are of one model, as its document; ``text`` is what its text is called, and ``digest`` a hash of
+    all of it; the ``words`` are of its vocabulary, where the checkpoint is to be read without the text.
     """
     return {
         "settings": settings,
         "seed": seed,
-        "text": text.digest,
-        "text_name": text.name,
+        "text": digest,
+        "text_name": text,
         "vocabulary": list(words),
         "precision": precision,
         "threads": torch.get_num_threads(),
@@ -94,7 +82,7 @@ def _compared(identity: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def checkpointed(
     training: Training, settings: LanguageSettings | ContextSettings, ours: dict[str, Any], name: str
-) -> Iterator[tuple[list[Message], State]]:
+) -> Iterator[tuple[list[Text], State]]:
     """Give a run its folder of checkpoints, locked, and take it up where it was if that is wanted.
 
     Yields what to note of it, and the state that it goes on from; without one, or beside the first process, nothing.
@@ -110,7 +98,7 @@ def checkpointed(
         CheckpointError: the checkpoints cannot be used.
         WriteError: there is no room for them.
     """
-    notes: list[Message] = []
+    notes: list[Text] = []
     team, training.identity = training.team, ours
     if team.rank:
         if found := team.share():
@@ -205,7 +193,7 @@ def _of_seed(folder: Path, settings: LanguageSettings | ContextSettings, seed: i
 
 
 def to_resume(
-    folder: CheckpointFolder, settings: LanguageSettings | ContextSettings, ours: dict[str, Any], notes: list[Message]
+    folder: CheckpointFolder, settings: LanguageSettings | ContextSettings, ours: dict[str, Any], notes: list[Text]
 ) -> list[State]:
     """Return the last state of a folder and, where there is one, its best one; nothing where nothing is resumed."""
     if not settings.resume:

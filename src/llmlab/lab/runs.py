@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmlab.errors import Stopped
 from llmlab.lab.epochs import Training
@@ -80,6 +80,11 @@ def median_seconds(runs: list[LanguageRun]) -> float:
     return median(seconds for run in runs for seconds in run.seconds_per_epoch)
 
 
+def first_done(models: Mapping[str, list[LanguageRun]], seed: int) -> float:
+    """Return the seconds after which the fastest model of a seed had finished its run."""
+    return min(run.history[-1]["seconds"] for runs in models.values() for run in runs if run.seed == seed)
+
+
 def epochs_in_equal_time(arms: Mapping[str, list[LanguageRun]]) -> dict[str, int]:
     """Return by arm how many whole epochs it makes while the fastest one makes all that every run has."""
     most = common_epochs([run for runs in arms.values() for run in runs])
@@ -88,18 +93,13 @@ def epochs_in_equal_time(arms: Mapping[str, list[LanguageRun]]) -> dict[str, int
     return {name: min(most, int(most * least / max(own, 1e-9) + 1e-9)) for name, own in seconds.items()}
 
 
-class Made(NamedTuple):
-    """How the training of a run went: what to say of it, what stopped it, and whether there was an update left."""
-
-    notes: list[Text]
-    stop: BaseException | None
-    anew: bool
-
-
 def run_or_resume(
     training: Training, settings: BaselineSettings, ours: dict[str, Any], name: str, on_step: OnStep | None = None
-) -> Made:
+) -> tuple[list[Text], BaseException | None, bool]:
     """Train a run in its folder of checkpoints, from where it was if that is wanted; see ``folders.checkpointed``.
+
+    Returns:
+        What to say of it, what stopped it, and whether there was an update left.
 
     Raises:
         Stopped: before the first epoch was finished; a stop that comes later is returned.
@@ -121,7 +121,7 @@ def run_or_resume(
             stop = stopped
     if settings.precision not in ("auto", ours["precision"]):
         notes.append(say("run.precision", precision=ours["precision"], asked=settings.precision))
-    return Made(notes, stop, training.progress.updates > before)
+    return notes, stop, training.progress.updates > before
 
 
 def resumed(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Text]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from llmlab.lab.dataset import Dataset
-from llmlab.lab.runs import LanguageRun, common_epochs
+from llmlab.lab.runs import LanguageRun, common_epochs, first_done
 from llmlab.lab.sizes import MODELS
 from llmlab.measure.generation import Cost
 from llmlab.measure.stats import mean_interval
@@ -98,17 +98,13 @@ def at_equal_time(
     models: Models, each: Mapping[str, BaselineSettings], metrics: Mapping[str, Scalar], intervals: Text
 ) -> Table:
     """Return what each model had learned when the fastest was done."""
-    done = {
-        run.seed: min(one.history[-1]["seconds"] for own in models.values() for one in own if one.seed == run.seed)
-        for runs in models.values()
-        for run in runs
-    }
     rows = list[list[Cell]]()
     for name, runs in models.items():
-        made = [updates for run in runs if (updates := run.at_time(done[run.seed], "updates")) is not None]
+        done = [first_done(models, run.seed) for run in runs]
+        ends = [run.at_time(seconds, "updates") for run, seconds in zip(runs, done, strict=True)]
+        made = [updates for updates in ends if updates is not None]
         reached = cells(metrics, f"val_ppl_equal_time_{name.replace('-', '_')}±")
-        seconds = fmean(done[run.seed] for run in runs)
-        rows.append([MODELS[name], seconds, round(fmean(made)) if made else None, _count(models, made), *reached])
+        rows.append([MODELS[name], fmean(done), round(fmean(made)) if made else None, _count(models, made), *reached])
     one_cycle = next(iter(each.values())).schedule == "one-cycle"
     return table("peers.equal_time", rows, say("peers.one_cycle") if one_cycle else "", intervals)
 
