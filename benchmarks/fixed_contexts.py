@@ -31,11 +31,11 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab.embedding_freeze import EQUATIONS, context_layers, initial, logits_by_token
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.fast.fixed_contexts import FixedContexts, embedded, fixed_contexts
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.context_stages import fresh_parameters
 from llmlab.lab.device import fast_bf16
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import Judging, Place
-from llmlab.lab.sizes import BlockSize
 
 PARTS = ("stage1", "stage2", "length", "memory", "pocket")
 STAGE_1, FAR = 10.0, 1e-4

@@ -39,12 +39,21 @@ ALLOWED: dict[str, set[str]] = {
     "environment": {"", "errors"},
     "disk": set(),
     "report": {"report", "claims", "disk", "errors"},
-    "claims": {"claims", "errors", "lab.sizes", "measure.stats", "report.messages", "report.record", "report.result"},
+    "claims": {
+        "claims",
+        "errors",
+        "lab.block_sizes",
+        "lab.sizes",
+        "measure.stats",
+        "report.messages",
+        "report.record",
+        "report.result",
+    },
     "compare": {"measure.stats", "report.messages", "report.record", "report.result"},
     "pages": {"pages", "claims", "compare", "report"},
     "exercises": {"exercises", "after", "claims.evaluate", *CHAPTERS, *CHAPTER},
     "doctor": {"environment", "errors", "report"},
-    "params": {"lab.sizes", "report.messages", "report.result", "settings"},
+    "params": {"lab.block_sizes", "lab.sizes", "report.messages", "report.result", "settings"},
 }
 """What each room may import of llmlab, by the beginning of the name; ``cli`` may import everything."""
 TORCH = {

@@ -14,11 +14,11 @@ from conftest import Stop
 from llmlab.embedding_freeze import EQUATIONS, freeze_arms
 from llmlab.errors import SettingError, Stopped, TextError
 from llmlab.lab import context_stages
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.context_runs import ArmSpec, Contexts, ContextSpec, training_of
 from llmlab.lab.context_stages import LINES, MADE_SEED, loaded, made
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
 from llmlab.lab.language import evaluate
-from llmlab.lab.sizes import BlockSize
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS
 from llmlab.text.corpus import Corpus

@@ -14,10 +14,10 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab.embedding_freeze import EQUATIONS, initial, logits_by_token, plain_loss
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.fast.fixed_contexts import embedded, sequential
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.context_stages import fresh_parameters
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import Judging, Place, evaluate
-from llmlab.lab.sizes import BlockSize
 from strategies import block_sizes
 
 HERE = Place(0, 0)

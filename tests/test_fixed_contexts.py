@@ -12,7 +12,7 @@ from torch import Tensor
 from llmlab.embedding_freeze import initial, plain_pass
 from llmlab.fast import fixed_contexts as stage
 from llmlab.fast.fixed_contexts import Segmentation, embedded, fixed_contexts, last_tokens, sequential
-from llmlab.lab.sizes import BlockSize
+from llmlab.lab.block_sizes import BlockSize
 from strategies import block_sizes
 
 VOCABULARY = 50

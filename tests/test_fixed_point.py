@@ -13,9 +13,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab.embedding_freeze import context_layers, diversity, fixed_point, initial
 from llmlab.errors import Stopped
 from llmlab.fast.fixed_contexts import Inputs, embedded, fixed_contexts
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.context_runs import FixedPointRecipe
 from llmlab.lab.rng import generator
-from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import Diverged
 from llmlab.measure.spectrum import effective_rank
 from strategies import SEEDS, block_sizes

@@ -12,10 +12,11 @@ from llmlab import params
 from llmlab.baseline import ContextVectorLM
 from llmlab.embedding_freeze import initial
 from llmlab.errors import SettingError
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.dataset import check_fits, dataset_of
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import evaluate, parameter_count
-from llmlab.lab.sizes import BlockSize, language_bytes, size_of, sized
+from llmlab.lab.sizes import language_bytes, size_of, sized
 from llmlab.peers import build
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel
 from llmlab.settings import BaselineSettings, EmbeddingFreezeSettings
@@ -140,6 +141,6 @@ def test_what_is_said_to_be_needed_really_is(model: str, monkeypatch: pytest.Mon
     held = accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
     assert 0.1 < sum(needed.values()) / max(held) <= 1
 
-    monkeypatch.setattr("llmlab.lab.sizes.memory_bytes", lambda: int(sum(needed.values())) - 1)
+    monkeypatch.setattr("llmlab.environment.memory_bytes", lambda: int(sum(needed.values())) - 1)
     with pytest.raises(SettingError, match=r"^--.* or --.*: this takes at least .* GB of memory, and there are .* GB"):
         check_fits(settings, replace(text, train=train, valid=text.valid[:64]))

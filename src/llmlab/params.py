@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmlab.lab.sizes import BlockSize, GPT2Size, GRUSize, Size, peer_size_of, size_of, sized
+from llmlab.lab.block_sizes import BlockSize
+from llmlab.lab.sizes import GPT2Size, GRUSize, Size, peer_size_of, size_of, sized
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Table, columns_of
 from llmlab.settings import (

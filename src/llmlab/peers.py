@@ -31,11 +31,12 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab import baseline
 from llmlab.errors import SettingError, UnreachableError
 from llmlab.fast.reader import Reader as FastReader
+from llmlab.fast.swept import NewLLM
 from llmlab.lab.checkpoint import is_checkpoint
 from llmlab.lab.dataset import check_fits, dataset_of
 from llmlab.lab.device import device_of
 from llmlab.lab.folders import study_folder
-from llmlab.lab.language import Judged, LanguageModel, NewLLM, Place
+from llmlab.lab.language import Judged, LanguageModel, Place
 from llmlab.lab.rng import generator
 from llmlab.lab.runs import LanguageRun, common_epochs, first_done
 from llmlab.lab.sizes import HEADS, MODELS, GPT2Size, GRUSize, peer_size_of, size_of, sized

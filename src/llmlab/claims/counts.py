@@ -4,7 +4,8 @@ Without torch, so that ``llmlab claims`` answers at once: the models' sizes coun
 defaults are the notes'.
 """
 
-from llmlab.lab.sizes import BlockSize, GPT2Size, Size
+from llmlab.lab.block_sizes import BlockSize
+from llmlab.lab.sizes import GPT2Size, Size
 
 GPT2_VOCABULARY = 50_257
 

@@ -13,9 +13,10 @@ from llmlab.after.quantize import quantize
 from llmlab.baseline import ContextVectorLM
 from llmlab.embedding_freeze import context_layers, fixed_point, initial
 from llmlab.fast.fixed_contexts import Inputs, embedded, fixed_contexts
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.context_runs import FixedPointRecipe
 from llmlab.lab.optimizer import Adam
-from llmlab.lab.sizes import BlockSize, Size
+from llmlab.lab.sizes import Size
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, run, train
 from llmlab.phase1_2 import movement
 from llmlab.settings import Phase1Settings

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.lab.language import NewLLM
+from llmlab.fast.swept import NewLLM
 from llmlab.lab.sizes import CLAMP, EPS
 
 

@@ -8,19 +8,29 @@ output layer between them is a few large kernels, whose number of rows changes f
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from llmlab.fast.sweep import Sweep
-from llmlab.lab.language import PRECISIONS, Judged, NewLLM, Place
+from llmlab.lab.language import PRECISIONS, Judged, Place
 from llmlab.lab.rng import kept, scale
+from llmlab.lab.sizes import Size
 
 Given = dict[str, Tensor]
 Key = tuple[str | float, ...]
 
 WARM_UP = 3
 """Calls before the recording, in which libraries set themselves up: nothing may be set up while a card records."""
+
+
+class NewLLM(Protocol):
+    """What a fast twin reads of New-LLM, which is ``baseline.ContextVectorLM``: sizes, parameters by name, dropout."""
+
+    size: Size
+    parameters: dict[str, Tensor]
+    dropout: float
 
 
 class Recording:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.context_text import ContextDataset
 from llmlab.lab.device import chosen_precision, device_of
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.folders import checkpointed, identity
 from llmlab.lab.language import Judging, parameter_count
-from llmlab.lab.sizes import BlockSize
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.lab.study import Arm, Run, Runs
 from llmlab.measure.score import perplexity

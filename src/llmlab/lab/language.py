@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from llmlab.lab.device import measure
-from llmlab.lab.sizes import Size
 from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score, score
 
@@ -50,14 +49,6 @@ class LanguageModel(Protocol):
 
     def judge(self, inputs: Tensor, targets: Tensor) -> Judged:
         """Return loss and hit of every target, in fp32 and without dropout."""
-
-
-class NewLLM(Protocol):
-    """What a fast twin reads of New-LLM, which is ``baseline.ContextVectorLM``: sizes, parameters by name, dropout."""
-
-    size: Size
-    parameters: dict[str, Tensor]
-    dropout: float
 
 
 def parameter_count(model: LanguageModel) -> int:

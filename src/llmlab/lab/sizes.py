@@ -1,4 +1,4 @@
-"""The sizes of all language models: the shape of every parameter, exact counts, and sizes that match.
+"""The sizes of the models on windows: the shape of every parameter, exact counts, and sizes that match.
 
 Numbers only, without torch: settings become sizes here, for a model, for its fast twin, and for ``llmlab params``.
 """
@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from llmlab.environment import memory_bytes
 from llmlab.errors import SettingError
 from llmlab.settings import BaselineSettings
 
@@ -158,105 +157,6 @@ def _nearest(size: Callable[[int], P], wanted: int, widths: range) -> P:
     return min(map(size, widths[max(0, above - 1) : above + 1]), key=partial(off, wanted))
 
 
-@dataclass(frozen=True)
-class BlockSize:
-    """The sizes of a ContextBlock and of the TokenBlock beside it (chapters 5 and 6).
-
-    ``n_tokens`` is the number M of tokens that are read at once.  ``token_injection`` says which context layers read
-    them: ``every``, or the ``first`` only.  ``widths`` of the context layers' outputs: ``constant``, or ``decreasing``
-    in equal steps from context and tokens together down to the context.  ``layerwise`` gives token layer k the output
-    of context layer k; otherwise all token layers get the context, the last one's output.
-
-    The original notes have ``every`` with ``constant`` and ``first`` with ``decreasing``.  In the other two corners,
-    ``every`` adds the tokens to what each layer reads, and ``widths`` sets what each layer writes, just the same.
-    """
-
-    embedding: int = 768
-    context: int = 768
-    layers: int = 6
-    n_tokens: int = 1
-    token_injection: str = "every"  # noqa: S105 - a place, no secret
-    widths: str = "constant"
-    layerwise: bool = True
-
-    @property
-    def read(self) -> int:
-        """Width of x, the last M tokens side by side."""
-        return self.embedding * self.n_tokens
-
-    def context_widths(self) -> list[int]:
-        """Return the width of each context layer's output; the last is the context's.
-
-        Example:
-            >>> BlockSize(token_injection="first", widths="decreasing").context_widths()
-            [1408, 1280, 1152, 1024, 896, 768]
-        """
-        if self.widths == "constant":
-            return [self.context] * self.layers
-        return [self.context + self.read - self.read * k // self.layers for k in range(1, self.layers + 1)]
-
-    def token_widths(self) -> list[int]:
-        """Return the width of each token layer's output; the last is the embedding's."""
-        if self.widths == "constant":
-            return [self.embedding] * self.layers
-        extra = self.read - self.embedding
-        return [self.read - extra * k // self.layers for k in range(1, self.layers + 1)]
-
-    def given_widths(self) -> list[int]:
-        """Return the width of the context that each token layer is given."""
-        return self.context_widths() if self.layerwise else [self.context] * self.layers
-
-    def reads_tokens(self, layer: int) -> bool:
-        """Return whether a context layer, counted from 0, reads the tokens."""
-        return layer == 0 or self.token_injection == "every"  # noqa: S105 - a place, no secret
-
-    def context_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every parameter of the ContextBlock by name."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        width = self.context
-        for layer, out in enumerate(self.context_widths()):
-            reads = width + (self.read if self.reads_tokens(layer) else 0)
-            shapes |= _layer_shapes(f"context{layer}", reads, out, residual=width)
-            width = out
-        return shapes
-
-    def token_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every parameter of the TokenBlock by name."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        width = self.read
-        for layer, (given, out) in enumerate(zip(self.given_widths(), self.token_widths(), strict=True)):
-            # where widths are constant, only the newest of several tokens is added to the first layer's output
-            residual = width if self.widths == "decreasing" else self.embedding
-            shapes |= _layer_shapes(f"token{layer}", given + width, out, residual)
-            width = out
-        return shapes
-
-    def trained_shapes(
-        self, vocabulary: int, *, tied: bool = True, trains_embedding: bool = False
-    ) -> dict[str, tuple[int, ...]]:
-        """Return the shape of everything that Stage 2 trains; 7,093,248 numbers for the notes' frozen, tied model."""
-        shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary, self.embedding)} if trains_embedding else {}
-        shapes |= {"norm.gain": (self.embedding,), "norm.bias": (self.embedding,)} | self.token_shapes()
-        if not tied:
-            shapes |= {"head.weight": (vocabulary, self.embedding), "head.bias": (vocabulary,)}
-        return shapes
-
-    def context_parameters(self) -> int:
-        """Return the exact number of the ContextBlock's parameters; 7,091,712 for the notes' sizes."""
-        return sum(math.prod(shape) for shape in self.context_shapes().values())
-
-    def token_parameters(self) -> int:
-        """Return the exact number of the TokenBlock's parameters; 7,091,712 for the notes' sizes."""
-        return sum(math.prod(shape) for shape in self.token_shapes().values())
-
-
-def _layer_shapes(name: str, reads: int, out: int, residual: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (out, reads), f"{name}.bias": (out,)}
-    if residual != out:
-        shapes |= {f"{name}.projection.weight": (out, residual), f"{name}.projection.bias": (out,)}
-    return shapes | {f"{name}.norm.gain": (out,), f"{name}.norm.bias": (out,)}
-
-
 # ---- from settings to sizes -------------------------------------------------------------------------------------
 
 
@@ -327,30 +227,3 @@ def language_bytes(
         "--batch or --length": kept,
         "--batch or --vocabulary": FLOAT * 2 * rows * targets * vocabulary,  # logits and their softmax
     }
-
-
-def contexts_bytes(
-    size: BlockSize, vocabulary: int, tokens: int, *, trains_embedding: bool = False
-) -> dict[str, float]:
-    """Return the bytes that both stages of chapters 5 and 6 take at the very least, by the options that set them.
-
-    The embedding has ``vocabulary`` rows, and the contexts of the ``tokens`` of all streams are held.
-    """
-    trained = size.token_parameters() + (vocabulary * size.embedding if trains_embedding else 0)
-    numbers = size.context_parameters() + vocabulary * size.embedding + HELD["adam"] * trained
-    return {"--context or --layers": FLOAT * numbers, "--tokens or --context": FLOAT * tokens * size.context}
-
-
-def check_memory(needed: dict[str, float]) -> None:
-    """Refuse what this machine has no memory for.
-
-    Raises:
-        SettingError: says how much it takes at the least, how much there is, and what to lower.
-    """
-    there, least = memory_bytes(), sum(needed.values())
-    if there and least > there:
-        most = max(needed, key=lambda options: needed[options])
-        raise SettingError(
-            f"{most}: this takes at least {least / 2**30:,.1f} GB of memory, and there are {there / 2**30:,.1f} GB; "
-            "lower one of the two"
-        )
