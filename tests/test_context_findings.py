@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab.lab import context_metrics
-from llmlab.lab.context_metrics import differences, interaction, of_each, over_documents, paired_gap
+from llmlab.lab.context_metrics import change, differences, interaction, of_each, paired_gap
 from llmlab.lab.context_runs import ArmRuns
 from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
@@ -64,8 +64,8 @@ def test_documents_give_the_difference_the_same_sign() -> None:
     for arm, loss in zip(arms, (1.0, 1.25), strict=True):
         arm.runs[:] = [replace(run, valid_sums=[loss * count for count in task.valid_counts]) for run in arm.runs]
 
-    told = over_documents("val_loss_token", task, *arms)
-    assert list(told.values()) == [pytest.approx(0.25)] * 2
+    told = change("val_loss_token", task, *arms)
+    assert [told["_doc_low"], told["_doc_high"]] == [pytest.approx(0.25)] * 2
 
 
 # ---- how a comparison is told ---------------------------------------------------------------------------------------

@@ -111,15 +111,16 @@ def _end(arm: str) -> str:
 # ---- differences ------------------------------------------------------------------------------------------------
 
 
-def over_documents(name: str, text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
-    """Return between which values the difference of a loss lies when other documents are drawn.
+def change(name: str, text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
+    """Return by how much the second arm's loss is larger, seed by seed, and when other documents are drawn.
 
-    See ``document_interval``; empty without two documents, and for runs whose best model was lost.
+    See ``paired_interval`` and ``document_interval``: the latter is not there for runs whose best model was lost.
     """
     what, counts = ("valid_sums", text.valid_counts) if name == LOSS else ("test_sums", text.test_counts)
     one, other = ({run.seed: sums for run in arm.runs if (sums := getattr(run, what))} for arm in (first, second))
     both = [seed for seed in one if seed in other]
-    return document_interval([one[seed] for seed in both], [other[seed] for seed in both], counts)
+    documents = document_interval([one[seed] for seed in both], [other[seed] for seed in both], counts)
+    return second.minus(first, name) | documents
 
 
 def paired_gap(first: ArmRuns, second: ArmRuns) -> dict[str, float]:
@@ -142,8 +143,7 @@ def differences(found: Comparison, pairs: Iterable[tuple[Named, Named]]) -> dict
     for (one, first), (other, second) in pairs:
         pair, loss, text = f"{other}_minus_{one}", second.minus(first, LOSS), found.texts[first.arm.contexts.tokens]
         for name in (LOSS, TEST_LOSS):
-            if seeds := second.minus(first, name):
-                told |= as_metrics(f"{name}_{pair}", seeds | over_documents(name, text, first, second))
+            told |= as_metrics(f"{name}_{pair}", change(name, text, first, second))
         told |= {
             f"val_ppl_change_{pair}{end}": perplexity(loss[end]) - 1 for end in ("", "_low", "_high") if end in loss
         }

@@ -178,12 +178,7 @@ def train_arm(
     seed: int,
     on_step: OnStep | None = None,
 ) -> ArmRun:
-    """Train one arm with one seed, or go on with it; ``settings`` are of this run alone, and the model is fresh.
-
-    Raises:
-        Diverged: a number was not finite; the last good checkpoint stands.
-        Stopped: ``on_step`` raised it; a checkpoint was written first.
-    """
+    """Train one arm with one seed, or go on with it; ``settings`` are of this run alone, and the model is fresh."""
     precision = chosen_precision(settings.precision, device_of(settings.device), settings.context)
     training = training_of(settings, data, model, seed)
     ours = identity(as_settings(settings, arm), seed, data.digest, data.text.name, precision)

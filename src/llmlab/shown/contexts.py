@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from llmlab.lab.context_metrics import of_arms, over_documents, samples
+from llmlab.lab.context_metrics import change, of_arms, samples
 from llmlab.lab.context_runs import LOSS, TEST_LOSS, ArmRuns, ContextSpec, Measured
 from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, Comparison, Tuned
 from llmlab.lab.context_text import ContextDataset
@@ -89,17 +89,11 @@ def of_both(text: ContextDataset, shown: Sequence[ArmRuns]) -> tuple[Text, Text]
     return of_these_seeds(text, shown), of_documents(len(text.valid_counts), len(text.valid_counts))
 
 
-def change(text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
-    """Return by how much the second arm's loss differs from the first's, with both intervals; empty without a pair."""
-    told = second.minus(first, LOSS)
-    return told | over_documents(LOSS, text, first, second) if told else {}
-
-
 def differences(pairs: Sequence[tuple[ArmRuns, ArmRuns]], text: ContextDataset) -> Table:
     """Return differences of the loss seed by seed, and the ratio of perplexities that they are."""
     rows: list[list[Cell]] = []
     for first, second in pairs:
-        if told := change(text, first, second):
+        if told := change(LOSS, text, first, second):
             label = say("contexts.pair", first=first.arm.label, second=second.arm.label)
             rows.append([label, int(told["n"]), *cells(told, "±±"), perplexity(told[""]) - 1])
     return table("contexts.differences", rows, *of_both(text, [arm for both in pairs for arm in both]))
@@ -115,7 +109,7 @@ def ablation(key: str, shown: Sequence[ArmRuns], found: Comparison) -> Table:
     sized, ranked = (len(set(kinds)) > 1 for kinds in (trained, [arm.arm.contexts for arm in shown]))
     troubled, rows = any(found.state(arm) != "done" for arm in shown), list[list[Cell]]()
     for arm, own in zip(shown, trained, strict=True):
-        changes = {} if arm.arm.name == main.arm.name else change(text, main, arm)
+        changes = {} if arm.arm.name == main.arm.name else change(LOSS, text, main, arm)
         ranks = mean_ranks(found.contexts.get(arm.arm.contexts, []) if ranked else [])
         ends = [own if sized else None, len(arm.runs), ppl(arm).get(""), *cells(changes, "±±"), *ranks]
         rows.append([arm.arm.label, *ends, found.state(arm) if troubled else None])
@@ -142,7 +136,7 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) 
     """Return frozen beside trained at each number of training tokens."""
     rows: list[list[Cell]] = []
     for tokens, frozen, trained in sizes:
-        told = change(text, trained, frozen)
+        told = change(LOSS, text, trained, frozen)
         ends = [perplexity(told[end]) - 1 if end in told else None for end in BOTH_INTERVALS]
         ppls = [ppl(arm)[""] for arm in (frozen, trained)]
         rows.append([tokens, int(told.get("n", 0)), *ppls, *ends, trained.runs[0].trainable / tokens])
