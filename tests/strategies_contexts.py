@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import strategies as st
 
 from llmlab.embedding_freeze import EQUATIONS, freeze_arms
 from llmlab.lab import context_runs, context_stages, context_study
@@ -56,10 +55,6 @@ def stages(settings: ContextSettings, text: ContextDataset) -> Stages:
 
 def train_arm(settings: ContextSettings, text: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int) -> ArmRun:
     return context_runs.train_arm(settings, text, arm, stages(settings, text).model(arm, contexts, seed), seed)
-
-
-losses = st.lists(st.floats(0.1, 9), min_size=1, max_size=6)
-"""Losses of one arm, seed by seed."""
 
 
 @functools.cache

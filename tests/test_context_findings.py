@@ -4,8 +4,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llmlab.lab import context_metrics
 from llmlab.lab.context_metrics import change, differences, interaction, of_each, paired_gap
@@ -14,35 +12,12 @@ from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
 from llmlab.shown import embedding_freeze, two_stage
 from llmlab.shown.curves import means
-from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, losses, small_text
+from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, small_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---- pairs -----------------------------------------------------------------------------------------------------------
-
-
-@given(losses, losses, st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5)))
-def test_only_seeds_that_both_finished_are_subtracted(
-    one: list[float], other: list[float], lost: set[int], gone: set[int]
-) -> None:
-    """Whatever runs are missing: the mean is that of the common seeds, and where there is none nothing is told."""
-    arms = [
-        arm_runs(
-            arm_named(FREEZE, name),
-            {seed: {"val_loss_token": loss} for seed, loss in enumerate(values) if seed not in without},
-        )
-        for name, values, without in (("a", one, lost), ("b", other, gone))
-    ]
-    wanted = [b - a for seed, (a, b) in enumerate(zip(one, other, strict=False)) if seed not in lost | gone]
-    told = arms[1].minus(arms[0], "val_loss_token")
-
-    assert told.get("n", 0) == len(wanted)
-    if wanted:
-        assert told[""] == pytest.approx(sum(wanted) / len(wanted))
-        assert f"{math.exp(told['']) - 1:+.1%}" in shown.difference(*arms)[0]
-    else:
-        assert shown.difference(*arms) == []
 
 
 def test_the_gap_of_the_second_arm_is_larger_by_its_own_gap() -> None:

@@ -280,7 +280,7 @@ def made(seed: int, ppl: float, train: float = 2.0, ends: Sequence[float] = (1.0
 
 
 def stack(depth: int, runs: list[LanguageRun]) -> StackRuns:
-    return Runs(Stack(f"L{depth}", f"L{depth}", settings=BaselineSettings(layers=max(1, depth))), runs)
+    return Runs(Stack(f"L{depth}", f"L{depth}", settings=BaselineSettings(layers=depth)), runs)
 
 
 def by_hand(ppls: dict[int, list[float]], trains: dict[int, list[float]]) -> list[StackRuns]:

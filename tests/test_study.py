@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmlab.errors import Stopped
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.lab.study import Arm, Run, Study, Unfinished, study
+from llmlab.lab.study import Arm, Run, Runs, Study, Unfinished, study
 from llmlab.measure.stats import mean_interval
 from llmlab.settings import Settings
 
@@ -159,16 +159,18 @@ def test_a_study_in_which_all_diverge_has_no_run():
     assert found.arms["a"].diverged == {0: 2}
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9), st.lists(st.floats(-1e3, 1e3), min_size=9, max_size=9))
-def test_differences_are_paired_and_turn_round_with_the_arms(first: list[float], second: list[float]):
-    """The mean of differences within seeds; swapping the arms swaps sign and ends."""
-    found = compared("ab", range(len(first)), a=first.__getitem__, b=second.__getitem__)
-    a, b = found.arms["a"], found.arms["b"]
+losses = st.dictionaries(st.integers(0, 5), st.floats(-1e3, 1e3))
 
+
+@given(losses, losses)
+def test_differences_are_of_common_seeds_and_turn_round(first: dict[int, float], second: dict[int, float]):
+    """Whatever runs are missing: the mean of differences within seeds; swapping the arms swaps sign and ends."""
+    a, b = (Runs(Arm("x"), [made(*each) for each in numbers.items()]) for numbers in (first, second))
+    by_hand = [loss - second[seed] for seed, loss in first.items() if seed in second]
     there, back = a.minus(b, "loss"), b.minus(a, "loss")
 
-    by_hand = mean_interval([one - other for one, other in zip(first, second, strict=False)])
-    assert there == {"n": len(first), **by_hand}
-    assert back[""] == pytest.approx(-there[""])
-    assert (back["_low"], back["_high"]) == pytest.approx((-there["_high"], -there["_low"]))
-    assert a.stat("loss") == mean_interval(first)
+    assert there == ({"n": len(by_hand), **mean_interval(by_hand)} if by_hand else {})
+    assert back.get("n") == there.get("n")
+    for end, other in {"": "", "_low": "_high", "_high": "_low"}.items():
+        assert back.get(end) == (pytest.approx(-there[other]) if other in there else None)
+    assert not first or a.stat("loss") == mean_interval(list(first.values()))

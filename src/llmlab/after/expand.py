@@ -287,13 +287,10 @@ def recipe(settings: ExpandSettings, seed: int) -> Recipe:
 def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     """Expand a trained model in several ways, train each, and report what it cost and brought.
 
-    The result's ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
-    ``on_step`` stopped it after the first.
+    How it may end is as in ``finetune.run``.
 
     Raises:
         SettingError: it is another model, the new context is not longer, or the batch is larger than the text.
-        LlmlabError: checkpoint or text cannot be used.
-        Stopped: ``on_step`` stopped the run before every arm had finished a seed.
     """
     base = restored(settings.checkpoint)
     model = new_llm_of(base, settings.checkpoint, "expand")
