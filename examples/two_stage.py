@@ -9,7 +9,7 @@ import torch
 
 from llmlab.embedding_freeze import initial
 from llmlab.fast.fixed_contexts import embedded, fixed_contexts, sequential
-from llmlab.lab.sizes import BlockSize
+from llmlab.lab.block_sizes import BlockSize
 
 TOKENS = 20_000
 

@@ -6,7 +6,7 @@ Everything is float64, so that a law that holds can be told from one that nearly
 import torch
 from hypothesis import strategies as st
 
-from llmlab.lab.sizes import BlockSize
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.measure.geometry import random_rotation
 from llmlab.phase1 import TinyModel
 from llmlab.text.pairs import Pairs

@@ -159,7 +159,7 @@ def study_folder(settings: LanguageSettings | ContextSettings, names: Iterable[s
     """
     given = settings.resume not in ("", "auto")
     place = Path(settings.resume) if given else settings.out
-    held = place is not None and any(True for name in names for _ in place.glob(f"{name}/**/{RUN}"))
+    held = place is not None and any(any(place.glob(f"{name}/**/{RUN}")) for name in names)
     if given and not held:
         raise CheckpointError(f"--resume: {place} holds no runs of {kind}; give auto, or the folder that does")
     if held and not settings.resume:
