@@ -161,8 +161,10 @@ def test_help_cuts_no_name_at_forty_columns(run_llmlab: Run, command: tuple[str,
 def test_the_language_may_stand_before_the_welcome_but_not_before_a_command(run_llmlab: Run) -> None:
     """``llmlab --lang ja`` welcomes in Japanese; before a command it is told where it belongs."""
     assert run_llmlab("--lang", "ja").out == run_llmlab(LLMLAB_LANG="ja").out != run_llmlab().out
-    told = run_llmlab("--lang", "ja", "params")
-    assert (told.code, "llmlab params --lang ja" in told.err) == (2, True)
+    for command in (["params"], ["log", "list"]):  # where a group takes no option, the end of the line is the place
+        told = run_llmlab("--lang", "ja", *command)
+        assert (told.code, f"llmlab {command[0]} … --lang ja" in told.err) == (2, True)
+        assert run_llmlab(*command, "--lang", "ja").code == 0
 
 
 @pytest.mark.parametrize("command", ["phase1", "phase1-2", "baseline", "layers", "embedding-freeze", "two-stage"])

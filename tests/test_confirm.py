@@ -164,7 +164,7 @@ def test_what_needs_data_or_a_place_says_so(run_llmlab: Callable[..., Done], tmp
         done = run_llmlab("claims", "confirm", claim.id, *(["--yes"] if placed else []))
         assert (done.code, len(done.err.splitlines())) == (2, 1)
         assert ("--path" if placed else "--yes") in done.err
-    assert "it stands behind confirm" in run_llmlab("claims", "--all", "confirm", "P1-4").err
+    assert "--all: it stands before confirm" in run_llmlab("claims", "--all", "confirm", "P1-4").err
 
 
 def test_a_rerun_under_other_conditions_neither_confirms_nor_refutes(

@@ -22,6 +22,10 @@ def write_corpus(folder: Path, train: int, valid: int) -> None:
     (folder / "valid.txt").write_text("some words\n\n" * valid, "utf-8")
 
 
+REPLACED = "replace LLMLAB_DATA/{} by all of it, or remove it"
+"""The way where a folder is there but not whole: what is fetched would never be looked at."""
+
+
 def test_status_lists_every_corpus_with_its_way(run_llmlab: Run) -> None:
     done = run_llmlab("data", "status", "--json")
     assert (done.code, done.err) == (0, "")
@@ -43,12 +47,13 @@ def test_status_shows_a_model_that_is_here(run_llmlab: Run, tmp_path: Path, lost
     write_files(tmp_path / "data/gpt2", files)
     done = run_llmlab("data", "status", "--json", LLMLAB_DATA="data")
     (model,) = done.document["models"]
-    assert (model["here"], model["where"], model["get"] is None) == (True, "LLMLAB_DATA", lost is None)
+    assert (model["here"], model["where"], model["get"]) == (True, "LLMLAB_DATA", lost and REPLACED.format("gpt2"))
     assert model["bytes"] == sum(map(len, files.values()))
 
 
 def test_status_shows_what_a_given_folder_has(run_llmlab: Run, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "data/dailydialog", 12, 3)
+    for name in ("dailydialog", "wikitext-2"):
+        write_corpus(tmp_path / "data" / name, 12, 3)
     done = run_llmlab("data", "status", "--json", LLMLAB_DATA="data")
     (found,) = [corpus for corpus in done.document["corpora"] if corpus["name"] == "dailydialog"]
     assert found == {
@@ -60,6 +65,7 @@ def test_status_shows_what_a_given_folder_has(run_llmlab: Run, tmp_path: Path) -
         "valid_lines": 3,
         "get": None,
     }
+    assert done.document["corpora"][3]["get"] == REPLACED.format("wikitext-2")
 
 
 @pytest.mark.parametrize("what", ["folder", "pipe", "loop", "nothing"])

@@ -184,6 +184,8 @@ def test_lists_fold_and_show_tells(run_llmlab: Callable[..., Done], two: tuple[L
     short, long = run_llmlab("log", "list").out, run_llmlab("log", "list", "--all").out
     listed = {each["id"]: each["superseded_by"] for each in run_llmlab("log", "list", "--json").document["entries"]}
 
+    searched = run_llmlab("log", "list", "--search", old.id).out
+    assert ("1 superseded, shown by --all" in searched, "No entry" in searched) == (True, False)
     assert (old.id in short, new.id in short, "1 superseded" in " ".join(short.split())) == (False, True, True)
     assert old.id in long
     assert listed == {old.id: new.id, new.id: None}

@@ -135,8 +135,8 @@ def top(
     elif context.invoked_subcommand is None:
         welcome(spoken(lang))
     elif typed(context, "lang"):
-        behind = f"llmlab {context.invoked_subcommand} --lang {lang}"
-        raise SettingError(f"--lang: write it behind the command, {behind}, or set {LANGUAGE_VARIABLE}={lang}")
+        behind = f"llmlab {context.invoked_subcommand} … --lang {lang}"
+        raise SettingError(f"--lang: write it behind all of the command, {behind}, or set {LANGUAGE_VARIABLE}={lang}")
 
 
 def welcome(language: Language) -> None:

@@ -93,9 +93,12 @@ def claims(
     """Ten claims of the original notes worth reading first; --all: every one, its verdict, its evidence."""
     from llmlab.claims.verdicts import SCHEMA, first, judged
 
-    if context.invoked_subcommand is not None:
-        if early := [name for name in context.params if typed(context, name)]:
-            raise SettingError(f"--{early[0].replace('_', '-')}: it stands behind {context.invoked_subcommand}")
+    if (verb := context.invoked_subcommand) is not None:
+        if early := [each.opts[0] for each in context.command.params if typed(context, str(each.name))]:
+            raise SettingError(
+                f"{early[0]}: it stands before {verb}, which does not see it; write llmlab claims {verb} ID, and its "
+                "own options after that"
+            )
         return
     logbook = Logbook.kept(log_dir)
     records = readable(logbook)

@@ -12,6 +12,7 @@ import typer
 
 from llmlab.cli.output import AsJson, Lang, argument, completing, helped, show, spoken, write_json
 from llmlab.errors import SettingError
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Table, columns_of
 from llmlab.text.corpus import DIALECT, SYNTHETIC, load_corpus
 from llmlab.text.hub import CORPORA, DATA, MODELS, Source, split_files
@@ -39,7 +40,7 @@ class Holding:
     where: str = ""
     size: int | None = None
     lines: Lines = (None, None)
-    way: str = ""
+    way: Text = ""
 
 
 TO_FETCH = (*CORPORA, *MODELS)
@@ -48,20 +49,22 @@ BUILT_IN = {name: Holding(name, "built in") for name in (SYNTHETIC, DIALECT, STO
 
 def holding(source: Source) -> Holding:
     """Return what is here of a corpus or model, by looking at folders only: no library, no network."""
-    way = f"llmlab data fetch {source.name} (about {source.megabytes} MB)"
+    way: Text = f"llmlab data fetch {source.name} (about {source.megabytes} MB)"
     folder = source.given or source.cached
     lines: Lines = source.lines or (None, None)
     if source.kind == "model":
         whole, files = is_whole(folder), [*folder.glob("*.json"), *folder.glob("*.safetensors")]
     elif source.given:
         lines = lines_in(folder / "train.txt"), lines_in(folder / "valid.txt")
-        whole, files = None not in lines, list(folder.glob("*.txt"))
+        whole, files = lines == source.lines if source.lines else all(lines), list(folder.glob("*.txt"))
     else:
         splits = split_files(source, folder)
         whole, files = all(splits), [path for paths in splits for path in paths]
     if not (whole or source.given):
         return Holding(source.name, way=way)
     size = sum(path.stat().st_size for path in files if path.is_file())
+    if source.given:  # what is fetched would never be looked at
+        way = say("text.incomplete", folder=f"{DATA}/{source.name}")
     return Holding(source.name, DATA if source.given else "hub cache", size, lines, "" if whole else way)
 
 

@@ -49,7 +49,7 @@ def said_of(records: list[Record], folded: int, asked: bool = False) -> Words:
 
     ``asked`` is whether only some were asked for.
     """
-    if not records:
+    if not records and not folded:
         return say("list.nothing") if asked else say("list.empty")
     return sentences(
         say("list.one") if len(records) == 1 else say("list.entries", entries=len(records)),
