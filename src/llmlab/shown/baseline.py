@@ -114,7 +114,7 @@ def held_out(data: Dataset, score: Score, test: Score | None, chosen: str) -> li
     for name, use, one, floor in both:
         floor_ppl = None if floor is None else perplexity(floor)
         rows.append([name, use, one.targets, one.ppl, one.loss, one.accuracy, floor_ppl])
-    return [table("text.held_out", rows)]
+    return [table("text.held_out", rows, caption=say("text.unchosen") if chosen == "nothing" else None)]
 
 
 def epochs(run: LanguageRun, *, beside_notes: bool) -> Table:
