@@ -289,6 +289,7 @@ def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Pat
     ends = ("", "_low", "_high", "_doc_low", "_doc_high")
     assert result.tables[-1].rows[-1][2:] == [told[difference + end] for end in ends]
     assert verdicts(result) == {}
+    assert result.figures[0].caption.endswith("In the picture: continue, random.")
     assert run(checkpoint, text, seeds=2, arms="continue,random").document() == result.document()
 
 

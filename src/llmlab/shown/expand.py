@@ -62,7 +62,10 @@ def curves(base: float, losses: Mapping[str, Sequence[float]], updates: int) -> 
     xs = [float(updates * place) for place in range(len(next(iter(losses.values()))))]
     marks = [curve(losses[arm], ROLES[arm], arm, xs) for arm in losses if arm in ROLES]
     ends = [say("expand.from_to", arm=arm, first=each[0], last=each[-1]) for arm, each in losses.items()]
-    return figure("expand.curves", [*marks, level(base, "base")], base=base, arms=ends)
+    told, drawn = {"base": base, "arms": ends}, [arm for arm in losses if arm in ROLES]
+    every = losses.keys() - ROLES.keys() == {"A", "scratch"}
+    caption = None if every else say("expand.curves_drawn", **told, drawn=drawn)
+    return figure("expand.curves", [*marks, level(base, "base")], caption=caption, **told)
 
 
 def summary(settings: ExpandSettings, metrics: Metrics, arms: Sequence[str], seeds: int) -> list[Text]:
