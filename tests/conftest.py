@@ -48,6 +48,10 @@ LLMLAB = [sys.executable, "-m", "llmlab"]
 FRESH = ("PYTHON", "OMP_", "LANG", "HF_")
 """How variables begin that only an interpreter of its own obeys."""
 
+DIGITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+"""Variables by which a processor is made to do with fewer instructions: they decide the last digits of a number, so
+that a new process has to have them as this one does."""
+
 HERE = {"PYTHONUTF8": "1", "SYSTEMROOT": os.environ.get("SYSTEMROOT")} if os.name == "nt" else {}
 """Without these no Python starts on Windows, and none speaks UTF-8."""
 
@@ -68,6 +72,11 @@ class Done:
     out: str
     err: str
     folder: Path
+
+    @property
+    def complaints(self) -> str:
+        """What it said on standard error but for how far it was, which a busy machine is told every ten seconds."""
+        return "".join(line for line in self.err.splitlines(True) if not line.startswith("update "))
 
     @property
     def document(self) -> Any:
@@ -117,6 +126,7 @@ def environment(folder: Path, **changes: str | None) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.environ.get("PYTHONPATH"),
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS"),
+        **{name: os.environ.get(name) for name in DIGITS},
         **HERE,
         **changes,
     }

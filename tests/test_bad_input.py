@@ -139,7 +139,7 @@ def test_a_focus_that_nothing_follows_is_refused(run_llmlab: Run, focus: str | b
 )
 def test_any_other_text_works_and_its_entry_is_whole(run_llmlab: Run, text: str) -> None:
     done = run_llmlab("phase1", "--epochs", "2", "--json", "--text", text)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.complaints) == (0, "")
     assert done.document["settings"]["text"] == text
     assert {f"moved_{character}" for character in text} <= set(done.document["metrics"])
     assert len(done.entries) == 1

@@ -48,7 +48,7 @@ def test_a_document_has_the_contracts_keys_and_metrics(run_llmlab: Run, chapter:
     done = run_llmlab(chapter, "--json", "--seeds", str(seeds))
     document, metrics = done.document, done.document["metrics"]
     wanted = METRICS | (MORE_METRICS if chapter == "phase1-2" else set())
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.complaints) == (0, "")
     assert (document["schema"], document["experiment"], document["status"]) == ("llmlab.result/1", chapter, "complete")
     assert set(document) >= KEYS
     assert set(metrics) >= wanted
@@ -83,7 +83,7 @@ def test_nothing_private_is_told(run_llmlab: Run, tmp_path: Path) -> None:
     planted |= {"GIT_AUTHOR_NAME": secret, "GIT_DIR": f"/nowhere/{secret}", "XDG_CACHE_HOME": str(home)}
     for args in (("phase1", "--epochs", "2"), ("phase1-2", "--epochs", "2", "--json", "--expect", "x", "--note", "y")):
         done = run_llmlab(*args, folder=home, **planted)
-        assert (done.code, done.err) == (0, "")
+        assert (done.code, done.complaints) == (0, "")
         assert secret not in done.out
     written = [path for path in home.rglob("*") if path.is_file()]
     assert len(written) > 10

@@ -64,7 +64,7 @@ def test_nothing_that_only_posix_has_is_needed(command: str, tmp_path: Path, run
     added = () if command.startswith(("claims", "log")) else ("--no-log",)
     done = without_posix(tmp_path, *command.split(), *added)
 
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.complaints) == (0, "")
     assert done.out == run_llmlab(*command.split(), *added).out
 
 
@@ -90,7 +90,7 @@ def test_a_console_of_windows_gets_only_what_it_has(
     Logbook.at(tmp_path / "llmlab-log").put(specimen("漢→"))
     done = run_llmlab(*command.split(), PYTHONIOENCODING=encoding)  # it is decoded by that code page
 
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.complaints) == (0, "")
     assert {f"U+{ord(sign):04X}" for sign in "漢さくら"} >= set(re.findall(r"U\+[0-9A-F]{4}", done.out))
 
 

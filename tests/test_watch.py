@@ -94,7 +94,7 @@ def test_without_a_terminal_nothing_is_drawn(tmp_path: Path, run_llmlab: Any) ->
     """Where standard error is no terminal, the option does nothing; nor is anything drawn on one without it."""
     done = run_llmlab("phase1", "--watch", "--epochs", "5", "--no-log")
 
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.complaints) == (0, "")
     assert UP not in on_a_terminal(tmp_path, "phase1", "--epochs", "8", "--no-log")[2]
 
 
