@@ -75,6 +75,22 @@ def test_the_same_seed_gives_the_same_bits(run_llmlab: Run, tmp_path: Path) -> N
     assert steady(documents[0]) == steady(documents[1])
 
 
+@pytest.mark.parametrize(
+    ("typed", "way"),
+    [
+        ("phase2", "'phase1'? See llmlab --help"),
+        ("expand", "write llmlab baseline expand"),
+        ("log gone", "see llmlab log --help"),
+        ("phase1 --gone", "see llmlab phase1 --help"),
+        ("phase1 gone", "see llmlab phase1 --help"),
+        ("log supersede", "see llmlab log supersede --help"),
+    ],
+)
+def test_what_is_typed_wrong_names_the_way_out(run_llmlab: Run, typed: str, way: str) -> None:
+    done = run_llmlab(*typed.split())
+    assert (done.code, done.err.rstrip().endswith(way)) == (2, True)
+
+
 def test_nothing_private_is_told(run_llmlab: Run, tmp_path: Path) -> None:
     secret = "".join(("Tre", "acle", "7731"))
     home = tmp_path / f"home-{secret}" / f"work-{secret}"

@@ -38,6 +38,16 @@ class OneLineErrors(TyperGroup):
         """Return the chapters in their order, then the other commands."""
         return sorted(super().list_commands(context), key=lambda name: [*chapter.CHAPTERS, name].index(name))
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is meant.
+
+        Raises:
+            SettingError: it is one of what can be done with a baseline, which stands behind that.
+        """
+        if args[0] in chapter.FOLLOW_UPS:
+            raise SettingError(f"{args[0]}: it is for a trained baseline; write llmlab baseline {args[0]}")
+        return super().resolve_command(ctx, args)
+
     def main(self, args: Any = None, *rest: Any, **extra: Any) -> Any:
         """Run the command line and exit."""
         terminal.prepare()
@@ -77,6 +87,8 @@ def explained(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, TyperException):
         told = error.format_message() if hasattr(error, "format_message") else str(error)
+        if context := getattr(error, "ctx", None):
+            told = f"{told.removesuffix('.')}{' See' if told.endswith('?') else '; see'} {context.command_path} --help"
         return told, getattr(error, "exit_code", 1)
     if isinstance(error, OSError):  # help and usage are written by Typer, which does not catch it
         terminal.to_nowhere()
