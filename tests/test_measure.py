@@ -15,9 +15,9 @@ from torch import Tensor
 
 from llmlab.measure import geometry, spectrum
 from llmlab.measure.ranks import quantiles, rank_correlation, ranks
-from llmlab.measure.score import score
+from llmlab.measure.score import as_metrics, score
 from llmlab.measure.spectrum import effective_rank
-from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval, share_interval, t_quantile
+from llmlab.measure.stats import mean_interval, metrics_of, paired_interval, share_interval, t_quantile
 from llmlab.shown.phase1_2 import main_plane, projections
 from llmlab.text.pairs import Pairs
 from strategies import SEEDS, any_texts, rotations

@@ -164,18 +164,12 @@ def rotated(model: TinyModel, rotation: Tensor) -> TinyModel:
     return TinyModel(model.embedding @ rotation, model.weight @ rotation, model.bias.clone())
 
 
-def rotation_of(model: TinyModel) -> Tensor:
-    """Return a random rotation of a model's space, (D, D) in float64; in one dimension it can only change the sign."""
-    return random_rotation(model.embedding.shape[-1], torch.Generator().manual_seed(ROTATION_SEED))
-
-
 def rotation_differences(model: TinyModel) -> tuple[float, float]:
     """Return the largest change of a score and of a probability when all trained models are rotated."""
-    other = rotated(model, rotation_of(model).float())
-    return (
-        float((other.logits() - model.logits()).abs().max()),
-        float((other.probabilities() - model.probabilities()).abs().max()),
-    )
+    other = rotated(model, random_rotation(model.embedding.shape[-1], ROTATION_SEED).float())
+    changes = other.logits() - model.logits(), other.probabilities() - model.probabilities()
+    score, probability = (float(change.abs().max()) for change in changes)
+    return score, probability
 
 
 def stacked(models: list[TinyModel]) -> TinyModel:
@@ -201,7 +195,7 @@ def equivariance(start: TinyModel, pairs: Pairs, updates: int) -> list[Equivaria
     does not notice.
     """
     model = start[:1].each(Tensor.double)
-    rotation = rotation_of(model)
+    rotation = random_rotation(model.embedding.shape[-1], ROTATION_SEED)
     both, found = stacked([model, rotated(model, rotation)]), []
     for name, rule in (BY_SGD, BY_ADAM):
         run = train(both, pairs, rule, trained=TRAINED_WITH_FROZEN["none"], updates=updates)

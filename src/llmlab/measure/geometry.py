@@ -20,13 +20,13 @@ def distances(vectors: Tensor) -> Tensor:
     return apart
 
 
-def random_rotation(dim: int, generator: torch.Generator) -> Tensor:
-    """Return a uniformly drawn orthogonal matrix, (D, D) in float64.
+def random_rotation(dim: int, seed: int) -> Tensor:
+    """Return an orthogonal matrix drawn uniformly by a seed, (D, D) in float64.
 
     QR of a Gaussian matrix, signs fixed so that the distribution is uniform (Mezzadri 2007).  For D = 1 the
     only orthogonal matrices are +1 and -1.
     """
-    gaussian = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+    gaussian = torch.randn(dim, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     q, r = torch.linalg.qr(gaussian)
     rotation: Tensor = q * r.diagonal().sign()
     return rotation

@@ -37,11 +37,6 @@ def paired_interval(first: Mapping[int, float], second: Mapping[int, float]) -> 
     return {"n": len(differences), **mean_interval(differences)} if differences else {}
 
 
-def as_metrics(name: str, told: Mapping[str, float]) -> dict[str, float]:
-    """Return what ``paired_interval`` found as metrics of a name, with ``_sd``, ``_low``, ``_high`` and ``_n``."""
-    return {name + ("_n" if end == "n" else end): value for end, value in told.items()}
-
-
 def share_interval(hits: Sequence[bool]) -> dict[str, float]:
     """Return the share of true values and its Wilson 95 % interval, as suffixes to a metric's name.
 
