@@ -320,4 +320,4 @@ def test_batches_of_unknown_words_teach_nothing_and_stop_nothing(tmp_path: Path)
     found = compared(asked, source, count)
 
     assert len(found.arms["frozen"].runs) == 1
-    assert math.isfinite(found.arms["frozen"].mean("val_loss_token")[""])
+    assert math.isfinite(found.arms["frozen"].stat("val_loss_token")[""])

@@ -24,6 +24,7 @@ from strategies_report import HOSTILE, specimen
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(terminal.__file__).parents[1]
 TAKEN = """
+import asyncio  # torch imports it, and the half of it that is for Unix asks for what is taken here
 import os, signal, sys, types
 for name in ("fcntl", "grp", "pty", "pwd", "readline", "resource", "syslog"):
     sys.modules[name] = None
