@@ -247,7 +247,6 @@ def samples_of(run: TinyRun, focus: int) -> dict[str, Tensor]:
 def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
     """Return the metrics: means over seeds with ``_sd``, ``_low``, ``_high``, and how far each token moved."""
     distance = moved(run.before.embedding, run.after.embedding)  # (S, V)
-    by_token = {f"moved_{token}": distance[:, n] for n, token in enumerate(run.pairs.tokens)}
     found: dict[str, Scalar] = {"loss_floor": run.pairs.conditional_entropy(), **over_seeds(samples)}
     for name in ("loss", "p_next"):
         levels = quantiles(samples[name], 0.05, 0.5, 0.95)
@@ -255,9 +254,8 @@ def metrics(run: TinyRun, samples: dict[str, Tensor]) -> dict[str, Scalar]:
     unigram = run.pairs.unigram_entropy()
     found |= {"loss_min": float(samples["loss"].min()), "loss_max": float(samples["loss"].max())}
     found |= {"unigram_loss": unigram, **over_seeds({"beats_unigram_fraction": samples["loss"] < unigram})}
-    found |= over_seeds(by_token)
-    unseen = run.pairs.unseen()
-    if unseen:
+    found |= over_seeds({f"moved_{token}": distance[:, number] for token, number in run.pairs.numbers.items()})
+    if unseen := run.pairs.unseen():
         return found | {"unseen_moved_max": float(distance[:, unseen].max())}
     return found | {"unseen_moved_max": None, "unseen_moved_max_reason": "every token of the text is an input"}
 
@@ -268,11 +266,9 @@ def metrics_of_frozen(run: TinyRun) -> dict[str, float]:
     A linear layer can reach every table of scores if the inputs' embeddings, each with a constant 1 appended, are
     linearly independent.
     """
-    inputs, dim = run.pairs.inputs(), run.before.embedding.shape[-1]
+    inputs = run.pairs.inputs()
     change = float((run.after.embedding - run.before.embedding).abs().max())
-    full = torch.zeros(len(run.before), dtype=torch.bool)
-    if len(inputs) <= dim + 1:
-        full = affine_rank(run.before.embedding[:, inputs]) == len(inputs)
+    full = affine_rank(run.before.embedding[:, inputs]) == len(inputs)
     return {"embedding_change_max": change, **over_seeds({"reaches_every_table_fraction": full})}
 
 
@@ -304,8 +300,8 @@ def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
             them.
     """
     pairs = Pairs.of(settings.text)
-    seeds = settings.every_seed
-    start, free = TinyModel.initial(len(pairs.tokens), settings.dim, seeds), TRAINED_WITH_FROZEN["embedding"]
+    start = TinyModel.initial(len(pairs.tokens), settings.dim, settings.every_seed)
+    free = TRAINED_WITH_FROZEN["embedding"]
     try:
         trained = train(
             start,

@@ -91,8 +91,7 @@ def movement(run: TinyRun, focus: int) -> dict[str, Tensor]:
     found["seen_moved"] = distance[:, inputs].mean(-1)
     if unseen:
         found["unseen_moved"] = distance[:, unseen].mean(-1)
-    other = next_other_token(run.pairs, focus)
-    if other is not None:
+    if (other := next_other_token(run.pairs, focus)) is not None:
         # one formula for both, so that what did not move is exactly as far apart as before
         before, now = (moved(model.embedding[:, focus], model.embedding[:, other]) for model in (run.before, run.after))
         found |= {"distance_before": before, "distance_after": now, "distance_shrank_fraction": now < before}
@@ -167,9 +166,8 @@ def rotated(model: TinyModel, rotation: Tensor) -> TinyModel:
 def rotation_differences(model: TinyModel) -> tuple[float, float]:
     """Return the largest change of a score and of a probability when all trained models are rotated."""
     other = rotated(model, random_rotation(model.embedding.shape[-1], ROTATION_SEED).float())
-    changes = other.logits() - model.logits(), other.probabilities() - model.probabilities()
-    score, probability = (float(change.abs().max()) for change in changes)
-    return score, probability
+    score, probability = other.logits() - model.logits(), other.probabilities() - model.probabilities()
+    return float(score.abs().max()), float(probability.abs().max())
 
 
 def stacked(models: list[TinyModel]) -> TinyModel:
@@ -332,8 +330,7 @@ def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     asked = settings.experiment, settings.document(), shown.WHY, shown.HOW
     pairs = Pairs.of(settings.text)
     focus = pairs.numbers[settings.focus]
-    seeds = settings.every_seed
-    start = TinyModel.initial(len(pairs.tokens), settings.dim, seeds)
+    start = TinyModel.initial(len(pairs.tokens), settings.dim, settings.every_seed)
     trainings = 1 if len(pairs.tokens) > EXPERIMENT_TOKENS else len(TRAINED_WITH_FROZEN)
 
     def mapped(run: TinyRun) -> Figure:

@@ -47,11 +47,7 @@ SCATTER_POINTS = 240
 
 def embeddings(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: Tensor) -> Table:
     """Return where the tokens are, (V, D) before and after."""
-    said = (
-        FROZEN
-        if settings.freeze == "embedding"
-        else _said_of_unseen(pairs, decays=settings.optimizer == "adamw" and settings.weight_decay > 0)
-    )
+    said = FROZEN if settings.freeze == "embedding" else _said_of_unseen(settings, pairs)
     return _rows_before_and_after("phase1_2.embedding", said, pairs, before, after)
 
 
@@ -61,10 +57,11 @@ def output_rows(settings: Phase12Settings, pairs: Pairs, before: Tensor, after: 
     return _rows_before_and_after("phase1_2.output_rows", said, pairs, before, after)
 
 
-def _said_of_unseen(pairs: Pairs, *, decays: bool) -> Text:
+def _said_of_unseen(settings: Phase12Settings, pairs: Pairs) -> Text:
     if not pairs.unseen():
         return "First seed. Every token is an input, so every token gets a gradient."
     name = pairs.names[pairs.unseen()[0]]
+    decays = settings.optimizer == "adamw" and settings.weight_decay > 0
     return say("phase1_2.unseen_decays" if decays else "phase1_2.unseen_stays", token=name)
 
 

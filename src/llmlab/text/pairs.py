@@ -27,9 +27,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Pairs:
-    """The V different tokens of a text, in order of first appearance, and its counts of (input, target) pairs."""
+    """The number of each of the V tokens of a text, and its counts of (input, target) pairs."""
 
-    tokens: tuple[str, ...]
+    numbers: dict[str, int]
     counts: Counter[tuple[int, int]]
 
     @classmethod
@@ -42,14 +42,13 @@ class Pairs:
             >>> sorted(Pairs.of("hello").counts.items())
             [((0, 1), 1), ((1, 2), 1), ((2, 2), 1), ((2, 3), 1)]
         """
-        pairs = cls(tuple(dict.fromkeys(text)), Counter())
-        pairs.counts.update(pairwise(pairs.numbers[token] for token in text))
-        return pairs
+        numbers = {token: number for number, token in enumerate(dict.fromkeys(text))}
+        return cls(numbers, Counter(pairwise(numbers[token] for token in text)))
 
     @cached_property
-    def numbers(self) -> dict[str, int]:
-        """The number of each token."""
-        return {token: number for number, token in enumerate(self.tokens)}
+    def tokens(self) -> tuple[str, ...]:
+        """All tokens, in the order of their numbers."""
+        return tuple(self.numbers)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -84,15 +83,21 @@ class Pairs:
             >>> Pairs.of("hello").conditional_entropy()
             0.34657359027997264
         """
-        by_input = Counter(source for source, _ in self.counts.elements())
+        by_input = self._totals(0)
         terms = (count * math.log(by_input[source] / count) for (source, _), count in self.counts.items())
         return math.fsum(terms) / self.counts.total()
 
     def unigram_entropy(self) -> float:
         """Return H(target) in nats: the floor of a model that does not even see the input."""
         total = self.counts.total()
-        by_target = Counter(target for _, target in self.counts.elements())
-        return math.fsum(count * math.log(total / count) for count in by_target.values()) / total
+        return math.fsum(count * math.log(total / count) for count in self._totals(1).values()) / total
+
+    def _totals(self, end: int) -> Counter[int]:
+        """Return how often each token is an input (end 0) or a target (end 1)."""
+        found = Counter[int]()
+        for pair, count in self.counts.items():
+            found[pair[end]] += count
+        return found
 
 
 def visible(character: str) -> str:
