@@ -80,10 +80,10 @@ def test_the_same_seed_gives_the_same_bits(run_llmlab: Run, tmp_path: Path) -> N
     [
         ("phase2", "'phase1'? See llmlab --help"),
         ("expand", "write llmlab baseline expand"),
-        ("log gone", "see llmlab log --help"),
-        ("phase1 --gone", "see llmlab phase1 --help"),
-        ("phase1 gone", "see llmlab phase1 --help"),
-        ("log supersede", "see llmlab log supersede --help"),
+        ("log gone", "See llmlab log --help"),
+        ("phase1 --gone", "See llmlab phase1 --help"),
+        ("phase1 gone", "See llmlab phase1 --help"),
+        ("log supersede", "See llmlab log supersede --help"),
     ],
 )
 def test_what_is_typed_wrong_names_the_way_out(run_llmlab: Run, typed: str, way: str) -> None:

@@ -88,7 +88,7 @@ def explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, TyperException):
         told = error.format_message() if hasattr(error, "format_message") else str(error)
         if context := getattr(error, "ctx", None):
-            told = f"{told.removesuffix('.')}{' See' if told.endswith('?') else '; see'} {context.command_path} --help"
+            told += ("" if told.endswith((".", "?")) else ".") + f" See {context.command_path} --help"
         return told, getattr(error, "exit_code", 1)
     if isinstance(error, OSError):  # help and usage are written by Typer, which does not catch it
         terminal.to_nowhere()

@@ -63,7 +63,7 @@ class Rule:
     when: str = "True"
     where: dict[str, str] = field(default_factory=dict)
     without: str = ""
-    """A name that has to be missing, made as a sentence is: what an earlier llmlab did not measure, or a run not do."""
+    """A name, with holes as in a sentence, that must be missing: an earlier llmlab or this run did not measure it."""
     command: str = ""
 
     def said(self, known: Mapping[str, Any], code: str) -> str | None:
