@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from llmlab.embedding_freeze import context_layers, initial, logits_by_token, normalised, token_layers
-from llmlab.lab.block_sizes import EPS, BlockSize
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.device import products_in
+from llmlab.lab.language import EPS
 from strategies import block_sizes
 
 NOTES = BlockSize()

@@ -30,7 +30,8 @@ from llmlab.errors import CheckpointError, SettingError
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.epochs import Recipe, Training
-from llmlab.lab.sizes import EPS, Size
+from llmlab.lab.language import EPS
+from llmlab.lab.sizes import Size
 from llmlab.lab.steps import Diverged
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, ExpandSettings

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlab.baseline import ContextVectorLM
-from llmlab.lab.sizes import CLAMP, EPS, Size
+from llmlab.lab.language import EPS
+from llmlab.lab.sizes import CLAMP, Size
 
 SMALL = {"vocabulary": 7, "embedding": 3, "hidden": 5, "context": 4}
 

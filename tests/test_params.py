@@ -141,6 +141,6 @@ def test_what_is_said_to_be_needed_really_is(model: str, monkeypatch: pytest.Mon
     held = accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
     assert 0.1 < sum(needed.values()) / max(held) <= 1
 
-    monkeypatch.setattr("llmlab.environment.memory_bytes", lambda: int(sum(needed.values())) - 1)
+    monkeypatch.setattr("llmlab.lab.memory.memory_bytes", lambda: int(sum(needed.values())) - 1)
     with pytest.raises(SettingError, match=r"^--.* or --.*: this takes at least .* GB of memory, and there are .* GB"):
         check_fits(settings, replace(text, train=train, valid=text.valid[:64]))

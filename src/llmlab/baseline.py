@@ -40,11 +40,11 @@ from llmlab.lab.dataset import Dataset, check_fits, dataset_of
 from llmlab.lab.device import device_of, precision_of
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.folders import identity
-from llmlab.lab.language import LanguageModel, evaluate, parameter_count
+from llmlab.lab.language import EPS, LanguageModel, evaluate, parameter_count
 from llmlab.lab.optimizer import clip, optimizer_named
 from llmlab.lab.rng import kept, scale, shuffled
 from llmlab.lab.runs import LanguageRun, beside_the_notes, repeats_the_notes, run_or_resume
-from llmlab.lab.sizes import CLAMP, EPS, MODELS, Size, size_of
+from llmlab.lab.sizes import CLAMP, MODELS, Size, size_of
 from llmlab.lab.steps import Diverged, OnStep, watched
 from llmlab.lab.study import Arm, Study, Unfinished, study
 from llmlab.lab.team import ALONE, Team

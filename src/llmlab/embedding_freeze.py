@@ -40,11 +40,12 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab.fast.fixed_context_lm import Blocks
 from llmlab.fast.fixed_contexts import Inputs
 from llmlab.lab import context_metrics
-from llmlab.lab.block_sizes import EPS, BlockSize
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.context_runs import ArmSpec, ContextSpec, FixedPointRecipe
 from llmlab.lab.context_stages import Equations, loaded
 from llmlab.lab.context_study import Comparison, compared
 from llmlab.lab.device import products_in
+from llmlab.lab.language import EPS
 from llmlab.lab.optimizer import Adam, clip
 from llmlab.lab.rng import generator
 from llmlab.lab.steps import Diverged, OnStep, one_of_several

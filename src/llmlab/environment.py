@@ -92,21 +92,6 @@ def memory_bytes() -> int | None:
     return min(limits)
 
 
-def check_memory(needed: dict[str, float]) -> None:
-    """Refuse what this machine has no memory for.
-
-    Raises:
-        SettingError: says how much it takes at the least, how much there is, and what to lower.
-    """
-    there, least = memory_bytes(), sum(needed.values())
-    if there and least > there:
-        most = max(needed, key=lambda options: needed[options])
-        raise SettingError(
-            f"{most}: this takes at least {least / 2**30:,.1f} GB of memory, and there are {there / 2**30:,.1f} GB; "
-            "lower one of the two"
-        )
-
-
 def peak_memory_mb() -> int | None:
     """Return the most memory this process held so far."""
     try:

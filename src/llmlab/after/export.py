@@ -20,7 +20,8 @@ from llmlab.after.saving import check_free, save
 from llmlab.errors import SettingError, TextError, UnreachableError
 from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.checkpoint import tensor_file
-from llmlab.lab.sizes import CLAMP, EPS, MODELS
+from llmlab.lab.language import EPS
+from llmlab.lab.sizes import CLAMP, MODELS
 from llmlab.lab.steps import OnStep
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import CODES, Text, say

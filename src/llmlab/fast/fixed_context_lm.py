@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.fast.fixed_contexts import embedded, last_tokens
-from llmlab.lab.block_sizes import EPS, BlockSize
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.device import products_in
-from llmlab.lab.language import PRECISIONS, Judged, Place
+from llmlab.lab.language import EPS, PRECISIONS, Judged, Place
 
 LOGITS_AT_ONCE = 2**25
 """About how many logits are held at a time: 128 MiB in fp32."""

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.lab.block_sizes import EPS, BlockSize
+from llmlab.lab.block_sizes import BlockSize
+from llmlab.lab.language import EPS
 
 Inputs = Callable[[Tensor], Tensor]
 """From positions in a text, (B,), to what is read there, (B, M d): normalised embeddings of the last M tokens."""

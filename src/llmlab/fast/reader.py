@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.fast.swept import NewLLM
-from llmlab.lab.sizes import CLAMP, EPS
+from llmlab.lab.language import EPS
+from llmlab.lab.sizes import CLAMP
 
 
 class Reader:

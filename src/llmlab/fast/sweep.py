@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.lab.language import Judged
-from llmlab.lab.sizes import CLAMP, EPS, Size
+from llmlab.lab.language import EPS, Judged
+from llmlab.lab.sizes import CLAMP, Size
 
 Forward = Callable[[int, Tensor, Tensor], Tensor]
 """position, token's half of layer 0 (B, H), context (B, C) -> the stack's output (B, H)"""

@@ -6,8 +6,7 @@ Numbers only, without torch: for a model, for its fast twin, and for ``llmlab pa
 import math
 from dataclasses import dataclass
 
-EPS = 1e-5
-"""What all LayerNorms add to a variance."""
+from llmlab.lab.memory import FLOAT, HELD
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,6 @@ def _layer_shapes(name: str, reads: int, out: int, residual: int) -> dict[str, t
     return shapes | {f"{name}.norm.gain": (out,), f"{name}.norm.bias": (out,)}
 
 
-FLOAT, HELD = 4, 4
-"""Bytes of a number, and numbers that a trained parameter has in memory: itself, its gradient, and Adam's two means."""
-
-
 def contexts_bytes(
     size: BlockSize, vocabulary: int, tokens: int, *, trains_embedding: bool = False
 ) -> dict[str, float]:
@@ -121,5 +116,5 @@ def contexts_bytes(
     The embedding has ``vocabulary`` rows, and the contexts of the ``tokens`` of all streams are held.
     """
     trained = size.token_parameters() + (vocabulary * size.embedding if trains_embedding else 0)
-    numbers = size.context_parameters() + vocabulary * size.embedding + HELD * trained
+    numbers = size.context_parameters() + vocabulary * size.embedding + HELD["adam"] * trained
     return {"--context or --layers": FLOAT * numbers, "--tokens or --context": FLOAT * tokens * size.context}

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llmlab.environment import check_memory
 from llmlab.fast.fixed_context_lm import Blocks, FixedContextLM
 from llmlab.fast.fixed_contexts import embedded, fixed_contexts
 from llmlab.lab.block_sizes import BlockSize, contexts_bytes
@@ -26,6 +25,7 @@ from llmlab.lab.context_runs import (
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, embedded_corpus
 from llmlab.lab.device import chosen_precision, device_of, measure
 from llmlab.lab.language import PRECISIONS
+from llmlab.lab.memory import check_memory
 from llmlab.lab.rng import generator
 from llmlab.lab.steps import OnStep
 from llmlab.measure.spectrum import effective_rank

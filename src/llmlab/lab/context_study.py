@@ -15,7 +15,6 @@ are compared then train on all of the text.  Contexts are those of the runs, for
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from llmlab.environment import check_memory
 from llmlab.errors import SettingError, Stopped, WriteError
 from llmlab.lab.block_sizes import contexts_bytes
 from llmlab.lab.context_runs import (
@@ -35,6 +34,7 @@ from llmlab.lab.context_stages import Equations, Stages
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of
 from llmlab.lab.device import device_of
 from llmlab.lab.folders import identity, keep, kept, run_folder, study_folder
+from llmlab.lab.memory import check_memory
 from llmlab.lab.steps import Diverged, OnStep, Part, one_of_several
 from llmlab.lab.study import Study, study
 from llmlab.report.messages import Text, say

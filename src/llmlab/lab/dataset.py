@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from llmlab.environment import check_memory
 from llmlab.errors import SettingError
 from llmlab.lab.device import chosen_precision, device_of
 from llmlab.lab.language import ROWS_AT_ONCE
+from llmlab.lab.memory import check_memory
 from llmlab.lab.sizes import language_bytes
 from llmlab.measure.ngram import Baseline, window_baselines
 from llmlab.measure.score import perplexity

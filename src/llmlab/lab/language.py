@@ -14,6 +14,9 @@ from llmlab.lab.device import measure
 from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score, score
 
+EPS = 1e-5
+"""What every LayerNorm adds to a variance."""
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 

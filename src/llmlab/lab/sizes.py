@@ -11,11 +11,11 @@ from functools import partial
 from typing import TypeVar
 
 from llmlab.errors import SettingError
+from llmlab.lab.memory import FLOAT, HELD
 from llmlab.settings import BaselineSettings
 
 CLAMP = 10.0
-EPS = 1e-5
-"""The largest number in a context of New-LLM, and what all LayerNorms add to a variance."""
+"""The largest number in a context of New-LLM."""
 
 MODELS = {"new-llm": "New-LLM", "tiny-gpt2": "tiny GPT-2", "gru": "GRU"}
 """Every model that is trained on windows, and what it is called."""
@@ -197,12 +197,6 @@ def sized(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
 
 
 # ---- the memory that training takes at least ---------------------------------------------------------------------
-
-FLOAT = 4
-"""Bytes of a number."""
-
-HELD = {"sgd": 2, "adam": 4, "adamw": 4}
-"""Numbers that a trained parameter has in memory: itself, its gradient, and what the optimiser keeps of it."""
 
 
 def language_bytes(
