@@ -30,7 +30,7 @@ def test_the_gap_of_the_second_arm_is_larger_by_its_own_gap() -> None:
 
     assert paired_gap(*arms)[""] == 0.5
     assert paired_gap(*arms[::-1])[""] == -0.5
-    assert paired_gap(*arms)["n"] == 2
+    assert paired_gap(*arms)["_n"] == 2
 
 
 def test_documents_give_the_difference_the_same_sign() -> None:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from llmlab.measure import geometry, spectrum
 from llmlab.measure.ranks import quantiles, rank_correlation, ranks
-from llmlab.measure.score import as_metrics, score
+from llmlab.measure.score import score
 from llmlab.measure.spectrum import effective_rank
-from llmlab.measure.stats import mean_interval, metrics_of, paired_interval, share_interval, t_quantile
+from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval, share_interval, t_quantile
 from llmlab.shown.phase1_2 import main_plane, projections
 from llmlab.text.pairs import Pairs
 from strategies import SEEDS, any_texts, rotations
@@ -157,7 +157,7 @@ def test_a_paired_difference_is_the_second_minus_the_first(first: dict[int, floa
 
     found = paired_interval(first, second)
 
-    assert found.get("n", 0) == len(both)
+    assert found.get("_n", 0) == len(both)
     assert found == {} or found[""] == pytest.approx(sum(differences) / len(both), abs=1e-9)
     if len(both) > 1 and statistics.stdev(differences) > 1e-3:
         expected = scipy.stats.ttest_rel([second[seed] for seed in both], [first[seed] for seed in both])
@@ -169,7 +169,7 @@ def test_what_grew_has_a_positive_difference():
     """From 1 to 3 and from 2 to 5 it is 2.5 of two seeds, under the names that the ledger's rules read."""
     found = paired_interval({0: 1.0, 1: 2.0, 2: 9.0}, {1: 5.0, 0: 3.0})
 
-    assert (found["n"], found[""]) == (2, 2.5)
+    assert (found["_n"], found[""]) == (2, 2.5)
     assert as_metrics("b_minus_a", found).keys() == {f"b_minus_a{end}" for end in ("", "_n", "_sd", "_low", "_high")}
     assert as_metrics("b_minus_a", found)["b_minus_a_n"] == 2
 

@@ -130,7 +130,7 @@ def test_one_seed_that_diverges_takes_nothing_with_it():
     assert (found.arms["a"].diverged, found.arms["b"].diverged) == ({1: 2}, {})
     assert found.whole() == {"a": [made(0, 0.0), made(2, 2.0)], "b": [made(0, 0.0), made(2, 20.0)]}
     assert heard[-1][:2] == (18, 18)
-    assert found.arms["b"].minus(found.arms["a"], "loss") == {"n": 2, **mean_interval([0.0, 18.0])}
+    assert found.arms["b"].minus(found.arms["a"], "loss") == {"_n": 2, **mean_interval([0.0, 18.0])}
 
 
 def test_what_a_stopped_run_had_reached_is_kept_apart_from_finished_runs():
@@ -169,8 +169,8 @@ def test_differences_are_of_common_seeds_and_turn_round(first: dict[int, float],
     by_hand = [loss - second[seed] for seed, loss in first.items() if seed in second]
     there, back = a.minus(b, "loss"), b.minus(a, "loss")
 
-    assert there == ({"n": len(by_hand), **mean_interval(by_hand)} if by_hand else {})
-    assert back.get("n") == there.get("n")
+    assert there == ({"_n": len(by_hand), **mean_interval(by_hand)} if by_hand else {})
+    assert back.get("_n") == there.get("_n")
     for end, other in {"": "", "_low": "_high", "_high": "_low"}.items():
         assert back.get(end) == (pytest.approx(-there[other]) if other in there else None)
     assert not first or a.stat("loss") == mean_interval(list(first.values()))

@@ -25,8 +25,8 @@ from llmlab.lab.runs import LanguageRun, common_epochs, epochs_in_equal_time, me
 from llmlab.lab.sizes import size_of
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import study
-from llmlab.measure.score import as_metrics, ppl_difference
-from llmlab.measure.stats import mean_interval, metrics_of
+from llmlab.measure.score import ppl_difference
+from llmlab.measure.stats import as_metrics, mean_interval, metrics_of
 from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import LayersSettings

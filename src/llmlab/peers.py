@@ -43,8 +43,8 @@ from llmlab.lab.sizes import HEADS, MODELS, GPT2Size, GRUSize, peer_size_of, siz
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
 from llmlab.measure.generation import Cost, Reader, costs
-from llmlab.measure.score import as_metrics, document_difference, document_sums, perplexity
-from llmlab.measure.stats import metrics_of, paired_interval
+from llmlab.measure.score import document_difference, document_sums, perplexity
+from llmlab.measure.stats import as_metrics, metrics_of, paired_interval
 from llmlab.report.result import Result, Scalar, Status
 from llmlab.settings import BaselineSettings
 from llmlab.shown import baseline as chapter

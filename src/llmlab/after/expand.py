@@ -51,9 +51,9 @@ from llmlab.lab.rng import generator
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
-from llmlab.measure.score import Score, as_metrics
+from llmlab.measure.score import Score
 from llmlab.measure.spectrum import effective_rank
-from llmlab.measure.stats import metrics_of
+from llmlab.measure.stats import as_metrics, metrics_of
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import ExpandSettings

@@ -34,8 +34,8 @@ from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.lab.study import Arm, study
 from llmlab.measure.ngram import window_baselines
-from llmlab.measure.score import Score, as_metrics, perplexity
-from llmlab.measure.stats import metrics_of
+from llmlab.measure.score import Score, perplexity
+from llmlab.measure.stats import as_metrics, metrics_of
 from llmlab.peers import build
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar, Table

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from llmlab.lab.context_runs import LOSS, TEST_LOSS, ArmRuns
 from llmlab.lab.context_study import TRIES, Comparison
 from llmlab.lab.context_text import ContextDataset
-from llmlab.measure.score import as_metrics, document_interval, perplexity
-from llmlab.measure.stats import mean_interval, metrics_of, paired_interval
+from llmlab.measure.score import document_interval, perplexity
+from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval
 from llmlab.report.result import Scalar, rounded
 
 MEASURED = (

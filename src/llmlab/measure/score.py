@@ -211,8 +211,3 @@ def document_sums(models: Mapping[str, Sequence[Score]]) -> dict[str, list[float
         columns = zip(*(score.loss_by_document for score in model), strict=True)
         found[f"val_loss{end}"] = [float(f"{math.fsum(column) / len(column):.7g}") for column in columns]
     return found
-
-
-def as_metrics(name: str, told: Mapping[str, float]) -> dict[str, float]:
-    """Return what ``paired_interval`` found as metrics of a name, with ``_sd``, ``_low``, ``_high`` and ``_n``."""
-    return {name + ("_n" if end == "n" else end): value for end, value in told.items()}

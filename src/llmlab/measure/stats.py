@@ -19,8 +19,7 @@ def mean_interval(samples: Sequence[float]) -> dict[str, float]:
 
     The keys are suffixes to a metric's name.
     """
-    mean = fmean(samples)
-    count = len(samples)
+    mean, count = fmean(samples), len(samples)
     if count < 2:
         return {"": mean}
     deviation = math.sqrt(math.fsum((sample - mean) ** 2 for sample in samples) / (count - 1))
@@ -31,10 +30,10 @@ def mean_interval(samples: Sequence[float]) -> dict[str, float]:
 def paired_interval(first: Mapping[int, float], second: Mapping[int, float]) -> dict[str, float]:
     """Return how much larger samples are in the second of two mappings by seed, over the seeds that both have.
 
-    That is ``n``, and what ``mean_interval`` says of the differences; nothing without a common seed.
+    That is how many under ``"_n"``, and what ``mean_interval`` says of them; nothing without a common seed.
     """
     differences = [second[seed] - first[seed] for seed in first if seed in second]
-    return {"n": len(differences), **mean_interval(differences)} if differences else {}
+    return {"_n": len(differences), **mean_interval(differences)} if differences else {}
 
 
 def share_interval(hits: Sequence[bool]) -> dict[str, float]:
@@ -42,8 +41,7 @@ def share_interval(hits: Sequence[bool]) -> dict[str, float]:
 
     Unlike the textbook interval it stays inside [0, 1] and is right for 0 and for all of N (Wilson 1927).
     """
-    count = len(hits)
-    share = fmean(hits)
+    share, count = fmean(hits), len(hits)
     if count < 2:
         return {"": share}
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -57,12 +55,17 @@ def share_interval(hits: Sequence[bool]) -> dict[str, float]:
     }
 
 
+def as_metrics(name: str, told: Mapping[str, float]) -> dict[str, float]:
+    """Return numbers that go by suffixes under a metric's name."""
+    return {name + suffix: value for suffix, value in told.items()}
+
+
 def metrics_of(samples: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Return each metric with its interval under its own name: of booleans the share, of numbers the mean."""
     found: dict[str, float] = {}
     for name, values in samples.items():
         told = share_interval(list(map(bool, values))) if isinstance(values[0], bool) else mean_interval(values)
-        found |= {name + suffix: value for suffix, value in told.items()}
+        found |= as_metrics(name, told)
     return found
 
 

@@ -95,7 +95,7 @@ def differences(pairs: Sequence[tuple[ArmRuns, ArmRuns]], text: ContextDataset) 
     for first, second in pairs:
         if told := change(LOSS, text, first, second):
             label = say("contexts.pair", first=first.arm.label, second=second.arm.label)
-            rows.append([label, int(told["n"]), *cells(told, "±±"), perplexity(told[""]) - 1])
+            rows.append([label, int(told["_n"]), *cells(told, "±±"), perplexity(told[""]) - 1])
     return table("contexts.differences", rows, *of_both(text, [arm for both in pairs for arm in both]))
 
 
@@ -139,7 +139,7 @@ def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) 
         told = change(LOSS, text, trained, frozen)
         ends = [perplexity(told[end]) - 1 if end in told else None for end in BOTH_INTERVALS]
         ppls = [ppl(arm)[""] for arm in (frozen, trained)]
-        rows.append([tokens, int(told.get("n", 0)), *ppls, *ends, trained.runs[0].trainable / tokens])
+        rows.append([tokens, int(told.get("_n", 0)), *ppls, *ends, trained.runs[0].trainable / tokens])
     return table("contexts.growth", rows, *of_both(text, [arm for _, *both in sizes for arm in both]))
 
 
