@@ -75,7 +75,7 @@ class Done:
 
     @property
     def complaints(self) -> str:
-        """What it said on standard error but for how far it was, which a busy machine is told every ten seconds."""
+        """Its standard error without the lines of progress, which only a run of ten seconds or more prints."""
         return "".join(line for line in self.err.splitlines(True) if not line.startswith("update "))
 
     @property

@@ -1,4 +1,4 @@
-"""The memory that training takes at the least, and the refusal of what this machine has not."""
+"""The least memory that training takes, and the check that this machine has as much."""
 
 from llmlab.environment import memory_bytes
 from llmlab.errors import SettingError

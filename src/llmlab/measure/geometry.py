@@ -21,7 +21,7 @@ def distances(vectors: Tensor) -> Tensor:
 
 
 def random_rotation(dim: int, seed: int) -> Tensor:
-    """Return an orthogonal matrix drawn uniformly by a seed, (D, D) in float64.
+    """Return a uniformly drawn orthogonal matrix, (D, D) in float64; the same seed draws the same one.
 
     QR of a Gaussian matrix, signs fixed so that the distribution is uniform (Mezzadri 2007).  For D = 1 the
     only orthogonal matrices are +1 and -1.
