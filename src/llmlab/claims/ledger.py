@@ -102,10 +102,10 @@ class Claim:
     """One row: what a document says, in our words, its ``figures``, what is ``known`` of it, and how it is checked.
 
     ``first`` is its place among the claims worth reading first, 0 if it is none of them.  ``command`` makes the
-    evidence that would decide it.  An opinion's ``known`` says what would have to be shown.  ``quoted`` says that the sums only
-    set quoted figures beside each other, so that they support nothing.  ``ours`` says that no document makes the claim:
-    it is llmlab's own, stands beside one, and is judged alike.  ``changed`` is there where the rule was changed after
-    the result.
+    evidence that would decide it.  An opinion's ``known`` says what would have to be shown.  ``quoted`` says that the
+    sums only set quoted figures beside each other, so that they support nothing.  ``ours`` says that no document makes
+    the claim: it is llmlab's own, stands beside one, and is judged alike.  ``changed`` is there where the rule was
+    changed after the result.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*-[A-Z0-9]+$")]
