@@ -9,33 +9,26 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Self
 
 Gram = tuple[int, ...]
 
 
 class CountedByHand:
-    """A text, counted: ``probability`` after up to ``order`` - 1 words."""
+    """Lines, each after a mark, counted: ``probability`` after up to ``order`` - 1 words."""
 
     def __init__(self, lines: Iterable[Sequence[int]], size: int, order: int, modified: bool, never: int | None = None):
         self.size = size
         stands: Counter[Gram] = Counter()
-        before: dict[Gram, set[int]] = defaultdict(set)
-        begins: set[Gram] = set()
+        before: dict[Gram, set[int | None]] = defaultdict(set)
         for line in lines:
-            for end in range(1, len(line)):
+            for end in (place for place in range(1, len(line)) if line[place] != never):
                 for begin in range(max(0, end - order + 1), end + 1):
-                    if line[end] == never:
-                        continue
                     gram = tuple(line[begin : end + 1])
                     stands[gram] += 1
-                    if begin:
-                        before[gram].add(line[begin - 1])
-                    else:
-                        begins.add(gram)
+                    before[gram].add(line[begin - 1] if begin else None)
         self.after: dict[Gram, dict[int, int]] = defaultdict(dict)
         for gram, count in stands.items():
-            as_often = len(gram) == order or gram in begins
+            as_often = len(gram) == order or None in before[gram]
             self.after[gram[:-1]][gram[-1]] = count if as_often else len(before[gram])
         self.discount = {n: self._discounts(n, modified) for n in range(1, order + 1)}
         self.probability = cache(self._probability)
@@ -75,11 +68,6 @@ class CountedByHand:
         losses = [-math.log(self.probability(context, word)) for context, word in asked]
         return math.exp(math.fsum(losses) / len(losses))
 
-    @classmethod
-    def of_stream(cls, tokens: Sequence[int], size: int, order: int, modified: bool, never: int | None) -> Self:
-        """Count a stream document by document; its first token is the mark that ends each."""
-        return cls(split_at_marks(tokens), size, order, modified, never)
-
 
 def split_at_marks(tokens: Sequence[int]) -> list[list[int]]:
     """Cut a stream into documents, each between the mark before it and the one that ends it."""
@@ -92,21 +80,11 @@ def split_at_marks(tokens: Sequence[int]) -> list[list[int]]:
     return documents
 
 
-def asked_of_rows(rows: Iterable[Sequence[int]], padding: int, words: int = 2) -> list[tuple[Gram, int]]:
-    """What windows ask: each word that is no padding, after the words before it in its window."""
+def asked_of(lines: Iterable[Sequence[int]], never: int | None, words: int = 2) -> list[tuple[Gram, int]]:
+    """What lines ask: each word but one, after the words before it in its line."""
     return [
-        (tuple(row[max(0, place - words) : place]), row[place])
-        for row in rows
-        for place in range(1, len(row))
-        if row[place] != padding
-    ]
-
-
-def asked_of_stream(tokens: Sequence[int], never: int | None, words: int = 2) -> list[tuple[Gram, int]]:
-    """What a stream asks: each word but the unknown one, after what stands before it down to the last mark."""
-    return [
-        (tuple(document[max(0, place - words) : place]), document[place])
-        for document in split_at_marks(tokens)
-        for place in range(1, len(document))
-        if document[place] != never
+        (tuple(line[max(0, place - words) : place]), line[place])
+        for line in lines
+        for place in range(1, len(line))
+        if line[place] != never
     ]

@@ -4,7 +4,6 @@ import math
 import os
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from counted_by_hand import CountedByHand, Gram, asked_of_rows, asked_of_stream
+from counted_by_hand import CountedByHand, Gram, asked_of, split_at_marks
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of, exact_losses
 from llmlab.measure import ngram
 from llmlab.measure.ngram import (
     NOTHING,
     Baseline,
     Discounts,
+    Lines,
     NgramOrder,
     kneser_ney,
     predict,
     stream_baselines,
     window_baselines,
-    window_targets,
 )
 from llmlab.text import words
 from llmlab.text.corpus import load_corpus
@@ -38,112 +37,140 @@ from llmlab.text.words import BOS, EOS, PAD, UNK, WordVocabulary, encoded, windo
 
 SIZE = 8
 pytestmark = pytest.mark.usefixtures("one_thread")
-lines = st.lists(st.lists(st.sampled_from([UNK, 4, 5, 6, 7]), max_size=9), min_size=1, max_size=12).map(
-    lambda drawn: [[BOS, *line, EOS] for line in drawn]
-)
-orders = st.integers(1, 4)
+texts_of_lines = st.lists(st.lists(st.sampled_from([UNK, 4, 5, 6, 7]), max_size=9), min_size=1, max_size=12)
 discounts: st.SearchStrategy[Discounts] = st.sampled_from(["interpolated", "modified"])
 
 
-# ---- the slow and obvious way -------------------------------------------------------------------------------------
+def marked(text: list[list[int]]) -> list[list[int]]:
+    return [[BOS, *line, EOS] for line in text]
 
 
-def number(context: Gram) -> int:
-    return sum(token * SIZE**back for back, token in enumerate(reversed(context)))
+def joined(text: list[list[int]], cut: int = 0) -> Tensor:
+    """Documents as a stream in which a mark ends each, some of its last tokens cut off."""
+    tokens = [EOS, *(token for line in text for token in (*line, EOS))]
+    return torch.tensor(tokens[: max(3, len(tokens) - cut)])
 
 
-def distribution(levels: list[NgramOrder], context: Gram) -> list[float]:
-    after = torch.full((SIZE,), number(context))
-    found: list[float] = levels[len(context)].probability(after, torch.arange(SIZE)).tolist()
-    return found
-
-
-def contexts_of(text: list[list[int]], length: int) -> list[Gram]:
-    """Contexts that stand in the text, and two that do not."""
-    seen = {tuple(line[i : i + length]) for line in text for i in range(len(line) - length)}
-    return [*sorted(seen), (7,) * length, (PAD,) * length]
+def rows_of(table: Tensor) -> list[list[int]]:
+    return [[token for token in row if token != PAD] for row in table.tolist()]
 
 
 # ---- laws ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_marks_are_those_of_the_words():
-    """The package of measures imports no other, so it repeats three numbers."""
-    assert (ngram.PAD, ngram.UNK, ngram.BOS) == (words.PAD, words.UNK, words.BOS)
+    """The package of measures imports no other, so it repeats two numbers."""
+    assert (ngram.PAD, ngram.UNK) == (words.PAD, words.UNK)
 
 
 @settings(max_examples=60)
-@given(lines, orders, discounts)
+@given(texts_of_lines.map(marked), st.integers(1, 4), discounts)
 def test_kneser_ney_equals_the_dictionaries_and_sums_to_one(text: list[list[int]], order: int, which: Discounts):
-    """After every context, seen or not and of any length, the V probabilities are the loop's and their sum is 1."""
-    tables, slow = kneser_ney(text, SIZE, order, which), CountedByHand(text, SIZE, order, which == "modified")
+    """After every context, seen or not, the V probabilities are the loop's, their sum is 1, and the best is largest."""
+    tables, slow = kneser_ney(Lines.of(text), SIZE, order, which), CountedByHand(text, SIZE, order, which == "modified")
 
     assert len(tables) == order
-    for length in range(order):
-        for context in contexts_of(text, length):
-            found = distribution(tables, context)
+    for length, table in enumerate(tables):
+        seen = {tuple(line[i : i + length]) for line in text for i in range(len(line) - length)}
+        for context in (*sorted(seen), (7,) * length, (PAD,) * length):
+            number = sum(token * SIZE**back for back, token in enumerate(reversed(context)))
+            found = table.probability(number * SIZE + torch.arange(SIZE)).tolist()
             assert found == pytest.approx(slow.distribution(context), rel=1e-9)
             assert math.fsum(found) == pytest.approx(1, abs=1e-12)
             assert min(found) >= 0
+            assert found[int(table.best(torch.tensor([number])))] == pytest.approx(max(found), rel=1e-12)
+
+
+def slow_baselines(
+    counted: list[tuple[Gram, int]], three: CountedByHand, asked: list[tuple[Gram, int]]
+) -> dict[str, list[list[float]]]:
+    """All probabilities of every target, by loops over dictionaries."""
+    targets, pairs = Counter(token for _, token in counted), Counter((before[-1], token) for before, token in counted)
+    after = Counter(before[-1] for before, _ in counted)
+
+    def one(token: int) -> float:
+        return (targets[token] + 1) / (len(counted) + SIZE)
+
+    def two(before: int, token: int) -> float:
+        return 0.9 * pairs[before, token] / after[before] + 0.1 * one(token) if after[before] else one(token)
+
+    return {
+        "unigram": [[one(token) for token in range(SIZE)] for _ in asked],
+        "bigram": [[two(before[-1], token) for token in range(SIZE)] for before, _ in asked],
+        "kneser_ney_3": [three.distribution(before) for before, _ in asked],
+    }
 
 
 @settings(max_examples=60)
-@given(lines, orders, discounts)
-def test_the_best_token_is_the_largest_of_the_whole_distribution(text: list[list[int]], order: int, which: Discounts):
-    """Looking only at what was seen, order by order, misses no larger probability."""
-    tables = kneser_ney(text, SIZE, order, which)
+@given(texts_of_lines, texts_of_lines, st.sampled_from(["windows", NOTHING, UNK]), st.integers(0, 4))
+def test_baselines_equal_the_dictionaries(
+    train: list[list[int]], valid: list[list[int]], kind: str | int, cut: int
+) -> None:
+    """On windows, some from the middle of a line, and on a stream, with or without an unknown word."""
+    if isinstance(kind, str):
+        rows, held_out = windows(marked(train), 6), windows(marked(valid), 6)
+        assume(len(rows) and len(held_out))
+        never, counted, whole, asked = None, rows_of(rows), marked(train), rows_of(held_out)
+        found = window_baselines(rows, whole, held_out, SIZE)
+    else:
+        tokens, held_out = joined(train, cut), joined(valid)
+        never, counted, asked = kind, split_at_marks(tokens.tolist()), split_at_marks(held_out.tolist())
+        whole = counted
+        found = stream_baselines(tokens, held_out, SIZE, never)
+    targets = asked_of(asked, never)
+    right = [token for _, token in targets]
 
-    for length in range(order):
-        contexts = contexts_of(text, length)
-        best = tables[length].best(torch.tensor([number(context) for context in contexts])).tolist()
-        for context, token in zip(contexts, best, strict=True):
-            found = distribution(tables, context)
-            assert found[token] == pytest.approx(max(found), rel=1e-12)
+    slow = slow_baselines(asked_of(counted, never), CountedByHand(whole, SIZE, 3, False, never), targets)
 
-
-@settings(max_examples=40)
-@given(lines, lines, orders, discounts)
-def test_scores_equal_a_loop_over_the_targets(
-    train: list[list[int]], valid: list[list[int]], order: int, which: Discounts
-):
-    rows = windows(valid, 6)
-    slow = CountedByHand(train, SIZE, order, which == "modified")
-
-    losses, _ = predict(kneser_ney(train, SIZE, order, which), window_targets(rows, order - 1))
-
-    assert math.exp(losses.mean()) == pytest.approx(slow.perplexity(asked_of_rows(rows.tolist(), PAD, order - 1)))
+    assert list(found) == ["majority", *slow]
+    for name, each in slow.items():
+        loss = -math.fsum(math.log(row[y]) for row, y in zip(each, right, strict=True)) / len(right)
+        assert found[name].loss == pytest.approx(loss, rel=1e-9)
+        assert found[name].ppl == pytest.approx(math.exp(loss))
+        gaps = [row[y] - max(row[:y] + row[y + 1 :]) for row, y in zip(each, right, strict=True)]
+        surely, maybe = (sum(gap > edge for gap in gaps) / len(right) for edge in (1e-9, -1e-9))
+        assert surely - 1e-9 <= found[name].accuracy <= maybe + 1e-9
+    assert any(found["majority"].accuracy == pytest.approx(right.count(token) / len(right)) for token in range(SIZE))
 
 
 # ---- small cases --------------------------------------------------------------------------------------------------
 
 
+def test_baselines_of_an_example_by_hand() -> None:
+    found = stream_baselines(torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.tensor([0, 1, 3, 0]), 4)
+
+    def loss(*probabilities: float) -> float:
+        return -sum(map(math.log, probabilities)) / 3
+
+    assert found["unigram"].loss == pytest.approx(loss(0.3, 0.1, 0.3))
+    assert found["bigram"].loss == pytest.approx(loss(0.9 + 0.03, 0.01, 0.3))
+    word, never = 0.5 / 3 + 0.5 / 4, 0.5 / 4  # of the lowest order: three words stand after one other each
+    # of pairs, 0 1 begins both documents and counts 2; 1 2 and 2 0 stand after one word each: D = 2 / (2 + 2) = 1/2
+    first = (2 - 0.5) / 2 + 0.5 / 2 * word
+    # of triples, 0 1 2 and 1 2 0 stand twice, none once: D = 1/2; after 0 1 a quarter is left, after 1 alone a half
+    assert found["kneser_ney_3"].loss == pytest.approx(loss(first, 0.25 * 0.5 * never, word))
+
+
 def test_the_majority_is_right_as_often_as_its_token_stands_there():
-    """Always 5 is right twice of four; without the unknown word twice of three; its loss is infinite."""
+    """Always 5 is right twice of four; without the unknown word twice of three; its loss is infinite, or 0."""
     rows = torch.tensor([[BOS, 5, 5, EOS, PAD], [BOS, UNK, PAD, PAD, PAD]])
+    same = torch.tensor([[BOS, UNK, UNK]])
 
     found = window_baselines(rows, [[BOS, 5, 5, EOS]], rows, SIZE)["majority"]
+    of_nothing = window_baselines(same, [[BOS, UNK, UNK]], same, SIZE)
 
     assert found == Baseline("always the most frequent", math.inf, math.inf, 0.5, 2 / 3)
-
-
-def test_a_share_of_nothing_is_none():
-    rows = torch.tensor([[BOS, UNK, UNK]])
-
-    found = window_baselines(rows, [[BOS, UNK, UNK]], rows, SIZE)
-
-    assert found["bigram"].accuracy == 1
-    assert found["bigram"].accuracy_known is None
-    assert found["majority"].loss == 0
+    assert of_nothing["majority"] == Baseline("always the most frequent", 0, 1, 1, None)
+    assert (of_nothing["bigram"].accuracy, of_nothing["bigram"].accuracy_known) == (1, None)
 
 
 @pytest.mark.parametrize("empty", [torch.zeros(0, 5, dtype=torch.int64), torch.tensor([[BOS, PAD]])])
 def test_windows_without_a_target_are_refused(empty: Tensor):
     rows = torch.tensor([[BOS, 5, EOS]])
 
-    with pytest.raises(ValueError, match="no target"):
-        window_baselines(rows, [[BOS, 5, EOS]], empty, SIZE)
-    with pytest.raises(ValueError, match="no target"):
-        window_baselines(empty, [[BOS, 5, EOS]], rows, SIZE)
+    for train, valid in ((rows, empty), (empty, rows)):
+        with pytest.raises(ValueError, match="no target"):
+            window_baselines(train, [[BOS, 5, EOS]], valid, SIZE)
 
 
 # ---- a check that finds a wrong count -------------------------------------------------------------------------------
@@ -152,14 +179,9 @@ def test_windows_without_a_target_are_refused(empty: Tensor):
 def without_beginnings(tables: list[NgramOrder]) -> list[NgramOrder]:
     """What a continuation count makes of n-grams that begin a line: after <bos> alone no word was seen."""
     one, two, three = tables
-    kept, context = two.keys // two.size != BOS, two.contexts != BOS
-    two = replace(
-        two,
-        keys=two.keys[kept],
-        seen=two.seen[kept],
-        contexts=two.contexts[context],
-        backoff_mass=two.backoff_mass[context],
-    )
+    kept, context = two.grams // two.size != BOS, two.contexts != BOS
+    seen, mass = two.seen[kept], two.backoff_mass[context]
+    two = replace(two, grams=two.grams[kept], seen=seen, contexts=two.contexts[context], backoff_mass=mass)
     return [one, two, replace(three, below=two)]
 
 
@@ -167,16 +189,14 @@ def without_beginnings(tables: list[NgramOrder]) -> list[NgramOrder]:
 def test_the_check_finds_that_beginnings_were_not_counted(name: str, texts: dict[str, WindowedText]):
     """A 3-gram without first words is worse than the bigram, and they cost more than a guess; a sound one neither."""
     text, size = texts[name], len(texts[name].vocabulary)
-    inputs, targets = text.train[:, :-1], text.train[:, 1:]
-    kept, asked = targets != PAD, window_targets(text.valid)
-    two = [ngram.unigram(targets[kept], size), ngram.bigram(inputs[kept], targets[kept], size)]
-    three = kneser_ney(text.train_lines, size)
+    rows, asked = Lines.of_windows(text.train), Lines.of_windows(text.valid)
+    two, three = [ngram.unigram(rows, size), ngram.bigram(rows, size)], kneser_ney(Lines.of(text.train_lines), size)
     sound, crippled, beside = (predict(each, asked)[0] for each in (three, without_beginnings(three), two))
 
-    assert ngram.doubts(beside, sound, asked, BOS, size) == []
-    told = ngram.doubts(beside, crippled, asked, BOS, size)
+    assert ngram.doubts(beside, sound, asked, size) == []
+    told = ngram.doubts(beside, crippled, asked, size)
 
-    first = asked.past[:, 0] == BOS
+    first = asked.tokens.roll(1)[asked.target] == BOS
     assert len(told) == 2
     assert f"loses {float((crippled - beside).mean()):.3f} nats more per token than the bigram" in told[0]
     assert f"costs the Kneser–Ney 3-gram {float(crippled[first].mean()):.3f} nats" in told[1]
@@ -199,20 +219,15 @@ def test_a_text_unlike_its_validation_text_is_doubted():
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(0, 4)), min_size=1, max_size=20))
 def test_the_error_of_a_mean_is_that_of_its_lines(drawn: list[tuple[float, int]]):
     """Lines are drawn as wholes: their sums, less what the mean gives them, are what spreads; one line says nothing."""
-    values = torch.tensor([value for value, _ in drawn], dtype=torch.float64)
-    line = torch.tensor([number for _, number in drawn])
-    lines = sorted(set(line.tolist()))
-    mean = math.fsum(values.tolist()) / len(values)
+    lines = sorted({number for _, number in drawn})
+    mean = math.fsum(value for value, _ in drawn) / len(drawn)
     sums = [math.fsum(value - mean for value, number in drawn if number == one) for one in lines]
+    spread = math.fsum(total**2 for total in sums) * len(lines) / (len(lines) - 1) if len(lines) > 1 else math.inf
 
-    found = ngram.mean_over_lines(values, line)
+    values = torch.tensor([value for value, _ in drawn], dtype=torch.float64)
+    found = ngram.mean_over_lines(values, torch.tensor([number for _, number in drawn]))
 
-    assert found[0] == pytest.approx(mean, abs=1e-9)
-    if len(lines) < 2:
-        assert found[1] == math.inf
-    else:
-        spread = math.fsum(total**2 for total in sums) * len(lines) / (len(lines) - 1)
-        assert found[1] == pytest.approx(math.sqrt(spread) / len(values), abs=1e-9)
+    assert found == pytest.approx((mean, math.sqrt(spread) / len(drawn)), abs=1e-9)
 
 
 # ---- whole texts ----------------------------------------------------------------------------------------------------
@@ -223,41 +238,36 @@ def texts() -> dict[str, WindowedText]:
     return {name: prepare(load_corpus(name), length=32) for name in ("synthetic", "dialect")}
 
 
-@pytest.mark.parametrize(
-    ("name", "order", "which", "ppl"),
-    [
-        ("synthetic", 3, "interpolated", 15.74),
-        ("dialect", 3, "interpolated", 19.13),
-        ("synthetic", 4, "modified", None),
-        ("dialect", 4, "modified", None),
-    ],
-)
+@pytest.mark.parametrize(("order", "which"), [(3, "interpolated"), (4, "modified")])
+@pytest.mark.parametrize(("name", "ppl"), [("synthetic", 15.74), ("dialect", 19.13)])
 def test_a_made_text_equals_the_dictionaries(
-    name: str, order: int, which: Discounts, ppl: float | None, texts: dict[str, WindowedText]
+    name: str, ppl: float, order: int, which: Discounts, texts: dict[str, WindowedText]
 ):
     """The whole validation text costs what plain counting says; at order 3 no other figure than ever."""
     text, size = texts[name], len(texts[name].vocabulary)
     slow = CountedByHand(text.train_lines, size, order, which == "modified")
-    losses, _ = predict(kneser_ney(text.train_lines, size, order, which), window_targets(text.valid, order - 1))
+
+    losses, _ = predict(kneser_ney(Lines.of(text.train_lines), size, order, which), Lines.of_windows(text.valid))
 
     found = math.exp(losses.mean())
+    assert found == pytest.approx(slow.perplexity(asked_of(rows_of(text.valid), None, order - 1)), rel=1e-9)
+    assert order == 4 or found == pytest.approx(ppl, abs=0.005)
 
-    assert found == pytest.approx(slow.perplexity(asked_of_rows(text.valid.tolist(), PAD, order - 1)), rel=1e-9)
-    assert ppl is None or found == pytest.approx(ppl, abs=0.005)
+
+def slow_ppl(train: Tensor, valid: Tensor, size: int, unknown: int) -> float:
+    lines, held_out = (split_at_marks(tokens.tolist()) for tokens in (train, valid))
+    return CountedByHand(lines, size, 3, False, unknown).perplexity(asked_of(held_out, unknown))
 
 
 @pytest.mark.parametrize("tokens", [1_000, 4_000, 16_000])
 def test_a_made_stream_equals_the_dictionaries(tokens: int):
     """The synthetic language one line after another, at the sizes of chapter 5; no count is doubtful."""
-    coder = word_coder(Grammar.standard().vocabulary())
-    corpus = load_corpus("synthetic")
+    coder, corpus, said = word_coder(Grammar.standard().vocabulary()), load_corpus("synthetic"), list[str]()
     train, valid = stream(corpus.train, coder, tokens).tokens, stream(corpus.valid, coder, 8_000).tokens
-    slow = CountedByHand.of_stream(train.tolist(), coder.vocabulary, 3, False, UNK)
-    said: list[str] = []
 
     found = stream_baselines(train, valid, coder.vocabulary, UNK, said.append)["kneser_ney_3"]
 
-    assert found.ppl == pytest.approx(slow.perplexity(asked_of_stream(valid.tolist(), UNK)), rel=1e-9)
+    assert found.ppl == pytest.approx(slow_ppl(train, valid, coder.vocabulary, UNK), rel=1e-9)
     assert said == []
 
 
@@ -279,8 +289,8 @@ def test_the_figures_on_wikitext_2():
     asked, said = windows(valid), list[str]()
 
     found = window_baselines(windows(train), train, asked, size, said.append)
-    modified = predict(kneser_ney(train, size, 4, "modified"), window_targets(asked, 3))[0].mean()
-    slow = CountedByHand(train, size, 3, False).perplexity(asked_of_rows(asked.tolist(), PAD))
+    modified = predict(kneser_ney(Lines.of(train), size, 4, "modified"), Lines.of_windows(asked))[0].mean()
+    slow = CountedByHand(train, size, 3, False).perplexity(asked_of(rows_of(asked), None))
 
     assert said == []
     assert found["majority"].accuracy == pytest.approx(0.3044, abs=5e-5)
@@ -297,19 +307,15 @@ def test_the_figures_on_wikitext_2():
 @minilm
 def test_the_figures_on_a_stream_of_wikitext_2():
     """250,000 tokens of MiniLM's tokenizer: bigram 784.50, Kneser-Ney 472.48, as plain counting has it."""
-    coder = subword_coder(load_pretrained(str(DATA / "minilm-embeddings"), weights=False))
+    coder, said = subword_coder(load_pretrained(str(DATA / "minilm-embeddings"), weights=False)), list[str]()
     train_texts, valid_texts, _ = documents(load_corpus("wikitext-2"))
     train, valid = (stream(each, coder, n).tokens for each, n in ((train_texts, 250_000), (valid_texts, 25_000)))
-    slow = CountedByHand.of_stream(train.tolist(), coder.vocabulary, 3, False, coder.unknown)
-    said: list[str] = []
 
     found = stream_baselines(train, valid, coder.vocabulary, coder.unknown, said.append)
 
     assert said == []
     assert found["bigram"].ppl == pytest.approx(784.50, abs=0.005)
-    assert found["kneser_ney_3"].ppl == pytest.approx(
-        slow.perplexity(asked_of_stream(valid.tolist(), coder.unknown)), rel=1e-9
-    )
+    assert found["kneser_ney_3"].ppl == pytest.approx(slow_ppl(train, valid, coder.vocabulary, coder.unknown), rel=1e-9)
     assert found["kneser_ney_3"].ppl == pytest.approx(472.48, abs=0.005)
 
 
@@ -348,108 +354,3 @@ def test_the_floor_is_below_what_counting_reaches(source: EmbeddedCorpus) -> Non
     assert task.context_recovered(task.bigram_loss) == pytest.approx(0)
     assert task.context_recovered(task.references["bigram"].loss) < 0
     assert sum(task.valid_counts) == 999
-
-
-# ---- what counting reaches on a stream ------------------------------------------------------------------------------
-
-WORDS = 5
-some_documents = st.lists(st.lists(st.integers(1, WORDS - 1), min_size=1, max_size=6), min_size=1, max_size=6)
-
-
-def joined(found: list[list[int]], cut: int = 0) -> Tensor:
-    """Return documents as a stream in which 0 ends each, some of its last tokens cut off."""
-    tokens = [0, *(token for document in found for token in (*document, 0))]
-    return torch.tensor(tokens[: max(3, len(tokens) - cut)])
-
-
-def slow_references(train: list[int], valid: list[int], unknown: int) -> dict[str, tuple[float, list[list[float]]]]:
-    """Return loss and, for every scored target, all probabilities, by loops over dictionaries."""
-    targets = [token for token in train[1:] if token != unknown]
-    pairs = Counter((a, b) for a, b in pairwise(train) if b != unknown)
-    three = CountedByHand.of_stream(train, WORDS, 3, False, unknown)
-
-    def one(token: int) -> float:
-        return (targets.count(token) + 1) / (len(targets) + WORDS)
-
-    def two(before: int, token: int) -> float:
-        total = sum(count for (a, _), count in pairs.items() if a == before)
-        return 0.9 * pairs[before, token] / total + 0.1 * one(token) if total else one(token)
-
-    found: dict[str, list[list[float]]] = {"unigram": [], "bigram": [], "kneser_ney_3": []}
-    right = []
-    for place in range(1, len(valid)):
-        if valid[place] == unknown:
-            continue
-        right.append(valid[place])
-        found["unigram"].append([one(token) for token in range(WORDS)])
-        found["bigram"].append([two(valid[place - 1], token) for token in range(WORDS)])
-    found["kneser_ney_3"] = [three.distribution(context) for context, _ in asked_of_stream(valid, unknown)]
-    return {
-        name: (-math.fsum(math.log(row[y]) for row, y in zip(each, right, strict=True)) / len(right), each)
-        for name, each in found.items()
-    }
-
-
-@settings(max_examples=60)
-@given(some_documents, some_documents, st.integers(0, 4), st.sampled_from([NOTHING, 1, WORDS - 1]))
-def test_baselines_on_a_stream_equal_the_dictionaries(
-    train: list[list[int]], valid: list[list[int]], cut: int, unknown: int
-) -> None:
-    tokens, held_out = joined(train, cut), joined(valid)
-    right = [token for token in held_out[1:].tolist() if token != unknown]
-    assume(any(token != unknown for token in tokens[1:].tolist()) and right)
-    found = stream_baselines(tokens, held_out, WORDS, unknown)
-    slow = slow_references(tokens.tolist(), held_out.tolist(), unknown)
-
-    for name, (loss, probabilities) in slow.items():
-        assert found[name].loss == pytest.approx(loss, rel=1e-9)
-        assert found[name].ppl == pytest.approx(math.exp(loss))
-        assert all(sum(row) == pytest.approx(1) for row in probabilities)
-        best = [[row[y] - max(row[:y] + row[y + 1 :]) for row, y in zip(probabilities, right, strict=True)]]
-        surely, maybe = (sum(gap > edge for gap in best[0]) / len(right) for edge in (1e-9, -1e-9))
-        assert surely - 1e-9 <= (found[name].accuracy or 0) <= maybe + 1e-9
-    shares = [right.count(token) / len(right) for token in range(WORDS) if token != unknown]
-    assert any(found["majority"].accuracy == pytest.approx(share) for share in shares)
-
-
-def test_baselines_of_an_example_by_hand() -> None:
-    found = stream_baselines(torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.tensor([0, 1, 3, 0]), 4)
-
-    def loss(*probabilities: float) -> float:
-        return -sum(map(math.log, probabilities)) / 3
-
-    assert found["unigram"].loss == pytest.approx(loss(0.3, 0.1, 0.3))
-    assert found["bigram"].loss == pytest.approx(loss(0.9 + 0.03, 0.01, 0.3))
-    word, never = 0.5 / 3 + 0.5 / 4, 0.5 / 4  # of the lowest order: three words stand after one other each
-    # of pairs, 0 1 begins both documents and counts 2; 1 2 and 2 0 stand after one word each: D = 2 / (2 + 2) = 1/2
-    first = (2 - 0.5) / 2 + 0.5 / 2 * word
-    # of triples, 0 1 2 and 1 2 0 stand twice, none once: D = 1/2; after 0 1 a quarter is left, after 1 alone a half
-    assert found["kneser_ney_3"].loss == pytest.approx(loss(first, 0.25 * 0.5 * never, word))
-    assert isinstance(found["majority"], Baseline)
-
-
-@settings(max_examples=30)
-@given(st.permutations([[1, 2, 3], [2, 1], [3, 3, 1], [2, 2]]), st.permutations([[1, 2], [3, 1, 2], [2]]))
-def test_no_count_and_no_score_depends_on_the_order_of_documents(
-    train: list[list[int]], valid: list[list[int]]
-) -> None:
-    """Which document came before is the order of the corpus, not the language: Kneser-Ney does not see it."""
-    found = stream_baselines(joined(train), joined(valid), WORDS)["kneser_ney_3"]
-    sorted_ones = stream_baselines(joined(sorted(train)), joined(sorted(valid)), WORDS)["kneser_ney_3"]
-
-    assert found.loss == pytest.approx(sorted_ones.loss, rel=1e-12)
-    assert found.accuracy == pytest.approx(sorted_ones.accuracy)
-
-
-@given(some_documents)
-def test_streams_and_windows_are_one_estimator(text: list[list[int]]) -> None:
-    moved = [[word + 3 for word in document] for document in text]  # beside the marks that windows have
-    lines = [[BOS, *document, BOS] for document in moved]
-    tokens = torch.tensor([BOS, *(token for line in lines for token in line[1:])])
-    rows = windows(lines, 8)
-
-    in_windows, in_stream = window_baselines(rows, lines, rows, WORDS + 3), stream_baselines(tokens, tokens, WORDS + 3)
-
-    assert list(in_windows) == list(in_stream) == ["majority", "unigram", "bigram", "kneser_ney_3"]
-    for name, found in in_windows.items():
-        assert (found.loss, found.accuracy) == (in_stream[name].loss, in_stream[name].accuracy)
