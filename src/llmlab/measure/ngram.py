@@ -303,7 +303,7 @@ def doubts(bigram_losses: Tensor, losses: Tensor, asked: Lines, size: int) -> li
 def mean_over_lines(values: Tensor, line: Tensor) -> tuple[float, float]:
     """Return the mean of values, and its standard error when whole lines are drawn; of fewer than two, infinity."""
     _, row = torch.unique(line, return_inverse=True)
-    mean = float(values.mean()) if len(values) else 0.0
+    mean = float(values.mean())
     sums = torch.bincount(row, weights=values - mean)
     if len(sums) < 2:
         return mean, math.inf

@@ -27,6 +27,10 @@ SPLITS = {"train": (5_000, 1), "valid": (600, 2), "test": (2_000, 5)}
 DIALECT_SHARE = 5
 """How many times fewer lines the dialect has: the text one trains further on is always the smaller one."""
 
+ROWS, COLUMNS, OTHERS = 3, 4, 104
+ROW_WORDS, COLUMN_WORDS = [48, 24, 16, 12], [48, 24, 16]
+"""Weights of the words that tell a row, and of those that tell a column; of all others in their place it is 1."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grammar:
@@ -62,31 +66,49 @@ class Grammar:
     @classmethod
     def drawn(cls, seed: int, *, dialect: int | None = None) -> "Grammar":
         """Draw a language of the study's kind, or with another seed a dialect of it."""
-        rows, columns, each, others = 3, 4, (4, 3), 104
         chance = torch.Generator().manual_seed(seed)
-        openers = rows * each[0] + columns * each[1]
-        topics, size = rows * columns, openers + others
+        each, other = len(ROW_WORDS), len(COLUMN_WORDS)
+        topics, first, openers = ROWS * COLUMNS, ROWS * each, ROWS * each + COLUMNS * other
+        size = openers + OTHERS
 
         opening = torch.zeros(2, topics, size, dtype=torch.int64)
-        opening[0, :, : rows * each[0]] = 1
-        opening[1, :, rows * each[0] : openers] = 1
+        opening[0, :, :first] = opening[1, :, first:openers] = 1
         for topic in range(topics):
-            row, column = topic // columns * each[0], rows * each[0] + topic % columns * each[1]
-            opening[0, topic, row : row + each[0]] = torch.tensor([48, 24, 16, 12])
-            opening[1, topic, column : column + each[1]] = torch.tensor([48, 24, 16])
+            row, column = divmod(topic, COLUMNS)
+            opening[0, topic, row * each :][:each] = torch.tensor(ROW_WORDS)
+            opening[1, topic, first + column * other :][:other] = torch.tensor(COLUMN_WORDS)
 
-        zipf = torch.tensor([5_040 // (rank + 4) for rank in range(others)])
-        follows = 1 + 63 * chosen(size, others, 14, chance)  # (W, others)
-        likes = 1 + 23 * chosen(topics, others, 26, chance)  # (K, others)
+        zipf = torch.tensor([5_040 // (rank + 4) for rank in range(OTHERS)])
+        follows = 1 + 63 * chosen(size, OTHERS, 14, chance)  # (W, OTHERS)
+        likes = 1 + 23 * chosen(topics, OTHERS, 26, chance)  # (K, OTHERS)
         words = made_up_words(size, chance)
         if dialect is not None:
             chance = torch.Generator().manual_seed(dialect)
-            follows[::2] = 1 + 63 * chosen(len(follows[::2]), others, 14, chance)
-            likes = 1 + 23 * chosen(topics, others, 26, chance)
+            follows[::2] = 1 + 63 * chosen(len(follows[::2]), OTHERS, 14, chance)
+            likes = 1 + 23 * chosen(topics, OTHERS, 26, chance)
         following = torch.zeros(topics, size, size, dtype=torch.int64)
         following[:, :, openers:] = zipf * follows * likes[:, None]
         following.diagonal(dim1=1, dim2=2).zero_()  # no word stands twice in a row
         return cls(words, opening, following)
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """The weights of the first, the second and every later word: (3, K, W, W), its topic, the word before, itself.
+
+        To the first two the word before makes no difference.
+        """
+        return torch.stack([*self.opening[:, :, None].expand(-1, *self.following.shape), self.following])
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """P(word | topic, word before), likewise: (3, K, W, W) float64."""
+        return self.weights / self.weights.sum(-1, keepdim=True).double()
+
+    @cached_property
+    def hazards(self) -> Tensor:
+        """P(the line ends here) after no, one, … ``most`` words: (most + 1,)."""
+        hazards = [0.0] * self.fewest + [1 / self.ending] * (self.most - self.fewest) + [1.0]
+        return torch.tensor(hazards, dtype=torch.float64)
 
     def vocabulary(self) -> WordVocabulary:
         """Return the marks and all words of the language."""
@@ -97,40 +119,32 @@ class Grammar:
         chance = torch.Generator().manual_seed(seed)
         draws = torch.randint(1 << DRAW_BITS, (count, 1 + 2 * self.most), generator=chance)
         topic = draws[:, 0] * len(self.following) >> DRAW_BITS
-        openings, followings = self.opening.cumsum(-1), self.following.cumsum(-1)
-        numbers = torch.zeros(count, self.most, dtype=torch.int64)
+        cumulative, words = self.weights.cumsum(-1), torch.zeros(count, self.most, dtype=torch.int64)
         for place in range(self.most):
-            weights = openings[place, topic] if place < 2 else followings[topic, numbers[:, place - 1]]  # (B, W)
+            weights = cumulative[min(place, 2), topic, words[:, place - 1]]  # (B, W)
             drawn = draws[:, 1 + place, None] * weights[:, -1:] >> DRAW_BITS
-            numbers[:, place] = (weights <= drawn).sum(-1)
+            words[:, place] = (weights <= drawn).sum(-1)
         ends = draws[:, 1 + self.most :] * self.ending >> DRAW_BITS == 0  # after each word
         ends[:, : self.fewest - 1], ends[:, -1] = False, True
-        lengths = ends.int().argmax(-1) + 1
+        lengths = (ends.int().argmax(-1) + 1).tolist()
         return [
-            " ".join(self.words[number] for number in row[:length])
-            for row, length in zip(numbers.tolist(), lengths.tolist(), strict=True)
+            " ".join(self.words[word] for word in row[:length])
+            for row, length in zip(words.tolist(), lengths, strict=True)
         ]
 
-    def log_probabilities(self, windows: Tensor, vocabulary: WordVocabulary, memory: int | None = None) -> Tensor:
+    def log_probabilities(self, windows: Tensor, vocabulary: WordVocabulary) -> Tensor:
         """Return ln P(token | all tokens before it) of each target: (N, L) -> (N, L - 1) float64, 0 at ``<pad>``.
 
-        Windows are whole lines from ``<bos>`` to ``<eos>``, or it is a ``ValueError``.  ``memory`` is how many of the
-        last words the reader sees, beside the place in the line; all by default.
+        Windows are whole lines from ``<bos>`` to ``<eos>``, or it is a ``ValueError``.
         """
         words, ends = self.read(windows, vocabulary)
-        width, topics = words.shape[1], len(self.following)
-        seen = torch.ones(*words.shape, topics, dtype=torch.float64)  # (B, T, K): P(word | word before, topic)
-        for place in range(2):
-            seen[:, place] = self.first[place][:, words[:, place]].T
-        seen[:, 2:] = self.later.permute(1, 2, 0)[words[:, 1:-1], words[:, 2:]]
-        found = torch.zeros(words.shape, dtype=torch.float64)
-        for place in range(width):
-            before = torch.full((len(words), topics), 1 / topics, dtype=torch.float64)  # (B, K)
-            if place:
-                start = 0 if memory is None else max(0, place - memory)
-                before = self.marginals[start][:, words[:, start]].T * seen[:, start + 1 : place].prod(1)
-            found[:, place] = (before * seen[:, place]).sum(-1) / before.sum(-1)
-        hazard = self.hazards[:width]
+        topics, found = len(self.following), torch.zeros(words.shape, dtype=torch.float64)
+        belief = torch.full((len(words), topics), 1 / topics, dtype=torch.float64)  # P(topic, all words so far): (B, K)
+        for place in range(words.shape[1]):
+            told = self.probabilities[min(place, 2)][:, words[:, place - 1], words[:, place]].T
+            found[:, place] = (belief * told).sum(-1) / belief.sum(-1)
+            belief = belief * told
+        hazard = self.hazards[: words.shape[1]]
         return logarithms(torch.where(ends, hazard, found * (1 - hazard)), windows)
 
     def bigram_log_probabilities(self, windows: Tensor, vocabulary: WordVocabulary) -> Tensor:
@@ -141,45 +155,21 @@ class Grammar:
         return logarithms(self.bigram[before, torch.where(ends, size, words)], windows)
 
     @cached_property
-    def first(self) -> Tensor:
-        """P(word | topic) of the first and the second word: (2, K, W)."""
-        return self.opening / self.opening.sum(-1, keepdim=True).double()
-
-    @cached_property
-    def later(self) -> Tensor:
-        """P(word | topic, word before) of the later words: (K, W, W)."""
-        return self.following / self.following.sum(-1, keepdim=True).double()
-
-    @cached_property
-    def hazards(self) -> Tensor:
-        """P(the line ends here) after no, one, … ``most`` words: (most + 1,)."""
-        return torch.tensor(
-            [0.0] * self.fewest + [1 / self.ending] * (self.most - self.fewest) + [1.0], dtype=torch.float64
-        )
-
-    @cached_property
-    def marginals(self) -> Tensor:
-        """P(topic, word) at each place, of a line that does not end: (most, K, W)."""
-        topics = len(self.following)
-        found = [self.first[0] / topics, self.first[1] / topics]
-        for _ in range(2, self.most):
-            found.append((found[-1][:, None] @ self.later)[:, 0])  # (K, 1, W) @ (K, W, W)
-        return torch.stack(found)
-
-    @cached_property
     def bigram(self) -> Tensor:
         """P(token | token before), over all places of all lines: (W + 1, W + 1).
 
         The last row is after ``<bos>``, the last column is ``<eos>``.
         """
-        size = len(self.words)
-        reached = (1 - self.hazards[:-1]).cumprod(0)  # P(the line has a word at this place)
-        goes_on = reached * (1 - self.hazards[1:])  # … and at the next
-        pairs = torch.zeros(size + 1, size + 1, dtype=torch.float64)
-        pairs[size, :size] = self.first[0].mean(0)
-        pairs[:size, size] = torch.einsum("t,tkw->w", reached * self.hazards[1:], self.marginals)
-        pairs[:size, :size] = goes_on[0] * self.marginals[0].T @ self.first[1]
-        pairs[:size, :size] += torch.einsum("t,tka,kab->ab", goes_on[1:], self.marginals[1:], self.later)
+        pairs = torch.zeros(len(self.words) + 1, len(self.words) + 1, dtype=torch.float64)
+        here = self.probabilities[0, :, 0] / len(self.following)  # P(topic, word at this place): (K, W)
+        pairs[-1, :-1] = here.sum(0)
+        reached = 1.0  # P(the line has a word at this place)
+        for place in range(self.most):
+            step, end = self.probabilities[min(place + 1, 2)], float(self.hazards[place + 1])
+            pairs[:-1, -1] += reached * end * here.sum(0)
+            reached *= 1 - end
+            pairs[:-1, :-1] += reached * torch.einsum("ka,kab->ab", here, step)
+            here = torch.einsum("ka,kab->kb", here, step)
         return pairs / pairs.sum(-1, keepdim=True)
 
     def read(self, windows: Tensor, vocabulary: WordVocabulary) -> tuple[Tensor, Tensor]:
@@ -187,10 +177,8 @@ class Grammar:
 
         Both (N, T), with T as long as the longest line at most.
         """
-        numbers = torch.full((len(vocabulary),), -1)
-        for number, word in enumerate(self.words):
-            if word in vocabulary.numbers:
-                numbers[vocabulary.numbers[word]] = number
+        own = {word: number for number, word in enumerate(self.words)}
+        numbers = torch.tensor([own.get(word, -1) for word in vocabulary.words])
         tokens, past = windows[:, 1 : self.most + 2], windows[:, : self.most + 1]
         words, ends, padded = numbers[tokens], tokens == EOS, tokens == PAD
         well_formed = (
@@ -217,16 +205,14 @@ def logarithms(probabilities: Tensor, windows: Tensor) -> Tensor:
 
 def chosen(rows: int, columns: int, count: int, chance: torch.Generator) -> Tensor:
     """Return 1 at ``count`` drawn columns of each row, 0 elsewhere: (rows, columns) int64."""
-    found = torch.zeros(rows, columns, dtype=torch.int64)
-    for row in found:
-        row[torch.randperm(columns, generator=chance)[:count]] = 1
-    return found
+    drawn = torch.stack([torch.randperm(columns, generator=chance)[:count] for _ in range(rows)])
+    return torch.zeros(rows, columns, dtype=torch.int64).scatter_(1, drawn, 1)
 
 
 def made_up_words(count: int, chance: torch.Generator) -> tuple[str, ...]:
     """Return different words of two syllables each."""
-    drawn = torch.randperm(len(SYLLABLES) ** 2, generator=chance)[:count].tolist()
-    return tuple(SYLLABLES[number // len(SYLLABLES)] + SYLLABLES[number % len(SYLLABLES)] for number in drawn)
+    pairs = [one + other for one in SYLLABLES for other in SYLLABLES]
+    return tuple(pairs[number] for number in torch.randperm(len(pairs), generator=chance)[:count].tolist())
 
 
 def made_lines(language: str, split: str) -> list[str]:
