@@ -56,7 +56,7 @@ def add_commands(app: typer.Typer, epilog: str) -> None:
 
 
 def _told(settings: type[of.Settings], epilog: str) -> dict[str, Any]:
-    return {"help": settings.help, "epilog": f"Example: {settings.example}\n\n{epilog}"}
+    return {"help": settings.__doc__, "epilog": f"Example: {settings.example}\n\n{epilog}"}
 
 
 def command(name: str, settings: type[of.Settings]) -> Callable[..., Any]:

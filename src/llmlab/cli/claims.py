@@ -148,7 +148,7 @@ def confirm(
     for one in [one for one in judged(claim, readable(logbook)).reruns if one not in row.reruns][:1]:
         told = say(
             "claims.same_here" if one.verdict == row.said.verdict else "claims.other_here",
-            claim=claim.id, verdict=one.verdict, was=row.said.verdict, evidence=one.evidence[said.code],
+            claim=claim.id, verdict=one.verdict, was=row.said.verdict, evidence=one.evidence[said.code]
         )  # fmt: skip
     terminal.show("", said.say(told))
     return 0

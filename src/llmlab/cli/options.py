@@ -145,7 +145,7 @@ def _completed(field: dataclasses.Field[Any], settings: type[Settings]) -> Calla
     """Return what completes an option in a shell, which knows nothing but files where that is nothing."""
     if field.name in ("checkpoint", "resume"):
         return lambda: ["auto", *runs()] if field.name == "resume" else runs()
-    names = field.metadata["choices"] or settings.places.get(field.name, ()) or field.metadata["words"]
+    names = field.metadata["choices"] or field.metadata["words"]
     return (lambda: names) if names else None
 
 

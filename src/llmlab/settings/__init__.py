@@ -6,11 +6,10 @@ a wrong option is refused before the slow import.
 """
 
 from llmlab.settings.contexts import MADE, ContextSettings, EmbeddingFreezeSettings, TwoStageSettings
-from llmlab.settings.declare import LANGUAGE_VARIABLE, RunOptions, Settings, flag, option, options_of
+from llmlab.settings.declare import LANGUAGE_VARIABLE, RunOptions, Settings, flag, options_of
 from llmlab.settings.language import BaselineSettings, LanguageSettings, LayersSettings
-from llmlab.settings.tiny import LONGEST_TEXT_KEPT, MAX_CHARACTERS, Phase1Settings, Phase12Settings, TinySettings
+from llmlab.settings.tiny import MAX_CHARACTERS, Phase1Settings, Phase12Settings, TinySettings
 from llmlab.settings.trained import (
-    AdaptedSettings,
     EvaluateSettings,
     ExpandSettings,
     ExportSettings,
@@ -21,10 +20,8 @@ from llmlab.settings.trained import (
 
 __all__ = [
     "LANGUAGE_VARIABLE",
-    "LONGEST_TEXT_KEPT",
     "MADE",
     "MAX_CHARACTERS",
-    "AdaptedSettings",
     "BaselineSettings",
     "ContextSettings",
     "EmbeddingFreezeSettings",
@@ -43,6 +40,5 @@ __all__ = [
     "TinySettings",
     "TwoStageSettings",
     "flag",
-    "option",
     "options_of",
 ]

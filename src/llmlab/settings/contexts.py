@@ -5,11 +5,10 @@ The ``original`` preset is document 004 of the original notes with the code at i
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from llmlab.errors import SettingError
 from llmlab.settings.declare import Settings, again, among, listed, option, whole_numbers
-from llmlab.settings.language import CORPORA, LanguageSettings, check_resumed_in_place, depths_in
+from llmlab.settings.language import LanguageSettings, check_resumed_in_place, depths_in
 
 FREEZE_ARMS = ("frozen", "trained", "frozen-untied", "trained-untied", "random-frozen", "random-trained")
 """What ``embedding-freeze`` compares: the embedding trained or not, the head tied to it or not, and from chance."""
@@ -28,13 +27,7 @@ MADE = "made"
 
 @dataclass(frozen=True, kw_only=True)
 class ContextSettings(Settings):
-    """What chapters 5 and 6 share.
-
-    Raises:
-        SettingError: a value is out of its range, or values do not go together.
-    """
-
-    places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA, "pretrained": (MADE, "gpt2")}
+    """What chapters 5 and 6 share."""
 
     preset: str = option(
         "Text, sizes and training together: pocket (offline, minutes), original (document 004 of the original notes).",
@@ -44,6 +37,8 @@ class ContextSettings(Settings):
     data: str = again(LanguageSettings, "data", pocket="synthetic", original="ultrachat")
     pretrained: str = option(
         "The pretrained embedding: made (in the run, from more of the synthetic language), gpt2, or a model folder.",
+        words=(MADE, "gpt2"),
+        path=True,
         pocket=MADE,
         original="gpt2",
     )
@@ -125,10 +120,9 @@ class ContextSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingFreezeSettings(ContextSettings):
-    """Options of chapter 5."""
+    """Pretrained embeddings: frozen against trained, on the same text."""
 
     experiment = "embedding-freeze"
-    help = "Pretrained embeddings: frozen against trained, on the same text."
     example = "llmlab embedding-freeze --arms frozen,trained --grow none"
     first = ("preset", "data", "pretrained", "arms", "grow")
 
@@ -166,10 +160,9 @@ class EmbeddingFreezeSettings(ContextSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TwoStageSettings(ContextSettings):
-    """Options of chapter 6."""
+    """Fixed contexts first, then the token block on top of them."""
 
     experiment = "two-stage"
-    help = "Fixed contexts first, then the token block on top of them."
     example = "llmlab two-stage --ablate noise --seeds 3"
     first = ("preset", "data", "pretrained", "ablate", "layers")
 

@@ -14,13 +14,8 @@ from typing import Any, ClassVar, TypeVar
 from llmlab.errors import SettingError
 
 LANGUAGE_VARIABLE = "LLMLAB_LANG"
-PATHS = ("data", "original", "pretrained", "resume")
-"""The options that may be a path but are text, for they may be a name too."""
-
 WATCH = "Redraw the picture in the terminal while it trains."
-
 T = TypeVar("T")
-
 
 KNOWN: dict[str, Any] = {
     "low": None,  # smallest value
@@ -29,6 +24,7 @@ KNOWN: dict[str, Any] = {
     "below": None,  # a value that is too large
     "choices": (),  # the only values
     "words": (),  # what a shell completes where there are other values too, or several with commas between
+    "path": False,  # true for a text that is a path of the reader's own unless it is one of the words
     "variable": "",  # of the environment, which gives the default
     "argument": False,  # true for a word of its own on the command line, without a flag
     "from_stdin": False,  # true if - means standard input
@@ -78,53 +74,48 @@ class Options:
     """Options that are checked on construction.
 
     Raises:
-        SettingError: a value is out of its range or not among its choices.
+        SettingError: a value is out of its range or not among its choices, or values do not go together.
     """
 
     def __post_init__(self) -> None:
         for declared in fields(self):
-            by_preset = declared.metadata["presets"]
-            if by_preset and getattr(self, declared.name) is None:
+            name, said, value = declared.name, declared.metadata, getattr(self, declared.name)
+            if value is None and said["presets"]:
                 # an unknown preset is refused in its own turn; one that says nothing here leaves it to the notes' own
                 preset, data = vars(self).get("preset"), vars(self).get("data")
-                own = data if preset == "pocket" and data in by_preset else preset  # a text's own numbers come first
-                self.fill(declared.name, by_preset.get(own, by_preset["original"]))
-            value = getattr(self, declared.name)
-            if isinstance(value, Path) or (declared.name in PATHS and value):
-                self.fill(declared.name, type(value)(os.path.expanduser(value)))  # noqa: PTH111 - this one never fails
-            if wrong := _wrong(getattr(self, declared.name), declared.metadata):
-                variable = declared.metadata["variable"]
-                raise SettingError(f"{flag(declared.name)}{f' (or {variable})' if variable else ''}: {wrong}")
+                own = data if preset == "pocket" and data in said["presets"] else preset  # a text's own come first
+                value = said["presets"].get(own, said["presets"]["original"])
+            if isinstance(value, Path) or (said["path"] and value):
+                value = type(value)(os.path.expanduser(value))  # noqa: PTH111 - this one never fails
+            self.fill(name, value)
+            if wrong := _wrong(value, said):
+                variable = f" (or {said['variable']})" if said["variable"] else ""
+                raise SettingError(f"{flag(name)}{variable}: {wrong}")
 
     def fill(self, name: str, value: Any) -> None:
         """Set a value while the options are made; afterwards nothing changes them."""
         object.__setattr__(self, name, value)
 
 
-def _wrong(value: Any, data: Mapping[str, Any]) -> str:
+def _wrong(value: Any, said: Mapping[str, Any]) -> str:
     """Return what is wrong with a value, or nothing."""
-    if data["choices"] and value not in data["choices"]:
-        return f"{value!r} is not one of {', '.join(data['choices'])}"
+    if said["choices"] and value not in said["choices"]:
+        return f"{value!r} is not one of {', '.join(said['choices'])}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} is not a finite number"
     for name, (holds, told) in BOUNDS.items():
-        if data[name] is not None and not holds(value, data[name]):
-            return f"{value} {told} {data[name]:g}"
+        if said[name] is not None and not holds(value, said[name]):
+            return f"{value} {told} {said[name]:g}"
     return ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Options):
-    """What every experiment has.  Subclasses add their own fields."""
+    """What every experiment has.  Subclasses add their own fields; their first line is the help of their command."""
 
     experiment: ClassVar[str]
-    """The name of its command; ``help`` says what that does, ``example`` what is typed."""
-    help: ClassVar[str]
+    """The name of its command; ``example`` is what is typed."""
     example: ClassVar[str]
-
-    places: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """The options that may be a path of the reader's own, each with the names that are none."""
-
     first: ClassVar[tuple[str, ...]] = ()
     """The options that a learner needs, in the order of the help, before the seeds."""
 
@@ -138,12 +129,13 @@ class Settings(Options):
 
     def document(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, in the order they are declared; of a path only its last name."""
-        shown = {declared.name for declared in fields(self) if declared.metadata["recorded"]}
-        paths = {name: f"path: {Path(getattr(self, name)).name}" for name in self.places if self._is_path(name)}
-        return {name: value for name, value in (asdict(self) | paths).items() if name in shown}
+        shown = [declared.name for declared in fields(self) if declared.metadata["recorded"]]
+        values = asdict(self)
+        return {name: f"path: {Path(values[name]).name}" if self._is_path(name) else values[name] for name in shown}
 
     def _is_path(self, name: str) -> bool:
-        return name in self.places and getattr(self, name) not in self.places[name]
+        said = self.__dataclass_fields__[name].metadata
+        return said["path"] and getattr(self, name) not in said["words"]
 
     def spelled(self, name: str) -> str:
         """Return an option's value as the published command gives it; a word in capitals is the reader's to fill in."""
@@ -158,7 +150,7 @@ class RunOptions(Options):
     json: bool = option("Print one JSON document instead of tables.", False)
     log: bool = option("Append an entry to the experiment log.", True)
     log_dir: Path | None = option(
-        "Folder of the log's site, with its entries in docs/log/posts (default: the checkout, or ./llmlab-log).",
+        "Folder of the log's site, with its entries in docs/log/posts (default: the checkout, or ./llmlab-log)."
     )
     expect: str = option("What you expect, kept in the entry beside the outcome.", "")
     note: str = option("A first note for the entry, shown as plain text; edit its Notes for Markdown.", "")
@@ -174,21 +166,14 @@ class RunOptions(Options):
 
 
 def listed(name: str, words: str, read: Callable[[str], T | None], wanted: str) -> list[T]:
-    """Return the values that words with commas between them name.
-
-    Args:
-        name: of the option.
-        words: for example ``1,2,4``.
-        read: returns the value of a word, or ``None`` where it is none.
-        wanted: what such a word is not, for the message.
+    """Return the values that words with commas between them name; ``read`` has nothing for one that is ``wanted``.
 
     Raises:
         SettingError: a word is no value, or one is listed twice.
     """
     found: dict[str, T] = {}
     for word in (each.strip() for each in words.split(",")):
-        value = read(word)
-        if value is None:
+        if (value := read(word)) is None:
             raise SettingError(f"{name}: {word[:40]!r} is {wanted}")
         told = f"{value:g}" if isinstance(value, float) else str(value)  # as it stands in tables and folders
         if told in found:

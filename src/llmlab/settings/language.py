@@ -4,9 +4,10 @@ A preset gives all of them a value at once, and every option that is given overr
 presets: what ``pocket`` gives on that text.
 """
 
+import contextlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from llmlab.errors import SettingError
 from llmlab.settings.declare import WATCH, Settings, again, option, whole_numbers
@@ -16,7 +17,6 @@ CORPORA = ("synthetic", "dialect", "story", "wikitext-2", "ultrachat", "dailydia
 
 PRESETS = ("pocket", "original", "advanced", "modern")
 """What each is for stands in the help of ``preset``; all but the first want data, and hours."""
-
 DEEPEST = 64
 MAX_PARAMETERS = 200_000_000
 """A larger model would not train on a machine that this study is made for (with Adam, 16 bytes per parameter)."""
@@ -24,13 +24,7 @@ MAX_PARAMETERS = 200_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageSettings(Settings):
-    """What the chapters on New-LLM share.
-
-    Raises:
-        SettingError: a value is out of its range, or values do not go together.
-    """
-
-    places: ClassVar[dict[str, tuple[str, ...]]] = {"data": CORPORA}
+    """What the chapters on New-LLM share."""
 
     preset: str = option(
         "Text, sizes and training together: pocket (offline, minutes), original (the notes' conditions), advanced "
@@ -41,6 +35,8 @@ class LanguageSettings(Settings):
     data: str = option(
         f"The text: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and valid.txt, or a "
         ".jsonl of chats.",
+        words=CORPORA,
+        path=True,
         pocket="synthetic",
         original="wikitext-2",
     )
@@ -115,7 +111,10 @@ class LanguageSettings(Settings):
     device: str = option("Where to train.", "auto", choices=("auto", "cpu", "cuda"))
     out: Path | None = option("Folder for this run's checkpoints (default: a new one in ./runs).", recorded=False)
     resume: str = option(
-        "Go on: auto (the last run like this one), or the folder of a run or a checkpoint.", "", recorded=False
+        "Go on: auto (the last run like this one), or the folder of a run or a checkpoint.",
+        "",
+        path=True,
+        recorded=False,
     )
     save_minutes: float = option(
         "Minutes between checkpoints within an epoch.", 10.0, above=0, high=1e6, recorded=False
@@ -143,10 +142,9 @@ class LanguageSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineSettings(LanguageSettings):
-    """Options of chapter 3."""
+    """Train New-LLM, a recurrent context-vector language model."""
 
     experiment = "baseline"
-    help = "Train New-LLM, a recurrent context-vector language model."
     example = "llmlab baseline --preset pocket --layers 1"
     first = ("preset", "data", "model", "layers", "peers", "watch")
 
@@ -190,10 +188,9 @@ class BaselineSettings(LanguageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class LayersSettings(LanguageSettings):
-    """Options of chapter 4."""
+    """Depth sweep: how deep must the stack be?"""
 
     experiment = "layers"
-    help = "Depth sweep: how deep must the stack be?"
     example = "llmlab layers --layers 1,2 --seeds 3"
     first = ("preset", "data", "layers", "remedy")
 
@@ -224,9 +221,9 @@ class LayersSettings(LanguageSettings):
         super().__post_init__()
         swept = depths_in("--layers", self.layers)
         self.fill("layers", ",".join(map(str, swept)))
-        unknown = [depth for depth in self.depths if depth not in swept]
-        if unknown:
-            raise SettingError(f"--only: {unknown[0]} is not among --layers {self.layers}")
+        for depth in self.depths:
+            if depth not in swept:
+                raise SettingError(f"--only: {depth} is not among --layers {self.layers}")
 
     @property
     def depths(self) -> list[int]:
@@ -239,22 +236,15 @@ class LayersSettings(LanguageSettings):
         return ["plain", "residual"] if self.remedy and self.stack == "plain" else [self.stack]
 
     def of_one(self, depth: int, stack: str, **places: Any) -> BaselineSettings:
-        """Return the settings of one model of the sweep, as chapter 3 would train it.
-
-        Args:
-            depth: its hidden layers.
-            stack: ``plain`` or ``residual``.
-            places: ``out`` and ``resume``, where they differ from the sweep's.
-        """
+        """Return the settings of one model of the sweep, as chapter 3 would train it; ``places`` are its own."""
         shared = {declared.name: getattr(self, declared.name) for declared in fields(LanguageSettings)}
         return BaselineSettings(**shared | {"layers": depth, "stack": stack, "seeds": 1} | places)
 
 
 def depths_in(name: str, words: str) -> list[int]:
     """Return the depths that a list names, shallowest first."""
-    return whole_numbers(
-        name, words, 1, DEEPEST, f"no depth; give whole numbers from 1 to {DEEPEST}, for example 1,2,4"
-    )
+    wanted = f"no depth; give whole numbers from 1 to {DEEPEST}, for example 1,2,4"
+    return whole_numbers(name, words, 1, DEEPEST, wanted)
 
 
 def check_resumed_in_place(out: Path | None, resume: str) -> None:
@@ -267,17 +257,10 @@ def check_resumed_in_place(out: Path | None, resume: str) -> None:
 
 
 def _clip(clip: str) -> str:
-    """Return how a clip is written, one way for each number: 1 is 1.0.
-
-    Raises:
-        SettingError: it is no number above 0 and no word that stands for one.
-    """
+    """Return how a clip is written, one way for each number: 1 is 1.0."""
     if clip in ("adaptive", "none"):
         return clip
-    try:
-        longest = float(clip)
-    except ValueError:
-        longest = 0.0
-    if not 0 < longest < float("inf"):
-        raise SettingError(f"--clip: {clip!r} is not a number above 0, nor none, nor adaptive")
-    return str(longest)
+    with contextlib.suppress(ValueError):
+        if 0 < float(clip) < float("inf"):
+            return str(float(clip))
+    raise SettingError(f"--clip: {clip!r} is not a number above 0, nor none, nor adaptive")

@@ -19,12 +19,7 @@ MAX_NUMBERS = 2**26
 
 @dataclass(frozen=True, kw_only=True)
 class TinySettings(Settings):
-    """What the two chapters on the tiny model share (document 000 of the original notes).
-
-    Raises:
-        TextError: the text offers nothing to predict, or is no valid Unicode.
-        SettingError: the focus is not a character that the text goes on from.
-    """
+    """What the two chapters on the tiny model share (document 000 of the original notes)."""
 
     text: str = option("The text to learn, every character a token; - reads standard input.", "hello", from_stdin=True)
     focus: str = option("The token to look at closely (default: the first).", "")
@@ -35,10 +30,9 @@ class TinySettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_text(self.text)
-        self.fill("focus", self.focus or self.text[0])
-        _check_focus(self.focus, self.text)
-        _check_size(self)
+        self.fill("focus", self.focus or self.text[:1])
+        self._check_text()
+        self._check_size()
 
     def document(self) -> dict[str, Any]:
         """Return the settings as plain JSON values; a long text as its beginning, length and SHA-256."""
@@ -49,53 +43,44 @@ class TinySettings(Settings):
         return document
 
     def spelled(self, name: str) -> str:
-        """Return an option's value as the published command gives it.
-
-        A text that no command line can hold, for its length or for a NUL, comes from standard input.
-        """
+        """Return an option's value likewise; a text too long for a command line, or with NUL, is standard input."""
         value = super().spelled(name)
         return "-" if name == "text" and (len(value) > LONGEST_TEXT_KEPT or "\0" in value) else value
 
+    def _check_text(self) -> None:
+        text, focus, kinds = self.text, self.focus, len(set(self.text))
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise TextError("--text: not valid Unicode (a lone surrogate); give it as UTF-8")
+        if kinds < 2:
+            raise TextError(
+                f"--text: {len(text)} character(s), {kinds} of them different, offer nothing to predict; "
+                "give at least two different characters"
+            )
+        if kinds > MAX_CHARACTERS:
+            raise TextError(f"--text: {kinds} different characters; at most {MAX_CHARACTERS} fit the score table")
+        if len(focus) != 1:
+            raise SettingError(f"--focus: {focus[:20]!r} is not a single character")
+        if focus not in text:
+            raise SettingError(f"--focus: {focus!r} is not in the text")
+        if focus not in text[:-1]:
+            raise SettingError(f"--focus: {focus!r} only ends the text, nothing follows it; choose another character")
 
-def _check_text(text: str) -> None:
-    kinds = len(set(text))
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise TextError("--text: not valid Unicode (a lone surrogate); give it as UTF-8")
-    if kinds < 2:
-        raise TextError(
-            f"--text: {len(text)} character(s), {kinds} of them different, offer nothing to predict; "
-            "give at least two different characters"
-        )
-    if kinds > MAX_CHARACTERS:
-        raise TextError(f"--text: {kinds} different characters; at most {MAX_CHARACTERS} fit the score table")
-
-
-def _check_focus(focus: str, text: str) -> None:
-    if len(focus) != 1:
-        raise SettingError(f"--focus: {focus[:20]!r} is not a single character")
-    if focus not in text:
-        raise SettingError(f"--focus: {focus!r} is not in the text")
-    if focus not in text[:-1]:
-        raise SettingError(f"--focus: {focus!r} only ends the text, nothing follows it; choose another character")
-
-
-def _check_size(settings: TinySettings) -> None:
-    coordinates = settings.seeds * len(set(settings.text)) * settings.dim
-    if coordinates > MAX_NUMBERS:
-        raise SettingError(
-            f"--seeds x --dim x characters: {coordinates:.2g} coordinates do not fit a small machine; "
-            f"at most {MAX_NUMBERS:.2g}, so lower --seeds or --dim"
-        )
-    if settings.seeds * settings.epochs > MAX_NUMBERS:
-        raise SettingError(f"--seeds x --epochs: at most {MAX_NUMBERS:.2g} losses are kept; lower one of the two")
+    def _check_size(self) -> None:
+        coordinates = self.seeds * len(set(self.text)) * self.dim
+        if coordinates > MAX_NUMBERS:
+            raise SettingError(
+                f"--seeds x --dim x characters: {coordinates:.2g} coordinates do not fit a small machine; "
+                f"at most {MAX_NUMBERS:.2g}, so lower --seeds or --dim"
+            )
+        if self.seeds * self.epochs > MAX_NUMBERS:
+            raise SettingError(f"--seeds x --epochs: at most {MAX_NUMBERS:.2g} losses are kept; lower one of the two")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase1Settings(TinySettings):
-    """Options of chapter 1."""
+    """Train only the output layer; the embedding is frozen."""
 
     experiment = "phase1"
-    help = "Train only the output layer; the embedding is frozen."
     example = "llmlab phase1 --dim 8 --seeds 1000"
     first = ("text", "focus", "dim", "watch")
 
@@ -104,10 +89,9 @@ class Phase1Settings(TinySettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase12Settings(TinySettings):
-    """Options of chapter 2 (``phase1-2``)."""
+    """How embeddings move, and what an inner product decides."""
 
     experiment = "phase1-2"
-    help = "How embeddings move, and what an inner product decides."
     example = "llmlab phase1-2 --text banana --focus n --seeds 1000"
     first = ("text", "focus", "dim", "freeze", "optimizer", "watch")
 

@@ -17,11 +17,7 @@ LONGEST_PROMPT = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedSettings(Settings):
-    """What every command on a checkpoint has.
-
-    Raises:
-        SettingError: a value is out of its range, or several seeds are asked for where nothing is drawn.
-    """
+    """What every command on a checkpoint has."""
 
     most_seeds: ClassVar[int] = 1
 
@@ -45,10 +41,11 @@ class TrainedSettings(Settings):
 class JudgedSettings(TrainedSettings):
     """What the commands have that judge a model on a text."""
 
-    places: ClassVar[dict[str, tuple[str, ...]]] = {"data": ("", *CORPORA)}
-
     data: str = option(
-        f"The text to judge on (default: the one that the model was trained on): {', '.join(CORPORA)}, or a path.", ""
+        f"The text to judge on (default: the one that the model was trained on): {', '.join(CORPORA)}, or a path.",
+        "",
+        words=("", *CORPORA),
+        path=True,
     )
     offline: bool = option("Never use the network.", False, recorded=False)
     batch: int = option("Windows per batch of the batch mean.", 32, low=1, high=65_536)
@@ -64,20 +61,18 @@ class ExactSettings(JudgedSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(ExactSettings):
-    """Options of ``baseline evaluate``."""
+    """Score a trained model, on its own text or another."""
 
     experiment = "evaluate"
-    help = "Score a trained model, on its own text or another."
     example = "llmlab baseline evaluate runs/baseline-pocket-…-1"
     first = ("data",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings(ExactSettings):
-    """Options of ``baseline export``."""
+    """Write a trained model so that it opens without llmlab."""
 
     experiment = "export"
-    help = "Write a trained model so that it opens without llmlab."
     example = "llmlab baseline export runs/baseline-pocket-…-1 my-model"
     first = ("data",)
 
@@ -88,10 +83,9 @@ class ExportSettings(ExactSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateSettings(TrainedSettings):
-    """Options of ``baseline generate``."""
+    """Let a trained model write."""
 
     experiment = "generate"
-    help = "Let a trained model write."
     example = "llmlab baseline generate runs/baseline-pocket-…-1 --tokens 40 --temperature 0.8"
     first = ("prompt", "tokens", "temperature")
     most_seeds: ClassVar[int] = 100
@@ -120,10 +114,9 @@ class GenerateSettings(TrainedSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeSettings(ExactSettings):
-    """Options of ``baseline quantize``."""
+    """Keep a trained model in eight bits, and measure what that costs."""
 
     experiment = "quantize"
-    help = "Keep a trained model in eight bits, and measure what that costs."
     example = "llmlab baseline quantize runs/baseline-pocket-…-1"
     first = ("scheme", "embedding")
 
@@ -136,11 +129,7 @@ class QuantizeSettings(ExactSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptedSettings(JudgedSettings):
-    """What both commands have.
-
-    Raises:
-        SettingError: a value is out of its range.
-    """
+    """What the commands have that train a trained model further."""
 
     most_seeds: ClassVar[int] = 100
 
@@ -154,10 +143,9 @@ class AdaptedSettings(JudgedSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ExpandSettings(AdaptedSettings):
-    """Options of ``baseline expand``."""
+    """Widen the context of a trained model in four ways, and see which can learn."""
 
     experiment = "expand"
-    help = "Widen the context of a trained model in four ways, and see which can learn."
     example = "llmlab baseline expand runs/baseline-pocket-…-1"
     first = ("preset", "data", "arms", "context")
 
@@ -188,22 +176,24 @@ class ExpandSettings(AdaptedSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSettings(AdaptedSettings):
-    """Options of ``baseline finetune``."""
+    """Train a trained model on another text, against starting from nothing."""
 
     experiment = "finetune"
-    help = "Train a trained model on another text, against starting from nothing."
     example = "llmlab baseline finetune runs/baseline-pocket-…-1 --seeds 3"
     first = ("preset", "data", "original")
 
     data: str = option(
         f"The text to train further on: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and "
         "valid.txt, or a .jsonl of chats.",
+        words=("", *CORPORA),
+        path=True,
         pocket="dialect",
         original="dailydialog",
     )
     original: str = option(
         "Where the text is that the model was trained on, if that was a file of yours: what is forgotten of it.",
         "",
+        path=True,
         recorded=False,
     )
     epochs: int = again(LanguageSettings, "epochs", "Passes over the text, of every arm.", pocket=6, original=50)
