@@ -161,7 +161,7 @@ def test_a_broken_row_is_refused_by_its_name(rows: str, told: str) -> None:
 def test_counts_are_those_of_llmlab_params() -> None:
     from llmlab.params import models
 
-    counted = {each.name: (each.total, each.trainable) for each in models()}
+    counted = {each["name"]: (each["total"], each["trainable"]) for each in models()}
     for tied in (True, False):
         for frozen in (True, False):
             arm = f"{'tied' if tied else 'untied'}, {'frozen' if frozen else 'trained'}"

@@ -101,10 +101,10 @@ def explained(error: Exception) -> tuple[str, int]:
 
 def params(lang: Lang = "en", as_json: AsJson = False) -> None:
     """Exact parameter counts of every model in the study."""
-    from llmlab import params as counts
+    from llmlab.params import models, tables
 
-    counted, said = counts.models(), spoken(lang)
-    write_json(counts.document(counted)) if as_json else show(counts.tables(counted), said)
+    counted, said = models(), spoken(lang)
+    write_json({"schema": "llmlab.params/1", "models": counted}) if as_json else show(tables(counted), said)
 
 
 def doctor(log_dir: LogDir = None, lang: Lang = "en", as_json: AsJson = False) -> None:
