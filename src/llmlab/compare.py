@@ -6,20 +6,22 @@ depth sweep are joined: one row per depth, and differences between neighbours wh
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 from llmlab.measure.stats import mean_interval
-from llmlab.report.messages import Text, say, sentences
+from llmlab.report.messages import say, sentences
 from llmlab.report.record import Record
-from llmlab.report.result import Cell, Scalar, Table, columns_of
+from llmlab.report.result import Scalar, Table, columns_of
 
 LARGEST_DIFFERENCE = 1e150
 SUFFIXES = ("_sd", "_low", "_high", "_n", "_reason")
-DEPTH = re.compile(r"(?P<name>val_ppl|train_loss|parameters)_L(?P<depth>\d+)")
+BY_DEPTH = ("parameters", "val_ppl", "train_loss")
+DEPTH = re.compile(rf"(?:{'|'.join(BY_DEPTH)})_L(\d+)")
 HALVES_MAY_DIFFER = {"layers", "only", "seed", "seeds", "remedy", "device", "precision", "preset"}
 """Settings in which two halves of one depth sweep may differ."""
+INTERVAL = ("n", "difference", "difference_low", "difference_high")
 
 
 def document(a: Record, b: Record) -> dict[str, Any]:
@@ -45,52 +47,72 @@ def document(a: Record, b: Record) -> dict[str, Any]:
     if not depths:
         return compared
     comparable = not compared["settings"].keys() - HALVES_MAY_DIFFER
-    return compared | {"depths": depths, "neighbours": _neighbours(others | samples) if comparable else []}
+    return compared | {
+        "depths": depths,
+        "neighbours": list(_neighbours(depths, others | samples)) if comparable else [],
+    }
 
 
 def tables(a: Record, b: Record) -> list[Table]:
     """Return the comparison as tables: settings, metrics, and differences paired by seed."""
-    found, names = document(a, b), f"{a.id} | {b.id}"
-    settings: list[list[Cell]] = [[key, *map(str, pair)] for key, pair in found["settings"].items()]
-    sweeps = " | ".join(f"{what} {record.id}" for what in ("val PPL", "train loss") for record in (a, b))
+    found = document(a, b)
     superseded = [say("compare.superseded", old=r.id, new=r.superseded_by) for r in (a, b) if r.superseded_by]
+    sweeps = " | ".join(f"{what} {record.id}" for what in ("val PPL", "train loss") for record in (a, b))
+
+    def table(name: str, title: str, columns: str, rows: list[list[Any]], *caption: str) -> Table:
+        return Table(name, title, columns_of(columns), rows, sentences(*caption))
+
     built = [
-        Table(
+        table(
             "settings",
             "Settings that differ",
-            columns_of(f"setting:text | {a.id}:text | {b.id}:text"),
-            settings,
-            sentences("" if settings else say("compare.same"), *superseded),
+            f"setting:text | {a.id}:text | {b.id}:text",
+            [[name, *map(str, pair)] for name, pair in found["settings"].items()],
+            "" if found["settings"] else say("compare.same"),
+            *superseded,
         ),
-        Table(
+        table(
             "metrics",
             "Metrics",
-            columns_of(f"metric:text | {names} | difference"),
+            f"metric:text | {a.id} | {b.id} | difference",
             [[name, *told.values()] for name, told in found["metrics"].items()],
         ),
-        Table(
+        table(
             "paired",
             "Differences seed by seed",
-            columns_of("metric:text | n:integer | mean difference | 95% low | 95% high"),
-            [[name, *_interval(told)] for name, told in found["paired"].items()],
+            "metric:text | n:integer | mean difference | 95% low | 95% high",
+            [[name, *map(told.get, INTERVAL)] for name, told in found["paired"].items()],
             say("compare.paired", a=a.id, b=b.id),
         ),
-        Table(
+        table(
             "depths",
             "Both sweeps by depth",
-            columns_of(f"stack:text | parameters:integer | {sweeps}"),
-            [_in_depth(depth, row) for depth, row in found.get("depths", {}).items()],
+            f"stack:text | parameters:integer | {sweeps}",
+            [
+                [f"L{depth}", next(filter(None, row["parameters"]), None), *row["val_ppl"], *row["train_loss"]]
+                for depth, row in found.get("depths", {}).items()
+            ],
             say("compare.depths"),
         ),
-        Table(
+        table(
             "neighbours",
             "From depth to depth",
-            columns_of("what:text | n:integer | val PPL | 95% low | 95% high"),
-            [[_step(told["from"], told["to"]), *_interval(told)] for told in found.get("neighbours", [])],
+            "what:text | n:integer | val PPL | 95% low | 95% high",
+            [
+                [say("layers.minus", second=f"L{told['to']}", first=f"L{told['from']}"), *map(told.get, INTERVAL)]
+                for told in found.get("neighbours", [])
+            ],
             say("compare.neighbours", a=a.id),
         ),
     ]
-    return [table for table in built if table.rows or table.name in ("settings", "metrics")]
+    return [one for one in built if one.rows or one.name in ("settings", "metrics")]
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics by which two entries are compared: numbers, without what only qualifies another one."""
+    return {
+        name: value for name, value in metrics.items() if isinstance(value, int | float) and not name.endswith(SUFFIXES)
+    }
 
 
 def _differing(left: dict[str, Scalar], right: dict[str, Scalar]) -> dict[str, list[Scalar]]:
@@ -109,24 +131,13 @@ def _differing(left: dict[str, Scalar], right: dict[str, Scalar]) -> dict[str, l
     return found
 
 
-def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics by which two entries are compared: numbers, without what only qualifies another one."""
-    return {
-        name: value for name, value in metrics.items() if isinstance(value, int | float) and not name.endswith(SUFFIXES)
-    }
-
-
 def _by_seed(record: Record) -> dict[str, dict[int, float]]:
     """Return a record's samples by seed: those that it has of every seed."""
     first, count = (record.result.settings.get(name) for name in ("seed", "seeds"))
     if not isinstance(first, int) or not isinstance(count, int):
         return {}
-    seeds = range(first, first + count)
-    return {
-        name: dict(zip(seeds, values, strict=True))
-        for name, values in record.result.samples.items()
-        if len(values) == count
-    }
+    whole = {name: values for name, values in record.result.samples.items() if len(values) == count}
+    return {name: dict(enumerate(values, first)) for name, values in whole.items()}
 
 
 def _paired(one: dict[int, float], other: dict[int, float], least: int = 1) -> dict[str, float]:
@@ -138,19 +149,6 @@ def _paired(one: dict[int, float], other: dict[int, float], least: int = 1) -> d
     return {"n": len(finite), **{f"difference{end}": value for end, value in mean_interval(finite).items()}}
 
 
-def _in_depth(depth: str, row: dict[str, list[Any]]) -> list[Cell]:
-    parameters = next((count for count in row["parameters"] if count is not None), None)
-    return [f"L{depth}", parameters, *row["val_ppl"], *row["train_loss"]]
-
-
-def _step(shallow: int, deep: int) -> Text:
-    return say("layers.minus", second=f"L{deep}", first=f"L{shallow}")
-
-
-def _interval(told: dict[str, Any]) -> list[Cell]:
-    return [told.get(name) for name in ("n", "difference", "difference_low", "difference_high")]
-
-
 def _difference(left: float, right: float) -> float | None:
     """Return how much larger the right number is; nothing where its square would be beyond what a float can hold."""
     difference = right - left
@@ -159,23 +157,16 @@ def _difference(left: float, right: float) -> float | None:
 
 def _depths(*sides: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
     """Return by depth its metrics in both entries, ``None`` where one has not got it; empty if not both are sweeps."""
-    found = [sorted({int(match["depth"]) for name in side if (match := DEPTH.fullmatch(name))}) for side in sides]
-    if not all(found):
-        return {}
+    found = [{int(match[1]) for name in side if (match := DEPTH.fullmatch(name))} for side in sides]
     return {
-        str(depth): {
-            name: [side.get(f"{name}_L{depth}") for side in sides] for name in ("parameters", "val_ppl", "train_loss")
-        }
-        for depth in sorted({depth for depths in found for depth in depths})
+        str(depth): {name: [side.get(f"{name}_L{depth}") for side in sides] for name in BY_DEPTH}
+        for depth in sorted(set().union(*found) if all(found) else ())
     }
 
 
-def _neighbours(samples: dict[str, dict[int, float]]) -> list[dict[str, Any]]:
-    """Return neighbouring depths of the joined sweep with their PPL differences over common seeds."""
-    by_depth = {
-        int(match["depth"]): by_seed
-        for name, by_seed in samples.items()
-        if (match := DEPTH.fullmatch(name)) and match["name"] == "val_ppl"
-    }
-    paired = {(low, high): _paired(by_depth[low], by_depth[high]) for low, high in pairwise(sorted(by_depth))}
-    return [{"from": low, "to": high, **found} for (low, high), found in paired.items() if found]
+def _neighbours(depths: Mapping[str, Any], samples: dict[str, dict[int, float]]) -> Iterator[dict[str, Any]]:
+    """Yield neighbouring depths of the joined sweep with their PPL differences over common seeds."""
+    known = [depth for depth in depths if f"val_ppl_L{depth}" in samples]
+    for low, high in pairwise(known):
+        if found := _paired(samples[f"val_ppl_L{low}"], samples[f"val_ppl_L{high}"]):
+            yield {"from": int(low), "to": int(high), **found}
