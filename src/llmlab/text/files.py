@@ -4,6 +4,7 @@ Nothing, a pipe, a device, a gigabyte, a picture, a table or half a character is
 the file.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -39,13 +40,16 @@ def read_path(path: Path) -> tuple[Splits, str]:
     """
     if path.is_dir():
         return read_folder(path), "a folder"
-    text = decoded(read_bytes(path), path)
-    chats = rows_of(text, path)
-    lines, silent = (lines_of(text, path), 0) if chats is None else dialogues(chats, path)
+    text, told = read_text(path), "a file"
+    chats = json_values(text, path)
+    if chats is None:
+        lines = lines_of(text, path)
+    else:
+        lines, silent = dialogues(chats, path)
+        told += f"; {silent:,} turns without text were skipped" if silent else ""
     if len(lines) < 2:
         raise TextError(f"{path}: one line is not enough; one to train on and one to validate with are the least")
     cut = len(lines) - max(1, len(lines) // 10)
-    told = f"a file; {silent:,} turns without text were skipped" if silent else "a file"
     return (lines[:cut], lines[cut:], []), told
 
 
@@ -55,15 +59,40 @@ def read_folder(folder: Path) -> Splits:
     for path in (train, valid):
         if not path.exists():
             raise TextError(f"{folder}: a folder of text has train.txt and valid.txt; {path.name} is missing")
-    found = [lines_of(decoded(read_bytes(path), path), path) for path in (train, valid, test) if path.exists()]
+    found = [lines_of(read_text(path), path) for path in (train, valid, test) if path.exists()]
     return found[0], found[1], found[2] if len(found) > 2 else []
 
 
-def lines_of(text: str, path: Path) -> list[str]:
-    r"""Return the lines of a text that are not blank, without blanks at their ends.
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a regular file of at most 1 GB."""
+    try:
+        with open(os.open(path, READ), "rb") as file:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise TextError(f"{path}: not a regular file; copy the text into one")
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise TextError(f"{path}: larger than {LARGEST // 1_000_000:,} MB, the most that is read")
+            content = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        raise TextError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if not content.strip():
+        raise TextError(f"{path}: the file is empty")
+    return content
 
-    Lines end with ``\n``, ``\r\n`` or ``\r``.  A text that is one single line is cut; see ``pieces``.
-    """
+
+def read_text(path: Path) -> str:
+    r"""Return a file in UTF-8 as text whose lines end with ``\n``; a byte order mark at its start is no character."""
+    content = read_bytes(path)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    if "\0" in text:
+        raise TextError(f"{path}: not text, it holds NUL (byte {content.index(0)})")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def lines_of(text: str, path: Path) -> list[str]:
+    """Return the lines that are not blank, without blanks at their ends; a single one is cut, see ``pieces``."""
     lines = [line for line in map(str.strip, text.split("\n")) if line]
     if not lines:
         raise TextError(f"{path}: there is no text in it")
@@ -95,110 +124,70 @@ def pieces(line: str) -> list[str]:
     return found
 
 
-def rows_of(text: str, path: Path) -> list[tuple[str, Any]] | None:
+def json_values(text: str, path: Path) -> list[tuple[str, Any]] | None:
     """Return the values of a file in JSON, each with where it stands; ``None`` if the file is no JSON.
 
     That is one list, or a value a line, whatever the file is called; of a ``.jsonl`` the lines must be values.
     """
-    if path.suffix.lower() != ".jsonl" and not text.lstrip().startswith(("[", "{")):
+    surely = path.suffix.lower() == ".jsonl"
+    if not surely and not text.lstrip().startswith(("[", "{")):
         return None
-    try:
+    with contextlib.suppress(ValueError, RecursionError):  # what is no list is a value a line, or no JSON
         whole = json.loads(text)
         if isinstance(whole, list):
-            return [(f"entry {number}", row) for number, row in enumerate(whole, start=1)]
-    except (ValueError, RecursionError):
-        pass  # so it is a value a line, or no JSON
-    rows = []
+            return [(f"entry {number}", value) for number, value in enumerate(whole, start=1)]
+    values: list[tuple[str, Any]] = []
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append((f"line {number}", json.loads(line)))
-            except (ValueError, RecursionError) as error:
-                if not rows and path.suffix.lower() != ".jsonl":
-                    return None
-                raise TextError(f"{path}, line {number}: it is not JSON") from error
-    return rows
+        try:
+            values += [(f"line {number}", json.loads(line))] if line.strip() else []
+        except (ValueError, RecursionError) as error:
+            if not values and not surely:
+                return None
+            raise TextError(f"{path}, line {number}: it is not JSON") from error
+    return values
 
 
-def dialogues(rows: list[tuple[str, Any]], path: Path) -> tuple[list[str], int]:
+def dialogues(values: list[tuple[str, Any]], path: Path) -> tuple[list[str], int]:
     """Return a line of text per dialogue, and how many turns had no text."""
     lines, silent = [], 0
-    for where, row in rows:
+    for where, value in values:
         try:
-            said = turns(row)
-            silent += said.count(None)
-            lines.append(joined(said))
+            line, without = dialogue(value)
         except ValueError as error:
             raise TextError(f"{path}, {where}: {error}") from error
-    lines = [line for line in lines if line]
+        lines += [line] if line else []
+        silent += without
     if not lines:
         raise TextError(f"{path}: there is no dialogue in it")
     return lines, silent
 
 
-def turns(row: Any) -> list[str | None]:
-    """Return what is said in a dialogue, turn by turn; ``None`` if a turn has no text.  ``ValueError``: it is none."""
-    row = row if isinstance(row, dict) else {}
-    said = next((row[name] for name in ("messages", "conversations", "dialog") if name in row), None)
-    found: list[Any] = [turn(each) for each in said] if isinstance(said, list) else [False]
-    if not all(text is None or isinstance(text, str) for text in found):
-        raise ValueError('expected {"messages": [{"role": …, "content": …}, …]} or {"dialog": ["…", …]}')
-    return found
-
-
-def turn(message: Any) -> Any:
-    """Return the text of a message, which may come in parts; ``None`` if it has none."""
-    if isinstance(message, dict):
-        message = message.get("content", message.get("value"))
-    if isinstance(message, list):
-        parts = [part.get("text") for part in message if isinstance(part, dict)]
-        message = " ".join(part for part in parts if isinstance(part, str)) or None
-    return message
-
-
-def dialogue(row: Any) -> str:
-    """Return a dialogue as one line; see ``turns``.
+def dialogue(value: Any) -> tuple[str, int]:
+    """Return a dialogue as one line, and how many of its turns have no text.
 
     Example:
-        >>> dialogue({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]})
-        'hi hello'
+        >>> dialogue({"messages": [{"role": "user", "content": "hi"}, {"role": "tool"}, {"content": "hello"}]})
+        ('hi hello', 1)
 
     Raises:
         ValueError: it is none.
     """
-    return joined(turns(row))
-
-
-def joined(said: list[str | None]) -> str:
-    """Return turns as one line."""
+    fields = value if isinstance(value, dict) else {}
+    turns = next((fields[name] for name in ("messages", "conversations", "dialog") if name in fields), None)
+    said: list[Any] = [text_of(turn) for turn in turns] if isinstance(turns, list) else [False]
+    if not all(text is None or isinstance(text, str) for text in said):
+        raise ValueError('expected {"messages": [{"role": …, "content": …}, …]} or {"dialog": ["…", …]}')
     line = " ".join(" ".join(filter(None, said)).split())
     if any("\ud800" <= character <= "\udfff" for character in line) or "\0" in line:
         raise ValueError("it holds half a character (a lone surrogate) or NUL")
-    return line
+    return line, said.count(None)
 
 
-def decoded(content: bytes, path: Path) -> str:
-    r"""Return UTF-8 as text whose lines end with ``\n``; a byte order mark at its start is no character."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TextError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    if "\0" in text:
-        raise TextError(f"{path}: not text, it holds NUL (byte {content.index(0)})")
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a regular file of at most 1 GB."""
-    try:
-        with open(os.open(path, READ), "rb") as file:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise TextError(f"{path}: not a regular file; copy the text into one")
-            if os.fstat(file.fileno()).st_size > LARGEST:
-                raise TextError(f"{path}: larger than {LARGEST // 1_000_000:,} MB, the most that is read")
-            content = file.read(LARGEST + 1)
-    except (OSError, ValueError) as error:
-        raise TextError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    if not content.strip():
-        raise TextError(f"{path}: the file is empty")
-    return content
+def text_of(turn: Any) -> Any:
+    """Return the text of a turn, which may come in parts; ``None`` if it has none."""
+    if isinstance(turn, dict):
+        turn = turn.get("content", turn.get("value"))
+    if isinstance(turn, list):
+        parts = [part.get("text") for part in turn if isinstance(part, dict)]
+        turn = " ".join(part for part in parts if isinstance(part, str)) or None
+    return turn

@@ -223,4 +223,4 @@ def lines_in(paths: list[Path]) -> Iterator[str]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches():
                 for row in batch.to_pylist():
-                    yield str(row["text"]).strip() if "text" in row else dialogue(row)
+                    yield str(row["text"]).strip() if "text" in row else dialogue(row)[0]

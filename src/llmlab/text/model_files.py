@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.errors import TextError
-from llmlab.text.files import decoded, read_bytes
+from llmlab.text.files import read_text
 from llmlab.text.hub import MODELS, Source, hub_cache, located
 
 TOKENIZER, TOKENIZER_CONFIG, CONFIG = "tokenizer.json", "tokenizer_config.json", "config.json"
@@ -75,7 +75,7 @@ def is_whole(folder: Path, *, weights: bool = True) -> bool:
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON file that holds an object."""
     try:
-        found = json.loads(decoded(read_bytes(path), path))
+        found = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise TextError(f"{path}: it is not JSON") from error
     if not isinstance(found, dict):
