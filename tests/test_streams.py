@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from conftest import needs
 from llmlab.errors import TextError
+from llmlab.text.cache import keep, kept
 from llmlab.text.corpus import Corpus, load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.pretrained import Pretrained, load_pretrained
-from llmlab.text.streams import Coder, StreamText, encoded, stream_text, subword_coder, unpack, word_coder
+from llmlab.text.streams import Coder, StreamText, stream_text, subword_coder, word_coder
 from llmlab.text.words import EOS, UNK, WordVocabulary
 from stand_in_model import WORDS, gpt_tokenizer, model_files, write_files
 
@@ -148,13 +149,17 @@ def test_the_cache_gives_the_same_text_and_every_condition_has_its_own(tmp_path:
     assert len(list(tmp_path.iterdir())) == len({first.digest, *(other.digest for other in others)}) == 6
 
 
-def test_what_is_kept_is_checked_against_its_tokenizer() -> None:
-    """Numbers beyond the vocabulary, or starts outside, are refused."""
-    parts = encoded(CORPUS, CODER, 90, 40)
-    assert len(unpack(parts, 60)) == 3
-    for wrong in ((parts, 5), ([parts[0], parts[1] + 90, *parts[2:]], 60)):
-        with pytest.raises(ValueError, match=r"not those of its tokenizer|begin outside"):
-            unpack(*wrong)
+def test_what_is_kept_is_checked_against_its_tokenizer(tmp_path: Path) -> None:
+    """Numbers beyond the vocabulary, or documents that begin outside, are told of and made again."""
+    first, told = streams(cache=tmp_path), list[str]()
+    (path,) = tmp_path.iterdir()
+    words, parts = kept(path, path.stem)
+    keep(path, path.stem, words, [parts[0] + len(VOCABULARY), *parts[1:]])
+    assert same(streams(cache=tmp_path, say=told.append), first)
+    keep(path, path.stem, words, [parts[0], parts[1] + 90, *parts[2:]])
+    assert same(streams(cache=tmp_path, say=told.append), first)
+    assert same(streams(cache=tmp_path, say=pytest.fail), first)
+    assert ["not those of its tokenizer" in told[0], "begin outside" in told[1]] == [True, True]
 
 
 @needs("tokenizers", "pretrained")

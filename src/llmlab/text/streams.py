@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmlab.errors import TextError
-from llmlab.text.cache import recall
+from llmlab.text.cache import Packed, recall
 from llmlab.text.corpus import Corpus, content_hash
 from llmlab.text.documents import documents, undone
 from llmlab.text.pretrained import Pretrained
@@ -116,7 +116,9 @@ def stream_text(
     cache: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> StreamText:
-    """Return a corpus as two streams of ``tokens`` and ``valid_tokens`` tokens, or of all where there are fewer.
+    """Return a corpus as streams of ``tokens`` and ``valid_tokens`` tokens, or of all where there are fewer.
+
+    Without a test split of its own, the test stream is of what the documents held out for validation have left.
 
     With a folder as ``cache`` the outcome is kept there; one that is damaged is told of in one line through ``say``
     and made again, and one that cannot be written is done without.
@@ -124,46 +126,41 @@ def stream_text(
     Raises:
         TextError: a stream has fewer than two tokens, or held-out documents stand in the training text.
     """
+
+    def make() -> Packed:
+        first, second, last = documents(corpus)
+        held_out = iter(second)  # no document is in two streams
+        cuts = ((first, tokens), (held_out, valid_tokens), (last or held_out, valid_tokens))
+        found = [stream(texts, coder, most) for texts, most in cuts]
+        return {}, [part for one in found for part in (one.tokens, one.starts)]
+
+    def build(_: object, parts: list[Tensor]) -> list[Stream]:
+        found = [Stream(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+        for one in found:
+            if not 0 <= int(one.tokens.min()) <= int(one.tokens.max()) < coder.vocabulary:
+                raise ValueError("its numbers are not those of its tokenizer")
+            if len(one.starts) and not 0 < int(one.starts.min()) <= int(one.starts.max()) < len(one.tokens):
+                raise ValueError("its documents begin outside of it")
+        return found
+
     last = hashlib.sha256("\n".join(corpus.test).encode("utf-8", "surrogatepass")).hexdigest() if corpus.test else ""
-    digest = hashlib.sha256(
-        f"{content_hash(corpus)}{last} {coder.digest} {coder.unknown} {coder.end} {tokens} {valid_tokens}".encode()
-    ).hexdigest()
-    train, valid, test = recall(
-        cache,
-        "tokens",
-        digest,
-        lambda: ({}, encoded(corpus, coder, tokens, valid_tokens)),
-        lambda _, parts: unpack(parts, coder.vocabulary),
-        say,
-    )
-    for use, found in (("train on", train), ("validate with", valid)):
-        if len(found.tokens) < 2:
-            told = f"{corpus.name}: {len(found.tokens):,} tokens to {use}, and 2 are the least; give a longer text"
-            raise TextError(told)
-    notes = [
-        f"To {use} there are {count:,} tokens, fewer than the {asked:,} asked for: all are used."
-        for use, count, asked in (
-            ("train", len(train.tokens), tokens),
-            ("validate", len(valid.tokens), valid_tokens),
-        )
-        if count < asked
-    ]
+    what = f"{content_hash(corpus)}{last} {coder.digest} {coder.unknown} {coder.end} {tokens} {valid_tokens}"
+    digest = hashlib.sha256(what.encode()).hexdigest()
+    train, valid, test = recall(cache, "tokens", digest, make, build, say)
+    notes = []
+    for use, purpose, found, asked in (
+        ("train", "train on", train, tokens),
+        ("validate", "validate with", valid, valid_tokens),
+    ):
+        count = len(found.tokens)
+        if count < 2:
+            raise TextError(f"{corpus.name}: {count:,} tokens to {purpose}, and 2 are the least; give a longer text")
+        if count < asked:
+            notes.append(f"To {use} there are {count:,} tokens, fewer than the {asked:,} asked for: all are used.")
     marks, test_is = (coder.vocabulary, coder.unknown, coder.end), OWN_TEST if corpus.test else LEFT_TEST
     text = StreamText(corpus.name, train, valid, test, *marks, digest, corpus.source, notes, test_is)
     usable = len(test.tokens) > 1 and bool(text.scored(test).any())
     return text if usable else replace(text, test=None, test_is="")
-
-
-def encoded(corpus: Corpus, coder: Coder, tokens: int, valid_tokens: int) -> list[Tensor]:
-    """Return a corpus as three streams, to train on, to validate with and to test with: of each tokens and starts.
-
-    Without a test split of its own, the last is of what the one before it has left: no document is in both.
-    """
-    train, valid, test = documents(corpus)
-    held_out = iter(valid)
-    first, second = stream(train, coder, tokens), stream(held_out, coder, valid_tokens)
-    found = (first, second, stream(test or held_out, coder, valid_tokens))
-    return [part for one in found for part in (one.tokens, one.starts)]
 
 
 def stream(texts: Iterable[str], coder: Coder, most: int) -> Stream:
@@ -176,14 +173,3 @@ def stream(texts: Iterable[str], coder: Coder, most: int) -> Stream:
             starts.append(len(found))
             found += [*numbers, coder.end]
     return Stream(torch.tensor(found[:most], dtype=torch.int64), torch.tensor(starts, dtype=torch.int64))
-
-
-def unpack(parts: list[Tensor], vocabulary: int) -> list[Stream]:
-    """Return the streams of ``encoded``, or raise what ``recall`` expects."""
-    found = [Stream(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
-    for one in found:
-        if not 0 <= int(one.tokens.min()) <= int(one.tokens.max()) < vocabulary:
-            raise ValueError("its numbers are not those of its tokenizer")
-        if len(one.starts) and not 0 < int(one.starts.min()) <= int(one.starts.max()) < len(one.tokens):
-            raise ValueError("its documents begin outside of it")
-    return found

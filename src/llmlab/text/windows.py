@@ -68,15 +68,29 @@ def prepare(
     Raises:
         TextError: no line is long enough to train on, or none to validate with.
     """
-    content, wanted = content_hash(corpus), vocabulary.sha256 if vocabulary else vocabulary_size
 
     def make() -> Packed:
-        own = vocabulary or WordVocabulary.of_lines(corpus.train, vocabulary_size)
-        return compute(corpus, own, length, fewest_words)
+        words = vocabulary or WordVocabulary.of_lines(corpus.train, vocabulary_size)
+        lines, held_out = (list(encoded(split, words, fewest_words)) for split in (corpus.train, corpus.valid))
+        for use, found in (("train on", lines), ("validate with", held_out)):
+            if not found:
+                raise no_window(corpus, f"no line of at least {fewest_words} words to {use}")
+        flat = torch.tensor(list(chain.from_iterable(lines)), dtype=torch.int64)
+        head = {"words": words.words, "lines": list(map(len, lines))}
+        return head, [windows(lines, length), windows(held_out, length), flat]
 
-    words, train, valid, lines = recall(
-        cache, "words", f"{content} {length} {fewest_words} {wanted}", make, unpack, say
-    )
+    def build(head: dict[str, Any], parts: list[Tensor]) -> tuple[WordVocabulary, Tensor, Tensor, list[list[int]]]:
+        train, valid, flat = parts
+        words = WordVocabulary(tuple(head["words"]))
+        least, most = (min(int(part.min()) for part in parts), max(int(part.max()) for part in parts))
+        if words.words[: len(MARKS)] != MARKS or not 0 <= least <= most < len(words):
+            raise ValueError("its numbers are not those of its words")
+        numbers, cuts = flat.tolist(), pairwise(accumulate(head["lines"], initial=0))
+        return words, train, valid, [numbers[begin:end] for begin, end in cuts]
+
+    content, wanted = content_hash(corpus), vocabulary.sha256 if vocabulary else vocabulary_size
+    what = f"{content} {length} {fewest_words} {wanted}"
+    words, train, valid, lines = recall(cache, "words", what, make, build, say)
     digest = hashlib.sha256(f"{content} {words.sha256} {length} {fewest_words}".encode()).hexdigest()
     test = windows(encoded(corpus.test, words, fewest_words), length)
     documents = (
@@ -86,6 +100,16 @@ def prepare(
     return WindowedText(corpus.name, words, train, valid, lines, digest, test, *documents)
 
 
+def no_window(corpus: Corpus, why: str) -> TextError:
+    """Return the refusal of a text without a line that is long enough, with the way out."""
+    sample = corpus.train[:1_000]
+    if len("".join(sample)) > LONGEST_WORD * sum(len(line.split()) for line in sample):
+        why += ": words are split at blanks, and it has hardly any; put one between its words"
+    else:
+        why += "; give a longer text"
+    return TextError(f"{corpus.name}: {why}")
+
+
 def window_documents(lines: list[str], length: int, fewest_words: int, *, in_articles: bool) -> Tensor:
     """Return the document of each window that lines are cut into; see ``document_of_each``: (N,) int64."""
     sizes = [len(line.split()) for line in lines]
@@ -93,30 +117,3 @@ def window_documents(lines: list[str], length: int, fewest_words: int, *, in_art
     counts = [len(window_starts(size + 2, length)) if size >= fewest_words else 0 for size in sizes]
     documents = document_of_each(lines, in_articles=in_articles)
     return torch.tensor(documents, dtype=torch.int64).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
-
-
-def compute(corpus: Corpus, vocabulary: WordVocabulary, length: int, fewest_words: int) -> Packed:
-    """Return a corpus encoded and cut into windows, as ``unpack`` reads it."""
-    lines = list(encoded(corpus.train, vocabulary, fewest_words))
-    train = windows(lines, length)
-    valid = windows(encoded(corpus.valid, vocabulary, fewest_words), length)
-    for use, found in (("train on", train), ("validate with", valid)):
-        if len(found) == 0:
-            told = f"{corpus.name}: no line of at least {fewest_words} words to {use}"
-            text = "".join(corpus.train[:1_000])
-            if len(text) > LONGEST_WORD * sum(len(line.split()) for line in corpus.train[:1_000]):
-                raise TextError(f"{told}: words are split at blanks, and it has hardly any; put one between its words")
-            raise TextError(f"{told}; give a longer text")
-    flat = torch.tensor(list(chain.from_iterable(lines)), dtype=torch.int64)
-    return {"words": vocabulary.words, "lines": [len(line) for line in lines]}, [train, valid, flat]
-
-
-def unpack(head: dict[str, Any], parts: list[Tensor]) -> tuple[WordVocabulary, Tensor, Tensor, list[list[int]]]:
-    """Return vocabulary, windows of both splits and training lines of ``compute``, or raise what ``recall`` expects."""
-    train, valid, lines = parts
-    vocabulary = WordVocabulary(tuple(head["words"]))
-    least, most = (min(int(part.min()) for part in parts), max(int(part.max()) for part in parts))
-    if vocabulary.words[: len(MARKS)] != MARKS or not 0 <= least <= most < len(vocabulary):
-        raise ValueError("its numbers are not those of its words")
-    flat, cuts = lines.tolist(), pairwise(accumulate(head["lines"], initial=0))
-    return vocabulary, train, valid, [flat[begin:end] for begin, end in cuts]
