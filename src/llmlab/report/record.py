@@ -22,17 +22,6 @@ from llmlab.report.result import LARGEST, Result, Scalar
 SCHEMA = "llmlab.result/1"
 CREATED = "%Y-%m-%dT%H:%M:%SZ"
 DATE = "%Y-%m-%d"
-LATER = (
-    "amendments",
-    "superseded_by",
-    "superseded_why",
-    "superseded_why_ja",
-    "supersedes",
-    "rerun_of",
-    "expectation_after_look",
-)
-"""What may be added to a record; a record without them does not name them."""
-
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 MOST_DIGITS = 17
 """A float has no more of them that mean anything."""
@@ -93,19 +82,12 @@ class Record:
 
     def document(self) -> dict[str, Any]:
         """Return the record as one flat document of strict JSON values."""
-        later = {name: getattr(self, name) for name in LATER} | {"amendments": [_shortest(a) for a in self.amendments]}
-        return {
-            "schema": SCHEMA,
-            "id": self.id,
-            "created": self.created,
-            "command": self.command,
-            "seconds": self.seconds,
-            "environment": self.environment,
-            "expectation": self.expectation,
-            "note": self.note,
-            **{name: value for name, value in later.items() if value},
-            **self.result.document(),
-        }
+        own = {name: getattr(self, name) for name in OWN}
+        own["amendments"] = [
+            {name: value for name, value in asdict(one).items() if value or name != "why_ja"} for one in self.amendments
+        ]
+        there = {name: value for name, value in own.items() if value or name not in LATER}
+        return {"schema": SCHEMA, **there, **self.result.document()}
 
     def json(self) -> str:
         """Return the document as text: no NaN, one final newline; equal records, equal bytes.
@@ -123,44 +105,35 @@ class Record:
         Raises:
             ValueError: not JSON, another schema, or something missing or of the wrong type.
         """
-        document = read(json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_finite_int))
+        document = read(json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_finite))
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"not a {SCHEMA} document")
-        own = {name: document[name] for name in cls.__dataclass_fields__ if name in document} | {"result": document}
+        own = {name: document[name] for name in OWN if name in document} | {"result": document}
         try:
             _reader().validate_json(json.dumps(own), strict=True)  # "3.5" is no number, nor 1 a yes
             record: Record = _reader().validate_python(own)  # which keeps messages as they are
         except ValueError as error:
-            raise ValueError(_first_complaint(error)) from error
+            first = error.errors()[0]  # type: ignore[attr-defined]  # pydantic's ValidationError is a ValueError
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         _refuse_unusable(record)
         _refuse_loose(record, document)
         return record
 
 
+OWN = tuple(name for name in Record.__dataclass_fields__ if name != "result")
+LATER = OWN[OWN.index("amendments") :]
+"""What may be added to a record; a record without them does not name them."""
+
+
 @cache
 def _reader() -> Any:
-    """Return what checks a document against the types of Record and Result.
-
-    Imported here, for reading is rare and pydantic takes a tenth of a second.
-    """
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter  # here, for reading is rare and this takes a tenth of a second
 
     return TypeAdapter(Record)
 
 
-def _first_complaint(error: ValueError) -> str:
-    """Return the first of pydantic's complaints as one line: where, and what was expected."""
-    first = error.errors()[0]  # type: ignore[attr-defined]  # pydantic's ValidationError is a ValueError
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-
-
 def _refuse_unusable(record: Record) -> None:
-    """Refuse what has the right types and is still no record of ours.
-
-    Raises:
-        ValueError: a name that could be a path, a date that is none, a ragged table, or a coordinate that no
-            picture could show.
-    """
+    """Refuse what has the right types and is still no record of ours: a name like a path, a ragged table."""
     result = record.result
     datetime.strptime(record.created, CREATED)
     names = [record.id, result.experiment, *(figure.name for figure in result.figures)]
@@ -175,19 +148,16 @@ def _refuse_unusable(record: Record) -> None:
         columns = [mark.ys, *([mark.xs] if mark.kind != "level" else []), *([mark.tops] if mark.kind == "band" else [])]
         if len({len(column) for column in columns}) != 1 or (mark.kind in ONE_POINT and len(mark.ys) != 1):
             raise ValueError("a mark whose coordinates do not match")
-        if any(abs(value) > LARGEST for column in (mark.xs, mark.ys, mark.tops) for value in column):
+        if any(abs(value) > LARGEST for value in (*mark.xs, *mark.ys, *mark.tops)):
             raise ValueError("a coordinate that no picture could show")
 
 
 def _refuse_loose(record: Record, document: dict[str, Any]) -> None:
-    """Refuse later additions that mean nothing, or that are not written as ``document`` writes them.
-
-    Raises:
-        ValueError: so they are; the message names the field.
-    """
+    """Refuse later additions that mean nothing, or that are not written as ``document`` writes them."""
     written = record.document()
     for name in LATER:
-        if document.get(name) and _sorted(document[name]) != _sorted(written.get(name)):
+        there, ours = (json.dumps(one.get(name), sort_keys=True) for one in (document, written))
+        if document.get(name) and there != ours:
             raise ValueError(f"{name}: not as llmlab writes it")
     others = [*filter(None, [record.superseded_by]), *record.supersedes]
     if not all(SAFE_NAME.fullmatch(other) for other in others) or len({record.id, *others}) <= len(others):
@@ -203,21 +173,9 @@ def _refuse_loose(record: Record, document: dict[str, Any]) -> None:
             raise ValueError(f"amendments: no reason, or no number of this run: {', '.join(sorted(unknown))}")
 
 
-def _shortest(amendment: Amendment) -> dict[str, Any]:
-    return {name: value for name, value in asdict(amendment).items() if value or name != "why_ja"}
-
-
-def _sorted(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
-def _finite_int(text: str) -> int:
-    _finite(text)
-    return int(text)
-
-
-def _finite(text: str) -> float:
+def _finite(text: str) -> int | float:
+    """Return a number of a document."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")
-    return value
+    return int(text) if text.lstrip("-").isdecimal() else value

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from itertools import compress
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from llmlab.report.messages import Text, say
 
@@ -23,7 +23,6 @@ Role = Literal[
     "before", "after", "path", "track", "winner", "foot", "other", "series", "floor",
     "arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7",
 ]  # fmt: skip
-T = TypeVar("T")
 
 LARGEST = 1e30
 """Of the coordinates that a picture can show."""
@@ -57,17 +56,13 @@ def columns_of(line: str, *made: Text) -> list[Column]:
     After a column's name and a colon stands its kind or its number of decimals; without one it is a number of four.
     ``{}`` is a name with something in it, the next of those that are ``made``.
     """
-    names = iter(made)
-    parts = [column.rpartition(":") if ":" in column else (column, "", "4") for column in line.split(" | ")]
-    kinds = get_args(CellKind)
-    return [
-        Column(
-            next(names) if name == "{}" else name,
-            cast(CellKind, kind) if kind in kinds else "number",
-            4 if kind in kinds else int(kind),
-        )
-        for name, _, kind in parts
-    ]
+    names, columns = iter(made), []
+    for column in line.split(" | "):
+        name, _, kind = column.rpartition(":") if ":" in column else (column, "", "number")
+        text = next(names) if name == "{}" else name
+        known = kind in get_args(CellKind)
+        columns.append(Column(text, cast(CellKind, kind)) if known else Column(text, digits=int(kind)))
+    return columns
 
 
 @dataclass(frozen=True)
@@ -164,15 +159,9 @@ class Result:
     ) -> "Result":
         """Return the result of a run whose numbers stopped being finite at an update, ``of`` one of its parts."""
         told = say("run.diverged_of", update=update, of=of) if of else say("run.diverged", update=update)
-        return cls(
-            experiment,
-            settings,
-            why,
-            how,
-            status="diverged",
-            metrics={"loss": None, "loss_reason": f"diverged at update {update}" + (f" of {of}" if of else "")},
-            summary=[told, say("run.way_out")],
-        )
+        metrics: dict[str, Scalar] = {"loss": None}
+        metrics["loss_reason"] = f"diverged at update {update}" + (f" of {of}" if of else "")
+        return cls(experiment, settings, why, how, "diverged", metrics, summary=[told, say("run.way_out")])
 
     def parts(self) -> Iterator[Table | Figure]:
         """Yield tables and figures in reading order: each figure after its table, and those without one at the end."""
@@ -202,17 +191,15 @@ class Result:
         A number that is not finite is nothing in a setting, a metric (with its reason) and a cell; no picture goes
         through it; and of a sample or a document's sums that hold one, none is kept.
         """
-        reasons: dict[str, Scalar] = {
-            f"{name}_reason": f"not a finite number: {one}" for name, one in self.metrics.items() if _lost(one)
-        }
+        reasons = {f"{name}_reason": f"not a finite number: {one}" for name, one in self.metrics.items() if _lost(one)}
         return replace(
             self,
-            settings={name: _finite(one) for name, one in self.settings.items()},
-            metrics={name: _finite(one) for name, one in self.metrics.items()} | reasons,
-            tables=[replace(one, rows=[[_finite(cell) for cell in row] for row in one.rows]) for one in self.tables],
-            figures=[replace(one, marks=[*_drawable(one.marks)]) for one in self.figures],
-            samples=_without_lost(self.samples),
-            documents=_without_lost(self.documents),
+            settings=_finite(self.settings),
+            metrics=_finite(self.metrics) | reasons,
+            tables=[replace(table, rows=_finite(table.rows)) for table in self.tables],
+            figures=[replace(figure, marks=[*_drawable(figure.marks)]) for figure in self.figures],
+            samples={name: numbers for name, numbers in self.samples.items() if not any(map(_lost, numbers))},
+            documents={name: sums for name, sums in self.documents.items() if not any(map(_lost, sums))},
         )
 
 
@@ -259,12 +246,11 @@ def _lost(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _finite(value: T) -> T | None:
-    return None if _lost(value) else value
-
-
-def _without_lost(lists: dict[str, list[float]]) -> dict[str, list[float]]:
-    return {name: values for name, values in lists.items() if not any(map(_lost, values))}
+def _finite(value: Any) -> Any:
+    """Return a value, or a dictionary or lists of such, with nothing in the place of what is lost."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else None if _lost(value) else value
 
 
 def _drawable(marks: Iterable[Mark]) -> Iterator[Mark]:
