@@ -39,13 +39,6 @@ def test_a_record_survives_strict_json(record: Record) -> None:
     assert Record.from_json(text).json() == text
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_is_not_finite_is_null_with_its_reason(value: float) -> None:
-    document = strict_json(specimen("h", value).json())
-    assert document["metrics"]["loss"] is None
-    assert "not a finite number" in document["metrics"]["loss_reason"]
-
-
 @given(records, st.data())
 def test_whatever_numbers_a_result_has_what_is_written_can_be_read(record: Record, data: st.DataObject) -> None:
     """Infinite, no number at all, or beyond every picture: the reader takes the record, and its page stays the same."""
@@ -70,18 +63,21 @@ def test_whatever_numbers_a_result_has_what_is_written_can_be_read(record: Recor
     assert entry.files(replace(read, result=read.result.finite())) == entry.files(read)
 
 
-def test_of_numbers_that_are_not_finite_no_sample_and_no_point_stays() -> None:
-    result = replace(
-        specimen().result, samples={"val_ppl": [2.0, math.inf], "loss": [1.0, 2.0]}, documents={"v": [math.nan]}
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_null_with_its_reason_and_no_sample_or_point(value: float) -> None:
+    result, mark = specimen().result, Mark("points", "after", [0.0, 1.0, 2.0], [1.0, value, 3.0], ["a", "b", "c"])
+    lost = replace(
+        result,
+        metrics={"loss": value},
+        samples={"val_ppl": [2.0, value], "loss": [1.0, 2.0]},
+        documents={"v": [value]},
+        figures=[replace(result.figures[0], marks=[mark])],
     )
-    document = result.document()
-    assert document["samples"] == {"loss": [1.0, 2.0]}
-    assert document["documents"] == {}
-    figure = replace(
-        result.figures[0], marks=[Mark("points", "after", [0.0, 1.0, 2.0], [1.0, math.inf, 3.0], ["a", "b", "c"])]
-    )
-    (mark,) = replace(result, figures=[figure]).document()["figures"][0]["marks"]
-    assert (mark["xs"], mark["ys"], mark["labels"]) == ([0.0, 2.0], [1.0, 3.0], ["a", "c"])
+    document = strict_json(replace(specimen(), result=lost).json())
+    (drawn,) = document["figures"][0]["marks"]
+    assert document["metrics"] == {"loss": None, "loss_reason": f"not a finite number: {value}"}
+    assert (document["samples"], document["documents"]) == ({"loss": [1.0, 2.0]}, {})
+    assert (drawn["xs"], drawn["ys"], drawn["labels"]) == ([0.0, 2.0], [1.0, 3.0], ["a", "c"])
 
 
 @given(records, texts)

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from llmlab.claims import findings
 from llmlab.report import screen
@@ -36,10 +36,7 @@ class NotesLost(ValueError):  # noqa: N818 - says what would happen, and does no
 
 
 def files(
-    record: Record,
-    old_page: str | None = None,
-    language: Language = ENGLISH,
-    names: Mapping[str, str] = NO_NAMES,
+    record: Record, old_page: str | None = None, language: Language = ENGLISH, names: Mapping[str, str] = NO_NAMES
 ) -> dict[str, str]:
     """Return every file of an entry by name, the record itself among them.
 
@@ -52,43 +49,36 @@ def files(
     Raises:
         NotesLost: the old page has no pair of notes markers.
     """
-    drawn = {
-        _picture(figure, theme): svg(figure, theme, language) for figure in record.result.figures for theme in THEMES
-    }
-    numbers = {CURVES: curves(record.result)} if any(_curves(record.result)) else {}
+    figures, sheet = record.result.figures, curves(record.result)
+    drawn = {f"{figure.name}-{theme}.svg": svg(figure, theme, language) for figure in figures for theme in THEMES}
+    numbers = {CURVES: sheet} if sheet else {}
     return {"record.json": record.json(), PAGE: page(record, old_page, language, names), **numbers, **drawn}
 
 
 def curves(result: Result) -> str:
-    """Return the numbers of the curves of a run's training, one a row, as CSV.  A sheet runs none of the words."""
+    """Return the numbers of the curves of a run's training, one a row, as CSV; nothing where there is none.
+
+    A sheet runs none of the words.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["figure", "curve", "along", "at", "measure", "value"])
-    rows.writerows(_curves(result))
-    return text.getvalue()
-
-
-def _curves(result: Result) -> Iterator[tuple[str, str, str, str, str, float]]:
     for figure in (each for each in result.figures if str(each.x_label) in STEPS):
         for mark in (each for each in figure.marks if each.kind == "line"):
-            curve, measure = (
-                re.sub(r"^(?=[=+@-])", "'", printable(text)) for text in (mark.legend or mark.role, figure.y_label)
-            )
+            words = (printable(text) for text in (mark.legend or mark.role, figure.y_label))
+            curve, measure = (re.sub(r"^(?=[=+@-])", "'", text) for text in words)
             for at, value in zip(mark.xs, mark.ys, strict=True):
-                yield figure.name, curve, str(figure.x_label), f"{at:.15g}", measure, value
+                rows.writerow([figure.name, curve, str(figure.x_label), f"{at:.15g}", measure, value])
+    return text.getvalue() and "figure,curve,along,at,measure,value\n" + text.getvalue()
 
 
 def page(
-    record: Record,
-    old_page: str | None = None,
-    language: Language = ENGLISH,
-    names: Mapping[str, str] = NO_NAMES,
+    record: Record, old_page: str | None = None, language: Language = ENGLISH, names: Mapping[str, str] = NO_NAMES
 ) -> str:
     """Return the entry as Markdown; see ``files``."""
     notes = notes_of(old_page) if old_page is not None else md_block(record.note) or NO_NOTES
     notes = language.say(notes) if notes == NO_NOTES else notes
-    head = "\n".join([*_front_matter(record, language), *_body(record, language, names)])
-    return "\n".join([head, NOTES_BEGIN, "", notes, "", NOTES_END, ""])
+    head = [*_front_matter(record, language), *_body(record, language, names)]
+    return "\n".join([*head, NOTES_BEGIN, "", notes, "", NOTES_END, ""])
 
 
 def notes_of(page: str) -> str:
@@ -126,7 +116,11 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
     result, word = language.result(record.result), language.say
     yield f"\n# {md_text(screen.title(record, language))}\n"
     first = _first_screen(record, result, language)
-    yield from _superseded(record, first, language, names) if record.superseded_by else first
+    if record.superseded_by:  # then its successor is what lists show of it
+        why = _words(worded(record, "superseded_why", language.code), language)
+        yield f"**{word('Superseded by')} {_linked(record.superseded_by, names)}**: {why}\n"
+        first = _folded(word("What it said"), first)
+    yield from first
     yield "\n<!-- more -->\n"  # a list of entries shows no more of each
     if record.supersedes:
         yield f"{word('Supersedes')} {word(', ').join(_linked(other, names) for other in record.supersedes)}\n"
@@ -134,27 +128,23 @@ def _body(record: Record, language: Language, names: Mapping[str, str]) -> Itera
         yield f"{word('Rerun of')} {_linked(record.rerun_of, names)}\n"
     if proposal := screen.proposal(record, language):
         command, why = proposal
-        yield f"**{word('Next')}**\n\n{_line(why, language)}\n\n{md_fence(command, 'sh')}\n"
-    options = _pairs(
-        "option",
-        {
-            name: json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-            for name, value in result.settings.items()
-        },
-        language,
-    )
-    how = [f"{_line(result.how, language)}\n", *options]
-    yield from _folded("How, and under which conditions", how, language)
-    numbers = [f"[{word('The curves as numbers')}]({CURVES})"] if any(_curves(record.result)) else []
-    yield from _folded("All tables and pictures", [*_parts(result, language), *numbers], language)
+        yield f"**{word('Next')}**\n\n{_words(why, language, md_line)}\n\n{md_fence(command, 'sh')}\n"
+    settings = {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value
+        for name, value in result.settings.items()
+    }
+    how = f"{_words(result.how, language, md_line)}\n"
+    yield from _folded(word("How, and under which conditions"), [how, *_pairs(word("option"), settings, language)])
+    yield from _folded(word("All tables and pictures"), _parts(record, result, language))
     if found := findings(record, language.code):
         rows = [[said.claim, said.statement, word(said.verdict), said.evidence] for said in found]
         columns = [Column(word(name), "text") for name in ("id", "claim", "verdict", "evidence")]
         grid = _grid(columns, [[_words(text, language) for text in row] for row in rows])
-        yield from _folded("Verdicts on claims of the original notes", grid, language)
+        yield from _folded(word("Verdicts on claims of the original notes"), grid)
     yield from _amendments(record, language)
-    where = _pairs("what", {**record.environment, "seconds": f"{record.seconds:.2f}"}, language)
-    yield from _folded("Reproduce", [f"{md_fence(record.command, 'sh')}\n", *where], language)
+    where = {**record.environment, "seconds": f"{record.seconds:.2f}"}
+    again = f"{md_fence(record.command, 'sh')}\n"
+    yield from _folded(word("Reproduce"), [again, *_pairs(word("what"), where, language)])
     yield f"\n## {word('Notes')}\n"
 
 
@@ -164,29 +154,16 @@ def _first_screen(record: Record, result: Result, language: Language) -> Iterato
     ``result`` is the record's in the language; findings are worked out from the messages of the record as it is.
     """
     word, told = language.say, screen.findings(record, language)
-    conditions = screen.conditions(record, language)
-    facts = [record.created[:10], screen.chapter(record.result.experiment, language), *filter(None, [conditions])]
-    yield f"*{md_text(' · '.join(facts))}*\n"
+    facts = record.created[:10], screen.chapter(result.experiment, language), screen.conditions(record, language)
+    yield f"*{md_text(' · '.join(filter(None, facts)))}*\n"
     yield '<div class="log-asked" markdown="1">\n'  # which lists of entries leave out
     yield f"**{word('Asked')}** {_words(result.why, language)}\n"
     if record.expectation:
         yield f"**{word(expected(record))}** {md_block(record.expectation)}\n"
-    yield f"**{word('Found')}** " + "\n\n".join(_line(one, language) for one in told)
+    yield f"**{word('Found')}** " + "\n\n".join(_words(one, language, md_line) for one in told)
     yield "\n</div>\n"
     if figure := screen.picture(result):
         yield from _images(figure)
-
-
-def _folded(title: str, lines: Iterable[str], language: Language) -> Iterator[str]:
-    """Yield a part of the page that opens on demand, without any script; Markdown is read inside it."""
-    yield f'<details markdown="1">\n<summary>{html_text(language.say(title))}</summary>\n'
-    yield from lines
-    yield "\n</details>\n"
-
-
-def _parts(result: Result, language: Language) -> Iterator[str]:
-    for part in result.parts():
-        yield from _table(part, language) if isinstance(part, Table) else _pictures(part, language)
 
 
 def expected(record: Record) -> str:
@@ -194,12 +171,29 @@ def expected(record: Record) -> str:
     return "Written after a first look:" if record.expectation_after_look else "Expected beforehand:"
 
 
-def _superseded(record: Record, first: Iterable[str], language: Language, names: Mapping[str, str]) -> Iterator[str]:
-    """Yield what stands at the head of a superseded entry, in lists too: its successor, and what it said, folded."""
-    successor = _linked(record.superseded_by, names)
-    why = _words(worded(record, "superseded_why", language.code), language)
-    yield f"**{language.say('Superseded by')} {successor}**: {why}\n"
-    yield from _folded("What it said", first, language)
+def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
+    """Yield a part of the page that opens on demand, without any script; Markdown is read inside it."""
+    yield f'<details markdown="1">\n<summary>{html_text(title)}</summary>\n'
+    yield from lines
+    yield "\n</details>\n"
+
+
+def _parts(record: Record, result: Result, language: Language) -> Iterator[str]:
+    for part in result.parts():
+        yield f"### {md_text(part.title)}\n"
+        if isinstance(part, Table):
+            yield from _grid(part.columns, [[md_text(text) for text in row] for row in texts(part)])
+        else:
+            yield from _images(part)
+        yield f"\n{_words(part.caption, language, md_line)}\n"
+    if curves(record.result):
+        yield f"[{language.say('The curves as numbers')}]({CURVES})"
+
+
+def _images(figure: Figure) -> Iterator[str]:
+    """Yield both pictures of a figure: the theme shows the one that fits (``#only-light``, ``#only-dark``)."""
+    for theme in THEMES:
+        yield f"![{md_text(figure.caption)}]({figure.name}-{theme}.svg#only-{theme})"
 
 
 def _linked(other: str, names: Mapping[str, str]) -> str:
@@ -222,41 +216,14 @@ def _amendments(record: Record, language: Language) -> Iterator[str]:
         yield "</table>\n</details>\n"
 
 
-def _table(table: Table, language: Language) -> Iterator[str]:
-    yield f"### {md_text(table.title)}\n"
-    yield from _grid(table.columns, [[md_text(text) for text in row] for row in texts(table)])
-    yield f"\n{_line(table.caption, language)}\n"
-
-
-def _words(text: str, language: Language) -> str:
+def _words(text: str, language: Language, escape: Callable[[str], str] = md_text) -> str:
     """Return a text of ours as Markdown; where it stayed English on another language's page, that is marked."""
-    return f'<span lang="en">{md_text(text)}</span>' if language.is_foreign(text) else md_text(text)
+    return f'<span lang="en">{md_text(text)}</span>' if language.is_foreign(text) else escape(text)
 
 
-def _line(text: str, language: Language) -> str:
-    """Return the same where it begins a line."""
-    return _words(text, language) if language.is_foreign(text) else md_line(text)
-
-
-def _pictures(figure: Figure, language: Language) -> Iterator[str]:
-    yield f"### {md_text(figure.title)}\n"
-    yield from _images(figure)
-    yield f"\n{_line(figure.caption, language)}\n"
-
-
-def _images(figure: Figure) -> Iterator[str]:
-    """Yield both pictures of a figure: the theme shows the one that fits (``#only-light``, ``#only-dark``)."""
-    for theme in THEMES:
-        yield f"![{md_text(figure.caption)}]({_picture(figure, theme)}#only-{theme})"
-
-
-def _picture(figure: Figure, theme: str) -> str:
-    return f"{figure.name}-{theme}.svg"
-
-
-def _pairs(name: str, values: dict[str, object], language: Language) -> Iterator[str]:
-    columns = [Column(language.say(head), "text") for head in (name, "value")]
-    yield from _grid(columns, [[md_text(key), md_text(str(value))] for key, value in values.items()])
+def _pairs(name: str, values: Mapping[str, object], language: Language) -> Iterator[str]:
+    columns = [Column(head, "text") for head in (name, language.say("value"))]
+    return _grid(columns, [[md_text(key), md_text(str(value))] for key, value in values.items()])
 
 
 def _grid(columns: list[Column], rows: list[list[str]]) -> Iterator[str]:

@@ -67,12 +67,8 @@ def matches(record: Record, words: str, language: Language) -> bool:
 def entries_document(records: list[Record]) -> dict[str, Any]:
     """Return the entries as strict JSON values, without their tables and figures."""
     kept = ("id", "created", "experiment", "status", "command", "settings", "metrics")
-    entries = [(record.document(), record.superseded_by or None) for record in records]
-    found = [screen.findings(record) for record in records]
-    return {
-        "schema": "llmlab.log/1",
-        "entries": [
-            {name: told[name] for name in kept} | {"superseded_by": by, "found": said}
-            for (told, by), said in zip(entries, found, strict=True)
-        ],
-    }
+    entries = []
+    for record in records:
+        document, later = record.document(), {"superseded_by": record.superseded_by or None}
+        entries.append({name: document[name] for name in kept} | later | {"found": screen.findings(record)})
+    return {"schema": "llmlab.log/1", "entries": entries}

@@ -45,8 +45,7 @@ class Logbook:
 
         Inside a site of ours (an ``mkdocs.yml`` with our mark in or above the folder) the log is its ``docs/log``, or
         the given folder if it lies deeper in the site.  Elsewhere, in anybody else's site too, the folder, by default
-        ``llmlab-log``, is a small site
-        of its own, or will be once something is put.
+        ``llmlab-log``, is a small site of its own, or will be once something is put.
 
         Raises:
             WriteError: the folder cannot even be looked at.
@@ -56,10 +55,8 @@ class Logbook:
             above = next((above for above in (here, *here.parents) if _is_ours(above / "mkdocs.yml")), None)
         except (OSError, RuntimeError) as error:
             raise WriteError(f"--log-dir: {folder or 'the working directory'} cannot be used: {error}") from error
-        if above:
-            return cls(here if folder and above != here else above / "docs" / "log", above)
-        site = here if folder else here / "llmlab-log"
-        return cls(site / "docs" / "log", site)
+        site = above or (here if folder else here / "llmlab-log")
+        return cls(here if above and folder and above != here else site / "docs" / "log", site)
 
     @classmethod
     def kept(cls, folder: Path | None = None) -> "Logbook":
@@ -89,8 +86,7 @@ class Logbook:
             there = next(folder for folder in (self.posts, *self.posts.parents) if folder.exists())
         except OSError as error:
             raise WriteError(f"--log-dir: {error.filename}: {error.strerror}; choose another folder") from error
-        missing_parent = not self.site.parent.is_dir()
-        if missing_parent:
+        if not self.site.parent.is_dir():
             raise WriteError(f"--log-dir: {self.site.parent} does not exist; make it, or choose another folder")
         if not there.is_dir():
             raise WriteError(f"--log-dir: {there} is a file, not a folder; choose another folder")
@@ -112,18 +108,13 @@ class Logbook:
             record = next(one for one in fresh if not (self.posts / one.name).exists())
             new_folder(self.posts / record.name, entry.files(record))
         except OSError as error:
-            raise WriteError(_reason(error, self.posts)) from error
+            raise _not_written(error, self.posts) from error
         return record, self.posts / record.name / entry.PAGE
 
     def folders(self) -> list[Path]:
         """Return the folders of all entries, oldest first."""
-        if not self.posts.is_dir():
-            return []
-        return sorted(
-            folder
-            for folder in self.posts.iterdir()
-            if not folder.name.startswith(".") and folder.is_dir() and not folder.is_symlink()
-        )
+        found = self.posts.iterdir() if self.posts.is_dir() else ()
+        return sorted(one for one in found if one.name[0] != "." and one.is_dir() and not one.is_symlink())
 
     def read(self) -> Iterator[tuple[Path, Record | ValueError]]:
         """Yield each entry's folder with its record, or with what is wrong with it: one bad entry hides no other."""
@@ -136,6 +127,23 @@ class Logbook:
     def names(self) -> dict[str, str]:
         """Return the names of the entries' folders by id."""
         return {folder.name.rsplit("-", 1)[-1]: folder.name for folder in self.folders()}
+
+    def find(self, id_or_name: str) -> tuple[Path, Record]:
+        """Return the one entry whose id or folder name starts as given.
+
+        Raises:
+            SettingError: none does, or several do.
+            TextError: the entry cannot be read.
+        """
+        names = [(folder, folder.name, folder.name.rsplit("-", 1)[-1]) for folder in self.folders()]
+        found = [folder for folder, *called in names if any(name.startswith(id_or_name) for name in called)]
+        if not id_or_name or len(found) != 1:
+            few = f"{len(found)} entries in this log begin" if found else "no entry in this log begins"
+            raise SettingError(f"ID: {few} with {id_or_name!r}; see llmlab log list")
+        try:
+            return found[0], read_record(found[0])
+        except ValueError as error:
+            raise TextError(f"{found[0].name}/record.json: {error}") from error
 
     def supersede(self, old: Record, new: Record, why: str, why_ja: str = "") -> tuple[Record, Record]:
         """Let one entry stand in for another of the same experiment: both stay, and each names the other.
@@ -151,33 +159,13 @@ class Logbook:
         new = replace(new, supersedes=list(dict.fromkeys([*new.supersedes, old.id])))
         names = self.names()
         for record in (new, old):
-            self._replace(self.posts / record.name, {"record.json": record.json()})
+            folder = self.posts / record.name
+            _write(folder, {"record.json": record.json()})
             try:
-                self._replace(self.posts / record.name, self._changed(self.posts / record.name, record, names))
+                _write(folder, _changed(folder, record, names))
             except (entry.NotesLost, UnicodeDecodeError, OSError) as error:
                 raise WriteError(f"{record.name}/{entry.PAGE}: {error}; see llmlab log render") from error
         return old, new
-
-    def find(self, id_or_name: str) -> tuple[Path, Record]:
-        """Return the one entry whose id or folder name starts as given.
-
-        Raises:
-            SettingError: none does, or several do.
-            TextError: the entry cannot be read.
-        """
-        found = [
-            folder
-            for folder in self.folders()
-            if folder.name.startswith(id_or_name) or folder.name.rsplit("-", 1)[-1].startswith(id_or_name)
-        ]
-        if not id_or_name or len(found) != 1:
-            few = "no entry" if not found else f"{len(found)} entries"
-            begin = "begin" if len(found) > 1 else "begins"
-            raise SettingError(f"ID: {few} in this log {begin} with {id_or_name!r}; see llmlab log list")
-        try:
-            return found[0], read_record(found[0])
-        except ValueError as error:
-            raise TextError(f"{found[0].name}/record.json: {error}") from error
 
     def render(self, *, only_check: bool = False) -> Iterator[tuple[str, str]]:
         """Rebuild every page and picture from its record, and yield (entry name, what happened).
@@ -189,38 +177,35 @@ class Logbook:
         """
         names = self.names()
         for folder, record in self.read():
-            if isinstance(record, ValueError):
-                yield folder.name, f"skipped: {record}"
-                continue
             try:
-                changed = self._changed(folder, record, names)
-            except (entry.NotesLost, UnicodeDecodeError, OSError) as error:
+                if isinstance(record, ValueError):
+                    raise record
+                changed = _changed(folder, record, names)
+            except (ValueError, OSError) as error:
                 yield folder.name, f"skipped: {error}"
                 continue
-            if changed and not only_check:
-                self._replace(folder, changed)
-            yield folder.name, "same" if not changed else "differs" if only_check else "rendered"
+            if not only_check:
+                _write(folder, changed)
+            yield folder.name, ("differs" if only_check else "rendered") if changed else "same"
 
-    def _replace(self, folder: Path, changed: dict[str, str]) -> None:
-        for name, text in changed.items():
-            try:
-                replace_file(folder / name, text)
-            except OSError as error:
-                raise WriteError(_reason(error, folder / name)) from error
 
-    def _changed(self, folder: Path, record: Record, names: dict[str, str]) -> dict[str, str]:
-        """Return the files that are not what the record says; the record itself is never touched."""
-        page = folder / entry.PAGE
-        if page.exists() and not page.is_file():
-            raise entry.NotesLost(f"{entry.PAGE} is not a file")
-        old_page = page.read_text("utf-8") if page.is_file() else None
-        wanted = entry.files(record, old_page, names=names)
-        del wanted["record.json"]
-        return {
-            name: text
-            for name, text in wanted.items()
-            if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
-        }
+def _changed(folder: Path, record: Record, names: dict[str, str]) -> dict[str, str]:
+    """Return the files of an entry that are not what its record says; the record itself is never touched."""
+    page = folder / entry.PAGE
+    if page.exists() and not page.is_file():
+        raise entry.NotesLost(f"{entry.PAGE} is not a file")
+    wanted = entry.files(record, page.read_text("utf-8") if page.is_file() else None, names=names)
+    del wanted["record.json"]
+    there = {name: (folder / name).read_bytes() for name in wanted if (folder / name).is_file()}
+    return {name: text for name, text in wanted.items() if there.get(name) != text.encode()}
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        try:
+            replace_file(folder / name, text)
+        except OSError as error:
+            raise _not_written(error, folder / name) from error
 
 
 def _is_ours(config: Path) -> bool:
@@ -235,21 +220,16 @@ def write_small_site(site: Path) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    pages = {page.relative_to(SMALL_SITE): page.read_text("utf-8") for page in sorted(SMALL_SITE.rglob("*.md"))}
-    settings = {Path("mkdocs.yml"): (SMALL_SITE / "mkdocs.yml").read_text("utf-8")}
-    for name, text in ({Path("log_pages.py"): HOOKS} | pages | settings).items():
-        path = site / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            replace_file(path, text)
+    found = [*sorted(SMALL_SITE.rglob("*.md")), SMALL_SITE / "mkdocs.yml"]
+    texts = {"log_pages.py": HOOKS} | {str(one.relative_to(SMALL_SITE)): one.read_text("utf-8") for one in found}
+    for name, text in texts.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        if not (site / name).exists():
+            replace_file(site / name, text)
 
 
 def _refuse_pair(old: Record, new: Record, why: str) -> None:
-    """Refuse two entries of which one cannot supersede the other.
-
-    Raises:
-        SettingError: so it is.
-    """
+    """Refuse two entries of which one cannot supersede the other."""
     if not why.strip():
         raise SettingError("--why: say in a sentence why the entry is superseded")
     if old.id == new.id:
@@ -286,9 +266,10 @@ def read_record(folder: Path) -> Record:
     return record
 
 
-def _reason(error: OSError, path: Path) -> str:
+def _not_written(error: OSError, path: Path) -> WriteError:
     try:
         free = f", {shutil.disk_usage(path if path.is_dir() else path.parent).free / 1e6:.1f} MB free"
     except OSError:
         free = ""
-    return f"the log entry was not written to {path}: {error.strerror or error}{free}; choose another --log-dir"
+    told = f"the log entry was not written to {path}: {error.strerror or error}{free}"
+    return WriteError(f"{told}; choose another --log-dir")
