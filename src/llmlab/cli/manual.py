@@ -34,8 +34,7 @@ def prepare(command: Any, language: Language) -> None:
     """Let the help of a command and of all below it be in a language, and fit the terminal."""
     from typer import rich_utils
 
-    from llmlab.report.folding import Words
-    from llmlab.report.option_rows import OptionsTable
+    from llmlab.report.folding import OptionsTable, Words
 
     rich_utils.Table = OptionsTable  # type: ignore[attr-defined]
     if language.code == "en":

@@ -1,4 +1,6 @@
-"""Where a line of Japanese may end: between phrases, never inside a number, never before a closing mark.
+"""What folds in a terminal: lines of Japanese, and the options of a help.
+
+A line of Japanese may end between phrases, never inside a number, never before a closing mark.
 
 Rich ends lines at spaces, which Japanese does not have; it would cut after any character, a digit too.  A phrase is
 what carries meaning and the kana behind it.  Leaves out every text of narrow characters only: that is Rich's own.
@@ -8,8 +10,10 @@ import re
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group
 from rich.containers import Lines
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 OPENING = "\u3008\u300a\u300c\u300e\u3010\uff08"
@@ -24,6 +28,9 @@ PHRASE = re.compile(
     re.DOTALL,
 )
 """A number keeps the counter behind it; an empty match is any other character."""
+
+NARROW_HELP = 60
+"""On fewer columns the names of options would be cut."""
 
 
 def phrases(text: str) -> list[str]:
@@ -89,3 +96,19 @@ class Words(Text):
                 part.rstrip()
                 lines.extend(part.wrap(console, width, no_wrap=no_wrap, **how))
         return lines
+
+
+class OptionsTable(Table):
+    """A help's options: a table, or on a narrow console the name of each with what it is below it.
+
+    One whose last column has a name is of commands, and those are short.
+    """
+
+    def add_row(self, *cells: Any, **how: Any) -> None:
+        """Add a row, as ``rich.table.Table.add_row`` does."""
+        if (self.columns and self.columns[-1].header) or Console().width >= NARROW_HELP:
+            super().add_row(*cells, **how)
+        else:
+            *names, told = cells
+            name = Text(" ").join(Text(str(each)) for each in names if str(each))
+            super().add_row(Group(name, Padding(told, (0, 0, 0, 2))), **how)

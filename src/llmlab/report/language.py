@@ -13,12 +13,14 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
+from typing import Any, TypeVar
 
 from llmlab.report.folding import is_wide
 from llmlab.report.format import cell
 from llmlab.report.messages import CODES, Message
-from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Result, Table
+from llmlab.report.result import TO_ROUNDING, Cell, Column, Figure, Mark, Result, Table
 
+Part = TypeVar("Part", Result, Table, Column, Figure, Mark)
 SENTENCE = re.compile(r"(?<=[.!?]) +(?=[^a-z ])")
 WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]* [^A-Za-z]*[A-Za-z]{2,}")
 
@@ -52,9 +54,7 @@ class Language:
         if not self.catalogue:
             return result
         return replace(
-            result,
-            why=self.say(result.why),
-            how=self.say(result.how),
+            self._said(result, "why", "how"),
             summary=[self.say(sentence) for sentence in result.summary],
             tables=[self.table(table) for table in result.tables],
             figures=[self.figure(figure) for figure in result.figures],
@@ -62,18 +62,12 @@ class Language:
 
     def table(self, table: Table) -> Table:
         """Return a table likewise."""
-        return replace(
-            table,
-            title=self.say(table.title),
-            caption=self.say(table.caption),
-            columns=[replace(column, name=self.say(column.name)) for column in table.columns],
-            rows=[
-                [self.cell(value, column) for value, column in zip(row, table.columns, strict=True)]
-                for row in table.rows
-            ],
-        )
+        columns, say = table.columns, self._cell
+        rows = [[say(value, column) for value, column in zip(row, columns, strict=True)] for row in table.rows]
+        named = [self._said(column, "name") for column in columns]
+        return replace(self._said(table, "title", "caption"), columns=named, rows=rows)
 
-    def cell(self, value: Cell, column: Column) -> Cell:
+    def _cell(self, value: Cell, column: Column) -> Cell:
         """Return a cell likewise: its words, or what stands in place of a number that only rounding decides.
 
         A token is the reader's own word and stays.
@@ -84,14 +78,13 @@ class Language:
 
     def figure(self, figure: Figure) -> Figure:
         """Return a figure likewise; labels inside it are tokens and stay."""
-        return replace(
-            figure,
-            title=self.say(figure.title),
-            caption=self.say(figure.caption),
-            x_label=self.say(figure.x_label),
-            y_label=self.say(figure.y_label),
-            marks=[replace(mark, legend=self.say(mark.legend)) for mark in figure.marks],
-        )
+        marks = [self._said(mark, "legend") for mark in figure.marks]
+        return replace(self._said(figure, "title", "caption", "x_label", "y_label"), marks=marks)
+
+    def _said(self, part: Part, *names: str) -> Part:
+        """Return one of a result's parts with some of its texts in this language."""
+        told: dict[str, Any] = {name: self.say(getattr(part, name)) for name in names}
+        return replace(part, **told)
 
 
 ENGLISH = Language("en")

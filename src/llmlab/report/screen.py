@@ -16,18 +16,20 @@ where one of them is missing.  The first that holds is the title.
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from llmlab.claims.evaluate import Missing, names, value
 from llmlab.report.escape import shell_word
 from llmlab.report.language import ENGLISH, Language, language
-from llmlab.report.messages import Message, Text, fill, group, say
+from llmlab.report.messages import CODES, Message, Text, fill, group, say
 from llmlab.report.record import Record
-from llmlab.report.result import Cell, Column, Figure, Result, Scalar, Table
+from llmlab.report.result import Cell, Column, Figure, Result, Table
+
+Part = TypeVar("Part", Figure, Table)
 
 MOST, MOST_MISSING = 3, 2
 """Sentences of a first screen, and how many of them say what is missing from the numbers."""
@@ -61,31 +63,25 @@ class Rule:
     en: str
     ja: str
     when: str = "True"
-    where: dict[str, str] = field(default_factory=dict)
+    where: Mapping[str, str] = field(default_factory=dict)
     without: str = ""
     """A name, with holes as in a sentence, that must be missing: an earlier llmlab or this run did not measure it."""
     command: str = ""
 
-    def said(self, known: Mapping[str, Any], code: str) -> str | None:
-        """Return the sentence with a run's numbers in it, or nothing where it does not hold."""
-        return self._filled(known, getattr(self, code), code)
-
-    def line(self, known: Mapping[str, Any]) -> str | None:
-        """Return the command that is proposed, likewise."""
-        return self._filled(known, self.command, "en")
-
-    def _filled(self, known: Mapping[str, Any], template: str, code: str) -> str | None:
-        numbers: dict[str, Scalar] = {name: one for name, one in known.items() if not isinstance(one, Message | list)}
+    def said(self, known: Mapping[str, Any], code: str, template: str | None = None) -> str | None:
+        """Return the sentence, or another template, with a run's numbers in it, or nothing where it does not hold."""
+        template = getattr(self, code) if template is None else template
+        numbers = {name: one for name, one in known.items() if not isinstance(one, Message | list)}
         try:
             if fill(self.without, known, code) in known or not value(self.when, numbers):
                 return None
             more = {name: value(expression, numbers) for name, expression in self.where.items()}
             words = {name: language(code).say(one) for name, one in more.items() if isinstance(one, str)}
             text = fill(template, {**known, **more, **words}, code)
-            ours = any(template.startswith(f"{{{name}}}") for name in words)  # a token of the reader's stays as it is
-            return text[:1].upper() + text[1:] if ours else text
         except (Missing, KeyError, ValueError, TypeError, OverflowError):
             return None
+        ours = any(template.startswith(f"{{{name}}}") for name in words)  # a token of the reader's stays as it is
+        return text[:1].upper() + text[1:] if ours else text
 
 
 @dataclass(frozen=True)
@@ -97,35 +93,29 @@ class Screen:
 
     title: Mapping[str, str]
     conditions: Mapping[str, str]
-    figures: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
-    wide: tuple[str, ...] = ()
-    narrow: tuple[str, ...] = ()
+    figures: Sequence[str] = ()
+    tables: Sequence[str] = ()
+    wide: Sequence[str] = ()
+    narrow: Sequence[str] = ()
     bars: str = ""
     """The column of shares that is drawn as bars beside the first, where there is room."""
     rows: int = 7
-    of_first_start: tuple[str, ...] = ()
+    of_first_start: Sequence[str] = ()
     """What shows the first of several starts alone, and says so."""
-    found: tuple[Rule, ...] = ()
-    next: tuple[Rule, ...] = ()
+    found: Sequence[Rule] = ()
+    next: Sequence[Rule] = ()
 
 
 @cache
-def of(experiment: str) -> Screen | None:
-    """Return an experiment's first screen, if it is one of ours."""
+def of(experiment: str) -> Screen:
+    """Return an experiment's first screen; one that is not ours has its own name and nothing else."""
     file = files("llmlab") / "shown" / "screens" / f"{experiment}.toml"
     if not file.is_file():
-        return None
+        return Screen(dict.fromkeys(CODES, experiment), dict.fromkeys(CODES, ""))
     data = tomllib.loads(file.read_text("utf-8"))
-    for name in ("figures", "tables", "wide", "narrow", "of_first_start"):
-        data[name] = tuple(data.get(name, ()))
     for name in ("found", "next"):
-        data[name] = tuple(_rule(**one) for one in data[name])
+        data[name] = [Rule(where=one.pop("with", {}), **one) for one in data[name]]
     return Screen(**data)
-
-
-def _rule(**told: Any) -> Rule:
-    return Rule(where=told.pop("with", {}), **told)
 
 
 def findings(record: Record, language: Language = ENGLISH) -> list[str]:
@@ -133,11 +123,11 @@ def findings(record: Record, language: Language = ENGLISH) -> list[str]:
 
     What is missing from a run's numbers, seeds that diverged or a run that was stopped, follows the title.
     """
-    title, *told = list(_said(record.result, _known(record.result), language)) or [""]
-    if not title:
-        return [language.say(sentence) for sentence in record.result.summary[:MOST]]
-    missing = [one for one in record.result.summary if isinstance(one, Message) and one.key.startswith(MISSING)]
-    return [title, *map(language.say, missing[:MOST_MISSING]), *told][:MOST]
+    told, summary = [*_said(record.result, _known(record.result), language)], record.result.summary
+    if not told:
+        return [language.say(sentence) for sentence in summary[:MOST]]
+    missing = [one for one in summary if isinstance(one, Message) and one.key.startswith(MISSING)]
+    return [told[0], *map(language.say, missing[:MOST_MISSING]), *told[1:]][:MOST]
 
 
 def title(record: Record, language: Language = ENGLISH) -> str:
@@ -145,74 +135,72 @@ def title(record: Record, language: Language = ENGLISH) -> str:
 
     Words that are not ours are left out if they could be more than words; where no rule holds, chapter and time stand.
     """
-    result = record.result
+    result, ends = record.result, group("title", language.code)
     known = {name: _safe(one) for name, one in _known(result).items()}
     when = f"{chapter(result.experiment, language)}{language.say(', ')}{record.created[:16].replace('T', ' ')}"
-    ends = group("title", language.code)
     early, late = ends.get(result.status, ""), ends["superseded"] if record.superseded_by else ""
     return next(_said(result, known, language), when).rstrip(".。") + early + late
 
 
 def _said(result: Result, known: Mapping[str, Any], language: Language) -> Iterator[str]:
-    one = of(result.experiment)
-    if one and result.status != "diverged":
-        yield from (said for rule in one.found if (said := rule.said(known, language.code)))
+    if result.status != "diverged":
+        yield from filter(None, (rule.said(known, language.code) for rule in of(result.experiment).found))
 
 
 def chapter(experiment: str, language: Language = ENGLISH) -> str:
     """Return what an experiment is called; one that we do not know goes by its own name."""
-    one = of(experiment)
-    return one.title[language.code] if one else experiment
+    return of(experiment).title[language.code]
 
 
 def conditions(record: Record, language: Language = ENGLISH) -> str:
     """Return under which conditions it ran, in a few words."""
-    one, known = of(record.result.experiment), _known(record.result)
-    filled = Rule(one.conditions["en"], one.conditions["ja"]).said(known, language.code) if one else None
-    return filled or ""
+    told = of(record.result.experiment).conditions
+    return Rule(told["en"], told["ja"]).said(_known(record.result), language.code) or ""
 
 
 def picture(result: Result) -> Figure | None:
     """Return the one picture that shows what was found."""
-    wanted = one.figures if (one := of(result.experiment)) else ()
-    found = next((figure for name in wanted for figure in result.figures if figure.name == name), None)
+    found = _first(result.figures, of(result.experiment).figures)
     return replace(found, title=_headed(result, found)) if found else None
 
 
 def tables(result: Result) -> list[Table]:
-    """Return the one table that decides with the columns that a wide console has room for, and with the few others."""
+    """Return the one table that decides with the columns that a wide console has room for, and with the few others.
+
+    Before both comes the first with bars, where there are shares to draw.
+    """
     one = of(result.experiment)
-    found = next((table for name in one.tables for table in result.tables if table.name == name), None) if one else None
-    if not one or not found:
+    found = _first(result.tables, one.tables)
+    if not found:
         return []
-    found = replace(found, title=_headed(result, found))
-    whole, few = (_part(found, one.rows, names) for names in (one.wide, one.narrow))
-    return [*_barred(whole, one.bars), whole, few]
+    found = replace(found, title=_headed(result, found), rows=found.rows[: one.rows], caption="")
+    whole, few = _with_columns(found, one.wide), _with_columns(found, one.narrow)
+    at = next((at for at, column in enumerate(whole.columns) if one.bars and column.name == one.bars), None)
+    if at is None:
+        return [whole, few]
+    rows = [[row[0], _bar(row[at]), *row[1:]] for row in whole.rows]
+    barred = replace(whole, columns=[whole.columns[0], Column("", "text"), *whole.columns[1:]], rows=rows)
+    return [barred, whole, few]
+
+
+def _first(parts: list[Part], names: Sequence[str]) -> Part | None:
+    return next((part for name in names for part in parts if part.name == name), None)
 
 
 def of_first_start(result: Result, part: Figure | Table) -> bool:
     """Return whether a part shows the first of several starts alone."""
-    one = of(result.experiment)
-    return one is not None and part.name in one.of_first_start and result.settings.get("seeds", 1) != 1
+    return part.name in of(result.experiment).of_first_start and result.settings.get("seeds", 1) != 1
 
 
 def _headed(result: Result, part: Figure | Table) -> Text:
     return say("first.start", title=part.title) if of_first_start(result, part) else part.title
 
 
-def _part(table: Table, rows: int, names: tuple[str, ...]) -> Table:
-    """Return the first rows of a table, without its caption, and the columns of some names; all where it has none."""
+def _with_columns(table: Table, names: Sequence[str]) -> Table:
+    """Return a table with the columns of some names only; with all where it has none of them."""
     keep = [at for at, column in enumerate(table.columns) if str(column.name) in names] or range(len(table.columns))
-    cells = [[row[at] for at in keep] for row in table.rows[:rows]]
-    return replace(table, columns=[table.columns[at] for at in keep], rows=cells, caption="")
-
-
-def _barred(table: Table, name: str) -> Iterator[Table]:
-    """Yield the table with one of its columns drawn as bars as well, if it has that column."""
-    at = next((at for at, column in enumerate(table.columns) if name and column.name == name), None)
-    if at is not None:
-        rows = [[row[0], _bar(row[at]), *row[1:]] for row in table.rows]
-        yield replace(table, columns=[table.columns[0], Column("", "text"), *table.columns[1:]], rows=rows)
+    cells = [[row[at] for at in keep] for row in table.rows]
+    return replace(table, columns=[table.columns[at] for at in keep], rows=cells)
 
 
 def _bar(share: Cell) -> str:
@@ -224,12 +212,9 @@ def proposal(record: Record, language: Language = ENGLISH, place: str = "") -> t
 
     ``place`` is the checkpoint to go on from, where a command without one would not find it.
     """
-    if record.result.status == "diverged":
-        return None
     known = {**_known(record.result), "command": record.command}
-    rules = one.next if (one := of(record.result.experiment)) else ()
-    for rule in rules:
-        line, why = rule.line(known), rule.said(known, language.code)
+    for rule in of(record.result.experiment).next if record.result.status != "diverged" else ():
+        line, why = rule.said(known, "en", rule.command), rule.said(known, language.code)
         if line and why is not None and len(line) <= LONGEST_COMMAND:
             return FOLLOW_UP.sub(lambda found: f"{found[0]} {shell_word(place)}", line) if place else line, why
     return None

@@ -23,9 +23,9 @@ from llmlab.report.language import ENGLISH, Language
 from llmlab.report.messages import say, worded
 from llmlab.report.plot import legend, plot
 from llmlab.report.record import Record
-from llmlab.report.result import Cell, Column, Figure, Finding, Result, Table
+from llmlab.report.result import Cell, Column, Figure, Finding, Table
 
-VERDICT_STYLE = {"supported": "green", "refuted": "red", "refined": "cyan", "inconclusive": "dim"}
+VERDICT_STYLE = {"supported": "green", "refuted": "red", "refined": "cyan"}
 UNDECIDED = "inconclusive"
 NARROW = 60
 LINES = (39, 59)
@@ -50,21 +50,38 @@ def first_screen(
     the next step has to name.
     """
     yield _ends(screen.chapter(record.result.experiment, language), screen.conditions(record, language), console.width)
-    below = [
-        *_deciding(record, console, language),
-        Text(),
-        *_found(record, language),
-        *_next(record, console, language, place),
-    ]
+    below = [*_deciding(record, console, language), Text(), *_found(record, language)]
+    below += _next(record, console, language, place)
     if figure := screen.picture(record.result):
         figure = language.figure(figure)
-        head = [Words(printable(figure.title), style="bold")] if screen.of_first_start(record.result, figure) else []
-        signs = Words(legend(figure, language), style="dim")
+        head = [_words(figure.title, "bold")] if screen.of_first_start(record.result, figure) else []
+        signs = _words(legend(figure, language), "dim")
         used = sum(height(part, console) for part in (*head, *below, signs)) + 2 + lines
         most = min(max(LINES[console.width < NARROW] - used, LOWEST), HIGHEST)
-        drawn = plot(figure, min(console.width, 76), most=most, ascii_only=not _unicode(console))
-        yield Group(Text(), *head, drawn, signs)
+        yield Group(Text(), *head, _drawn(figure, console, console.width, most), signs)
     yield Group(*below)  # alone, rich would make plain Text of Words, and end lines of Japanese anywhere
+
+
+def report(record: Record, console: Console, language: Language = ENGLISH, place: str = "") -> Iterator[RenderableType]:
+    """Yield everything a run shows, in reading order: tables with their pictures, findings, the result in short."""
+    result, say = language.result(record.result), language.say
+    yield Group(_words(f"{result.experiment}: {result.why}", "bold"))  # alone, rich would make plain Text of it
+    for part in result.parts():
+        if isinstance(part, Table):
+            yield table_view(part, console)
+        else:
+            shown = Group(_drawn(part, console, console.width), _words(legend(part, language)))
+            yield _part(part.title, shown, part.caption)
+    if found := findings(record, language.code):
+        yield findings_view(found, language)
+    if record.amendments:
+        yield _counted_again(record, console, language)
+    short = map(_words, result.summary)
+    yield _part(say("In short"), Group(*_expected(record, language), *short))
+    if record.note:
+        yield _part(say("Note"), Group(*map(_words, record.note.splitlines())))
+    if following := [*_next(record, console, language, place)]:
+        yield Group(Text(), *following)
 
 
 def _deciding(record: Record, console: Console, language: Language) -> Iterator[RenderableType]:
@@ -73,17 +90,22 @@ def _deciding(record: Record, console: Console, language: Language) -> Iterator[
     grids = [_grid(table) for table in tables]
     if tables:
         fits = next((grid for grid, needed in grids if needed <= console.width), None)
-        yield Group(Text(), Words(printable(tables[0].title), style="bold"), fits or _blocks(tables[-1]))
+        yield Group(Text(), _words(tables[0].title, "bold"), fits or _blocks(tables[-1]))
 
 
 def _found(record: Record, language: Language) -> Iterator[RenderableType]:
-    if record.expectation:
-        yield _expected(record.expectation, language, known=record.expectation_after_look)
+    yield from _expected(record, language)
     for place, sentence in enumerate(screen.findings(record, language)):
-        yield Words(printable(sentence), style="" if place else "bold")
+        yield _words(sentence, "" if place else "bold")
     decided = [f"{one.claim} {language.say(one.verdict)}" for one in findings(record) if one.verdict != UNDECIDED]
     if decided:
-        yield Words(printable(say("first.claims", claims=decided).spoken(language.code)), style="dim")
+        yield _words(say("first.claims", claims=decided).spoken(language.code), "dim")
+
+
+def _expected(record: Record, language: Language) -> Iterator[RenderableType]:
+    head = "After a first look you wrote: " if record.expectation_after_look else "You expected: "
+    if record.expectation:
+        yield Words.assemble((language.say(head), "italic"), printable(record.expectation))
 
 
 def _next(record: Record, console: Console, language: Language, place: str) -> Iterator[RenderableType]:
@@ -110,25 +132,8 @@ def _ends(left: str, right: str, width: int) -> RenderableType:
     """Return two texts at the two ends of a line, or one below the other."""
     gap = width - cell_len(left) - cell_len(right)
     if gap < GAP:
-        return Group(heading(left), Words(printable(right), style="dim"))
+        return Group(_words(left, "bold"), _words(right, "dim"))
     return Group(Text.assemble((printable(left), "bold"), " " * gap, (printable(right), "dim")))
-
-
-def report(record: Record, console: Console, language: Language = ENGLISH, place: str = "") -> Iterator[RenderableType]:
-    """Yield everything a run shows, in reading order: tables with their pictures, findings, the result in short."""
-    result = language.result(record.result)
-    yield Group(heading(f"{result.experiment}: {result.why}"))  # alone, rich would make plain Text of it
-    for part in result.parts():
-        yield table_view(part, console) if isinstance(part, Table) else figure_view(part, console, language)
-    if found := findings(record, language.code):
-        yield findings_view(found, language)
-    if record.amendments:
-        yield _counted_again(record, console, language)
-    yield in_short(result, record.expectation, language, known=record.expectation_after_look)
-    if record.note:
-        yield _part(language.say("Note"), Group(*(Words(printable(line)) for line in record.note.splitlines())), "")
-    if following := [*_next(record, console, language, place)]:
-        yield Group(Text(), *following)
 
 
 def circumstances(record: Record, language: Language = ENGLISH, *, short: bool = False) -> Group:
@@ -146,25 +151,13 @@ def circumstances(record: Record, language: Language = ENGLISH, *, short: bool =
         lines += [f"{say('Rerun of')} {record.rerun_of}"]
     if short:
         return Group(*(Text(printable(line), no_wrap=True, overflow="ellipsis") for line in lines))
-    return Group(*(Words(printable(line)) for line in lines))
-
-
-def heading(text: str) -> Text:
-    """Return a line that opens a part."""
-    return Words(printable(text), style="bold")
+    return Group(*map(_words, lines))
 
 
 def table_view(table: Table, console: Console) -> RenderableType:
     """Return a table, or blocks of lines where the console is too narrow for it."""
     grid, needed = _grid(table)
-    body: RenderableType = grid if needed <= console.width else _blocks(table)
-    return _part(table.title, body, table.caption)
-
-
-def figure_view(figure: Figure, console: Console, language: Language = ENGLISH) -> RenderableType:
-    """Return a picture drawn with characters, at most 76 columns wide."""
-    drawn = plot(figure, min(console.width, 76), ascii_only=not _unicode(console))
-    return _part(figure.title, Group(drawn, Words(legend(figure, language))), figure.caption)
+    return _part(table.title, grid if needed <= console.width else _blocks(table), table.caption)
 
 
 def frame_view(figure: Figure, console: Console, language: Language = ENGLISH) -> RenderableType | None:
@@ -173,13 +166,11 @@ def frame_view(figure: Figure, console: Console, language: Language = ENGLISH) -
     Nothing on a console that is too low for it.
     """
     title = Text(printable(figure.title), style="bold cyan", no_wrap=True, overflow="ellipsis")
-    signs = Words(legend(figure, language), style="dim")
+    signs = _words(legend(figure, language), "dim")
     for below in ([signs], []):
         most = console.height - 3 - sum(height(part, console) for part in below)
         if most >= LOWEST_FRAME:
-            width = min(console.width - 1, 76)
-            drawn = plot(figure, width, most=min(most, HIGHEST), ascii_only=not _unicode(console))
-            return Group(title, drawn, *below)
+            return Group(title, _drawn(figure, console, console.width - 1, min(most, HIGHEST)), *below)
     return None
 
 
@@ -189,42 +180,32 @@ def findings_view(findings: list[Finding], language: Language = ENGLISH) -> Rend
     for finding in findings:
         verdict = (language.say(finding.verdict).upper(), VERDICT_STYLE.get(finding.verdict, "dim"))
         lines.append(Words.assemble((f"{finding.claim} ", "bold"), verdict, f" {printable(finding.statement)}"))
-        lines.append(Padding(Words(printable(finding.evidence), style="dim"), (0, 0, 0, 2)))
-    return _part(language.say("Claims of the original notes"), Group(*lines), "")
-
-
-def in_short(result: Result, expectation: str, language: Language = ENGLISH, *, known: bool = False) -> RenderableType:
-    """Return the result in a few sentences, beside what was expected, or said when some of it was ``known``."""
-    lines: list[Text] = [Words(printable(sentence)) for sentence in result.summary]
-    if expectation:
-        lines.insert(0, _expected(expectation, language, known=known))
-    return _part(language.say("In short"), Group(*lines), "")
-
-
-def _expected(expectation: str, language: Language, *, known: bool) -> Text:
-    head = language.say("After a first look you wrote: " if known else "You expected: ")
-    return Words.assemble((head, "italic"), printable(expectation))
+        lines.append(Padding(_words(finding.evidence, "dim"), (0, 0, 0, 2)))
+    return _part(language.say("Claims of the original notes"), Group(*lines))
 
 
 def _counted_again(record: Record, console: Console, language: Language) -> RenderableType:
     """Return the numbers that were counted again, each with its old value."""
-    now = record.numbers()
-    rows: list[list[Cell]] = [
-        [name, several(was), several(now[name])]
-        for amendment in record.amendments
-        for name, was in amendment.was.items()
-    ]
-    reasons = [f"{amendment.date}: {worded(amendment, 'why', language.code)}" for amendment in record.amendments]
+    now, rows, reasons = record.numbers(), list[list[Cell]](), []
+    for amendment in record.amendments:
+        rows += [[name, several(was), several(now[name])] for name, was in amendment.was.items()]
+        reasons.append(f"{amendment.date}: {worded(amendment, 'why', language.code)}")
     columns = [Column(name, "text") for name in ("number", "was", "is")]
-    table = Table("amendments", "Counted again", columns, rows)
-    return table_view(replace(language.table(table), caption=" ".join(reasons)), console)
+    table = language.table(Table("amendments", "Counted again", columns, rows))
+    return table_view(replace(table, caption=" ".join(reasons)), console)
 
 
-def _part(title: str, body: RenderableType, caption: str) -> RenderableType:
-    parts: list[RenderableType] = [Text(), Words(printable(title), style="bold cyan"), body]
-    if caption:
-        parts.append(Words(printable(caption), style="dim"))
-    return Group(*parts)
+def _part(title: str, body: RenderableType, caption: str = "") -> RenderableType:
+    return Group(Text(), _words(title, "bold cyan"), body, *([_words(caption, "dim")] if caption else []))
+
+
+def _words(text: str, style: str = "") -> Words:
+    return Words(printable(text), style=style)
+
+
+def _drawn(figure: Figure, console: Console, width: int, most: int = 28) -> Text:
+    """Return a picture drawn with characters, at most 76 columns wide, and in ASCII where there is nothing else."""
+    return plot(figure, min(width, 76), most=most, ascii_only=not console.encoding.lower().startswith("utf"))
 
 
 def _grid(table: Table) -> tuple[RichTable, int]:
@@ -232,13 +213,11 @@ def _grid(table: Table) -> tuple[RichTable, int]:
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     needed, rows = -1, [[*map(printable, row)] for row in texts(table)]
     for index, column in enumerate(table.columns):
-        cells = [row[index] for row in rows]
-        folds = column.kind == "text"
-        name = printable(column.name)
-        words = [phrase.strip() for text in cells for phrase in phrases(text)] if folds else cells
+        cells, folds, name = [row[index] for row in rows], column.kind == "text", printable(column.name)
+        words = [phrase for text in cells for phrase in phrases(text)] if folds else cells
         least = max(cell_len(text.strip()) for text in [*phrases(name), *words, ""])
         grid.add_column(
-            Words("\n".join(_lines(name, column, least))),
+            Words("\n".join(_head(name, column, least))),
             justify="left" if is_text(column) else "right",
             no_wrap=not folds,
             min_width=least,
@@ -249,7 +228,7 @@ def _grid(table: Table) -> tuple[RichTable, int]:
     return grid, needed
 
 
-def _lines(name: str, column: Column, least: int) -> list[str]:
+def _head(name: str, column: Column, least: int) -> list[str]:
     """Return a column's name as the lines above it: a word of English each, or as many phrases as fit."""
     if is_wide(name):
         return [name] if column.kind == "text" else [line.strip() for line in folded(name, least)]
@@ -258,18 +237,12 @@ def _lines(name: str, column: Column, least: int) -> list[str]:
 
 def _blocks(table: Table) -> RenderableType:
     """Return a block of lines per row, headed by its first cells up to the first number."""
-    kinds = [is_text(column) for column in table.columns]
-    head = max(1, next((index for index, words in enumerate(kinds) if not words), len(kinds)))
-    width = max(cell_len(printable(column.name)) for column in table.columns)
+    names, kinds = [printable(column.name) for column in table.columns], [*map(is_text, table.columns)]
+    head = max(1, kinds.index(False) if False in kinds else len(kinds))
+    width = max(map(cell_len, names))
     lines: list[RenderableType] = []
     for cells in ([*map(printable, row)] for row in texts(table)):
-        first = " ".join(cells[:head]) if kinds[0] else f"{printable(table.columns[0].name)} {cells[0]}"
-        lines.append(Words(first, style="bold"))
-        for column, text in zip(table.columns[head:], cells[head:], strict=True):
-            name = set_cell_size(printable(column.name), width)
-            lines.append(Padding(Words(f"{name} {text:>10}"), (0, 0, 0, 2)))
+        lines.append(Words(" ".join(cells[:head]) if kinds[0] else f"{names[0]} {cells[0]}", style="bold"))
+        for name, text in zip(names[head:], cells[head:], strict=True):
+            lines.append(Padding(Words(f"{set_cell_size(name, width)} {text:>10}"), (0, 0, 0, 2)))
     return Group(*lines)
-
-
-def _unicode(console: Console) -> bool:
-    return console.encoding.lower().startswith("utf")

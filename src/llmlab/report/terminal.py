@@ -19,27 +19,12 @@ from llmlab.errors import WriteError
 from llmlab.report.escape import printable
 from llmlab.report.folding import Words
 
-ASCII = {
-    "−": "-",
-    "–": "-",
-    "…": "...",
-    "→": "->",
-    "␣": "_",
-    "▇": "#",
-    "•": "*",
-    "·": ".",
-    "○": "o",
-    "±": "+-",
-    "×": "x",
-    "─": "-",
-    "µ": "u",
-    "²": "^2",
-    "√": "sqrt ",
-    "“": '"',
-    "”": '"',
-    "‘": "'",
-    "’": "'",
-}
+SPELLED = "−- –- …... →-> ␣_ ▇# •* ·. ○o ±+- ×x ─- µu ²^2 “\" ”\" ‘' ’'"
+ASCII = {sign[0]: sign[1:] for sign in SPELLED.split()} | {"√": "sqrt "}
+"""Our own signs, each with its spelling behind it."""
+
+GONE = {errno.EPIPE} | ({errno.EINVAL} if os.name == "nt" else set())
+"""What the system says of a reader that has gone away."""
 
 
 def _spell_out(error: UnicodeError) -> tuple[str, int]:
@@ -48,10 +33,6 @@ def _spell_out(error: UnicodeError) -> tuple[str, int]:
         raise error
     missing = error.object[error.start : error.end]
     return "".join(ASCII.get(sign, f"U+{ord(sign):04X}") for sign in missing), error.end
-
-
-GONE = {errno.EPIPE} | ({errno.EINVAL} if os.name == "nt" else set())
-"""What the system says of a reader that has gone away."""
 
 
 codecs.register_error("llmlab", _spell_out)
