@@ -5,9 +5,10 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
+import site_hooks
 from browser_walk import CHROMIUM, Walk
-from llmlab.pages.drawings import PLACE, inlined
 
+hook = site_hooks.hook("drawings")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DRAWINGS = sorted((DOCS / "drawings").glob("*.svg"))
 CRAMPED = """() => [...document.querySelectorAll(".drawing svg")].flatMap(drawing => {
@@ -27,13 +28,13 @@ CRAMPED = """() => [...document.querySelectorAll(".drawing svg")].flatMap(drawin
 
 
 def asked_for(page: Path) -> list[str]:
-    return PLACE.findall(page.read_text("utf-8"))
+    return list(hook.PLACE.findall(page.read_text("utf-8")))
 
 
 @pytest.mark.parametrize("code", ["en", "ja"])
 @pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda path: path.stem)
 def test_a_drawing_is_well_formed_and_says_what_it_shows(drawing: Path, code: str) -> None:
-    figure = fromstring(inlined(drawing.stem, drawing.read_text("utf-8"), code))  # noqa: S314 - ours
+    figure = fromstring(hook.inlined(drawing.stem, drawing.read_text("utf-8"), code))  # noqa: S314 - ours
 
     assert figure[0].get("role") == "img"
     assert len(figure[0].get("aria-label", "")) > 40

@@ -67,7 +67,7 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(wheel: Path) -> No
         found = {name: packed.read(name) for name in packed.namelist() if ".dist-info/" not in name}
 
     assert found == wanted
-    assert {Path(name).suffix for name in found} >= {".py", ".toml", ".js", ".css", ".html", ".md", ".yml", ".typed"}
+    assert {Path(name).suffix for name in found} >= {".py", ".toml", ".js", ".css", ".md", ".yml", ".typed"}
 
 
 def test_the_sdist_has_what_the_wheel_and_the_tests_need_and_no_entry_of_the_log(sdist: Path) -> None:

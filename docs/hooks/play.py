@@ -1,26 +1,33 @@
 """The playground begins where ``llmlab phase1-2 --dim 2`` begins: its page gets the numbers of the first seeds.
 
 They come from ``TinyModel.initial`` when the site is built, so they cannot drift from the package.  torch is imported
-only for that page.
+only for that page.  What moves is ``docs/javascripts/play.js``.
 """
 
 from functools import cache
+from pathlib import Path
 
-from llmlab.pages import play
+from llmlab.pages.comparison import script_json
+from llmlab.report.escape import html_text
+from llmlab.report.messages import group
 
+PLACE = "<!-- play -->"
 SEEDS, MOST_LETTERS = 5, 8
 
 
 def on_page_markdown(markdown: str, config, **_) -> str:
-    """Return the page with the playground in place of its mark."""
-    if play.PLACE not in markdown:
+    """Return the page with the playground in place of its mark: controls, words and starts."""
+    if PLACE not in markdown:
         return markdown
-    return markdown.replace(play.PLACE, play.block(starts(), str(config.theme["language"] or "en")))
+    words = group("play", str(config.theme["language"] or "en"))
+    template, data = Path(__file__).with_suffix(".html").read_text("utf-8"), {"starts": starts(), "words": words}
+    shown = {name: html_text(text) for name, text in words.items()}
+    return markdown.replace(PLACE, template.format(data=script_json(data), **shown))
 
 
 @cache
 def starts() -> list[list[list[float]]]:
-    """Return the models' numbers in float32's nine digits, by the number of letters and by seed."""
+    """Return the models' numbers by the number of letters and by seed: E row by row, W, then b, in nine digits."""
     from llmlab.phase1 import TinyModel  # imports torch
 
     found = []

@@ -5,7 +5,6 @@ which would look for what cannot be there.  What a page says does not change, on
 """
 
 import re
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from markdown import Markdown
@@ -23,20 +22,14 @@ class PlainCells(Treeprocessor):  # type: ignore[misc]  # Markdown has no types
 
     def run(self, root: Element) -> None:
         """Go through the page's table cells."""
-        for name in ("td", "th"):
-            for cell in root.iter(name):
-                if cell.text and PLAIN.fullmatch(cell.text):
-                    cell.text = AtomicString(cell.text)
+        for cell in (*root.iter("td"), *root.iter("th")):
+            if cell.text and PLAIN.fullmatch(cell.text):
+                cell.text = AtomicString(cell.text)
 
 
-class CellsExtension(Extension):  # type: ignore[misc]
+class makeExtension(Extension):  # type: ignore[misc]  # noqa: N801 - the name that Markdown asks a module for
     """Adds the step to a Markdown converter."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - Markdown's name
         """Add the step."""
         md.treeprocessors.register(PlainCells(md), "plain-cells", BEFORE_INLINE)
-
-
-def makeExtension(**options: Any) -> CellsExtension:  # noqa: N802 - Markdown's name
-    """Return the extension, as Markdown asks a module for it."""
-    return CellsExtension(**options)

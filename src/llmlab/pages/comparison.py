@@ -57,20 +57,16 @@ def data(records: list[Record], words: dict[str, str]) -> dict[str, Any]:
     """
     names: dict[tuple[str, ...], int] = {}
     texts: dict[str, int] = {}
+
+    def names_of(values: dict[str, Any]) -> int:
+        return names.setdefault(tuple(map(printable, values)), len(names))
+
     rows = []
     for record in records:
-        settings = {name: shown(value) for name, value in record.result.settings.items()}
-        metrics = {name: _short(value) for name, value in numbers(record.result.metrics).items()}
-        rows.append(
-            [
-                record.id,
-                record.result.experiment,
-                names.setdefault(tuple(map(printable, settings)), len(names)),
-                [texts.setdefault(value, len(texts)) for value in settings.values()],
-                names.setdefault(tuple(map(printable, metrics)), len(names)),
-                list(metrics.values()),
-            ]
-        )
+        settings, metrics = record.result.settings, numbers(record.result.metrics)
+        values = [texts.setdefault(printable(str(value)), len(texts)) for value in settings.values()]
+        told = [record.id, record.result.experiment, names_of(settings), values]
+        rows.append([*told, names_of(metrics), [*map(_short, metrics.values())]])
     return {"words": words, "names": [list(found) for found in names], "texts": list(texts), "entries": rows}
 
 
@@ -78,11 +74,6 @@ def script_json(document: Any) -> str:
     """Return JSON that can stand in an HTML script element: nothing in it opens or closes anything."""
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def shown(value: object) -> str:
-    """Return a setting as the entry's table of conditions has it, but words without their quotation marks."""
-    return printable(value if isinstance(value, str) else str(value))
 
 
 def _controls(words: dict[str, str], count: int) -> Iterator[str]:
@@ -105,34 +96,25 @@ def _head(words: dict[str, str]) -> Iterator[str]:
 
 
 def _row(record: Record, link: str, words: dict[str, str], said: Language) -> str:
-    title = html_text(screen.title(record, said))
-    chosen = f'<input type="checkbox" aria-label="{html_text(words["choose"])} {html_text(record.id)}">'
-    cells = [f'<td role="cell" class="log-choose">{chosen}</td>']
-    cells.append(f'<th role="rowheader" scope="row"><a href="{html_text(link)}">{title}</a></th>')
-    cells += [
-        _cell(words[name], value, 2 if name == "perplexity" else 4)
-        for name, value in zip(COLUMNS, _values(record, said), strict=True)
-    ]
-    return f'<tr role="row">{"".join(cells)}<td role="cell" hidden></td></tr>'
-
-
-def _values(record: Record, said: Language) -> list[str | float | None]:
-    """Return what stands in the columns; ``None`` where there is no number."""
-    settings, metrics = record.result.settings, numbers(record.result.metrics)
-    seeds = settings.get("seeds")
-    verdicts = Counter(finding.verdict for finding in findings(record))
-    each = [say("claims.so_many", verdict=verdict, n=count) for verdict, count in verdicts.most_common()]
-    return [
+    seeds, metrics = record.result.settings.get("seeds"), numbers(record.result.metrics)
+    verdicts = Counter(finding.verdict for finding in findings(record)).most_common()
+    values = (
         record.created[:16].replace("T", " "),
         record.result.experiment,
         seeds if isinstance(seeds, int) else None,
         metrics.get("loss", metrics.get("val_loss")),
         metrics.get("val_ppl"),
-        said.say(say("claims.list", each=each)),
-    ]
+        said.say(say("claims.list", each=[say("claims.so_many", verdict=which, n=n) for which, n in verdicts])),
+    )
+    chosen = f'<input type="checkbox" aria-label="{html_text(words["choose"])} {html_text(record.id)}">'
+    title = f'<a href="{html_text(link)}">{html_text(screen.title(record, said))}</a>'
+    named = zip(COLUMNS, values, strict=True)
+    cells = [_cell(words[name], value, 2 if name == "perplexity" else 4) for name, value in named]
+    head = f'<td role="cell" class="log-choose">{chosen}</td><th role="rowheader" scope="row">{title}</th>'
+    return f'<tr role="row">{head}{"".join(cells)}<td role="cell" hidden></td></tr>'
 
 
-def _cell(label: str, value: str | float | None, digits: int = 4) -> str:
+def _cell(label: str, value: str | float | None, digits: int) -> str:
     start = f'<td role="cell" data-label="{html_text(label)}"'
     if isinstance(value, str):
         return f"{start}>{html_text(value or NOTHING)}</td>"
