@@ -51,13 +51,16 @@ class Walk:
     complaints: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
 
-    def page(self, *, width: int = 1280, scheme: str = "light", **options: Any) -> Any:
+    def page(self, address: str = "", *, width: int = 1280, scheme: str = "light", **options: Any) -> Any:
+        """Return a page, opened at an address of the site if one is given."""
         screen = {"width": width, "height": 900}
         page = self.browser.new_context(viewport=screen, color_scheme=scheme, **options).new_page()
         page.set_default_timeout(1000 * HANG)
         page.on("console", lambda m: self.complaints.append(f"{page.url}: {m.text}") if m.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
         page.on("request", lambda request: self._asked(request.url))
+        if address:
+            page.goto(self.base + address)
         return page
 
     def _asked(self, url: str) -> None:

@@ -109,8 +109,7 @@ FOCUSED = """() => {
     ["study/phase1-2.html", "play.html", "claims.html", "log/compare.html", "log/2026-11-22-phase1-2-b4f5d44c.html"],
 )
 def test_the_keyboard_reaches_everything_and_is_seen(walk: Walk, kind: str) -> None:
-    page = walk.page()
-    page.goto(walk.base + kind)
+    page = walk.page(kind)
     page.wait_for_load_state("load")
     wanted = dict(enumerate(page.evaluate(REACHABLE)))
     reached, unseen = [], []
@@ -175,8 +174,7 @@ def test_the_site_reads_without_scripts(walk: Walk) -> None:
     [("index.html", "rotation", "study/phase1-2.html"), ("ja/index.html", "\u57cb\u3081\u8fbc\u307f", "/ja/")],
 )
 def test_the_search_finds_a_word(walk: Walk, at: str, words: str, page_of_it: str) -> None:
-    page = walk.page()
-    page.goto(walk.base + at)
+    page = walk.page(at)
     page.fill("input.md-search__input", words)
     page.wait_for_selector(".md-search-result__item a")
     found = page.eval_on_selector_all(".md-search-result__item a", "links => links.map(link => link.href)")
@@ -187,8 +185,7 @@ def test_the_search_finds_a_word(walk: Walk, at: str, words: str, page_of_it: st
 
 @pytest.mark.parametrize("address", ["study/phase1-2.html", "log/2026-11-22-phase1-2-b4f5d44c.html"])
 def test_the_toggle_swaps_the_figures(walk: Walk, address: str) -> None:
-    page = walk.page(scheme="light")
-    page.goto(walk.base + address)
+    page = walk.page(address, scheme="light")
 
     def seen() -> set[str]:
         images = page.eval_on_selector_all(
@@ -218,8 +215,7 @@ def test_a_script_that_came_through_is_still_refused(walk: Walk) -> None:
 
 def test_formulas_have_a_size(walk: Walk) -> None:
     """Each formula is laid out as mathematics: it takes room, and its fraction has a bar's worth of height."""
-    page = walk.page()
-    page.goto(walk.base + "study/phase1.html")
+    page = walk.page("study/phase1.html")
     sizes = page.eval_on_selector_all("mfrac", "all => all.map(one => one.getBoundingClientRect().height)")
 
     assert len(sizes) > 3
@@ -245,8 +241,7 @@ def test_a_copy_on_a_disk_opens_by_double_click(walk: Walk) -> None:
 def test_the_first_screen_of_the_home_page_has_the_picture_and_the_command(
     walk: Walk, address: str, width: int, height: int
 ) -> None:
-    page = walk.page(width=width)
-    page.goto(walk.base + address)
+    page = walk.page(address, width=width)
     ends = page.eval_on_selector_all(
         "article p:has(> strong), article img, article pre",
         "all => all.filter(one => one.offsetParent).slice(0, 3).map(one => one.getBoundingClientRect().bottom)",
@@ -258,8 +253,7 @@ def test_the_first_screen_of_the_home_page_has_the_picture_and_the_command(
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "404.html"])
 def test_the_switcher_leads_to_the_same_page_and_back(walk: Walk, kind: str) -> None:
-    page = walk.page()
-    page.goto(walk.base + kind)
+    page = walk.page(kind)
     for code, address in (("ja", f"ja/{kind}"), ("en", kind)):
         page.hover(".md-select")
         page.click(f".md-select__link[hreflang={code}]")
@@ -270,8 +264,7 @@ def test_the_switcher_leads_to_the_same_page_and_back(walk: Walk, kind: str) -> 
 @pytest.mark.skipif(not JAPANESE, reason="no Japanese font on this machine")
 def test_a_japanese_transcript_is_aligned(walk: Walk) -> None:
     """In a transcript a Latin letter, a rule and a dot are half as wide as a Japanese character."""
-    page = walk.page()
-    page.goto(walk.base + "ja/start/laptop.html")
+    page = walk.page("ja/start/laptop.html")
     widths = page.evaluate("""() => {
       const code = document.querySelector("article pre > code"), span = document.createElement("span");
       code.append(span);
@@ -292,8 +285,7 @@ def column(page: Any, number: int) -> list[str]:
 
 
 def test_the_comparison_sorts_and_filters(walk: Walk) -> None:
-    page = walk.page()
-    page.goto(walk.base + "log/compare.html")
+    page = walk.page("log/compare.html")
     page.click("th[data-sort=perplexity] button")
     numbers = [float(text.replace(",", "")) for text in column(page, 6) if text != "–"]
     page.click("th[data-sort=perplexity] button")
@@ -321,8 +313,7 @@ def test_two_entries_are_compared_as_log_compare_does(walk: Walk) -> None:
         if isinstance(record, Record) and record.result.experiment.startswith("phase1")
     }
     a, b = list(entries.values())[1:3]
-    page = walk.page()
-    page.goto(f"{walk.base}log/compare.html#{a.id}+{b.id}")
+    page = walk.page(f"log/compare.html#{a.id}+{b.id}")
     wanted = compare.document(a, b)
     cells = "all => all.map(one => [...one.tBodies[0].rows].map(row => [...row.cells].map(c => c.textContent)))"
     settings, metrics = page.eval_on_selector_all(".log-side", cells)
@@ -340,8 +331,7 @@ def test_two_experiments_are_compared_by_what_both_have(walk: Walk) -> None:
     """The page says that they are different experiments, and has no row that only one of them could fill."""
     entries = [record for _, record in Logbook.at(ROOT).read() if isinstance(record, Record)]
     a, b = (next(one for one in entries if one.result.experiment == name) for name in ("phase1-2", "layers"))
-    page = walk.page()
-    page.goto(f"{walk.base}log/compare.html#{a.id}+{b.id}")
+    page = walk.page(f"log/compare.html#{a.id}+{b.id}")
     rows = page.locator(".log-side").first.locator("tbody th").all_inner_texts()
 
     assert "different experiments, phase1-2 and layers" in page.inner_text("#log-pair")
@@ -351,8 +341,7 @@ def test_two_experiments_are_compared_by_what_both_have(walk: Walk) -> None:
 
 def test_choosing_a_third_entry_lets_go_of_the_first(walk: Walk) -> None:
     """At most two are chosen; the address says which, so that a comparison can be passed on; both can be let go."""
-    page = walk.page(width=400)
-    page.goto(walk.base + "log/compare.html")
+    page = walk.page("log/compare.html", width=400)
     choose(page, 0, 1, 2)
     boxes = page.locator(".log-table tbody input")
 
@@ -368,8 +357,7 @@ def test_choosing_a_third_entry_lets_go_of_the_first(walk: Walk) -> None:
 
 def test_claims_are_filtered_by_verdict_chapter_and_words(walk: Walk) -> None:
     """The filter leaves the claims that fit, opens the notes they are folded in, counts them, and hides the others."""
-    page = walk.page()
-    page.goto(walk.base + "claims.html?words=stations")
+    page = walk.page("claims.html?words=stations")
     ids = "all => all.filter(claim => claim.offsetParent !== null).map(claim => claim.querySelector('h3').id)"
 
     def seen() -> list[str]:

