@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlab.errors import TextError
+from llmlab.text import cache
 from llmlab.text.cache import LARGEST, cache_folder
 from llmlab.text.corpus import Corpus, content_hash, load_corpus
 from llmlab.text.windows import WindowedText, prepare
@@ -242,6 +243,19 @@ def test_a_damaged_cache_file_is_told_of_and_made_again(kept: Path) -> None:
         kept.write_bytes(content)
         made_again(kept)
         assert kept.read_bytes() == good
+
+
+def test_what_is_kept_is_checked_against_its_words(kept: Path) -> None:
+    """Under a right checksum and key: numbers that no word has, below or above, and words without the marks."""
+    head, parts = cache.kept(kept, kept.stem)
+    words = head["words"]
+    for wrong, numbers in (
+        (words, [parts[0] - 1, *parts[1:]]),
+        (words, [*parts[:2], parts[2] + len(words) - int(parts[2].max())]),
+        ([*MARKS[::-1], *words[4:]], parts),
+    ):
+        cache.keep(kept, kept.stem, {**head, "words": wrong}, numbers)
+        assert "not those of its words" in made_again(kept)
 
 
 @settings(max_examples=60)

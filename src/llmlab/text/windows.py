@@ -102,8 +102,7 @@ def prepare(
 
 def no_window(corpus: Corpus, why: str) -> TextError:
     """Return the refusal of a text without a line that is long enough, with the way out."""
-    sample = corpus.train[:1_000]
-    if len("".join(sample)) > LONGEST_WORD * sum(len(line.split()) for line in sample):
+    if len("".join(corpus.train)) > LONGEST_WORD * sum(len(line.split()) for line in corpus.train):
         why += ": words are split at blanks, and it has hardly any; put one between its words"
     else:
         why += "; give a longer text"
