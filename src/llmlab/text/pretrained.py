@@ -5,10 +5,12 @@
 tokenizer is this model's is seen by how many tokens it knows and by where its special tokens stand.
 """
 
+import contextlib
 import hashlib
 import importlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,10 +79,10 @@ def load_pretrained(name: str, *, offline: bool = False, weights: bool = True, p
         found = read_folder(folder, weights)
     except TextError as error:
         raise TextError(f"--pretrained {error}") from error
-    matrix = found.embedding
-    if model.shape is not None and matrix is not None and tuple(matrix.shape) != model.shape:
+    shape = model.shape if found.embedding is None else tuple(found.embedding.shape)
+    if shape != (model.shape or shape):
         raise UnreachableError(
-            f"--pretrained {model.name}: the embedding in {folder} is {tuple(matrix.shape)} instead of {model.shape}; "
+            f"--pretrained {model.name}: the embedding in {folder} is {shape} instead of {model.shape}; "
             f"replace that folder, or delete it and run 'llmlab data fetch {model.name}'"
         )
     return replace(found, name=model.name, notes=[f"{model.repository} at {model.commit[:12]}", *found.notes])
@@ -88,11 +90,9 @@ def load_pretrained(name: str, *, offline: bool = False, weights: bool = True, p
 
 def own_folder(name: str) -> Path:
     """Return the user's own folder of this name."""
-    try:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a name that no disk could hold
         if name and Path(name).expanduser().is_dir():
             return Path(name).expanduser()
-    except (OSError, ValueError, RuntimeError):
-        pass  # a name that no disk could hold
     ways = f"give a model folder, {', '.join(MODELS)}, or owner/name@ and the 40 digits of a commit"
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@.*)?", name) and not Path(name).exists():
         raise UnreachableError(f"--pretrained {name}: no such folder, and no commit of a model on the hub; {ways}")
@@ -104,37 +104,28 @@ def read_folder(folder: Path, weights: bool) -> Pretrained:
     where = folder / TOKENIZER
     tokenizer, content = read_tokenizer(where)
     settings = model_files.read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).exists() else {}
-    running = hashlib.sha256(content)
-    size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-    config: dict[str, Any] = {}
-    matrix, notes = None, []
+    named = {each: content_of(settings.get(f"{each}_token")) for each in MARKS}
+    size = rows = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+    digest, config, matrix = hashlib.sha256(content), dict[str, Any](), None
+    shape: list[Text] = []
+    notes: list[Text] = []
     if weights:
         if not os.path.lexists(folder / CONFIG):
             raise TextError(
                 f"{folder}: a tokenizer, but no {CONFIG}, so no embedding to read; "
                 "llmlab two-stage --vectors random needs none"
             )
-        config = model_files.read_config(folder)
-        path = model_files.embedding_file(folder)
+        config, path = model_files.read_config(folder), model_files.embedding_file(folder)
         matrix, stored = read_matrix(path, config)
-        running.update(stored.encode())
-        check_size(tokenizer, size, len(matrix), where)
-        notes = check_marks(tokenizer, settings, config, where) + check_rows(matrix, tokenizer, path)
-    end, unknown = special_numbers(tokenizer, settings, config, folder)
-    marks = {"end": tokenizer.id_to_token(end), "unknown": tokenizer.id_to_token(unknown)}
-    shown: list[Text] = [say("pretrained.marks", **marks)]
-    if matrix is not None:
-        height, width = matrix.shape
-        shown.insert(0, say("pretrained.matrix", rows=height, columns=width, tokens=size))
+        digest.update(stored.encode())
+        rows = len(matrix)
+        check_size(tokenizer, size, rows, where)
+        shape = [say("pretrained.matrix", rows=rows, columns=matrix.shape[1], tokens=size)]
+        notes = [*check_marks(tokenizer, named, config, where), *check_rows(matrix, tokenizer, path)]
+    unknown, end = special_numbers(tokenizer, named, config, folder)
+    marks = say("pretrained.marks", end=tokenizer.id_to_token(end), unknown=tokenizer.id_to_token(unknown))
     return Pretrained(
-        name=folder.resolve().name,
-        tokenizer=tokenizer,
-        embedding=matrix,
-        vocabulary=size if matrix is None else len(matrix),
-        digest=running.hexdigest(),
-        unknown=unknown,
-        end=end,
-        notes=[*shown, *notes],
+        folder.resolve().name, tokenizer, matrix, rows, digest.hexdigest(), unknown, end, [*shape, marks, *notes]
     )
 
 
@@ -203,10 +194,10 @@ def check_size(tokenizer: Any, size: int, rows: int, where: Path) -> None:
         raise TextError(f"{told}; it belongs to another model")
 
 
-def mark(value: Any) -> str | None:
+def content_of(mark: Any) -> str | None:
     """Return the text of a special token, which settings give as text or as an object."""
-    value = value.get("content") if isinstance(value, dict) else value
-    return value if isinstance(value, str) else None
+    mark = mark.get("content") if isinstance(mark, dict) else mark
+    return mark if isinstance(mark, str) else None
 
 
 def token_at(tokenizer: Any, number: object) -> str | None:
@@ -214,15 +205,16 @@ def token_at(tokenizer: Any, number: object) -> str | None:
     return tokenizer.id_to_token(number) if isinstance(number, int) and 0 <= number < 2**32 else None
 
 
-def check_marks(tokenizer: Any, settings: dict[str, Any], config: dict[str, Any], where: Path) -> list[str]:
-    """Check that the special tokens stand where the configuration says; return notes on those that stand elsewhere."""
-    named = {each: mark(settings.get(f"{each}_token")) for each in MARKS}
-    for each, name in named.items():
-        if name is not None and each != "pad" and tokenizer.token_to_id(name) is None:  # padding may be added later
-            raise TextError(f"{where}: it lacks {name}, the {each} token of its settings; one is of another model")
-    special = {*tokenizer.get_added_tokens_decoder(), *(tokenizer.token_to_id(name) for name in named.values() if name)}
-    notes = []
-    for each, name in named.items():
+def check_marks(tokenizer: Any, named: dict[str, str | None], config: dict[str, Any], where: Path) -> Iterator[str]:
+    """Check that the special tokens stand where the configuration says; yield notes on those that stand elsewhere."""
+    places = {each: tokenizer.token_to_id(name) for each, name in named.items() if name is not None}
+    for each, place in places.items():
+        if place is None and each != "pad":  # padding may be added later
+            raise TextError(
+                f"{where}: it lacks {named[each]}, the {each} token of its settings; one is of another model"
+            )
+    special = {*tokenizer.get_added_tokens_decoder(), *places.values()}
+    for each in MARKS:
         value = config.get(f"{each}_token_id")
         numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)]
         for number in numbers:
@@ -231,27 +223,27 @@ def check_marks(tokenizer: Any, settings: dict[str, Any], config: dict[str, Any]
                     f"{where}: token {number} is {token_at(tokenizer, number)!r}, and {CONFIG} says that it is "
                     f"the {each} token; it belongs to another model"
                 )
-        if name is not None and numbers and tokenizer.token_to_id(name) not in numbers:
-            notes.append(f"{CONFIG} and the tokenizer's settings name different {each} tokens")
-    return notes
+        if numbers and each in places and places[each] not in numbers:
+            yield f"{CONFIG} and the tokenizer's settings name different {each} tokens"
 
 
-def special_numbers(tokenizer: Any, settings: dict[str, Any], config: dict[str, Any], folder: Path) -> tuple[int, int]:
-    """Return the numbers of the tokens that end a document and that stand for unknown words.
+def special_numbers(
+    tokenizer: Any, named: dict[str, str | None], config: dict[str, Any], folder: Path
+) -> tuple[int, int]:
+    """Return the numbers of the tokens that stand for unknown words and that end a document.
 
     A tokenizer that knows every byte needs no unknown token; the one that ends a document then stands for it, as
     GPT-2's own settings have it.
     """
-    ends = [mark(settings.get(key)) for key in ("eos_token", "sep_token")]
-    known = [tokenizer.token_to_id(name) for name in ends if name]
-    known += [config.get(key) for key in ("eos_token_id", "sep_token_id")]
-    known += [tokenizer.token_to_id(name) for name in ENDS]
-    end = next((number for number in known if token_at(tokenizer, number)), None)
+    numbers = [tokenizer.token_to_id(named[each]) for each in ("eos", "sep") if named[each]]
+    numbers += [config.get(key) for key in ("eos_token_id", "sep_token_id")]
+    numbers += [tokenizer.token_to_id(name) for name in ENDS]
+    end = next((number for number in numbers if token_at(tokenizer, number)), None)
     if end is None:
         raise TextError(f"{folder}: neither {TOKENIZER_CONFIG} nor {TOKENIZER} names a token that ends a text")
-    names = (mark(settings.get("unk_token")), getattr(tokenizer.model, "unk_token", None))
-    numbers = [tokenizer.token_to_id(name) for name in names if isinstance(name, str)]
-    return end, next((number for number in numbers if number is not None), end)
+    names = (named["unk"], getattr(tokenizer.model, "unk_token", None))
+    known = [tokenizer.token_to_id(name) for name in names if isinstance(name, str)]
+    return next((number for number in known if number is not None), end), end
 
 
 def check_rows(matrix: Tensor, tokenizer: Any, path: Path) -> list[str]:
