@@ -1,7 +1,6 @@
 """Corpora and models that have a name: looked for in order, fetched by the real library, never half, never swapped."""
 
 import errno
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,11 +20,9 @@ from llmlab.text.pretrained import load_pretrained
 from stand_in_hub import REVISION, SMALL, parquet, repository, serving
 from stand_in_model import bert_tokenizer, in_shards, matrix, model_files, without, write_files
 
-GIVEN = os.environ.get("LLMLAB_DATA", "")
 TEXT = Source("text", "nobody/text", "76543210" * 5, 1, ("raw/train-*.parquet", "raw/valid-*.parquet"))
-CHATS = replace(
-    TEXT, name="chats", repository="nobody/chats", splits=("d/train-*.parquet", "d/valid-*.parquet"), most=(2, 1)
-)
+SPLITS = tuple(f"d/{split}-*.parquet" for split in ("train", "valid", "test"))
+CHATS = replace(TEXT, name="chats", repository="nobody/chats", splits=SPLITS, most=(2, 1, None))
 LINES = ["", " = A = \n", "b c\n"], ["d", "e"]
 pytestmark = [pytest.mark.usefixtures("no_model_here"), needs("pyarrow", "data"), needs("safetensors", "pretrained")]
 
@@ -124,10 +121,10 @@ def test_a_corpus_is_fetched_once_and_the_cache_serves_from_then_on(at: Callable
     assert load_corpus("text", offline=True) == corpus
     assert (holding(TEXT).where, holding(TEXT).way) == ("hub cache", "")
     chats = [[{"role": "user", "content": f"hello {number}"}] for number in range(4)]
-    with serving(CHATS, repository(CHATS, "messages", chats, chats)) as (address, _):
+    with serving(CHATS, repository(CHATS, "messages", chats, chats, chats[3:])) as (address, _):
         at(address)
         corpus = load_corpus("chats")
-    assert (corpus.train, corpus.valid) == (["hello 0", "hello 1"], ["hello 0"])
+    assert (corpus.train, corpus.valid, corpus.test) == (["hello 0", "hello 1"], ["hello 0"], ["hello 3"])
 
 
 @pytest.mark.parametrize("shards", [False, True])
@@ -247,13 +244,6 @@ def test_a_given_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_corpus("dailydialog", offline=True).test == ["test one", "test two"]
 
 
-def test_a_corpus_on_the_hub_may_have_a_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = replace(TEXT, splits=(*TEXT.splits, "raw/test-*.parquet"))
-    monkeypatch.setitem(CORPORA, "text", source)
-    put(source, *LINES, ["", "test one"])
-    assert load_corpus("text", offline=True).test == ["test one"]
-
-
 def test_a_given_model_is_never_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``LLMLAB_DATA`` serves a model that has a name; what is there must have its known shape."""
     monkeypatch.setenv("LLMLAB_DATA", str(tmp_path / "data"))
@@ -265,6 +255,7 @@ def test_a_given_model_is_never_another_one(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_part_of_wikitext_is_never_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there must have the pinned numbers of lines."""
     monkeypatch.setenv("LLMLAB_DATA", str(tmp_path))
     written(tmp_path / "wikitext-2/train.txt", "a b c\n" * 23_766)
     written(tmp_path / "wikitext-2/valid.txt", "a b c\n" * 2_461)
@@ -272,13 +263,6 @@ def test_a_part_of_wikitext_is_never_trained_on(tmp_path: Path, monkeypatch: pyt
         load_corpus("wikitext-2")
     written(tmp_path / "wikitext-2/train.txt", "a b c\n" * 23_767)
     assert len(load_corpus("wikitext-2").train) == 23_767
-
-
-@pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")
-def test_wikitext_has_the_lines_that_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLMLAB_DATA", GIVEN)
-    corpus = load_corpus("wikitext-2", offline=True)
-    assert (len(corpus.train), len(corpus.valid)) == (23_767, 2_461)
 
 
 @pytest.mark.parametrize("source", [*CORPORA.values(), *MODELS.values()], ids=lambda source: source.name)
