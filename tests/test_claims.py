@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from claims_by_hand import ROW, ledger_of
 from llmlab.claims import counts
-from llmlab.claims.evaluate import FUNCTIONS, Missing, filled, holm, hours, names, value
+from llmlab.claims.evaluate import Missing, filled, functions, holm, hours, names, value
 from llmlab.claims.ledger import Claim, Sum, read
 from llmlab.claims.verdicts import judged, meets
 from llmlab.cli import app, chapter
@@ -59,7 +59,7 @@ def test_every_row_asks_only_for_what_there_is(claim: Claim) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
 
-    assert called <= FUNCTIONS.keys()
+    assert called <= functions({}).keys()
     assert {name for wish in wishes for name in wish} <= known
     assert bool(claim.known) == bool(claim.known_ja)
 

@@ -12,7 +12,7 @@ import pytest
 
 import llmlab
 from claims_by_hand import run
-from llmlab.claims.evaluate import FUNCTIONS, value
+from llmlab.claims.evaluate import functions, value
 from llmlab.claims.ledger import Claim, RecordsCheck, read
 from llmlab.claims.verdicts import BOUND, judged
 from llmlab.report.result import Scalar
@@ -38,7 +38,7 @@ class Drawn:
         texts = [check.supported, check.refined, check.refuted]
         self.trees = [ast.parse(text, mode="eval") for text in texts if text]
         nodes = [node for tree in self.trees for node in ast.walk(tree)]
-        self.names = {node.id for node in nodes if isinstance(node, ast.Name)} - {*FUNCTIONS, "as_documented"}
+        self.names = {node.id for node in nodes if isinstance(node, ast.Name)} - {*functions({}), "as_documented"}
         calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
         read = [ast.literal_eval(arg) for call in calls if call.func.id in READERS for arg in call.args]
         self.names |= {name + end for name in read for end in ("", "_low", "_high")}

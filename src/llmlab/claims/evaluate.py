@@ -32,15 +32,13 @@ def hours(start: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 3600
 
 
-def p(known: Mapping[str, Scalar], name: str) -> float:
+def p_value(mean: float, low: float, high: float, count: int) -> float:
     """Return the p-value of "the metric is 0 in truth" from its mean, 95 % interval and number of samples.
 
     The inverse of ``mean_interval``: Student's t is the mean over its standard error, half the interval over the
     quantile.  Samples that are all equal have no spread: p is then 0, or 1 if they are 0.
     """
-    seeds = f"{name}_n" if f"{name}_n" in known else "setting_seeds"
-    mean, low, high, number = (metric(known, each) for each in (name, f"{name}_low", f"{name}_high", seeds))
-    half, count = (high - low) / 2, round(number)
+    half = (high - low) / 2
     if half <= 0 or count < 2:
         return 1.0 if mean == 0 or count < 2 else 0.0
     t = abs(mean) * t_quantile((1 + LEVEL) / 2, count - 1) / half
@@ -58,37 +56,37 @@ def holm(first: float, *others: float) -> float:
     return min(1.0, max((count - rank) * p for rank, p in enumerate(ordered) if p <= first))
 
 
-def some_above(known: Mapping[str, Scalar], *metrics: str, sign: int = 1) -> bool:
-    """Return whether one of several metrics at least is above 0, corrected for their number (Holm)."""
-    each = [p(known, name) for name in metrics]
-    corrected = [holm(one, *each[:here], *each[here + 1 :]) for here, one in enumerate(each)]
-    return any(one < 0.05 and sign * metric(known, name) > 0 for name, one in zip(metrics, corrected, strict=True))
+def functions(known: Mapping[str, Scalar]) -> dict[str, Callable[..., float]]:
+    """Return what an expression over a run's numbers may call.
 
+    Where any one of several comparisons decides, they are corrected for their number: ``some_above("a", "b", "c")``, or
+    ``holm(p("a"), p("b"), p("c")) < 0.05`` of a among the three.  Where all of them have to hold, no correction is
+    needed.
+    """
 
-def some_below(known: Mapping[str, Scalar], *metrics: str) -> bool:
-    """Return whether one of several metrics at least is below 0, likewise."""
-    return some_above(known, *metrics, sign=-1)
+    def metric(*parts: Scalar) -> float:
+        """Return the metric whose name is put together from parts: ``metric("val_ppl_L", setting_layers_most)``."""
+        name = "".join(map(str, parts))
+        found = known.get(name)
+        if isinstance(found, str) or found is None:
+            raise Missing(name)
+        return float(found)
 
+    def p(name: str) -> float:
+        mean, low, high = (metric(name, end) for end in ("", "_low", "_high"))
+        return p_value(mean, low, high, round(metric(f"{name}_n" if f"{name}_n" in known else "setting_seeds")))
 
-def metric(known: Mapping[str, Scalar], *parts: Scalar) -> float:
-    """Return the metric whose name is put together from parts: ``metric("val_ppl_L", setting_layers_most)``."""
-    found = known.get("".join(map(str, parts)))
-    if isinstance(found, str) or found is None:
-        raise Missing("".join(map(str, parts)))
-    return float(found)
+    def some(sign: int, *names: str) -> bool:
+        each = [p(name) for name in names]
+        corrected = [holm(one, *each[:here], *each[here + 1 :]) for here, one in enumerate(each)]
+        return any(one < 0.05 and sign * metric(name) > 0 for name, one in zip(names, corrected, strict=True))
 
-
-KNOWING = (p, metric, some_above, some_below)
-PLAIN = (abs, min, max, round, math.exp, math.log, math.sqrt, hours, holm)
-FUNCTIONS: dict[str, Callable[..., float]] = {
-    **{function.__name__: function for function in (*PLAIN, *counts.FORMULAS)},
-    **{function.__name__: partial(function, {}) for function in KNOWING},
-}
-"""What an expression may call; those ``KNOWING`` know the run's numbers.
-
-Where any one of several comparisons decides, they are corrected for their number: ``some_above("a", "b", "c")``, or
-``holm(p("a"), p("b"), p("c")) < 0.05`` of a among the three.  Where all of them have to hold, no correction is needed.
-"""
+    plain = (abs, min, max, round, math.exp, math.log, math.sqrt, hours, holm, metric, p, *counts.FORMULAS)
+    return {
+        **{function.__name__: function for function in plain},
+        "some_above": partial(some, 1),
+        "some_below": partial(some, -1),
+    }
 
 
 def names(result: Result) -> dict[str, Scalar]:
@@ -104,9 +102,8 @@ def value(expression: str, known: dict[str, Scalar] | None = None) -> Scalar:
         Missing: it names a number that is not there, or that is none.
         ValueError: it cannot be read, or has no finite value.
     """
-    functions = FUNCTIONS | {function.__name__: partial(function, known or {}) for function in KNOWING}
     try:
-        found: Scalar = SimpleEval(functions=functions, names=known or {}).eval(expression)
+        found: Scalar = SimpleEval(functions=functions(known or {}), names=known or {}).eval(expression)
     except NameNotDefined as error:
         raise Missing(error.name) from error
     except (InvalidExpression, SyntaxError, TypeError, ValueError, ArithmeticError) as error:
