@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,21 @@ from llmlab.baseline import ContextVectorLM, build
 from llmlab.errors import CheckpointError, SettingError, Stopped, UnreachableError
 from llmlab.lab.language import LanguageModel, Place
 from llmlab.lab.runs import LanguageRun
-from llmlab.lab.sizes import MODELS, NEAR, GPT2Size, GRUSize, Size, off, size_of, sized
+from llmlab.lab.sizes import MODELS, NEAR, GPT2Size, GRUSize, Size, off, peer_size_of, size_of, sized
 from llmlab.lab.steps import Diverged
 from llmlab.measure.generation import Reader, costs
 from llmlab.measure.score import Score
-from llmlab.peers import GPT2Reader, GRULanguageModel, GRUReader, NewLLMReader, Peer, alone, first_done, metrics, peer
+from llmlab.peers import (
+    GPT2Reader,
+    GRULanguageModel,
+    Peer,
+    alone,
+    first_done,
+    gru_reader,
+    metrics,
+    new_llm_reader,
+    peer,
+)
 from llmlab.settings import BaselineSettings
 from llmlab.shown.peers import at_equal_time
 from llmlab.text.grammar import Grammar
@@ -70,19 +81,12 @@ def test_the_formula_counts_what_the_library_builds(size: GPT2Size | GRUSize):
 @given(st.integers(20_000, 10_000_000), st.integers(5, 2_000), st.integers(3, 128), st.integers(1, 300))
 @settings(max_examples=60)
 @example(2_739_432, 1000, 64, 255)
-def test_some_width_and_depth_come_near_to_any_count(wanted: int, vocabulary: int, positions: int, width: int):
-    """From twenty thousand parameters on there is a tiny GPT-2 within a tenth of any count."""
-    size = GPT2Size.matched(wanted, vocabulary, positions, width)
-
-    assert abs(size.parameters() / wanted - 1) <= NEAR
-
-
-@given(st.integers(1_000, 10_000_000), st.integers(5, 300), st.integers(1, 100))
-def test_no_other_width_of_a_gru_comes_nearer(wanted: int, vocabulary: int, embedding: int):
-    size = GRUSize.matched(wanted, vocabulary, embedding)
-
-    beside = [replace(size, hidden=size.hidden + step) for step in (-1, 1) if size.hidden + step > 0]
-    assert all(off(wanted, size) <= off(wanted, other) for other in beside)
+def test_some_size_comes_near_to_any_count(wanted: int, vocabulary: int, positions: int, width: int):
+    """There is a tiny GPT-2 within a tenth of any count, and no other width of a GRU comes nearer than its own."""
+    assert off(wanted, GPT2Size.matched(wanted, vocabulary, positions, width)) <= NEAR
+    gru = GRUSize.matched(wanted, vocabulary, width)
+    beside = [replace(gru, hidden=gru.hidden + step) for step in (-1, 1) if gru.hidden + step > 0]
+    assert all(off(wanted, gru) <= off(wanted, other) for other in beside)
 
 
 @EVERY
@@ -114,32 +118,28 @@ def test_padding_never_matters(name: str):
     torch.testing.assert_close(gradients_long, gradients)
 
 
-@BOTH
-def test_gradients_are_those_of_plain_autograd(name: str):
-    model, window = small(name), windows(6)
-    inputs, targets = window[:, :-1], window[:, 1:]
-
-    loss, gradients = model.gradients(inputs, targets, count=int((targets != 0).sum()), place=HERE)
-
+def plain_scores(model: Peer, name: str, inputs: torch.Tensor) -> torch.Tensor:
     scores = model.module(inputs)
-    scores = scores[0] if name == "gru" else scores.logits
-    expected = F.cross_entropy(scores.transpose(1, 2), targets, ignore_index=0)
-    expected.backward()
-    torch.testing.assert_close(loss, expected.detach())
-    torch.testing.assert_close(gradients, {key: p.grad for key, p in model.module.named_parameters()})
-    assert len({gradient.data_ptr() for gradient in gradients.values()}) == len(gradients)  # clipped in place
+    found: torch.Tensor = scores[0] if name == "gru" else scores.logits
+    return found
 
 
 @BOTH
-def test_parts_of_a_batch_add_up(name: str):
+def test_the_gradients_of_parts_add_up_to_plain_autograds(name: str):
     model, window = small(name), windows(6)
     inputs, targets = window[:, :-1], window[:, 1:]
+    count = int((targets != 0).sum())
 
-    whole, gradients = model.gradients(inputs, targets, count=40, place=HERE)
-    parts = [model.gradients(inputs[r], targets[r], count=40, place=HERE) for r in (slice(2), slice(2, 6))]
+    (loss, gradients), (more, others) = (
+        model.gradients(inputs[r], targets[r], count=count, place=HERE) for r in (slice(2), slice(2, 6))
+    )
 
-    torch.testing.assert_close(parts[0][0] + parts[1][0], whole)
-    torch.testing.assert_close({key: parts[0][1][key] + parts[1][1][key] for key in gradients}, gradients)
+    expected = F.cross_entropy(plain_scores(model, name, inputs).transpose(1, 2), targets, ignore_index=0)
+    expected.backward()
+    torch.testing.assert_close(loss + more, expected.detach())
+    wanted = {key: parameter.grad for key, parameter in model.module.named_parameters()}
+    torch.testing.assert_close({key: gradients[key] + others[key] for key in gradients}, wanted)
+    assert len({gradient.data_ptr() for gradient in gradients.values()}) == len(gradients)  # clipped in place
 
 
 @BOTH
@@ -151,8 +151,8 @@ def test_judging_is_the_scores_without_dropout(name: str):
 
     judged = model.judge(inputs, targets)
 
-    scores = model.module.eval()(inputs)
-    scores = (scores[0] if name == "gru" else scores.logits).detach()
+    model.module.eval()
+    scores = plain_scores(model, name, inputs).detach()
     expected = -scores.log_softmax(2).gather(2, targets[..., None])[..., 0]
     torch.testing.assert_close(judged.losses, expected)
     assert torch.equal(judged.hits, scores.argmax(2) == targets)
@@ -217,29 +217,18 @@ def test_a_peer_of_every_preset_is_within_a_tenth_of_new_llm(preset: str, model:
     options = BaselineSettings(preset=preset, model=model)
     vocabulary = len(Grammar.standard().vocabulary()) if options.data == "synthetic" else options.vocabulary
     own = sized(options, model, vocabulary)
-
-    shape = GRUSize if model == "gru" else GPT2Size
-    sizes = {"gru": (own.embedding, own.hidden, own.layers), "tiny-gpt2": (own.length, own.embedding, own.layers)}
-    wanted = size_of(options, vocabulary).parameters()
-    assert abs(shape(vocabulary, *sizes[model]).parameters() / wanted - 1) <= 0.1
+    assert off(size_of(options, vocabulary).parameters(), peer_size_of(own, vocabulary)) <= 0.1
     if (preset, model) == ("original", "tiny-gpt2"):
         assert (own.embedding, own.layers) == (256, 3)
 
 
-def test_layers_typed_for_a_peer_are_its_own_and_otherwise_new_llms():
-    typed = BaselineSettings(preset="original", model="tiny-gpt2", layers=6)
-    compared = BaselineSettings(preset="original", peers=True, layers=6)
-    depths = [
-        sized(options, "tiny-gpt2", 1000).layers
-        for options in (typed, BaselineSettings(preset="original", model="tiny-gpt2"), compared)
-    ]
-
-    assert depths == [6, 3, 3]
+def test_sizes_typed_for_a_peer_are_its_own_and_otherwise_new_llms():
+    """Its own are checked: a width that the heads cannot share is refused with the option's name."""
+    original = partial(BaselineSettings, preset="original")
+    compared, depths = original(peers=True, layers=6), {"typed": 6, "matched": 3, "compared": 3}
+    each = (original(model="tiny-gpt2", layers=6), original(model="tiny-gpt2"), compared)
+    assert [sized(options, "tiny-gpt2", 1000).layers for options in each] == list(depths.values())
     assert sized(compared, "new-llm", 1000).layers == 6
-
-
-def test_a_width_that_the_heads_cannot_share_is_refused():
-    """Typed sizes of tiny GPT-2 are checked, with the option's name."""
     with pytest.raises(SettingError, match="--embedding: 30"):
         sized(BaselineSettings(model="tiny-gpt2", layers=1, embedding=30), "tiny-gpt2", 50)
 
@@ -257,7 +246,7 @@ def readers() -> dict[str, tuple[Reader, Callable[[torch.Tensor], torch.Tensor]]
     """Return each reader with the logits of all positions at once, (T,) to (T, V)."""
     size, gru_size = Size(WORDS, 5, 7, 6, 2), GRUSize(WORDS, 6, 10, 2)
     model = ContextVectorLM.initial(size, 0)
-    new, gru, gpt2 = NewLLMReader(model), GRUReader(gru_size), GPT2Reader(GPT2Size(WORDS, 32, 8, 2))
+    new, gru, gpt2 = new_llm_reader(model), gru_reader(gru_size), GPT2Reader(GPT2Size(WORDS, 32, 8, 2))
     return {
         "new-llm": (new, lambda tokens: model.logits(tokens[None])[0]),
         "gru": (gru, lambda tokens: GRULanguageModel(gru_size, 0).eval()(tokens[None])[0][0].detach()),
@@ -307,17 +296,24 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaselineSetting
 
 
 def test_the_comparison_has_every_model_in_every_table(compared: BaselineSettings, tmp_path: Path):
-    """Three models, one per row, with metrics of their own and checkpoints in three folders."""
-    result = peers.run(compared)
+    """One per row, metrics and a folder of its own; with two seeds the ends of the interval lie around the mean."""
+    result = peers.run(replace(compared, seeds=2))
 
-    tables = {table.name: table for table in result.tables}
+    tables, told = {table.name: table for table in result.tables}, result.metrics
     for name in ("peers_updates", "peers_time"):
         assert [row[0] for row in tables[name].rows] == list(MODELS.values())
     assert {row[0] for row in tables["generation"].rows} == set(MODELS.values())
-    assert {f"val_ppl_{name}" for name in ("new_llm", "tiny_gpt2", "gru")} <= result.metrics.keys()
-    assert result.metrics["val_ppl_new_llm"] == result.metrics["val_ppl"]
+    assert told["val_ppl_new_llm"] == told["val_ppl"]
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == sorted(MODELS)
     assert {"peers-curves", "generation-memory", "generation-time"} <= {figure.name for figure in result.figures}
+    for cells in rows(result, "peers_updates").values():
+        assert (cells["n"], cells["PPL low"] <= cells["PPL"] <= cells["PPL high"]) == (2, True)
+    assert told["val_ppl_gru_low"] < told["val_ppl_gru"] < told["val_ppl_gru_high"]
+    for row, name in zip(tables["peers_pairs"].rows, ("tiny_gpt2", "gru"), strict=True):
+        difference = f"val_ppl_new_llm_minus_{name}"
+        assert told[difference] == pytest.approx(told["val_ppl_new_llm"] - told[f"val_ppl_{name}"])
+        assert told[f"{difference}_doc_low"] < told[difference] < told[f"{difference}_doc_high"]
+        assert row[1:] == [2, *(told[difference + end] for end in ("", "_low", "_high", "_doc_low", "_doc_high"))]
 
 
 @EVERY
@@ -356,23 +352,6 @@ def test_a_stop_among_the_peers_keeps_what_was_reached_and_resumes(compared: Bas
     assert [resumed.metrics[name] for name in same] == [whole.metrics[name] for name in same]
 
 
-def test_several_seeds_give_means_with_intervals(compared: BaselineSettings):
-    """With two seeds the table says how many, and the ends of the interval lie around the mean."""
-    result = peers.run(replace(compared, seeds=2, out=None))
-
-    for cells in rows(result, "peers_updates").values():
-        assert cells["n"] == 2
-        assert cells["PPL low"] <= cells["PPL"] <= cells["PPL high"]
-    told = result.metrics
-    assert told["val_ppl_gru_low"] < told["val_ppl_gru"] < told["val_ppl_gru_high"]
-    pairs = next(table for table in result.tables if table.name == "peers_pairs")
-    for row, name in zip(pairs.rows, ("tiny_gpt2", "gru"), strict=True):
-        difference = f"val_ppl_new_llm_minus_{name}"
-        assert told[difference] == pytest.approx(told["val_ppl_new_llm"] - told[f"val_ppl_{name}"])
-        assert told[f"{difference}_doc_low"] < told[difference] < told[f"{difference}_doc_high"]
-        assert row[1:] == [2, *(told[difference + end] for end in ("", "_low", "_high", "_doc_low", "_doc_high"))]
-
-
 def test_what_to_resume_must_hold_the_models(compared: BaselineSettings, tmp_path: Path):
     """One checkpoint for three models is refused, and so is a folder without theirs."""
     with pytest.raises(SettingError, match=r"--resume: .* of one model"):
@@ -395,25 +374,19 @@ def run_of(seed: int, seconds: list[float], losses: list[float]) -> LanguageRun:
     return LanguageRun(seed=seed, numbers=numbers, history=rows, parameters=100, best_epoch=len(rows), score=score)
 
 
-def test_equal_time_is_read_off_a_straight_line_between_epochs():
-    """Halfway between two epochs lies the mean of their losses; before the first nothing is known."""
-    run = run_of(0, [10.0, 20.0], [3.0, 2.0])
+def test_what_is_not_reached_in_equal_time_has_no_perplexity_yet():
+    """The fastest sets the time of its seed.
 
-    assert [run.at_time(time, "val_loss_token") for time in (15.0, 10.0, 99.0, 9.0)] == [2.5, 3.0, 2.0, None]
-
-
-def test_a_model_slower_than_everything_has_no_perplexity_yet():
-    """The fastest sets the time for its seed; who has not finished an epoch by then has an empty cell."""
+    Between the ends of two epochs losses lie on a straight line; who has not finished one by then has an empty cell.
+    """
     models = {
         "new-llm": [run_of(0, [4.0, 8.0], [3.0, 2.0])],
         "tiny-gpt2": [run_of(0, [9.0, 18.0], [2.5, 1.5])],
         "gru": [run_of(0, [6.0, 10.0], [3.0, 2.0])],
     }
-
-    rows = at_equal_time(models, dict.fromkeys(models, OPTIONS), metrics(models, {}), "").rows
-
+    assert [models["gru"][0].at_time(seconds, "val_loss_token") for seconds in (6.0, 99.0, 5.0)] == [3.0, 2.0, None]
     assert first_done(models, 0) == 8.0
-    assert rows == [
+    assert at_equal_time(models, dict.fromkeys(models, OPTIONS), metrics(models, {}), "").rows == [
         ["New-LLM", 8.0, 20, pytest.approx(math.exp(2.0))],
         ["tiny GPT-2", 8.0, None, None],
         ["GRU", 8.0, 15, pytest.approx(math.exp(2.5))],

@@ -45,13 +45,11 @@ from llmlab.lab.study import Arm, study
 from llmlab.measure.generation import Cost, Reader, costs
 from llmlab.measure.score import document_difference, document_sums, perplexity
 from llmlab.measure.stats import as_metrics, metrics_of, paired_interval
-from llmlab.report.result import Result, Scalar, Status
+from llmlab.report.result import Result, Scalar
 from llmlab.settings import BaselineSettings
 from llmlab.shown import baseline as chapter
 from llmlab.shown import peers as shown
 from llmlab.text.words import PAD
-
-GPT2_DEVIATION = 0.02
 
 LENGTHS = (1, 64, 256, 1024, 4096)
 """Tokens after which the cost of the next one is measured."""
@@ -66,8 +64,7 @@ FP32 = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
 class GRULanguageModel(nn.Module):
     """Embedding, GRU and output layer; dropout stands after the embedding and after each GRU layer.
 
-    The start is the library's usual one, drawn from the seed: the embedding N(0, 1), all else uniform within
-    1 / sqrt(hidden).
+    It starts as the library would: the embedding N(0, 1), all else uniform within 1 / sqrt(hidden).
     """
 
     def __init__(self, size: GRUSize, seed: int, dropout: float = 0.0) -> None:
@@ -86,9 +83,9 @@ class GRULanguageModel(nn.Module):
                 parameter.data.copy_(torch.rand(parameter.shape, generator=rng) * 2 * bound - bound)
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read windows, (B, T): return the logits after every position, (B, T, V), and the state after the last.
+        """Return the logits after every position of (B, T) windows, (B, T, V), and the state after the last.
 
-        The state to start from is (layers, B, H), or zeros.
+        The state, before as after, is (layers, B, H); the one to start from is zeros unless given.
         """
         read, state = self.recurrence(self.dropout(self.embedding(inputs)), state)
         logits: Tensor = self.output(self.dropout(read))
@@ -96,11 +93,7 @@ class GRULanguageModel(nn.Module):
 
 
 def library() -> Any:
-    """Return the ``transformers`` module, imported when it is needed and not before.
-
-    Raises:
-        UnreachableError: it is not installed, or cannot be imported.
-    """
+    """Return the ``transformers`` module, imported when it is needed and not before."""
     try:
         return importlib.import_module("transformers")
     except ImportError as error:
@@ -110,17 +103,11 @@ def library() -> Any:
 
 
 def tiny_gpt2(size: GPT2Size, seed: int, dropout: float = 0.0, *, attention: str = "eager") -> nn.Module:
-    """Return a fresh tiny GPT-2.
+    """Return a fresh tiny GPT-2, which starts as GPT-2 does.
 
     All weights are N(0, 0.02^2), those that write into the residual stream divided by sqrt(2 layers), biases 0 and
-    gains 1: GPT-2's own start, drawn here from a generator of the seed's.
-
-    Args:
-        size: the sizes.
-        seed: the same seed gives the same numbers.
-        dropout: probability with which a number is set to zero in training.
-        attention: ``eager`` is a little faster to train on short windows; ``sdpa`` reads long texts without a square
-            matrix in memory.
+    gains 1.  ``eager`` attention is a little faster to train on short windows; ``sdpa`` reads long texts without a
+    square matrix in memory.
     """
     transformers = library()
     config = transformers.GPT2Config(
@@ -146,7 +133,7 @@ def tiny_gpt2(size: GPT2Size, seed: int, dropout: float = 0.0, *, attention: str
             parameter.data.fill_(1.0 if "ln_" in name and name.endswith("weight") else 0.0)
         else:
             shrunk = math.sqrt(2 * size.layers) if name.endswith("c_proj.weight") else 1.0
-            parameter.data.copy_(torch.randn(parameter.shape, generator=rng) * (GPT2_DEVIATION / shrunk))
+            parameter.data.copy_(torch.randn(parameter.shape, generator=rng) * (0.02 / shrunk))
     return built
 
 
@@ -188,8 +175,7 @@ class Peer:
         with torch.no_grad(), FP32():
             logits = self.logits(inputs.to(self.device)).flatten(0, 1)
             chosen = targets.to(self.device).flatten()
-            losses = F.cross_entropy(logits, chosen, reduction="none")
-            hits = logits.argmax(1) == chosen
+            losses, hits = F.cross_entropy(logits, chosen, reduction="none"), logits.argmax(1) == chosen
         return Judged(losses.view(targets.shape).cpu(), hits.view(targets.shape).cpu())
 
 
@@ -197,8 +183,7 @@ class Peer:
 def dropout_of(place: Place, device: str) -> Iterator[None]:
     """Let torch draw, inside, from what belongs to a place in a run; outside nothing has been drawn.
 
-    So a run continues to the bit where it was stopped: dropout is a function of the run's seed, the update and the
-    first row of the part of the batch.
+    So a run continues to the bit where it was stopped.
     """
     number = generator("dropout of a peer", place.seed, place.update, place.first_row).initial_seed()
     cards = [torch.cuda.current_device()] if device == "cuda" else []
@@ -249,118 +234,114 @@ def alone(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
 # ---- what the next token costs ------------------------------------------------------------------------------------
 
 
-class NewLLMReader:
-    """New-LLM in the middle of a text: all it keeps is its context."""
+class VectorReader:
+    """A model in the middle of a text that keeps one tensor: New-LLM its context, (C,), a GRU its state, (L, 1, H).
 
-    def __init__(self, model: NewLLM) -> None:
-        self.reader = FastReader(model)
-        self.context = self.before = torch.zeros(model.size.context)
+    ``step`` reads (T,) tokens after what is kept, and returns the logits after the last, (V,), and what is kept then.
+    """
+
+    def __init__(self, step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], start: Tensor) -> None:
+        self.step, self.kept, self.before = step, start, start
 
     def read(self, tokens: Tensor) -> Tensor:
-        """Read (T,) tokens and return the logits after the last, (V,)."""
-        for token in tokens.tolist():
-            self.before = self.context
-            logits, self.context = self.reader.step(token, self.before)
+        """See ``Reader``."""
+        self.before = self.kept
+        logits, self.kept = self.step(tokens, self.kept)
         return logits
 
     def back(self) -> None:
-        """Forget the last token read."""
-        self.context = self.before
+        """See ``Reader``."""
+        self.kept = self.before
 
     def state(self) -> list[Tensor]:
-        """Return all that is kept: the context, (C,)."""
-        return [self.context]
+        """See ``Reader``."""
+        return [self.kept]
 
 
-class GRUReader:
-    """A GRU in the middle of a text: all it keeps is its state."""
+def new_llm_reader(model: NewLLM) -> VectorReader:
+    """Return a New-LLM at the beginning of a text."""
+    reader = FastReader(model)
 
-    def __init__(self, size: GRUSize) -> None:
-        self.module = GRULanguageModel(size, seed=0).eval()
-        self.hidden = self.before = torch.zeros(size.layers, 1, size.hidden)
+    def step(tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        for token in tokens.tolist():
+            logits, context = reader.step(token, context)
+        return logits, context
 
-    def read(self, tokens: Tensor) -> Tensor:
-        """Read (T,) tokens and return the logits after the last, (V,)."""
-        self.before = self.hidden
-        with torch.no_grad():
-            logits, self.hidden = self.module(tokens[None], self.before)
-        last: Tensor = logits[0, -1]
-        return last
+    return VectorReader(step, torch.zeros(model.size.context))
 
-    def back(self) -> None:
-        """Forget the tokens of the last call of ``read``."""
-        self.hidden = self.before
 
-    def state(self) -> list[Tensor]:
-        """Return all that is kept: (layers, 1, H)."""
-        return [self.hidden]
+def gru_reader(size: GRUSize) -> VectorReader:
+    """Return a fresh GRU at the beginning of a text."""
+    module = GRULanguageModel(size, seed=0).eval()
+
+    @torch.no_grad()
+    def step(tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        logits, state = module(tokens[None], state)
+        return logits[0, -1], state
+
+    return VectorReader(step, torch.zeros(size.layers, 1, size.hidden))
 
 
 class GPT2Reader:
-    """A tiny GPT-2 in the middle of a text no longer than its positions: it keeps a key and a value of every token."""
+    """A fresh tiny GPT-2 in the middle of a text no longer than its positions: it keeps a key and a value per token."""
 
     def __init__(self, size: GPT2Size) -> None:
         self.module = tiny_gpt2(size, seed=0, attention="sdpa").eval()
         self.cache = library().DynamicCache(config=self.module.config)
 
     def read(self, tokens: Tensor) -> Tensor:
-        """Read (T,) tokens and return the logits after the last, (V,)."""
+        """See ``Reader``."""
         with torch.no_grad():
             found = self.module(input_ids=tokens[None], past_key_values=self.cache, use_cache=True, logits_to_keep=1)
         logits: Tensor = found.logits[0, -1]
         return logits
 
     def back(self) -> None:
-        """Forget the last token read."""
+        """See ``Reader``."""
         self.cache.crop(-1)
 
     def state(self) -> list[Tensor]:
-        """Return all that is kept: a key and a value per layer, (1, heads, tokens, width / heads) each."""
+        """Return a key and a value per layer, (1, heads, tokens, width / heads) each."""
         return [tensor for layer in self.cache.layers for tensor in (layer.keys, layer.values)]
 
 
-def generation_costs(each: Mapping[str, BaselineSettings], model: NewLLM) -> dict[str, list[Cost]]:
+def generation_costs(each: Mapping[str, BaselineSettings], vocabulary: int) -> dict[str, list[Cost]]:
     """Return what one more token costs each model after texts of rising length, on the CPU and in fp32.
 
     The cost depends on sizes and not on what was learned, so fresh models are measured, tiny GPT-2 with as many
     positions as the greatest length: the one that was trained could not read beyond its window.
     """
-    vocabulary, longest = model.size.vocabulary, max(LENGTHS)
-    readers: dict[str, Reader] = {"new-llm": NewLLMReader(model)}
-    for name in each.keys() - readers.keys():
-        size = peer_size_of(each[name], vocabulary)
-        readers[name] = GRUReader(size) if isinstance(size, GRUSize) else GPT2Reader(replace(size, positions=longest))
-    tokens = torch.randint(vocabulary, (longest,), generator=generator("tokens to read"))
-    return costs({name: readers[name] for name in each}, tokens, LENGTHS)
+    readers: dict[str, Reader] = {}
+    for name, settings in each.items():
+        if name == "new-llm":
+            readers[name] = new_llm_reader(baseline.ContextVectorLM.initial(size_of(settings, vocabulary), seed=0))
+            continue
+        size = peer_size_of(settings, vocabulary)
+        readers[name] = (
+            gru_reader(size) if isinstance(size, GRUSize) else GPT2Reader(replace(size, positions=max(LENGTHS)))
+        )
+    tokens = torch.randint(vocabulary, (max(LENGTHS),), generator=generator("tokens to read"))
+    return costs(readers, tokens, LENGTHS)
 
 
 # ---- what is measured ---------------------------------------------------------------------------------------------
 
 
-def at_equal_time(models: Mapping[str, list[LanguageRun]], what: str) -> dict[str, dict[int, float]]:
-    """Return by model and seed a column of the history when the fastest was done, of those that had one by then."""
-    found = {
-        name: {run.seed: run.at_time(first_done(models, run.seed), what) for run in runs}
-        for name, runs in models.items()
-    }
-    return {name: {seed: one for seed, one in own.items() if one is not None} for name, own in found.items()}
-
-
 def metrics(models: Mapping[str, list[LanguageRun]], generation: Mapping[str, list[Cost]]) -> dict[str, Scalar]:
     """Return the headline numbers of each model, ``_<model>`` at the end of their names, and New-LLM's distance.
 
-    PPL and accuracy are of the best epoch among those that every run has: at equal updates.
+    PPL and accuracy are of the best epoch among those that every run has: at equal updates.  At equal time the PPL is
+    that of the moment when the seed's fastest model was done, of those that had finished an epoch by then.
     """
     found: dict[str, Scalar] = {}
     epochs = common_epochs([run for runs in models.values() for run in runs])
-    then = at_equal_time(models, "val_loss_token")
+    best = {name: {run.seed: run.best_within(epochs) for run in runs} for name, runs in models.items()}
     for name, runs in models.items():
-        best = [run.best_within(epochs) for run in runs]
         samples = {
-            "val_ppl": [perplexity(row["val_loss_token"]) for row in best],
-            "val_accuracy": [row["val_accuracy"] for row in best],
+            "val_ppl": [perplexity(row["val_loss_token"]) for row in best[name].values()],
+            "val_accuracy": [row["val_accuracy"] for row in best[name].values()],
             "tokens_per_second": [run.numbers["tokens_per_second"] for run in runs],
-            "val_ppl_equal_time": [perplexity(loss) for loss in then[name].values()],
+            "val_ppl_equal_time": list(at_equal_time(models, name).values()),
         }
         if all(run.test_score for run in runs):
             tested = [metric for metric in runs[0].numbers if metric.startswith("test_")]
@@ -370,34 +351,36 @@ def metrics(models: Mapping[str, list[LanguageRun]], generation: Mapping[str, li
         found |= metrics_of({f"{metric}_{model}": values for metric, values in samples.items() if values})
         for cost in generation.get(name, [])[-1:]:
             found[f"state_bytes_{model}_at_{cost.length}"] = cost.kept
-    return found | differences(models, epochs, then)
+    for name in [name for name in models if name != "new-llm"] if "new-llm" in models else []:
+        found |= distance(models, name, epochs)
+    return found
 
 
-def differences(
-    models: Mapping[str, list[LanguageRun]], epochs: int, then: Mapping[str, Mapping[int, float]]
-) -> dict[str, Scalar]:
-    """Return by how much New-LLM's perplexity is above each peer's, seed by seed, at equal updates and at equal time.
+def at_equal_time(models: Mapping[str, list[LanguageRun]], name: str) -> dict[int, float]:
+    """Return a model's PPL by seed when the seed's fastest was done; not of a seed that had none by then."""
+    losses = {run.seed: run.at_time(first_done(models, run.seed), "val_loss_token") for run in models[name]}
+    return {seed: perplexity(loss) for seed, loss in losses.items() if loss is not None}
+
+
+def distance(models: Mapping[str, list[LanguageRun]], name: str, epochs: int) -> dict[str, float]:
+    """Return by how much New-LLM's PPL is above a peer's, seed by seed, at equal updates and at equal time.
 
     At equal updates also between which values it lies when validation documents are drawn anew; not where early
     stopping spared some runs epochs, for what is kept of them is their best epoch's.
     """
-    found: dict[str, Scalar] = {}
-    ours = {run.seed: run for run in models.get("new-llm", [])}
-    for name, runs in models.items():
-        pairs = [(run, ours[run.seed]) for run in runs if run.seed in ours and name != "new-llm"]
-        if not pairs:
-            continue
-        end = f"new_llm_minus_{name.replace('-', '_')}"
-        sides = list(zip(*pairs, strict=True))
-        told = paired_interval(
-            *({run.seed: perplexity(run.best_within(epochs)["val_loss_token"]) for run in side} for side in sides)
-        )
-        if all(run.best_epoch <= epochs for pair in pairs for run in pair):
-            told |= document_difference(*([run.score for run in side] for side in sides))
-        found |= as_metrics(f"val_ppl_{end}", told)
-        by_then = [{seed: perplexity(loss) for seed, loss in then[each].items()} for each in (name, "new-llm")]
-        found |= as_metrics(f"val_ppl_equal_time_{end}", paired_interval(*by_then))
-    return found
+    ours = {run.seed: run for run in models["new-llm"]}
+    theirs = {run.seed: run for run in models[name] if run.seed in ours}
+    if not theirs:
+        return {}
+    both = theirs, {seed: ours[seed] for seed in theirs}
+    told = paired_interval(
+        *({seed: perplexity(run.best_within(epochs)["val_loss_token"]) for seed, run in runs.items()} for runs in both)
+    )
+    if all(run.best_epoch <= epochs for runs in both for run in runs.values()):
+        told |= document_difference(*([run.score for run in runs.values()] for runs in both))
+    by_then = paired_interval(at_equal_time(models, name), at_equal_time(models, "new-llm"))
+    end = f"new_llm_minus_{name.replace('-', '_')}"
+    return as_metrics(f"val_ppl_{end}", told) | as_metrics(f"val_ppl_equal_time_{end}", by_then)
 
 
 # ---- the models side by side --------------------------------------------------------------------------------------
@@ -406,10 +389,10 @@ def differences(
 def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
     """Train the model that chapter 3's options name, or all three, and report on it as ``baseline.run`` on New-LLM."""
     data = dataset_of(settings)
-    names = list(MODELS) if settings.peers else [settings.model]
-    each = {name: alone(settings, name, len(data.text.vocabulary)) for name in names}
-    for one in each.values():
-        check_fits(one, data.text)
+    words = len(data.text.vocabulary)
+    each = {name: alone(settings, name, words) for name in (MODELS if settings.peers else [settings.model])}
+    for own in each.values():
+        check_fits(own, data.text)
 
     def train(arm: Arm, seed: int, step: OnStep) -> LanguageRun:
         return baseline.train_seed(each[arm.name], data, seed, step, builder=build)
@@ -421,21 +404,18 @@ def run(settings: BaselineSettings, on_step: OnStep | None = None) -> Result:
     models = {name: arm.runs for name, arm in found.arms.items() if arm.runs}
     if all(name == settings.model for name in models):
         return result
-    generation: dict[str, list[Cost]] = {}
-    if not found.stop:
-        model = baseline.ContextVectorLM.initial(size_of(each["new-llm"], len(data.text.vocabulary)), seed=0)
-        generation = generation_costs(each, model)
+    generation = {} if found.stop else generation_costs(each, words)
     compared = metrics(models, generation)
-    tables = shown.tables(data, models, each, generation, compared)
+    tables, told = shown.tables(data, models, each, generation, compared), result.metrics | compared
     if result.status == "diverged":
-        status: Status = "interrupted" if found.stop else "diverged"
-        return replace(result, metrics=result.metrics | compared, tables=tables, status=status)
-    scores = {f"_{name.replace('-', '_')}": [one.score for one in runs] for name, runs in models.items()}
+        return replace(result, metrics=told, tables=tables, status="interrupted" if found.stop else "diverged")
     return replace(
         result,
-        metrics=result.metrics | compared,
+        metrics=told,
         summary=[*result.summary, *shown.summary(data, models, compared)],
         tables=[*result.tables, *tables],
         figures=[*result.figures, *shown.figures(data, models, generation)],
-        documents=document_sums(scores),
+        documents=document_sums(
+            {f"_{name.replace('-', '_')}": [r.score for r in runs] for name, runs in models.items()}
+        ),
     )
