@@ -2,12 +2,13 @@
 
 import copy
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -30,7 +31,7 @@ EPOCH = 5
 """Updates of an epoch: 22 windows in batches of 5, the last one of 2."""
 
 LAST = 11 * EPOCH
-CYCLE = {"schedule": "one-cycle", "patience": 99}
+SCHEDULES: dict[str, dict[str, Any]] = {"constant": {}, "one-cycle": {"schedule": "one-cycle", "patience": 99}}
 
 
 def windows(count: int, seed: int) -> Tensor:
@@ -61,19 +62,10 @@ def final(run: Training) -> dict[str, Any]:
     return state
 
 
-@pytest.fixture(scope="module")
-def straight() -> dict[str, Any]:
-    """The run that nothing interrupted."""
-    run = training()
-    run.run()
-    assert (run.progress.best_epoch, run.progress.updates) == (3, LAST)
-    return final(run)
-
-
-@pytest.fixture(scope="module")
-def cycled() -> dict[str, Any]:
-    """The run with a schedule that nothing interrupted."""
-    run = training(**CYCLE)
+@cache
+def straight(schedule: str) -> dict[str, Any]:
+    """Return the end of a run that nothing interrupted."""
+    run = training(**SCHEDULES[schedule])
     run.run()
     return final(run)
 
@@ -104,7 +96,7 @@ def resume(run: Training) -> None:
         run.restore(found[0], run.folder.best())
 
 
-@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_loop_makes_the_updates_of_chapter_3(schedule: str) -> None:
     """With dropout, clipping and a schedule it ends each epoch with the loss of the plain loop, and in its numbers."""
     run = training(epochs=2, schedule=schedule)
@@ -119,24 +111,25 @@ def test_the_loop_makes_the_updates_of_chapter_3(schedule: str) -> None:
     torch.testing.assert_close(run.model.parameters, plain.parameters, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("stop", [1, 3, EPOCH, EPOCH + 1, 31, LAST - 1])
-def test_a_stopped_run_goes_on_to_the_bit(tmp_path: Path, straight: dict[str, Any], stop: int) -> None:
-    assert same(final(stopped_at(tmp_path, [stop])), straight)
-
-
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @settings(max_examples=10)
 @given(stops=st.lists(st.integers(1, LAST - 1), min_size=1, max_size=5, unique=True).map(sorted))
-def test_many_stops_change_nothing(
-    tmp_path_factory: pytest.TempPathFactory, cycled: dict[str, Any], stops: list[int]
+@example(stops=[1])
+@example(stops=[EPOCH, EPOCH + 1])
+@example(stops=[LAST - 1])
+def test_a_stopped_run_goes_on_to_the_bit(
+    tmp_path_factory: pytest.TempPathFactory, schedule: str, stops: list[int]
 ) -> None:
-    assert same(final(stopped_at(tmp_path_factory.mktemp("run"), stops, **CYCLE)), cycled)
+    run = stopped_at(tmp_path_factory.mktemp("run"), stops, **SCHEDULES[schedule])
+    assert same(final(run), straight(schedule))
 
 
-def test_saving_has_no_side_effect(tmp_path: Path, straight: dict[str, Any]) -> None:
+def test_saving_has_no_side_effect(tmp_path: Path) -> None:
     run = training(tmp_path)
     run.save_seconds = 0.0
     run.run()
-    assert same(final(run), straight)
+    assert (run.progress.best_epoch, run.progress.updates) == (3, LAST)
+    assert same(final(run), straight("constant"))
 
 
 def test_a_checkpoint_of_one_place_can_be_taken_up_in_another(tmp_path: Path) -> None:

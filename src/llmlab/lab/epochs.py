@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,8 +23,7 @@ from llmlab.lab.language import WINDOWS, Judging, LanguageModel, Place, evaluate
 from llmlab.lab.optimizer import clip, optimizer_named
 from llmlab.lab.rng import shuffled
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.lab.team import ALONE, Team
-from llmlab.measure.score import Score
+from llmlab.lab.team import Team
 from llmlab.settings import BaselineSettings, ContextSettings
 
 LEAST_GAIN = 0.001
@@ -39,7 +39,7 @@ LAST_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides an update, beside model, text and seed.
+    """Everything that decides an update, beside model and text.
 
     ``clip`` is ``adaptive`` (0.5, from the 11th epoch 1.0, from the 31st 2.0), ``none``, or a number.
     ``round_updates`` cuts a run by updates instead of passes over the text: ``epochs`` then counts rounds of so many
@@ -87,8 +87,6 @@ class Recipe:
         return float(self.clip)
 
 
-SAVE_SECONDS = 600.0
-
 UNBEATEN = sys.float_info.max
 """The loss before there is one: JSON has no infinity."""
 
@@ -108,51 +106,39 @@ class Progress:
     waited: int = 0
 
 
+@dataclass(eq=False)
 class Training:
-    """One run.
+    """One run: changes a model in place on the windows to ``train`` on, and judges it on the ``valid`` ones, (N, L).
 
-    Args:
-        model: changed in place.
-        train: (N, L) windows of token numbers.
-        valid: (M, L) windows.
-        recipe: how.
-        folder: where checkpoints go; ``None`` keeps none.
-        identity: plain values that say whose checkpoints these are, saved with them.
-        save_seconds: a checkpoint is written at the end of an epoch, and when this much time has passed.
-        team: the processes that train this run together; only the first one has a folder.
-        mask_gradients: changes the gradients of an update in place, before they are clipped: to hold parts still.
-        judging: which targets count, and how many rows are worked off at once.
-        documents: (M,), the document of each validation window, for the sums over documents in the best score.
+    ``identity`` are plain values that say whose checkpoints these are, saved with them: into ``folder``, if there is
+    one, at the end of an epoch and when ``save_seconds`` have passed.  Of a ``team`` only the first process has one.
+    ``mask_gradients`` changes an update's gradients in place before they are clipped, to hold parts still.
+    ``documents``, (N,), are those of the validation windows, for the sums over documents in the best score.
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        train: Tensor,
-        valid: Tensor,
-        recipe: Recipe,
-        folder: CheckpointFolder | None = None,
-        identity: State | None = None,
-        save_seconds: float = SAVE_SECONDS,
-        team: Team = ALONE,
-        mask_gradients: Callable[[dict[str, Tensor]], None] | None = None,
-        judging: Judging = WINDOWS,
-        documents: Tensor | None = None,
-    ) -> None:
-        self.model, self.train, self.valid, self.recipe = model, train, valid, recipe
-        self.folder, self.identity, self.save_seconds = folder, identity or {}, save_seconds
-        self.mask_gradients = mask_gradients
-        self.team, self.judging, self.documents = team, judging, documents
-        self.optimizer = optimizer_named(
-            recipe.optimizer, recipe.lr, recipe.weight_decay, {"embedding": recipe.embedding_lr}
-        )
+    model: LanguageModel
+    train: Tensor
+    valid: Tensor
+    recipe: Recipe
+    folder: CheckpointFolder | None = None
+    identity: State = field(default_factory=dict)
+    save_seconds: float = 600.0
+    team: Team = field(default_factory=Team)
+    mask_gradients: Callable[[dict[str, Tensor]], None] | None = None
+    judging: Judging = WINDOWS
+    documents: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        shares = {"embedding": recipe.embedding_lr}
+        self.optimizer = optimizer_named(recipe.optimizer, recipe.lr, recipe.weight_decay, shares)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}  # the parameters of the best epoch
-        self.pass_updates = -(-len(train) // recipe.batch)  # updates of a pass over the text
+        self.pass_updates = -(-len(self.train) // recipe.batch)  # updates of a pass over the text
         self.epoch_updates = recipe.round_updates or self.pass_updates
         self.planned = self.epoch_updates * recipe.epochs
-        self._order: tuple[int, Tensor] = (-1, train)  # an epoch and its order
-        self._consistent = True
+        self._order: tuple[int, Tensor] = (-1, self.train)  # an epoch and its order
+        self._consistent = True  # false while parameters and progress are of different moments
         self._read = 0  # targets, by this process
 
     def run(self, on_step: OnStep | None = None) -> None:
@@ -183,12 +169,12 @@ class Training:
                 if self.progress.updates >= self.epoch_updates * (len(self.progress.history) + 1):
                     self._end_epoch(step)
                     saved = time.monotonic()
-                else:
-                    self._update()
-                    step(self._told(time.monotonic() - started))
-                    if time.monotonic() - saved > self.save_seconds:
-                        self.save()
-                        saved = time.monotonic()
+                    continue
+                self._update()
+                step(self._told(time.monotonic() - started))
+                if time.monotonic() - saved > self.save_seconds:
+                    self.save()
+                    saved = time.monotonic()
             self.team.asked = None  # too late to stop what is done
         except (Stopped, KeyboardInterrupt) as stop:
             if self._consistent:
@@ -222,34 +208,28 @@ class Training:
 
     def state(self) -> State:
         """Return all that ``restore`` needs; tensors are not copied."""
-        return {
-            **self.identity,
-            "model": self.model.parameters,
-            "optimizer": self.optimizer.state(),
-            "progress": vars(self.progress),
-        }
+        trained = {"model": self.model.parameters, "optimizer": self.optimizer.state()}
+        return {**self.identity, **trained, "progress": vars(self.progress)}
 
     def restore(self, state: State, best: State | None = None) -> None:
-        """Go back to where ``state`` was taken; the identity is the caller's to compare.
+        """Go back to where a checkpoint's ``state`` was taken; the identity is the caller's to compare.
 
-        Args:
-            state: of the last checkpoint.
-            best: of the best one.  A kill between the two leaves it an epoch behind, and then ``state`` is the best; if
-                it is lost, the best of what is still to come takes its place.
+        A kill between the last and the ``best`` checkpoint leaves that one an epoch behind, and then ``state`` is the
+        best; if it is lost, the best of what is still to come takes its place.
         """
         for name, tensor in state["model"].items():
             self.model.parameters[name].copy_(tensor)
         self.optimizer.restore(state["optimizer"], next(iter(self.model.parameters.values())).device)
-        self.progress = Progress(**state["progress"])
-        progress = self.progress
+        self.progress = progress = Progress(**state["progress"])
+        self.best = {}
         if progress.best_epoch == 0:
-            self.best = {}
-        elif best is not None and best["progress"]["best_epoch"] == progress.best_epoch:
+            return
+        if best is not None and best["progress"]["best_epoch"] == progress.best_epoch:
             self.best = dict(best["model"])
         elif progress.best_epoch * self.epoch_updates == progress.updates:
             self.best = dict(state["model"])
         else:
-            self.best, progress.best_loss, progress.best_epoch, progress.best_score = {}, UNBEATEN, 0, {}
+            progress.best_loss, progress.best_epoch, progress.best_score = UNBEATEN, 0, {}
 
     def _update(self) -> None:
         """Make one update: the gradient of the next batch, clipped, and the optimiser's step."""
@@ -265,7 +245,11 @@ class Training:
         self._consistent = False
         self.optimizer.lr = recipe.rate(update, self.planned)
         self.optimizer.update(self.model.parameters, gradients)
-        self._note(loss, len(batch), targets)
+        # by windows, as the original notes averaged, and by targets
+        sums: dict[str, float] = {"windows": len(batch), "targets": targets}
+        sums |= {f"loss_{what}": loss * number for what, number in sums.items()}
+        running = self.progress.running
+        self.progress.running = {name: running.get(name, 0.0) + value for name, value in sums.items()}
         self._read += targets
         self.progress.updates += 1
         self._consistent = True
@@ -295,63 +279,38 @@ class Training:
         self.team.add([losses, *whole.values()])
         return float(losses), whole, count
 
-    def _note(self, loss: float, windows: int, targets: int) -> None:
-        """Add an update to the epoch's sums: by windows, as the original notes averaged, and by targets."""
-        running = self.progress.running
-        sums = {
-            "windows": windows,
-            "targets": targets,
-            "loss_windows": loss * windows,
-            "loss_targets": loss * targets,
-        }
-        for name, value in sums.items():
-            running[name] = running.get(name, 0.0) + value
-
     def _end_epoch(self, step: Callable[[str], None]) -> None:
-        """Judge the validation windows, write down the epoch, and save."""
-        found = evaluate(
-            self.model,
-            self.valid,
-            self.recipe.batch,
-            lambda: step("validating"),
-            self.team,
-            self.judging,
-            self.documents,
-        )
-        progress, running = self.progress, self.progress.running
+        """Judge the validation windows, write down the epoch, and save.
+
+        The best model is kept without a margin, and a better one is waited for with one: the original notes' two rules.
+        """
+        say, batch = partial(step, "validating"), self.recipe.batch
+        found = evaluate(self.model, self.valid, batch, say, self.team, self.judging, self.documents)
+        progress, running, loss = self.progress, self.progress.running, found.loss_batch_mean
         if not found.finite:
             raise Diverged(progress.updates)
         self._consistent = False
-        progress.history.append(
-            {
-                "epoch": len(progress.history) + 1,
-                "updates": progress.updates,
-                "train_loss": running["loss_windows"] / running["windows"],
-                "train_loss_token": running["loss_targets"] / running["targets"],
-                "val_loss": found.loss_batch_mean,
-                "val_loss_token": found.loss,
-                "val_accuracy": found.accuracy,
-                "val_accuracy_batch_mean": found.accuracy_batch_mean,
-                "val_accuracy_known": found.accuracy_known,
-                "train_targets": running["targets"],
-                "seconds": progress.seconds,
-            }
-        )
+        row = {
+            "epoch": len(progress.history) + 1,
+            "updates": progress.updates,
+            "train_loss": running["loss_windows"] / running["windows"],
+            "train_loss_token": running["loss_targets"] / running["targets"],
+            "val_loss": loss,
+            "val_loss_token": found.loss,
+            "val_accuracy": found.accuracy,
+            "val_accuracy_batch_mean": found.accuracy_batch_mean,
+            "val_accuracy_known": found.accuracy_known,
+            "train_targets": running["targets"],
+            "seconds": progress.seconds,
+        }
+        progress.history.append(row)
         progress.running = {}
-        self._judge_progress(found)
-
-    def _judge_progress(self, judged: Score) -> None:
-        """Keep the best model without a margin, and wait for a better one with one: the original notes' two rules."""
-        progress, loss = self.progress, judged.loss_batch_mean
-        best = loss < progress.best_loss
-        if best:
-            progress.best_loss, progress.best_epoch = loss, len(progress.history)
-            progress.best_score = asdict(judged)
+        if best := loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch, progress.best_score = loss, len(progress.history), asdict(found)
             self.best = {name: tensor.clone() for name, tensor in self.model.parameters.items()}
+        progress.waited += 1
         if loss <= progress.bar - LEAST_GAIN:
             progress.bar, progress.waited = loss, 0
-        else:
-            progress.waited += 1
         self._consistent = True
         self.save(best=best)
 
