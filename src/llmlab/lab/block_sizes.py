@@ -5,6 +5,7 @@ Numbers only, without torch: for a model, for its fast twin, and for ``llmlab pa
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from llmlab.lab.memory import FLOAT, HELD
 
@@ -64,22 +65,19 @@ class BlockSize:
     def context_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter of the ContextBlock by name."""
         shapes: dict[str, tuple[int, ...]] = {}
-        width = self.context
-        for layer, out in enumerate(self.context_widths()):
+        for layer, (width, out) in enumerate(pairwise([self.context, *self.context_widths()])):
             reads = width + (self.read if self.reads_tokens(layer) else 0)
             shapes |= _layer_shapes(f"context{layer}", reads, out, residual=width)
-            width = out
         return shapes
 
     def token_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every parameter of the TokenBlock by name."""
         shapes: dict[str, tuple[int, ...]] = {}
-        width = self.read
-        for layer, (given, out) in enumerate(zip(self.given_widths(), self.token_widths(), strict=True)):
+        given = self.given_widths()
+        for layer, (width, out) in enumerate(pairwise([self.read, *self.token_widths()])):
             # where widths are constant, only the newest of several tokens is added to the first layer's output
             residual = width if self.widths == "decreasing" else self.embedding
-            shapes |= _layer_shapes(f"token{layer}", given + width, out, residual)
-            width = out
+            shapes |= _layer_shapes(f"token{layer}", given[layer] + width, out, residual)
         return shapes
 
     def trained_shapes(

@@ -26,7 +26,7 @@ WIDEST = 2**20
 HEADS = 4
 DEEPEST = 64
 NEAR = 0.1
-"""Of tiny GPT-2: a width is kept if some depth brings the count within this share of the wanted one."""
+"""Of tiny GPT-2: a count within this share of the wanted one is near enough for the width to be chosen freely."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,7 @@ class GRUSize:
 
 @dataclass(frozen=True)
 class GPT2Size:
-    """The sizes of a tiny GPT-2.
-
-    Raises:
-        SettingError: the width cannot be divided among the heads.
-    """
+    """The sizes of a tiny GPT-2; a width that the heads cannot share is a ``SettingError``."""
 
     vocabulary: int = 1000
     positions: int = 64
@@ -122,25 +118,24 @@ class GPT2Size:
 
     @classmethod
     def matched(cls, wanted: int, vocabulary: int, positions: int, width: int) -> "GPT2Size":
-        """Return the size whose number of parameters is near a wanted one.
+        """Return the size within ``NEAR`` of a wanted count whose width is nearest to the given one.
 
-        The width stays if some depth comes within ``NEAR``: then the depth that comes nearest.  Otherwise each depth
-        has its best width, and of those within ``NEAR`` the width nearest to the given one is taken; if there is none,
-        the nearest count.
+        Each depth has the width that comes nearest to the count, or the given one.  Of equal widths the count decides,
+        and so it does where none is near.
 
         Example:
             >>> GPT2Size.matched(2_739_432, vocabulary=1000, positions=64, width=256).layers
             3
         """
-        depths, apart = range(1, DEEPEST + 1), partial(off, wanted)
-        if width % HEADS == 0:
-            kept = min((cls(vocabulary, positions, width, depth) for depth in depths), key=apart)
-            if apart(kept) <= NEAR:
-                return kept
-        widths = range(HEADS, WIDEST, HEADS)
-        best = [_nearest(partial(cls, vocabulary, positions, layers=depth), wanted, widths) for depth in depths]
-        near = [size for size in best if apart(size) <= NEAR]
-        return min(near, key=lambda size: (abs(size.width - width), apart(size))) if near else min(best, key=apart)
+        of_depth = [partial(cls, vocabulary, positions, layers=depth) for depth in range(1, DEEPEST + 1)]
+        found = [_nearest(of_width, wanted, range(HEADS, WIDEST, HEADS)) for of_width in of_depth]
+        found += [of_width(width) for of_width in of_depth] if width % HEADS == 0 else []
+
+        def rank(size: GPT2Size) -> tuple[bool, int, float]:
+            apart = off(wanted, size)
+            return apart > NEAR, abs(size.width - width) if apart <= NEAR else 0, apart
+
+        return min(found, key=rank)
 
 
 P = TypeVar("P", GRUSize, GPT2Size)
@@ -178,9 +173,6 @@ def sized(settings: BaselineSettings, model: str, vocabulary: int) -> BaselineSe
     A peer is as large as New-LLM of the same settings, unless ``--model`` names the peer and ``--layers`` is given:
     then depth and widths are those of the settings.  With ``--peers``, ``--layers`` is New-LLM's, and the peers follow.
     A checkpoint's ``layers``, ``embedding`` and ``hidden`` so are those of its model.
-
-    Raises:
-        SettingError: a typed width cannot be that of tiny GPT-2.
     """
     own = replace(settings, model=model, peers=False, layers_given=True)
     if model == "new-llm":
