@@ -63,39 +63,22 @@ def reached(found: Study[Arm, Run]) -> dict[str, list[int]]:
     return {name: [run.seed for run in runs.runs] for name, runs in found.arms.items()}
 
 
-def test_every_arm_is_trained_with_every_seed_seed_by_seed():
-    """Each state of a study is a fair comparison: no arm is more than one seed ahead; the progress is one count."""
+@given(before=st.integers(0, 4), seeds=st.integers(1, 3), names=st.sampled_from(["a", "ab", "aba"]))
+def test_every_arm_is_trained_with_every_seed_seed_by_seed(before: int, seeds: int, names: str):
+    """Each state of a study is a fair comparison: no arm is more than one seed ahead; of equal names one is trained.
+
+    The progress is one count, with what comes before an arm's first run; a run is named where there are others.
+    """
     on_step, heard = stops_at(0)
 
-    found = compared("ab", range(5, 7), on_step)
+    found = compared(names, range(5, 5 + seeds), on_step, before=before)
 
-    assert reached(found) == {"a": [5, 6], "b": [5, 6]}
-    assert [(update, planned) for update, planned, _ in heard] == [(n, 12) for n in range(1, 13)]
-    assert [told for *_, told in heard[::STEPS]] == [f"{key}, seed {seed}, update 1" for seed in (5, 6) for key in "ab"]
-    assert found.stop is None
-
-
-@given(before=st.integers(0, 4), seeds=st.integers(1, 3))
-def test_what_comes_before_the_first_run_is_counted_once(before: int, seeds: int):
-    """The progress goes up by one with every update, those of a choice made before the first run too, to the end."""
-    on_step, heard = stops_at(0)
-    compared("ab", range(seeds), on_step, before=before)
-
-    total = 2 * (seeds * STEPS + before)
+    arms = sorted(set(names))
+    total, several = len(arms) * (seeds * STEPS + before), len(arms) * seeds > 1
+    assert (reached(found), found.stop) == ({arm: list(range(5, 5 + seeds)) for arm in arms}, None)
     assert [(update, planned) for update, planned, _ in heard] == [(n, total) for n in range(1, total + 1)]
-
-
-@pytest.mark.parametrize(("names", "seeds", "named"), [("a", 1, False), ("a", 2, True), ("ab", 1, True)])
-def test_a_run_is_named_where_there_are_others(names: str, seeds: int, named: bool):
-    """The only run of a study needs no name; of two each has one, be they two arms or two seeds."""
-    on_step, heard = stops_at(0)
-    compared(names, range(seeds), on_step)
-
-    assert {", seed " in told for *_, told in heard} == {named}
-
-
-def test_of_equal_names_one_is_trained():
-    assert reached(compared("aba", range(1))) == {"a": [0], "b": [0]}
+    begun = [f"{arm}, seed {seed}, update 1" if several else "update 1" for seed in range(5, 5 + seeds) for arm in arms]
+    assert [told for *_, told in heard if told.endswith("update 1")] == begun
 
 
 @pytest.mark.parametrize("stop", [Stopped, KeyboardInterrupt])
@@ -131,6 +114,7 @@ def test_one_seed_that_diverges_takes_nothing_with_it():
     assert found.whole() == {"a": [made(0, 0.0), made(2, 2.0)], "b": [made(0, 0.0), made(2, 20.0)]}
     assert heard[-1][:2] == (18, 18)
     assert found.arms["b"].minus(found.arms["a"], "loss") == {"_n": 2, **mean_interval([0.0, 18.0])}
+    assert compared("a", range(1), a=lambda seed: math.inf).whole() == {}
 
 
 def test_what_a_stopped_run_had_reached_is_kept_apart_from_finished_runs():
@@ -149,14 +133,6 @@ def test_what_a_stopped_run_had_reached_is_kept_apart_from_finished_runs():
         assert (found.stop, runs.stopped, runs.unfinished) == (reason, 1, made(1, 7.0))
         assert [run.seed for run in runs.runs] == finished
         assert [run.seed for run in found.arms["b"].runs] == finished
-
-
-def test_a_study_in_which_all_diverge_has_no_run():
-    """It is the caller's to say so."""
-    found = compared("a", range(1), a=lambda seed: math.inf)
-
-    assert found.whole() == {}
-    assert found.arms["a"].diverged == {0: 2}
 
 
 losses = st.dictionaries(st.integers(0, 5), st.floats(-1e3, 1e3))

@@ -283,7 +283,6 @@ def measured(training: Training, data: Dataset, precision: str, notes: list[Text
         parameters=parameter_count(model),
         best_epoch=best_epoch,
         score=score,
-        train_score=train,
         test_score=test,
     )
 

@@ -24,15 +24,13 @@ from llmlab.settings import BaselineSettings
 class LanguageRun(Run):
     """What is kept of one seed.
 
-    ``score`` is of the best epoch on the validation windows, which chose it; ``train_score`` of the same parameters on
-    the first training windows, without dropout; ``test_score`` on the test windows, used for no choice.  A run that was
-    stopped has only the first.
+    ``score`` is of the best epoch on the validation windows, which chose it; ``test_score`` of the same parameters on
+    the test windows, used for no choice.  A run that was stopped has only the first.
     """
 
     parameters: int
     best_epoch: int
     score: Score
-    train_score: Score | None = None
     test_score: Score | None = None
     anew: bool = True  # false if it was found finished
 
@@ -58,8 +56,7 @@ class LanguageRun(Run):
     def at_time(self, seconds: float, what: str) -> float | None:
         """Return a column of the history at a time: on the straight line between the ends of two epochs.
 
-        Returns:
-            ``None`` before the end of the first epoch, where nothing has been measured; after the last, its value.
+        Before the end of the first it is ``None``, for nothing has been measured; after the last, its value.
         """
         if seconds < self.history[0]["seconds"]:
             return None
@@ -98,11 +95,8 @@ def run_or_resume(
 ) -> tuple[list[Text], BaseException | None, bool]:
     """Train a run in its folder of checkpoints, from where it was if that is wanted; see ``folders.checkpointed``.
 
-    Returns:
-        What to say of it, what stopped it, and whether there was an update left.
-
-    Raises:
-        Stopped: before the first epoch was finished; a stop that comes later is returned.
+    Returns what to say of it, what stopped it, and whether there was an update left; a stop before the end of the first
+    epoch is raised.
     """
     stop: BaseException | None = None
     ours |= {"processes": training.team.size}

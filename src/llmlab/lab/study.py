@@ -10,6 +10,7 @@ for a stop (what is finished is kept), one for divergence (the others go on).
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any, Generic, TypeVar
 
 from llmlab.errors import Stopped
@@ -120,10 +121,7 @@ def study(
 
     ``train`` makes the run of an arm and a seed, or raises ``Diverged``, or ``Stopped`` (or ``Unfinished``) where the
     ``on_step`` that it is given does.  ``on_step`` is called after each update, counted over all runs by the updates
-    that the arms plan.
-
-    Raises:
-        Stopped: ``on_step`` raised it before there was anything to show; likewise ``KeyboardInterrupt``.
+    that the arms plan.  A stop before there is anything to show is raised.
     """
     named: dict[str, Runs[A, R]] = {}
     for each in arms:
@@ -131,24 +129,23 @@ def study(
     found = Study(named)
     total, done = sum(settings.seeds * runs.arm.updates + runs.arm.before for runs in named.values()), 0
     several = settings.seeds * len(named) > 1
-    for seed in settings.every_seed:
-        for runs in named.values():
-            arm, planned = runs.arm, runs.arm.updates + (runs.arm.before if seed == settings.seed else 0)
-            label = f"{arm.label or arm.name}, seed {seed}, " if several else ""
-            step = Part(on_step, partial(_of_the_whole, done, planned, total), label)
-            done += planned
-            try:
-                runs.runs.append(train(arm, seed, step))
-            except Diverged as diverged:
-                runs.diverged[seed] = diverged.update
-            except Unfinished as unfinished:
-                found.stop, runs.stopped, runs.unfinished = unfinished.stop, seed, unfinished.run
-                return found
-            except (Stopped, KeyboardInterrupt) as stop:
-                if not found.finished:
-                    raise
-                found.stop, runs.stopped = stop, seed
-                return found
+    for seed, runs in product(settings.every_seed, named.values()):
+        arm, planned = runs.arm, runs.arm.updates + (runs.arm.before if seed == settings.seed else 0)
+        label = f"{arm.label or arm.name}, seed {seed}, " if several else ""
+        step = Part(on_step, partial(_of_the_whole, done, planned, total), label)
+        done += planned
+        try:
+            runs.runs.append(train(arm, seed, step))
+        except Diverged as diverged:
+            runs.diverged[seed] = diverged.update
+        except Unfinished as unfinished:
+            found.stop, runs.stopped, runs.unfinished = unfinished.stop, seed, unfinished.run
+            break
+        except (Stopped, KeyboardInterrupt) as stop:
+            if not found.finished:
+                raise
+            found.stop, runs.stopped = stop, seed
+            break
     return found
 
 
