@@ -48,6 +48,8 @@ BYTES_KEPT = 12
 """Bytes of a checkpoint for each parameter: its value and Adam's two means, in fp32."""
 
 KEPT = 3
+"""How many of a run's checkpoints stay, and of those that were set aside."""
+
 NAME = re.compile(rf"update-([0-9]{{8}}|[1-9][0-9]{{8,}})({OLD})?")
 WAY_OUT = "give another checkpoint, or train anew"
 EARLIER = "of an earlier llmlab, whose .ckpt files this one does not read"
@@ -63,8 +65,7 @@ class NewerFormatError(CheckpointError):
 def packed(state: State) -> dict[str, bytes]:
     """Return a state as the files of a checkpoint, by name; the same state always gives the same bytes.
 
-    Raises:
-        TypeError: it holds what would not come back as it is; the message says where.
+    What would not come back as it is is a ``TypeError`` that says where it stands.
     """
     files = {name: tensor_file(key, state[key]) for name, key in TENSORS.items() if key in state}
     plain = {"format": FORMAT, **{key: value for key, value in state.items() if key not in TENSORS.values()}}
@@ -74,16 +75,16 @@ def packed(state: State) -> dict[str, bytes]:
 
 
 def tensor_file(key: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Return tensors as a safetensors file; safetensors' own function for that would need NumPy.
-
-    Raises:
-        TypeError: they are no plain tensors; the message has the ``key``.
-    """
+    """Return tensors as a safetensors file; safetensors' own function for that would need NumPy."""
     try:
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        types = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in held.items()}
         specs = {
-            name: TensorSpec(dtype=types[name], shape=one.shape, data_ptr=one.data_ptr(), data_len=one.nbytes)
+            name: TensorSpec(
+                dtype=str(one.dtype).removeprefix("torch."),
+                shape=one.shape,
+                data_ptr=one.data_ptr(),
+                data_len=one.nbytes,
+            )
             for name, one in held.items()
         }
         return bytes(safetensors.serialize(specs, metadata))
@@ -121,10 +122,9 @@ def read(path: Path) -> State:
 
 
 def unpacked(content: Callable[[str], bytes]) -> State:
-    """Return the state in the files of a checkpoint; ``content`` returns their bytes by name.
+    """Return the state in the files of a checkpoint, whose bytes ``content`` returns by name.
 
-    Raises:
-        Exception: they are damaged, no checkpoint, or of a newer llmlab.
+    Any exception says that they are damaged, no checkpoint, or of a newer llmlab.
     """
     data = content(RUN)
     first, _, others = data.partition(b"\n")
@@ -176,12 +176,7 @@ class CheckpointFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder, and keep other runs out of it; a lock ends with its process, however that ends.
-
-        Raises:
-            SettingError: another run is writing here.
-            WriteError: the folder cannot be made or locked.
-        """
+        """Make the folder, and keep other runs out of it; a lock ends with its process, however that ends."""
         lock = FileLock(self.folder / "lock", timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -197,11 +192,7 @@ class CheckpointFolder:
             lock.release()
 
     def check_space(self, nbytes: int) -> None:
-        """Refuse early, before a run, what would fail during it.
-
-        Raises:
-            WriteError: fewer than four times the bytes of one checkpoint are free: three are kept, and the best one.
-        """
+        """Refuse early, before a run, that four checkpoints of so many bytes (three and the best) have no room."""
         try:
             free = self._free()
         except OSError as error:
@@ -246,15 +237,14 @@ class CheckpointFolder:
     def latest(self, say: Callable[[str], None]) -> tuple[State, Path] | None:
         """Return the newest good state with its path; None if there has never been one.
 
-        A damaged one is passed over for an older one, and ``say`` is told which, why, and how many updates are lost.
-
-        Raises:
-            CheckpointError: there are checkpoints, but none that can be used.  Nothing is deleted.
+        A damaged one is passed over for an older one, and ``say`` is told which, why, and how many updates are lost;
+        where none can be used, that is a ``CheckpointError``, and nothing is deleted.
         """
         damaged: dict[int, str] = {}
         for update in reversed(self._found()):
+            path = self._path(update)
             try:
-                state, path = read(self._path(update)), self._path(update)
+                state = read(path)
             except NewerFormatError:
                 raise
             except CheckpointError as error:
@@ -307,8 +297,9 @@ class CheckpointFolder:
             free = f", {self._free() / 1e6:.1f} MB free"
         except OSError:
             free = ""
-        why = f"{path} was not written: {error.strerror or error}{free}"
-        return WriteError(f"--out: {why}; make room, or choose another folder")
+        return WriteError(
+            f"--out: {path} was not written: {error.strerror or error}{free}; make room, or choose another folder"
+        )
 
     def _free(self) -> int:
         """Return the free bytes of the disk that the folder is on, or would be on."""

@@ -37,8 +37,8 @@ def identity(
 ) -> dict[str, Any]:
     """Return what a checkpoint says of itself, as plain values.
 
-    The ``settings`` are of one model, as its document; ``text`` is what its text is called, and ``digest`` a hash of
-    all of it; the ``words`` are of its vocabulary, where the checkpoint is to be read without the text.
+    The ``settings`` are of one model, ``digest`` is a hash of its whole text and ``text`` what that is called; the
+    ``words`` are of its vocabulary, where the checkpoint is to be read without the text.
     """
     return {
         "settings": settings,
@@ -86,12 +86,7 @@ def checkpointed(
     """Give a run its folder of checkpoints, locked, and take it up where it was if that is wanted.
 
     Yields what to note of it, and the state that it goes on from; without one, or beside the first process, nothing.
-
-    Args:
-        training: of the run; what its checkpoints say of themselves becomes ``ours``.
-        settings: ``out``, ``resume``, ``seeds``.
-        ours: see ``identity``.
-        name: of the folder under ``runs``.
+    The checkpoints say ``ours`` of themselves; a new folder under ``runs`` begins with ``name``.
 
     Raises:
         SettingError: the folder asked for holds another run.
@@ -117,10 +112,7 @@ def checkpointed(
 
 
 def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any], name: str) -> CheckpointFolder:
-    """Return the folder of a run: the one asked for, the last one of the same run, or a new one under ``runs``.
-
-    With several seeds, each has its own folder in the one asked for; see ``_of_seed``.
-    """
+    """Return the folder of a run: the one asked for, the last one of the same run, or a new one under ``runs``."""
     if settings.resume not in ("", "auto"):
         place = Path(settings.resume)
         if settings.seeds > 1 and is_checkpoint(place):
@@ -135,12 +127,12 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
         if settings.out.exists() and not settings.out.is_dir():
             raise WriteError(f"--out: {settings.out} is not a folder; choose another")
         folder = CheckpointFolder(_of_seed(settings.out, settings, ours["seed"]))
-        if not settings.resume and folder.folder.exists() and folder.has_checkpoints():
+        if not settings.resume and folder.has_checkpoints():
             raise SettingError(f"--out: {settings.out} holds checkpoints; add --resume auto, or choose another folder")
         return folder
     stem = f"{name}-{fingerprint(ours)}"
     numbers = [int(found[1]) for path in RUNS.glob(f"{stem}-*") if (found := re.search(r"-(\d+)$", path.name))]
-    if settings.resume == "auto" and numbers:
+    if settings.resume and numbers:
         return CheckpointFolder(RUNS / f"{stem}-{max(numbers)}")
     return CheckpointFolder(_claimed(stem, max(numbers, default=0) + 1))
 
@@ -148,14 +140,8 @@ def run_folder(settings: LanguageSettings | ContextSettings, ours: dict[str, Any
 def study_folder(settings: LanguageSettings | ContextSettings, names: Iterable[str], kind: str) -> Path | None:
     """Return the folder asked for, in which each run of a study has its own by its name; none where none was.
 
-    Args:
-        settings: ``out`` and ``resume``.
-        names: of the runs, or patterns of them.
-        kind: what they are called.
-
-    Raises:
-        CheckpointError: it is to be resumed and holds no such run.
-        SettingError: it holds runs, and resuming was not asked for.
+    The ``names`` may be patterns; ``kind`` is what such runs are called.  A folder to resume in that holds none of them
+    is refused, and so is one that holds some where resuming was not asked for.
     """
     given = settings.resume not in ("", "auto")
     place = Path(settings.resume) if given else settings.out
@@ -180,10 +166,10 @@ def _claimed(stem: str, number: int) -> Path:
 
 
 def _of_seed(folder: Path, settings: LanguageSettings | ContextSettings, seed: int) -> Path:
-    """Return a seed's folder inside that of a run.
+    """Return a seed's folder: that of the run itself, or of several seeds one in it for each.
 
-    A run of one seed stands in the folder itself, one of several in a folder for each.  Where the first seed is there
-    alone and others are to join it, or one of several is to go on alone, it stays where it is.
+    Where the first seed is there alone and others are to join it, or one of several is to go on alone, it stays where
+    it is.
     """
     inner = folder / f"seed{seed}"
     if inner.is_dir():
