@@ -69,39 +69,32 @@ def test_an_empty_place_has_no_checkpoints(tmp_path: Path) -> None:
         for other in ("lock", "update-1", "update-00000001.bak", "aside-00000001", ".tmp-00000000"):
             (tmp_path / other).touch()
     assert not (tmp_path / "none").exists()
-    assert holding(tmp_path, 3).has_checkpoints()
-
-
-def test_numbers_beyond_eight_digits_are_in_order(tmp_path: Path) -> None:
     folder = holding(tmp_path, 99_999_999, 100_000_000)
-    assert folder.latest(silent)[0]["update"] == 100_000_000
+    assert folder.has_checkpoints()
+    assert folder.latest(silent)[0]["update"] == 100_000_000, "numbers beyond eight digits are in order"
     with pytest.raises(ValueError, match="negative"):
         folder.save(state(1), -1)
 
 
 def test_a_damaged_newest_is_told_and_passed_over(tmp_path: Path) -> None:
-    folder = holding(tmp_path, 100, 200, 300)
-    newest, second = (tmp_path / f"update-00000{update}" for update in (300, 200))
+    """Where all are damaged that is told of each, and nothing is touched."""
+    folder, told = holding(tmp_path, 100, 200, 300, best=100), list[str]()
+    newest, second, last = (tmp_path / f"update-00000{update}" for update in (300, 200, 100))
     weights = newest / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    told: list[str] = []
     assert folder.latest(told.append)[0]["update"] == 200
-    assert len(told) == 1
-    assert all(words in told[0] for words in (str(newest), "update-00000200", "100 updates are lost"))
+    (line,) = told
+    assert all(words in line for words in (str(newest), "update-00000200", "100 updates are lost"))
     (second / "run.json").unlink()
     told.clear()
     assert folder.latest(told.append)[0]["update"] == 100
     assert [line.rsplit(": ", 1)[1] for line in told] == ["200 updates are lost", "100 updates are lost"]
-
-
-def test_where_all_are_damaged_nothing_is_touched(tmp_path: Path) -> None:
-    folder = holding(tmp_path, 1, 2, 3, best=2)
-    for path in tmp_path.glob("*/run.json"):
-        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    for path in (last, tmp_path / "best"):
+        written(path, {"run.json": (path / "run.json").read_bytes()[:-1] + b"!"})
     before = bytes_in(tmp_path)
     with pytest.raises(CheckpointError) as caught:
         folder.latest(silent)
-    assert all(f"update-0000000{update}: " in str(caught.value) for update in (1, 2, 3))
+    assert all(f"{path}: " in str(caught.value) for path in (newest, second, last))
     with pytest.raises(CheckpointError, match="best: "):
         folder.best()
     assert folder.has_checkpoints()
@@ -117,20 +110,16 @@ def test_a_newer_format_is_not_passed_over(tmp_path: Path) -> None:
 
 
 def test_what_lies_ahead_of_a_run_that_went_back_is_set_aside(tmp_path: Path) -> None:
-    """Going on from an earlier checkpoint, later ones, damaged or not, are kept under names that nobody resumes."""
+    """Later checkpoints, damaged or not, are kept under names that nobody resumes: the last three of them."""
     folder = holding(tmp_path, 100, 200, 300)
     later = bytes_in(tmp_path / "update-00000300")
     folder.save(state(150), 150)
     assert folder.latest(silent)[0]["update"] == 150
     assert bytes_in(tmp_path / "aside-00000300") == later
     assert read(tmp_path / "aside-00000200")["update"] == 200
-
-
-def test_what_was_set_aside_does_not_grow_for_ever(tmp_path: Path) -> None:
-    folder = holding(tmp_path, 1)
-    for update in range(9, 1, -1):
+    for update in (140, 130):
         folder.save(state(update), update)
-    assert sorted(path.name for path in tmp_path.glob("aside-*")) == [f"aside-0000000{n}" for n in (7, 8, 9)]
+    assert sorted(path.name for path in tmp_path.glob("aside-*")) == [f"aside-00000{n}" for n in (150, 200, 300)]
 
 
 def test_runs_that_start_at_once_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
