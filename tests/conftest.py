@@ -208,6 +208,39 @@ def source(one_thread: None) -> "EmbeddedCorpus":
     return small_source()
 
 
+@pytest.fixture(scope="session")
+def own_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some lines of the synthetic language, as a folder of the reader's own."""
+    from llmlab.text.grammar import Grammar
+    from strategies_trained import write_text
+
+    language = Grammar.standard()
+    return write_text(tmp_path_factory.mktemp("text") / "original", language.lines(400, 1), language.lines(60, 2))
+
+
+@pytest.fixture(scope="session")
+def dialect_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fewer lines of the dialect, one of them of two words only."""
+    from llmlab.text.grammar import Grammar
+    from strategies_trained import write_text
+
+    lines = Grammar.dialect().lines(80, 3)
+    folder = tmp_path_factory.mktemp("text") / "other"
+    return write_text(folder, [*lines, lines[0][:9]], Grammar.dialect().lines(30, 4))
+
+
+@pytest.fixture(scope="session")
+def trained(own_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small New-LLM that was trained on a text of the reader's own."""
+    from llmlab import baseline
+    from llmlab.settings import BaselineSettings
+    from strategies_trained import TINY
+
+    out = tmp_path_factory.mktemp("run")
+    baseline.run(BaselineSettings(**TINY, data=str(own_text), epochs=8, lr=1e-2, out=out, dropout=0.1))
+    return out
+
+
 @pytest.fixture
 def no_model_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder with an empty cache of models, and let one small model more have a name."""

@@ -14,6 +14,8 @@ from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar
 
 SMALL: dict[str, Any] = {"embedding": 8, "hidden": 16, "context": 8, "layers": 2, "device": "cpu"}
+TINY: dict[str, Any] = {"vocabulary": 200, "length": 32, "precision": "fp32", **SMALL, "layers": 1}
+"""For a model that is really trained."""
 
 
 def state_of(words: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:

@@ -1,15 +1,25 @@
 """``baseline evaluate``: a checkpoint is worth what its run wrote down, and what cannot be judged is refused."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from llmlab import baseline
 from llmlab.after import evaluate
-from llmlab.errors import CheckpointError, LlmlabError, SettingError
+from llmlab.errors import CheckpointError, SettingError
 from llmlab.report.result import Result
-from llmlab.settings import BaselineSettings, EvaluateSettings
+from llmlab.settings import (
+    BaselineSettings,
+    EvaluateSettings,
+    ExpandSettings,
+    FinetuneSettings,
+    GenerateSettings,
+    QuantizeSettings,
+)
+from llmlab.settings.trained import TrainedSettings
 from llmlab.text.words import MARKS
 from strategies_trained import SMALL, saved, state_of
 
@@ -103,9 +113,25 @@ def test_a_text_of_the_readers_own_has_to_be_named(tmp_path: Path) -> None:
         evaluate.run(EvaluateSettings(checkpoint=path))
 
 
-@pytest.mark.parametrize(("name", "value"), [("batch", 0), ("batch", 10**6), ("seeds", 2), ("seed", -1)])
-def test_options_out_of_range_are_refused_by_name(name: str, value: int) -> None:
-    """Several seeds too: nothing is drawn here."""
-    with pytest.raises(LlmlabError, match=f"--{name}") as refused:
-        EvaluateSettings(checkpoint=Path("m"), **{name: value})
-    assert refused.value.exit_code == 2
+REFUSED: dict[type[TrainedSettings], list[dict[str, Any]]] = {
+    EvaluateSettings: [{"batch": 0}, {"batch": 10**6}, {"seeds": 2}, {"seed": -1}],  # nothing is drawn: no more seeds
+    QuantizeSettings: [{"scheme": "column"}, {"batch": 0}, {"seeds": 2}],
+    GenerateSettings: [
+        *({"tokens": tokens} for tokens in (0, 100_001)),
+        *({"temperature": temperature} for temperature in (-0.1, math.nan)),
+        *({"top_k": -1}, {"prompt": "x" * 1_001}, {"prompt": "\ud800"}, {"seeds": 101}, {"seeds": 2, "tokens": 60_000}),
+    ],
+    FinetuneSettings: [{"epochs": 0}, {"lr": 0.0}, {"patience": 0}, {"preset": "huge"}, {"seeds": 101}],
+    ExpandSettings: [*({"arms": arms} for arms in ("C", "A,A", "")), {"updates": 0}, {"seeds": 101}],
+}
+"""Of every verb."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [(kind, one) for kind, each in REFUSED.items() for one in each],
+    ids=lambda value: str(value)[:40],
+)
+def test_options_out_of_range_are_refused_by_name(settings: type[TrainedSettings], options: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match="--" + next(iter(options)).replace("_", "-")):
+        settings(checkpoint=Path("m"), **options)

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from claims_by_hand import verdicts
-from llmlab import baseline, peers
+from llmlab import peers
 from llmlab.after import expand
 from llmlab.after.expand import (
-    ExpandedArm,
     context_values,
     count,
     expanded,
@@ -23,7 +22,6 @@ from llmlab.after.expand import (
     largest_difference,
     parts,
     spread,
-    trained_arm,
 )
 from llmlab.baseline import ContextVectorLM
 from llmlab.errors import CheckpointError, SettingError
@@ -32,15 +30,12 @@ from llmlab.fast.swept import SweptNewLLM
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import EPS
 from llmlab.lab.sizes import Size
-from llmlab.lab.steps import Diverged
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, ExpandSettings
-from llmlab.text.grammar import Grammar
-from strategies_trained import grown_up, sizes, write_text
+from llmlab.shown.expand import curves
+from strategies_trained import TINY, grown_up, sizes
 
-TINY = {"vocabulary": 200, "length": 32, "embedding": 8, "hidden": 16, "context": 8, "layers": 1}
 SIZES = sizes(1)
-STANDARD = Grammar.standard()
 
 
 def windows(size: Size, count: int = 6, length: int = 9) -> Tensor:
@@ -242,24 +237,12 @@ def test_rounds_make_exactly_the_updates_asked_for(updates: int, rounds: int):
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("text"), STANDARD.lines(300, 1), STANDARD.lines(60, 2))
+def run(trained: Path, own_text: Path, **changes: Any) -> Result:
+    return expand.run(ExpandSettings(checkpoint=trained, data=str(own_text), updates=6, rounds=2, **changes))
 
 
-@pytest.fixture(scope="module")
-def checkpoint(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run")
-    baseline.run(BaselineSettings(**TINY, data=str(text), epochs=3, out=out, precision="fp32", dropout=0.1))
-    return out
-
-
-def run(checkpoint: Path, text: Path, **changes: Any) -> Result:
-    return expand.run(ExpandSettings(checkpoint=checkpoint, data=str(text), updates=6, rounds=2, **changes))
-
-
-def test_every_arm_is_measured_and_judged(checkpoint: Path, text: Path):
-    result = run(checkpoint, text)
+def test_every_arm_is_measured_and_judged(trained: Path, own_text: Path):
+    result = run(trained, own_text)
     metrics = result.metrics
     assert result.status == "complete"
     found = verdicts(result)
@@ -278,59 +261,20 @@ def test_every_arm_is_measured_and_judged(checkpoint: Path, text: Path):
     assert metrics["growth_first"] == pytest.approx(metrics["growth_expected"], rel=1e-2)
     assert [len(found) for found in result.samples.values()] == [1] * 6
     assert max(mark.xs[-1] for mark in result.figures[0].marks if mark.xs) == 6.0
+    losses = {name: [1.0, 1.0] for name in ("continue", "random")}
+    assert curves(1.0, losses, 3).caption.endswith("In the picture: continue, random.")
 
 
-def test_seeds_give_intervals_and_the_same_seed_the_same_numbers(checkpoint: Path, text: Path):
-    result = run(checkpoint, text, seeds=2, arms="continue,random")
-    assert result.metrics["val_ppl_random_low"] < result.metrics["val_ppl_random"]
-    assert [row[0] for row in result.tables[-1].rows] == ["PPL continue", "PPL random", "random minus continue"]
-    told, difference = result.metrics, "val_ppl_random_minus_continue"
-    assert told[difference] == pytest.approx(told["val_ppl_random"] - told["val_ppl_continue"])
-    assert told[f"{difference}_doc_low"] <= told[difference] <= told[f"{difference}_doc_high"]
-    ends = ("", "_low", "_high", "_doc_low", "_doc_high")
-    assert result.tables[-1].rows[-1][2:] == [told[difference + end] for end in ends]
-    assert verdicts(result) == {}
-    assert result.figures[0].caption.endswith("In the picture: continue, random.")
-    assert run(checkpoint, text, seeds=2, arms="continue,random").document() == result.document()
-
-
-def test_what_cannot_be_expanded_is_refused(checkpoint: Path, text: Path, tmp_path: Path):
+def test_what_cannot_be_expanded_is_refused(trained: Path, own_text: Path, tmp_path: Path):
     with pytest.raises(SettingError, match="--context: 8 is not longer"):
-        run(checkpoint, text, context=8)
-    for arms in ("C", "A,A", ""):
-        with pytest.raises(SettingError, match="--arms"):
-            run(checkpoint, text, arms=arms)
+        run(trained, own_text, context=8)
     with pytest.raises(SettingError, match="--batch"):
-        run(checkpoint, text, batch=301)
+        run(trained, own_text, batch=401)
     with pytest.raises(SettingError, match="--data"):
-        expand.run(ExpandSettings(checkpoint=checkpoint))
+        expand.run(ExpandSettings(checkpoint=trained))
     with pytest.raises(CheckpointError):
-        run(tmp_path / "nothing", text)
+        run(tmp_path / "nothing", own_text)
     gru = tmp_path / "gru"
-    peers.run(BaselineSettings(**TINY, model="gru", data=str(text), epochs=1, out=gru, precision="fp32"))
+    peers.run(BaselineSettings(**TINY, model="gru", data=str(own_text), epochs=1, out=gru))
     with pytest.raises(SettingError, match="expand is for New-LLM"):
-        run(gru, text)
-
-
-def test_what_is_whole_survives_divergence(checkpoint: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
-    """Arms are compared within a seed: what every arm finished is as ever, and what is in no number is named."""
-    ends: dict[tuple[str, int], Exception] = {}
-
-    def ending(settings: ExpandSettings, name: str, seed: int, *rest: Any) -> ExpandedArm:
-        if (name, seed) in ends:
-            raise ends[name, seed]
-        return trained_arm(settings, name, seed, *rest)
-
-    def ended(with_these: dict[tuple[str, int], Exception]) -> Result:
-        ends.clear()
-        ends.update(with_these)
-        return run(checkpoint, text, arms="B, continue", seeds=2)
-
-    monkeypatch.setattr(expand, "trained_arm", ending)
-    whole = ended({}).samples
-
-    lost = ended({("B", 0): Diverged(4)})
-    assert lost.samples == {name: values[1:] for name, values in whole.items()}
-    assert "Seed 0: B diverged at update 4; no arm of this seed is in these numbers." in lost.summary
-    nothing = ended({("B", seed): Diverged(4) for seed in (0, 1)})
-    assert (nothing.status, nothing.metrics["loss_reason"]) == ("diverged", "diverged at update 4 of B")
+        run(gru, own_text)

@@ -24,11 +24,7 @@ from llmlab.shown import evaluate as shown
 
 
 def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
-    """Judge the model of a checkpoint.
-
-    Raises:
-        LlmlabError: checkpoint or text cannot be used.
-    """
+    """Judge the model of a checkpoint."""
     found = restored(settings.checkpoint)
     data = found.dataset(settings.data, offline=settings.offline)
     own, windows, sample = data.text.digest == found.text, data.text.valid, data.text.train[:TRAIN_SAMPLE]

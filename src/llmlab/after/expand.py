@@ -30,7 +30,7 @@ Source: the plan at the end of document 003 of the original notes, and section 7
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from statistics import fmean
 from typing import NamedTuple
@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 
 from llmlab.after.arms import ArmRun, minus, nothing_whole, result
-from llmlab.after.opening import Restored, new_llm_of, restored
+from llmlab.after.opening import Restored, opened_new_llm
 from llmlab.baseline import ContextVectorLM
 from llmlab.errors import SettingError
 from llmlab.fast.sweep import Sweep
@@ -99,25 +99,20 @@ def expanded(
     yet, the logits are then exactly those of ``model``; with zero rows the new part would stay 0 and could never learn.
     """
     old = model.size
-    if context <= old.context:
-        raise ValueError(f"a context of {context} is not longer than one of {old.context}")
     size = replace(old, context=context, first_norm=old.context if own_norm else 0)
-    parameters = {
-        name: model.parameters[name].clone()
-        if model.parameters[name].shape == shape
-        else model.parameters[name].new_zeros(shape)
-        for name, shape in size.shapes().items()
-    }
+    parameters: dict[str, Tensor] = {}
+    for name, shape in size.shapes().items():
+        trained = model.parameters[name]
+        parameters[name] = trained.clone() if trained.shape == shape else trained.new_zeros(shape)
     parameters["layer0.weight"][:, : size.embedding] = model.parameters["layer0.weight"][:, : size.embedding]
     parameters["norm.gain"][old.context :] = 1.0
     for (name, there), (_, here) in zip(parts(old, 0, old.context), parts(size, 0, old.context), strict=True):
         parameters[name][here] = model.parameters[name][there]
-    if rows == "random":
-        rng = generator("new rows", seed)
-        for name, here in parts(size, old.context, context):
-            if name == "gates.weight":
-                new = parameters[name][here]
-                new.copy_(torch.randn(new.shape, generator=rng) * DEVIATION)
+    rng = generator("new rows", seed)
+    for name, here in parts(size, old.context, context) if rows == "random" else ():
+        if name == "gates.weight":
+            new = parameters[name][here]
+            new.copy_(torch.randn(new.shape, generator=rng) * DEVIATION)
     return ContextVectorLM(size, parameters, model.dropout)
 
 
@@ -203,30 +198,14 @@ def _read(model: ContextVectorLM, windows: Tensor) -> Sweep:
 # ---- one arm ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExpandedArm(ArmRun):
-    """One way to go on from the base, trained with one seed.
-
-    ``apart`` (``spread``), ``rank`` and ``old_moved`` (``largest_difference``) are ``None`` where there is no new part,
-    or no old one.
-    """
-
-    context: int
-    parameters: int
-    trained: int
-    apart: float | None
-    rank: float | None
-    old_moved: float | None
-
-
 def begun(name: str, base: Restored, model: ContextVectorLM, context: int, seed: int) -> ContextVectorLM:
     """Return the model with which an arm begins."""
     if name == "continue":
-        parameters = {key: tensor.clone() for key, tensor in model.parameters.items()}
-        return ContextVectorLM(model.size, parameters, model.dropout)
+        return expanded(model, model.size.context)
     if name == "scratch":
-        size = replace(model.size, context=context, first_norm=0)
-        fresh = ContextVectorLM.initial(size, seed, dropout=model.dropout, init=base.settings.init)
+        fresh = ContextVectorLM.initial(
+            replace(model.size, context=context), seed, dropout=model.dropout, init=base.settings.init
+        )
         device = model.parameters["embedding"].device
         fresh.parameters = {key: tensor.to(device) for key, tensor in fresh.parameters.items()}
         return fresh
@@ -243,41 +222,37 @@ def trained_arm(
     model: ContextVectorLM,
     context: int,
     on_step: OnStep | None = None,
-) -> ExpandedArm:
-    """Train one arm of one seed."""
+) -> ArmRun:
+    """Train one arm of one seed, by the notes' Adam without decay and their clip, with no early stopping.
+
+    Its ``numbers`` are the sizes, and of an arm with a new part ``new_apart`` (``spread``), ``new_rank`` and
+    ``old_moved`` (``largest_difference``).
+    """
     start = begun(name, base, model, context, seed)
     size, old, text = start.size, model.size.context, data.text
-    has_new, holds = name not in ("continue", "scratch"), name == "A"
+    held = old if name == "A" else 0
     swept = SweptNewLLM(start, settings.precision, str(start.parameters["embedding"].device))
     before = evaluate(swept, text.valid, settings.batch)
-    held = partial(hold_still, size=size, old=old) if holds else None
-    training = Training(swept, text.train, text.valid, recipe(settings, seed), mask_gradients=held)
+    length = settings.round_updates
+    rounds = settings.updates // length
+    recipe = Recipe(
+        rounds, settings.batch, settings.lr, seed, settings.schedule, patience=rounds + 1, round_updates=length
+    )
+    mask = partial(hold_still, size=size, old=held) if held else None
+    training = Training(swept, text.train, text.valid, recipe, mask_gradients=mask)
     training.run(on_step)
-    return ExpandedArm(
+    numbers: dict[str, float] = {"context": size.context, "parameters": size.parameters()}
+    numbers["trained_parameters"] = size.parameters() - count(size, 0, held)
+    if name not in ("continue", "scratch"):
+        numbers["new_apart"] = spread(start, old)
+        numbers["new_rank"] = effective_rank(context_values(start, text.valid[:SAMPLE])[:, old:])
+        numbers["old_moved"] = largest_difference(start, expanded(model, context), old)
+    return ArmRun(
         seed=seed,
+        numbers=numbers,
         history=training.progress.history,
         start=before,
-        context=size.context,
-        parameters=size.parameters(),
-        trained=size.parameters() - (count(size, 0, old) if holds else 0),
         score=evaluate(swept, text.valid, settings.batch, documents=text.valid_documents),
-        apart=spread(start, old) if has_new else None,
-        rank=effective_rank(context_values(start, text.valid[:SAMPLE])[:, old:]) if has_new else None,
-        old_moved=largest_difference(start, expanded(model, context), old) if has_new else None,
-    )
-
-
-def recipe(settings: ExpandSettings, seed: int) -> Recipe:
-    """Return how every arm is trained: the notes' Adam without decay, and their clip, with no early stopping."""
-    rounds = settings.updates // settings.round_updates
-    return Recipe(
-        epochs=rounds,
-        batch=settings.batch,
-        lr=settings.lr,
-        seed=seed,
-        schedule=settings.schedule,
-        patience=rounds + 1,
-        round_updates=settings.round_updates,
     )
 
 
@@ -285,15 +260,8 @@ def recipe(settings: ExpandSettings, seed: int) -> Recipe:
 
 
 def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
-    """Expand a trained model in several ways, train each, and report what it cost and brought.
-
-    How it may end is as in ``finetune.run``.
-
-    Raises:
-        SettingError: it is another model, the new context is not longer, or the batch is larger than the text.
-    """
-    base = restored(settings.checkpoint)
-    model = new_llm_of(base, settings.checkpoint, "expand")
+    """Expand a trained model in several ways, train each, and report what it cost and brought; see ``finetune.run``."""
+    base, model = opened_new_llm(settings.checkpoint, "expand", device="auto")
     context = settings.context or 2 * model.size.context
     check_context(model, context)
     data = base.dataset(settings.data, offline=settings.offline)
@@ -301,7 +269,7 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     score = evaluate(base.model, data.text.valid, settings.batch)
     names, asked = settings.arms.split(","), (say("expand.why"), say("expand.how"))
 
-    def train(arm: Arm, seed: int, step: OnStep) -> ExpandedArm:
+    def train(arm: Arm, seed: int, step: OnStep) -> ArmRun:
         return trained_arm(settings, arm.name, seed, data, base, model, context, step)
 
     found = study(settings, [Arm(name, updates=settings.updates) for name in names], train, on_step)
@@ -322,7 +290,9 @@ def run(settings: ExpandSettings, on_step: OnStep | None = None) -> Result:
     tables = [
         base.table(),
         text_read(data),
-        shown.compared(told, {name: runs[0].context for name, runs in arms.items()}, settings.updates, seeds),
+        shown.compared(
+            told, {name: int(runs[0].numbers["context"]) for name, runs in arms.items()}, settings.updates, seeds
+        ),
         shown.growth_of_old(grown),
         *shown.new_numbers(told, names),
         *after.over_seeds("after the last update:text", rows, told, seeds, data.text.valid_document_count, blocks),
@@ -341,7 +311,7 @@ def check_context(model: ContextVectorLM, context: int) -> None:
 
 
 def metrics(
-    model: ContextVectorLM, score: Score, grown: Growth, by_name: Mapping[str, Sequence[ExpandedArm]]
+    model: ContextVectorLM, score: Score, grown: Growth, by_name: Mapping[str, Sequence[ArmRun]]
 ) -> dict[str, Scalar]:
     """Return the headline numbers: of each arm the mean over seeds, of a perplexity with its interval.
 
@@ -358,15 +328,16 @@ def metrics(
         "growth_all": grown.all,
     }
     for name, arms in by_name.items():
-        found |= {f"parameters_{name}": arms[0].parameters, f"trained_parameters_{name}": arms[0].trained}
+        own = arms[0].numbers
+        found |= {f"{what}_{name}": own[what] for what in ("parameters", "trained_parameters")}
         found[f"start_ppl_{name}"] = fmean(arm.start.ppl for arm in arms)
         found |= metrics_of({f"val_ppl_{name}": [arm.score.ppl for arm in arms]})
-        if arms[0].apart is not None:
-            found["context"] = arms[0].context
-            found["new_parameters"] = count(model.size, model.size.context, arms[0].context)
-            found[f"new_apart_{name}"] = max(arm.apart or 0.0 for arm in arms)
-            found[f"new_rank_{name}"] = fmean(arm.rank or 0.0 for arm in arms)
-            found[f"old_moved_{name}"] = max(arm.old_moved or 0.0 for arm in arms)
+        if "new_apart" in own:
+            found["context"] = context = int(own["context"])
+            found["new_parameters"] = count(model.size, model.size.context, context)
+            for what in ("new_apart", "new_rank", "old_moved"):
+                each = [arm.numbers[what] for arm in arms]
+                found[f"{what}_{name}"] = fmean(each) if what == "new_rank" else max(each)
     plain = by_name.get("continue", [])
     for name, arms in by_name.items() if plain else ():
         if name != "continue":

@@ -35,11 +35,7 @@ UNSAID = ("seeds", "device")
 
 
 def model_files(found: Restored, path: Path) -> dict[str, bytes]:
-    """Return numbers, sizes, words and, for New-LLM, the code that opens them, by the names of their files.
-
-    Raises:
-        SettingError: it is a model that nobody but llmlab could open; ``path`` is its checkpoint's.
-    """
+    """Return numbers, sizes, words and, for New-LLM, the code that opens them, by the names of their files."""
     network: Any = getattr(found.model, "module", None)
     if isinstance(found.model, SweptNewLLM):
         sizes = {"model": MODELS["new-llm"], **asdict(found.model.model.size), "clamp": CLAMP, "eps": EPS}
@@ -69,11 +65,7 @@ def command(found: Restored) -> str:
 
 
 def judged(settings: ExportSettings, found: Restored, on_step: OnStep | None) -> tuple[dict[str, Scalar], list[Text]]:
-    """Return how good the model is; where its text is not here, what its run wrote down, and a note that says so.
-
-    Raises:
-        LlmlabError: the text that was asked for cannot be used, or the run had not finished an epoch.
-    """
+    """Return how good the model is; where its text is not here, what its run wrote down, and a note that says so."""
     same = {name: getattr(settings, name) for name in ("checkpoint", "data", "offline", "batch")}
     try:
         return evaluate.run(EvaluateSettings(**same), on_step).metrics, []
@@ -85,14 +77,7 @@ def judged(settings: ExportSettings, found: Restored, on_step: OnStep | None) ->
 
 
 def run(settings: ExportSettings, on_step: OnStep | None = None) -> Result:
-    """Write the model of a checkpoint as a folder that opens without llmlab.
-
-    Raises:
-        CheckpointError: there is no usable checkpoint.
-        SettingError: the folder exists, or it is a model that nobody but llmlab could open.
-        WriteError: the folder cannot be written.
-        LlmlabError: the text that was asked for cannot be used.
-    """
+    """Write the model of a checkpoint as a folder that opens without llmlab, a new one."""
     check_free(settings.folder, ARGUMENT)
     found = restored(settings.checkpoint, device="cpu")
     written = model_files(found, settings.checkpoint)

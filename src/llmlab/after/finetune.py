@@ -130,7 +130,6 @@ class Tuned(ArmRun):
     ``original`` is the model's loss on the original text, ``written`` what it writes after each prompt.
     """
 
-    best_epoch: int
     original: float | None
     written: dict[str, str]
 
@@ -160,13 +159,19 @@ def tuned(
         training.run(on_step)
     for key, tensor in training.best.items():
         model.parameters[key].copy_(tensor)
-    progress = training.progress
+    progress, score = training.progress, Score(**training.progress.best_score)
     return Tuned(
         seed=seed,
+        numbers={
+            "first_epoch_ppl": perplexity(progress.history[0]["val_loss_token"]),
+            "best_epoch": progress.best_epoch,
+            "val_ppl_batch_mean": score.ppl_batch_mean,
+            "val_accuracy": score.accuracy,
+            "val_accuracy_known": score.accuracy_known,
+        },
         history=progress.history,
         start=start,
-        score=Score(**progress.best_score),
-        best_epoch=progress.best_epoch,
+        score=score,
         original=None if original is None else evaluate(model, original.text.valid, settings.batch).loss,
         written=completions(model, base.vocabulary, text),
     )
@@ -221,11 +226,7 @@ def run(settings: FinetuneSettings, on_step: OnStep | None = None) -> Result:
     """Train a checkpoint's model and a fresh one on another text, and report what the first text was worth.
 
     The result's ``status`` is ``diverged`` if a number stopped being finite in every seed, ``interrupted`` if
-    ``on_step`` stopped it after the first.
-
-    Raises:
-        LlmlabError: checkpoint or text cannot be used, or checkpoints cannot be written.
-        Stopped: ``on_step`` stopped the run before both arms had finished a seed.
+    ``on_step`` stopped it after the first; before that it raises ``Stopped``.
     """
     base = restored(settings.checkpoint)
     if settings.out is not None and settings.out.exists() and CheckpointFolder(settings.out).has_checkpoints():
@@ -271,7 +272,8 @@ def tables_of(
     """Return the tables; what is of one run is of the first seed."""
     first, seeds = {name: runs[0] for name, runs in arms.items()}, len(arms["scratch"])
     start, losses = first["pretrained"].start, {name: run.losses for name, run in first.items()}
-    best, updates = {name: run.best_epoch for name, run in first.items()}, -(-len(text.text.train) // settings.batch)
+    best = {name: int(run.numbers["best_epoch"]) for name, run in first.items()}
+    updates = -(-len(text.text.train) // settings.batch)
     before = completions(base.model, base.vocabulary, text.text)
     writers = {"base": before} | {name: run.written for name, run in first.items()}
     written = [(prompt, name, words[prompt]) for prompt in before for name, words in writers.items()]
@@ -309,10 +311,6 @@ def metrics(base: Restored, text: Dataset, arms: Mapping[str, Sequence[Tuned]]) 
     if text.bayes_loss is not None:
         found["bayes_ppl"] = perplexity(text.bayes_loss)
     for name, runs in arms.items():
-        found[f"first_epoch_ppl_{name}"] = fmean(perplexity(run.losses[1]) for run in runs)
-        found[f"best_epoch_{name}"] = fmean(run.best_epoch for run in runs)
-        found[f"val_ppl_batch_mean_{name}"] = fmean(run.score.ppl_batch_mean for run in runs)
-        found[f"val_accuracy_{name}"] = fmean(run.score.accuracy for run in runs)
-        found[f"val_accuracy_known_{name}"] = fmean(run.score.accuracy_known for run in runs)
+        found |= {f"{what}_{name}": fmean(run.numbers[what] for run in runs) for what in runs[0].numbers}
         found |= metrics_of({f"val_ppl_{name}": [run.score.ppl for run in runs]})
     return found | as_metrics("val_ppl_pretrained_minus_scratch", minus(arms["pretrained"], arms["scratch"]))

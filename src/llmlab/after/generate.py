@@ -165,12 +165,7 @@ def numbers(written: Written) -> dict[str, float]:
 
 
 def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
-    """Let the New-LLM of a checkpoint write one text per seed.
-
-    Raises:
-        CheckpointError: there is no usable checkpoint.
-        SettingError: it holds another model.
-    """
+    """Let the New-LLM of a checkpoint write one text per seed."""
     found, model = opened_new_llm(settings.checkpoint, "generate")
     words = found.vocabulary
     asked = words_of(found, settings.prompt)

@@ -50,10 +50,7 @@ class Restored:
     def dataset(self, data: str = "", *, offline: bool = False) -> Dataset:
         """Return a text as windows over this model's own words: the one it was trained on, or another.
 
-        Raises:
-            SettingError: the model was trained on a file of its reader's, and no ``data`` says which.
-            TextError: the text cannot be used.
-            UnreachableError: it is not here.
+        Of a text of the reader's own a checkpoint does not say where it is: then ``data`` has to.
         """
         data = data or self.settings.data
         if data.startswith("path: "):
@@ -69,10 +66,7 @@ class Restored:
 def restored(path: Path, *, device: str = "auto") -> Restored:
     """Return the model of a checkpoint, or of the best checkpoint of a run, whose folder ``path`` is.
 
-    It is to compute on ``device``, wherever it was trained.
-
-    Raises:
-        CheckpointError: there is none, or it is no checkpoint of a language model.
+    It is to compute on ``device``, wherever it was trained.  Anything else is a ``CheckpointError``.
     """
     state, notes = last_run(path)
     try:
@@ -153,19 +147,13 @@ def _take_over(model: LanguageModel, parameters: dict[str, Any]) -> None:
         tensor.copy_(parameters[name])
 
 
-def opened_new_llm(path: Path, verb: str) -> tuple[Restored, ContextVectorLM]:
-    """Return the New-LLM of a checkpoint, to compute on the CPU; see ``restored`` and ``new_llm_of``."""
-    found = restored(path, device="cpu")
-    model = new_llm_of(found, path, verb)
-    return found, ContextVectorLM(model.size, model.parameters)
-
-
-def new_llm_of(found: Restored, path: Path, verb: str) -> ContextVectorLM:
-    """Return the New-LLM of a checkpoint where it is, with its dropout."""
-    held = found.model.model if isinstance(found.model, SweptNewLLM) else None
-    if not isinstance(held, ContextVectorLM):
+def opened_new_llm(path: Path, verb: str, *, device: str = "cpu") -> tuple[Restored, ContextVectorLM]:
+    """Return a checkpoint of New-LLM, and its model; see ``restored``."""
+    found = restored(path, device=device)
+    model = found.model.model if isinstance(found.model, SweptNewLLM) else None
+    if not isinstance(model, ContextVectorLM):
         raise SettingError(f"{path}: a {MODELS[found.settings.model]}; {verb} is for New-LLM")
-    return held
+    return found, model
 
 
 def check_finite(score: Score, path: Path) -> None:

@@ -15,9 +15,7 @@ Source: document 001 of the original notes, which plans it with one scale per te
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
@@ -35,6 +33,7 @@ from llmlab.lab.language import ROWS_AT_ONCE, evaluate
 from llmlab.lab.sizes import Size
 from llmlab.lab.steps import OnStep
 from llmlab.measure.score import Score, document_difference, document_sums
+from llmlab.measure.stats import as_metrics
 from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import QuantizeSettings
@@ -106,37 +105,6 @@ def widened(size: Size, parameters: dict[str, Tensor]) -> ContextVectorLM:
 # ---- what it costs ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class StoredModel:
-    """A model as it is stored: its parameters as they are kept, the model read back, its score, and its files."""
-
-    parameters: dict[str, Tensor]
-    model: ContextVectorLM
-    score: Score
-    files: dict[str, bytes]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all its numbers, scales included."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.parameters.values())
-
-    @property
-    def file_bytes(self) -> int:
-        """Bytes of all its files."""
-        return sum(map(len, self.files.values()))
-
-
-def header(found: Restored) -> dict[str, Any]:
-    """Return what a checkpoint says of a model beside its numbers: all that ``restored`` asks for."""
-    return {
-        "settings": found.settings.document() | {"data": found.settings.data},
-        "seed": found.seed,
-        "text": found.text,
-        "vocabulary": list(found.vocabulary.words),
-        "progress": {"history": found.history},
-    }
-
-
 def context_errors(exact: ContextVectorLM, quantized: ContextVectorLM, windows: Tensor) -> list[float]:
     """Return how far the context is from the exact one after each position, as a share of its length.
 
@@ -187,92 +155,80 @@ def times(
 
     int8 is dequantised anew for each token, or once for each window.
     """
-    found, size = [], exact.size
-    models: list[Model] = [lambda: exact, lambda: widened(size, quantized)]
-    with one_thread():
+    found, threads = [], torch.get_num_threads()
+    models: list[Model] = [lambda: exact, lambda: widened(exact.size, quantized)]
+    torch.set_num_threads(1)
+    try:
         for batch in BATCHES:
             rows = windows.repeat(-(-batch // len(windows)), 1)[:batch]  # the first ones again if there are too few
-            context = torch.zeros(batch, size.context)
-            sweep = Sweep(size, batch, rows.shape[1] - 1, learns=False)
-            tokens = [partial(_read_tokens, model, rows, context) for model in models]
-            whole = [partial(_read_window, model, rows, sweep) for model in models]
-            for what, per, ways in (("token", STEPS, tokens), ("window", 1, whole)):
-                fp32, int8 = in_turns(ways, per, between)
+            tokens = partial(_read_tokens, rows, torch.zeros(batch, exact.size.context))
+            window = partial(_read_window, rows, Sweep(exact.size, batch, rows.shape[1] - 1, learns=False))
+            for what, per, read in (("token", STEPS, tokens), ("window", 1, window)):
+                taken: list[list[float]] = [[] for _ in models]
+                for _ in range(ROUNDS + 1):
+                    for model, seconds in zip(models, taken, strict=True):
+                        start = time.thread_time()  # at one thread it is what the work takes, whoever else is computing
+                        read(model)
+                        seconds.append(time.thread_time() - start)
+                    between()
+                fp32, int8 = (1e3 * median(seconds[1:]) / per for seconds in taken)  # the first round warms up
                 found.append(Times(what, batch, fp32, int8, int8 / fp32))
+    finally:
+        torch.set_num_threads(threads)
     return found
 
 
-def in_turns(ways: Sequence[Callable[[], object]], per: int, between: Callable[[], None]) -> list[float]:
-    """Return the median milliseconds of each way, divided by ``per``; the first round is not counted."""
-    taken: list[list[float]] = [[] for _ in ways]
-    for turn in range(ROUNDS + 1):
-        for way, times in zip(ways, taken, strict=True):
-            start = time.thread_time()  # at one thread it is what the way takes, whoever else is computing
-            way()
-            if turn:
-                times.append(1e3 * (time.thread_time() - start) / per)
-        between()
-    return [median(times) for times in taken]
-
-
-def _read_tokens(model: Model, rows: Tensor, context: Tensor) -> None:
+def _read_tokens(rows: Tensor, context: Tensor, model: Model) -> None:
     with torch.no_grad():
         for number in range(STEPS):
             _, context = model().step(rows[:, number % rows.shape[1]], context)
 
 
-def _read_window(model: Model, rows: Tensor, sweep: Sweep) -> None:
+def _read_window(rows: Tensor, sweep: Sweep, model: Model) -> None:
     sweep.judge(model().parameters, rows[:, :-1], rows[:, 1:])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # ---- the command ------------------------------------------------------------------------------------------------
 
 
-def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
-    """Quantise the New-LLM of a checkpoint and report what that saves and costs.
+def files_of(found: Restored, parameters: dict[str, Tensor]) -> dict[str, bytes]:
+    """Return a model as the files of a checkpoint, which hold all that ``restored`` asks for."""
+    header: dict[str, Any] = {
+        "settings": found.settings.document() | {"data": found.settings.data},
+        "seed": found.seed,
+        "text": found.text,
+        "vocabulary": list(found.vocabulary.words),
+        "progress": {"history": found.history},
+    }
+    return packed(header | {"model": parameters})
 
-    Raises:
-        CheckpointError: there is no usable checkpoint, or its losses are not finite.
-        SettingError: it holds another model, or the folder to write exists.
-        WriteError: the int8 model cannot be written.
-        LlmlabError: the text cannot be used.
-    """
+
+def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
+    """Quantise the New-LLM of a checkpoint and report what that saves and costs."""
     if settings.save is not None:
         check_free(settings.save, "--save")
     found, exact = opened_new_llm(settings.checkpoint, "quantize")
     data = found.dataset(settings.data, offline=settings.offline)
-    text, windows = data.text, data.text.valid
+    windows, documents = data.text.valid, data.text.valid_documents
     parts = (1 + len(SCHEMES)) * -(-len(windows) // ROWS_AT_ONCE) + 2 * len(BATCHES) * (ROUNDS + 1)
     step = counting(on_step, parts)
-    quantized = {scheme: eight_bits(exact, scheme, embedding=settings.embedding) for scheme in SCHEMES}
-    stored: dict[str, StoredModel] = {}
-    for name, parameters in {"fp32": exact.parameters, **quantized}.items():
-        model = widened(exact.size, parameters)
-        score = evaluate(
-            SweptNewLLM(model), windows, settings.batch, lambda: step("judging"), documents=text.valid_documents
-        )
-        check_finite(score, settings.checkpoint)
-        stored[name] = StoredModel(parameters, model, score, packed(header(found) | {"model": parameters}))
+    kept = {"fp32": exact.parameters}
+    kept |= {scheme: eight_bits(exact, scheme, embedding=settings.embedding) for scheme in SCHEMES}
+    models = {name: widened(exact.size, parameters) for name, parameters in kept.items()}
+    scores: dict[str, Score] = {}
+    for name, model in models.items():
+        swept = SweptNewLLM(model)
+        scores[name] = evaluate(swept, windows, settings.batch, lambda: step("judging"), documents=documents)
+        check_finite(scores[name], settings.checkpoint)
+    files = {name: files_of(found, parameters) for name, parameters in kept.items()}
     if settings.save is not None:
-        save(settings.save, stored[settings.scheme].files, "--save")
-    errors = {scheme: context_errors(exact, stored[scheme].model, windows) for scheme in SCHEMES}
-    taken = times(exact, quantized[settings.scheme], windows, lambda: step("timing"))
-    scores, files = ({n: one.score for n, one in stored.items()}, {n: one.file_bytes for n, one in stored.items()})
-    numbers = {name: one.nbytes for name, one in stored.items()}
-    told = metrics(settings.scheme, stored, errors[settings.scheme], taken)
-    models = [stored[scheme].model for scheme in SCHEMES]
-    matrices = [name for name in exact.parameters if name + SCALE in quantized["row"]]
+        save(settings.save, files[settings.scheme], "--save")
+    errors = {scheme: context_errors(exact, models[scheme], windows) for scheme in SCHEMES}
+    taken = times(exact, kept[settings.scheme], windows, lambda: step("timing"))
+    held = {name: sum(tensor.nbytes for tensor in parameters.values()) for name, parameters in kept.items()}
+    sizes = {name: sum(map(len, each.values())) for name, each in files.items()}
+    told = metrics(settings.scheme, scores, held, sizes, errors[settings.scheme], taken)
+    matrices = [name for name in exact.parameters if name + SCALE in kept["row"]]
     return Result(
         settings.experiment,
         settings.document(),
@@ -286,9 +242,9 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
         ],
         tables=[
             found.table(),
-            shown.sizes(scores, numbers, files, told, text.valid_document_count),
+            shown.sizes(scores, held, sizes, told, data.text.valid_document_count),
             shown.by_position(scores, errors),
-            shown.weights(largest_errors(exact, models, matrices)),
+            shown.weights(largest_errors(exact, [models[scheme] for scheme in SCHEMES], matrices)),
             shown.latency(taken, STEPS),
         ],
         figures=[shown.cost_by_position(scores), shown.context_by_position(errors)],
@@ -297,19 +253,30 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
     )
 
 
-def metrics(chosen: str, stored: dict[str, StoredModel], errors: list[float], taken: list[Times]) -> dict[str, Scalar]:
-    """Return perplexities, accuracies, bytes and times; int8 is the scheme that was chosen."""
-    exact, found = stored["fp32"].score, dict[str, Scalar]()
-    for end, one in (("fp32", stored["fp32"]), ("int8", stored[chosen])):
-        found |= {f"bytes_{end}": one.file_bytes, f"number_bytes_{end}": one.nbytes, f"val_ppl_{end}": one.score.ppl}
-        found |= {f"val_ppl_batch_mean_{end}": one.score.ppl_batch_mean, f"val_accuracy_{end}": one.score.accuracy}
+def metrics(
+    chosen: str,
+    scores: dict[str, Score],
+    held: dict[str, int],
+    sizes: dict[str, int],
+    errors: list[float],
+    taken: list[Times],
+) -> dict[str, Scalar]:
+    """Return perplexities, accuracies, bytes and times; int8 is the scheme that was chosen.
+
+    ``held`` are the bytes of all numbers, scales included, and ``sizes`` those of all files.
+    """
+    exact, found = scores["fp32"], dict[str, Scalar]()
+    for end, name in (("fp32", "fp32"), ("int8", chosen)):
+        score = scores[name]
+        found |= {f"bytes_{end}": sizes[name], f"number_bytes_{end}": held[name], f"val_ppl_{end}": score.ppl}
+        found |= {f"val_ppl_batch_mean_{end}": score.ppl_batch_mean, f"val_accuracy_{end}": score.accuracy}
     for scheme in SCHEMES:
-        score = stored[scheme].score
+        score = scores[scheme]
         found[f"val_ppl_change_{scheme}"] = score.ppl / exact.ppl - 1
         found[f"val_ppl_batch_mean_change_{scheme}"] = score.ppl_batch_mean / exact.ppl_batch_mean - 1
         drawn = {"": score.ppl - exact.ppl, **document_difference([exact], [score])}
-        found |= {f"val_ppl_{scheme}_minus_fp32{end}": value for end, value in drawn.items()}
-        found[f"bytes_int8_{scheme}"] = stored[scheme].file_bytes
+        found |= as_metrics(f"val_ppl_{scheme}_minus_fp32", drawn)
+        found[f"bytes_int8_{scheme}"] = sizes[scheme]
     found |= {"context_error_first": errors[0], "context_error_last": errors[-1], "latency_ratio": taken[0].ratio}
     for what, batch, fp32, int8, ratio in taken:
         key = f"{what}_{batch}"
