@@ -28,11 +28,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.embedding_freeze import EQUATIONS, context_layers, initial, logits_by_token
+from llmlab.embedding_freeze import BLOCKS, context_layers, fresh_parameters, initial, logits_by_token
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM
 from llmlab.fast.fixed_contexts import FixedContexts, embedded, fixed_contexts
 from llmlab.lab.block_sizes import BlockSize
-from llmlab.lab.context_stages import fresh_parameters
 from llmlab.lab.device import fast_bf16
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.language import Judging, Place
@@ -71,13 +70,13 @@ class Bench:
         read = embedded(self.frozen["embedding"], self.ids, self.size.n_tokens)
         return fixed_contexts(self.size, self.frozen, lambda at: read(at % len(self.ids)), n, out=out)
 
-    def model(self, contexts: Tensor, precision: str, starts: tuple[int, ...] = (0,)) -> FixedContextLM:
+    def model(self, contexts: Tensor, precision: str, *cuts: int) -> FixedContextLM:
         """Return the frozen, tied model over the first tokens."""
         ids = self.ids[: len(contexts)]
         embedding = self.frozen["embedding"]
-        parameters = fresh_parameters(EQUATIONS, self.size, embedding, 0, tied=True, trains_embedding=False)
-        blocks, more = EQUATIONS.blocks, {"starts": starts, "precision": precision}
-        return FixedContextLM(blocks, self.size, self.frozen, ids, contexts, parameters, **more)
+        parameters = fresh_parameters(self.size, embedding, 0)
+        streams = ids.tensor_split(cuts)
+        return FixedContextLM(BLOCKS, self.size, self.frozen, streams, contexts, parameters, precision)
 
     def stage1(self) -> list[Row]:
         """Time the plain loop and segments side by side in turns, and compare all that both computed."""
@@ -183,7 +182,7 @@ class Bench:
             # a tenth of each has the same peak: contexts are written in place
             self.contexts(len(part) // 10, part[: len(part) // 10])
         contexts[len(contexts) // 10 :].zero_()
-        model = self.model(contexts, "bf16" if fast_bf16() else "fp32", (0, cut))
+        model = self.model(contexts, "bf16" if fast_bf16() else "fp32", cut)
         rows = model.windows(0)[: 2 * self.batch]
         recipe = Recipe(1, self.batch, 1e-3, clip="1.0")
         valid = model.windows(1)[:1024]

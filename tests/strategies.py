@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from llmlab.lab.block_sizes import BlockSize
 from llmlab.measure.geometry import random_rotation
 from llmlab.phase1 import TinyModel
+from llmlab.settings.contexts import READINGS
 from llmlab.text.pairs import Pairs
 
 SEEDS = st.integers(min_value=0, max_value=2**32)
@@ -48,7 +49,7 @@ def rotations(draw: st.DrawFn, dim: int) -> torch.Tensor:
 
 
 def block_sizes(
-    widths: tuple[int, int], layers: tuple[int, int], most_tokens: int, layerwise: st.SearchStrategy[bool]
+    widths: tuple[int, int], layers: tuple[int, int], most_tokens: int, readings: tuple[str, ...] = READINGS
 ) -> st.SearchStrategy[BlockSize]:
     """Any kind of block of chapters 5 and 6, within these widths and numbers of layers and of input tokens."""
     return st.builds(
@@ -59,5 +60,5 @@ def block_sizes(
         n_tokens=st.integers(1, most_tokens),
         token_injection=st.sampled_from(["every", "first"]),
         widths=st.sampled_from(["constant", "decreasing"]),
-        layerwise=layerwise,
+        reading=st.sampled_from(readings),
     )

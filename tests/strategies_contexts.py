@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from llmlab.embedding_freeze import EQUATIONS, freeze_arms
-from llmlab.lab import context_runs, context_stages, context_study
-from llmlab.lab.context_runs import ArmRun, ArmRuns, ArmSpec, Contexts, ContextSpec, Measured
-from llmlab.lab.context_stages import Stages
-from llmlab.lab.context_study import Comparison
+from llmlab import embedding_freeze
+from llmlab.embedding_freeze import freeze_arms, stage1, stage2
+from llmlab.lab import context_study
+from llmlab.lab.context_study import ArmRun, ArmRuns, ArmSpec, Comparison, ContextSpec, Measured
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, random_corpus
-from llmlab.lab.steps import OnStep
+from llmlab.lab.steps import Diverged, OnStep
 from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
 from llmlab.settings.contexts import FREEZE_ARMS
 from stand_in_model import WORDS, model_files, write_files
@@ -24,45 +23,49 @@ SMALL: dict[str, Any] = {"tokens": 300, "val_tokens": 120, "width": 8, "context"
 SMALL |= {"epochs": 2, "seeds": 2, "iterations": 3}
 """Two runs of each arm, ten updates each, with blocks of one layer."""
 UPDATES = 10
-EVERY: dict[str, Any] = {"arms": ",".join(FREEZE_ARMS), "tune": False}
-"""All arms of chapter 5, at the rates that are set."""
-GROWN = EmbeddingFreezeSettings(**SMALL, **EVERY, grow="150")
-"""Chapter 5 with them, at two numbers of tokens."""
-FREEZE = EmbeddingFreezeSettings(**SMALL, **EVERY, grow="none")
-"""Chapter 5 with them, at one number of tokens."""
-
-FREEZE_CONTRACT = {
-    *("val_ppl_frozen", "val_ppl_trained", "val_accuracy_frozen", "val_accuracy_trained"),
-    *("trainable_parameters_frozen", "trainable_parameters_trained", "total_parameters"),
-    *("effective_rank", "effective_rank_untrained", "converged_fraction", "train_tokens", "val_tokens"),
-}
-"""Names of metrics that chapter 5 has promised."""
-STAGE_CONTRACT = {
-    *("stage1_tokens_per_second", "stage1_max_error", "stage2_tokens_per_second", "context_drift"),
-    *("val_ppl", "val_accuracy", "train_tokens"),
-}
-"""Names of metrics that chapter 6 has promised."""
+GROWN = EmbeddingFreezeSettings(**SMALL, arms=",".join(FREEZE_ARMS), tune=False, grow="150")
+"""Chapter 5 with all arms, at the rates that are set, at two numbers of tokens."""
+FREEZE = EmbeddingFreezeSettings(**SMALL, arms=",".join(FREEZE_ARMS), tune=False, grow="none")
+"""The same at one number of tokens."""
 
 
 def compared(settings: EmbeddingFreezeSettings, source: EmbeddedCorpus, on_step: OnStep | None = None) -> Comparison:
     """Train the arms and seeds of chapter 5."""
-    return context_study.compared(EQUATIONS, settings, source, freeze_arms(settings), on_step)
+    return context_study.compared(stage1, stage2, settings, source, freeze_arms(settings), on_step)
 
 
-def stages(settings: ContextSettings, text: ContextDataset) -> Stages:
-    return Stages(EQUATIONS, settings, text)
+def diverging(patch: pytest.MonkeyPatch, *lost: tuple[str, int], update: int = 3) -> None:
+    """Let the runs of these arms and seeds diverge; those of the arm ``all`` are every arm's."""
+    real = context_study.train_arm
+
+    def fragile(own: Any, data: Any, arm: ArmSpec, model: Any, seed: int, step: Any) -> Any:
+        if {(arm.name, seed), ("all", seed)} & set(lost):
+            raise Diverged(update)
+        return real(own, data, arm, model, seed, step)
+
+    patch.setattr(context_study, "train_arm", fragile)
 
 
-def train_arm(settings: ContextSettings, text: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int) -> ArmRun:
-    return context_runs.train_arm(settings, text, arm, stages(settings, text).model(arm, contexts, seed), seed)
+def diverging_blocks(patch: pytest.MonkeyPatch, lost: Any) -> list[int]:
+    """Let the training of the blocks diverge of which ``lost`` says so, by size and seed; return the seeds trained."""
+    real, trained = embedding_freeze.fixed_point, list[int]()
+
+    def fragile(size: Any, start: Any, inputs: Any, contexts: Any, recipe: Any, *rest: Any, **more: Any) -> Any:
+        trained.append(recipe.seed)
+        if lost(size, recipe.seed):
+            raise Diverged(1)
+        return real(size, start, inputs, contexts, recipe, *rest, **more)
+
+    patch.setattr(embedding_freeze, "fixed_point", fragile)
+    return trained
 
 
 @functools.cache
 def small_source() -> EmbeddedCorpus:
     """Return the synthetic language with an embedding made of sixty lines; its last bits depend on the threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(context_stages, "LINES", 60)
-        return context_stages.made(EQUATIONS, 8)
+        patch.setattr(embedding_freeze, "LINES", 60)
+        return embedding_freeze.made(8)
 
 
 @functools.cache
@@ -76,14 +79,12 @@ def arm_runs(arm: ArmSpec, values: dict[int, dict[str, float]]) -> ArmRuns:
 
     Where nothing else is said, its train loss is 1, and its validation loss has risen by the end.
     """
-    made = []
+    made, sizes = [], {"tokens": arm.contexts.tokens, "trainable": 10, "total": 20}
     for seed, given in values.items():
         loss = given.get("val_loss_token", 1.0)
-        sizes: dict[str, Any] = {"tokens": arm.contexts.tokens, "trainable": 10, "total": 20}
-        measured: dict[str, Any] = {"drift": 0.0, "tokens_per_second": 1.0}
         history = [{"val_loss_token": loss, "train_loss_token": 1.0}]
         numbers = {"val_loss_last": loss + 0.1} | given
-        made.append(ArmRun(seed=seed, numbers=numbers, history=history, **sizes, **measured))
+        made.append(ArmRun(seed=seed, numbers=numbers, history=history, drift=0.0, tokens_per_second=1.0, **sizes))
     return ArmRuns(arm, made)
 
 
@@ -100,10 +101,9 @@ def compared_by_hand(settings: ContextSettings, arms: Sequence[ArmRuns], ranks: 
 
 def measured(settings: ContextSettings, arm: ArmSpec, seed: int, trained: float, untrained: float) -> Measured:
     """Return what Stage 1 could have measured, with these effective ranks."""
-    size = arm.contexts.size(settings, small_text().embedding)
     ranks = {"train": trained, "valid": trained, "untrained": untrained}
     passes = [{"iteration": n, "fixed_point_loss": 0.1, "diversity": -0.1, "converged_fraction": 1.0} for n in (2, 3)]
-    return Measured(seed, size, 8, 2e-6, 1e-6, 32, False, 1e4, ranks, passes, 1.0)
+    return Measured(seed, arm.contexts.size(settings, 4), 8, 2e-6, 1e-6, 32, False, 1e4, ranks, passes)
 
 
 def arm_named(settings: ContextSettings, name: str, label: str = "", **changes: Any) -> ArmSpec:

@@ -7,7 +7,7 @@ import pytest
 
 from llmlab.lab import context_metrics
 from llmlab.lab.context_metrics import change, differences, interaction, of_each, paired_gap
-from llmlab.lab.context_runs import ArmRuns
+from llmlab.lab.context_study import ArmRuns
 from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
 from llmlab.shown import embedding_freeze, two_stage
@@ -89,7 +89,7 @@ def test_an_untrained_block_has_no_share_that_converged() -> None:
     """The contract's name is there all the same, as null with its reason."""
     found = compared_by_hand(FREEZE, [by_loss("main", 1.0)])
     for each in found.contexts.values():
-        each[:] = [replace(one, converged=None) for one in each]
+        each[:] = [replace(one, rows=[]) for one in each]
     metrics = context_metrics.metrics(found)
 
     assert metrics["converged_fraction"] is None
@@ -123,7 +123,9 @@ def test_the_spread_needs_two_changes_and_names_the_ends() -> None:
 def test_a_difference_is_the_second_arm_less_the_first_as_its_name_says() -> None:
     """Frozen 2.0 and trained 2.5 by seed: frozen minus trained is -0.5, and the perplexity falls by 39 %."""
     trained, frozen = by_loss("trained", 2.5, 2.75, accuracy=0.25), by_loss("frozen", 2.0, 2.25, accuracy=0.5)
-    told = differences(compared_by_hand(FREEZE, [trained, frozen]), [(("trained", trained), ("frozen", frozen))])
+    told = differences(
+        compared_by_hand(FREEZE, [trained, frozen]), {"trained": trained, "frozen": frozen}, [("trained", "frozen")]
+    )
 
     assert told["val_loss_token_frozen_minus_trained"] == -0.5
     assert told["val_loss_token_frozen_minus_trained_n"] == 2
@@ -136,7 +138,7 @@ def test_a_difference_is_the_second_arm_less_the_first_as_its_name_says() -> Non
 def test_a_difference_of_ranks_has_the_sign_of_its_name() -> None:
     one, two = by_loss("one", 1.0, 1.0), by_loss("two", 1.0, 1.0, layers=2)
     ranks = {"one": {0: (0.5, 0.4), 1: (0.25, 0.4)}, "two": {0: (0.75, 0.4), 1: (0.5, 0.4)}}
-    told = differences(compared_by_hand(FREEZE, [one, two], ranks), [(("one", one), ("two", two))])
+    told = differences(compared_by_hand(FREEZE, [one, two], ranks), {"one": one, "two": two}, [("one", "two")])
 
     assert told["effective_rank_validation_two_minus_one"] == 0.25
     assert told["effective_rank_validation_two_minus_one_n"] == 2
@@ -145,13 +147,14 @@ def test_a_difference_of_ranks_has_the_sign_of_its_name() -> None:
 def test_tying_and_freezing_help_each_other_if_freezing_gains_more_when_tied() -> None:
     """Freezing changes a tied loss by -0.5 and an untied one by -0.125: together they gain 0.375 more."""
     arms = [by_loss(name, loss, loss) for name, loss in (("t", 2.5), ("f", 2.0), ("tu", 2.5), ("fu", 2.375))]
-    assert interaction(*arms)["val_loss_token_tying_with_freezing"] == -0.375
+    tied, untied = (arms[0], arms[1]), (arms[2], arms[3])
+    assert interaction(untied, tied)["val_loss_token_tying_with_freezing"] == -0.375
 
 
 def test_of_each_arm_its_own_ranks_and_how_far_its_loss_rose_again() -> None:
     """Last loss less best loss is positive; the ranks are those of the trained block and of the untrained one."""
     a = by_loss("a", 1.0, 2.0)
-    told = of_each(compared_by_hand(FREEZE, [a], {"a": {0: (0.5, 0.25), 1: (0.75, 0.25)}}), [("a", a)])
+    told = of_each(compared_by_hand(FREEZE, [a], {"a": {0: (0.5, 0.25), 1: (0.75, 0.25)}}), {"a": a})
 
     assert told["val_loss_rise_a"] == pytest.approx(0.1)
     assert told["effective_rank_validation_a"] == 0.625

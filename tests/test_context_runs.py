@@ -10,16 +10,16 @@ import pytest
 
 from conftest import Stop, without_times
 from llmlab.errors import CheckpointError, SettingError, Stopped, WriteError
-from llmlab.lab import context_metrics, context_study
-from llmlab.lab.context_runs import ArmSpec, ContextSpec
-from llmlab.lab.context_stages import Stages
+from llmlab.lab import context_metrics
 from llmlab.lab.context_study import Comparison
 from llmlab.lab.context_text import EmbeddedCorpus
-from llmlab.lab.steps import Diverged
 from llmlab.shown import contexts as shown
-from strategies_contexts import FREEZE, UPDATES, compared
+from strategies_contexts import FREEZE, UPDATES, compared, diverging, diverging_blocks
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
+BOTH = replace(FREEZE, arms="frozen,trained")
+TWO = replace(FREEZE, arms="frozen")
+ONE = replace(TWO, seeds=1)
 
 
 def numbers(found: Comparison) -> dict[str, Any]:
@@ -30,11 +30,9 @@ def numbers(found: Comparison) -> dict[str, Any]:
 def test_steps_count_all_runs_as_one(source: EmbeddedCorpus) -> None:
     """The updates of all arms and seeds rise together to the planned number; training a block counts as none."""
     count = Stop()
-    asked = replace(FREEZE, arms="frozen,random-frozen", patience=100)
-    found = compared(asked, source, count)
-    made_updates = sum(int(run.numbers["updates"]) for run in found.finished)
+    found = compared(replace(FREEZE, arms="frozen,random-frozen", patience=100), source, count)
 
-    assert count.planned == {4 * UPDATES} == {made_updates}
+    assert count.planned == {4 * UPDATES} == {sum(int(run.numbers["updates"]) for run in found.finished)}
     assert count.updates == sorted(count.updates)
     assert count.updates[-1] == 4 * UPDATES
     assert any("context block, iteration 2 of 3" in told for told in count.told)
@@ -44,44 +42,26 @@ def test_steps_count_all_runs_as_one(source: EmbeddedCorpus) -> None:
 @pytest.mark.parametrize("at", [0, 3, 5, 12, 20, 33])
 def test_a_stopped_comparison_goes_on_to_the_same_numbers(source: EmbeddedCorpus, at: int) -> None:
     """Stopped in Stage 1, within or between runs: what is finished is told, and the rest follows to the bit."""
-    asked = replace(FREEZE, arms="frozen,trained")
-    straight = compared(replace(asked, out=Path("straight")), source)
+    straight = compared(replace(BOTH, out=Path("straight")), source)
     if at < UPDATES:  # before the first run is finished there is nothing to tell
         with pytest.raises(Stopped):
-            compared(asked, source, Stop(at))
+            compared(BOTH, source, Stop(at))
     else:
-        stopped = compared(asked, source, Stop(at))
+        stopped = compared(BOTH, source, Stop(at))
         assert stopped.stop
         assert any("Stopped before the end" in note for note in shown.notes(stopped))
-        assert all("done" not in stopped.state(arm) for arm in stopped.arms.values() if len(arm.runs) < asked.seeds)
+        assert all("done" not in stopped.state(arm) for arm in stopped.arms.values() if len(arm.runs) < BOTH.seeds)
     rest = Stop()
-    resumed = compared(replace(asked, resume="auto"), source, rest)
+    resumed = compared(replace(BOTH, resume="auto"), source, rest)
 
-    assert numbers(resumed) == numbers(straight)
-    assert not resumed.stop
+    assert (numbers(resumed), resumed.stop) == (numbers(straight), None)
     assert len(rest.updates) == 4 * UPDATES - at
     assert len(list(Path("runs").iterdir())) == 1
 
 
 def test_a_trained_block_is_not_trained_again(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = replace(FREEZE, arms="frozen", out=Path("a"))
-    first = compared(asked, source)
-    trained: list[int] = []
-    real = Stages.trained_block
-    monkeypatch.setattr(Stages, "trained_block", lambda *told: trained.append(told[-2]) or real(*told))
-    again = compared(replace(asked, resume="auto"), source)
-    assert (numbers(again), trained) == (numbers(first), [])
-
-    block = next(Path("a").glob("block-*-seed1")) / "model.safetensors"
-    block.write_bytes(block.read_bytes()[:-1])
-    assert numbers(compared(replace(asked, resume="a"), source)) == numbers(first)
-    assert trained == [1]
-
-
-def test_a_stop_while_contexts_are_computed_keeps_the_trained_block(
-    source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = replace(FREEZE, arms="frozen", seeds=1, out=Path("a"))
+    """Unless its file is damaged; it is kept as soon as it is there, before the contexts are computed."""
+    asked, trained = replace(TWO, out=Path("a")), diverging_blocks(monkeypatch, lambda *_: False)
 
     def stop(update: int, planned: int, told: str = "") -> None:
         if told.endswith("tokens read") and list(Path("a").glob("block-*")):
@@ -89,9 +69,13 @@ def test_a_stop_while_contexts_are_computed_keeps_the_trained_block(
 
     with pytest.raises(Stopped):
         compared(asked, source, stop)
-    monkeypatch.setattr(Stages, "trained_block", pytest.fail)
-    again = compared(replace(asked, resume="auto"), source)
-    assert [len(arm.runs) for arm in again.arms.values()] == [1]
+    first = compared(replace(asked, resume="auto"), source)
+    assert (trained, len(first.finished)) == ([0, 1], 2)
+
+    block = next(Path("a").glob("block-*-seed1")) / "model.safetensors"
+    block.write_bytes(block.read_bytes()[:-1])
+    assert numbers(compared(replace(asked, resume="a"), source)) == numbers(first)
+    assert trained == [0, 1, 1]
 
 
 @pytest.mark.parametrize("lost", ["best", "update-*"])
@@ -100,91 +84,74 @@ def test_lost_checkpoints_change_no_number(source: EmbeddedCorpus, lost: str) ->
 
     Only what needs the best model itself, its losses on other text, is then missing.
     """
-    asked = replace(FREEZE, arms="frozen", out=Path("a"), lr=0.5, epochs=4)
+    asked = replace(TWO, out=Path("a"), lr=0.5, epochs=4)
     first = compared(asked, source)
     for path in Path("a").rglob(lost):
         shutil.rmtree(path)
     again = compared(replace(asked, resume="auto"), source)
-    missing = numbers(first).keys() - numbers(again).keys()
 
     assert numbers(again).items() <= numbers(first).items()
+    missing = numbers(first).keys() - numbers(again).keys()
     assert all(lost == "best" and name.startswith(("test_ppl", "test_loss")) for name in missing)
 
 
 def test_other_options_begin_anew_and_do_not_meet_the_old_run(source: EmbeddedCorpus) -> None:
     """``--resume auto`` goes on in a comparison with the same options only; with others it begins one of its own."""
-    asked = replace(FREEZE, arms="frozen", seeds=1)
-    compared(asked, source)
-    for change_of in ({"noise": 0.2}, {"layers": 2}, {"reading": "before"}, {"block": "untrained"}, {"lr": 0.1}):
-        other = replace(asked, resume="auto", **change_of)
-        assert compared(other, source).finished
+    compared(ONE, source)
+    for change in ({"noise": 0.2}, {"layers": 2}, {"reading": "before"}, {"block": "untrained"}, {"lr": 0.1}):
+        assert compared(replace(ONE, resume="auto", **change), source).finished
     assert len(list(Path("runs").iterdir())) == 6
-    more = replace(asked, resume="auto", seeds=2, arms="frozen,trained")
     count = Stop()
-    compared(more, source, count)
+    compared(replace(BOTH, resume="auto"), source, count)
     assert len(list(Path("runs").iterdir())) == 6
     assert len(count.updates) == 3 * UPDATES
 
 
 def test_more_epochs_go_on_from_fewer(source: EmbeddedCorpus) -> None:
     """The rate is constant, so a finished comparison can be taken further, and equals the long one."""
-    asked = replace(FREEZE, arms="frozen", seeds=1, out=Path("a"))
-    compared(asked, source)
-    longer = compared(replace(asked, epochs=3, resume="auto"), source)
-    straight = compared(replace(asked, epochs=3, out=Path("b")), source)
+    compared(replace(ONE, out=Path("a")), source)
+    longer = compared(replace(ONE, out=Path("a"), epochs=3, resume="auto"), source)
 
-    assert numbers(longer) == numbers(straight)
+    assert numbers(longer) == numbers(compared(replace(ONE, epochs=3, out=Path("b")), source))
 
 
 def test_folders_that_cannot_be_used_are_refused(source: EmbeddedCorpus) -> None:
-    asked = replace(FREEZE, arms="frozen", seeds=1)
-    compared(replace(asked, out=Path("a")), source)
+    compared(replace(ONE, out=Path("a")), source)
     Path("empty").mkdir()
     Path("file").write_text("x")
 
     with pytest.raises(SettingError, match="--out: a holds checkpoints; add --resume auto"):
-        compared(replace(asked, out=Path("a")), source)
+        compared(replace(ONE, out=Path("a")), source)
     with pytest.raises(WriteError, match="--out: file is not a folder"):
-        compared(replace(asked, out=Path("file")), source)
+        compared(replace(ONE, out=Path("file")), source)
     for place in ("empty", "file", "nowhere"):
         with pytest.raises(CheckpointError, match=f"--resume: {place} holds no runs"):
-            compared(replace(asked, resume=place), source)
+            compared(replace(ONE, resume=place), source)
     with pytest.raises(CheckpointError, match="of another run: lr"):
-        compared(replace(asked, resume="a", lr=0.1), source)
+        compared(replace(ONE, resume="a", lr=0.1), source)
     with pytest.raises(SettingError, match="--out"):
-        replace(asked, resume="a", out=Path("b"))
-    assert replace(asked, resume="a", out=Path("a")).out == Path("a")
+        replace(ONE, resume="a", out=Path("b"))
+    assert replace(ONE, resume="a", out=Path("a")).out == Path("a")
 
 
 def test_each_run_has_a_folder_of_its_own(source: EmbeddedCorpus) -> None:
     """Under ``runs``: one folder for the comparison, in it one for each arm and seed, and the trained blocks."""
-    asked = replace(FREEZE, arms="frozen,random-frozen")
-    compared(asked, source)
-    compared(asked, source)
+    for _ in range(2):
+        compared(replace(FREEZE, arms="frozen,random-frozen"), source)
     first, second = sorted(Path("runs").iterdir())
-    names = sorted(path.name for path in first.iterdir())
 
     assert first.name.startswith("embedding-freeze-pocket-")
     assert (first.name[-2:], second.name[-2:]) == ("-1", "-2")
-    assert [name for name in names if not name.startswith("block")] == [
-        *("frozen-seed0", "frozen-seed1", "random-frozen-seed0", "random-frozen-seed1")
+    assert sorted(path.name for path in first.iterdir()) == [
+        *(f"block-{each}-L1-every-constant-noise0.1-300-seed{n}" for each in ("pretrained", "random") for n in (0, 1)),
+        *(f"{each}-seed{n}" for each in ("frozen", "random-frozen") for n in (0, 1)),
     ]
-    assert len([name for name in names if name.startswith("block")]) == 4
 
 
 def test_an_arm_that_diverges_leaves_the_others_alone(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = replace(FREEZE, arms="frozen,trained")
-    alone = compared(replace(asked, arms="frozen"), source)
-    real = context_study.train_arm
-
-    def fragile(own: Any, task: Any, arm: ArmSpec, *rest: Any) -> Any:
-        if arm.name == "trained":
-            raise Diverged(3)
-        return real(own, task, arm, *rest)
-
-    monkeypatch.setattr("llmlab.lab.context_study.train_arm", fragile)
-    count = Stop()
-    found = compared(asked, source, count)
+    alone, count = compared(TWO, source), Stop()
+    diverging(monkeypatch, ("trained", 0), ("trained", 1))
+    found = compared(BOTH, source, count)
 
     assert found.state(found.arms["trained"]) == "seed 0 diverged at update 3; seed 1 diverged at update 3"
     assert found.arms["frozen"].by_seed("val_ppl") == alone.arms["frozen"].by_seed("val_ppl")
@@ -198,25 +165,18 @@ def test_a_block_that_diverges_takes_only_its_own_arms_with_it(
     source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The arms on it say in which pass; those on other contexts are trained."""
-    asked = replace(FREEZE, arms="frozen,trained,random-frozen", seeds=1)
-    real = Stages.trained_block
+    trained: list[int] = diverging_blocks(monkeypatch, lambda *_: len(trained) == 2)
+    found = compared(replace(FREEZE, arms="frozen,trained,random-frozen,random-trained", seeds=1), source)
 
-    def fragile(stages: Any, spec: ContextSpec, *rest: Any) -> Any:
-        if spec.vectors == "random":
-            raise Diverged(1)
-        return real(stages, spec, *rest)
-
-    monkeypatch.setattr(Stages, "trained_block", fragile)
-    found = compared(asked, source)
-
-    assert found.trouble(found.arms["random-frozen"]) == ["seed 0: the context block diverged in pass 2"]
+    assert trained == [0, 0]
+    for name in ("random-frozen", "random-trained"):
+        assert found.trouble(found.arms[name]) == ["seed 0: the context block diverged in pass 2"]
     assert [name for name, arm in found.arms.items() if arm.runs] == ["frozen", "trained"]
     assert len(found.contexts) == 1
 
 
 def test_a_wild_rate_diverges_or_stays_finite_but_never_fails(source: EmbeddedCorpus) -> None:
-    asked = replace(FREEZE, arms="trained,trained-untied", lr=1e3, block_lr=1e3, seeds=1)
-    found = compared(asked, source)
+    found = compared(replace(FREEZE, arms="trained,trained-untied", lr=1e3, block_lr=1e3, seeds=1), source)
 
     for arm in found.arms.values():
         assert arm.runs or "diverged" in found.state(arm)

@@ -13,17 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Stop, rows, without_times
-from llmlab.embedding_freeze import freeze_arms, run
+from llmlab.embedding_freeze import freeze_arms, run, stage1, stage2
 from llmlab.errors import Stopped
+from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab import context_metrics, context_study
-from llmlab.lab.context_runs import document_sums, training_of
-from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, TRIES, Comparison, Try, Tuned, tail_start
+from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, TRIES, Comparison, Try, Tuned, document_sums, tail_start
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
 from llmlab.lab.optimizer import optimizer_named
 from llmlab.lab.steps import Diverged
 from llmlab.settings import EmbeddingFreezeSettings
 from llmlab.text.streams import Stream
-from strategies_contexts import FREEZE, SMALL, compared, stages
+from strategies import SEEDS
+from strategies_contexts import FREEZE, SMALL, UPDATES, compared
 
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
 
@@ -37,27 +38,31 @@ def straight(source: EmbeddedCorpus, tmp_path_factory: pytest.TempPathFactory) -
     return compared(replace(TUNE, out=tmp_path_factory.mktemp("straight") / "runs"), source)
 
 
-def tuned(found: Comparison) -> dict[str, list[Try]]:
+def tried(found: Comparison) -> dict[str, list[Try]]:
     """Return what each arm tried."""
     return {name: tuned.tries for name, tuned in found.tuned.items()}
 
 
-@given(st.sampled_from(["sgd", "adam", "adamw"]), st.sampled_from([0.0, 0.03, 0.5, 2.0]), st.integers(0, 99))
+def model_of(data: Any, name: str) -> FixedContextLM:
+    return stage2(FREEZE, data, ARMS[name], stage1(FREEZE, data, ARMS[name].contexts, 0), 0)
+
+
+@given(st.sampled_from(["sgd", "adam", "adamw"]), st.sampled_from([0.0, 0.03, 0.5, 2.0]), SEEDS)
 def test_a_share_of_the_rate_is_a_rate_of_its_own(rule: str, share: float, seed: int) -> None:
     """With a share, one parameter moves as under its own optimiser with that rate, and the other as without."""
     chance = torch.Generator().manual_seed(seed)
-    start = {name: torch.randn(3, generator=chance) for name in ("embedding", "rest")}
-    gradients = [{name: torch.randn(3, generator=chance) for name in start} for _ in range(4)]
+    start, *gradients = ({name: torch.randn(3, generator=chance) for name in ("embedding", "rest")} for _ in range(5))
 
-    def after(names: list[str], lr: float, shares: dict[str, float]) -> dict[str, torch.Tensor]:
-        parameters, optimizer = {name: start[name].clone() for name in names}, optimizer_named(rule, lr, 0.1, shares)
+    def after(lr: float, shares: dict[str, float]) -> dict[str, torch.Tensor]:
+        parameters = {name: tensor.clone() for name, tensor in start.items()}
+        optimizer = optimizer_named(rule, lr, 0.1, shares)
         for each in gradients:
             optimizer.update(parameters, each)
         return parameters
 
-    both = after(["embedding", "rest"], 0.1, {"embedding": share})
-    assert torch.equal(both["rest"], after(["rest"], 0.1, {})["rest"])
-    assert torch.equal(both["embedding"], after(["embedding"], 0.1 * share, {})["embedding"])
+    both = after(0.1, {"embedding": share})
+    assert torch.equal(both["rest"], after(0.1, {})["rest"])
+    assert torch.equal(both["embedding"], after(0.1 * share, {})["embedding"])
 
 
 @given(st.lists(st.none() | st.floats(0.5, 9), min_size=TRIES, max_size=TRIES), st.sampled_from(sorted(ARMS)))
@@ -67,21 +72,18 @@ def test_every_arm_tries_as_much_and_looks_as_far(losses: list[float | None], na
     while (rates := found.next) is not None:
         found.tries.append(replace(rates, loss=losses[len(found.tries)]))
 
-    assert len(found.tries) == TRIES == len(FACTORS) == len(SHARES) + len(BESIDE)
-    assert len(set(found.tries)) == TRIES
+    assert len(set(found.tries)) == TRIES == len(FACTORS) == len(SHARES) + len(BESIDE)
     assert (max(one.rate for one in found.tries), min(one.rate for one in found.tries)) == (FACTORS[0], FACTORS[-1])
-    finite = [loss for loss in losses if loss is not None]
-    assert found.best.loss == min(finite, default=None)
-    first, then = found.tries[: len(SHARES)], found.tries[len(SHARES) :]
-    if ARMS[name].trains_embedding:
+    assert found.best.loss == min((loss for loss in losses if loss is not None), default=None)
+    moves = ARMS[name].trains_embedding
+    if moves:
+        first, then = found.tries[: len(SHARES)], found.tries[len(SHARES) :]
         assert [one.embedding for one in first] == list(SHARES)
         assert {one.embedding for one in then} == {replace(found, tries=first).best.embedding}
     for one in found.tries:
         asked = found.at(one)
         assert asked.lr == FREEZE.lr * one.rate
-        assert asked.lr * asked.embedding_lr == pytest.approx(
-            FREEZE.lr * one.embedding if ARMS[name].trains_embedding else asked.lr
-        )
+        assert asked.lr * asked.embedding_lr == pytest.approx(FREEZE.lr * one.embedding if moves else asked.lr)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_the_edge_of_the_grid_is_told(name: str, rates: Try, edge: list[str]) ->
     assert Tuned(ARMS[name], FREEZE, 30, [rates]).edge == edge
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 2**32))
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), SEEDS)
 def test_the_tail_begins_with_a_document_and_scores_something(lengths: list[int], seed: int) -> None:
     """Some document's first token near the last tenth, or a cut between tokens; something is scored behind it."""
     starts = torch.tensor([1, *torch.tensor(lengths).cumsum(0).add(1).tolist()[:-1]])
@@ -117,45 +119,44 @@ def test_the_tail_begins_with_a_document_and_scores_something(lengths: list[int]
 
 
 def test_a_try_trains_on_nothing_that_it_is_judged_on(source: EmbeddedCorpus) -> None:
-    task, arm = dataset_of(source, 300, 120), ARMS["trained"]
-    cut = tail_start(task.text)
-    model = stages(TUNE, task).model(arm, stages(TUNE, task).contexts(arm.contexts, 0), 0)
-    whole, tried = training_of(TUNE, task, model, 0), training_of(TUNE, task, model, 0, tail=cut)
+    data = dataset_of(source, 300, 120)
+    model, cut = model_of(data, "trained"), tail_start(data.text)
+    whole, part = (context_study.training_of(TUNE, data, model, 0, tail=tail) for tail in (0, cut))
 
-    assert torch.equal(torch.cat([tried.train, tried.valid]), whole.train)
-    assert int(tried.train[:, 0].max()) + 1 < cut <= int(tried.valid[:, 0].min()) + 1
-    assert cut in task.text.train.starts
+    assert torch.equal(torch.cat([part.train, part.valid]), whole.train)
+    assert int(part.train[:, 0].max()) + 1 < cut <= int(part.valid[:, 0].min()) + 1
+    assert cut in data.text.train.starts
     assert 0.85 < cut / 300 < 0.95
 
 
 def test_the_validation_text_has_no_say(source: EmbeddedCorpus, straight: Comparison) -> None:
-    other = replace(TUNE, val_tokens=60)
-    found = compared(other, source)
+    found = compared(replace(TUNE, val_tokens=60), source)
 
-    assert tuned(found) == tuned(straight)
+    assert tried(found) == tried(straight)
     assert found.text.text.digest != straight.text.text.digest
 
 
-def test_the_runs_use_what_was_chosen_and_all_of_the_text(source: EmbeddedCorpus, straight: Comparison) -> None:
+@pytest.mark.parametrize("name", ["frozen", "trained"])
+def test_the_runs_use_what_was_chosen_and_all_of_the_text(
+    source: EmbeddedCorpus, straight: Comparison, name: str
+) -> None:
     """The runs of an arm are those of a comparison that is given its rates, on the whole training text."""
-    for name, arm in straight.arms.items():
-        asked = replace(straight.tuned[name].at(straight.tuned[name].best), tune=False, arms=name, out=None)
-        plain = compared(asked, source)
-        assert plain.arms[name].runs[0].numbers == arm.runs[0].numbers
-        assert plain.tuned == {}
+    tuned = straight.tuned[name]
+    plain = compared(replace(tuned.at(tuned.best), tune=False, arms=name, out=None), source)
+    assert plain.arms[name].runs[0].numbers == straight.arms[name].runs[0].numbers
+    assert plain.tuned == {}
 
 
 @pytest.mark.parametrize("at", [3, 14, 40, 63, 75, 80, 150])
 def test_a_stopped_comparison_does_not_choose_again(source: EmbeddedCorpus, straight: Comparison, at: int) -> None:
-    stop, rest = Stop(at), Stop()
+    stop, rest, again = Stop(at), Stop(), Stop()
     with contextlib.suppress(Stopped):
         compared(TUNE, source, stop)
     resumed = compared(replace(TUNE, resume="auto"), source, rest)
 
-    assert tuned(resumed) == tuned(straight)
+    assert tried(resumed) == tried(straight)
     assert without_times(context_metrics.metrics(resumed)) == without_times(context_metrics.metrics(straight))
-    assert rest.planned == stop.planned == {2 * (TRIES + 1) * 10}
-    again = Stop()
+    assert rest.planned == stop.planned == {2 * (TRIES + 1) * UPDATES}
     compared(replace(TUNE, resume="auto"), source, again)
     assert again.updates == []
 
@@ -165,16 +166,15 @@ def test_a_try_that_diverges_is_one_that_was_not_best(source: EmbeddedCorpus, mo
     real = context_study.training_of
     bad: set[float] = {4.0, 2.8}
 
-    def diverging(settings: Any, *told: Any, **more: Any) -> Any:
-        training = real(settings, *told, **more)
-        if round(settings.lr / TUNE.lr, 6) in bad:
+    def diverging(settings: Any, *told: Any, tail: int = 0) -> Any:
+        training = real(settings, *told, tail=tail)
+        if tail and round(settings.lr / TUNE.lr, 6) in bad:
             monkeypatch.setattr(training, "run", lambda on_step: (_ for _ in ()).throw(Diverged(1)))
         return training
 
     monkeypatch.setattr(context_study, "training_of", diverging)
     found = compared(TUNE, source)
-    tries = tuned(found)
-    assert [one.loss is None for one in tries["frozen"]] == [True, True, *[False] * 5]
+    assert [one.loss is None for one in found.tuned["frozen"].tries] == [True, True, *[False] * 5]
     assert found.tuned["frozen"].best.rate not in bad
     bad |= {*FACTORS, *BESIDE}
     none = compared(replace(TUNE, out=Path("b")), source)
@@ -184,21 +184,21 @@ def test_a_try_that_diverges_is_one_that_was_not_best(source: EmbeddedCorpus, mo
 
 def test_losses_by_document_add_up_to_those_that_are_reported(source: EmbeddedCorpus) -> None:
     """By a plain loop over targets: the loss of each document, and over all the one that the run is known by."""
-    asked = replace(FREEZE, arms="trained", seeds=1)
-    found = compared(asked, source)
-    (one,), task = found.arms["trained"].runs, found.text
-    assert len(one.valid_sums) == len(task.valid_counts) == len(task.text.valid.starts)
-    assert sum(one.valid_sums) / sum(task.valid_counts) == pytest.approx(one.numbers["val_loss_token"], rel=1e-6)
-    assert sum(one.test_sums) / sum(task.test_counts) == pytest.approx(one.numbers["test_loss_token"], rel=1e-12)
+    found = compared(replace(FREEZE, arms="trained", seeds=1), source)
+    (one,), data = found.arms["trained"].runs, found.text
+    assert len(one.valid_sums) == len(data.valid_counts) == len(data.text.valid.starts)
+    assert sum(one.valid_sums) / sum(data.valid_counts) == pytest.approx(one.numbers["val_loss_token"], rel=1e-6)
+    assert sum(one.test_sums) / sum(data.test_counts) == pytest.approx(one.numbers["test_loss_token"], rel=1e-12)
 
-    model = stages(asked, task).model(ARMS["trained"], stages(asked, task).contexts(ARMS["trained"].contexts, 0), 0)
-    for number, counts in ((1, task.valid_counts), (2, task.test_counts)):
-        stream, sums = task.text.streams[number], [0.0] * len(counts)
-        windows = model.windows(number, task.text.scored(stream))
-        for place, row in enumerate(windows, start=1):
+    model = model_of(data, "trained")
+    for number, counts in ((1, data.valid_counts), (2, data.test_counts)):
+        stream, sums, scored = data.text.streams[number], [0.0] * len(counts), [0] * len(counts)
+        for place, row in enumerate(model.windows(number, data.text.unknown), start=1):
             document = sum(start <= place for start in stream.starts.tolist()) - 1
             sums[document] += float(model.judge(row[None, :1], row[None, 1:]).losses)
-        assert document_sums(model, task, number) == pytest.approx(sums, rel=1e-5)
+            scored[document] += int(row[1] >= 0)
+        assert document_sums(model, data, number) == pytest.approx(sums, rel=1e-5)
+        assert scored == counts
 
 
 @pytest.mark.slow

@@ -28,43 +28,63 @@ The control has a random E in both stages; frozen and trained are also compared 
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.fast.fixed_context_lm import Blocks
-from llmlab.fast.fixed_contexts import Inputs
+from llmlab.fast.fixed_context_lm import FixedContextLM
+from llmlab.fast.fixed_contexts import FixedContexts, Inputs, embedded, fixed_contexts
 from llmlab.lab import context_metrics
-from llmlab.lab.block_sizes import BlockSize
-from llmlab.lab.context_runs import ArmSpec, ContextSpec, FixedPointRecipe
-from llmlab.lab.context_stages import Equations, loaded
-from llmlab.lab.context_study import Comparison, compared
-from llmlab.lab.device import products_in
-from llmlab.lab.language import EPS
+from llmlab.lab.block_sizes import BlockSize, contexts_bytes
+from llmlab.lab.checkpoint import State
+from llmlab.lab.context_metrics import called
+from llmlab.lab.context_study import (
+    ArmRuns,
+    ArmSpec,
+    Comparison,
+    Contexts,
+    ContextSpec,
+    Keep,
+    Measured,
+    compared,
+    precision_of,
+    training_of,
+)
+from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, pretrained_corpus, random_corpus
+from llmlab.lab.device import device_of, measure, products_in
+from llmlab.lab.language import EPS, PRECISIONS
+from llmlab.lab.memory import check_memory
 from llmlab.lab.optimizer import Adam, clip
 from llmlab.lab.rng import generator
 from llmlab.lab.steps import Diverged, OnStep, one_of_several
-from llmlab.report.messages import say
+from llmlab.measure.spectrum import effective_rank
+from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar
-from llmlab.settings import EmbeddingFreezeSettings
+from llmlab.settings import MADE, ContextSettings, EmbeddingFreezeSettings
 from llmlab.shown import embedding_freeze as shown
+from llmlab.text.corpus import SYNTHETIC, Corpus
+from llmlab.text.grammar import Grammar
+
+Parameters = dict[str, Tensor]
 
 WEIGHT_DEVIATION, BIAS_DEVIATION = 0.1, 0.01
 
 # ---- the two blocks ---------------------------------------------------------------------------------------------
 #
-# In what follows ``size`` are the sizes of both blocks (``lab.sizes.BlockSize``, which names their parameters), c is
-# the width of a context, w or w_k that of a layer, d that of the embedding; ``x``, (B, M d), are the normalised
-# embeddings of the last M tokens of B positions, ``ids``, (n,), the tokens of a text, and ``frozen`` the parameters
-# of the context block and the ``embedding``, (V, d), that it reads.
+# In what follows ``size`` are the sizes of both blocks (``lab.block_sizes``, which names their parameters), c is the
+# width of a context, w or w_k that of a layer, d that of the embedding; ``x``, (B, M d), are the normalised embeddings
+# of the last M tokens of B positions, ``ids``, (n,), the tokens of a text, and ``frozen`` the parameters of the
+# context block and the ``embedding``, (V, d), that it reads.
 
 
-def layer(parameters: dict[str, Tensor], name: str, reads: Tensor, residual: Tensor) -> Tensor:
+def layer(parameters: Parameters, name: str, reads: Tensor, residual: Tensor) -> Tensor:
     """Return LayerNorm( P residual + ReLU( A reads + a ) ), (B, w); without a P the residual is added as it is."""
     if f"{name}.projection.weight" in parameters:
         weight, bias = parameters[f"{name}.projection.weight"], parameters[f"{name}.projection.bias"]
@@ -75,12 +95,11 @@ def layer(parameters: dict[str, Tensor], name: str, reads: Tensor, residual: Ten
 
 
 def context_layers(
-    size: BlockSize, parameters: dict[str, Tensor], context: Tensor, x: Tensor, layers: int | None = None
+    size: BlockSize, parameters: Parameters, context: Tensor, x: Tensor, layers: int | None = None
 ) -> list[Tensor]:
-    """Return the output of each layer of the context block, (B, w_k), over one token per row.
+    """Return the output of each layer of the context block, (B, w_k), or of the first ``layers``, over a token per row.
 
-    It reads the context before the token, (B, c); the last layer's output is the context after it.  ``layers`` says how
-    many of the layers to run, ``None`` all.
+    It reads the context before the token, (B, c); the last layer's output is the context after it.
     """
     outputs: list[Tensor] = []
     for k in range(size.layers)[:layers]:
@@ -90,7 +109,7 @@ def context_layers(
     return outputs
 
 
-def token_layers(size: BlockSize, parameters: dict[str, Tensor], contexts: list[Tensor], x: Tensor) -> Tensor:
+def token_layers(size: BlockSize, parameters: Parameters, contexts: list[Tensor], x: Tensor) -> Tensor:
     """Return what the token block makes of one token per row, (B, d), for the head.
 
     ``contexts`` has for each layer the context that it is given, (B, w_k).
@@ -102,12 +121,15 @@ def token_layers(size: BlockSize, parameters: dict[str, Tensor], contexts: list[
     return y
 
 
-def initial(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+BLOCKS = context_layers, token_layers
+
+
+def initial(shapes: dict[str, tuple[int, ...]], seed: int) -> Parameters:
     """Return fresh parameters: weights N(0, 0.1^2), biases N(0, 0.01^2), LayerNorms that change nothing.
 
     What a parameter starts with depends on its name, its shape and the seed, so no other parameter can move it.
     """
-    parameters: dict[str, Tensor] = {}
+    parameters: Parameters = {}
     for name, shape in shapes.items():
         if "norm." in name:
             parameters[name] = torch.full(shape, float(name.endswith("gain")))
@@ -120,13 +142,13 @@ def initial(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
 # ---- the plain pass, token by token -----------------------------------------------------------------------------
 
 
-def normalised(rows: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
+def normalised(rows: Tensor, parameters: Parameters | None = None) -> Tensor:
     """Return embedding rows after LayerNorm, with the trained ``norm.gain`` and ``norm.bias`` if there are any."""
     gain, bias = (parameters["norm.gain"], parameters["norm.bias"]) if parameters else (None, None)
     return F.layer_norm(rows, rows.shape[-1:], gain, bias, EPS)
 
 
-def plain_pass(size: BlockSize, frozen: dict[str, Tensor], ids: Tensor) -> Iterator[list[Tensor]]:
+def plain_pass(size: BlockSize, frozen: Parameters, ids: Tensor) -> Iterator[list[Tensor]]:
     """Yield what every context layer has written after each token of a text, (1, w_k) each."""
     context = frozen["embedding"].new_zeros(1, size.context)
     x = frozen["embedding"].new_zeros(size.n_tokens, size.embedding)
@@ -137,40 +159,56 @@ def plain_pass(size: BlockSize, frozen: dict[str, Tensor], ids: Tensor) -> Itera
         yield outputs
 
 
-def logits_by_token(
-    size: BlockSize, frozen: dict[str, Tensor], parameters: dict[str, Tensor], ids: Tensor, *, when: str = "after"
-) -> Iterator[Tensor]:
+def logits_by_token(size: BlockSize, frozen: Parameters, parameters: Parameters, ids: Tensor) -> Iterator[Tensor]:
     """Yield the logits after each token of a text, (V,) each: both blocks, the plain way.
 
     ``parameters`` are what Stage 2 trains: the token block, ``norm.gain`` and ``norm.bias``; ``embedding`` in the arms
     that train it, ``head.weight`` and ``head.bias`` in those with an untied head.  No gradient flows into what is
-    frozen, nor into a context.  ``when`` says whether the token layers see the context ``after`` their token, or
-    ``before`` it.
+    frozen, nor into a context.  ``size.reading`` says which contexts the token layers are given.
     """
     embedding = parameters.get("embedding", frozen["embedding"])
     head, bias = parameters.get("head.weight", embedding), parameters.get("head.bias")
     x = embedding.new_zeros(size.n_tokens, size.embedding)
-    before = [embedding.new_zeros(1, width) for width in size.context_widths()]
+    before = nothing = embedding.new_zeros(1, size.context)
     for token, after in zip(ids.tolist(), plain_pass(size, frozen, ids), strict=True):
         x = torch.cat([x[1:], normalised(embedding[[token]], parameters)])
-        seen = after if when == "after" else before
-        y = token_layers(size, parameters, seen if size.layerwise else seen[-1:] * size.layers, x.view(1, -1))
-        yield F.linear(y, head, bias)[0]
-        before = after
+        seen = {"final": after[-1], "before": before, "none": nothing}
+        given = after if size.reading == "after" else [seen[size.reading]] * size.layers
+        yield F.linear(token_layers(size, parameters, given, x.view(1, -1)), head, bias)[0]
+        before = after[-1]
 
 
-def plain_loss(
-    size: BlockSize, frozen: dict[str, Tensor], parameters: dict[str, Tensor], ids: Tensor, *, when: str = "after"
-) -> Tensor:
+def plain_loss(size: BlockSize, frozen: Parameters, parameters: Parameters, ids: Tensor) -> Tensor:
     """Return the mean loss of each next token of a text, in nats: what Stage 2 makes small, the plain way.
 
     Autograd through this loop is the oracle of ``fast.fixed_context_lm``, which trains on any positions at once.
     """
-    logits = torch.stack(list(logits_by_token(size, frozen, parameters, ids, when=when))[:-1])
+    logits = torch.stack(list(logits_by_token(size, frozen, parameters, ids))[:-1])
     return F.cross_entropy(logits, ids[1:])
 
 
 # ---- Stage 1: contexts that stay put and fill the space ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FixedPointRecipe:
+    """How Stage 1 trains its block; the defaults are those of the original notes.
+
+    ``iterations`` counts the first one, which learns nothing: it is the pass through the text.  ``weight`` is that of
+    the diversity: 0 has none of it, 1 nothing else.  A position has converged when its context's mean squared change is
+    below ``near``; training stops once the share ``enough`` of positions has, though not in the second iteration, which
+    finds nothing moved.  ``clip`` is the largest gradient norm.
+    """
+
+    iterations: int = 10
+    lr: float = 0.002
+    noise: float = 0.1
+    weight: float = 0.5
+    near: float = 0.03
+    enough: float = 0.95
+    batch: int = 4096
+    clip: float = 1.0
+    seed: int = 0
 
 
 def diversity(contexts: Tensor) -> Tensor:
@@ -185,14 +223,14 @@ def diversity(contexts: Tensor) -> Tensor:
 
 def fixed_point(
     size: BlockSize,
-    start: dict[str, Tensor],
+    start: Parameters,
     inputs: Inputs,
     contexts: Tensor,
     recipe: FixedPointRecipe,
     on_step: OnStep | None = None,
     *,
     dtype: torch.dtype = torch.float32,
-) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+) -> tuple[Parameters, list[dict[str, float]]]:
     """Train a copy of a context block without any target from the text: each context should stay what it was.
 
     Each iteration moves all positions at once, adds up the gradients of all batches, and makes one step of Adam.
@@ -231,14 +269,14 @@ def fixed_point(
 
 def one_iteration(
     size: BlockSize,
-    block: dict[str, Tensor],
+    block: Parameters,
     inputs: Inputs,
     contexts: Tensor,
     recipe: FixedPointRecipe,
     iteration: int,
     step: OnStep,
     dtype: torch.dtype,
-) -> tuple[dict[str, float], dict[str, Tensor]]:
+) -> tuple[dict[str, float], Parameters]:
     """Replace the contexts by new ones; return the means over batches of what is measured, and the gradients.
 
     With w the weight of the diversity and m positions in a batch:
@@ -252,7 +290,7 @@ def one_iteration(
     batches, device = -(-len(contexts) // recipe.batch), contexts.device
     wrapped = contexts[-1:].clone()  # a copy: it is overwritten before position 1 reads it
     moved, spread, settled = 0.0, 0.0, 0
-    gradients: dict[str, Tensor] = {}
+    gradients: Parameters = {}
     for done, number in enumerate(reversed(range(batches)), 1):
         first, stop = number * recipe.batch, min((number + 1) * recipe.batch, len(contexts))
         old = contexts[first:stop]
@@ -275,12 +313,156 @@ def one_iteration(
     return found | {"converged_fraction": settled / len(contexts)}, gradients
 
 
-EQUATIONS = Equations(initial, fixed_point, Blocks(context_layers, token_layers))
-"""What Stage 1 and Stage 2 compute, handed to ``lab.context_stages``, which runs them over a text for every arm."""
+# ---- both stages over a text ------------------------------------------------------------------------------------
+
+FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
+"""At least this many contexts are checked, and more while tokens times parameters stay below this."""
+
+TRIED, RANKED = 1_024, 10_000
+"""So many tokens of a pass settle the number of threads, and so many contexts the effective rank: the first ones."""
+
+
+def stage1(
+    settings: ContextSettings,
+    data: ContextDataset,
+    spec: ContextSpec,
+    seed: int,
+    on_pass: OnStep = lambda *told: None,
+    keep: Keep = lambda train: train(),
+) -> Contexts:
+    """Compute the contexts of all streams of a text, by a block that is trained on the first one if it is to be.
+
+    ``on_pass`` is called now and then, and may raise to stop.
+    """
+    device, embedding = device_of(settings.device), data.source.vectors(spec.vectors, seed)
+    embedding, size = embedding.to(device), spec.size(settings, embedding.shape[1])
+    streams = [part.tokens.to(device) for part in data.text.streams]
+    inputs = [embedded(embedding, tokens, size.n_tokens) for tokens in streams]
+    start = {name: tensor.to(device) for name, tensor in initial(size.context_shapes(), seed).items()}
+    measure(start, streams[0][:TRIED, None], lambda some: fixed_contexts(size, start, inputs[0], len(some)))
+
+    def contexts(block: Parameters, number: int, **choices: Any) -> FixedContexts:
+        between, n = lambda done: on_pass(0, 1, f"{done:,} tokens read"), len(streams[number])
+        choices |= {"tolerance": settings.tolerance, "between": between}
+        return fixed_contexts(size, block, inputs[number], n, **choices)
+
+    def train() -> State:
+        recipe = FixedPointRecipe(settings.iterations, settings.block_lr, spec.noise, settings.diversity, seed=seed)
+        recipe = recipe if spec.stops else replace(recipe, enough=math.inf)
+        before, dtype = contexts(start, 0).contexts, PRECISIONS[precision_of(settings)]
+        rank = rank_share(before)
+        block, rows = fixed_point(size, start, inputs[0], before, recipe, on_pass, dtype=dtype)
+        return {"model": block, "rows": rows, "rank": rank}
+
+    kept: State = keep(train) if spec.trained else {"model": start}
+    block = {name: tensor.to(device) for name, tensor in kept["model"].items()}
+    after = torch.empty(sum(map(len, streams)), size.context, device=device)
+    # many where a token costs little: a narrow block forgets slowly, and is the one to watch
+    fewest = max(FEWEST_CHECKED, WORK_CHECKED // size.context_parameters())
+    rooms = torch.split(after, [len(tokens) for tokens in streams])
+    found = [contexts(block, n, check=max(fewest, len(room) // 500), out=room) for n, room in enumerate(rooms)]
+    ranks = {name: rank_share(one.contexts) for name, one in zip(("train", "valid"), found, strict=False)}
+    measured = Measured(
+        seed=seed,
+        size=size,
+        warm_up=found[0].warm_up,
+        seam_error=max(each.seam_error for each in found),
+        max_error=max(each.max_error for each in found),
+        checked=sum(each.checked for each in found),
+        plain=found[0].plain,
+        tokens_per_second=len(streams[0]) / max(found[0].seconds, 1e-9),
+        ranks=ranks | {"untrained": kept.get("rank", ranks["train"])},
+        rows=kept.get("rows", []),
+    )
+    return Contexts(block | {"embedding": embedding}, after, measured)
+
+
+def rank_share(contexts: Tensor) -> float:
+    """Return the effective rank of the first contexts, (n, c), as a share of their width."""
+    return effective_rank(contexts[:RANKED], centred=False) / contexts.shape[1]
+
+
+def stage2(
+    settings: ContextSettings, data: ContextDataset, arm: ArmSpec, contexts: Contexts, seed: int
+) -> FixedContextLM:
+    """Return a fresh model of an arm on fixed contexts, which it shares with the other arms."""
+    size, streams = replace(contexts.measured.size, reading=arm.reading), [part.tokens for part in data.text.streams]
+    trained = {"tied": arm.tied, "trains_embedding": arm.trains_embedding}
+    parameters = fresh_parameters(size, contexts.frozen["embedding"], seed, **trained)
+    precision = precision_of(settings)
+    return FixedContextLM(BLOCKS, size, contexts.frozen, streams, contexts.after, parameters, precision)
+
+
+def fresh_parameters(
+    size: BlockSize, embedding: Tensor, seed: int, *, tied: bool = True, trains_embedding: bool = False
+) -> Parameters:
+    """Return what Stage 2 trains, at its start: of a seed the same token block, whatever else is trained.
+
+    An embedding, if it is trained, starts as a copy of the frozen one, (V, d), an untied head at zero.
+    """
+    block, parameters = initial(size.token_shapes(), seed), Parameters()
+    shapes = size.trained_shapes(len(embedding), tied=tied, trains_embedding=trains_embedding)
+    for name, shape in shapes.items():
+        if name == "embedding":
+            parameters[name] = embedding.clone()
+        elif name in block:
+            parameters[name] = block[name].to(embedding.device)
+        else:
+            parameters[name] = embedding.new_full(shape, float(name == "norm.gain"))
+    return parameters
+
+
+# ---- a pretrained embedding, made in the run --------------------------------------------------------------------
+
+LINES, HELD_OUT, MADE_SEED = 40_000, 600, 3
+"""What the made embedding is made from: some 720,000 tokens.  The language's own splits have the seeds 1 and 2."""
+
+
+def loaded(settings: ContextSettings, on_step: OnStep | None = None) -> EmbeddedCorpus:
+    """Return corpus and embedding; ``on_step`` hears of an embedding that is made, and may raise to stop."""
+    # of an embedding that is still to be read only what a row has at the least
+    width = settings.width if settings.pretrained == MADE else 1
+    check_memory(contexts_bytes(ContextSpec.of(settings).size(settings, width), 1, 0))
+    if settings.pretrained != MADE:
+        return pretrained_corpus(settings)
+    if settings.vectors == "random":
+        return random_corpus(settings.width)
+
+    def making(update: int, planned: int, told: str = "") -> None:
+        if on_step:  # these are no updates of the run
+            on_step(0, 0, f"making the embedding, {update:,} of {planned:,}")
+
+    return made(settings.width, making)
+
+
+def made(width: int, on_step: OnStep | None = None) -> EmbeddedCorpus:
+    """Return the synthetic language with an embedding, (V, width), that was trained on much more of it.
+
+    The offline stand-in for an embedding that read much more text than we have: the tied embedding of a model of this
+    chapter, trained on many times more lines of the language, drawn by another seed than any line that is read later.
+    """
+    sizes: dict[str, Any] = {"width": width, "context": 32, "layers": 1, "block": "untrained", "tokens": 10**7}
+    sizes |= {"epochs": 2, "batch": 1_024, "lr": 1e-2, "patience": 100}
+    # on the processor: as small as it is, and the same wherever it is then read
+    settings = ContextSettings(**sizes, device="cpu")
+    language, lines = random_corpus(width), Grammar.standard().lines
+    start = torch.randn(language.embedding.shape, generator=generator("made embedding", MADE_SEED)) / width**0.5
+    # lines of its own to validate with: nothing of what is judged on later has a say
+    more = Corpus(SYNTHETIC, lines(LINES, MADE_SEED), lines(HELD_OUT, MADE_SEED + 1))
+    source = replace(language, corpus=more, embedding=start, name="made", digest="")
+    data = dataset_of(source, settings.tokens, settings.val_tokens)
+    arm = ArmSpec("made", contexts=ContextSpec.of(settings), trains_embedding=True)
+    model = stage2(settings, data, arm, stage1(settings, data, arm.contexts, MADE_SEED), MADE_SEED)
+    training = training_of(settings, data, model, MADE_SEED)
+    training.run(on_step)
+    # known by how it is made, not where: its last bits depend on the machine, and a run may go on with another
+    recipe = f"{LINES} {MADE_SEED} {settings.document() | {'device': 'auto'}} {language.digest}"
+    digest = hashlib.sha256(recipe.encode()).hexdigest()
+    notes: list[Text] = [say("contexts.made_embedding", tokens=len(data.text.train.tokens))]
+    return replace(language, embedding=training.best["embedding"], name="made in the run", digest=digest, notes=notes)
 
 
 # ---- the chapter ------------------------------------------------------------------------------------------------
-
 
 LABELS = {
     "frozen": "frozen, tied",
@@ -306,37 +488,36 @@ def freeze_arms(settings: EmbeddingFreezeSettings) -> list[ArmSpec]:
     """Return the arms: the grid, then frozen and trained at the other numbers of tokens."""
     arms = []
     for name in settings.arm_names:
-        contexts = ContextSpec.of(settings, vectors="random" if name.startswith("random") else "pretrained")
-        own = ArmSpec(name, LABELS[name], contexts=contexts, reading=settings.reading)
-        arms.append(replace(own, tied=not name.endswith("untied"), trains_embedding="trained" in name))
-    for tokens in settings.sizes:
-        for arm in [arm for arm in arms if arm.name in GRID[0] and tokens != settings.tokens]:
+        contexts = replace(ContextSpec.of(settings), vectors="random" if name.startswith("random") else "pretrained")
+        trained = {"tied": not name.endswith("untied"), "trains_embedding": "trained" in name}
+        arms.append(ArmSpec(name, LABELS[name], contexts=contexts, reading=settings.reading, **trained))
+    grown = []
+    for tokens in (tokens for tokens in settings.sizes if tokens != settings.tokens):
+        for arm in (arm for arm in arms if arm.name in GRID[0]):
             contexts, label = replace(arm.contexts, tokens=tokens), say("contexts.grown", arm=arm.label, tokens=tokens)
-            grown = replace(arm, name=f"{arm.name}-{tokens}", label=label, contexts=contexts)
-            arms.append(grown)
-    return arms
+            grown.append(replace(arm, name=f"{arm.name}-{tokens}", label=label, contexts=contexts))
+    return arms + grown
 
 
 def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Result:
     """Train every arm and seed and report what freezing does; see ``phase1.run``."""
-    source = loaded(EQUATIONS, settings, on_step)
-    found = compared(EQUATIONS, settings, source, freeze_arms(settings), on_step)
+    found = compared(stage1, stage2, settings, loaded(settings, on_step), freeze_arms(settings), on_step)
     have = {name: arm for name, arm in found.arms.items() if arm.runs}
     pairs = [(have[one], have[other]) for one, other in PAIRS if one in have and other in have]
-    metrics = context_metrics.metrics(found) | differences(settings, found) if found.finished else {}
+    metrics = context_metrics.metrics(found) | differences(settings, have, found) if found.finished else {}
     return shown.result(settings, found, metrics, pairs)
 
 
-def differences(settings: EmbeddingFreezeSettings, found: Comparison) -> dict[str, Scalar]:
+def differences(settings: EmbeddingFreezeSettings, have: dict[str, ArmRuns], found: Comparison) -> dict[str, Scalar]:
     """Return the differences between arms as metrics, and how much freezing and tying help each other.
 
     Frozen and trained are also named by their number of tokens, whichever size the settings begin with.
     """
-    sized = {f"{name}-{settings.tokens}": arm for name, arm in found.arms.items() if name in GRID[0]}
-    have = {name: (context_metrics.called(name), arm) for name, arm in {**found.arms, **sized}.items() if arm.runs}
+    have = have | {f"{name}-{settings.tokens}": have[name] for name in GRID[0] if name in have}
     grown = [(f"trained-{tokens}", f"frozen-{tokens}") for tokens in sorted({settings.tokens, *settings.sizes})]
-    both = [(have[one], have[other]) for one, other in (*PAIRS, *grown) if {one, other} <= have.keys()]
-    told = context_metrics.differences(found, both)
+    pairs = [(called(one), called(other)) for one, other in (*PAIRS, *grown) if {one, other} <= have.keys()]
+    told = context_metrics.differences(found, {called(name): arm for name, arm in have.items()}, pairs)
     if {name for pair in GRID for name in pair} <= have.keys():
-        told |= context_metrics.interaction(*(have[name][1] for pair in GRID for name in pair))
+        tied, untied = ((have[one], have[other]) for one, other in GRID)
+        told |= context_metrics.interaction(untied, tied)
     return told

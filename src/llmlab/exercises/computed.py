@@ -11,10 +11,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
 from llmlab.after.quantize import quantize
 from llmlab.baseline import ContextVectorLM
-from llmlab.embedding_freeze import context_layers, fixed_point, initial
+from llmlab.embedding_freeze import FixedPointRecipe, context_layers, fixed_point, initial
 from llmlab.fast.fixed_contexts import Inputs, embedded, fixed_contexts
 from llmlab.lab.block_sizes import BlockSize
-from llmlab.lab.context_runs import FixedPointRecipe
 from llmlab.lab.optimizer import Adam
 from llmlab.lab.sizes import Size
 from llmlab.phase1 import TRAINED_WITH_FROZEN, TinyModel, TinyRun, run, train

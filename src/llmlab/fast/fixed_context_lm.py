@@ -16,9 +16,8 @@ A frozen head needs no gradient of W, a third of the work.
 The plain twin is autograd through ``embedding_freeze.logits_by_token``; the two blocks' equations stand beside it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -29,17 +28,16 @@ from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.device import products_in
 from llmlab.lab.language import EPS, PRECISIONS, Judged, Place
 
+Parameters = dict[str, Tensor]
+
 LOGITS_AT_ONCE = 2**25
 """About how many logits are held at a time: 128 MiB in fp32."""
 
+NOT_SCORED = -1
+"""The target of a row that is not scored."""
 
-@dataclass(frozen=True)
-class HeadGradients:
-    """A loss and its gradients: into y, (B, d), and into ``head.weight`` and ``head.bias`` if they are learnt."""
-
-    loss: Tensor
-    y: Tensor
-    head: dict[str, Tensor]
+SAMPLE = 256
+"""Positions at which the contexts are watched."""
 
 
 def rows_at_once(vocabulary: int) -> int:
@@ -52,25 +50,22 @@ def head_loss(
     weight: Tensor,
     bias: Tensor | None,
     targets: Tensor,
-    scored: Tensor,
     count: int,
     *,
     learns_weight: bool,
     dtype: torch.dtype = torch.float32,
-) -> HeadGradients:
-    """Return the loss summed over the scored rows and divided by ``count``, and its gradients in fp32.
+) -> tuple[Tensor, Tensor, Parameters]:
+    """Return the loss of the scored rows over ``count``, its gradient into y, and those into the head if it learns.
 
-    ``count`` is that of the whole batch, of which these rows may be a part.  Without ``learns_weight`` the gradients of
-    weight and bias are left out; ``dtype`` is that of the products, and a weight that has it is not copied.
-
-    Shapes: y (B, d) fp32, weight (V, d), bias (V,), targets (B,), of any number where they are not scored, (B,) bool.
+    All are fp32; ``count`` is that of the whole batch, of which these rows may be a part.  ``dtype`` is that of the
+    products, and a weight that has it is not copied.  Shapes: y (B, d), weight (V, d), bias (V,), targets (B,).
     """
     with torch.no_grad():
         weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
         learnt = {"head.weight": weight} | ({} if bias is None else {"head.bias": bias}) if learns_weight else {}
         head = {name: torch.zeros_like(tensor, dtype=torch.float32) for name, tensor in learnt.items()}
         into_y, loss, share = torch.zeros_like(y), 0.0, 1 / max(count, 1)
-        for part in torch.split(scored.nonzero()[:, 0], rows_at_once(len(weight))):
+        for part in torch.split((targets >= 0).nonzero()[:, 0], rows_at_once(len(weight))):
             read, chosen = y[part].to(dtype), targets[part]
             logits = F.linear(read, weight, bias)  # (rows, V)
             # ln p_target by way of the likeliest word, as p_target itself may be too small for a float
@@ -85,7 +80,7 @@ def head_loss(
                 head["head.bias"].add_(p.sum(0, dtype=torch.float32)).index_add_(0, chosen, ones, alpha=-1)
         for gradient in head.values():
             gradient.mul_(share)
-        return HeadGradients(torch.tensor(loss * share), into_y, head)
+        return torch.tensor(loss * share), into_y, head
 
 
 def head_judge(y: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Judged:
@@ -99,80 +94,55 @@ def head_judge(y: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) 
     return Judged(losses, hits)
 
 
-NOT_SCORED = -1
-"""The target of a row that is not scored."""
-
-SAMPLE = 256
-"""Positions at which the contexts are watched."""
-
-
-class Blocks(NamedTuple):
-    """The equations of both blocks, over one token per row.
-
-    ``context_layers`` of (size, parameters, context, x, how many layers) are the outputs of those context layers, and
-    ``token_layers`` of (size, parameters, contexts, x) is what the head reads.
-    """
-
-    context_layers: Callable[[BlockSize, dict[str, Tensor], Tensor, Tensor, int], list[Tensor]]
-    token_layers: Callable[[BlockSize, dict[str, Tensor], list[Tensor], Tensor], Tensor]
-
-
 class FixedContextLM:
-    """A TokenBlock, its LayerNorm, and an embedding and head that are trained or not, over a text with fixed contexts.
+    """A TokenBlock, its LayerNorm, and an embedding and head that are trained or not, over streams of fixed contexts.
 
     A window of this model is a row (position, target): inputs and targets are (B, 1), and a target that is not scored
     is ``NOT_SCORED``.  Logits are ``embedding`` times y, raw rows without bias, unless the head is untied.
 
     Args:
-        blocks: the equations.
-        size: the sizes.
+        blocks: the equations over one token per row, ``embedding_freeze.context_layers`` and ``token_layers``.
+        size: the sizes, and which contexts are read.
         frozen: the ContextBlock, and the ``embedding``, (V, d), that it reads.
-        ids: (n,) token numbers, of one stream after the other.
+        streams: token numbers, of one stream after the other n in all.
         contexts: (n, c), *after* each token.
         parameters: what is trained, as named by ``BlockSize.trained_shapes``; what is there decides what is trained.
-        starts: where each stream begins.
-        when: the token layers see the context ``after`` their token, or ``before`` it.
         precision: of the products in training, ``fp32`` or ``bf16``; judging is always fp32.
     """
 
     def __init__(
         self,
-        blocks: Blocks,
+        blocks: tuple[Callable[..., list[Tensor]], Callable[..., Tensor]],
         size: BlockSize,
-        frozen: dict[str, Tensor],
-        ids: Tensor,
+        frozen: Parameters,
+        streams: Sequence[Tensor],
         contexts: Tensor,
-        parameters: dict[str, Tensor],
-        *,
-        starts: tuple[int, ...] = (0,),
-        when: str = "after",
+        parameters: Parameters,
         precision: str = "fp32",
     ) -> None:
-        self.blocks, self.size, self.frozen, self.parameters = blocks, size, frozen, parameters
-        self.ids, self.contexts, self.starts, self.when = ids, contexts, starts, when
+        self.context_layers, self.token_layers = blocks
+        self.size, self.frozen, self.parameters, self.contexts = size, frozen, parameters, contexts
         self.dtype, self.device = PRECISIONS[precision], contexts.device
+        self.ids = torch.cat(list(streams)).to(self.device)
+        self.starts = tuple(accumulate(map(len, streams[:-1]), initial=0))
         self.tied, self.trains_embedding = "head.weight" not in parameters, "embedding" in parameters
-        self.read = embedded(frozen["embedding"], ids, size.n_tokens, starts)
-        self._begins = torch.tensor(starts, device=self.device)
+        self.read = embedded(frozen["embedding"], self.ids, size.n_tokens, self.starts)
+        self._begins = torch.tensor(self.starts, device=self.device)
         fixed_head = self.tied and not self.trains_embedding  # rounded once, not in every batch
         self._fixed_head = frozen["embedding"].to(self.dtype) if fixed_head else None
-        self.watched = torch.linspace(0, len(ids) - 1, min(SAMPLE, len(ids)), device=self.device).long()
+        self.watched = torch.linspace(0, len(self.ids) - 1, min(SAMPLE, len(self.ids)), device=self.device).long()
         self.as_they_were = self._watch()
 
-    def windows(self, stream: int = 0, scored: Tensor | None = None) -> Tensor:
+    def windows(self, stream: int = 0, unknown: int = NOT_SCORED) -> Tensor:
         """Return a stream as rows (position, target), (m - 1, 2) of its m tokens: each token and the next one.
 
-        ``scored``, (m - 1,) bool, says which targets count; ``None`` for all.
+        The target ``unknown`` is not scored.
         """
         first, end = (*self.starts, len(self.ids))[stream : stream + 2]
         targets = self.ids[first + 1 : end].cpu()
-        if scored is not None:
-            targets = targets.where(scored, NOT_SCORED)
-        return torch.stack([torch.arange(first, end - 1), targets], dim=1)
+        return torch.stack([torch.arange(first, end - 1), targets.where(targets != unknown, NOT_SCORED)], dim=1)
 
-    def gradients(
-        self, inputs: Tensor, targets: Tensor, *, count: int, place: Place
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def gradients(self, inputs: Tensor, targets: Tensor, *, count: int, place: Place) -> tuple[Tensor, Parameters]:
         """See ``LanguageModel``; nothing here is drawn, so the place changes nothing."""
         positions, targets = inputs.flatten().to(self.device), targets.flatten().to(self.device)
         last, rows = self._rows(positions)
@@ -181,27 +151,26 @@ class FixedContextLM:
         with torch.enable_grad(), products_in(self.dtype, self.device):
             rows.requires_grad_(self.trains_embedding)
             x = self._tokens(positions, rows, leaves)
-            y = self.blocks.token_layers(self.size, leaves, self._given(positions), x)
+            y = self.token_layers(self.size, leaves, self._given(positions), x)
         weight, bias = self._head()
         weight = weight if self._fixed_head is None else self._fixed_head
         learns = self.trains_embedding or not self.tied
-        scored = targets >= 0
-        found = head_loss(y.detach(), weight, bias, targets, scored, count, learns_weight=learns, dtype=self.dtype)
-        into = torch.autograd.grad(y, [*leaves.values(), *([rows] if self.trains_embedding else [])], found.y)
+        loss, into_y, head = head_loss(y.detach(), weight, bias, targets, count, learns_weight=learns, dtype=self.dtype)
+        into = torch.autograd.grad(y, [*leaves.values(), *([rows] if self.trains_embedding else [])], into_y)
         gradients = dict(zip(leaves, into, strict=False))
         if not self.tied:
-            gradients |= found.head
+            gradients |= head
         if self.trains_embedding:
-            whole = found.head["head.weight"] if self.tied else torch.zeros_like(self.parameters["embedding"])
+            whole = head["head.weight"] if self.tied else torch.zeros_like(self.parameters["embedding"])
             gradients["embedding"] = whole.index_add_(0, self.ids[last].flatten(), into[-1].flatten(0, -2))
-        return found.loss, gradients
+        return loss, gradients
 
     def judge(self, inputs: Tensor, targets: Tensor) -> Judged:
         """See ``LanguageModel``."""
         positions = inputs.flatten().to(self.device)
         with torch.no_grad():
             x = self._tokens(positions, self._rows(positions)[1], self.parameters)
-            y = self.blocks.token_layers(self.size, self.parameters, self._given(positions), x)
+            y = self.token_layers(self.size, self.parameters, self._given(positions), x)
             judged = head_judge(y, *self._head(), targets.flatten().to(self.device))
         return Judged(judged.losses.view(targets.shape).cpu(), judged.hits.view(targets.shape).cpu())
 
@@ -222,7 +191,7 @@ class FixedContextLM:
         last, _ = last_tokens(positions, self.size.n_tokens, self.starts)
         return last, self.parameters.get("embedding", self.frozen["embedding"])[self.ids[last]]
 
-    def _tokens(self, positions: Tensor, rows: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+    def _tokens(self, positions: Tensor, rows: Tensor, parameters: Parameters) -> Tensor:
         """Return what the token layers read, (B, M d): normalised rows, zeros before a stream's start."""
         x = F.layer_norm(rows, rows.shape[-1:], parameters["norm.gain"], parameters["norm.bias"], EPS)
         if self.size.n_tokens > 1:
@@ -231,20 +200,20 @@ class FixedContextLM:
 
     def _given(self, positions: Tensor) -> list[Tensor]:
         """Return for each token layer the context that it is given at positions, (B, w_k) each."""
-        at = positions if self.when == "after" else (positions - 1).clamp(min=0)
-        outputs = [*self._outputs(at, self.size.layers - 1), self.contexts[at]] if self.size.layerwise else []
-        outputs = outputs or [self.contexts[at]] * self.size.layers
-        return outputs if self.when == "after" else [output * self._continues(positions) for output in outputs]
+        if self.size.reading == "after":
+            return [*self._outputs(positions, self.size.layers - 1), self.contexts[positions]]
+        seen = self.contexts[positions] if self.size.reading == "final" else self._before(positions)
+        return [seen if self.size.reading != "none" else torch.zeros_like(seen)] * self.size.layers
 
     def _outputs(self, positions: Tensor, layers: int) -> list[Tensor]:
         """Return what the first context layers make of the tokens at positions, (B, w_k) each."""
-        before = self.contexts[(positions - 1).clamp(min=0)] * self._continues(positions)
         with torch.no_grad():
-            return self.blocks.context_layers(self.size, self.frozen, before, self.read(positions), layers)
+            read = self.read(positions)
+            return self.context_layers(self.size, self.frozen, self._before(positions), read, layers)
 
-    def _continues(self, positions: Tensor) -> Tensor:
-        """Return whether a stream has a token before each position, (B, 1)."""
-        return ~torch.isin(positions, self._begins)[:, None]
+    def _before(self, positions: Tensor) -> Tensor:
+        """Return the contexts before the tokens at positions, (B, c); zeros where a stream begins."""
+        return self.contexts[(positions - 1).clamp(min=0)] * ~torch.isin(positions, self._begins)[:, None]
 
     def _head(self) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias of the head."""

@@ -18,10 +18,10 @@ The plain twin is ``embedding_freeze.plain_pass``, with the window of the last M
 ``sequential`` is the same pass, one token after the other, with the products of the tokens formed ahead.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,24 @@ from llmlab.lab.language import EPS
 
 Inputs = Callable[[Tensor], Tensor]
 """From positions in a text, (B,), to what is read there, (B, M d): normalised embeddings of the last M tokens."""
+
+SHORTEST = 128
+"""Tokens of the shortest segments; a text of less than two of them gets the plain pass."""
+
+ROWS_AT_ONCE = 2048
+"""The tokens' halves of the products are formed for about this many positions at a time."""
+
+STITCHED_AT_ONCE = 2
+"""Each segment runs this many tokens again, or an eighth of those it ran again before, until the change is measured."""
+
+LONGEST = 0.1
+"""Share of the text after which a warm-up is given up."""
+
+MARGIN = 0.2
+"""Contexts agree when they do to this share of the tolerance: later tokens may stretch what is left."""
+
+QUIET = 0.1
+"""They must have agreed for this share of the warm-up, as a block that forgets slowly stretches before it shrinks."""
 
 
 def embedded(embedding: Tensor, ids: Tensor, n_tokens: int = 1, starts: tuple[int, ...] = (0,)) -> Inputs:
@@ -59,31 +77,12 @@ def last_tokens(positions: Tensor, n_tokens: int, starts: tuple[int, ...]) -> tu
     return last.where(there, 0), there
 
 
-SHORTEST = 128
-"""Tokens of the shortest segments; a text of less than two of them gets the plain pass."""
-
-ROWS_AT_ONCE = 2048
-"""The tokens' halves of the products are formed for about this many positions at a time."""
-
-STITCHED_AT_ONCE = 2
-"""Each segment runs this many tokens again, or an eighth of those it ran again before, until the change is measured."""
-
-LONGEST = 0.1
-"""Share of the text after which a warm-up is given up."""
-
-MARGIN = 0.2
-"""Contexts agree when they do to this share of the tolerance: later tokens may stretch what is left."""
-
-QUIET = 0.1
-"""They must have agreed for this share of the warm-up, as a block that forgets slowly stretches before it shrinks."""
-
-
 @dataclass(frozen=True, eq=False)
 class FixedContexts:
-    """The contexts of a text and how they were found.
+    """The contexts of a text, (n, c), after each token, and how they were found.
 
-    ``contexts`` are (n, c), after each token.  ``seam_error`` is the largest difference that was left when a warm-up
-    was over, ``max_error`` the largest one to the plain pass over the first ``checked`` tokens.
+    ``seam_error`` is the largest difference that was left when a warm-up was over, ``max_error`` the largest one to the
+    plain pass over the first ``checked`` tokens.
     """
 
     contexts: Tensor
@@ -94,25 +93,6 @@ class FixedContexts:
     segments: int
     plain: bool
     seconds: float
-
-
-def sequential(
-    size: BlockSize,
-    parameters: dict[str, Tensor],
-    inputs: Inputs,
-    n: int,
-    *,
-    out: Tensor | None = None,
-    between: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Return the context after each of n tokens, (n, c), by the plain pass: all of them one after the other.
-
-    ``out`` is (n, c), to write to; ``between`` is called now and then with the number of tokens that are done.
-    """
-    device = next(iter(parameters.values())).device
-    contexts = torch.empty(n, size.context, device=device) if out is None else out
-    with torch.no_grad():
-        return _Steps(size, parameters, inputs, n, between).one_by_one(contexts)
 
 
 def fixed_contexts(
@@ -141,50 +121,53 @@ def fixed_contexts(
         out: (n, c), to write to.
         between: called now and then with the number of tokens that are done; it begins again with the plain pass.
     """
-    began = time.perf_counter()
-    device = next(iter(parameters.values())).device
-    contexts = torch.empty(n, size.context, device=device) if out is None else out
+    began, least = time.perf_counter(), tolerance * MARGIN
+    steps = _Steps(size, parameters, inputs, n, between)
+    contexts = steps.room() if out is None else out
     checked = min(n, max(32, n // 500) if check is None else check)
-    cut = Segmentation.of(n, min(segments, n // SHORTEST), checked)
-    with torch.no_grad():
-        if cut.segments > 1:
-            steps = _Steps(size, parameters, inputs, n, between)
-            steps.run(cut, contexts)
-            warm_up, seam_error = steps.stitch(cut, contexts, tolerance * MARGIN)
-            if seam_error <= tolerance * MARGIN:
-                if check is None:
-                    checked = min(n, max(checked, cut.first + 2 * warm_up))
+    if seams := cut(n, min(segments, n // SHORTEST), checked):
+        with torch.no_grad():
+            steps.run(seams, contexts)
+            warm_up, seam_error = steps.stitch(seams, contexts, least)
+            if check is None:
+                checked = min(n, max(checked, seams.start + 2 * warm_up))
+            max_error = math.inf
+            if seam_error <= least:
                 expected = sequential(size, parameters, inputs, checked)
                 max_error = float((contexts[:checked] - expected).abs().max()) if checked else 0.0
-                if max_error <= tolerance:
-                    seconds = time.perf_counter() - began
-                    return FixedContexts(
-                        contexts, warm_up, seam_error, max_error, checked, cut.segments, False, seconds
-                    )
-        sequential(size, parameters, inputs, n, out=contexts, between=between)
+        if max_error <= tolerance:
+            seconds = time.perf_counter() - began
+            return FixedContexts(contexts, warm_up, seam_error, max_error, checked, len(seams) + 1, False, seconds)
+    sequential(size, parameters, inputs, n, out=contexts, between=between)
     return FixedContexts(contexts, 0, 0.0, 0.0, n, 1, True, time.perf_counter() - began)
 
 
-class Segmentation(NamedTuple):
-    """A text of n tokens in segments: a short one, then segments of equal length, the last cut off at n."""
+def sequential(
+    size: BlockSize,
+    parameters: dict[str, Tensor],
+    inputs: Inputs,
+    n: int,
+    *,
+    out: Tensor | None = None,
+    between: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Return the context after each of n tokens, (n, c), by the plain pass; see ``fixed_contexts``."""
+    steps = _Steps(size, parameters, inputs, n, between)
+    contexts = steps.room() if out is None else out
+    with torch.no_grad():
+        steps.advance(steps.places(range(1)), range(n), contexts.new_zeros(1, size.context), contexts)
+    return contexts
 
-    n: int
-    segments: int
-    length: int
-    first: int
 
-    @classmethod
-    def of(cls, n: int, segments: int, checked: int) -> "Segmentation":
-        """Return a cut whose first seam lies in the middle of the tokens that will be checked."""
-        if segments < 2:
-            return cls(n, 1, max(n, 1), n)
-        first = min(max(1, checked // 2), n // segments)
-        length = -(-(n - first) // (segments - 1))
-        return cls(n, 1 + -(-(n - first) // length), length, first)
+def cut(n: int, segments: int, checked: int) -> range:
+    """Return where each segment of n tokens but the first starts: that one is short, all others are of one length.
 
-    def seams(self, device: torch.device) -> Tensor:
-        """Return where every segment but the first starts, (segments - 1,)."""
-        return torch.arange(self.first, self.n, self.length, device=device)
+    The first seam lies in the middle of the tokens that will be checked.  Fewer than two segments have no seam.
+    """
+    if segments < 2:
+        return range(0)
+    first = min(max(1, checked // 2), n // segments)
+    return range(first, n, -(-(n - first) // (segments - 1)))
 
 
 class _Steps:
@@ -204,96 +187,75 @@ class _Steps:
     ) -> None:
         self.inputs, self.n, self.between = inputs, n, between
         self.device, self.width = next(iter(parameters.values())).device, size.context
-        self.layers = []
+        self.of_tokens: list[tuple[Tensor | None, Tensor]] = []  # of each layer matrix, none if it reads none, and bias
+        self.of_contexts = []  # matrix, projection if there is one, and LayerNorm
         for k, width in enumerate([size.context, *size.context_widths()[:-1]]):
-            of = {
-                name.removeprefix(f"context{k}."): each for name, each in parameters.items() if f"context{k}." in name
-            }
+            of = {name.removeprefix(f"context{k}."): each for name, each in parameters.items()}
             weight = of["weight"].T
             projection = (of["projection.weight"], of["projection.bias"]) if "projection.weight" in of else None
-            norm, tokens = (of["norm.gain"], of["norm.bias"]), weight[width:] if size.reads_tokens(k) else None
-            self.layers.append(_Layer(weight[:width].contiguous(), tokens, of["bias"], projection, norm))
+            self.of_tokens.append((weight[width:] if size.reads_tokens(k) else None, of["bias"]))
+            self.of_contexts.append((weight[:width].contiguous(), projection, (of["norm.gain"], of["norm.bias"])))
 
-    def one_by_one(self, contexts: Tensor) -> Tensor:
-        """Read the text from its beginning, in one row, and return what was written."""
-        start = torch.zeros(1, dtype=torch.long, device=self.device)
-        self._advance(start, range(self.n), contexts.new_zeros(1, self.width), contexts)
-        return contexts
+    def room(self) -> Tensor:
+        """Return room for a context after each token, (n, c)."""
+        return torch.empty(self.n, self.width, device=self.device)
 
-    def run(self, cut: Segmentation, contexts: Tensor) -> None:
+    def places(self, positions: range) -> Tensor:
+        """Return positions as a tensor."""
+        return torch.arange(positions.start, positions.stop, positions.step, device=self.device)
+
+    def run(self, seams: range, contexts: Tensor) -> None:
         """Run every segment and write all contexts; the first one is shorter, and ends with the others."""
-        seams, idle = cut.seams(self.device), cut.length - cut.first
-        context = self._advance(seams, range(idle), contexts.new_zeros(len(seams), self.width), contexts)
-        starts = torch.cat([seams[:1] - cut.length, seams])
-        self._advance(
-            starts, range(idle, cut.length), torch.cat([contexts.new_zeros(1, self.width), context]), contexts
-        )
+        starts, idle, empty = self.places(seams), seams.step - seams.start, contexts.new_zeros(1, self.width)
+        context = self.advance(starts, range(idle), empty.repeat(len(starts), 1), contexts)
+        starts = torch.cat([starts[:1] - seams.step, starts])
+        self.advance(starts, range(idle, seams.step), torch.cat([empty, context]), contexts)
 
-    def stitch(self, cut: Segmentation, contexts: Tensor, least: float) -> tuple[int, float]:
+    def stitch(self, seams: range, contexts: Tensor, least: float) -> tuple[int, float]:
         """Run each segment again from where its predecessor ended, until that changes next to nothing.
 
-        Where that takes more than the segment, its successor is written over too.
-
-        Returns:
-            The number of tokens that it took the slowest, and the largest change of any at its end.
+        Where that takes more than the segment, its successor is written over too.  Return the number of tokens that it
+        took the slowest, and the largest change of any at its end.
         """
-        starts, step, left = cut.seams(self.device), 0, 0.0
+        starts, step, left = self.places(seams), 0, 0.0
         context, last_change = contexts[starts - 1], torch.zeros_like(starts)  # when each last changed anything
         while len(starts) and step < LONGEST * self.n:
             steps = range(step, step + max(STITCHED_AT_ONCE, step // 8))
-            positions = (starts[:, None] + torch.tensor(steps, device=self.device)).clamp(max=self.n - 1)
+            positions = (starts[:, None] + self.places(steps)).clamp(max=self.n - 1)
             before = contexts[positions]
-            context = self._advance(starts, steps, context, contexts)
+            context = self.advance(starts, steps, context, contexts)
             change, step = (contexts[positions] - before).abs().amax((1, 2)), steps.stop
             last_change = last_change.where(change <= least, step)
             agreed = step - last_change >= QUIET * step
             left = max(left, float(change.where(agreed, 0.0).max()))
             on = ~agreed & (starts + step < self.n)
             starts, context, last_change = starts[on], context[on], last_change[on]
-        return step, float("inf") if len(starts) else left
+        return step, math.inf if len(starts) else left
 
-    def _advance(self, starts: Tensor, steps: range, context: Tensor, contexts: Tensor) -> Tensor:
+    def advance(self, starts: Tensor, steps: range, context: Tensor, contexts: Tensor) -> Tensor:
         """Read the tokens at some steps from each start, write the contexts after them, and return the last, (rows, c).
 
         Nothing is written beyond the text.
         """
         at_once = max(1, ROWS_AT_ONCE // len(starts))
         for first in range(steps.start, steps.stop, at_once):
-            some = torch.arange(first, min(first + at_once, steps.stop), device=self.device)
+            some = self.places(range(first, min(first + at_once, steps.stop)))
             positions = starts + some[:, None]  # (steps, rows)
-            x = self.inputs(positions.flatten().clamp(max=self.n - 1))
-            made = [layer.of_tokens(x, len(some)) for layer in self.layers]
-            found = []
+            x, found = self.inputs(positions.flatten().clamp(max=self.n - 1)), []
+            made = [
+                [bias] * len(some)
+                if weight is None
+                else torch.addmm(bias, x, weight).view(*positions.shape, len(bias)).unbind()
+                for weight, bias in self.of_tokens
+            ]
             for own in zip(*made, strict=True):
-                for layer, of_tokens in zip(self.layers, own, strict=True):
-                    context = layer(of_tokens, context)
+                for of_tokens, (weight, projection, norm) in zip(own, self.of_contexts, strict=True):
+                    change = torch.addmm(of_tokens, context, weight).relu_()
+                    kept = context if projection is None else F.linear(context, *projection)
+                    context = F.layer_norm(change.add_(kept), kept.shape[1:], *norm, EPS)
                 found.append(context)
             inside = positions < self.n
             contexts[positions[inside]] = torch.stack(found)[inside]
             if self.between:
                 self.between(min(self.n, len(starts) * (first + len(some))))
         return context
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """One context layer with its matrix in two parts, (c, w) and (M d, w); the second is ``None`` if it reads none."""
-
-    context: Tensor
-    tokens: Tensor | None
-    bias: Tensor
-    projection: tuple[Tensor, Tensor] | None
-    norm: tuple[Tensor, Tensor]
-
-    def of_tokens(self, x: Tensor, steps: int) -> list[Tensor]:
-        """Return what this layer's product makes of the tokens at each step, (rows, w) each, bias included."""
-        if self.tokens is None:
-            return [self.bias] * steps
-        made = torch.addmm(self.bias, x, self.tokens)
-        return list(made.view(steps, -1, len(self.bias)).unbind())
-
-    def __call__(self, of_tokens: Tensor, context: Tensor) -> Tensor:
-        """Return the layer's output, (rows, w)."""
-        change = torch.addmm(of_tokens, context, self.context).relu_()
-        kept = context if self.projection is None else F.linear(context, *self.projection)
-        return F.layer_norm(change.add_(kept), self.bias.shape, *self.norm, EPS)

@@ -16,8 +16,9 @@ class BlockSize:
 
     ``n_tokens`` is the number M of tokens that are read at once.  ``token_injection`` says which context layers read
     them: ``every``, or the ``first`` only.  ``widths`` of the context layers' outputs: ``constant``, or ``decreasing``
-    in equal steps from context and tokens together down to the context.  ``layerwise`` gives token layer k the output
-    of context layer k; otherwise all token layers get the context, the last one's output.
+    in equal steps from context and tokens together down to the context.  ``reading`` is what token layer k is given:
+    ``after``, the output of context layer k; ``final``, the last one's, the context; ``before``, the context before the
+    token; or ``none``, zeros.
 
     The original notes have ``every`` with ``constant`` and ``first`` with ``decreasing``.  In the other two corners,
     ``every`` adds the tokens to what each layer reads, and ``widths`` sets what each layer writes, just the same.
@@ -29,7 +30,7 @@ class BlockSize:
     n_tokens: int = 1
     token_injection: str = "every"  # noqa: S105 - a place, no secret
     widths: str = "constant"
-    layerwise: bool = True
+    reading: str = "after"
 
     @property
     def read(self) -> int:
@@ -56,7 +57,7 @@ class BlockSize:
 
     def given_widths(self) -> list[int]:
         """Return the width of the context that each token layer is given."""
-        return self.context_widths() if self.layerwise else [self.context] * self.layers
+        return self.context_widths() if self.reading == "after" else [self.context] * self.layers
 
     def reads_tokens(self, layer: int) -> bool:
         """Return whether a context layer, counted from 0, reads the tokens."""

@@ -6,10 +6,9 @@ A difference is named by what is subtracted from what: ``val_loss_token_frozen_m
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from llmlab.lab.context_runs import LOSS, TEST_LOSS, ArmRuns
-from llmlab.lab.context_study import TRIES, Comparison
+from llmlab.lab.context_study import LOSS, TEST_LOSS, TRIES, ArmRuns, Comparison
 from llmlab.lab.context_text import ContextDataset
 from llmlab.measure.score import document_interval, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval
@@ -20,9 +19,6 @@ MEASURED = (
     *("context_recovered", "test_ppl", TEST_LOSS),
 )
 """What of each arm is a metric: its name, then the arm's, as in ``val_ppl_frozen_untied``."""
-
-Named = tuple[str, ArmRuns]
-"""An arm and how metrics call it."""
 
 
 def metrics(found: Comparison) -> dict[str, Scalar]:
@@ -53,6 +49,32 @@ def metrics(found: Comparison) -> dict[str, Scalar]:
     return measured | of_contexts(found) | of_arms(found)
 
 
+def of_contexts(found: Comparison) -> dict[str, Scalar]:
+    """Return what Stage 1 measured of the settings' own contexts, and what Stage 2 cost."""
+    measured, runs = found.own_contexts, found.finished
+    passes = [one.rows for one in measured if one.rows]
+    told: dict[str, Scalar] = {
+        "stage1_max_error": max(one.max_error for one in measured),
+        "stage1_seam_error": max(one.seam_error for one in measured),
+        "context_drift": max(run.drift for run in runs),
+        "precision": runs[0].precision,
+    }
+    if any(len(rows) > 1 for rows in passes):
+        told["converged_fraction_before"] = min(rows[0]["converged_fraction"] for rows in passes if len(rows) > 1)
+    values = {
+        "stage1_tokens_per_second": [one.tokens_per_second for one in measured],
+        "stage2_tokens_per_second": [run.tokens_per_second for run in runs],
+        "effective_rank": [one.ranks["train"] for one in measured],
+        "effective_rank_validation": [one.ranks["valid"] for one in measured],
+        "effective_rank_untrained": [one.ranks["untrained"] for one in measured],
+        "converged_fraction": [rows[-1]["converged_fraction"] for rows in passes],
+    }
+    told |= metrics_of({name: each for name, each in values.items() if each})
+    if not passes:
+        told |= {"converged_fraction": None, "converged_fraction_reason": "the context block was not trained"}
+    return told
+
+
 def of_arms(found: Comparison) -> dict[str, Scalar]:
     """Return the numbers of every arm, their names ending in its own; of one without a run why there are none."""
     measured: dict[str, Scalar] = {}
@@ -71,31 +93,6 @@ def of_arms(found: Comparison) -> dict[str, Scalar]:
     return measured
 
 
-def of_contexts(found: Comparison) -> dict[str, Scalar]:
-    """Return what Stage 1 measured of the settings' own contexts, and what Stage 2 cost."""
-    measured, runs = found.own_contexts, found.finished
-    told: dict[str, Scalar] = {
-        "stage1_max_error": max(one.max_error for one in measured),
-        "stage1_seam_error": max(one.seam_error for one in measured),
-        "context_drift": max(run.drift for run in runs),
-        "precision": runs[0].precision,
-    }
-    values: dict[str, list[float]] = {
-        "stage1_tokens_per_second": [one.tokens_per_second for one in measured],
-        "stage2_tokens_per_second": [run.tokens_per_second for run in runs],
-        "effective_rank": [one.ranks["train"] for one in measured],
-        "effective_rank_validation": [one.ranks["valid"] for one in measured],
-        "effective_rank_untrained": [one.ranks["untrained"] for one in measured],
-        "converged_fraction": [one.converged for one in measured if one.converged is not None],
-    }
-    before = [one.rows[0]["converged_fraction"] for one in measured if len(one.rows) > 1]
-    told |= {"converged_fraction_before": min(before)} if before else {}
-    told |= metrics_of({name: each for name, each in values.items() if each})
-    if not values["converged_fraction"]:
-        told |= {"converged_fraction": None, "converged_fraction_reason": "the context block was not trained"}
-    return told
-
-
 def samples(found: Comparison) -> dict[str, list[float]]:
     """Return values by seed; only of arms that finished all seeds, for a list has no place for a gap."""
     names = ("val_ppl", LOSS, "val_accuracy")
@@ -103,12 +100,40 @@ def samples(found: Comparison) -> dict[str, list[float]]:
     return {name + _end(key): rounded(arm.by_seed(name).values()) for key, arm in whole.items() for name in names}
 
 
+def called(name: str) -> str:
+    """Return how metrics call an arm or a label: words and numbers, joined by ``_``."""
+    return re.sub(r"\W+", "_", name)
+
+
 def _end(arm: str) -> str:
     """Return how the metrics of an arm end; those of the settings' own arm have no end."""
-    return "" if arm == "main" else "_" + arm.replace("-", "_").replace(".", "_")
+    return "" if arm == "main" else f"_{called(arm)}"
 
 
 # ---- differences ------------------------------------------------------------------------------------------------
+
+
+def differences(found: Comparison, arms: Mapping[str, ArmRuns], pairs: Iterable[tuple[str, str]]) -> dict[str, Scalar]:
+    """Return what the second arm of each pair has more of than the first: loss, accuracy, gap, and so on.
+
+    The pairs are of the arms' names in metrics; of ranks only arms on other contexts differ.
+    """
+    told: dict[str, Scalar] = {}
+    for one, other in pairs:
+        first, second, pair = arms[one], arms[other], f"{other}_minus_{one}"
+        loss, text = second.minus(first, LOSS), found.texts[first.arm.contexts.tokens]
+        for name in (LOSS, TEST_LOSS):
+            told |= as_metrics(f"{name}_{pair}", change(name, text, first, second))
+        ends = [end for end in ("", "_low", "_high") if end in loss]
+        told |= {f"val_ppl_change_{pair}{end}": perplexity(loss[end]) - 1 for end in ends}
+        for name in ("val_accuracy", "best_epoch"):
+            told |= as_metrics(f"{name}_{pair}", second.minus(first, name))
+        told |= as_metrics(f"gap_equal_{pair}", paired_gap(first, second))
+        if first.arm.contexts != second.arm.contexts:
+            measured = (found.contexts.get(arm.arm.contexts, []) for arm in (first, second))
+            ranks = ({each.seed: each.ranks["valid"] for each in own} for own in measured)
+            told |= as_metrics(f"effective_rank_validation_{pair}", paired_interval(*ranks))
+    return told
 
 
 def change(name: str, text: ContextDataset, first: ArmRuns, second: ArmRuns) -> dict[str, float]:
@@ -129,38 +154,17 @@ def paired_gap(first: ArmRuns, second: ArmRuns) -> dict[str, float]:
     That is after the last epoch that both runs of a seed made: patience may end one of them earlier.
     """
     one, other = ({run.seed: run.history for run in arm.runs} for arm in (first, second))
-    last = {seed: min(len(one[seed]), len(other[seed])) - 1 for seed in one if seed in other}
+    last = [(seed, min(len(one[seed]), len(other[seed])) - 1) for seed in one if seed in other]
     gaps = (
-        {seed: rows[seed][epoch][LOSS] - rows[seed][epoch]["train_loss_token"] for seed, epoch in last.items()}
-        for rows in (one, other)
+        {seed: rows[seed][n][LOSS] - rows[seed][n]["train_loss_token"] for seed, n in last} for rows in (one, other)
     )
     return paired_interval(*gaps)
 
 
-def differences(found: Comparison, pairs: Iterable[tuple[Named, Named]]) -> dict[str, Scalar]:
-    """Return what each second arm has more of than the first: loss, accuracy, gap after equal updates, and so on."""
-    told: dict[str, Scalar] = {}
-    for (one, first), (other, second) in pairs:
-        pair, loss, text = f"{other}_minus_{one}", second.minus(first, LOSS), found.texts[first.arm.contexts.tokens]
-        for name in (LOSS, TEST_LOSS):
-            told |= as_metrics(f"{name}_{pair}", change(name, text, first, second))
-        told |= {
-            f"val_ppl_change_{pair}{end}": perplexity(loss[end]) - 1 for end in ("", "_low", "_high") if end in loss
-        }
-        for name in ("val_accuracy", "best_epoch"):
-            told |= as_metrics(f"{name}_{pair}", second.minus(first, name))
-        told |= as_metrics(f"gap_equal_{pair}", paired_gap(first, second))
-        if first.arm.contexts != second.arm.contexts:
-            measured = (found.contexts.get(arm.arm.contexts, []) for arm in (first, second))
-            ranks = ({one.seed: one.ranks["valid"] for one in each} for each in measured)
-            told |= as_metrics(f"effective_rank_validation_{pair}", paired_interval(*ranks))
-    return told
-
-
-def of_each(found: Comparison, arms: Iterable[Named]) -> dict[str, Scalar]:
+def of_each(found: Comparison, arms: Mapping[str, ArmRuns]) -> dict[str, Scalar]:
     """Return of each arm the ranks of its contexts, and by how much its validation loss has risen again at the end."""
     told: dict[str, Scalar] = {}
-    for name, arm in arms:
+    for name, arm in arms.items():
         measured = found.contexts.get(arm.arm.contexts, [])
         for what, kind in (("validation", "valid"), ("untrained", "untrained")) if measured else ():
             told |= metrics_of({f"effective_rank_{what}_{name}": [one.ranks[kind] for one in measured]})
@@ -169,20 +173,10 @@ def of_each(found: Comparison, arms: Iterable[Named]) -> dict[str, Scalar]:
     return told
 
 
-def interaction(
-    trained: ArmRuns, frozen: ArmRuns, trained_untied: ArmRuns, frozen_untied: ArmRuns
-) -> dict[str, Scalar]:
-    """Return by how much freezing changes the loss more with a tied head than with an untied one, seed by seed.
-
-    Below 0 tying and freezing help each other.
-    """
-    gains = []
-    for before, after in ((trained_untied, frozen_untied), (trained, frozen)):
+def interaction(*pairs: tuple[ArmRuns, ArmRuns]) -> dict[str, Scalar]:
+    """Return how much more going from one arm to the other changes the loss in the second pair than in the first."""
+    told = []
+    for before, after in pairs:
         one, other = before.by_seed(LOSS), after.by_seed(LOSS)
-        gains.append({seed: other[seed] - one[seed] for seed in other if seed in one})
-    return {**as_metrics(f"{LOSS}_tying_with_freezing", paired_interval(*gains))}
-
-
-def called(name: str) -> str:
-    """Return how metrics call an arm or a label: words and numbers, joined by ``_``."""
-    return re.sub(r"\W+", "_", name)
+        told.append({seed: other[seed] - one[seed] for seed in other if seed in one})
+    return {**as_metrics(f"{LOSS}_tying_with_freezing", paired_interval(*told))}

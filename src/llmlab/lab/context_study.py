@@ -12,34 +12,253 @@ A try trains on the text up to its last documents and is judged on these: the va
 are compared then train on all of the text.  Contexts are those of the runs, for what makes them saw no targets.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from llmlab.errors import SettingError, Stopped, WriteError
-from llmlab.lab.block_sizes import contexts_bytes
-from llmlab.lab.context_runs import (
-    LOSS,
-    ArmRun,
-    ArmRuns,
-    ArmSpec,
-    Contexts,
-    ContextSpec,
-    Measured,
-    TrainedBlock,
-    as_settings,
-    train_arm,
-    training_of,
-)
-from llmlab.lab.context_stages import Equations, Stages
-from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of
-from llmlab.lab.device import device_of
-from llmlab.lab.folders import identity, keep, kept, run_folder, study_folder
+from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM, rows_at_once
+from llmlab.lab.block_sizes import BlockSize, contexts_bytes
+from llmlab.lab.checkpoint import State
+from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, by_document, dataset_of
+from llmlab.lab.device import chosen_precision, device_of
+from llmlab.lab.epochs import Recipe, Training
+from llmlab.lab.folders import checkpointed, identity, keep, kept, run_folder, study_folder
+from llmlab.lab.language import Judging, parameter_count
 from llmlab.lab.memory import check_memory
 from llmlab.lab.steps import Diverged, OnStep, Part, one_of_several
-from llmlab.lab.study import Study, study
+from llmlab.lab.study import Arm, Run, Runs, Study, study
+from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text, say
 from llmlab.settings import ContextSettings
+from llmlab.text.grammar import context_recovered
 from llmlab.text.streams import StreamText
+
+LOSS, TEST_LOSS = "val_loss_token", "test_loss_token"
+"""The number of a run that arms are compared by, and the same on the test text, by which nothing is chosen."""
+
+CLIP = "1.0"
+"""The longest gradient, as in the original notes' code."""
+
+
+# ---- what is to be trained, and what is kept of it --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ContextSpec:
+    """A context block and how it is trained; equal ones have equal contexts.
+
+    ``vectors`` says which embedding it reads: ``pretrained`` or ``random``.  Without ``stops`` its training makes every
+    pass; with it, it is over as soon as nearly every context stays where it is.
+    """
+
+    layers: int
+    wiring: str
+    widths: str
+    trained: bool
+    noise: float
+    vectors: str
+    tokens: int
+    stops: bool = True
+
+    @classmethod
+    def of(cls, settings: ContextSettings) -> "ContextSpec":
+        """Return the context block that the settings name."""
+        own = {name: getattr(settings, name) for name in ("layers", "wiring", "widths", "noise", "vectors", "tokens")}
+        return cls(trained=settings.block == "trained", **own)
+
+    @property
+    def name(self) -> str:
+        """What its file is called."""
+        made = f"noise{self.noise:g}{'' if self.stops else '-every-pass'}" if self.trained else "untrained"
+        return f"{self.vectors}-L{self.layers}-{self.wiring}-{self.widths}-{made}-{self.tokens}"
+
+    def size(self, settings: ContextSettings, width: int) -> BlockSize:
+        """Return the sizes of both blocks on an embedding of a width; what is read is the arm's to say."""
+        return BlockSize(width, settings.context, self.layers, settings.inputs, self.wiring, self.widths)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is kept of contexts when they themselves are let go.
+
+    ``ranks`` are effective ranks as shares of the width: of ``train`` and ``valid``, and of ``untrained``, the same
+    block before it was trained.  ``rows`` are the passes of its training.
+    """
+
+    seed: int
+    size: BlockSize
+    warm_up: int
+    seam_error: float
+    max_error: float
+    checked: int
+    plain: bool
+    tokens_per_second: float
+    ranks: dict[str, float]
+    rows: list[dict[str, float]]
+
+
+class Contexts(NamedTuple):
+    """Fixed contexts, (n, c), after each token of a text's streams, and what made them: block and ``embedding``."""
+
+    frozen: dict[str, Tensor]
+    after: Tensor
+    measured: Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSpec(Arm):
+    """One thing to train: ``name`` ends its metrics and its folder, ``label`` stands in tables."""
+
+    contexts: ContextSpec
+    reading: str = "after"
+    tied: bool = True
+    trains_embedding: bool = False
+
+    def document(self, settings: ContextSettings) -> dict[str, Any]:
+        """Return the settings as a run of this arm sees them: where arms differ, its own."""
+        own = {"reading": self.reading, "tied": self.tied, "learns_embedding": self.trains_embedding}
+        return settings.document() | vars(self.contexts) | own | {"schedule": "constant"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRun(Run):
+    """What is kept of one finished run.
+
+    ``tokens`` are those that were trained on.  ``trainable`` counts the parameters of the token side that learn,
+    ``total`` all there are, the context block's too; ``drift`` is how far the contexts moved.  ``valid_sums`` and
+    ``test_sums`` are the losses of the best epoch's model summed over each document, empty where that model was lost.
+    """
+
+    tokens: int
+    trainable: int
+    total: int
+    drift: float
+    tokens_per_second: float
+    valid_sums: list[float] = field(default_factory=list)
+    test_sums: list[float] = field(default_factory=list)
+
+
+ArmRuns = Runs[ArmSpec, ArmRun]
+
+Keep = Callable[[Callable[[], State]], State]
+"""Gets what trains a block, and returns what is kept of it: ``model``, ``rows``, ``rank``."""
+
+Stage1 = Callable[[ContextSettings, ContextDataset, ContextSpec, int, OnStep, Keep], Contexts]
+Stage2 = Callable[[ContextSettings, ContextDataset, ArmSpec, Contexts, int], FixedContextLM]
+"""What chapter 5 teaches: ``embedding_freeze.stage1`` and ``stage2``."""
+
+
+# ---- one run ----------------------------------------------------------------------------------------------------
+
+
+def train_arm(
+    settings: ContextSettings,
+    data: ContextDataset,
+    arm: ArmSpec,
+    model: FixedContextLM,
+    seed: int,
+    on_step: OnStep | None = None,
+) -> ArmRun:
+    """Train one arm with one seed, or go on with it; ``settings`` are of this run alone, and the model is fresh."""
+    precision, training = precision_of(settings), training_of(settings, data, model, seed)
+    ours = identity(arm.document(settings), seed, data.digest, data.text.name, precision)
+    with checkpointed(training, settings, ours, settings.experiment) as (notes, _):
+        training.run(on_step)
+    history, trainable = training.progress.history, parameter_count(model)
+    numbers, valid_sums, test_sums = scores(training, data, model)
+    untrained = model.size.context_parameters() + (0 if model.trains_embedding else data.source.embedding.numel())
+    return ArmRun(
+        seed=seed,
+        numbers=numbers,
+        history=history,
+        precision=precision,
+        notes=notes,
+        tokens=len(data.text.train.tokens),
+        trainable=trainable,
+        total=trainable + untrained,
+        drift=model.context_drift(),
+        tokens_per_second=sum(row["train_targets"] for row in history) / max(history[-1]["seconds"], 1e-9),
+        valid_sums=valid_sums,
+        test_sums=test_sums,
+    )
+
+
+def precision_of(settings: ContextSettings) -> str:
+    """Return the precision of the products in training."""
+    return chosen_precision(settings.precision, device_of(settings.device), settings.context)
+
+
+def training_of(
+    settings: ContextSettings, data: ContextDataset, model: FixedContextLM, seed: int, tail: int = 0
+) -> Training:
+    """Return the training of a model before its first update.
+
+    From the position ``tail`` on the training text is not trained on, but takes the place of the validation text.
+    """
+    rows, valid = (model.windows(number, data.text.unknown) for number in (0, 1))
+    if tail:
+        rows, valid = rows[: tail - 1], rows[tail - 1 :]  # a row is named after the token before its target
+    recipe = replace(Recipe.of(settings, seed), clip=CLIP)
+    judging = Judging(NOT_SCORED, NOT_SCORED, judged_at_once(data))
+    return Training(model, rows, valid, recipe, save_seconds=60 * settings.save_minutes, judging=judging)
+
+
+def judged_at_once(data: ContextDataset) -> int:
+    """Return how many rows are read at a time: as many as the head scores, within bounds."""
+    return min(max(rows_at_once(data.text.vocabulary), 256), 4_096)
+
+
+def scores(
+    training: Training, data: ContextDataset, model: FixedContextLM
+) -> tuple[dict[str, float], list[float], list[float]]:
+    """Return the numbers of a finished run, and its best model's losses by document, of validation and test text.
+
+    The best checkpoint may be lost, its epoch is not.
+    """
+    history = training.progress.history
+    best, last = min(history, key=lambda row: row["val_loss"]), history[-1]
+    numbers = {
+        "val_ppl": perplexity(best[LOSS]),
+        LOSS: best[LOSS],
+        "val_accuracy": best["val_accuracy"],
+        "train_loss_at_best": best["train_loss_token"],
+        "gap": best[LOSS] - best["train_loss_token"],
+        "val_loss_last": last[LOSS],
+        "train_loss_last": last["train_loss_token"],
+        "gap_last": last[LOSS] - last["train_loss_token"],
+        "best_epoch": float(best["epoch"]),
+        "epochs": float(len(history)),
+        "updates": float(training.progress.updates),
+    }
+    if data.bigram_loss is not None and data.bayes_loss is not None:
+        numbers["context_recovered"] = context_recovered(data.bigram_loss, best[LOSS], data.bayes_loss)
+    if not training.best:
+        return numbers, [], []
+    for name, tensor in training.best.items():
+        model.parameters[name].copy_(tensor)
+    valid, test = document_sums(model, data, 1), document_sums(model, data, 2) if data.text.test else []
+    if test:
+        numbers[TEST_LOSS] = math.fsum(test) / sum(data.test_counts)
+        numbers["test_ppl"] = perplexity(numbers[TEST_LOSS])
+        if not math.isfinite(numbers["test_ppl"]):
+            raise Diverged(training.progress.updates)
+    return numbers, valid, test
+
+
+def document_sums(model: FixedContextLM, data: ContextDataset, number: int) -> list[float]:
+    """Return a model's loss on a stream of the text, summed over each of its documents."""
+    parts = torch.split(model.windows(number, data.text.unknown), judged_at_once(data))
+    losses = torch.cat([model.judge(part[:, :-1], part[:, 1:]).losses[:, 0] for part in parts])
+    return by_document(data.text.streams[number], losses).tolist()
+
+
+# ---- the rates of an arm ----------------------------------------------------------------------------------------
 
 SHARES, BESIDE = (1.0, 0.1, 0.03, 0.01), (4.0, 2.0, 0.5)
 """Where the embedding is trained: its share of the rate set; then, at the best of these, multiples of that rate."""
@@ -79,30 +298,24 @@ class Tuned:
     @property
     def best(self) -> Try:
         """The try with the lowest loss; where every one diverged, the rates that are set."""
-        finite = [one for one in self.tries if one.loss is not None]
-        return min(finite, key=lambda one: one.loss or 0.0, default=Try(1.0, 1.0))
+        return best_of(self.tries)
 
     @property
     def next(self) -> Try | None:
         """What to try next, without a loss; ``None`` when all is done."""
-        done = len(self.tries)
-        if done == TRIES:
-            return None
-        if not self.arm.trains_embedding:
-            return Try(FACTORS[done], 1.0)
-        if done < len(SHARES):
-            return Try(1.0, SHARES[done])
-        return Try(BESIDE[done - len(SHARES)], replace(self, tries=self.tries[: len(SHARES)]).best.embedding)
+        grid = [Try(factor, 1.0) for factor in FACTORS]
+        if self.arm.trains_embedding:
+            share = best_of(self.tries[: len(SHARES)]).embedding
+            grid = [*(Try(1.0, each) for each in SHARES), *(Try(factor, share) for factor in BESIDE)]
+        return next(iter(grid[len(self.tries) :]), None)
 
     @property
     def edge(self) -> list[str]:
         """Which rates are the highest or lowest that were tried, so that one beyond might be better still."""
-        best = self.best
-        at = {
-            "rate": best.rate in (FACTORS[0], FACTORS[-1]),
-            "embedding": self.arm.trains_embedding and best.embedding in (SHARES[0], SHARES[-1]),
-        }
-        return [name for name, there in at.items() if there and best.loss is not None]
+        rate = self.best.rate in (FACTORS[0], FACTORS[-1])
+        embedding = self.arm.trains_embedding and self.best.embedding in (SHARES[0], SHARES[-1])
+        at = {"rate": rate, "embedding": embedding} if self.best.loss is not None else {}
+        return [name for name, there in at.items() if there]
 
     def at(self, rates: Try) -> ContextSettings:
         """Return the settings with these rates."""
@@ -110,11 +323,11 @@ class Tuned:
         share = settings.embedding_lr * rates.embedding / rates.rate if self.arm.trains_embedding else 1.0
         return replace(settings, lr=settings.lr * rates.rate, embedding_lr=share)
 
-    def told(self, rates: Try) -> str:
-        """Return what is being tried, for people."""
-        own = self.at(rates)
-        beside = f", the embedding's {own.lr * own.embedding_lr:.3g}" if self.arm.trains_embedding else ""
-        return f"choosing rates, {len(self.tries) + 1} of {TRIES}: learning rate {own.lr:.3g}{beside}"
+
+def best_of(tries: Sequence[Try]) -> Try:
+    """Return the try with the lowest loss; where every one diverged, the rates that are set."""
+    finite = [(one.loss, number) for number, one in enumerate(tries) if one.loss is not None]
+    return tries[min(finite)[1]] if finite else Try(1.0, 1.0)
 
 
 def tail_start(text: StreamText) -> int:
@@ -128,6 +341,9 @@ def tail_start(text: StreamText) -> int:
     near = [start for start in text.train.starts.tolist() if tokens // 2 <= start <= tokens - max(1, tokens // 50)]
     cut = min(near, key=lambda start: abs(start - wanted), default=wanted)
     return min(cut, int(text.scored(text.train).nonzero()[-1, 0]) + 1)
+
+
+# ---- arms x seeds -----------------------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True)
@@ -177,7 +393,8 @@ class Comparison(Study[ArmSpec, ArmRun]):
 
 
 def compared(
-    equations: Equations,
+    stage1: Stage1,
+    stage2: Stage2,
     settings: ContextSettings,
     source: EmbeddedCorpus,
     arms: Sequence[ArmSpec],
@@ -192,31 +409,26 @@ def compared(
         LlmlabError: text, batch or checkpoints cannot be used, or there is no room for them.
     """
     sizes = sorted({arm.contexts.tokens for arm in arms} | {settings.tokens})
-    texts = {tokens: dataset_of(source, tokens, settings.val_tokens) for tokens in sizes}
-    check_fits(settings, texts[sizes[0]])
-    for arm in arms:
-        check_room(settings, arm, texts[arm.contexts.tokens])
-    found = Comparison({}, settings=settings, texts=texts)
-    training = _Training(equations, found)
-    specs = list(dict.fromkeys(arm.contexts for arm in arms))
-    in_order = sorted(map(training.planned, arms), key=lambda arm: specs.index(arm.contexts))
-    trained = study(settings, in_order, training.run, on_step)
+    found = Comparison({}, settings=settings, texts={n: dataset_of(source, n, settings.val_tokens) for n in sizes})
+    check_fits(found, arms)
+    comparing, specs = _Comparing(stage1, stage2, found), list(dict.fromkeys(arm.contexts for arm in arms))
+    in_order = sorted(map(comparing.planned, arms), key=lambda arm: specs.index(arm.contexts))
+    trained = study(settings, in_order, comparing.run, on_step)
     found.arms, found.stop = {arm.name: trained.arms[arm.name] for arm in arms}, trained.stop
     return found
 
 
-class _Training:
+class _Comparing:
     """Trains the arms of a comparison in its folder, and holds the contexts of one spec and seed at a time."""
 
-    def __init__(self, equations: Equations, found: Comparison) -> None:
-        self.found, self.settings = found, (settings := found.settings)
-        self.stages = {tokens: Stages(equations, settings, data) for tokens, data in found.texts.items()}
-        document, text = settings.document() | {"schedule": "constant"}, found.text
-        self.ours = identity(document, settings.seed, text.digest, text.text.name, "")
+    def __init__(self, stage1: Stage1, stage2: Stage2, found: Comparison) -> None:
+        self.stage1, self.stage2, self.found, self.settings = stage1, stage2, found, found.settings
+        document, text = self.settings.document() | {"schedule": "constant"}, found.text
+        self.ours = identity(document, self.settings.seed, text.digest, text.text.name, "")
         self.held: tuple[ContextSpec, int, Contexts] | None = None
-        study_folder(settings, ["*-seed*"], "a comparison")
-        name = f"{settings.experiment}-{settings.preset}"
-        self.folder = run_folder(replace(settings, seeds=1), self.ours, name).folder
+        study_folder(self.settings, ["*-seed*"], "a comparison")
+        name = f"{self.settings.experiment}-{self.settings.preset}"
+        self.folder = run_folder(replace(self.settings, seeds=1), self.ours, name).folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -230,7 +442,7 @@ class _Training:
 
     def run(self, arm: ArmSpec, seed: int, step: OnStep) -> ArmRun:
         """Return the run of an arm and seed."""
-        settings, stages, tuned = self.settings, self.stages[arm.contexts.tokens], self.found.tuned
+        settings, data, tuned = self.settings, self.found.texts[arm.contexts.tokens], self.found.tuned
         try:
             contexts = self.contexts(arm.contexts, seed, step)
             if settings.tune and arm.name not in tuned:
@@ -239,24 +451,26 @@ class _Training:
             chosen = tuned[arm.name].at(tuned[arm.name].best) if settings.tune else settings
             own = self.folder / f"{arm.name}-seed{seed}"
             alone = replace(chosen, seed=seed, seeds=1, out=own, resume="auto" if settings.resume else "")
-            return train_arm(alone, stages.data, arm, stages.model(arm, contexts, seed), seed, step)
+            return train_arm(alone, data, arm, self.stage2(settings, data, arm, contexts, seed), seed, step)
         except Stopped as stop:
             stop.kept = stop.kept or any(self.folder.glob("*-seed*/run.json"))  # a trained block, rates that were tried
             raise
 
     def tuned(self, arm: ArmSpec, contexts: Contexts, seed: int, step: OnStep) -> Tuned:
         """Try all rates of an arm's grid that are not tried yet; each is kept as soon as it is tried."""
-        settings, stages = self.settings, self.stages[arm.contexts.tokens]
-        path, cut = self.folder / f"rates-{arm.name}-seed{seed}", tail_start(stages.data.text)
-        ours = self.ours | {"settings": self.ours["settings"] | as_settings(settings, arm), "text": stages.data.digest}
+        settings, data = self.settings, self.found.texts[arm.contexts.tokens]
+        path, cut = self.folder / f"rates-{arm.name}-seed{seed}", tail_start(data.text)
+        ours = self.ours | {"settings": self.ours["settings"] | arm.document(settings), "text": data.digest}
         before = kept(path, ours, "tries") if settings.resume else None
         tries = [Try(**one) for one in before["tries"]] if before else []
-        found = Tuned(arm, settings, len(stages.data.text.train.tokens) - cut, tries)
+        found = Tuned(arm, settings, len(data.text.train.tokens) - cut, tries)
         while (rates := found.next) is not None:
-            model = stages.model(arm, contexts, seed)
-            training = training_of(found.at(rates), stages.data, model, seed, tail=cut)
+            own = found.at(rates)
+            beside = f", the embedding's {own.lr * own.embedding_lr:.3g}" if arm.trains_embedding else ""
+            told = f"choosing rates, {len(tries) + 1} of {TRIES}: learning rate {own.lr:.3g}{beside}, "
+            training = training_of(own, data, self.stage2(settings, data, arm, contexts, seed), seed, tail=cut)
             try:
-                training.run(one_of_several(step, len(tries), TRIES, f"{found.told(rates)}, "))
+                training.run(one_of_several(step, len(tries), TRIES, told))
                 best = min(training.progress.history, key=lambda row: row[LOSS])
                 tries.append(replace(rates, loss=best[LOSS], epoch=int(best["epoch"])))
             except Diverged:
@@ -276,9 +490,9 @@ class _Training:
         if (spec, seed) in self.found.lost:
             raise Diverged(self.found.lost[spec, seed])
         on_pass = Part(step, lambda update, planned: (0, 1), "context block, ")  # these are no updates
+        data, keep_block = self.found.texts[spec.tokens], partial(self.kept_block, spec, seed)
         try:
-            trained = self.trained_block(spec, seed, on_pass) if spec.trained else None
-            contexts = self.stages[spec.tokens].contexts(spec, seed, on_pass, trained)
+            contexts = self.stage1(self.settings, data, spec, seed, on_pass, keep_block)
         except Diverged as diverged:
             self.found.lost[spec, seed] = diverged.update
             raise
@@ -286,20 +500,20 @@ class _Training:
         self.held = spec, seed, contexts
         return contexts
 
-    def trained_block(self, spec: ContextSpec, seed: int, on_pass: OnStep) -> TrainedBlock:
-        """Return a trained block, and keep it as soon as it is there."""
-        stages, path = self.stages[spec.tokens], self.folder / f"block-{spec.name}-seed{seed}"
-        own = {"settings": self.ours["settings"] | vars(spec), "seed": seed, "text": stages.data.digest}
-        if self.settings.resume and (state := kept(path, self.ours | own, "model", "rows", "rank")):
-            return TrainedBlock(state["model"], state["rows"], state["rank"])
-        trained = stages.trained_block(spec, seed, on_pass)
-        keep(path, self.ours | own, {"model": trained.block, "rows": trained.rows, "rank": trained.rank})
-        return trained
+    def kept_block(self, spec: ContextSpec, seed: int, train: Callable[[], State]) -> State:
+        """Return what the folder has of a trained block, or train it and keep it as soon as it is there."""
+        path, digest = self.folder / f"block-{spec.name}-seed{seed}", self.found.texts[spec.tokens].digest
+        ours = self.ours | {"settings": self.ours["settings"] | vars(spec), "seed": seed, "text": digest}
+        state = kept(path, ours, "model", "rows", "rank") if self.settings.resume else None
+        if state is None:
+            keep(path, ours, state := train())
+        return state
 
 
-def check_fits(settings: ContextSettings, data: ContextDataset) -> None:
-    """Refuse a batch or a window of input tokens that the shortest text does not fill."""
-    tokens, valid = len(data.text.train.tokens), len(data.text.valid.tokens)
+def check_fits(found: Comparison, arms: Sequence[ArmSpec]) -> None:
+    """Refuse a batch or a window that the shortest text does not fill, and an arm that the memory does not hold."""
+    settings, shortest = found.settings, next(iter(found.texts.values())).text
+    tokens, valid = len(shortest.train.tokens), len(shortest.valid.tokens)
     if settings.batch > tokens - 1:
         raise SettingError(
             f"--batch: {settings.batch:,} tokens, but the text has only {tokens - 1:,} to learn to predict; lower it, "
@@ -310,11 +524,8 @@ def check_fits(settings: ContextSettings, data: ContextDataset) -> None:
             f"--inputs: {settings.inputs} tokens at once, but the text has only {min(tokens, valid):,}; lower it, or "
             "give more text"
         )
-
-
-def check_room(settings: ContextSettings, arm: ArmSpec, data: ContextDataset) -> None:
-    """Refuse an arm that the machine's memory does not hold."""
-    if device_of(settings.device) == "cpu":
-        tokens = sum(len(stream.tokens) for stream in data.text.streams)
-        size = arm.contexts.size(settings, data.embedding)
-        check_memory(contexts_bytes(size, len(data.embedding), tokens, trains_embedding=arm.trains_embedding))
+    for arm in arms if device_of(settings.device) == "cpu" else ():
+        data = found.texts[arm.contexts.tokens]
+        count, (words, width) = sum(len(stream.tokens) for stream in data.text.streams), data.source.embedding.shape
+        size = arm.contexts.size(settings, width)
+        check_memory(contexts_bytes(size, words, count, trains_embedding=arm.trains_embedding))

@@ -29,6 +29,8 @@ MADE = "made"
 class ContextSettings(Settings):
     """What chapters 5 and 6 share."""
 
+    vectors = "pretrained"
+
     preset: str = option(
         "Text, sizes and training together: pocket (offline, minutes), original (document 004 of the original notes).",
         "pocket",

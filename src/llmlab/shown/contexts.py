@@ -4,8 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from llmlab.lab.context_metrics import change, of_arms, samples
-from llmlab.lab.context_runs import LOSS, TEST_LOSS, ArmRuns, ContextSpec, Measured
-from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, Comparison, Tuned
+from llmlab.lab.context_study import (
+    BESIDE,
+    FACTORS,
+    LOSS,
+    SHARES,
+    TEST_LOSS,
+    ArmRuns,
+    Comparison,
+    ContextSpec,
+    Measured,
+    Tuned,
+)
 from llmlab.lab.context_text import ContextDataset
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import mean_interval
@@ -45,8 +55,8 @@ def text_read(text: ContextDataset) -> Table:
         kinds, counted = int(stream.tokens.bincount().count_nonzero()), int(scored.sum())
         left_out = 1 - float(scored.double().mean())
         rows.append([name, len(stream.tokens), len(stream.starts), counted, left_out, kinds])
-    vocabulary, width = text.embedding.shape
-    title, name = say("text.title", name=text.text.name), text.embedding_name
+    vocabulary, width = text.source.embedding.shape
+    title, name = say("text.title", name=text.text.name), text.source.name
     return table("contexts.text", rows, title=title, vocabulary=vocabulary, embedding=name, width=width)
 
 
@@ -174,7 +184,7 @@ def contexts(found: Comparison, label: Callable[[ContextSpec], Text]) -> Table:
                 first.size.context_parameters(),
                 len(measured),
                 _mean([one.rows[-1]["iteration"] for one in measured if one.rows]),
-                _mean([one.converged for one in measured if one.converged is not None]),
+                _mean([one.rows[-1]["converged_fraction"] for one in measured if one.rows]),
                 *mean_ranks(measured),
                 None if first.plain else first.warm_up,
                 max((one.max_error for one in measured if not one.plain), default=None),

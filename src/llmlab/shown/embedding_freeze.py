@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from llmlab.lab.context_runs import LOSS, ArmRuns
-from llmlab.lab.context_study import Comparison
+from llmlab.lab.context_study import LOSS, ArmRuns, Comparison
 from llmlab.measure.score import perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Result, Scalar
