@@ -52,11 +52,12 @@ def test_every_probability_is_that_of_the_plain_loop(
 
     At temperature 0 it is the likeliest; equal logits aside, which two ways of adding may tell apart.
     """
-    written = write(Reader(model), prompt, settings(tokens=8, temperature=temperature, stop=False), seed)
-    logits = model.logits(torch.tensor([prompt + written.tokens]))[0, len(prompt) - 1 : -1]
-    logs, chosen = logits.double().log_softmax(1), logits[range(8), written.tokens]
-    assert written.probabilities == pytest.approx(logs.exp()[range(8), written.tokens].tolist(), abs=1e-4)
-    assert written.entropies == pytest.approx((-(logs.exp() * logs).sum(1)).tolist(), abs=1e-3)
+    written = list(write(Reader(model), prompt, settings(tokens=8, temperature=temperature, stop=False), seed))
+    tokens = [one.number for one in written]
+    logits = model.logits(torch.tensor([prompt + tokens]))[0, len(prompt) - 1 : -1]
+    logs, chosen = logits.double().log_softmax(1), logits[range(8), tokens]
+    assert [one.probability for one in written] == pytest.approx(logs.exp()[range(8), tokens].tolist(), abs=1e-4)
+    assert [one.entropy for one in written] == pytest.approx((-(logs.exp() * logs).sum(1)).tolist(), abs=1e-3)
     assert temperature or bool((chosen >= logits.max(1).values - 1e-4).all())
 
 
@@ -132,7 +133,7 @@ def test_without_a_prompt_a_line_is_begun(checkpoint: Path) -> None:
     result = generate.run(settings(checkpoint, tokens=10))
     found = restored(checkpoint)
     written = write(Reader(found.model.model), [BOS], settings(tokens=10), 0)  # type: ignore[attr-defined]
-    assert said(result) == found.vocabulary.decode(written.tokens)
+    assert said(result) == found.vocabulary.decode(one.number for one in written)
 
 
 def test_a_long_text_is_shown_by_its_beginning_and_end(checkpoint: Path) -> None:
@@ -164,7 +165,7 @@ def test_each_line_goes_on_as_its_prompt_would(checkpoint: Path) -> None:
     for number, line in enumerate(LINES):
         prompt = found.vocabulary.encode(line)[:-1]
         written = write(Reader(found.model.model), prompt, wanted, 3 + number)  # type: ignore[attr-defined]
-        words = [token for token in written.tokens if token != EOS]
+        words = [one.number for one in written if one.number != EOS]
         assert go_on(line) == found.vocabulary.decode(words)
 
 

@@ -216,7 +216,7 @@ def completed(model: SweptNewLLM, vocabulary: WordVocabulary, prompt: str) -> st
     """Return the likeliest words after a prompt, up to the end of the line."""
     greedy = GenerateSettings(checkpoint=Path(), tokens=MOST_TOKENS, temperature=0.0)
     written = write(Reader(model.model), vocabulary.encode(prompt)[:-1], greedy, seed=0)
-    return vocabulary.decode([token for token in written.tokens if token != EOS])
+    return vocabulary.decode(one.number for one in written if one.number != EOS)
 
 
 # ---- what pretraining is worth ----------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ But: how good the text is stays for the reader to say; perplexity on held-out te
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from statistics import fmean, median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,55 +60,41 @@ def draw(logits: Tensor, temperature: float, top_k: int, rng: torch.Generator) -
     return int(tokens[torch.multinomial(weights, 1, generator=rng)])
 
 
-@dataclass
-class Written:
-    """What one seed wrote, token by token, with the model's own probabilities and entropies, and what each cost."""
+class Token(NamedTuple):
+    """One token that was written: its number, the model's own probability of it, and what it cost.
 
-    seed: int
-    tokens: list[int] = field(default_factory=list)
-    probabilities: list[float] = field(default_factory=list)
-    likeliest: list[int] = field(default_factory=list)
-    entropies: list[float] = field(default_factory=list)  # nats
-    seconds: list[float] = field(default_factory=list)
-    state_bytes: set[int] = field(default_factory=set)
-
-
-def write(
-    reader: Reader,
-    prompt: list[int],
-    settings: GenerateSettings,
-    seed: int,
-    on_step: OnStep | None = None,
-    before: int = 0,
-) -> Written:
-    """Return what the model writes after a prompt of one token or more; the same seed draws the same text.
-
-    ``on_step`` is told of each token, ``before`` of them having been given to other seeds.
+    ``likeliest`` could have stood in its place, ``entropy`` (nats) is that of the choice, and ``state_bytes`` are what
+    is kept for the next one.
     """
-    rng, written = generator("generate", seed), Written(seed)
-    context = reader.own.new_zeros(reader.size.context)
-    with torch.no_grad():
-        for _ in range(WARM_UP):  # the first use of torch's functions would be counted as the first token
-            draw(reader.step(prompt[0], context)[0], settings.temperature, settings.top_k, generator("warm-up"))
-        for token in prompt[:-1]:
-            _, context = reader.step(token, context)
-        token = prompt[-1]
-        for number in range(settings.tokens):
-            start = time.perf_counter()
-            scores, context = reader.step(token, context)
-            token = draw(scores, settings.temperature, settings.top_k, rng)
-            written.seconds.append(time.perf_counter() - start)
-            logs = scores.double().log_softmax(0)
-            written.tokens.append(token)
-            written.probabilities.append(float(logs[token].exp()))
-            written.likeliest.append(int(scores.argmax()))
-            written.entropies.append(-float((logs.exp() * logs).sum()))
-            written.state_bytes.add(context.untyped_storage().nbytes() + 8)  # and the last token, an int64
-            if on_step:
-                on_step(before + number + 1, settings.seeds * settings.tokens, "writing")
-            if token == EOS and settings.stop:
-                break
-    return written
+
+    number: int
+    probability: float
+    likeliest: int
+    entropy: float
+    seconds: float
+    state_bytes: int
+
+
+@torch.no_grad()
+def write(reader: Reader, prompt: list[int], settings: GenerateSettings, seed: int) -> Iterator[Token]:
+    """Write, token by token, after a prompt of one token or more; the same seed draws the same text."""
+    rng, context = generator("generate", seed), reader.own.new_zeros(reader.size.context)
+    for _ in range(WARM_UP):  # the first use of torch's functions would be counted as the first token
+        draw(reader.step(prompt[0], context)[0], settings.temperature, settings.top_k, generator("warm-up"))
+    for token in prompt[:-1]:
+        _, context = reader.step(token, context)
+    token = prompt[-1]
+    for _ in range(settings.tokens):
+        start = time.perf_counter()
+        scores, context = reader.step(token, context)
+        token = draw(scores, settings.temperature, settings.top_k, rng)
+        seconds = time.perf_counter() - start
+        logs = scores.double().log_softmax(0)
+        entropy = -float((logs.exp() * logs).sum())
+        kept = context.untyped_storage().nbytes() + 8  # and the last token, an int64
+        yield Token(token, float(logs[token].exp()), int(scores.argmax()), entropy, seconds, kept)
+        if token == EOS and settings.stop:
+            return
 
 
 def words_of(found: Restored, text: str) -> str:
@@ -131,7 +118,7 @@ def continuing(settings: GenerateSettings, tell: Callable[[Text], object] | None
     def go_on(line: str) -> str:
         asked = words_of(found, replace(settings, prompt=line).prompt)
         written = write(reader, found.vocabulary.encode(asked)[:-1], settings, next(seeds))
-        return closed(found.vocabulary.decode(token for token in written.tokens if token >= len(MARKS)))
+        return closed(found.vocabulary.decode(one.number for one in written if one.number >= len(MARKS)))
 
     return go_on
 
@@ -139,25 +126,25 @@ def continuing(settings: GenerateSettings, tell: Callable[[Text], object] | None
 # ---- what was written, in numbers -------------------------------------------------------------------------------
 
 
-def surprises(written: Written) -> list[float]:
+def surprises(written: list[Token]) -> list[float]:
     """Return -ln of each token's probability."""
-    return [-math.log(max(one, LEAST)) for one in written.probabilities]
+    return [-math.log(max(one.probability, LEAST)) for one in written]
 
 
-def microseconds(written: Written) -> tuple[float, float]:
+def microseconds(written: list[Token]) -> tuple[float, float]:
     """Return what a token cost at the beginning and at the end: the medians of the first and last tenth."""
-    tenth = max(1, len(written.seconds) // 10)
-    return 1e6 * median(written.seconds[:tenth]), 1e6 * median(written.seconds[-tenth:])
+    tenth = max(1, len(written) // 10)
+    return 1e6 * median(one.seconds for one in written[:tenth]), 1e6 * median(one.seconds for one in written[-tenth:])
 
 
-def numbers(written: Written) -> dict[str, float]:
+def numbers(written: list[Token]) -> dict[str, float]:
     """Return the headline metrics of one seed."""
     first, last = microseconds(written)
     return {
-        "tokens": float(len(written.tokens)),
-        "unk_share": written.tokens.count(UNK) / len(written.tokens),
-        "mean_probability": fmean(written.probabilities),
-        "mean_entropy": fmean(written.entropies),
+        "tokens": float(len(written)),
+        "unk_share": fmean(one.number == UNK for one in written),
+        "mean_probability": fmean(one.probability for one in written),
+        "mean_entropy": fmean(one.entropy for one in written),
         "own_ppl": math.exp(fmean(surprises(written))),
         "microseconds_first": first,
         "microseconds_last": last,
@@ -170,23 +157,27 @@ def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
     words = found.vocabulary
     asked = words_of(found, settings.prompt)
     prompt = words.encode(asked)[:-1]  # without <eos>: the line goes on
-    reader, texts = Reader(model), list[Written]()
-    for seed in settings.every_seed:
-        texts.append(write(reader, prompt, settings, seed, on_step, before=len(texts) * settings.tokens))
-    first, states = texts[0], sorted(set().union(*(text.state_bytes for text in texts)))
-    by_seed = [numbers(text) for text in texts]
+    reader, texts = Reader(model), dict[int, list[Token]]()
+    for place, seed in enumerate(settings.every_seed):
+        texts[seed] = []
+        for one in write(reader, prompt, settings, seed):
+            texts[seed].append(one)
+            if on_step:
+                on_step(place * settings.tokens + len(texts[seed]), settings.seeds * settings.tokens, "writing")
+    first, every = texts[settings.seed], [one for text in texts.values() for one in text]
+    by_seed, states = [numbers(text) for text in texts.values()], sorted({one.state_bytes for one in every})
     samples = {name: [one[name] for one in by_seed] for name in by_seed[0]}
-    text = closed(words.decode(first.tokens))
+    written = {seed: [one.number for one in text] for seed, text in texts.items()}
+    text = closed(words.decode(written[settings.seed]))
     metrics: dict[str, Scalar] = {"state_bytes": states[0], "state_bytes_most": states[-1], **metrics_of(samples)}
     metrics["base_data"] = found.settings.data
-    metrics["stopped_at_eos"] = all(text.tokens[-1] == EOS for text in texts)
+    metrics["stopped_at_eos"] = all(tokens[-1] == EOS for tokens in written.values())
     metrics["text"] = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
-    chances = fmean(one for each in texts for one in each.probabilities)
-    written = {text.seed: text.tokens for text in texts}
-    costs = [
-        (text.seed, len(text.tokens), *microseconds(text), min(text.state_bytes), max(text.state_bytes))
-        for text in texts
-    ]
+    chances = fmean(one.probability for one in every)
+    costs = []
+    for seed, tokens in texts.items():
+        kept = [one.state_bytes for one in tokens]
+        costs.append((seed, len(tokens), *microseconds(tokens), min(kept), max(kept)))
     return Result(
         settings.experiment,
         settings.document(),
@@ -200,12 +191,12 @@ def run(settings: GenerateSettings, on_step: OnStep | None = None) -> Result:
         tables=[
             found.table(),
             shown.the_text(words, prompt, written),
-            shown.one_by_one(words, first.tokens, first.probabilities, first.likeliest, first.entropies),
+            shown.one_by_one(words, [one[:4] for one in first]),
             shown.cost(costs),
         ],
         figures=[
-            shown.surprise(surprises(first), first.entropies),
-            shown.price([1e6 * one for one in first.seconds], *microseconds(first)),
+            shown.surprise(surprises(first), [one.entropy for one in first]),
+            shown.price([1e6 * one.seconds for one in first], *microseconds(first)),
         ],
         samples={name: rounded(values) for name, values in samples.items()},
     )

@@ -35,22 +35,14 @@ def _rows(words: WordVocabulary, tokens: list[int]) -> list[list[Cell]]:
     return rows
 
 
-def one_by_one(
-    words: WordVocabulary,
-    tokens: Sequence[int],
-    probabilities: Sequence[float],
-    likeliest: Sequence[int],
-    entropies: Sequence[float],
-) -> Table:
-    """Return the first tokens, how likely each was, and what was likeliest in its place."""
+def one_by_one(words: WordVocabulary, written: Sequence[tuple[int, float, int, float]]) -> Table:
+    """Return the first tokens, how likely each was, what was likeliest in its place, and the entropy of the choice."""
     rows = [
         (number, words.words[token], probability, words.words[likely], entropy)
-        for number, (token, probability, likely, entropy) in enumerate(
-            zip(tokens[:ONE_BY_ONE], probabilities, likeliest, entropies, strict=False), 1
-        )
+        for number, (token, probability, likely, entropy) in enumerate(written[:ONE_BY_ONE], 1)
     ]
-    cut = len(tokens) > ONE_BY_ONE
-    more = {"shown": ONE_BY_ONE, "tokens": len(tokens)} if cut else {}
+    cut = len(written) > ONE_BY_ONE
+    more = {"shown": ONE_BY_ONE, "tokens": len(written)} if cut else {}
     caption = say("generate.first_tokens" if cut else "generate.tokens", most=math.log(len(words)), **more)
     return table("generate.tokens", rows, caption=caption)
 
