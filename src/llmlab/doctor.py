@@ -11,16 +11,18 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from llmlab.environment import installed, memory_bytes, processor
 from llmlab.errors import WriteError
 from llmlab.report.logbook import Logbook
-from llmlab.report.result import Cell, Table, columns_of
+from llmlab.report.result import Table, columns_of
 from llmlab.report.terminal import from_here
 
 CPU_WHEELS = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
+FLAGS = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+"""The Pi's own flags: bit 0 is under-voltage now, bit 16 since the start."""
 
 EXTRAS = {
     "data": "pyarrow",
@@ -32,19 +34,18 @@ EXTRAS = {
 """What can be installed beside the package, and the library that tells whether it was."""
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One question about the machine: ``state`` is ok, warning or missing."""
 
     name: str
     state: str
     found: str
-    advice: str = ""
+    advice: str
 
-    @classmethod
-    def of(cls, name: str, found: str, ok: bool, advice: str = "", otherwise: str = "warning") -> "Check":
-        """Return a check that is ok, or else has an advice."""
-        return cls(name, "ok", found) if ok else cls(name, otherwise, found, advice)
+
+def check(name: str, found: str, ok: bool = True, advice: str = "", otherwise: str = "warning") -> Check:
+    """Return a check that is ok, or else has an advice."""
+    return Check(name, "ok", found, "") if ok else Check(name, otherwise, found, advice)
 
 
 def checks(log_dir: Path | None = None) -> Iterator[Check]:
@@ -52,22 +53,22 @@ def checks(log_dir: Path | None = None) -> Iterator[Check]:
     bits, free = struct.calcsize("P") * 8, shutil.disk_usage(Path.cwd()).free / 1e9
     memory = memory_bytes()
     gigabytes = f"{memory / 2**30:.1f} GB" if memory else "unknown"
-    yield Check("processor", "ok", processor())
-    yield Check.of("Python", f"{sys.version.split()[0]}, {bits} bit", bits == 64, "torch needs a 64-bit system")
+    yield check("processor", processor())
+    yield check("Python", f"{sys.version.split()[0]}, {bits} bit", bits == 64, "torch needs a 64-bit system")
     yield _torch()
-    yield Check.of("memory", gigabytes, not memory or memory > 1.5 * 2**30, "2 GB are advised")
-    yield Check.of("free disk", f"{free:.1f} GB", free > 1, "1 GB is advised")
+    yield check("memory", gigabytes, not memory or memory > 1.5 * 2**30, "2 GB are advised")
+    yield check("free disk", f"{free:.1f} GB", free > 1, "1 GB is advised")
     yield _log(log_dir)
     yield _throttling()
     for extra, package in EXTRAS.items():
         there = importlib.util.find_spec(package) is not None
-        yield Check.of(f"extra '{extra}'", installed(package), there, f"only needed for llmlab[{extra}]", "missing")
+        yield check(f"extra '{extra}'", installed(package), there, f"only needed for llmlab[{extra}]", "missing")
 
 
 def table(found: list[Check]) -> Table:
     """Return the checks as a table."""
-    rows: list[list[Cell]] = [[check.name, check.state, check.found, check.advice] for check in found]
-    return Table("doctor", "This machine", columns_of("check:text | state:text | found:text | advice:text"), rows)
+    columns = columns_of("check:text | state:text | found:text | advice:text")
+    return Table("doctor", "This machine", columns, [list(each) for each in found])
 
 
 def _torch() -> Check:
@@ -77,10 +78,10 @@ def _torch() -> Check:
             warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
             import torch
     except ImportError as error:
-        return Check("torch", "missing", str(error)[:60], CPU_WHEELS)
+        return check("torch", str(error)[:60], False, CPU_WHEELS, "missing")
     found = f"{torch.__version__}, {torch.get_num_threads()} thread(s), import {time.perf_counter() - start:.1f} s"
     advice = f"built for CUDA {torch.version.cuda}, no such card here; {CPU_WHEELS}"
-    return Check.of("torch", found, not torch.version.cuda or torch.cuda.is_available(), advice)
+    return check("torch", found, not torch.version.cuda or torch.cuda.is_available(), advice)
 
 
 def _log(log_dir: Path | None) -> Check:
@@ -88,17 +89,14 @@ def _log(log_dir: Path | None) -> Check:
     try:
         logbook.check_writable()
     except WriteError as error:
-        return Check("log", "warning", str(error))
-    return Check("log", "ok", f"{len(logbook.folders())} entries in {from_here(logbook.root)}")
+        return check("log", str(error), False)
+    return check("log", f"{len(logbook.folders())} entries in {from_here(logbook.root)}")
 
 
 def _throttling() -> Check:
-    """Read the Pi's own flags: bit 0 is under-voltage now, bit 16 since the start."""
-    flags = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
     try:
-        value = int(flags.read_text(), 16)
+        value = int(FLAGS.read_text(), 16)
     except (OSError, ValueError):
-        return Check("power and heat", "ok", "not a Raspberry Pi, or it does not tell")
-    if value & 0x10001:
-        return Check("power and heat", "warning", f"{value:#x}", "under-voltage: use the 27 W supply")
-    return Check.of("power and heat", f"{value:#x}", value == 0, "it was throttled")
+        return check("power and heat", "not a Raspberry Pi, or it does not tell")
+    advice = "under-voltage: use the 27 W supply" if value & 0x10001 else "it was throttled"
+    return check("power and heat", f"{value:#x}", value == 0, advice)

@@ -15,18 +15,12 @@ import llmlab
 from llmlab.errors import SettingError
 
 TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container's own limit stands, of both versions of cgroups."""
 
 
 def facts(threads: int | None = None) -> dict[str, str | bool | int | float | None]:
-    """Return what may be told about this machine and installation.
-
-    Args:
-        threads: how many threads torch used, if it ran.
-    """
+    """Return what may be told about this machine and installation, and how many threads torch used, if it ran."""
     here, memory = commit(), memory_bytes()
     told: dict[str, str | bool | int | float | None] = {
         "llmlab": llmlab.__version__ + (f" ({here})" if here else ""),

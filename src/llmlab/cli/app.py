@@ -1,6 +1,5 @@
 """The program ``llmlab``: its commands put together, and every failure as one line."""
 
-import dataclasses
 import os
 import sys
 import traceback
@@ -39,11 +38,7 @@ class OneLineErrors(TyperGroup):
         return sorted(super().list_commands(context), key=lambda name: [*chapter.CHAPTERS, name].index(name))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that is meant.
-
-        Raises:
-            SettingError: it is one of what can be done with a baseline, which stands behind that.
-        """
+        """Return the command that is meant; what can be done with a baseline stands behind that."""
         if args[0] in chapter.FOLLOW_UPS:
             raise SettingError(f"{args[0]}: it is for a trained baseline; write llmlab baseline {args[0]}")
         return super().resolve_command(ctx, args)
@@ -113,7 +108,7 @@ def doctor(log_dir: LogDir = None, lang: Lang = "en", as_json: AsJson = False) -
 
     found = list(examine.checks(log_dir))
     if as_json:
-        write_json({"schema": "llmlab.doctor/1", "checks": [dataclasses.asdict(check) for check in found]})
+        write_json({"schema": "llmlab.doctor/1", "checks": [check._asdict() for check in found]})
     else:
         show([examine.table(found)], spoken(lang))
 

@@ -21,13 +21,13 @@ from llmlab.report.language import Language
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say, sentences, worded
 from llmlab.report.record import Record
-from llmlab.report.result import Finding, Table, columns_of, time_span
+from llmlab.report.result import Cell, Finding, Table, columns_of, time_span
 from llmlab.settings.language import PRESETS
 from llmlab.text.hub import CORPORA
 
 if TYPE_CHECKING:  # reading rows takes pydantic, and help has no time for that
     from llmlab.claims.ledger import Claim
-    from llmlab.claims.verdicts import Judged
+    from llmlab.claims.verdicts import Judged, Judgement
 
 
 PLACES = {"PATH", "CHECKPOINT"}
@@ -43,26 +43,27 @@ def _ledger() -> "list[Claim]":
     return [claim for document in read() for claim in document.claims]
 
 
-def _verdicts() -> Iterable[str]:
+def _verdicts() -> "tuple[Judgement, ...]":
     from llmlab.claims.verdicts import JUDGEMENTS
 
     return JUDGEMENTS
 
 
-def of_ledger(name: str) -> Callable[[str], list[str]]:
-    """Return what completes a property of claims in a shell: the values that the ledger has."""
-    return completing(lambda: dict.fromkeys(str(getattr(claim, name)) for claim in _ledger()))
+def choosing(text: str, completed: Callable[[], Iterable[str]], *names: str, metavar: str | None = None) -> Any:
+    """Return an option that chooses claims, with what completes it in a shell."""
+    return typer.Option(*names, help=text, metavar=metavar, autocompletion=completing(completed))
+
+
+def of_ledger(name: str) -> Callable[[], Iterable[str]]:
+    """Return what gives the values that a property of claims has in the ledger."""
+    return lambda: dict.fromkeys(str(getattr(claim, name)) for claim in _ledger())
 
 
 class ClaimsGroup(TyperGroup):
     """A group that knows what is meant by a claim's id in the place of a command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that is meant.
-
-        Raises:
-            SettingError: there is none of this name.
-        """
+        """Return the command that is meant."""
         if args[0] not in self.commands and not args[0].startswith("-"):
             raise SettingError(f"claims {args[0]}: no such command; one claim is shown by llmlab claims --id {args[0]}")
         return super().resolve_command(ctx, args)
@@ -74,16 +75,11 @@ app = typer.Typer(cls=ClaimsGroup, invoke_without_command=True)
 @app.callback()
 def claims(
     context: typer.Context,
-    chapter: Annotated[str, typer.Option(help="Only this chapter.", autocompletion=of_ledger("chapter"))] = "",
-    verdict: Annotated[str, typer.Option(help="Only this verdict.", autocompletion=completing(_verdicts))] = "",
-    claim_id: Annotated[
-        str, typer.Option("--id", help="Only this claim, in full.", metavar="ID", autocompletion=of_ledger("id"))
-    ] = "",
+    chapter: Annotated[str, choosing("Only this chapter.", of_ledger("chapter"))] = "",
+    verdict: Annotated[str, choosing("Only this verdict.", _verdicts)] = "",
+    claim_id: Annotated[str, choosing("Only this claim, in full.", of_ledger("id"), "--id", metavar="ID")] = "",
     document: Annotated[
-        str,
-        typer.Option(
-            help="Only this document, or how its name begins.", metavar="NAME", autocompletion=of_ledger("document")
-        ),
+        str, choosing("Only this document, or how its name begins.", of_ledger("document"), metavar="NAME")
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="The whole ledger instead of ten claims.")] = False,
     log_dir: LogDir = None,
@@ -91,7 +87,7 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """Ten claims of the original notes worth reading first; --all: every one, its verdict, its evidence."""
-    from llmlab.claims.verdicts import SCHEMA, first, judged
+    from llmlab.claims.verdicts import SCHEMA, judged
 
     if (verb := context.invoked_subcommand) is not None:
         if early := [each.opts[0] for each in context.command.params if typed(context, str(each.name))]:
@@ -109,16 +105,17 @@ def claims(
         write_json({"schema": SCHEMA, "claims": [{**row.document(), "entry": _page(logbook, row)} for row in rows]})
         return
     said = spoken(lang)
-    if not (every or wishes):
-        _show_first(first(rows), len(rows), said)
+    if every or wishes:
+        one = claim_id and rows
+        show([_in_full(rows[0], _page(logbook, rows[0]), said) if one else _table(rows, said.code)], said)
     else:
-        show([_in_full(rows[0], _page(logbook, rows[0]), said) if claim_id and rows else _table(rows, said.code)], said)
+        _show_first(rows, said)
 
 
 @app.command("confirm")
 def confirm(
     context: typer.Context,
-    claim_id: Annotated[str, argument("Id of a claim.", "ID", of_ledger("id"))],
+    claim_id: Annotated[str, argument("Id of a claim.", "ID", completing(of_ledger("id")))],
     path: Annotated[str, typer.Option(help="What stands in place of PATH or CHECKPOINT in its command.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Run it even if it takes long or needs data.")] = False,
     log_dir: LogDir = None,
@@ -139,17 +136,15 @@ def confirm(
     if evidence is None or hindrance:
         raise SettingError(f"{claim.id}: {hindrance}")
     words += ["--lang", lang, *(["--log-dir", str(log_dir)] if log_dir else [])]
-    root = context.find_root()
-    with root.command.make_context("llmlab", words[1:], obj=evidence.id) as inner:
-        ended = int(root.command.invoke(inner) or 0)
-    if ended:
-        return ended
+    root = context.find_root().command
+    with root.make_context("llmlab", words[1:], obj=evidence.id) as inner:
+        if ended := int(root.invoke(inner) or 0):
+            return ended
     told = say("claims.nothing_here", claim=claim.id)
-    for one in [one for one in judged(claim, readable(logbook)).reruns if one not in row.reruns][:1]:
-        told = say(
-            "claims.same_here" if one.verdict == row.said.verdict else "claims.other_here",
-            claim=claim.id, verdict=one.verdict, was=row.said.verdict, evidence=one.evidence[said.code]
-        )  # fmt: skip
+    if new := [one for one in judged(claim, readable(logbook)).reruns if one not in row.reruns]:
+        verdict, was, why = new[0].verdict, row.said.verdict, new[0].evidence[said.code]
+        same = "claims.same_here" if verdict == was else "claims.other_here"
+        told = say(same, claim=claim.id, verdict=verdict, was=was, evidence=why)
     terminal.show("", said.say(told))
     return 0
 
@@ -163,37 +158,30 @@ def _hindrance(claim: "Claim", evidence: Record | None, words: list[str], yes: b
     if not PLACES.isdisjoint(words):
         return f"{claim.command} wants a place of yours: give it with --path"
     needs = {*PRESETS[1:], *CORPORA} & {*words}
+    if yes or not (needs or evidence.seconds > LONG):
+        return ""
     why = "needs data and may take hours" if needs else f"took {time_span(evidence.seconds)}"
-    return (
-        f"{claim.command} {why}; with --yes it is run all the same"
-        if (needs or evidence.seconds > LONG) and not yes
-        else ""
-    )
+    return f"{claim.command} {why}; with --yes it is run all the same"
 
 
-def _show_first(rows: "list[Judged]", claims: int, said: Language) -> None:
-    """Print some claims in two or three lines each, and how to see all."""
+def _show_first(rows: "list[Judged]", said: Language) -> None:
+    """Print the claims worth reading first in two or three lines each, and how to see all."""
+    from llmlab.claims.verdicts import first
     from llmlab.report.table import findings_view  # with Rich's tables and plots, for which help has no time
 
     told = [
         Finding(row.claim.id, worded(row.claim, "claim", said.code), row.said.verdict, row.in_brief(said.code))
-        for row in rows
+        for row in first(rows)
     ]
-    terminal.show(findings_view(told, said), "", said.say(say("claims.more", first=len(rows), claims=claims)))
+    terminal.show(findings_view(told, said), "", said.say(say("claims.more", first=len(told), claims=len(rows))))
 
 
 def _chosen(everything: "list[Judged]", wishes: dict[str, str]) -> "list[Judged]":
-    """Return the rows that were asked for.
-
-    Raises:
-        SettingError: no row of the ledger is like that, whatever the other options say.
-    """
-    from llmlab.claims.verdicts import JUDGEMENTS
-
+    """Return the rows that were asked for; a wish that no row of the ledger could meet is refused."""
     rows = everything
     for option, wanted in wishes.items():
         of = attrgetter("said.verdict" if option == "--verdict" else option.replace("--", "claim."))
-        known = {of(row) for row in everything} | ({*JUDGEMENTS} if option == "--verdict" else set())
+        known = {of(row) for row in everything} | ({*_verdicts()} if option == "--verdict" else set())
         fits = {each for each in known if each == wanted or (option == "--document" and each.startswith(wanted))}
         if not fits:
             here = f"the ledger has {', '.join(sorted(known))}"
@@ -213,10 +201,8 @@ def _page(logbook: Logbook, row: "Judged") -> str | None:
 
 def _table(rows: "list[Judged]", code: str) -> Table:
     """Return the rows as a table, with their number by verdict below it."""
-    from llmlab.claims.verdicts import JUDGEMENTS
-
     found = Counter(row.said.verdict for row in rows)
-    each = [say("claims.of_verdict", verdict=verdict, n=found[verdict]) for verdict in JUDGEMENTS if found[verdict]]
+    each = [say("claims.of_verdict", verdict=verdict, n=found[verdict]) for verdict in _verdicts() if found[verdict]]
     elsewhere, ours = sum(bool(row.elsewhere) for row in rows), sum(row.claim.ours for row in rows)
     caption = sentences(
         say("claims.counted", claims=len(rows), each=each),
@@ -224,13 +210,9 @@ def _table(rows: "list[Judged]", code: str) -> Table:
         say("claims.elsewhere", elsewhere=elsewhere) if elsewhere else "",
         say("claims.all_of_one"),
     )
-    return Table(
-        "claims",
-        "Claims of the original notes",
-        columns_of("id:token | verdict:text | claim:text"),
-        [[row.claim.id, row.said.verdict, worded(row.claim, "claim", code)] for row in rows],
-        caption if rows else say("claims.none"),
-    )
+    lines: list[list[Cell]] = [[row.claim.id, row.said.verdict, worded(row.claim, "claim", code)] for row in rows]
+    columns = columns_of("id:token | verdict:text | claim:text")
+    return Table("claims", "Claims of the original notes", columns, lines, caption if rows else say("claims.none"))
 
 
 def _in_full(row: "Judged", entry: str | None, said: Language) -> Table:
@@ -258,6 +240,5 @@ def _in_full(row: "Judged", entry: str | None, said: Language) -> Table:
         "document": claim.document,
         "ours": say("claims.ours") if claim.ours else "",
     }
-    return Table(
-        claim.id, claim.id, columns_of("what:text | :text"), [[name, text] for name, text in told.items() if text]
-    )
+    lines: list[list[Cell]] = [[name, text] for name, text in told.items() if text]
+    return Table(claim.id, claim.id, columns_of("what:text | :text"), lines)

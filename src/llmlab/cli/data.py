@@ -3,6 +3,7 @@
 Status looks at folders only, so it answers at once and without a network.
 """
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,10 @@ def holding(source: Source) -> Holding:
 
 def lines_in(path: Path) -> int | None:
     """Return how many lines of a file are not blank, or nothing where it cannot be read."""
-    try:
+    with contextlib.suppress(OSError):
         if path.is_file():
             with path.open("rb") as file:
                 return sum(1 for line in file if line.strip())
-    except OSError:
-        pass
     return None
 
 
@@ -114,9 +113,8 @@ def data_fetch(
 def _show(corpora: list[Holding], models: list[Holding], as_json: bool, lang: str) -> None:
     """Print corpora and models as a table each, or as one document."""
     if as_json:
-        lines = [dict(zip(("train_lines", "valid_lines"), each.lines, strict=True)) for each in corpora]
-        known = [_document(each, rows) for each, rows in zip(corpora, lines, strict=True)]
-        write_json({"schema": "llmlab.data/1", "corpora": known, "models": [_document(each, {}) for each in models]})
+        known = [_document(each, train_lines=each.lines[0], valid_lines=each.lines[1]) for each in corpora]
+        write_json({"schema": "llmlab.data/1", "corpora": known, "models": [*map(_document, models)]})
         return
     here, way = "here:text | MB:1", "how to get it:text"
     columns = columns_of(f"corpus:token | {here} | train:integer | valid:integer | {way}")
@@ -137,7 +135,7 @@ def _row(each: Holding, *lines: int | None) -> list[Cell]:
     return [each.name, each.where or "no", None if each.size is None else each.size / 1e6, *lines, each.way]
 
 
-def _document(each: Holding, lines: dict[str, int | None]) -> dict[str, Any]:
+def _document(each: Holding, **lines: int | None) -> dict[str, Any]:
     """Return a corpus or a model as strict JSON values."""
     here = {"name": each.name, "here": bool(each.where), "where": each.where or None, "bytes": each.size}
     return here | lines | {"get": each.way or None}

@@ -22,7 +22,7 @@ from llmlab.cli.options import Chosen
 from llmlab.cli.output import spoken, write_json
 from llmlab.cli.progress import ProgressLine, on_signals, signals_held
 from llmlab.environment import facts, rank_and_size
-from llmlab.errors import Stopped, WriteError
+from llmlab.errors import Stopped
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say
@@ -50,24 +50,21 @@ def execute(name: str, module: str, chosen: Chosen, rerun_of: str = "") -> int:
     options, (rank, size) = chosen.options, rank_and_size()
     if rank:
         return _beside(module, chosen)
-    logbook = Logbook.at(options.log_dir)
+    logbook, page = Logbook.at(options.log_dir), None
     if options.log:
         logbook.check_writable()
-    saves = hasattr(chosen.settings, "resume")
-    progress = ProgressLine(hidden=options.quiet, saves=saves, together=size > 1, screen=_screen(chosen))
+    progress = ProgressLine(
+        hidden=options.quiet, saves=hasattr(chosen.settings, "resume"), together=size > 1, screen=_screen(chosen)
+    )
     command = _to_go_on(name, chosen)
     result, seconds = _supervised(module, chosen, progress, command)
-    record, page = _record(result, seconds, chosen, chosen.command_line(name), rerun_of), None
-    failure: WriteError | None = None
-    if options.log:
-        try:
+    record = _record(result, seconds, chosen, chosen.command_line(name), rerun_of)
+    try:
+        if options.log:
             record, page = logbook.put(record)
-        except WriteError as error:
-            failure = error
-    _show(record, page, chosen, progress.folders)
-    _wait_for_all()  # the others go when everything is written
-    if failure:
-        raise failure
+    finally:
+        _show(record, page, chosen, progress.folders)
+        _wait_for_all()  # the others go when everything is written
     if result.status == "interrupted":
         raise _interruption(progress, command)
     if result.status != "complete":
@@ -109,17 +106,18 @@ def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: st
     Raises:
         Stopped: a signal ended it before there was a result.
     """
+    settings = chosen.settings
     on_signals(progress.stop)
     try:
         chapter = import_with_torch(module, chosen.options.threads)
         start = time.perf_counter()
-        if hasattr(chosen.settings, "data"):
+        if hasattr(settings, "data"):
             progress.begin("reading and counting the text")
-        return chapter.run(chosen.settings, progress), time.perf_counter() - start
+        return chapter.run(settings, progress), time.perf_counter() - start
     except Stopped as stopped:
         if progress.saves and (stopped.kept or "resume" in chosen.given):
             raise _interruption(progress, command, saved=stopped.kept) from None
-        out = getattr(chosen.settings, "out", None)
+        out = getattr(settings, "out", None)
         begun = out is not None and progress.planned and out.is_dir()  # what keeps a model but cannot go on with it
         left = f"what is in {out} is unfinished" if begun else "nothing was written"
         raise Stopped(f"{stopped}{progress.where()}; {left}", stopped.signal_number) from None
@@ -151,28 +149,24 @@ def _to_go_on(name: str, chosen: Chosen) -> str:
 
 
 def _record(result: Result, seconds: float, chosen: Chosen, command: str, rerun_of: str = "") -> Record:
-    resumed: dict[str, Scalar] = {"resumed": "the seconds are those of the last piece"}
+    torch = sys.modules["torch"]
+    found: dict[str, Scalar] = {**facts(torch.get_num_threads())}
+    if torch.cuda.is_initialized():  # which card it computed on, and the most memory held there
+        memory = round(torch.cuda.max_memory_reserved() / 2**20)
+        found |= {"card": torch.cuda.get_device_name(), "card_peak_memory_mb": memory}
+    if "resume" in chosen.given:
+        found["resumed"] = "the seconds are those of the last piece"
     return Record(
         result.finite(),
         id=secrets.token_hex(4),
         created=datetime.now(UTC).strftime(CREATED),
         command=command,
         seconds=round(seconds, 3),
-        environment=facts(sys.modules["torch"].get_num_threads())
-        | _card()
-        | (resumed if "resume" in chosen.given else {}),
+        environment=found,
         expectation=_unicode(chosen.options.expect),
         note=_unicode(chosen.options.note),
         rerun_of=rerun_of,
     )
-
-
-def _card() -> dict[str, Scalar]:
-    """Return which card this process computed on, and the most memory held there; nothing if it used none."""
-    cuda = sys.modules["torch"].cuda
-    if not cuda.is_initialized():
-        return {}
-    return {"card": cuda.get_device_name(), "card_peak_memory_mb": round(cuda.max_memory_reserved() / 2**20)}
 
 
 def _place(chosen: Chosen, folders: list[Path]) -> str:
@@ -196,12 +190,8 @@ def _show(record: Record, page: Path | None, chosen: Chosen, folders: list[Path]
 
         folders = [folder for folder in folders if any(folder.glob("*/run.json"))]  # a run that diverged may have none
         kept = [language.say(say("first.kept", folder=os.path.commonpath(folders)))] if folders else []
-        console, place = terminal.console(), _place(chosen, folders)
-        if options.full:
-            parts = report(record, console, language, place)
-        else:
-            parts = first_screen(record, console, language, len(kept), place)
-        terminal.show(*parts, *kept)
+        seen, place = (record, terminal.console(), language), _place(chosen, folders)
+        terminal.show(*(report(*seen, place) if options.full else first_screen(*seen, len(kept), place)), *kept)
     if entry:
         terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 

@@ -39,10 +39,9 @@ def exercise(
         rows: list[list[Cell]] = [[one.number, one.chapter, one.question[said.code]] for one in exercises.values()]
         show([Table("exercises", "Exercises", columns, rows, how)], said)
         return 0
-    one = exercises.get(number)
-    if one is None:
+    if number not in exercises:
         raise SettingError(f"exercise {number!r}: there is none; they are {', '.join(exercises)}")
-    text = " ".join((answer, *context.args))
+    one, text = exercises[number], " ".join((answer, *context.args))
     first, then, right = one.question[said.code], said.say(how), True
     if text:
         given = one.number_of(text)

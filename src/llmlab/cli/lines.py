@@ -19,19 +19,12 @@ from llmlab.settings import flag
 LINES = "-"
 NOT_WITH = ("json", "full", "seeds", "expect", "note", "log_dir")
 """Options of a run that leaves a result: here there is none."""
-
 LONGEST_LINE = 10_000
 """Bytes: more than a prompt may have characters, so that a line without an end fills no memory."""
 
 
 def continue_lines(module: str, chosen: Chosen) -> int:
-    """Write a line after each line that is read; return the exit code.  Arguments: see ``execute``.
-
-    Raises:
-        SettingError: an option is for a run with a result, or several processes would read the same lines.
-        TextError: there is no standard input, or it is no text.
-        CheckpointError: there is no usable checkpoint.
-    """
+    """Write a line after each line that is read; return the exit code.  Arguments: see ``execute``."""
     if name := next((name for name in NOT_WITH if name in chosen.given), ""):
         raise SettingError(f"{flag(name)}: --prompt - answers line by line and leaves no result; drop one of the two")
     if rank_and_size() != (0, 1):
@@ -50,11 +43,7 @@ def continue_lines(module: str, chosen: Chosen) -> int:
 
 
 def read_lines() -> Iterator[str]:
-    """Yield the lines of standard input as they come.
-
-    Raises:
-        TextError: one is not UTF-8 or too long, or it cannot be read.
-    """
+    """Yield the lines of standard input as they come."""
     try:
         for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE), b""), 1):
             where = f"standard input, line {number}"

@@ -89,11 +89,7 @@ def log_show(
 
 
 def last(logbook: Logbook) -> Record:
-    """Return the newest entry.
-
-    Raises:
-        TextError: there is none.
-    """
+    """Return the newest entry."""
     found = max(readable(logbook), key=lambda record: (record.created, record.id), default=None)
     if found is None:
         raise TextError("log show: there is no entry yet; run an experiment first, for example llmlab phase1-2")

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -31,12 +31,7 @@ class Chosen:
     given: list[str]
 
     def command_line(self, name: str, *, private: bool = False) -> str:
-        """Return the command that repeats the run, made from parsed settings.
-
-        Args:
-            name: of the command.
-            private: true for the reader's own eyes; otherwise no path and no output option is in it.
-        """
+        """Return the command that repeats the run; only a ``private`` one has paths and output options in it."""
         words, source = ["llmlab", name], ""
         for field in options_of(self.settings):
             if field.name not in self.given:
@@ -48,9 +43,8 @@ class Chosen:
             source = " < TEXT" if field.metadata["from_stdin"] and spelled == "-" else source
             words.append(_typed_again(field, getattr(self.settings, field.name), spelled))
         if private:
-            own = (field for field in options_of(RunOptions) if field.name in self.given)
-            each = ((field, getattr(self.options, field.name)) for field in own)
-            words += [_typed_again(field, value, str(value)) for field, value in each]
+            own = [(field, getattr(self.options, field.name)) for field in options_of(RunOptions)]
+            words += [_typed_again(field, value, str(value)) for field, value in own if field.name in self.given]
         return " ".join(words) + source
 
 
@@ -58,21 +52,18 @@ def signature(function: Callable[..., Any], settings: type[Settings]) -> Callabl
     """Give a function of ``(ctx, **values)`` the signature that Typer reads: the settings, then the run options."""
     drawn = getattr(settings, "most_seeds", 2) > 1  # where nothing is drawn by chance, nobody needs the seeds
     first = [*settings.first, *(name for name in FIRST if drawn or name not in ("seed", "seeds"))]
-    fields = sorted(
-        [*options_of(settings), *options_of(RunOptions)],
-        key=lambda field: (
-            not field.metadata["argument"],
-            first.index(field.name) if field.name in first else len(first),
-        ),
-    )
+
+    def place(field: dataclasses.Field[Any]) -> tuple[bool, int]:
+        return not field.metadata["argument"], first.index(field.name) if field.name in first else len(first)
+
     parameters = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=_annotation(field, None if field.name in first else "More options", _completed(field, settings)),
+            annotation=_annotation(field, None if field.name in first else "More options"),
         )
-        for field in fields
+        for field in sorted([*options_of(settings), *options_of(RunOptions)], key=place)
     ]
     ctx = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     made = inspect.Signature([ctx, *parameters])
@@ -87,15 +78,13 @@ def chosen(ctx: typer.Context, values: dict[str, Any], settings: type[Settings])
     Raises:
         LlmlabError: a value is out of range, or standard input cannot be read.
     """
-    own = options_of(settings)
-    names = {field.name for field in own}
-    options = RunOptions(**{key: value for key, value in values.items() if key not in names})
+    own, ours = options_of(settings), options_of(RunOptions)
+    options = RunOptions(**{field.name: values[field.name] for field in ours})
     taken = {field.name: values[field.name] for field in own}
     for field in own:
         if field.metadata["from_stdin"] and taken[field.name] == "-":
             taken[field.name] = _standard_input(field.name)
-    both = [*own, *options_of(RunOptions)]
-    given = [field.name for field in both if typed(ctx, field.name) or field.metadata["argument"]]
+    given = [field.name for field in (*own, *ours) if typed(ctx, field.name) or field.metadata["argument"]]
     return Chosen(settings(**taken), options, given)
 
 
@@ -113,22 +102,21 @@ def _typed_again(field: dataclasses.Field[Any], value: Any, spelled: str) -> str
     return word if field.metadata["argument"] else f"{flag(field.name)} {word}"
 
 
-def _annotation(field: dataclasses.Field[Any], panel: str | None, words: Callable[[], Iterable[str]] | None) -> Any:
-    """Return a field as a Typer option or argument: its spelling, range and help, in a panel; ``words`` complete it."""
-    data, name = field.metadata, flag(field.name)
+def _annotation(field: dataclasses.Field[Any], panel: str | None) -> Any:
+    """Return a field as a Typer option or argument: its spelling, range and help, in a panel, and what completes it."""
+    data, name, completed = field.metadata, flag(field.name), _completed(field)
     text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
-    text += _range_in_words(data["low"], data["above"], data["high"], data["below"])
+    text += f"  ({' '.join(f'{end} {bound:,}' for end, bound in ends.items())})" if (ends := _ends(data)) else ""
     HELP[text] = data
     if data["argument"]:
-        return Annotated[field.type, argument(text, field.name.upper(), words and completing(words))]
+        return Annotated[field.type, argument(text, field.name.upper(), completed)]
     both = field.default is True or (field.type is bool and data["presets"])
-    spellings = [f"{name}/--no-{field.name}"] if both else [name]
     by_preset = ", ".join(f"{preset} {_spelled(field, value)}" for preset, value in data["presets"].items())
     option = typer.Option(
-        *spellings,
+        f"{name}/--no-{field.name}" if both else name,
         help=text,
         rich_help_panel=panel,
-        autocompletion=words and completing(words),
+        autocompletion=completed,
         show_default=by_preset or field.default not in ("", None),
         envvar=data["variable"] or None,
         show_envvar=True,
@@ -141,19 +129,18 @@ def _spelled(field: dataclasses.Field[Any], value: Any) -> str:
     return _typed_again(field, value, "") if isinstance(value, bool) else str(value)
 
 
-def _completed(field: dataclasses.Field[Any], settings: type[Settings]) -> Callable[[], Iterable[str]] | None:
+def _completed(field: dataclasses.Field[Any]) -> Callable[[str], list[str]] | None:
     """Return what completes an option in a shell, which knows nothing but files where that is nothing."""
     if field.name in ("checkpoint", "resume"):
-        return lambda: ["auto", *runs()] if field.name == "resume" else runs()
+        return completing(lambda: ["auto", *runs()] if field.name == "resume" else runs())
     names = field.metadata["choices"] or field.metadata["words"]
-    return (lambda: names) if names else None
+    return completing(lambda: names) if names else None
 
 
-def _range_in_words(low: float | None, above: float | None, high: float | None, below: float | None) -> str:
+def _ends(data: Mapping[str, Any]) -> dict[str, float]:
     """Return an option's range for its help; the settings check it, and their message names it too."""
-    least = f"from {low:,}" if low is not None else f"above {above:,}" if above is not None else ""
-    most = f"to {high:,}" if high is not None and high < 2**40 else f"below {below:,}" if below is not None else ""
-    return f"  ({' '.join(part for part in (least, most) if part)})" if least or most else ""
+    ends = {"from": data["low"], "above": data["above"], "to": data["high"], "below": data["below"]}
+    return {end: bound for end, bound in ends.items() if bound is not None and bound < 2**40}
 
 
 def help_of(text: str) -> Text:
@@ -163,13 +150,7 @@ def help_of(text: str) -> Text:
     """
     if (data := HELP.get(text)) is None:
         return text
-    ends = {
-        "help.from": data["low"],
-        "help.above": data["above"],
-        "help.to": data["high"] if data["high"] is not None and data["high"] < 2**40 else None,
-        "help.below": data["below"],
-    }
-    said = [say(key, bound=bound) for key, bound in ends.items() if bound is not None]
+    said = [say(f"help.{end}", bound=bound) for end, bound in _ends(data).items()]
     between = say("help.range", ends=said) if said else ""
     choices = say("help.one_of", choices=list(data["choices"])) if data["choices"] else ""
     return say("help.option", what=data["help"], choices=choices, between=between)

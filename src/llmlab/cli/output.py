@@ -71,11 +71,7 @@ def entry_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 
 def spoken(code: str) -> Language:
-    """Return the language of a command's output; English, with a word of why, where the output lacks the signs.
-
-    Raises:
-        SettingError: there is no such language.
-    """
+    """Return the language of a command's output; English, with a word of why, where the output lacks the signs."""
     if code not in CODES:
         raise SettingError(f"--lang (or {LANGUAGE_VARIABLE}): {code!r} is not one of {', '.join(CODES)}")
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"

@@ -31,12 +31,14 @@ class ProgressLine:
     def __init__(
         self, *, hidden: bool, saves: bool = False, together: bool = False, screen: "Screen | None" = None
     ) -> None:
-        self.saves, self.together, self.screen = saves, together, screen
-        self.hidden, self.begun, self.next_line = hidden, 0.0, 0.0
-        self.at, self.first, self.planned, self.line_open = 0, 0, 0, False
+        self.hidden, self.saves, self.together, self.screen = hidden, saves, together, screen
+        self.live = sys.stderr is not None and sys.stderr.isatty()
+        self.begun = self.next_line = 0.0
+        self.at = self.first = self.planned = 0
         self.stopped_by: int | None = None
-        self.folders: list[Path] = []
         self.at_once = False  # a second signal did not wait for the end of the update
+        self.line_open = False
+        self.folders: list[Path] = []
 
     def watch(self, picture: Callable[[], Figure] | None) -> None:
         """Draw this picture from now on, if pictures are drawn."""
@@ -50,7 +52,7 @@ class ProgressLine:
 
     def begin(self, told: str) -> None:
         """Say what is done before the first update, on a terminal."""
-        if not self.hidden and sys.stderr is not None and sys.stderr.isatty():
+        if self.live and not self.hidden:
             self._write(told)
 
     def __call__(self, update: int, planned: int, told: str = "") -> None:
@@ -59,48 +61,50 @@ class ProgressLine:
         Raises:
             Stopped: a signal arrived since the last call.
         """
-        live = sys.stderr is not None and sys.stderr.isatty()
         now = time.monotonic()
-        if not self.next_line:
-            self.next_line = now + (1.0 if live else 10.0)
+        self.next_line = self.next_line or now + (1.0 if self.live else 10.0)
         if not self.planned:
             self.begun, self.first = now, update
         self.at, self.planned = update, planned
         if self.stopped_by is not None:
             raise _stopped(self.stopped_by)
-        if self.screen and self._drawn(self.screen, self._text(told, now), now):
-            return
-        if self.hidden or now < self.next_line:
-            return
-        self.next_line = now + (0.2 if live else 10.0)
-        text = self._text(told, now)
-        self._write(text) if live else terminal.say(text)
-
-    def _drawn(self, screen: "Screen", told: str, now: float) -> bool:
-        """Draw the picture, if it is time, and return whether there is one; what that takes is no time of the run."""
-        drawn = screen.draw(told)
-        self.begun += time.monotonic() - now
-        return drawn
+        if self.screen:
+            drawn = self.screen.draw(self._text(told, now))
+            self.begun += time.monotonic() - now  # what drawing takes is no time of the run
+            if drawn:
+                return
+        if not self.hidden and now >= self.next_line:
+            self.next_line = now + (0.2 if self.live else 10.0)
+            (self._write if self.live else terminal.say)(self._text(told, now))
 
     def _text(self, told: str, now: float) -> str:
-        """Return where the run is; how long it takes yet is not said of what comes after the last update.
-
-        Args:
-            told: what it does.
-            now: the time, on the clock of ``begun``, which is put forward by what drawing took.
-        """
+        """Return where the run is; how long it takes yet is not said of what comes after the last update."""
         done, rest = self.at - self.first, self.planned - self.at
         seconds = (now - self.begun) / done * rest if done else 0.0
         left = f"about {time_span(seconds)} left" if seconds >= 1 else ""
         at = f"update {self.at:,} of {self.planned:,}" if self.planned else ""
-        return ", ".join(part for part in (at, told, left) if part)
+        return ", ".join(filter(None, (at, told, left)))
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, end: str = "") -> None:
         """Write the live line anew."""
         width = max(20, terminal.console().width - 1)
-        sys.stderr.write(f"\r{text[:width]:<{width}}")
+        sys.stderr.write(f"\r{text[:width]:<{width}}{end}")
         sys.stderr.flush()
-        self.line_open = True
+        self.line_open = not end
+
+    def _clear(self) -> None:
+        if self.line_open:
+            self._write("", "\r")
+
+    def close(self) -> None:
+        """Remove the picture and the live line."""
+        if self.screen:
+            self.screen.close()
+        self._clear()
+
+    def where(self) -> str:
+        """Return where the run is, for a message."""
+        return f" after update {self.at:,} of {self.planned:,}" if self.at else ""
 
     def stop(self, number: int, _: types.FrameType | None) -> None:
         """Handle a signal."""
@@ -109,22 +113,6 @@ class ProgressLine:
         # one of several processes never goes alone, however early: the others would wait for it
         if again or not (self.saves and (self.planned or self.together)):
             stop_at_once(number)
-
-    def where(self) -> str:
-        """Return where the run is, for a message."""
-        return f" after update {self.at:,} of {self.planned:,}" if self.at else ""
-
-    def close(self) -> None:
-        """Remove the picture and the live line."""
-        if self.screen:
-            self.screen.close()
-        self._clear()
-
-    def _clear(self) -> None:
-        if self.line_open:
-            width = max(20, terminal.console().width - 1)
-            sys.stderr.write("\r" + " " * width + "\r")
-            self.line_open = False
 
 
 def on_signals(handler: Callable[[int, types.FrameType | None], None]) -> None:
@@ -135,13 +123,20 @@ def on_signals(handler: Callable[[int, types.FrameType | None], None]) -> None:
 
 
 def stop_at_once(number: int, _: types.FrameType | None = None) -> None:
-    """Handle a signal where there is nothing to wait for.
-
-    Raises:
-        Stopped: in any case.
-    """
+    """Handle a signal where there is nothing to wait for: always raises ``Stopped``."""
     ignore_signals()
     raise _stopped(number)
+
+
+def ignore_signals() -> None:
+    """Hear no further signal: the process is ending, and would only end less tidily."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stopped(number: int) -> Stopped:
+    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    return Stopped(f"stopped by {name}", number)
 
 
 @contextmanager
@@ -161,14 +156,3 @@ def signals_held() -> Iterator[None]:
             signal.signal(number, handler)
         for number in heard:
             signal.raise_signal(number)
-
-
-def ignore_signals() -> None:
-    """Hear no further signal: the process is ending, and would only end less tidily."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _stopped(number: int) -> Stopped:
-    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-    return Stopped(f"stopped by {name}", number)
