@@ -15,32 +15,23 @@ from llmlab.report.logbook import Logbook
 
 def test_the_document_lists_every_check(run_llmlab: Callable[..., Done]) -> None:
     document = run_llmlab("doctor", "--json").document
-    assert set(document) == {"schema", "checks"}
-    assert document["schema"] == "llmlab.doctor/1"
-    assert all(set(check) == {"name", "state", "found", "advice"} for check in document["checks"])
-    assert {check["state"] for check in document["checks"]} <= {"ok", "warning", "missing"}
-    assert {"processor", "Python", "torch", "memory", "free disk", "log"} <= {
-        check["name"] for check in document["checks"]
-    }
-
-
-def test_a_log_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("", "utf-8")
-    monkeypatch.chdir(tmp_path)
-    (check,) = [found for found in doctor.checks(tmp_path / "file") if found.name == "log"]
-    assert check.state == "warning"
-    assert "file" in check.found
-    with pytest.raises(WriteError):
-        Logbook.at(tmp_path / "file").check_writable()
+    checks = document["checks"]
+    assert (set(document), document["schema"]) == ({"schema", "checks"}, "llmlab.doctor/1")
+    assert all(set(check) == {"name", "state", "found", "advice"} for check in checks)
+    assert {check["state"] for check in checks} <= {"ok", "warning", "missing"}
+    assert {"processor", "Python", "torch", "memory", "free disk", "log"} <= {check["name"] for check in checks}
 
 
 def test_advice_comes_with_what_is_not_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Little memory, and a log that cannot be written to, are warnings."""
+    (tmp_path / "file").write_text("", "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor, "memory_bytes", lambda: 2**29)
-    found = list(doctor.checks())
-    (memory,) = [check for check in found if check.name == "memory"]
-    assert memory.state == "warning"
-    assert all(check.advice or len(check.found) > 20 for check in found if check.state != "ok")
+    found = {check.name: check for check in doctor.checks(tmp_path / "file")}
+    assert (found["memory"].state, found["log"].state, "file" in found["log"].found) == ("warning", "warning", True)
+    assert all(check.advice or len(check.found) > 20 for check in found.values() if check.state != "ok")
+    with pytest.raises(WriteError):
+        Logbook.at(tmp_path / "file").check_writable()
 
 
 def test_the_facts_are_a_fixed_list() -> None:
