@@ -218,7 +218,7 @@ def test_a_full_disk_is_a_failure_to_write(monkeypatch: pytest.MonkeyPatch, name
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hub, "knock", full)
+    monkeypatch.setattr("huggingface_hub.get_session", full)
     with pytest.raises(WriteError, match="No space left"):
         load(name)
 

@@ -120,33 +120,31 @@ def told_offline() -> bool:
 
 
 def fetch(source: Source, get: Callable[[Any], object], progress: bool) -> None:
-    """Let the hub's library get what ``get`` asks it for."""
+    """Let the hub's library get what ``get`` asks it for, once the hub has answered for one small file.
+
+    Not asked for that, the library would try for minutes before it says that nobody answers.
+    """
     try:
-        hub = importlib.import_module("huggingface_hub")
+        hub, constants = (importlib.import_module(f"huggingface_hub{name}") for name in ("", ".constants"))
     except ImportError as error:
         extra = "data" if source.kind == "dataset" else "pretrained"
         raise source.unreachable(f"{error}; pip install 'llmlab[{extra}]'") from error
     hub.logging.set_verbosity_error()
     (hub.utils.enable_progress_bars if progress else hub.utils.disable_progress_bars)()
+    where, file = (
+        (f"datasets/{source.repository}", "README.md") if source.splits else (source.repository, "tokenizer.json")
+    )
     try:
-        knock(source)
+        address = f"{constants.ENDPOINT}/{where}/resolve/{source.commit}/{file}"
+        status = hub.get_session().head(address, timeout=SECONDS).status_code
+        if status >= 400:
+            raise ConnectionError(f"{constants.ENDPOINT} answers {status}")
         get(hub)
     except Exception as error:  # whatever the library or the network throws, it is not to be had
         if isinstance(error, OSError) and error.errno in DISK:
             raise WriteError(f"{hub_cache()}: {error.strerror}") from error
         told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise source.unreachable(f"it is not here and could not be fetched ({told})") from error
-
-
-def knock(source: Source) -> None:
-    """Ask the hub for one small file, once: the library would try for minutes before it says that nobody answers."""
-    hub, constants = (importlib.import_module(f"huggingface_hub{name}") for name in ("", ".constants"))
-    where = f"datasets/{source.repository}" if source.splits else source.repository
-    file = "README.md" if source.splits else "tokenizer.json"
-    address = f"{constants.ENDPOINT}/{where}/resolve/{source.commit}/{file}"
-    answer = hub.get_session().head(address, timeout=SECONDS)
-    if answer.status_code >= 400:
-        raise ConnectionError(f"{constants.ENDPOINT} answers {answer.status_code}")
 
 
 def located(
@@ -185,8 +183,8 @@ def read_corpus(name: str, *, offline: bool, progress: bool = False) -> tuple[Sp
             progress=progress,
         )
         splits = zip(split_files(source, folder), source.most, strict=False)
-        train, valid, *test = (read_split(source, paths, most) for paths, most in splits)
-        found = train, valid, test[0] if test else []
+        train, valid, test = (*(read_split(source, paths, most) for paths, most in splits), [])[:3]
+        found = train, valid, test
     counts = len(found[0]), len(found[1])
     if counts != (source.lines or counts) or 0 in counts:
         wanted = "{:,} and {:,}".format(*source.lines) if source.lines else "some"
