@@ -44,48 +44,51 @@ def serving(corpus: Source, files: dict[str, bytes], failure: int = 0) -> Iterat
     kind, prefix = ("datasets", "/datasets") if corpus.splits else ("models", "")
     stop = threading.Event()
 
+    resolve, api = f"{prefix}/{corpus.repository}/resolve/{corpus.commit}/", f"/api/{kind}/{corpus.repository}"
+    entries = {
+        name: {
+            "type": "file",
+            "oid": hashlib.sha256(content).hexdigest()[:40],
+            "size": len(content),
+            "path": name,
+        }
+        for name, content in files.items()
+    }
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def do_POST(self) -> None:
-            self.do_GET()
-
         def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body, path = (
+                self.rfile.read(int(self.headers.get("Content-Length") or 0)),
+                unquote(urlparse(self.path).path),
+            )
             asked.append(self.path)
             if failure == -1:
                 stop.wait()
                 self.close_connection = True
             elif failure:
                 self.answer(failure)
-            else:
-                self.serve(unquote(urlparse(self.path).path), body)
-
-        def serve(self, path: str, body: bytes) -> None:
-            resolve = f"{prefix}/{corpus.repository}/resolve/{corpus.commit}/"
-            api = f"/api/{kind}/{corpus.repository}"
-            if path.startswith(resolve) and path.removeprefix(resolve) in files:
+            elif path.startswith(resolve) and path.removeprefix(resolve) in files:
                 found = files[path.removeprefix(resolve)]
                 tag = f'"{hashlib.sha256(found).hexdigest()}"'
                 self.answer(200, found, ETag=tag, **{"X-Repo-Commit": corpus.commit})
             elif path.startswith(f"{api}/tree/{corpus.commit}"):
-                self.json([entry(name) for name in files])
+                self.answer(200, list(entries.values()))
             elif path == f"{api}/paths-info/{corpus.commit}":
-                self.json([entry(name) for name in json.loads(body)["paths"] if name in files])
+                self.answer(200, [entries[name] for name in json.loads(body)["paths"] if name in entries])
             elif path in (api, f"{api}/revision/{corpus.commit}"):
-                self.json({"id": corpus.repository, "sha": corpus.commit, "siblings": []})
+                self.answer(200, {"id": corpus.repository, "sha": corpus.commit, "siblings": []})
             else:
                 self.answer(404, **{"X-Error-Code": "EntryNotFound", "X-Repo-Commit": corpus.commit})
 
-        def json(self, document: Any) -> None:
-            self.answer(200, json.dumps(document).encode(), **{"Content-Type": "application/json"})
+        do_HEAD = do_POST = do_GET  # noqa: N815 - the names of the standard library
 
-        def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        def answer(self, status: int, found: Any = b"", **headers: str) -> None:
+            body = found if isinstance(found, bytes) else json.dumps(found).encode()
+            kind = "application/octet-stream" if isinstance(found, bytes) else "application/json"
             self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            for name, value in {**headers, "Content-Type": kind, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
@@ -93,14 +96,6 @@ def serving(corpus: Source, files: dict[str, bytes], failure: int = 0) -> Iterat
 
         def log_message(self, *args: object) -> None:
             """Say nothing."""
-
-    def entry(name: str) -> dict[str, Any]:
-        return {
-            "type": "file",
-            "oid": hashlib.sha256(files[name]).hexdigest()[:40],
-            "size": len(files[name]),
-            "path": name,
-        }
 
     class Server(http.server.ThreadingHTTPServer):
         daemon_threads = True
