@@ -50,11 +50,11 @@ def diverging_blocks(patch: pytest.MonkeyPatch, lost: Any) -> list[int]:
     """Let the training of the blocks diverge of which ``lost`` says so, by size and seed; return the seeds trained."""
     real, trained = embedding_freeze.fixed_point, list[int]()
 
-    def fragile(size: Any, start: Any, inputs: Any, contexts: Any, recipe: Any, *rest: Any, **more: Any) -> Any:
+    def fragile(size: Any, start: Any, inputs: Any, contexts: Any, recipe: Any, *rest: Any) -> Any:
         trained.append(recipe.seed)
         if lost(size, recipe.seed):
             raise Diverged(1)
-        return real(size, start, inputs, contexts, recipe, *rest, **more)
+        return real(size, start, inputs, contexts, recipe, *rest)
 
     patch.setattr(embedding_freeze, "fixed_point", fragile)
     return trained

@@ -194,10 +194,9 @@ def plain_loss(size: BlockSize, frozen: Parameters, parameters: Parameters, ids:
 class FixedPointRecipe:
     """How Stage 1 trains its block; the defaults are those of the original notes.
 
-    ``iterations`` counts the first one, which learns nothing: it is the pass through the text.  ``weight`` is that of
-    the diversity: 0 has none of it, 1 nothing else.  A position has converged when its context's mean squared change is
-    below ``near``; training stops once the share ``enough`` of positions has, though not in the second iteration, which
-    finds nothing moved.  ``clip`` is the largest gradient norm.
+    ``weight`` is that of the diversity: 0 has none of it, 1 nothing else.  A position has converged when its context's
+    mean squared change is below ``near``; training stops once the share ``enough`` of positions has.  ``clip`` is the
+    largest gradient norm, ``dtype`` that of the products; all else is float32.
     """
 
     iterations: int = 10
@@ -209,6 +208,7 @@ class FixedPointRecipe:
     batch: int = 4096
     clip: float = 1.0
     seed: int = 0
+    dtype: torch.dtype = torch.float32
 
 
 def diversity(contexts: Tensor) -> Tensor:
@@ -228,25 +228,16 @@ def fixed_point(
     contexts: Tensor,
     recipe: FixedPointRecipe,
     on_step: OnStep | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
 ) -> tuple[Parameters, list[dict[str, float]]]:
     """Train a copy of a context block without any target from the text: each context should stay what it was.
 
-    Each iteration moves all positions at once, adds up the gradients of all batches, and makes one step of Adam.
-
-    Args:
-        size: see above.
-        start: the parameters of the context block; they stay as they are.
-        inputs: gives the x of any positions.
-        contexts: (n, c), of iteration 1: the block's own pass through the text.  They are written over by those of the
-            last iteration, from before its step and with its noise: what the notes measure.
-        recipe: the rate, the noise, the weight of the diversity, and when to stop.
-        on_step: called after each batch.
-        dtype: of the products; all else is float32.
+    Iteration 1 learns nothing: it is the block's own pass through the text, ``contexts``, (n, c).  Each further one
+    moves all positions at once, adds up the gradients of all batches, and makes one step of Adam; the second finds
+    nothing moved, and does not stop.  ``inputs`` gives the x of any positions, ``on_step`` is called after each batch.
 
     Returns:
-        The trained parameters, and a row per iteration from the second on.
+        The trained parameters, and a row per iteration from the second on.  The contexts are written over by those of
+        the last iteration, from before its step and with its noise: what the notes measure.
 
     Raises:
         Diverged: a loss or a gradient is not finite.
@@ -257,7 +248,7 @@ def fixed_point(
         began, rate = time.monotonic(), rows[-1]["converged_fraction"] if rows else 0.0
         told = f"iteration {iteration} of {recipe.iterations}, {rate:.1%} converged"
         step = one_of_several(on_step, iteration - 2, recipe.iterations - 1, told)
-        found, gradients = one_iteration(size, block, inputs, contexts, recipe, iteration, step, dtype)
+        found, gradients = one_iteration(size, block, inputs, contexts, recipe, iteration, step)
         if not math.isfinite(clip(gradients, recipe.clip)):
             raise Diverged(iteration - 1)
         adam.update(block, gradients)
@@ -275,7 +266,6 @@ def one_iteration(
     recipe: FixedPointRecipe,
     iteration: int,
     step: OnStep,
-    dtype: torch.dtype,
 ) -> tuple[dict[str, float], Parameters]:
     """Replace the contexts by new ones; return the means over batches of what is measured, and the gradients.
 
@@ -299,7 +289,7 @@ def one_iteration(
             drawn = torch.randn(before.shape, generator=generator("context noise", recipe.seed, iteration, number))
             before.add_(drawn.to(device, before.dtype), alpha=recipe.noise)
         leaves = {name: parameter.detach().requires_grad_() for name, parameter in block.items()}
-        with torch.enable_grad(), products_in(dtype, device):
+        with torch.enable_grad(), products_in(recipe.dtype, device):
             output = context_layers(size, leaves, before, inputs(torch.arange(first, stop, device=device)))[-1]
             stays, fills = (output - old).square().mean(), diversity(output)
             loss = ((1 - recipe.weight) * stays + recipe.weight * fills) / batches
@@ -348,10 +338,11 @@ def stage1(
 
     def train() -> State:
         recipe = FixedPointRecipe(settings.iterations, settings.block_lr, spec.noise, settings.diversity, seed=seed)
+        recipe = replace(recipe, dtype=PRECISIONS[precision_of(settings)])
         recipe = recipe if spec.stops else replace(recipe, enough=math.inf)
-        before, dtype = contexts(start, 0).contexts, PRECISIONS[precision_of(settings)]
+        before = contexts(start, 0).contexts
         rank = rank_share(before)
-        block, rows = fixed_point(size, start, inputs[0], before, recipe, on_pass, dtype=dtype)
+        block, rows = fixed_point(size, start, inputs[0], before, recipe, on_pass)
         return {"model": block, "rows": rows, "rank": rank}
 
     kept: State = keep(train) if spec.trained else {"model": start}

@@ -298,14 +298,15 @@ class Tuned:
     @property
     def best(self) -> Try:
         """The try with the lowest loss; where every one diverged, the rates that are set."""
-        return best_of(self.tries)
+        finite = [one for one in self.tries if one.loss is not None]
+        return min(finite, key=lambda one: one.loss or 0.0, default=Try(1.0, 1.0))
 
     @property
     def next(self) -> Try | None:
         """What to try next, without a loss; ``None`` when all is done."""
         grid = [Try(factor, 1.0) for factor in FACTORS]
         if self.arm.trains_embedding:
-            share = best_of(self.tries[: len(SHARES)]).embedding
+            share = replace(self, tries=self.tries[: len(SHARES)]).best.embedding
             grid = [*(Try(1.0, each) for each in SHARES), *(Try(factor, share) for factor in BESIDE)]
         return next(iter(grid[len(self.tries) :]), None)
 
@@ -322,12 +323,6 @@ class Tuned:
         settings = self.settings
         share = settings.embedding_lr * rates.embedding / rates.rate if self.arm.trains_embedding else 1.0
         return replace(settings, lr=settings.lr * rates.rate, embedding_lr=share)
-
-
-def best_of(tries: Sequence[Try]) -> Try:
-    """Return the try with the lowest loss; where every one diverged, the rates that are set."""
-    finite = [(one.loss, number) for number, one in enumerate(tries) if one.loss is not None]
-    return tries[min(finite)[1]] if finite else Try(1.0, 1.0)
 
 
 def tail_start(text: StreamText) -> int:
