@@ -192,6 +192,7 @@ def test_a_large_vocabulary_survives_the_cache(tmp_path: Path) -> None:
         (LINES, ["a b c d"], "validate with"),
         ([], LINES, "train"),
         (["春眠不覺曉處處聞啼鳥夜來風雨聲花落知多少"] * 90, LINES, "words are split at blanks"),
+        (["abcdefghijkl"] * 9, LINES, "give a longer text"),
     ],
 )
 def test_a_text_without_a_window_is_refused(train: list[str], valid: list[str], told: str) -> None:
