@@ -141,33 +141,32 @@ def score(
     how many windows one batch of the batch mean has, and ``documents``, (N,), the document of each window: without it
     the lists by document are empty.  ``accuracy_known`` leaves out the ``unknown`` target.
     """
-    scored = targets != padding
-    if not scored.any():
+    counts = targets != padding
+    if not counts.any():
         raise ValueError("no target to score")
-    known = scored & (targets != unknown)
-    losses = torch.where(scored, losses, 0.0).double()
-    right = (hits & scored).double()
-    parts = zip(*(torch.split(tensor, batch) for tensor in (losses, right, scored)), strict=True)
-    by_batch = [(loss.sum() / n.sum(), hit.sum() / n.sum()) for loss, hit, n in parts if n.any()]
-    total, at_position = int(scored.sum()), scored.sum(0)
-    by_document: list[list[float]] = [[], [], []]
+    known = counts & (targets != unknown)
+    # of each target its loss, whether it was hit, and that it counts: (3, N, T); all else are sums along some axis
+    each = torch.stack([torch.where(counts, losses, 0.0).double(), (hits & counts).double(), counts.double()])
+    loss, right, total = each.sum((1, 2)).tolist()
+    batches = [part.sum((1, 2)).tolist() for part in torch.split(each, batch, dim=1) if part[2].any()]
+    batch_loss, batch_right = (math.fsum(part[row] / part[2] for part in batches) / len(batches) for row in (0, 1))
+    at_position, by_document = each.sum(1), each.new_zeros(3, 0)
     if documents is not None:
         blocks = in_blocks(documents)
-        empty = torch.zeros(int(blocks.max()) + 1, dtype=torch.float64, device=blocks.device)
-        by_document = [empty.index_add(0, blocks, each.sum(1)).tolist() for each in (losses, right, scored.double())]
+        by_document = each.new_zeros(3, int(blocks.max()) + 1).index_add(1, blocks, each.sum(2))
     return Score(
-        loss=float(losses.sum()) / total,
-        loss_batch_mean=math.fsum(float(loss) for loss, _ in by_batch) / len(by_batch),
-        accuracy=float(right.sum()) / total,
-        accuracy_batch_mean=math.fsum(float(share) for _, share in by_batch) / len(by_batch),
+        loss=loss / total,
+        loss_batch_mean=batch_loss,
+        accuracy=right / total,
+        accuracy_batch_mean=batch_right,
         accuracy_known=float((hits & known).sum()) / max(int(known.sum()), 1),
         unknown_share=1 - int(known.sum()) / total,
-        targets=total,
-        loss_by_position=(losses.sum(0) / at_position.clamp(min=1)).tolist(),
-        targets_by_position=at_position.tolist(),
-        loss_by_document=by_document[0],
-        correct_by_document=by_document[1],
-        targets_by_document=[int(count) for count in by_document[2]],
+        targets=int(total),
+        loss_by_position=(at_position[0] / at_position[2].clamp(min=1)).tolist(),
+        targets_by_position=at_position[2].long().tolist(),
+        loss_by_document=by_document[0].tolist(),
+        correct_by_document=by_document[1].tolist(),
+        targets_by_document=by_document[2].long().tolist(),
     )
 
 
