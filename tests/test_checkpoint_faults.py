@@ -191,30 +191,24 @@ class Step(NamedTuple):
 
 
 class Recorder:
-    """Writes down what is done to a folder, in order; whatever is made gets a number that nothing had before it."""
+    """Writes down what is done to a folder, in order; all that is met is held open: no inode is given twice."""
 
     def __init__(self, folder: Path) -> None:
         self.steps: list[Step] = []
-        self.numbers: dict[int, int] = {}
-        self.tree: Tree = {}
-        self.files: dict[int, bytes] = {}
-        self.root = self.taken(folder)
-
-    def taken(self, path: Path) -> int:
-        """Write down what is there before, and return its number."""
-        number = self.made(path)
-        if path.is_dir():
-            self.tree[number] = {inner.name: self.taken(inner) for inner in path.iterdir()}
-        else:
-            self.files[number] = path.read_bytes()
-        return number
-
-    def made(self, path: Any) -> int:
-        number = self.numbers[Path(path).stat().st_ino] = len(self.numbers) + len(self.steps) + 1
-        return number
+        self.held: dict[int, int] = {}
+        self.root, there = self.number(folder), [folder, *folder.rglob("*")]
+        self.files = {self.number(path): path.read_bytes() for path in there if path.is_file()}
+        self.tree: Tree = {
+            self.number(path): {inner.name: self.number(inner) for inner in path.iterdir()}
+            for path in there
+            if path.is_dir()
+        }
 
     def number(self, path: Any) -> int:
-        return self.numbers[Path(path).stat().st_ino]
+        number = Path(path).stat().st_ino
+        if number not in self.held:
+            self.held[number] = os.open(path, os.O_RDONLY)
+        return number
 
     def named(self, **names: Any) -> None:
         folder = self.number(Path(next(iter(names))).parent)
@@ -226,7 +220,7 @@ class Recorder:
         def recording(file: Any, mode: str = "r", *args: Any, **keywords: Any) -> Any:
             there = call(file, mode, *args, **keywords)
             if set(mode) & set("wxa"):
-                number, write = self.made(file), there.write
+                number, write = self.number(file), there.write
                 self.named(**{str(file): number})
 
                 def recording_write(data: Any) -> Any:
@@ -242,18 +236,18 @@ class Recorder:
         """Return a call of ``os`` on names that writes down what it did."""
 
         def recording(path: Any, *args: Any) -> None:
-            before = 0 if call is MKDIR else self.number(path)
+            number = 0 if call is MKDIR else self.number(path)
             call(path, *args)
             if call in (RENAME, LINK):
-                self.named(**{str(args[0]): before} | ({} if call is LINK else {str(path): 0}))
+                self.named(**{str(args[0]): number} | ({} if call is LINK else {str(path): 0}))
             else:
-                self.named(**{str(path): self.made(path) if call is MKDIR else 0})
+                self.named(**{str(path): self.number(path) if call is MKDIR else 0})
 
         return recording
 
     def fsync(self, handle: int) -> None:
         """Write down that something is on the disk."""
-        self.steps.append(Step("sync", self.numbers[os.fstat(handle).st_ino], {}))
+        self.steps.append(Step("sync", os.fstat(handle).st_ino, {}))
 
 
 RENAME, LINK, MKDIR = os.rename, os.link, os.mkdir
@@ -269,6 +263,8 @@ def recorded(folder: Path) -> Iterator[Recorder]:
         for call in (RENAME, LINK, MKDIR, os.unlink, os.rmdir):
             patch.setattr(os, call.__name__, recorder.wrapped(call))
         yield recorder
+    for handle in recorder.held.values():
+        os.close(handle)
 
 
 def contents(steps: list[Step], number: int) -> set[bytes]:
@@ -318,10 +314,8 @@ def every_cut(folder: Path, then: Callable[[], object], lost: str = "") -> Itera
     """
     with recorded(folder) as recorder:
         then()
-    written = {step.node for step in recorder.steps if step.kind == "write"}
-    kinds = {number: "file" if number in written else "checkpoint" for number in recorder.numbers.values()}
-    kinds[recorder.root] = "run"
-    steps = [step for step in recorder.steps if step.kind != "sync" or kinds[step.node] != lost]
+    kinds = {recorder.root: "run"} | {step.node: "file" for step in recorder.steps if step.kind == "write"}
+    steps = [step for step in recorder.steps if step.kind != "sync" or kinds.get(step.node, "checkpoint") != lost]
     seen = {}
     for files, done in after_a_power_cut(recorder, steps):
         seen[tuple(sorted(files.items())), done] = None
