@@ -159,10 +159,10 @@ def test_a_disk_without_second_names_gets_the_best_twice(tmp_path: Path, monkeyp
 def test_too_little_space_is_told_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four times the bytes of a checkpoint must be free, also for a folder that is still to be made."""
     folder = CheckpointFolder(tmp_path / "not" / "yet")
-    free = 40_000_000
+    free = 40 * 10**12
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2 * free, free, free))
     folder.check_space(free // 4)
-    with pytest.raises(WriteError, match=r"--out: .*40\.0 MB of checkpoints, 40\.0 MB free"):
+    with pytest.raises(WriteError, match=r"--out: .*40000000\.0 MB of checkpoints, 40000000\.0 MB free"):
         folder.check_space(free // 4 + 1)
     assert list(tmp_path.iterdir()) == []
 
@@ -177,7 +177,7 @@ with CheckpointFolder(Path(sys.argv[1])).locked():
 """
 
 
-def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
+def test_two_runs_never_write_to_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another process holds the folder a run is refused at once; a kill frees it, and no file locks it."""
     folder = CheckpointFolder(tmp_path / "deep" / "run")
     command = [sys.executable, "-c", HOLDER, str(folder.folder), str(HANG)]
@@ -191,6 +191,7 @@ def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
     (folder.folder / "lock").write_text("4194304")  # whatever stands in it, and whoever wrote it
     with folder.locked():
         folder.save(state(1), 1)
+        monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
         with pytest.raises(SettingError), folder.locked():
             raise AssertionError("two runs at once")
     with folder.locked():

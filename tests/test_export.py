@@ -63,9 +63,11 @@ def alone(*words: str) -> str:
 
 
 def test_the_loader_gives_the_same_logits_to_the_last_bit(tmp_path: Path) -> None:
-    """Where llmlab cannot be imported, the largest difference of a logit is 0, whatever the stack."""
+    """Where llmlab cannot be imported, the largest difference of a logit is 0, whatever the stack, of int8 too."""
     stacks: tuple[dict[str, Any], ...] = ({}, {"stack": "residual", "layers": 3}, {"layers": 1})
     folders = [saved(tmp_path / f"m{number}", state_of(**options)) for number, options in enumerate(stacks)]
+    exact = restored(folders[0]).model.model  # type: ignore[attr-defined]
+    folders.append(saved(tmp_path / "q", state_of() | {"model": quantize.eight_bits(exact)}))
     for folder in folders:
         exported(folder, tmp_path / f"{folder.name}-out")
     tokens = torch.randint(132, (3, 40), generator=torch.Generator().manual_seed(0))
@@ -84,13 +86,6 @@ def test_the_loader_is_forty_lines_and_writes(tmp_path: Path, checkpoint: Path) 
     written = alone(str(tmp_path / "out" / "load.py"), "kazu", "unheard").split()
     assert 1 <= len(written) <= 30
     assert {*written} <= {*json.loads((tmp_path / "out" / "vocabulary.json").read_text("utf-8"))}
-
-
-def test_an_eight_bit_checkpoint_leaves_in_fp32(tmp_path: Path, checkpoint: Path) -> None:
-    exact = restored(checkpoint).model.model  # type: ignore[attr-defined]
-    folder = saved(tmp_path / "q", state_of() | {"model": quantize.eight_bits(exact)})
-    written = export.model_files(restored(folder), folder)
-    assert len(written["model.safetensors"]) > 4 * exact.size.parameters()
 
 
 @needs("transformers", "peers")
