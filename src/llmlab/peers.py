@@ -315,11 +315,10 @@ def generation_costs(each: Mapping[str, BaselineSettings], vocabulary: int) -> d
     for name, settings in each.items():
         if name == "new-llm":
             readers[name] = new_llm_reader(baseline.ContextVectorLM.initial(size_of(settings, vocabulary), seed=0))
-            continue
-        size = peer_size_of(settings, vocabulary)
-        readers[name] = (
-            gru_reader(size) if isinstance(size, GRUSize) else GPT2Reader(replace(size, positions=max(LENGTHS)))
-        )
+        elif isinstance(size := peer_size_of(settings, vocabulary), GRUSize):
+            readers[name] = gru_reader(size)
+        else:
+            readers[name] = GPT2Reader(replace(size, positions=max(LENGTHS)))
     tokens = torch.randint(vocabulary, (max(LENGTHS),), generator=generator("tokens to read"))
     return costs(readers, tokens, LENGTHS)
 
@@ -335,11 +334,11 @@ def metrics(models: Mapping[str, list[LanguageRun]], generation: Mapping[str, li
     """
     found: dict[str, Scalar] = {}
     epochs = common_epochs([run for runs in models.values() for run in runs])
-    best = {name: {run.seed: run.best_within(epochs) for run in runs} for name, runs in models.items()}
     for name, runs in models.items():
+        best = [run.best_within(epochs) for run in runs]
         samples = {
-            "val_ppl": [perplexity(row["val_loss_token"]) for row in best[name].values()],
-            "val_accuracy": [row["val_accuracy"] for row in best[name].values()],
+            "val_ppl": [perplexity(row["val_loss_token"]) for row in best],
+            "val_accuracy": [row["val_accuracy"] for row in best],
             "tokens_per_second": [run.numbers["tokens_per_second"] for run in runs],
             "val_ppl_equal_time": list(at_equal_time(models, name).values()),
         }
@@ -351,8 +350,8 @@ def metrics(models: Mapping[str, list[LanguageRun]], generation: Mapping[str, li
         found |= metrics_of({f"{metric}_{model}": values for metric, values in samples.items() if values})
         for cost in generation.get(name, [])[-1:]:
             found[f"state_bytes_{model}_at_{cost.length}"] = cost.kept
-    for name in [name for name in models if name != "new-llm"] if "new-llm" in models else []:
-        found |= distance(models, name, epochs)
+    for name in models:
+        found |= distance(models, name, epochs) if name != "new-llm" else {}
     return found
 
 
@@ -368,16 +367,15 @@ def distance(models: Mapping[str, list[LanguageRun]], name: str, epochs: int) ->
     At equal updates also between which values it lies when validation documents are drawn anew; not where early
     stopping spared some runs epochs, for what is kept of them is their best epoch's.
     """
-    ours = {run.seed: run for run in models["new-llm"]}
-    theirs = {run.seed: run for run in models[name] if run.seed in ours}
+    ours = {run.seed: run for run in models.get("new-llm", [])}
+    theirs = [run for run in models[name] if run.seed in ours]
     if not theirs:
         return {}
-    both = theirs, {seed: ours[seed] for seed in theirs}
-    told = paired_interval(
-        *({seed: perplexity(run.best_within(epochs)["val_loss_token"]) for seed, run in runs.items()} for runs in both)
-    )
-    if all(run.best_epoch <= epochs for runs in both for run in runs.values()):
-        told |= document_difference(*([run.score for run in runs.values()] for runs in both))
+    both = theirs, [ours[run.seed] for run in theirs]
+    best = ({run.seed: perplexity(run.best_within(epochs)["val_loss_token"]) for run in runs} for runs in both)
+    told = paired_interval(*best)
+    if all(run.best_epoch <= epochs for runs in both for run in runs):
+        told |= document_difference(*([run.score for run in runs] for runs in both))
     by_then = paired_interval(at_equal_time(models, name), at_equal_time(models, "new-llm"))
     end = f"new_llm_minus_{name.replace('-', '_')}"
     return as_metrics(f"val_ppl_{end}", told) | as_metrics(f"val_ppl_equal_time_{end}", by_then)
