@@ -26,18 +26,11 @@ from llmlab.settings import BaselineSettings, LanguageSettings, LayersSettings, 
 from llmlab.shown.layers import Stack, StackRuns, reading
 from llmlab.text.grammar import Grammar
 from strategies_report import specimen
+from strategies_trained import write_text
 
 EPOCHS, UPDATES = 2, 6
-SMALL: dict[str, Any] = {
-    "vocabulary": 150,
-    "embedding": 4,
-    "hidden": 8,
-    "context": 4,
-    "epochs": EPOCHS,
-    "batch": 16,
-    "seeds": 2,
-}
-
+SMALL: dict[str, Any] = {"vocabulary": 150, "embedding": 4, "hidden": 8, "context": 4, "batch": 16, "seeds": 2}
+SMALL |= {"epochs": EPOCHS}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,13 +38,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Forty-eight lines to train on and twelve to judge, and a cache that is thrown away."""
-    folder = tmp_path_factory.mktemp("layers") / "few"
-    folder.mkdir()
-    for name, count, seed in (("train", 48, 1), ("valid", 12, 2)):
-        (folder / f"{name}.txt").write_text("\n".join(Grammar.standard().lines(count, seed)) + "\n")
+    folder, lines = tmp_path_factory.mktemp("layers"), Grammar.standard().lines
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMLAB_CACHE", str(folder.parent / "cache"))
-        yield folder
+        patch.setenv("LLMLAB_CACHE", str(folder / "cache"))
+        yield write_text(folder / "few", lines(48, 1), lines(12, 2))
 
 
 def small(text: Path, **changes: Any) -> LayersSettings:
@@ -106,25 +96,22 @@ def test_the_metrics_have_the_contracts_names_and_the_tables_numbers(whole: tupl
 
 def test_two_halves_of_a_sweep_are_joined(whole: tuple[Result, Path], text: Path):
     """A depth alone is what it is in the sweep; ``log compare`` has the depths of both entries and their neighbours."""
-    halves = [
+    ends, middle = (
         layers.run(small(text, only=only, remedy=False, out=text.parent / f"half-{only}")) for only in ("1,3", "2")
-    ]
-    ends, middle = (record(half, f"{n:08x}") for n, half in enumerate(halves))
-    found = compare.document(ends, middle)
+    )
+    entries = record(ends, "0000000a"), record(middle, "0000000b")
+    found, samples = compare.document(*entries), [whole[0].samples[f"val_ppl_L{n}"] for n in (1, 2, 3)]
 
-    assert list(rows(halves[1], "depths")) == ["L2"]
-    assert halves[1].samples["val_ppl_L2"] == whole[0].samples["val_ppl_L2"]
-    assert not any("_L1" in name or "_L3" in name for name in halves[1].metrics)
-    assert [figure.name for figure in halves[1].figures] == ["curves"]
-    samples = [whole[0].samples[f"val_ppl_L{n}"] for n in (1, 2, 3)]
-
+    assert list(rows(middle, "depths")) == ["L2"]
+    assert middle.samples["val_ppl_L2"] == samples[1]
+    assert not any("_L1" in name or "_L3" in name for name in middle.metrics)
+    assert [figure.name for figure in middle.figures] == ["curves"]
     assert list(found["depths"]) == ["1", "2", "3"]
     assert found["depths"]["2"]["val_ppl"] == [None, pytest.approx(whole[0].metrics["val_ppl_L2"])]
     assert [(step["from"], step["to"], step["n"]) for step in found["neighbours"]] == [(1, 2, 2), (2, 3, 2)]
     for step, (low, high) in zip(found["neighbours"], pairwise(samples), strict=True):
         assert step["difference"] == pytest.approx(sum(b - a for a, b in zip(low, high, strict=True)) / 2, rel=1e-4)
-    names = [table.name for table in compare.tables(ends, middle)]
-    assert names[-2:] == ["depths", "neighbours"]
+    assert [table.name for table in compare.tables(*entries)][-2:] == ["depths", "neighbours"]
 
 
 def test_sweeps_under_other_conditions_are_not_joined_by_differences(whole: tuple[Result, Path]):
@@ -139,10 +126,14 @@ def record(result: Result, name: str) -> Record:
     return replace(specimen(), result=result, id=name)
 
 
-def test_a_finished_sweep_is_not_trained_again(whole: tuple[Result, Path], text: Path):
-    result, folder = whole
-    count = Stop()
+def test_a_finished_sweep_is_neither_trained_again_nor_written_over(whole: tuple[Result, Path], text: Path):
+    """Without ``--resume`` it is refused before anything is trained; a path without a run is refused too."""
+    (result, folder), count = whole, Stop()
     again = layers.run(small(text, out=folder, resume="auto"), count)
+    with pytest.raises(SettingError, match="--out"):
+        layers.run(small(text, layers="2,3,4", only="3,4", out=folder), count)
+    with pytest.raises(CheckpointError, match="--resume"):
+        layers.run(small(text, resume=str(text)), count)
 
     assert count.updates == []
     assert without_times(again.metrics) == without_times(result.metrics)
@@ -167,16 +158,6 @@ def test_a_sweep_stopped_in_the_middle_goes_on(whole: tuple[Result, Path], text:
     assert mended.status == "complete"
     assert len(second.updates) == 8 * UPDATES - len(first.updates)
     assert without_times(mended.metrics) == without_times(whole[0].metrics)
-
-
-def test_a_folder_with_runs_is_not_written_over(whole: tuple[Result, Path], text: Path):
-    """Without ``--resume`` it is refused before anything is trained; a path without a run is refused too."""
-    count = Stop()
-    with pytest.raises(SettingError, match="--out"):
-        layers.run(small(text, layers="2,3,4", only="3,4", out=whole[1]), count)
-    with pytest.raises(CheckpointError, match="--resume"):
-        layers.run(small(text, resume=str(text)), count)
-    assert count.updates == []
 
 
 def test_a_depth_that_diverges_says_so_in_its_row(text: Path, monkeypatch: pytest.MonkeyPatch):
@@ -221,7 +202,6 @@ def test_the_original_preset_is_the_documents_sweep():
 
     assert original.depths == [1, 2, 3, 4, 5, 6, 7]
     assert (original.batch, original.lr, original.epochs, original.patience, original.seeds) == (2048, 8e-4, 150, 30, 1)
-    assert original.stacks == ["plain"]
 
 
 def test_every_model_of_a_sweep_is_one_of_chapter_three():
@@ -326,8 +306,20 @@ def test_equal_time_gives_the_slower_fewer_epochs():
     assert equal == pytest.approx([2.0] * 3)
 
 
-def test_the_command_line_knows_the_remedy_both_ways():
-    assert LayersSettings().stacks == ["plain", "residual"]
-    assert LayersSettings(remedy=False).stacks == ["plain"]
-    assert LayersSettings(stack="residual").stacks == ["residual"]
-    assert LayersSettings(preset="original", remedy=True).stacks == ["plain", "residual"]
+@pytest.mark.parametrize(
+    ("asked", "stacks"),
+    [
+        ({}, ["plain", "residual"]),
+        ({"remedy": False}, ["plain"]),
+        ({"stack": "residual"}, ["residual"]),
+        ({"preset": "original"}, ["plain"]),
+        ({"preset": "original", "remedy": True}, ["plain", "residual"]),
+    ],
+)
+def test_the_command_line_knows_the_remedy_both_ways(asked: dict[str, Any], stacks: list[str]):
+    assert LayersSettings(**asked).stacks == stacks
+
+
+@pytest.mark.parametrize(("depths", "names"), [("1", ["L1"]), ("1,2", ["L1", "L2", "L2 residual"])])
+def test_a_residual_stack_of_one_layer_is_the_plain_one(depths: str, names: list[str]):
+    assert [stack.name for stack in layers.stacks_of(LayersSettings(layers=depths))] == names

@@ -16,6 +16,7 @@ But: the token embedding is learned here from little text.  What if it comes pre
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 from llmlab.baseline import train_seed
@@ -33,25 +34,16 @@ from llmlab.settings import LayersSettings
 from llmlab.shown import layers as shown
 from llmlab.shown.layers import Stack, StackRuns, Sweep
 
-MEASURED = {
-    "val_ppl": "val_ppl",
-    "val_ppl_batch_mean": "val_ppl_batch_mean",
-    "val_loss": "val_loss",
-    "val_loss_token": "val_loss_token",
-    "val_accuracy": "val_accuracy",
-    "val_accuracy_known": "val_accuracy_known",
-    "train_loss": "train_loss_no_dropout",
-    "train_loss_trained": "train_loss",
-    "gap": "gap",
-    "test_ppl": "test_ppl",
-    "test_loss": "test_loss",
-    "test_accuracy": "test_accuracy",
-    "best_epoch": "best_epoch",
-    "tokens_per_second": "tokens_per_second",
-    "context_recovered": "context_recovered",
-}
-"""Metrics of a depth, and what a run calls them: ``train_loss_L4`` is measured without dropout, unlike a run's own;
-``gap`` is by how much the loss on validation windows is higher than on training windows, both without dropout."""
+MEASURED = (
+    *("val_ppl", "val_ppl_batch_mean", "val_loss", "val_loss_token", "val_accuracy", "val_accuracy_known"),
+    *("train_loss", "train_loss_trained", "gap", "test_ppl", "test_loss", "test_accuracy", "best_epoch"),
+    *("tokens_per_second", "context_recovered"),
+)
+"""Metrics of a depth; ``gap`` is by how much the loss on validation windows is higher than on training windows, both
+without dropout."""
+
+OF_A_RUN = {"train_loss": "train_loss_no_dropout", "train_loss_trained": "train_loss"}
+"""What a run calls those that it calls otherwise: ``train_loss_L4`` is measured without dropout, unlike a run's own."""
 
 
 # ---- the sweep ----------------------------------------------------------------------------------------------------
@@ -62,15 +54,13 @@ def stacks_of(settings: LayersSettings) -> list[Stack]:
 
     A residual stack of one layer is the plain one, so it is not trained twice.
     """
-    found = list[Stack]()
-    for kind in settings.stacks:
-        for depth in settings.depths:
-            own = settings.of_one(depth, kind, out=None, resume="auto" if settings.resume else "")
-            if kind == settings.stacks[0]:
-                found.append(Stack(f"L{depth}", f"L{depth}", settings=own))
-            elif depth == max(2, settings.depths[-1]):
-                label = say("layers.residual_stack", depth=depth)
-                found.append(Stack(f"L{depth} residual", label, settings=own, beside=True))
+    swept, *besides = settings.stacks
+    own = partial(settings.of_one, out=None, resume="auto" if settings.resume else "")
+    found = [Stack(f"L{depth}", f"L{depth}", settings=own(depth, swept)) for depth in settings.depths]
+    deepest = settings.depths[-1]
+    for kind in besides if deepest > 1 else ():
+        label = say("layers.residual_stack", depth=deepest)
+        found.append(Stack(f"L{deepest} residual", label, settings=own(deepest, kind), beside=True))
     return found
 
 
@@ -121,7 +111,7 @@ def of_stack(stack: StackRuns, words: int, epochs: int, in_equal_time: int) -> d
     found: dict[str, Scalar] = {f"parameters{depth}": size_of(stack.arm.settings, words).parameters()}
     if not runs:
         return found | {f"val_ppl{depth}": None, f"val_ppl{depth}_reason": str(shown.state(stack))}
-    known = {name + depth: own for name, own in MEASURED.items() if own in runs[0].numbers}
+    known = {name + depth: own for name in MEASURED if (own := OF_A_RUN.get(name, name)) in runs[0].numbers}
     found |= metrics_of({name: [run.numbers[own] for run in runs] for name, own in known.items()})
     equal_time = mean_interval([run.ppl_after(in_equal_time) for run in runs])[""] if in_equal_time else None
     return found | {
