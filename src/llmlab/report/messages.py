@@ -16,11 +16,11 @@ In memory a message *is* its English text, so whoever only shows English need no
 
 import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from string import Formatter
-from typing import Any, cast
+from typing import Any
 
 CODES = ("en", "ja")
 JOINTS = {
@@ -118,20 +118,15 @@ def stored(value: Any) -> Any:
 @cache
 def messages() -> dict[str, dict[str, str]]:
     """Return every message's templates, by key."""
-    found: dict[str, dict[str, str]] = {}
-    for file in sorted((files("llmlab") / "shown" / "messages").iterdir(), key=lambda file: file.name):
-        for group, entries in tomllib.loads(file.read_text("utf-8")).items():
-            found |= {f"{group}.{name}": templates for name, templates in entries.items()}
-    return found
+    found = sorted((files("llmlab") / "shown" / "messages").iterdir(), key=lambda file: file.name)
+    groups = [one for file in found for one in tomllib.loads(file.read_text("utf-8")).items()]
+    return {f"{group}.{name}": templates for group, each in groups for name, templates in each.items()}
 
 
 def group(name: str, code: str) -> dict[str, str]:
     """Return a group's templates in a language, as they stand, by what comes after the group's name."""
-    return {
-        key.removeprefix(f"{name}."): templates[code]
-        for key, templates in messages().items()
-        if key.startswith(f"{name}.")
-    }
+    parts = [(key.partition("."), templates[code]) for key, templates in messages().items()]
+    return {inner: template for (outer, _, inner), template in parts if outer == name}
 
 
 def fill(template: str, values: Mapping[str, Any], code: str, word: Callable[[str], str] = str) -> str:
@@ -141,7 +136,26 @@ def fill(template: str, values: Mapping[str, Any], code: str, word: Callable[[st
         KeyError: a value is missing.
         ValueError, TypeError, OverflowError: one is not of the kind that the template wants.
     """
-    return _Filled(code, word).vformat(template, (), values)
+    parts = []
+    for before, name, wanted, _ in Formatter().parse(template):
+        parts.append(before)
+        if name is not None:  # plainly so: a template reaches into nothing
+            parts.append(_told(values[name], wanted or "", code, word))
+    return "".join(parts)
+
+
+def _told(value: Any, wanted: str, code: str, word: Callable[[str], str]) -> str:
+    """Return a value as a template wants it."""
+    if isinstance(value, Message):
+        return value.spoken(code, word)
+    if isinstance(value, list | tuple):
+        joint = JOINTS[code].get(wanted, JOINTS[code][""])
+        return joint.join(_told(inner, wanted, code, word) for inner in value)
+    if isinstance(value, str):
+        return word(value) if wanted in ("word", "commas", "sentences") else value
+    if isinstance(value, int) and len(wanted) > 1 and wanted.replace(" ", "").isalpha():
+        return counted(value, wanted)
+    return format(value, wanted)
 
 
 def said(key: str, values: Mapping[str, Any], code: str, word: Callable[[str], str] = str) -> str:
@@ -150,28 +164,3 @@ def said(key: str, values: Mapping[str, Any], code: str, word: Callable[[str], s
         return fill(messages()[key][code], values, code, word)
     except (KeyError, ValueError, TypeError, IndexError, OverflowError):
         return f"{key} {dict(values)}"
-
-
-class _Filled(Formatter):
-    """Fills the holes of a template in a language."""
-
-    def __init__(self, code: str, word: Callable[[str], str]) -> None:
-        self.code, self.word = code, word
-
-    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
-        """Return a value by its plain name: a template reaches into nothing."""
-        return kwargs[field_name], field_name
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        """Return a value as the template wants it."""
-        if isinstance(value, Message):
-            return value.spoken(self.code, self.word)
-        if isinstance(value, list | tuple):
-            joints = JOINTS[self.code]
-            joint = joints.get(format_spec, joints[""])
-            return joint.join(self.format_field(inner, format_spec) for inner in value)
-        if isinstance(value, str):
-            return self.word(value) if format_spec in ("word", "commas", "sentences") else value
-        if isinstance(value, int) and len(format_spec) > 1 and format_spec.replace(" ", "").isalpha():
-            return counted(value, format_spec)
-        return cast(str, super().format_field(value, format_spec))
