@@ -160,7 +160,7 @@ def two(tmp_path: Path) -> tuple[Logbook, Record, Record]:
     return log, log.put(specimen())[0], log.put(specimen())[0]
 
 
-def test_the_command_links_both_and_loses_nothing(
+def test_the_command_links_both_loses_nothing_and_lists_fold_the_old_one(
     run_llmlab: Callable[..., Done], two: tuple[Logbook, Record, Record]
 ) -> None:
     log, old, new = two
@@ -177,10 +177,6 @@ def test_the_command_links_both_and_loses_nothing(
     assert again.out == f"{old.id}は旧版です。{new.id}に置き換えられました。\n"
     assert [read_record(log.posts / record.name) for record in (old, new)] == then
 
-
-def test_lists_fold_and_show_tells(run_llmlab: Callable[..., Done], two: tuple[Logbook, Record, Record]) -> None:
-    log, old, new = two
-    log.supersede(old, new, WHY)
     short, long = run_llmlab("log", "list").out, run_llmlab("log", "list", "--all").out
     listed = {each["id"]: each["superseded_by"] for each in run_llmlab("log", "list", "--json").document["entries"]}
 

@@ -5,7 +5,7 @@ entries' tags.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from llmlab.report import entry, screen
 from llmlab.report.escape import html_text, md_text
@@ -19,7 +19,17 @@ FOLDED = re.compile(r"<!-- log: superseded ([a-z0-9_-]+) -->")
 
 def index(records: list[Record], code: str = "en") -> str:
     """Return the index as Markdown for a page that lies beside the folder ``posts``."""
-    return "\n".join(_lines(records, code))
+    said, lines = language(code), []
+    there = {screen.chapter(record.result.experiment, said): record.result.experiment for record in records}
+    for chapter, experiment in sorted(there.items()):
+        lines.append(f"\n## {md_text(chapter)}\n")
+        found = [record for record in records if record.result.experiment == experiment]
+        for record in (one for one in found if not one.superseded_by):
+            link = f"[{md_text(screen.title(record, said))}](posts/{record.name}/{entry.PAGE})"
+            lines.append(f"- {record.created[:10]} · {link}")
+        if any(record.superseded_by for record in found):
+            lines.append(f"\n<!-- log: superseded {experiment} -->")
+    return "\n".join(lines)
 
 
 def folded(records: list[Record], experiment: str, address: Callable[[Record], str], code: str = "en") -> str:
@@ -32,16 +42,3 @@ def folded(records: list[Record], experiment: str, address: Callable[[Record], s
     ]
     head = html_text(said.say(say("list.superseded", entries=len(found))))
     return f"<details><summary>{head}</summary><ul>{''.join(links)}</ul></details>"
-
-
-def _lines(records: list[Record], code: str) -> Iterator[str]:
-    there = {screen.chapter(record.result.experiment, language(code)): record.result.experiment for record in records}
-    for chapter, experiment in sorted(there.items()):
-        yield f"\n## {md_text(chapter)}\n"
-        found = [record for record in records if record.result.experiment == experiment]
-        for record in found:
-            if not record.superseded_by:
-                link = f"[{md_text(screen.title(record, language(code)))}](posts/{record.name}/{entry.PAGE})"
-                yield f"- {record.created[:10]} · {link}"
-        if any(record.superseded_by for record in found):
-            yield f"\n<!-- log: superseded {experiment} -->"
