@@ -106,7 +106,8 @@ def _annotation(field: dataclasses.Field[Any], panel: str | None) -> Any:
     """Return a field as a Typer option or argument: its spelling, range and help, in a panel, and what completes it."""
     data, name, completed = field.metadata, flag(field.name), _completed(field)
     text = data["help"] + (f"  One of: {', '.join(data['choices'])}." if data["choices"] else "")
-    text += f"  ({' '.join(f'{end} {bound:,}' for end, bound in ends.items())})" if (ends := _ends(data)) else ""
+    if ends := [f"{end.removeprefix('help.')} {bound:,}" for end, bound in _ends(data).items()]:
+        text += f"  ({' '.join(ends)})"
     HELP[text] = data
     if data["argument"]:
         return Annotated[field.type, argument(text, field.name.upper(), completed)]
@@ -138,8 +139,8 @@ def _completed(field: dataclasses.Field[Any]) -> Callable[[str], list[str]] | No
 
 
 def _ends(data: Mapping[str, Any]) -> dict[str, float]:
-    """Return an option's range for its help; the settings check it, and their message names it too."""
-    ends = {"from": data["low"], "above": data["above"], "to": data["high"], "below": data["below"]}
+    """Return an option's range for its help, by message; the settings check it, and their message names it too."""
+    ends = {"help.from": data["low"], "help.above": data["above"], "help.to": data["high"], "help.below": data["below"]}
     return {end: bound for end, bound in ends.items() if bound is not None and bound < 2**40}
 
 
@@ -150,7 +151,7 @@ def help_of(text: str) -> Text:
     """
     if (data := HELP.get(text)) is None:
         return text
-    said = [say(f"help.{end}", bound=bound) for end, bound in _ends(data).items()]
+    said = [say(end, bound=bound) for end, bound in _ends(data).items()]
     between = say("help.range", ends=said) if said else ""
     choices = say("help.one_of", choices=list(data["choices"])) if data["choices"] else ""
     return say("help.option", what=data["help"], choices=choices, between=between)
