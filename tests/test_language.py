@@ -18,8 +18,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from conftest import Done
-from llmlab.cli import app, manual
-from llmlab.cli.options import HELP, help_of
+from llmlab.cli import app
+from llmlab.cli.options import EXAMPLE, HEADS, HELP, help_of
 from llmlab.errors import SettingError
 from llmlab.params import models, tables
 from llmlab.report import entry, screen
@@ -251,11 +251,11 @@ def test_every_command_says_in_japanese_what_it_is() -> None:
     def texts(command: Any) -> Iterator[str]:
         for part in (command, *command.params):
             yield from (getattr(part, "help", None) or "").split("\n\n")
-        yield from (text for text in (command.epilog or "").split("\n\n") if not text.startswith(manual.EXAMPLE))
+        yield from (text for text in (command.epilog or "").split("\n\n") if not text.startswith(EXAMPLE))
         for below in getattr(command, "commands", {}).values():
             yield from texts(below)
 
-    wanted = {*texts(typer.main.get_command(app)), *manual.HEADS.values(), "Usage: ", manual.EXAMPLE}
+    wanted = {*texts(typer.main.get_command(app)), *HEADS.values(), "Usage: ", EXAMPLE}
     assert [text for text in wanted if text and JAPANESE.translation(help_of(text)) is None] == []
 
 

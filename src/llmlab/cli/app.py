@@ -11,8 +11,8 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import llmlab
-from llmlab.cli import chapter, claims, data, exercise, log, manual
-from llmlab.cli.options import typed
+from llmlab.cli import chapter, claims, data, exercise, log
+from llmlab.cli.options import prepare_help, typed
 from llmlab.cli.output import AsJson, Lang, LogDir, show, spoken, write_json
 from llmlab.cli.progress import ignore_signals, on_signals, stop_at_once
 from llmlab.errors import LlmlabError, SettingError, Stopped, WriteError
@@ -50,7 +50,7 @@ class OneLineErrors(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         if {"--help", "-h"} & {*words} or words in WITHOUT_COMMAND:
             asked = asked_language(words)
-            manual.prepare(self, spoken(asked if asked in CODES else "en"))
+            prepare_help(self, spoken(asked if asked in CODES else "en"))
         on_signals(stop_at_once)
         try:
             code = super().main(args, *rest, **extra)

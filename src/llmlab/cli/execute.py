@@ -39,13 +39,8 @@ def execute(name: str, module: str, chosen: Chosen, rerun_of: str = "") -> int:
     """Run an experiment, put its entry into the log, show it; return the exit code.
 
     A log that cannot be written to is noticed before the run.  Where it fails after it, the result is shown all
-    the same, and then the failure is raised.
-
-    Args:
-        name: of the command.
-        module: its module, not imported before: it imports torch.
-        chosen: settings and options.
-        rerun_of: the id of the entry that the run is to confirm.
+    the same, and then the failure is raised.  The experiment's ``module`` is not imported before: it imports torch.
+    ``rerun_of`` is the id of the entry that the run is to confirm.
     """
     options, (rank, size) = chosen.options, rank_and_size()
     if rank:
@@ -101,11 +96,7 @@ def _wait_for_all() -> None:
 
 
 def _supervised(module: str, chosen: Chosen, progress: ProgressLine, command: str = "") -> tuple[Result, float]:
-    """Import and run an experiment with progress shown; return its result and the seconds it took.
-
-    Raises:
-        Stopped: a signal ended it before there was a result.
-    """
+    """Import and run an experiment with progress shown; return its result and the seconds it took."""
     settings = chosen.settings
     on_signals(progress.stop)
     try:

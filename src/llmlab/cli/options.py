@@ -1,4 +1,4 @@
-"""From the fields of a settings class to a command's options, and back to settings."""
+"""From the fields of a settings class to the options of a command, their help in any language, and back to settings."""
 
 import dataclasses
 import inspect
@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperOption
 
 from llmlab.cli.output import argument, completing, runs
 from llmlab.errors import TextError
 from llmlab.report.escape import shell_word
+from llmlab.report.language import Language
 from llmlab.report.messages import Text, say
 from llmlab.settings import RunOptions, Settings, flag, options_of
 
@@ -18,6 +20,17 @@ FIRST = ("seed", "seeds", "full", "lang")
 """Of what every experiment has, the options that stand first in its help, behind the chapter's own."""
 
 LONGEST_INPUT = 64_000_000
+EXAMPLE = "Example: "
+HEADS = {
+    "ARGUMENTS_PANEL_TITLE": "Arguments",
+    "OPTIONS_PANEL_TITLE": "Options",
+    "COMMANDS_PANEL_TITLE": "Commands",
+    "DEFAULT_STRING": "[default: {}]",
+    "ENVVAR_STRING": "[env var: {}]",
+    "REQUIRED_LONG_STRING": "[required]",
+}
+"""What Typer itself writes, by where it keeps it."""
+
 HELP: dict[str, Mapping[str, Any]] = {}
 """What every option is, by its English help, which is all that Typer keeps of it."""
 
@@ -73,11 +86,7 @@ def signature(function: Callable[..., Any], settings: type[Settings]) -> Callabl
 
 
 def chosen(ctx: typer.Context, values: dict[str, Any], settings: type[Settings]) -> Chosen:
-    """Return what was typed as settings and options, both checked.
-
-    Raises:
-        LlmlabError: a value is out of range, or standard input cannot be read.
-    """
+    """Return what was typed as settings and options, both checked."""
     own, ours = options_of(settings), options_of(RunOptions)
     options = RunOptions(**{field.name: values[field.name] for field in ours})
     taken = {field.name: values[field.name] for field in own}
@@ -157,6 +166,50 @@ def help_of(text: str) -> Text:
     return say("help.option", what=data["help"], choices=choices, between=between)
 
 
+def _type_in_help(option: TyperOption, ctx: Any) -> str:
+    """Return what stands beside an option in its help: the kind of value, and nothing beside a flag."""
+    return "" if option.is_flag else option.metavar or option.display_type(ctx)
+
+
+TyperOption.display_type_rich = _type_in_help  # type: ignore[assignment]  # Typer says <bool> of every flag
+
+
+def prepare_help(command: Any, language: Language) -> None:
+    """Let the help of a command and of all below it be in a language, and fit the terminal."""
+    from typer import rich_utils
+
+    from llmlab.report.folding import OptionsTable, Words
+
+    rich_utils.Table = OptionsTable  # type: ignore[attr-defined]
+    if language.code == "en":
+        return
+    for place, text in HEADS.items():
+        setattr(rich_utils, place, language.say(text))
+    marked = rich_utils.highlighter
+    usage = language.say("Usage: ")
+    rich_utils.highlighter = lambda text: marked(  # type: ignore[assignment]
+        text.replace("Usage: ", usage, 1) if isinstance(text, str) else text
+    )
+    rich_utils._make_rich_text = lambda text, **_: Words(language.say(text))  # Typer's own cuts a line without blanks
+    translate(command, language)
+
+
+def translate(command: Any, language: Language) -> None:
+    """Let a command, its options and all below it say what they are in a language."""
+    for part in (command, *command.params):
+        if getattr(part, "help", None):
+            part.help = "\n\n".join(language.say(help_of(one)) for one in part.help.split("\n\n"))
+        if getattr(part, "rich_help_panel", None):
+            part.rich_help_panel = language.say(part.rich_help_panel)
+    if command.epilog:
+        command.epilog = "\n\n".join(
+            language.say(EXAMPLE) + one.removeprefix(EXAMPLE) if one.startswith(EXAMPLE) else language.say(one)
+            for one in command.epilog.split("\n\n")
+        )
+    for below in getattr(command, "commands", {}).values():
+        translate(below, language)
+
+
 def _standard_input(name: str) -> str:
     if sys.stdin is None:
         raise TextError(f"{flag(name)} -: there is no standard input; give the text itself, or a file with < FILE")
@@ -167,11 +220,7 @@ def _standard_input(name: str) -> str:
 
 
 def decoded(data: bytes, where: str) -> str:
-    """Return bytes as text.
-
-    Raises:
-        TextError: they are not UTF-8; the message says where they stand.
-    """
+    """Return bytes as text; ``where`` they stand is said of those that are not UTF-8."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

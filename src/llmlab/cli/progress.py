@@ -56,11 +56,7 @@ class ProgressLine:
             self._write(told)
 
     def __call__(self, update: int, planned: int, told: str = "") -> None:
-        """Take note of an update, and tell about it now and then; of work before any update none is planned yet.
-
-        Raises:
-            Stopped: a signal arrived since the last call.
-        """
+        """Take note of an update, and tell about it now and then; of work before any update none is planned yet."""
         now = time.monotonic()
         self.next_line = self.next_line or now + (1.0 if self.live else 10.0)
         if not self.planned:
