@@ -40,43 +40,28 @@ def test_paired_differences_are_what_a_hand_computes() -> None:
 
 
 def test_only_seeds_that_both_ran_are_paired() -> None:
-    """Seeds 0 to 2 against seeds 1 to 4: the pairs are 1 with 1 and 2 with 2."""
+    """Seeds 0 to 2 against seeds 1 to 4: the pairs are 1 with 1 and 2 with 2; of one pair nothing is said."""
     a, b = specimen(seed=0, losses=[9.0, 1.0, 2.0]), specimen(seed=1, losses=[1.5, 2.5, 9.0, 9.0])
     found = compare.document(a, b)["paired"]["loss"]
     assert (found["n"], found["difference"], found["difference_sd"]) == (2, 0.5, 0.0)
-
-
-@pytest.mark.parametrize("first", [3, 100, 2])
-def test_seeds_that_do_not_overlap_are_not_paired(first: int) -> None:
-    """Runs that share no seed, or only one, have no paired difference; their metrics are still compared."""
-    found = compare.document(specimen(), specimen(seed=first))
-    assert found["paired"] == {}
-    assert found["metrics"]["loss"]["difference"] == 0.0
-
-
-def test_a_width_and_a_yes_are_two_settings() -> None:
-    """``--embedding`` of one experiment is a width and of another a switch: neither is a change of the other."""
-    a = other(specimen(), embedding=1)
-    b = other(specimen(), embedding=True)
-    b = replace(b, result=replace(b.result, experiment="quantize"))
-    told = compare.document(a, b)["settings"]
-    first = f"embedding ({a.result.experiment})"
-    assert (told[first], told["embedding (quantize)"], "embedding" in told) == ([1, None], [None, True], False)
+    for first in (3, 100, 2):
+        apart = compare.document(specimen(), specimen(seed=first))
+        assert (apart["paired"], apart["metrics"]["loss"]["difference"]) == ({}, 0.0)
 
 
 def test_different_experiments_are_compared_in_what_they_share() -> None:
-    a = specimen()
-    metrics = {"loss": 0.5, "other": 1.0}
-    b = replace(a, id="feedbeef", result=replace(a.result, experiment="phase1", metrics=metrics))
+    """A width of one and a switch of the other are two settings, even under one name; what one lacks is told."""
+    a = other(specimen(), embedding=1, clip=1.0)
+    b = other(specimen(), embedding=True)
+    b = replace(b, result=replace(b.result, experiment="quantize", metrics={"loss": 0.5, "other": 1.0}))
     found = compare.document(a, b)
-    assert found["settings"]["experiment"] == ["phase1-2", "phase1"]
-    assert set(found["metrics"]) == {"loss"}
-    assert found["metrics"]["loss"] == {"a": 0.374, "b": 0.5, "difference": pytest.approx(0.126)}
-
-
-def test_a_setting_that_only_one_has_is_shown_as_a_difference() -> None:
-    found = compare.document(specimen(), other(specimen(), clip=1.0))
-    assert found["settings"] == {"clip": [None, 1.0]}
+    assert found["settings"] == {
+        "experiment": ["phase1-2", "quantize"],
+        "embedding (phase1-2)": [1, None],
+        "embedding (quantize)": [None, True],
+        "clip": [1.0, None],
+    }
+    assert found["metrics"] == {"loss": {"a": 0.374, "b": 0.5, "difference": pytest.approx(0.126)}}
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
@@ -105,25 +90,14 @@ def test_a_comparison_is_strict_json(left: float, right: float) -> None:
 
 
 def test_the_command_prints_both_forms(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+    """A document of two entries, and tables that keep their words and digits on any terminal."""
     log = Logbook.at(tmp_path / "llmlab-log")
-    a, b = (log.put(specimen(text))[0].id for text in ("[red]", "b"))
+    a, b = (log.put(specimen(*told))[0].id for told in (("[red]", 0.3740), ("b", 1234.5678)))
     document = run_llmlab("log", "compare", a, b, "--json").document
-    table = run_llmlab("log", "compare", a, b)
     assert document["schema"] == "llmlab.compare/1"
     assert set(document) == {"schema", "a", "b", "superseded_by", "settings", "metrics", "paired"}
     assert (document["a"][-8:], document["b"][-8:]) == (a, b)
-    assert {a, b, "[red]", "focus"} <= set(table.out.split())
-
-
-@pytest.mark.parametrize("columns", ["40", "80"])
-def test_a_comparison_keeps_its_digits(run_llmlab: Callable[..., Done], tmp_path: Path, columns: str) -> None:
-    log = Logbook.at(tmp_path / "llmlab-log")
-    a, b = (log.put(specimen("h", value))[0].id for value in (0.3740, 1234.5678))
-    words = run_llmlab("log", "compare", a, b, COLUMNS=columns).out.split()
-    assert {"0.3740", "1234.5678", "1234.1938"} <= set(words)
-
-
-def test_an_unknown_entry_is_named(run_llmlab: Callable[..., Done]) -> None:
-    done = run_llmlab("log", "compare", "nope", "nope")
-    assert done.code == 2
-    assert "nope" in done.err
+    for columns in ("40", "80"):
+        words = set(run_llmlab("log", "compare", a, b, COLUMNS=columns).out.split())
+        assert {"0.3740", "1234.5678", "1234.1938", "[red]", "focus"} <= words
+    assert {a, b} <= words

@@ -28,17 +28,12 @@ REPLACED = "replace LLMLAB_DATA/{} by all of it, or remove it"
 
 def test_status_lists_every_corpus_with_its_way(run_llmlab: Run) -> None:
     done = run_llmlab("data", "status", "--json")
-    assert (done.code, done.err) == (0, "")
-    assert set(done.document) == {"schema", "corpora", "models"}
-    assert done.document["schema"] == "llmlab.data/1"
-    corpora = done.document["corpora"]
-    assert [corpus["name"] for corpus in corpora] == NAMES
-    assert [corpus["here"] for corpus in corpora] == [True, True, True, False, False, False]
+    corpora, way = done.document["corpora"], "llmlab data fetch gpt2 (about 550 MB)"
+    assert (done.code, done.err, list(done.folder.iterdir())) == (0, "", [])
+    assert (set(done.document), done.document["schema"]) == ({"schema", "corpora", "models"}, "llmlab.data/1")
+    assert [(corpus["name"], corpus["here"]) for corpus in corpora] == [(name, name in NAMES[:3]) for name in NAMES]
     assert all(f"llmlab data fetch {corpus['name']}" in corpus["get"] for corpus in corpora[3:])
-    (model,) = done.document["models"]
-    way = "llmlab data fetch gpt2 (about 550 MB)"
-    assert model == {"name": "gpt2", "here": False, "where": None, "bytes": None, "get": way}
-    assert list(done.folder.iterdir()) == []
+    assert done.document["models"] == [{"name": "gpt2", "here": False, "where": None, "bytes": None, "get": way}]
 
 
 @pytest.mark.parametrize("lost", [None, "config.json", "model.safetensors"])
@@ -74,27 +69,10 @@ def test_status_survives_a_strange_folder(run_llmlab: Run, tmp_path: Path, what:
     folder = tmp_path / "data/dailydialog"
     folder.mkdir(parents=True)
     script = {"folder": "mkdir", "pipe": "mkfifo", "loop": "ln -s train.txt", "nothing": "true"}[what]
-
     subprocess.run(["bash", "-c", f"{script} train.txt"], cwd=folder, check=True)
     done = run_llmlab("data", "status", "--json", LLMLAB_DATA="data")
     assert done.code == 0
     assert done.document["corpora"][3]["train_lines"] is None
-
-
-@pytest.mark.parametrize(("command", "names"), [("data status", [*NAMES, *MODELS]), ("doctor", ["memory", "log"])])
-def test_the_table_fits_a_narrow_terminal(run_llmlab: Run, command: str, names: list[str]) -> None:
-    done = run_llmlab(*command.split(), COLUMNS="40")
-    assert (done.code, done.err) == (0, "")
-    assert max(len(line) for line in done.out.splitlines()) <= 40
-    assert all(name in done.out for name in names)
-    assert list(done.folder.iterdir()) == []
-
-
-def test_status_imports_no_heavy_library(run_llmlab: Run) -> None:
-    done = run_llmlab("data", "status", PYTHONPROFILEIMPORTTIME="1")
-    imported = {line.rsplit("|", 1)[-1].strip() for line in done.err.splitlines() if line.startswith("import time:")}
-    assert imported & {"torch", "datasets", "pyarrow", "huggingface_hub", "numpy", "tokenizers", "safetensors"} == set()
-    assert "llmlab.text.hub" in imported
 
 
 FORBIDDEN, NOWHERE = {"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": "hub"}
@@ -128,13 +106,9 @@ def test_fetching_what_is_here_says_what_it_has(run_llmlab: Run, tmp_path: Path)
     done = run_llmlab("data", "fetch", "dailydialog", "--json", LLMLAB_DATA="data", HF_ENDPOINT="http://127.0.0.1:9")
     (corpus,) = done.document["corpora"]
     assert (corpus["train_lines"], corpus["valid_lines"], corpus["where"]) == (4, 2, "LLMLAB_DATA")
-
-
-@pytest.mark.parametrize("name", ["synthetic", "dialect", "story"])
-def test_fetching_the_built_in_language_is_nothing_to_do(run_llmlab: Run, name: str) -> None:
-    done = run_llmlab("data", "fetch", name)
-    assert done.code == 0
-    assert "built in" in done.out
+    for name in NAMES[:3]:
+        built_in = run_llmlab("data", "fetch", name)
+        assert (built_in.code, "built in" in built_in.out) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["nope", "", "Wikitext-2", "../wikitext-2", "\u202e"], ids=ascii)

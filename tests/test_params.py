@@ -103,15 +103,6 @@ def test_the_document_has_every_model_under_its_own_name_with_parts_that_add_up(
         assert min(model["parts"].values()) > 0
 
 
-@pytest.mark.parametrize("columns", ["40", "80"])
-def test_the_tables_fit_the_terminal_and_cut_no_digit(run_llmlab: Run, columns: str) -> None:
-    done = run_llmlab("params", COLUMNS=columns)
-    assert (done.code, done.err) == (0, "")
-    assert max(len(line) for line in done.out.splitlines()) <= int(columns)
-    shown = {f"{each[count]:,}" for each in COUNTED.values() for count in ("total", "trainable", "frozen")}
-    assert shown <= set(done.out.split())
-
-
 @pytest.mark.parametrize("model", ["new-llm", "gru", "tiny-gpt2"])
 def test_what_is_said_to_be_needed_really_is(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that fits is refused: an update and a validation hold more than that, and less than ten times as much."""

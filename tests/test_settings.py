@@ -31,15 +31,6 @@ def test_the_focus_is_the_first_character_unless_chosen(text: str):
     assert Phase1Settings(text=text).focus == text[0]
 
 
-def test_a_long_text_is_kept_by_its_digest():
-    """The record of a run on a long text names the text without copying it."""
-    kept = Phase1Settings(text="ab" * 5_000).document()["text"]
-
-    assert len(kept) < 400
-    assert "10,000 characters" in kept
-    assert "SHA-256" in kept
-
-
 @pytest.mark.parametrize("model", ["new-llm", "tiny-gpt2", "gru"])
 @pytest.mark.parametrize("given", [{}, {"layers": 2}, {"layers": 2, "hidden": 64}, {"preset": "modern"}])
 def test_copying_settings_changes_nothing(model: str, given: dict[str, Any]):

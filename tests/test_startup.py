@@ -9,7 +9,10 @@ from conftest import environment
 from llmlab.report.logbook import Logbook
 from strategies_report import specimen
 
-SLOW = {"torch", "transformers", "datasets", "matplotlib", "mkdocs", "numpy", "safetensors", "scipy", "pandas"}
+SLOW = {
+    *("torch", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "tokenizers", "transformers"),
+    *("datasets", "huggingface_hub", "matplotlib", "mkdocs"),
+}
 PROBE = """
 import contextlib, io, json, os, sys
 from llmlab.cli import main
@@ -43,7 +46,7 @@ def test_what_does_not_train_does_not_import_torch(tmp_path: Path) -> None:
     log = Logbook.at(tmp_path / "llmlab-log")
     a, b = (log.put(specimen())[0].id for _ in range(2))
     commands = ["--help", "--version", "phase1-2 --help", "log --help", "log list", f"log show {a}", "log render"]
-    commands += [f"log compare {a} {b}", "claims", "claims --id P1-1 --json", "params --json"]
+    commands += [f"log compare {a} {b}", "claims", "claims --id P1-1 --json", "params --json", "data status"]
     told, _ = ran(tmp_path, *((command.split(), {}) for command in commands))
     for command, (code, _, packages) in zip(commands, told, strict=True):
         assert (code, packages & SLOW) == (0, set()), command
