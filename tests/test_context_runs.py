@@ -51,8 +51,8 @@ def test_a_stopped_comparison_goes_on_to_the_same_numbers(source: EmbeddedCorpus
         assert stopped.stop
         assert any("Stopped before the end" in note for note in shown.notes(stopped))
         assert all("done" not in stopped.state(arm) for arm in stopped.arms.values() if len(arm.runs) < BOTH.seeds)
-    rest = Stop()
-    resumed = compared(replace(BOTH, resume="auto"), source, rest)
+    rest, (folder,) = Stop(), Path("runs").iterdir()
+    resumed = compared(replace(BOTH, resume=str(folder) if at > UPDATES else "auto"), source, rest)
 
     assert (numbers(resumed), resumed.stop) == (numbers(straight), None)
     assert len(rest.updates) == 4 * UPDATES - at

@@ -120,6 +120,9 @@ def test_a_stopped_run_is_interrupted_and_goes_on_to_the_same_numbers(whole: Res
     assert (stopped.status, stopped.samples) == ("interrupted", {})
     assert any("Stopped before the end; not begun: " in sentence for sentence in stopped.summary)
     assert "mean of n = 1:" in stopped.summary[0]
+    assert stopped.metrics["val_ppl_random_trained"] is None
+    assert stopped.metrics["val_ppl_random_trained_reason"] == "not begun"
+    json.dumps(stopped.document(), allow_nan=False)
     resumed = embedding_freeze.run(replace(GROWN, resume="auto"))
     assert resumed.status == "complete"
     assert without_times(resumed.metrics) == without_times(whole.metrics)
