@@ -11,7 +11,7 @@ from llmlab.lab.context_study import ArmRuns
 from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
 from llmlab.shown import embedding_freeze, two_stage
-from llmlab.shown.curves import means
+from llmlab.shown.table import means
 from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, small_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -19,8 +19,9 @@ from llmlab.lab.steps import OnStep
 from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar, rounded
 from llmlab.settings import EvaluateSettings
+from llmlab.shown import after as shown
 from llmlab.shown import baseline
-from llmlab.shown import evaluate as shown
+from llmlab.shown.words import judged
 
 
 def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
@@ -53,7 +54,12 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
         say("evaluate.why"),
         say("evaluate.how"),
         metrics=metrics,
-        summary=[*shown.summary(name, parameters, data, score, then, trained_on), *data.notes, *found.notes],
+        summary=[
+            *judged("evaluate.reached", data, name, parameters, [score]),
+            *shown.judged_again(score, then, trained_on),
+            *data.notes,
+            *found.notes,
+        ],
         tables=[
             found.table(),
             baseline.text_read(data),

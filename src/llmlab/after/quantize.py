@@ -247,7 +247,7 @@ def run(settings: QuantizeSettings, on_step: OnStep | None = None) -> Result:
             shown.weights(largest_errors(exact, [models[scheme] for scheme in SCHEMES], matrices)),
             shown.latency(taken, STEPS),
         ],
-        figures=[shown.cost_by_position(scores), shown.context_by_position(errors)],
+        figures=shown.figures(scores, errors),
         samples={"val_ppl_fp32": [scores["fp32"].ppl], "val_ppl_int8": [scores[settings.scheme].ppl]},
         documents=document_sums({f"_{name}": [score] for name, score in scores.items()}),
     )

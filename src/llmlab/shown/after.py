@@ -1,12 +1,13 @@
-"""What is shown of every trained model that is taken further: what its checkpoint holds, intervals, its model card."""
+"""What is shown of every trained model that is taken further: its checkpoint, what it is worth now, its model card."""
 
 from collections.abc import Iterable, Mapping
 
 from llmlab.lab.sizes import MODELS
+from llmlab.measure.score import Score
 from llmlab.report.messages import Message, Text, group, say
-from llmlab.report.result import Scalar, Table, of_documents, of_seeds
+from llmlab.report.result import TO_ROUNDING, Cell, Scalar, Table, of_documents, of_seeds
 from llmlab.settings import BaselineSettings
-from llmlab.shown.table import cells, table
+from llmlab.shown.table import cells, table, tell
 
 Metrics = Mapping[str, Scalar]
 
@@ -17,6 +18,9 @@ BESIDE = {
     "Bayes": "bayes_ppl",
 }
 """What stands on a model card, by the names of its metrics."""
+
+ROUNDING = 1e-6
+"""Two losses that differ by less are one loss in float32, added up in another order."""
 
 
 def the_model(settings: BaselineSettings, parameters: int, words: int, epochs: int, seed: int) -> Table:
@@ -53,6 +57,39 @@ def left_out(diverged: Iterable[tuple[int, str, int]], stopped_after: int | None
     """Return what is in no number of a comparison: the seed, arm and update of each run that diverged, and a stop."""
     lost: list[Text] = [say("study.lost", seed=seed, arm=arm, update=update) for seed, arm, update in diverged]
     return lost if stopped_after is None else [*lost, say("study.stopped", seeds=stopped_after)]
+
+
+# ---- a model that is judged again ---------------------------------------------------------------------------------
+
+
+def written_down(then: Mapping[str, float], score: Score, epochs: int) -> Table:
+    """Return what the run wrote down at the end of its last finished epoch beside what is measured now."""
+    now = {
+        "loss per token": (then["val_loss_token"], score.loss),
+        "accuracy": (then["val_accuracy"], score.accuracy),
+        "accuracy of known": (then["val_accuracy_known"], score.accuracy_known),
+    }
+    rows: list[list[Cell]] = []
+    for name, (before, value) in now.items():
+        differs = value - before
+        rows.append([name, before, value, TO_ROUNDING if 0 < abs(differs) < ROUNDING else differs])
+    return table("evaluate.written_down", rows, epoch=epochs)
+
+
+def judged_again(score: Score, then: Mapping[str, float] | None, trained_on: str | None) -> list[Text]:
+    """Return in sentences how a score lies to what the run wrote down of the same text, or what another text is.
+
+    ``then`` is what it wrote down, and ``trained_on`` the model's own text, if it is another.
+    """
+    told = list[Text]()
+    if then:
+        loss = then["val_loss_token"]
+        differs = abs(score.loss - loss)
+        same = "evaluate.same" if differs == 0 else "evaluate.same_to_rounding"
+        told += tell({"loss": loss, "differs": differs}, same if differs < ROUNDING else "evaluate.differs")
+    if trained_on is not None:
+        told.append(say("evaluate.another_text", text=trained_on, unknown=score.unknown_share))
+    return told
 
 
 # ---- a model that leaves llmlab -----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What is shown of chapter 3: the text, a model between counting and the floor, its epochs, the loss by position."""
 
 from collections.abc import Sequence
-from statistics import fmean
+from typing import Any
 
 from llmlab.lab.dataset import Dataset
 from llmlab.lab.epochs import Progress
@@ -13,25 +13,11 @@ from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Result, Scalar, Table, of_seeds, rounded
 from llmlab.settings import BaselineSettings
-from llmlab.shown.curves import curve, floor_level, level, means
-from llmlab.shown.table import cells, figure, table
-from llmlab.shown.words import (
-    COUNTING,
-    beside,
-    beside_counting,
-    beside_the_floor,
-    counted,
-    endings,
-    exactly,
-    loss_by_groups,
-    shown_epochs,
-)
+from llmlab.shown.table import cells, curve, figure, level, means, table
+from llmlab.shown.words import COUNTING, counted, endings, exactly, judged, loss_by_groups, shown_epochs
 from llmlab.text.words import BOS, EOS, PAD, UNK
 
 WHY, HOW = say("baseline.why"), say("baseline.how")
-
-
-# ---- the result ---------------------------------------------------------------------------------------------------
 
 
 def result(
@@ -42,41 +28,40 @@ def result(
     metrics: dict[str, Scalar],
     asked: tuple[Text, Text],
 ) -> Result:
-    """Return the result of what there is to report of the model asked for: its ``runs``; ``asked`` is why and how."""
-    names = settings.experiment, settings.document(), *asked
+    """Return the result of what there is to report of the model asked for: its ``runs``; ``asked`` is why and how.
+
+    The tables that are of one run are of the first.
+    """
+    names, model = (settings.experiment, settings.document(), *asked), MODELS[settings.model]
     if not runs:
         return Result.diverged(*names, next(iter(found.arms[settings.model].diverged.values())))
+    first, scores = runs[0], [run.score for run in runs]
+    reached = "baseline.reached" if len(runs) == 1 else "baseline.reached_over_seeds"
     return Result(
         *names,
         status="interrupted" if found.stop else "complete",
         metrics=metrics,
         summary=[
-            *summary(settings, data, runs),
+            *judged(reached, data, model, first.parameters, scores),
             *endings(found, settings.epochs),
             *data.notes,
             *(note for one in runs for note in one.notes),
         ],
-        tables=tables(settings, data, runs, "curve_epochs" in metrics),
-        figures=figures(settings, data, runs),
-        samples={name: rounded(run.numbers[name] for run in runs) for name in runs[0].numbers},
-        documents=document_sums({"": [one.score for one in runs]}),
+        tables=[
+            text_read(data),
+            meaning(data, first.score, model, say("text.chosen")),
+            *held_out(data, first.score, first.test_score, "choosing the epoch"),
+            epochs(first, beside_notes="curve_epochs" in metrics),
+            by_position(first.score),
+            *([] if len(runs) == 1 else [over_seeds(data, runs)]),
+        ],
+        figures=[learning_curve(settings, data, runs), loss_by_position(first.score, model, data.bayes_by_position)],
+        samples={name: rounded(run.numbers[name] for run in runs) for name in first.numbers},
+        documents=document_sums({"": scores}),
     )
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
-
-
-def tables(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun], beside_notes: bool) -> list[Table]:
-    """Return the tables of a model's runs; those that are of one run are of the first."""
-    first = runs[0]
-    return [
-        text_read(data),
-        meaning(data, first.score, MODELS[settings.model], say("text.chosen")),
-        *held_out(data, first.score, first.test_score, "choosing the epoch"),
-        epochs(first, beside_notes=beside_notes),
-        by_position(first.score),
-        *([] if len(runs) == 1 else [over_seeds(data, runs)]),
-    ]
 
 
 def text_read(data: Dataset) -> Table:
@@ -114,7 +99,7 @@ def held_out(data: Dataset, score: Score, test: Score | None, chosen: str) -> li
     for name, use, one, floor in both:
         floor_ppl = None if floor is None else perplexity(floor)
         rows.append([name, use, one.targets, one.ppl, one.loss, one.accuracy, floor_ppl])
-    return [table("text.held_out", rows, caption=say("text.unchosen") if chosen == "nothing" else None)]
+    return [table("text.held_out", rows, says="text.unchosen" if chosen == "nothing" else "")]
 
 
 def epochs(run: LanguageRun, *, beside_notes: bool) -> Table:
@@ -127,9 +112,8 @@ def epochs(run: LanguageRun, *, beside_notes: bool) -> Table:
         theirs = noted, None if noted is None else ppl / noted - 1
         accuracy, minutes = row["val_accuracy_batch_mean"], row["seconds"] / 60
         rows.append([number, int(row["updates"]), *losses, ppl, *theirs, accuracy, minutes])
-    return table(
-        "baseline.epochs", rows, say("baseline.of_seed", seed=run.seed) if run.seed else "", best=run.best_epoch
-    )
+    of_seed = say("baseline.of_seed", seed=run.seed) if run.seed else ""
+    return table("baseline.epochs", rows, of_seed, best=run.best_epoch)
 
 
 def by_position(score: Score) -> Table:
@@ -151,29 +135,18 @@ def over_seeds(data: Dataset, runs: Sequence[LanguageRun]) -> Table:
 # ---- figures ------------------------------------------------------------------------------------------------------
 
 
-def figures(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> list[Figure]:
-    """Return the learning curve and the loss by position."""
-    return [
-        learning_curve(settings, data, runs),
-        loss_by_position(runs[0].score, MODELS[settings.model], data.bayes_by_position),
-    ]
-
-
 def learning_curve(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> Figure:
     """Return validation loss by epoch, its mean and range over seeds, between counting and the floor."""
-    each = [run.curve("val_loss_token") for run in runs]
-    train, middle = means(run.curve("train_loss_token") for run in runs), means(each)
-    bigram, counting = (data.references[name].loss for name in ("bigram", "kneser_ney_3"))
-    marks = _losses(data, train, middle, settings.dropout)
+    train, valid = ([run.curve(name) for run in runs] for name in ("train_loss_token", "val_loss_token"))
+    middle = means(valid)
+    marks = _losses(data, means(train), middle, settings.dropout)
     if len(runs) > 1:
-        low, high = (rounded(map(pick, zip(*each, strict=False))) for pick in (min, max))
+        low, high = (rounded(map(pick, zip(*valid, strict=False))) for pick in (min, max))
         marks.insert(0, Mark("band", "series", marks[0].xs, low, tops=high, legend="all seeds"))
-    said = {"model": MODELS[settings.model], "first": middle[0], "last": middle[-1], "epochs": len(middle)}
-    said |= {"seeds": len(runs), "bigram": bigram, "counting": counting}
-    caption = say("baseline.curve", **said)
-    if data.bayes_loss is not None:
-        caption = say("baseline.curve_to_floor", **said, floor=data.bayes_loss)
-    return figure("baseline.curve", marks, caption=caption)
+    said: dict[str, Any] = {"model": MODELS[settings.model], "first": middle[0], "last": middle[-1]}
+    said |= {"epochs": len(middle), "seeds": len(runs), "bigram": data.references["bigram"].loss}
+    said |= {"counting": data.references["kneser_ney_3"].loss, "floor": data.bayes_loss}
+    return figure("baseline.curve", marks, says="" if data.bayes_loss is None else "baseline.curve_to_floor", **said)
 
 
 def curve_so_far(data: Dataset, done: Progress, dropout: float) -> Figure:
@@ -189,41 +162,17 @@ def _losses(data: Dataset, train: Sequence[float], valid: Sequence[float], dropo
     return [
         curve(train, "before", "train (dropout on)" if dropout else "train"),
         curve(valid, "series", "validation"),
-        level(data.references["bigram"].loss, COUNTING["bigram"]),
-        level(data.references["kneser_ney_3"].loss, COUNTING["kneser_ney_3"], "winner"),
-        *floor_level(data.bayes_loss),
+        *level(data.references["bigram"].loss, COUNTING["bigram"]),
+        *level(data.references["kneser_ney_3"].loss, COUNTING["kneser_ney_3"], "winner"),
+        *level(data.bayes_loss, "Bayes floor", "floor"),
     ]
 
 
 def loss_by_position(score: Score, name: str, floor: Sequence[float] = ()) -> Figure:
     """Return the loss of a named model against the position in the window, above the floor at each if it is known."""
-    kept = [(n + 1.0, loss) for n, loss in enumerate(score.loss_by_position) if score.targets_by_position[n]]
-    xs, ys = [x for x, _ in kept], [y for _, y in kept]
+    read = [place for place, targets in enumerate(score.targets_by_position) if targets]
+    xs, ys = [place + 1.0 for place in read], [score.loss_by_position[place] for place in read]
     marks = [curve(ys, "series", name, xs)]
     if floor:
-        marks.append(curve([floor[round(x) - 1] for x in xs], "floor", "Bayes floor", xs))
+        marks.append(curve([floor[place] for place in read], "floor", "Bayes floor", xs))
     return figure("baseline.loss_by_position", marks, first=ys[0], last=ys[-1])
-
-
-# ---- the result in short ------------------------------------------------------------------------------------------
-
-
-def summary(settings: BaselineSettings, data: Dataset, runs: Sequence[LanguageRun]) -> list[Text]:
-    """Return the result in a few sentences."""
-    score, ppl = runs[0].score, fmean(run.score.ppl for run in runs)
-    said = {"model": MODELS[settings.model], "parameters": runs[0].parameters, "ppl": ppl}
-    said |= beside(data.references)
-    told: list[Text] = [
-        say("baseline.reached", **said)
-        if len(runs) == 1
-        else say("baseline.reached_over_seeds", **said, seeds=len(runs)),
-        *beside_counting(data.references, [ppl]),
-        *beside_the_floor(data, fmean(run.score.loss for run in runs)),
-    ]
-    return [*told, accuracy(data, score)]
-
-
-def accuracy(data: Dataset, score: Score) -> Text:
-    """Return a sentence on how often a model's likeliest token is right."""
-    majority = data.references["majority"].accuracy
-    return say("baseline.accuracy", accuracy=score.accuracy, known=score.accuracy_known, majority=majority)

@@ -1,7 +1,10 @@
 """What is shown of chapters 5 and 6 alike: the text, the arms and their differences, the contexts, the rates tried."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from statistics import fmean
+from typing import Any
 
 from llmlab.lab.context_metrics import change, of_arms, samples
 from llmlab.lab.context_study import (
@@ -14,31 +17,26 @@ from llmlab.lab.context_study import (
     Comparison,
     ContextSpec,
     Measured,
-    Tuned,
 )
 from llmlab.lab.context_text import ContextDataset
 from llmlab.measure.score import perplexity
-from llmlab.measure.stats import mean_interval
+from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
-from llmlab.report.result import (
-    ARMS,
-    Cell,
-    Figure,
-    Result,
-    Scalar,
-    Table,
-    of_documents,
-    of_seeds,
+from llmlab.report.result import ARMS, Cell, Figure, Result, Scalar, Table, of_documents, of_seeds
+from llmlab.shown.table import (
+    ENDS,
+    INTERVAL,
+    arm_curves,
+    cells,
+    declared,
+    figure,
+    level,
+    means,
+    table,
+    tell,
+    with_interval,
 )
-from llmlab.shown.curves import arm_curves, floor_level, level, means, with_interval
-from llmlab.shown.table import BOTH_INTERVALS, INTERVAL, cells, declared, figure, table
 from llmlab.shown.words import COUNTING, counted, exactly, ppls_at
-
-RANKS = ("train", "valid", "untrained")
-"""Effective ranks, in the order of their columns."""
-
-# ---- text and arms ----------------------------------------------------------------------------------------------
-
 
 ABLATION = (
     "trained:integer? | n:integer | val PPL:2 | loss changes by ±± | "
@@ -46,57 +44,86 @@ ABLATION = (
 )
 """The columns of every ablation, after the one that says what differs."""
 
+Growth = Sequence[tuple[int, ArmRuns, ArmRuns]]
+"""Frozen and trained, by number of tokens."""
 
-def text_read(text: ContextDataset) -> Table:
-    """Return what the text is: tokens, documents, and how many targets are scored."""
-    rows: list[list[Cell]] = []
+
+# ---- what arms reached --------------------------------------------------------------------------------------------
+
+
+def reached(arm: ArmRuns) -> dict[str, float]:
+    """Return the numbers that all runs of an arm have, means over seeds with intervals; ``n`` is how many runs.
+
+    Of perplexities they are exp of those of the loss.
+    """
+    if not arm.runs:
+        return {"n": 0}
+    run = arm.runs[0]
+    every = [name for name in run.numbers if all(name in one.numbers for one in arm.runs)]
+    told = metrics_of({name: list(arm.by_seed(name).values()) for name in every})
+    for ppl, loss in (("val_ppl", LOSS), ("test_ppl", TEST_LOSS)):
+        told |= {ppl + end: perplexity(told[loss + end]) for end in INTERVAL if loss + end in told}
+    sizes = {"trainable": run.trainable, "total": run.total, "per_token": run.trainable / run.tokens}
+    return {"n": len(arm.runs), **sizes, **told}
+
+
+def ppl_changes(told: Mapping[str, float]) -> dict[str, float]:
+    """Return a difference of losses, with the ends of its intervals, as shares of the perplexity."""
+    return {end: perplexity(told[end]) - 1 for end in ENDS["±±"] if end in told}
+
+
+def intervals(text: ContextDataset, shown: Iterable[ArmRuns]) -> tuple[Text, Text]:
+    """Return what intervals over the seeds of arms, and over the validation documents, speak of."""
+    documents = len(text.valid_counts)
+    return of_seeds([len(arm.runs) for arm in shown if arm.runs], documents), of_documents(documents, documents)
+
+
+def tables(
+    found: Comparison,
+    title: str,
+    shown: Sequence[ArmRuns],
+    fitted: Iterable[ArmRuns],
+    compared: Iterable[Table],
+    sizes: Growth,
+    label: Callable[[ContextSpec], Text],
+) -> Iterator[Table]:
+    """Yield the tables of a comparison: of the arms ``shown``, of how they were ``compared``, of growth and contexts.
+
+    ``fitted`` are the arms whose train and validation losses are put side by side; ``label`` names contexts.
+    """
+    text, trained, own = found.text, [arm for arm in shown if arm.runs], found.own_contexts[0]
+    rows = list[list[Cell]]()
     for name, stream in (("train", text.text.train), ("validation", text.text.valid)):
-        scored = text.text.scored(stream)
-        kinds, counted = int(stream.tokens.bincount().count_nonzero()), int(scored.sum())
+        scored, kinds = text.text.scored(stream), int(stream.tokens.bincount().count_nonzero())
         left_out = 1 - float(scored.double().mean())
-        rows.append([name, len(stream.tokens), len(stream.starts), counted, left_out, kinds])
-    vocabulary, width = text.source.embedding.shape
-    title, name = say("text.title", name=text.text.name), text.source.name
-    return table("contexts.text", rows, title=title, vocabulary=vocabulary, embedding=name, width=width)
+        rows.append([name, len(stream.tokens), len(stream.starts), int(scored.sum()), left_out, kinds])
+    (size, width), of_text = text.source.embedding.shape, say("text.title", name=text.text.name)
+    yield table("contexts.text", rows, title=of_text, vocabulary=size, embedding=text.source.name, width=width)
 
-
-def meaning(found: Comparison, names: Sequence[str]) -> Table:
-    """Return arms between what counting reaches on the same targets and, where it is known, the floor."""
-    text, rows = found.text, counted(found.text.references)
-    for arm in (found.arms[name] for name in names if found.arms[name].runs):
-        rows.append([arm.arm.label, ppl(arm)[""], arm.stat(LOSS)[""], arm.stat("val_accuracy")[""]])
-    rows += exactly("exact bigram", text.bigram_loss) + exactly("Bayes (floor)", text.bayes_loss)
+    rows = [row[:4] for row in counted(text.references)]
+    rows += [[arm.arm.label, *cells(reached(arm), f"val_ppl {LOSS} val_accuracy")] for arm in trained]
+    rows += [row[:4] for row in exactly("exact bigram", text.bigram_loss) + exactly("Bayes (floor)", text.bayes_loss)]
     targets, tokens = sum(text.valid_counts), len(text.text.train.tokens)
-    return table("contexts.meaning", (row[:4] for row in rows), targets=targets, tokens=tokens)
-
-
-def ppl(arm: ArmRuns) -> dict[str, float]:
-    """Return the perplexity over seeds and its interval: exp of those of the loss; empty without runs."""
-    told = arm.stat(LOSS) if arm.runs else {}
-    return {end: perplexity(told[end]) for end in INTERVAL if end in told}
+    yield table("contexts.meaning", rows, targets=targets, tokens=tokens)
+    yield arms(title, shown, found)
+    yield from compared
+    yield from rates(found)
+    yield final(found)
+    names = f"train_loss_at_best {LOSS} gap train_loss_last val_loss_last gap_last"
+    yield table("contexts.fit", ([arm.arm.label, *cells(reached(arm), names)] for arm in fitted if arm.runs))
+    if len(sizes) > 1:
+        yield growth(sizes, text)
+    yield epochs(trained)
+    yield stage1(found, label)
+    names = "fixed_point_loss diversity converged_fraction"
+    yield table("contexts.passes", ([int(row["iteration"]), *cells(row, names)] for row in own.rows), seed=own.seed)
 
 
 def arms(title: str, shown: Sequence[ArmRuns], found: Comparison) -> Table:
     """Return what each arm reached, with what of it was trained."""
-    rows: list[list[Cell]] = []
-    for arm in shown:
-        if not arm.runs:
-            rows.append([arm.arm.label, None, None, None, 0, *[None] * 6, found.state(arm)])
-            continue
-        run, reached = arm.runs[0], [arm.stat(name)[""] for name in ("val_accuracy", "best_epoch", "updates")]
-        counts = [run.trainable, run.total, run.trainable / run.tokens, len(arm.runs)]
-        rows.append([arm.arm.label, *counts, *cells(ppl(arm), "±"), *reached, found.state(arm)])
-    return table("contexts.arms", rows, of_these_seeds(found.text, shown), title=title)
-
-
-def of_these_seeds(text: ContextDataset, shown: Sequence[ArmRuns]) -> Text:
-    """Return in a sentence what intervals over the seeds of arms speak of."""
-    return of_seeds([len(arm.runs) for arm in shown if arm.runs], len(text.valid_counts))
-
-
-def of_both(text: ContextDataset, shown: Sequence[ArmRuns]) -> tuple[Text, Text]:
-    """Return what intervals over seeds and over the validation documents speak of; empty where there are none."""
-    return of_these_seeds(text, shown), of_documents(len(text.valid_counts), len(text.valid_counts))
+    names = "trainable total per_token n val_ppl± val_accuracy best_epoch updates"
+    rows = [[arm.arm.label, *cells(reached(arm), names), found.state(arm)] for arm in shown]
+    return table("contexts.arms", rows, intervals(found.text, shown)[0], title=title)
 
 
 def differences(pairs: Sequence[tuple[ArmRuns, ArmRuns]], text: ContextDataset) -> Table:
@@ -105,8 +132,8 @@ def differences(pairs: Sequence[tuple[ArmRuns, ArmRuns]], text: ContextDataset) 
     for first, second in pairs:
         if told := change(LOSS, text, first, second):
             label = say("contexts.pair", first=first.arm.label, second=second.arm.label)
-            rows.append([label, int(told["_n"]), *cells(told, "±±"), perplexity(told[""]) - 1])
-    return table("contexts.differences", rows, *of_both(text, [arm for both in pairs for arm in both]))
+            rows.append([label, int(told["_n"]), *cells(told, "±±"), ppl_changes(told)[""]])
+    return table("contexts.differences", rows, *intervals(text, chain(*pairs)))
 
 
 def ablation(key: str, shown: Sequence[ArmRuns], found: Comparison) -> Table:
@@ -114,126 +141,101 @@ def ablation(key: str, shown: Sequence[ArmRuns], found: Comparison) -> Table:
 
     What is the same for all arms has no column: the number of trained parameters, the contexts, and that all is done.
     """
-    main, text = found.arms["main"], found.text
-    trained = [arm.runs[0].trainable if arm.runs else None for arm in shown]
-    sized, ranked = (len(set(kinds)) > 1 for kinds in (trained, [arm.arm.contexts for arm in shown]))
+    main, text, each = found.arms["main"], found.text, [reached(arm) for arm in shown]
+    sized = len({told.get("trainable") for told in each}) > 1
+    ranked = len({arm.arm.contexts for arm in shown}) > 1
     troubled, rows = any(found.state(arm) != "done" for arm in shown), list[list[Cell]]()
-    for arm, own in zip(shown, trained, strict=True):
+    for arm, told in zip(shown, each, strict=True):
         changes = {} if arm.arm.name == main.arm.name else change(LOSS, text, main, arm)
         ranks = mean_ranks(found.contexts.get(arm.arm.contexts, []) if ranked else [])
-        ends = [own if sized else None, len(arm.runs), ppl(arm).get(""), *cells(changes, "±±"), *ranks]
-        rows.append([arm.arm.label, *ends, found.state(arm) if troubled else None])
-    told = [say("contexts.ablation_trained")] if sized else []
-    told += [say("contexts.ablation_change"), *([say("contexts.ablation_rank")] if ranked else [])]
-    return table(key, rows, *told, *of_both(text, shown), columns=f"{declared()[key]['columns']} | {ABLATION}")
+        ends = *cells(changes, "±±"), *ranks, found.state(arm) if troubled else None
+        rows.append([arm.arm.label, told.get("trainable") if sized else None, *cells(told, "n val_ppl"), *ends])
+    sentences = {"contexts.ablation_trained": sized, "contexts.ablation_change": True, "contexts.ablation_rank": ranked}
+    more = tell({}, *(name for name, there in sentences.items() if there))
+    return table(key, rows, *more, *intervals(text, shown), columns=f"{declared()[key]['columns']} | {ABLATION}")
 
 
 def final(found: Comparison) -> Table:
     """Return what arms reach on the test text, beside the validation text that chose their best epochs."""
-    text, rows = found.text, list[list[Cell]]()
-    for arm in found.arms.values():
-        if arm.runs and all(TEST_LOSS in run.numbers for run in arm.runs):
-            test = arm.stat(TEST_LOSS)
-            ends = (perplexity(test[end]) if end in test else None for end in INTERVAL)
-            rows.append([arm.arm.label, len(arm.runs), ppl(arm)[""], *ends])
+    text, each = found.text, [(arm.arm.label, reached(arm)) for arm in found.arms.values()]
+    rows = [[label, *cells(told, "n val_ppl test_ppl±")] for label, told in each if TEST_LOSS in told]
     for key in ("bigram", "kneser_ney_3") if rows else ():
         rows.append([COUNTING[key], None, text.references[key].ppl, text.test_references[key].ppl, None, None])
     targets, documents, where = sum(text.test_counts), len(text.test_counts), text.text.test_is
     return table("contexts.test", rows, targets=targets, documents=documents, where=where)
 
 
-def growth(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]], text: ContextDataset) -> Table:
+def growth(sizes: Growth, text: ContextDataset) -> Table:
     """Return frozen beside trained at each number of training tokens."""
     rows: list[list[Cell]] = []
     for tokens, frozen, trained in sizes:
-        told = change(LOSS, text, trained, frozen)
-        ends = [perplexity(told[end]) - 1 if end in told else None for end in BOTH_INTERVALS]
-        ppls = [ppl(arm)[""] for arm in (frozen, trained)]
-        rows.append([tokens, int(told.get("_n", 0)), *ppls, *ends, trained.runs[0].trainable / tokens])
-    return table("contexts.growth", rows, *of_both(text, [arm for _, *both in sizes for arm in both]))
-
-
-def fit(shown: Sequence[ArmRuns]) -> Table:
-    """Return train and validation loss at the best and at the last epoch: who overfits, and when?"""
-    names = ("train_loss_at_best", LOSS, "gap", "train_loss_last", "val_loss_last", "gap_last")
-    return table(
-        "contexts.fit", [[arm.arm.label, *(arm.stat(name)[""] for name in names)] for arm in shown if arm.runs]
-    )
+        told, (one, other) = change(LOSS, text, trained, frozen), map(reached, (frozen, trained))
+        ppls = one["val_ppl"], other["val_ppl"]
+        rows.append([tokens, int(told.get("_n", 0)), *ppls, *cells(ppl_changes(told), "±±"), other["per_token"]])
+    return table("contexts.growth", rows, *intervals(text, (arm for _, *both in sizes for arm in both)))
 
 
 def epochs(shown: Sequence[ArmRuns]) -> Table:
     """Return the validation PPL of every arm epoch by epoch, means over seeds."""
-    most = max(len(run.history) for arm in shown for run in arm.runs)
+    most = max((len(run.history) for arm in shown for run in arm.runs), default=0)
     each = [means(run.curve(LOSS) for run in arm.runs) for arm in shown]
     rows = [[epoch + 1, *ppls_at(epoch, each)] for epoch in range(most)]
     columns = " | ".join(["epoch:integer", *(f"{arm.arm.label}:1" for arm in shown)])
     return table("contexts.epochs", rows, columns=columns, arms=len(shown))
 
 
-# ---- Stage 1, and the rates that were tried ---------------------------------------------------------------------
+# ---- Stage 1, and the rates that were tried -----------------------------------------------------------------------
 
 
-def contexts(found: Comparison, label: Callable[[ContextSpec], Text]) -> Table:
+def stage1(found: Comparison, label: Callable[[ContextSpec], Text]) -> Table:
     """Return what Stage 1 measured of each spec: how far training brought its block, and how exact its contexts are."""
-    rows: list[list[Cell]] = []
-    for spec, measured in found.contexts.items():
-        first = measured[0]
-        rows.append(
-            [
-                label(spec),
-                first.size.context_parameters(),
-                len(measured),
-                _mean([one.rows[-1]["iteration"] for one in measured if one.rows]),
-                _mean([one.rows[-1]["converged_fraction"] for one in measured if one.rows]),
-                *mean_ranks(measured),
-                None if first.plain else first.warm_up,
-                max((one.max_error for one in measured if not one.plain), default=None),
-                _mean([one.tokens_per_second for one in measured]),
-            ]
-        )
+    rows: list[list[Cell]] = [
+        [
+            label(spec),
+            measured[0].size.context_parameters(),
+            len(measured),
+            _mean(one.rows[-1]["iteration"] for one in measured if one.rows),
+            _mean(one.rows[-1]["converged_fraction"] for one in measured if one.rows),
+            *mean_ranks(measured),
+            None if measured[0].plain else measured[0].warm_up,
+            max((one.max_error for one in measured if not one.plain), default=None),
+            _mean(one.tokens_per_second for one in measured),
+        ]
+        for spec, measured in found.contexts.items()
+    ]
     return table("contexts.stage1", rows)
-
-
-def passes(one: Measured) -> Table:
-    """Return the passes of a context block's training."""
-    names = ("fixed_point_loss", "diversity", "converged_fraction")
-    rows = [[int(row["iteration"]), *(row[name] for name in names)] for row in one.rows]
-    return table("contexts.passes", rows, seed=one.seed)
 
 
 def mean_ranks(measured: Sequence[Measured]) -> list[Cell]:
     """Return the effective ranks of contexts as shares of their width, means over seeds; empty cells without a seed."""
-    return [_mean([one.ranks[name] for one in measured]) for name in RANKS]
+    return [_mean(one.ranks[name] for one in measured) for name in ("train", "valid", "untrained")]
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return mean_interval(values)[""] if values else None
+def _mean(values: Iterable[float]) -> float | None:
+    return fmean(each) if (each := list(values)) else None
 
 
-def rates(found: Comparison) -> list[Table]:
-    """Return what each arm's tries reached, for the arms that train the embedding and for those that do not."""
-    tuned = [(arm.arm.label, found.tuned[name]) for name, arm in found.arms.items() if arm.runs and name in found.tuned]
-    tried = [f"embedding × {share:g}" for share in SHARES] + [f"rest × {factor:g}" for factor in BESIDE]
-    both = {
-        "contexts.rates_of_both": [*tried, "rate:5", "embedding's:6"],
-        "contexts.rates_of_one": [*(f"× {one:g}" for one in FACTORS), "rate:5"],
-    }
-    told = list[Table]()
-    for (key, own), moves in zip(both.items(), (True, False), strict=True):
-        rows = [_tried(label, each) for label, each in tuned if each.arm.trains_embedding == moves]
-        columns = " | ".join(["arm:text", *own, "at the edge:text", "judged on:integer"])
-        told.append(table(key, rows, say("contexts.rates_tried"), columns=columns))
-    return [each for each in told if each.rows]
+def rates(found: Comparison) -> Iterator[Table]:
+    """Yield what each arm's tries reached, for the arms that train the embedding and for those that do not."""
+    of_both = [f"embedding × {share:g}" for share in SHARES] + [f"rest × {factor:g}" for factor in BESIDE]
+    of_one = [f"× {factor:g}" for factor in FACTORS]
+    for key, moves, tried in (
+        ("contexts.rates_of_both", True, [*of_both, "rate:5", "embedding's:6"]),
+        ("contexts.rates_of_one", False, [*of_one, "rate:5"]),
+    ):
+        rows = list[list[Cell]]()
+        for name, arm in found.arms.items():
+            tuned = found.tuned.get(name)
+            if arm.runs and tuned and tuned.arm.trains_embedding == moves:
+                own, losses = tuned.at(tuned.best), [one.loss for one in tuned.tries]
+                chosen = [own.lr, own.lr * own.embedding_lr] if moves else [own.lr]
+                edge = "rate and embedding" if len(tuned.edge) > 1 else next(iter(tuned.edge), "no")
+                rows.append([arm.arm.label, *losses, *chosen, edge, tuned.tail])
+        columns = " | ".join(["arm:text", *tried, "at the edge:text", "judged on:integer"])
+        yield table(key, rows, say("contexts.rates_tried"), columns=columns)
 
 
-def _tried(label: Text, found: Tuned) -> list[Cell]:
-    own = found.at(found.best)
-    chosen = [own.lr, own.lr * own.embedding_lr] if found.arm.trains_embedding else [own.lr]
-    edge = "no" if not found.edge else found.edge[0] if len(found.edge) == 1 else "rate and embedding"
-    return [label, *(one.loss for one in found.tries), *chosen, edge, found.tail]
-
-
-# ---- pictures ---------------------------------------------------------------------------------------------------
+# ---- pictures -----------------------------------------------------------------------------------------------------
 
 
 def curves(shown: Sequence[ArmRuns], text: ContextDataset) -> Figure:
@@ -241,7 +243,7 @@ def curves(shown: Sequence[ArmRuns], text: ContextDataset) -> Figure:
     each = [(arm.arm.label, [run.curve(LOSS) for run in arm.runs]) for arm in shown]
     told = [say("contexts.arm_loss", arm=arm, loss=min(means(runs))) for arm, runs in each]
     bigram = text.references["bigram"].loss
-    marks = [*arm_curves(each), level(bigram, "bigram"), *floor_level(text.bayes_loss)]
+    marks = [*arm_curves(each), *level(bigram, "bigram"), *level(text.bayes_loss, "Bayes floor", "floor")]
     return figure("contexts.curves", marks, arms=told, bigram=bigram)
 
 
@@ -250,96 +252,84 @@ def train_and_validation(shown: Sequence[ArmRuns]) -> Figure:
     each, told = list[tuple[Text, list[list[float]]]](), list[Text]()
     for arm in shown:
         for what, loss in (("validation", LOSS), ("train", "train_loss_token")):
-            runs = [run.curve(loss) for run in arm.runs]
-            each.append((say("contexts.curve", arm=arm.arm.label, what=what), runs))
-            told.append(say("contexts.curve_loss", arm=arm.arm.label, what=what, loss=means(runs)[-1]))
+            runs, named = [run.curve(loss) for run in arm.runs], {"arm": arm.arm.label, "what": what}
+            each.append((say("contexts.curve", **named), runs))
+            told.append(say("contexts.curve_loss", **named, loss=means(runs)[-1]))
     return figure("contexts.fit_curves", arm_curves(each), curves=told)
 
 
-def growth_curves(sizes: Sequence[tuple[int, ArmRuns, ArmRuns]]) -> Figure:
+def growth_curves(sizes: Growth) -> Figure:
     """Return the loss of frozen and of trained against the number of training tokens, with intervals."""
-    xs = [float(tokens) for tokens, _, _ in sizes]
-    marks = with_interval(xs, [frozen.stat(LOSS) for _, frozen, _ in sizes], ARMS[0], "frozen")
-    marks += with_interval(xs, [trained.stat(LOSS) for _, _, trained in sizes], ARMS[1], "trained")
-    first, last = sizes[0], sizes[-1]
-    return figure(
-        "contexts.growth_curves",
-        marks,
-        few=first[0],
-        frozen_few=first[1].stat(LOSS)[""],
-        trained_few=first[2].stat(LOSS)[""],
-        many=last[0],
-        frozen_many=last[1].stat(LOSS)[""],
-        trained_many=last[2].stat(LOSS)[""],
+    tokens, *both = zip(*sizes, strict=True)
+    losses = [[arm.stat(LOSS) for arm in each] for each in both]
+    frozen, trained = (
+        with_interval([*map(float, tokens)], each, role, name)
+        for each, role, name in zip(losses, ARMS, ("frozen", "trained"), strict=False)
     )
+    told = dict[str, Any]()
+    for size, at in (("few", 0), ("many", -1)):
+        told |= {size: tokens[at], f"frozen_{size}": losses[0][at][""], f"trained_{size}": losses[1][at][""]}
+    return figure("contexts.growth_curves", [*frozen, *trained], **told)
 
 
 def by_value(key: str, values: Sequence[float], shown: Sequence[ArmRuns]) -> Figure:
     """Return the loss of arms against the number that tells them apart, with intervals."""
-    told = [
-        say("contexts.value_loss", value=value, loss=arm.stat(LOSS)[""])
-        for value, arm in zip(values, shown, strict=True)
-    ]
-    marks = with_interval(values, [arm.stat(LOSS) for arm in shown], "series", "validation")
-    shown_by = figure(key, marks, caption="")
-    return replace(shown_by, caption=say("contexts.by_value", label=shown_by.x_label, values=told))
+    losses = [arm.stat(LOSS) for arm in shown]
+    told = [say("contexts.value_loss", value=at, loss=loss[""]) for at, loss in zip(values, losses, strict=True)]
+    caption = say("contexts.by_value", label=declared()[key]["x"], values=told)
+    return figure(key, with_interval(values, losses, "series", "validation"), caption=caption)
 
 
-# ---- sentences --------------------------------------------------------------------------------------------------
+# ---- sentences, and the result ------------------------------------------------------------------------------------
 
 
 def difference(first: ArmRuns, second: ArmRuns) -> list[Text]:
     """Return in a sentence what going from the first to the second arm does to the perplexity; none without a pair."""
-    told = second.minus(first, LOSS)
+    told = ppl_changes(second.minus(first, LOSS))
     if not told:
         return []
-    low, middle, high = (perplexity(told.get(end, told[""])) - 1 for end in ("_low", "", "_high"))
-    arms = {"first": first.arm.label, "second": second.arm.label, "change": middle}
-    if "_low" not in told:
-        return [say("contexts.difference", **arms)]
-    return [say("contexts.difference_with_interval", **arms, low=low, high=high)]
+    change, low, high = cells(told, "±")
+    key = "contexts.difference" if low is None else "contexts.difference_with_interval"
+    arms = {"first": first.arm.label, "second": second.arm.label}
+    return tell({**arms, "change": change, "low": low, "high": high}, key)
 
 
 def notes(found: Comparison) -> list[Text]:
     """Return what else a reader has to know: what stopped, what diverged, what the text was like."""
+    states = [(arm, found.state(arm)) for arm in found.arms.values()]
     told: list[Text] = [
-        say("contexts.state", arm=arm.arm.label, state=found.state(arm))
-        for arm in found.arms.values()
-        if found.trouble(arm)
+        say("contexts.state", arm=arm.arm.label, state=state) for arm, state in states if found.trouble(arm)
     ]
     if found.stop:
-        left = [arm.arm.label for arm in found.arms.values() if found.state(arm) == "not begun"]
-        told.append(say("contexts.stopped_without", arms=left) if left else say("contexts.stopped"))
-    every = [one for each in found.contexts.values() for one in each]
+        left = [arm.arm.label for arm, state in states if state == "not begun"]
+        told += tell({"arms": left}, "contexts.stopped_without" if left else "contexts.stopped")
+    every = [*chain(*found.contexts.values())]
     if plain := sum(one.plain for one in every):
         told.append(say("contexts.token_by_token", blocks=len(every), plain=plain))
-    own = [note for run in found.finished for note in run.notes]
-    texts = [note for text in found.texts.values() for note in text.notes]
-    return [*told, *dict.fromkeys([*texts, *own])]
+    noted = [one.notes for one in found.texts.values()] + [one.notes for one in found.finished]
+    return [*told, *dict.fromkeys(chain(*noted))]
 
 
-def all_diverged(found: Comparison, why: Text, how: Text) -> Result:
+def all_diverged(found: Comparison, asked: tuple[Text, Text]) -> Result:
     """Return the result of a comparison in which no run stayed finite."""
     reasons = [say("contexts.reason", arm=arm.arm.label, state=found.state(arm)) for arm in found.arms.values()]
     told = [say("contexts.all_diverged", reasons=reasons), say("contexts.no_number")]
-    return replace(result(found, why, how, of_arms(found), told, [], []), status="diverged")
+    return replace(result(found, asked, of_arms(found), told, [], []), status="diverged")
 
 
 def result(
     found: Comparison,
-    why: Text,
-    how: Text,
+    asked: tuple[Text, Text],
     metrics: dict[str, Scalar],
     told: Sequence[Text],
-    tables: Sequence[Table],
+    tables: Iterable[Table],
     figures: Sequence[Figure],
 ) -> Result:
     """Return the result of a comparison, without the tables that have no rows."""
     return Result(
         found.settings.experiment,
         found.settings.document(),
-        why,
-        how,
+        *asked,
         status="interrupted" if found.stop else "complete",
         metrics=metrics,
         summary=list(told),

@@ -6,8 +6,7 @@ from llmlab.report.messages import Text, say
 from llmlab.report.result import TO_ROUNDING, Cell, Figure, Role, Table
 from llmlab.settings import ExpandSettings
 from llmlab.shown.after import Metrics
-from llmlab.shown.curves import curve, level
-from llmlab.shown.table import cells, figure, table
+from llmlab.shown.table import cells, curve, figure, level, table
 
 ONE = 1e-4
 """New numbers whose weights differ by less than this are one number; weights that learn differ by a hundred times."""
@@ -60,12 +59,11 @@ def new_numbers(metrics: Metrics, arms: Sequence[str]) -> list[Table]:
 def curves(base: float, losses: Mapping[str, Sequence[float]], updates: int) -> Figure:
     """Return the mean validation loss of the arms, judged every so many updates, beside that of the base."""
     xs = [float(updates * place) for place in range(len(next(iter(losses.values()))))]
-    marks = [curve(losses[arm], ROLES[arm], arm, xs) for arm in losses if arm in ROLES]
+    drawn = [arm for arm in losses if arm in ROLES]
+    marks = [curve(losses[arm], ROLES[arm], arm, xs) for arm in drawn] + level(base, "base")
     ends = [say("expand.from_to", arm=arm, first=each[0], last=each[-1]) for arm, each in losses.items()]
-    told, drawn = {"base": base, "arms": ends}, [arm for arm in losses if arm in ROLES]
-    every = losses.keys() - ROLES.keys() == {"A", "scratch"}
-    caption = None if every else say("expand.curves_drawn", **told, drawn=drawn)
-    return figure("expand.curves", [*marks, level(base, "base")], caption=caption, **told)
+    says = "" if losses.keys() - ROLES.keys() == {"A", "scratch"} else "expand.curves_drawn"
+    return figure("expand.curves", marks, says=says, base=base, arms=ends, drawn=drawn)
 
 
 def summary(settings: ExpandSettings, metrics: Metrics, arms: Sequence[str], seeds: int) -> list[Text]:

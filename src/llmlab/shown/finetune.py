@@ -5,6 +5,7 @@ token, before the first epoch and after each.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from llmlab.lab.dataset import Dataset
 from llmlab.measure.ngram import Baseline
@@ -12,8 +13,7 @@ from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Table
 from llmlab.shown.after import Metrics
-from llmlab.shown.curves import curve, floor_level, level
-from llmlab.shown.table import cells, figure, table
+from llmlab.shown.table import cells, curve, figure, level, table, tell
 from llmlab.shown.words import COUNTING, beside_counting, ppls_at, shown_epochs
 
 
@@ -28,18 +28,15 @@ def compared(data: Dataset, zero_shot: Score, updates: Mapping[str, int], metric
     rows += [[arm, count, *cells(metrics, measures, f"_{arm}")] for arm, count in updates.items()]
     if "bayes_ppl" in metrics:
         rows.append(["Bayes (floor)", None, metrics["bayes_ppl"], None, None])
-    return table(
-        "finetune.compared", rows, title=say("finetune.on_new_text", text=data.name), targets=zero_shot.targets
-    )
+    title = say("finetune.on_new_text", text=data.name)
+    return table("finetune.compared", rows, title=title, targets=zero_shot.targets)
 
 
 def by_epoch(losses: Mapping[str, Sequence[float]], best: Mapping[str, int], updates: int) -> Table:
     """Return the validation perplexity of both arms; ``updates`` are those of an epoch, ``best`` the best epochs."""
     longest = max(losses, key=lambda name: len(losses[name]))
-    rows = [
-        (epoch, epoch * updates, *ppls_at(epoch, losses.values()))
-        for epoch in [0, *shown_epochs(len(losses[longest]) - 1, best[longest])]
-    ]
+    epochs = [0, *shown_epochs(len(losses[longest]) - 1, best[longest])]
+    rows = [(epoch, epoch * updates, *ppls_at(epoch, losses.values())) for epoch in epochs]
     columns = " | ".join(["epoch:integer", "updates:integer", *(f"PPL {name}:2" for name in losses)])
     return table("finetune.epochs", rows, columns=columns, caption=say("finetune.epochs", **best))
 
@@ -73,15 +70,14 @@ def curves(losses: Mapping[str, Sequence[float]], data: Dataset) -> Figure:
     marks = [
         curve(ours, "series", "pretrained", [float(epoch) for epoch in range(len(ours))]),
         curve(fresh, "winner", "scratch"),
-        level(counting, COUNTING["kneser_ney_3"]),
-        *floor_level(data.bayes_loss),
+        *level(counting, COUNTING["kneser_ney_3"]),
+        *level(data.bayes_loss, "Bayes floor", "floor"),
     ]
-    told = {"before": ours[0], "after": ours[-1], "epochs": len(ours) - 1, "counting": counting}
-    told |= {"first": fresh[0], "last": fresh[-1], "fresh_epochs": len(fresh)}
-    caption = say("finetune.curves", **told)
-    if data.bayes_loss is not None:
-        caption = say("finetune.curves_with_floor", **told, floor=data.bayes_loss)
-    return figure("finetune.curves", marks, caption=caption)
+    said: dict[str, Any] = {"before": ours[0], "after": ours[-1], "epochs": len(ours) - 1, "counting": counting}
+    said |= {"first": fresh[0], "last": fresh[-1], "fresh_epochs": len(fresh), "floor": data.bayes_loss}
+    return figure(
+        "finetune.curves", marks, says="" if data.bayes_loss is None else "finetune.curves_with_floor", **said
+    )
 
 
 def summary(
@@ -89,26 +85,21 @@ def summary(
 ) -> list[Text]:
     """Return the run in a few sentences; ``before`` is what the old text is called."""
     pretrained, scratch = (float(metrics[f"val_ppl_{name}"] or 0) for name in losses)
-    told: list[Text] = [
-        say(
-            "finetune.reached",
-            text=data.name,
-            zero_shot=metrics["zero_shot_ppl"],
-            pretrained=pretrained,
-            scratch=scratch,
-            seeds=say("finetune.means", seeds=seeds) if seeds > 1 else "",
-            counting=min(data.references[name].ppl for name in ("bigram", "kneser_ney_3")),
-        ),
-        *beside_counting(data.references, [pretrained, scratch]),
-        head_start(losses["pretrained"], losses["scratch"]),
-        say("finetune.unknown", share=metrics["unk_share"]),
-    ]
-    if "original_ppl_before" in metrics:
-        was, now = (metrics[f"original_ppl_{when}"] for when in ("before", "after"))
-        forgets = float(now or 0) > float(was or 0)
-        told.append(
-            say("finetune.forgets" if forgets else "finetune.forgets_nothing", text=before, before=was, after=now)
-        )
+    reached = say(
+        "finetune.reached",
+        text=data.name,
+        zero_shot=metrics["zero_shot_ppl"],
+        pretrained=pretrained,
+        scratch=scratch,
+        seeds=say("finetune.means", seeds=seeds) if seeds > 1 else "",
+        counting=min(data.references[name].ppl for name in ("bigram", "kneser_ney_3")),
+    )
+    told = [reached, *beside_counting(data.references, [pretrained, scratch])]
+    told += [head_start(losses["pretrained"], losses["scratch"]), say("finetune.unknown", share=metrics["unk_share"])]
+    was, now = cells(metrics, "original_ppl_before original_ppl_after")
+    if was is not None:
+        forgets = "finetune.forgets" if float(now or 0) > float(was) else "finetune.forgets_nothing"
+        told += tell({"text": before, "before": was, "after": now}, forgets)
     return [*told, say("finetune.kept")] if kept else told
 
 

@@ -7,7 +7,7 @@ from statistics import fmean, median
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Table, rounded
 from llmlab.settings import GenerateSettings
-from llmlab.shown.table import figure, table
+from llmlab.shown.table import figure, table, tell
 from llmlab.text.story import closed
 from llmlab.text.words import EOS, UNK, WordVocabulary
 
@@ -21,18 +21,13 @@ def the_text(words: WordVocabulary, prompt: list[int], texts: Mapping[int, list[
     """Return prompt and text of each seed, eight tokens in a row; of a long text its beginning and its end."""
     rows: list[list[Cell]] = [["prompt", None, words.decode(prompt)]]
     for seed, tokens in texts.items():
-        rows += [[say("generate.seed", seed=seed), *row] for row in _rows(words, tokens)]
+        who, end = say("generate.seed", seed=seed), max(SHOWN_FIRST, len(tokens) - SHOWN_LAST)
+        for start in range(0, len(tokens), IN_A_ROW):
+            if start < SHOWN_FIRST or start >= end:
+                rows.append([who, start + 1, words.decode(tokens[start : start + IN_A_ROW])])
+            elif rows[-1][1] is not None:
+                rows.append([who, None, "…"])
     return table("generate.text", rows)
-
-
-def _rows(words: WordVocabulary, tokens: list[int]) -> list[list[Cell]]:
-    whole, rows = len(tokens) <= SHOWN_FIRST + SHOWN_LAST, list[list[Cell]]()
-    for start in range(0, len(tokens), IN_A_ROW):
-        if whole or start < SHOWN_FIRST or start >= len(tokens) - SHOWN_LAST:
-            rows.append([start + 1, words.decode(tokens[start : start + IN_A_ROW])])
-        elif rows[-1][0] is not None:
-            rows.append([None, "…"])
-    return rows
 
 
 def one_by_one(words: WordVocabulary, written: Sequence[tuple[int, float, int, float]]) -> Table:
@@ -41,10 +36,9 @@ def one_by_one(words: WordVocabulary, written: Sequence[tuple[int, float, int, f
         (number, words.words[token], probability, words.words[likely], entropy)
         for number, (token, probability, likely, entropy) in enumerate(written[:ONE_BY_ONE], 1)
     ]
-    cut = len(written) > ONE_BY_ONE
-    more = {"shown": ONE_BY_ONE, "tokens": len(written)} if cut else {}
-    caption = say("generate.first_tokens" if cut else "generate.tokens", most=math.log(len(words)), **more)
-    return table("generate.tokens", rows, caption=caption)
+    tokens, most = len(written), math.log(len(words))
+    says = "generate.first_tokens" if tokens > ONE_BY_ONE else ""
+    return table("generate.tokens", rows, says=says, most=most, shown=ONE_BY_ONE, tokens=tokens)
 
 
 def cost(rows: Sequence[Sequence[Cell]]) -> Table:
@@ -95,20 +89,21 @@ def summary(
     ``cost`` that of a token at first and at last, in microseconds, and ``states`` the sizes of the state, rising.
     """
     first, every = next(iter(texts.values())), [token for tokens in texts.values() for token in tokens]
-    text = closed(words.decode(first[:IN_SHORT])) + (" …" if len(first) > IN_SHORT else "")
-    after = closed(words.decode(prompt[1:][-IN_SHORT:]))
-    told: list[Text] = [
-        say("generate.wrote_after", prompt=after, text=text) if after else say("generate.wrote", text=text)
-    ]
     unknown = [word for word in dict.fromkeys(asked.lower().split()) if word not in words.numbers]
-    if unknown:
-        key = "generate.unknown_words" if len(unknown) > 5 else "generate.unknown"
-        told.append(say(key, words=", ".join(unknown[:5])))
+    said = {
+        "prompt": closed(words.decode(prompt[1:][-IN_SHORT:])),
+        "text": closed(words.decode(first[:IN_SHORT])) + (" …" if len(first) > IN_SHORT else ""),
+        "words": ", ".join(unknown[:5]),
+    }
+    told = tell(
+        said,
+        "generate.wrote_after" if said["prompt"] else "generate.wrote",
+        "generate.unknown_words" if len(unknown) > 5 else "generate.unknown" if unknown else "",
+    )
     told.append(say("generate.sure", tokens=len(every), unknown=every.count(UNK) / len(every), probability=probability))
     if settings.stop and first[-1] == EOS and len(first) < settings.tokens:
         told.append(say("generate.stopped", tokens=len(first)))
     if not settings.stop and EOS in first[:-1]:
         told.append(say("generate.read_on"))
-    took = {"first": cost[0], "last": cost[1], "least": states[0]}
-    grew = say("generate.state_grew", **took, most=states[-1])
-    return [*told, say("generate.state", **took) if len(states) == 1 else grew]
+    took = {"first": cost[0], "last": cost[1], "least": states[0], "most": states[-1]}
+    return [*told, *tell(took, "generate.state" if len(states) == 1 else "generate.state_grew")]

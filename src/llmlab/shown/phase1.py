@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
+from llmlab.measure.ranks import quantiles
 from llmlab.measure.stats import metrics_of
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Figure, Mark, Table, rounded
 from llmlab.settings import Phase1Settings, TinySettings
-from llmlab.shown.table import figure, table
+from llmlab.shown.table import curve, figure, level, table
 from llmlab.text.pairs import Pairs, visible
 
 WHY, HOW = say("phase1.why"), say("phase1.how")
@@ -35,16 +36,15 @@ def next_token(pairs: Pairs, focus: int, before: Tensor, after: Tensor) -> Table
     """Return P(next | focus) before and after, (S, V, V) each, beside the shares in the text."""
     names, followers = pairs.names, pairs.followers(focus)
     start, end = before[:, focus].mean(0), after[:, focus].mean(0)  # (V,)
-    rows = [
-        [names[k], followers.get(k, 0.0), float(start[k]), float(end[k])] for k in end.argsort(descending=True).tolist()
-    ]
+    likeliest = end.argsort(descending=True).tolist()
+    rows = [(names[k], followers.get(k, 0.0), float(start[k]), float(end[k])) for k in likeliest]
     return table("phase1.next_token", rows, focus=names[focus], seeds=len(after))
 
 
 def tensors(before: dict[str, Tensor], after: dict[str, Tensor], trained: Collection[str]) -> Table:
     """Return what was trained and the largest change of any number in it, over all seeds."""
     rows = [
-        [name, "trained" if name in trained else "frozen", start[0].numel(), float((after[name] - start).abs().max())]
+        (name, "trained" if name in trained else "frozen", start[0].numel(), float((after[name] - start).abs().max()))
         for name, start in before.items()
     ]
     caption = "Largest change of any single number, over all seeds. Frozen means exactly zero, not nearly."
@@ -53,32 +53,22 @@ def tensors(before: dict[str, Tensor], after: dict[str, Tensor], trained: Collec
 
 def learning_curve(pairs: Pairs, losses: Tensor) -> Figure:
     """Return the loss, (T, S), against updates: the median with the band of 90 % of seeds, above the floor."""
-    floor = pairs.conditional_entropy()
-    updates, seeds = losses.shape
+    floor, (updates, seeds) = pairs.conditional_entropy(), losses.shape
     shown = torch.linspace(0, updates - 1, min(updates, CURVE_POINTS)).round().long()
-    xs = [float(update + 1) for update in shown]
-    low, middle, high = losses[shown].double().quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64), dim=1)
-    marks = [
-        Mark("line", "series", xs, rounded(middle), legend="loss" if seeds == 1 else "median loss"),
-        Mark("level", "floor", [], [floor], legend="floor"),
-    ]
+    low, middle, high = zip(*(quantiles(each, 0.05, 0.5, 0.95) for each in losses[shown]), strict=True)
+    line = curve(middle, "series", "loss" if seeds == 1 else "median loss", [float(update + 1) for update in shown])
+    marks = [line, *level(floor, "floor", "floor")]
     if seeds > 1:
-        marks.insert(0, Mark("band", "series", xs, rounded(low), tops=rounded(high), legend="90 % of seeds"))
-    first, last = float(middle[0]), float(middle[-1])
-    return figure("phase1.curve", marks, first=first, last=last, updates=updates, seeds=seeds, floor=floor)
+        marks.insert(0, Mark("band", "series", line.xs, rounded(low), tops=rounded(high), legend="90 % of seeds"))
+    return figure("phase1.curve", marks, first=middle[0], last=middle[-1], updates=updates, seeds=seeds, floor=floor)
 
 
 def summary(settings: Phase1Settings, pairs: Pairs, samples: dict[str, Tensor]) -> list[Text]:
     """Return the result in three sentences."""
-    next_token = pairs.names[next(iter(pairs.followers(pairs.numbers[settings.focus])))]
+    wanted = pairs.names[next(iter(pairs.followers(pairs.numbers[settings.focus])))]
     return [
         reached("phase1.reached", settings, pairs, samples),
-        say(
-            "phase1.p_next",
-            next=next_token,
-            focus=visible(settings.focus),
-            probability=over_seeds(samples["p_next"]),
-        ),
+        say("phase1.p_next", next=wanted, focus=visible(settings.focus), probability=over_seeds(samples["p_next"])),
         "The embedding did not move, to the last bit: it was never handed to the optimiser.",
     ]
 

@@ -3,15 +3,15 @@
 Models are called ``fp32``, ``row`` and ``tensor``, the latter two by what has a scale of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell, Figure, Mark, Role, Table
 from llmlab.settings import QuantizeSettings
 from llmlab.shown.after import Metrics
-from llmlab.shown.curves import curve, level
-from llmlab.shown.table import figure, table
+from llmlab.shown.table import cells, curve, figure, level, table, tell
 from llmlab.shown.words import loss_by_groups
 
 NAMES = {"fp32": "fp32", "row": "int8, scale per row", "tensor": "int8, scale per tensor"}
@@ -24,33 +24,29 @@ def sizes(
     scores: Mapping[str, Score], numbers: Mapping[str, int], files: Mapping[str, int], metrics: Metrics, documents: int
 ) -> Table:
     """Return bytes, of the numbers and of the files, perplexity and accuracy of each way of storing the model."""
-    exact, rows = scores["fp32"], list[list[Cell]]()
+    exact, rows, told = scores["fp32"], list[list[Cell]](), list[Text]()
     for name, score in scores.items():
-        cells: list[Cell] = [NAMES[name], numbers[name], files[name], files["fp32"] / files[name]]
-        cells += [score.ppl, 100 * (score.ppl / exact.ppl - 1), score.ppl_batch_mean]
-        rows.append([*cells, 100 * (score.ppl_batch_mean / exact.ppl_batch_mean - 1), score.accuracy])
-    return table("quantize.sizes", rows, *(_of_documents(metrics, scheme, documents) for scheme in SCHEMES))
-
-
-def _of_documents(metrics: Metrics, scheme: str, documents: int) -> Text:
-    """Return what a scheme costs when validation documents are drawn anew; empty for one document."""
-    change, low, high = (metrics.get(f"val_ppl_{scheme}_minus_fp32{end}") for end in ("", "_doc_low", "_doc_high"))
-    if low is None:
-        return ""
-    return say("quantize.documents", scheme=scheme, change=change, low=low, high=high, documents=documents)
+        per_token = score.ppl, 100 * (score.ppl / exact.ppl - 1)
+        batch_mean = score.ppl_batch_mean, 100 * (score.ppl_batch_mean / exact.ppl_batch_mean - 1)
+        sizes = numbers[name], files[name], files["fp32"] / files[name]
+        rows.append([NAMES[name], *sizes, *per_token, *batch_mean, score.accuracy])
+    for scheme in SCHEMES:  # one document has no interval
+        change, _, _, low, high = cells(metrics, f"val_ppl_{scheme}_minus_fp32±±")
+        if low is not None:
+            drawn = {"change": change, "low": low, "high": high, "documents": documents}
+            told.append(say("quantize.documents", scheme=scheme, **drawn))
+    return table("quantize.sizes", rows, *told)
 
 
 def by_position(scores: Mapping[str, Score], errors: Mapping[str, Sequence[float]]) -> Table:
     """Return perplexity by position in each way, and how far the context is off there."""
     groups, rows = {name: loss_by_groups(score) for name, score in scores.items()}, list[list[Cell]]()
-    for number, (name, exact, _) in enumerate(groups["fp32"]):
-        cells: list[Cell] = [name, perplexity(exact)]
-        for scheme in SCHEMES:
-            ppl = perplexity(groups[scheme][number][1])
-            cells += [ppl, 100 * (ppl / perplexity(exact) - 1)]
-        last = int(name.split("–")[-1])
+    for (name, loss, _), *others in zip(groups["fp32"], *(groups[scheme] for scheme in SCHEMES), strict=True):
+        exact, last = perplexity(loss), int(name.split("–")[-1])
+        ppls = [perplexity(other) for _, other, _ in others]
+        changes = (cell for ppl in ppls for cell in (ppl, 100 * (ppl / exact - 1)))
         off = (100 * errors[scheme][last - 1] if last <= len(errors[scheme]) else None for scheme in SCHEMES)
-        rows.append([*cells, *off])
+        rows.append([name, exact, *changes, *off])
     return table("quantize.by_position", rows)
 
 
@@ -68,30 +64,24 @@ def latency(found: Sequence[tuple[str, int, float, float, float]], steps: int) -
     return table("quantize.latency", [(f"one {what}", *numbers) for what, *numbers in found], steps=steps)
 
 
-def cost_by_position(scores: Mapping[str, Score]) -> Figure:
-    """Return by how much the loss of each position changes."""
-    exact = scores["fp32"]
-    read = [place for place, targets in enumerate(exact.targets_by_position) if targets]
-    lines = {
-        scheme: [1000 * (scores[scheme].loss_by_position[n] - exact.loss_by_position[n]) for n in read]
-        for scheme in SCHEMES
-    }
-    marks = [*_lines([n + 1.0 for n in read], lines), level(0.0, "fp32", "floor")]
-    row, tensor = (max(map(abs, lines[scheme])) for scheme in SCHEMES)
-    return figure("quantize.cost", marks, row=row, tensor=tensor)
-
-
-def context_by_position(errors: Mapping[str, Sequence[float]]) -> Figure:
-    """Return how far the context strays along the window."""
-    row, tensor = (errors[scheme] for scheme in SCHEMES)
-    lines = {scheme: [100 * one for one in each] for scheme, each in errors.items()}
-    marks = _lines([n + 1.0 for n in range(len(row))], lines)
-    return figure("quantize.context", marks, row=row[0], row_last=row[-1], tensor=tensor[0], tensor_last=tensor[-1])
-
-
-def _lines(xs: list[float], lines: Mapping[str, Sequence[float]]) -> list[Mark]:
+def figures(scores: Mapping[str, Score], errors: Mapping[str, Sequence[float]]) -> list[Figure]:
+    """Return by how much the loss of each position changes, and how far the context strays along the window."""
     roles: dict[str, Role] = {"tensor": "other", "row": "series"}
-    return [curve(lines[each], role, f"scale per {each}", xs) for each, role in roles.items()]
+    exact, (row, tensor) = scores["fp32"].loss_by_position, (errors[scheme] for scheme in SCHEMES)
+    read = [place for place, targets in enumerate(scores["fp32"].targets_by_position) if targets]
+    costs = {name: [1000 * (scores[name].loss_by_position[n] - exact[n]) for n in read] for name in SCHEMES}
+    astray = {name: [100 * one for one in errors[name]] for name in SCHEMES}
+
+    def lines(each: Mapping[str, Sequence[float]], places: Iterable[int]) -> list[Mark]:
+        xs = [place + 1.0 for place in places]
+        return [curve(each[name], role, f"scale per {name}", xs) for name, role in roles.items()]
+
+    largest: dict[str, Any] = {name: max(map(abs, each)) for name, each in costs.items()}
+    ends: dict[str, Any] = {"row": row[0], "row_last": row[-1], "tensor": tensor[0], "tensor_last": tensor[-1]}
+    return [
+        figure("quantize.cost", [*lines(costs, read), *level(0.0, "fp32", "floor")], **largest),
+        figure("quantize.context", lines(astray, range(len(row))), **ends),
+    ]
 
 
 def summary(
@@ -106,28 +96,29 @@ def summary(
     other = next(each for each in SCHEMES if each != scheme)
     small, large = (int(metrics[f"bytes_{end}"] or 0) for end in ("int8", "fp32"))
     half, last = off[(len(off) - 1) // 2], off[-1]
-    piles_up = "quantize.still_grows" if last > 1.25 * half else "quantize.hardly_grows"
-    told: list[Text] = [
-        say(
-            "quantize.saves_embedding_too" if settings.embedding else "quantize.saves",
-            scheme=scheme,
-            small=small,
-            large=large,
-            times=large / small,
-            speed=speed(ratios),
-        ),
-        say(
-            "quantize.costs",
-            text=text,
-            before=metrics["val_ppl_fp32"],
-            after=metrics["val_ppl_int8"],
-            change=metrics[f"val_ppl_change_{scheme}"],
-            other=other,
-            other_change=metrics[f"val_ppl_change_{other}"],
-        ),
-        say(piles_up, first=off[0], half=half, last=last),
-    ]
-    return told if settings.save is None else [*told, say("quantize.saved")]
+    said = {
+        "scheme": scheme,
+        "small": small,
+        "large": large,
+        "times": large / small,
+        "speed": speed(ratios),
+        "text": text,
+        "before": metrics["val_ppl_fp32"],
+        "after": metrics["val_ppl_int8"],
+        "change": metrics[f"val_ppl_change_{scheme}"],
+        "other": other,
+        "other_change": metrics[f"val_ppl_change_{other}"],
+        "first": off[0],
+        "half": half,
+        "last": last,
+    }
+    return tell(
+        said,
+        "quantize.saves_embedding_too" if settings.embedding else "quantize.saves",
+        "quantize.costs",
+        "quantize.still_grows" if last > 1.25 * half else "quantize.hardly_grows",
+        "quantize.saved" if settings.save is not None else "",
+    )
 
 
 def speed(ratios: Sequence[float]) -> Text:

@@ -1,4 +1,4 @@
-"""Tables and figures that ``parts.toml`` declares, and the cells of tables.
+"""Tables and figures that ``parts.toml`` declares, their cells and curves, and the sentences about them.
 
     [generate.cost]
     title = "What a token costs"
@@ -20,23 +20,24 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from statistics import fmean
+from string import Formatter
 from typing import Any
 
 from torch import Tensor
 
 from llmlab.measure.ranks import quantiles
-from llmlab.measure.stats import metrics_of
-from llmlab.report.messages import Text, say, sentences
-from llmlab.report.result import Cell, Figure, Mark, Scalar, Table, columns_of, of_seeds
+from llmlab.measure.stats import mean_interval, metrics_of
+from llmlab.report.messages import Text, messages, say, sentences
+from llmlab.report.result import ARMS, Cell, Figure, Mark, Role, Scalar, Table, columns_of, of_seeds, rounded
 
 MAX_ROWS = 24
 """A longer table keeps the rows that say most, which stand first, and tells how many are left out."""
 
 INTERVAL = ("", "_low", "_high")
-BOTH_INTERVALS = (*INTERVAL, "_doc_low", "_doc_high")
+ENDS = {"": INTERVAL[:1], "±": INTERVAL, "±±": (*INTERVAL, "_doc_low", "_doc_high")}
 """How the names of a mean and of the ends of its intervals end: over seeds, and over validation documents."""
 
-ENDS = {"": INTERVAL[:1], "±": INTERVAL, "±±": BOTH_INTERVALS}
 HEADINGS = {"": (), "±": ("95 % low", "95 % high"), "±±": ("95 % low", "95 % high", "docs low", "docs high")}
 
 
@@ -47,14 +48,19 @@ def declared() -> dict[str, dict[str, Any]]:
     return {f"{group}.{name}": {"name": name} | one for group, each in told.items() for name, one in each.items()}
 
 
-def figure(key: str, marks: list[Mark], *, caption: Text | None = None, **values: Any) -> Figure:
-    """Return a declared figure: of the loss by epoch, if it has no other axes; its message is filled with ``values``.
+# ---- sentences ----------------------------------------------------------------------------------------------------
 
-    ``caption`` stands in place of that message.
-    """
-    told, below = declared()[key], say(key, **values) if caption is None else caption
-    axes = told.get("x", "epoch"), told.get("y", "loss (nats)")
-    return Figure(told["name"], told["title"], below, *axes, marks, after=told["after"])
+
+def tell(values: Mapping[str, Any], *keys: str) -> list[Text]:
+    """Return the messages of these keys, of empty ones none, each filled with those of the values that it takes."""
+    told = list[Text]()
+    for key in filter(None, keys):
+        holes = {name for _, name, _, _ in Formatter().parse(messages()[key]["en"])}
+        told.append(say(key, **{name: value for name, value in values.items() if name in holes}))
+    return told
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
 
 
 def table(
@@ -64,26 +70,21 @@ def table(
     title: Text = "",
     columns: str = "",
     made: Sequence[Text] = (),
+    says: str = "",
     caption: Text | None = None,
     **values: Any,
 ) -> Table:
     """Return a declared table; its caption admits to the rows that are left out.
 
-    Args:
-        key: of the table, and of the message below it.
-        rows: their cells.
-        more: sentences after that message.
-        title: above it, where that has something in it.
-        columns: its columns, where they differ from run to run.
-        made: the names of the columns that are declared as ``{}``.
-        caption: what stands below it in place of that message.
-        values: of that message.
+    Its message, of its own key or the one that it ``says``, is filled with ``values``; ``caption`` stands in place of
+    it, and ``more`` are sentences after it.  ``title`` and ``columns`` are those that differ from run to run, ``made``
+    the names of columns called ``{}``.
     """
     told = declared()[key]
     parts = [each for column in (columns or told["columns"]).split(" | ") for each in _with_ends(column)]
     whole = [list(row) for row in rows]
     kept = [at for at, part in enumerate(parts) if part[-1] != "?" or any(row[at] is not None for row in whole)]
-    below = sentences(say(key, **values) if caption is None else caption, *more)
+    below = sentences(*(tell(values, says or key) if caption is None else [caption]), *more)
     most = told.get("most", MAX_ROWS) or len(whole)
     if len(whole) > most:
         below = say("table.rows_left_out", caption=below, left_out=len(whole) - most)
@@ -102,16 +103,10 @@ def _with_ends(column: str) -> list[str]:
 def cells(told: Mapping[str, Scalar], names: str, end: str = "") -> list[Cell]:
     """Return metrics as cells, with their intervals where their columns have some: ``"val_ppl± val_accuracy"``.
 
-    Args:
-        told: the metrics, or ``{"": mean, "_low": …}``; what is not there is an empty cell.
-        names: with blanks between them.
-        end: of all of these names.
+    ``told`` may be ``{"": mean, "_low": …}`` too; what is not there is an empty cell.  All names have the same ``end``.
     """
-    found: list[Cell] = []
-    for name in names.split():
-        metric = name.rstrip("±")
-        found += [told.get(metric + end + each) for each in ENDS[name[len(metric) :]]]
-    return found
+    each = [(name.rstrip("±"), name) for name in names.split()]
+    return [told.get(metric + end + last) for metric, name in each for last in ENDS[name[len(metric) :]]]
 
 
 def over_seeds(samples: dict[str, Tensor]) -> list[Table]:
@@ -125,3 +120,48 @@ def over_seeds(samples: dict[str, Tensor]) -> list[Table]:
         return []
     what = "Intervals of means are Student's t, of fractions Wilson's. p05 to p95 hold 90 % of the seeds."
     return [table("tiny.over_seeds", rows, of_seeds(len(values) for values in samples.values()), caption=what)]
+
+
+# ---- figures ------------------------------------------------------------------------------------------------------
+
+
+def figure(key: str, marks: list[Mark], *, says: str = "", caption: Text | None = None, **values: Any) -> Figure:
+    """Return a declared figure: of the loss by epoch, if it has no other axes; its sentences are those of a table."""
+    told, below = declared()[key], caption
+    if below is None:
+        (below,) = tell(values, says or key)
+    axes = told.get("x", "epoch"), told.get("y", "loss (nats)")
+    return Figure(told["name"], told["title"], below, *axes, marks, after=told["after"])
+
+
+def means(curves: Iterable[Sequence[float]]) -> list[float]:
+    """Return the mean of the runs' curves, as far as all of them go."""
+    return [fmean(values) for values in zip(*curves, strict=False)]
+
+
+def curve(ys: Sequence[float], role: Role, legend: Text, xs: Sequence[float] = ()) -> Mark:
+    """Return a line through ``ys``, by epoch from 1 where no ``xs`` are given."""
+    return Mark("line", role, list(xs) or [epoch + 1.0 for epoch in range(len(ys))], rounded(ys), legend=legend)
+
+
+def arm_curves(each: Iterable[tuple[Text, Sequence[Sequence[float]]]]) -> list[Mark]:
+    """Return the means of each arm's runs by epoch, by its legend, in the colours of arms, with their intervals."""
+    marks = list[Mark]()
+    for number, (legend, runs) in enumerate(each):
+        told = [mean_interval(values) for values in zip(*runs, strict=False)]
+        marks += with_interval((), told, ARMS[number % len(ARMS)], legend)
+    return marks
+
+
+def with_interval(xs: Sequence[float], told: Sequence[Mapping[str, float]], role: Role, legend: Text) -> list[Mark]:
+    """Return a line through means and, behind it, the band of their intervals where every one has several seeds."""
+    line = curve([one[""] for one in told], role, legend, xs)
+    if not all("_low" in one for one in told):
+        return [line]
+    low, high = (rounded(one[end] for one in told) for end in ("_low", "_high"))
+    return [Mark("band", role, line.xs, low, tops=high), line]
+
+
+def level(loss: float | None, legend: Text, role: Role = "other") -> list[Mark]:
+    """Return what a curve stands beside, as a horizontal line; nothing where it is not known."""
+    return [] if loss is None else [Mark("level", role, [], [loss], legend=legend)]

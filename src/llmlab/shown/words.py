@@ -4,6 +4,7 @@ Counting is judged on the same targets as a model, and beside both stands the fl
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from llmlab.lab.dataset import Dataset
@@ -13,6 +14,7 @@ from llmlab.measure.ngram import Baseline
 from llmlab.measure.score import Score, perplexity
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Cell
+from llmlab.shown.table import tell
 
 COUNTING = {
     "majority": "always the commonest token",
@@ -34,8 +36,9 @@ def counted(found: Mapping[str, Baseline]) -> list[list[Cell]]:
     """
     rows: list[list[Cell]] = []
     for key, title in COUNTING.items():
-        reached = [None, None] if key == "majority" else [found[key].ppl, found[key].loss]
-        rows.append([title, *reached, found[key].accuracy, found[key].accuracy_known])
+        one = found[key]
+        losses = [None, None] if key == "majority" else [one.ppl, one.loss]
+        rows.append([title, *losses, one.accuracy, one.accuracy_known])
     return rows
 
 
@@ -74,33 +77,43 @@ def loss_by_groups(score: Score) -> list[tuple[str, float, int]]:
 # ---- in sentences -------------------------------------------------------------------------------------------------
 
 
-def beside(found: Mapping[str, Baseline]) -> dict[str, float]:
-    """Return what a model's perplexity stands beside in a sentence, by the names of its holes."""
-    named = {"counting": "kneser_ney_3", "bigram": "bigram", "frequencies": "unigram"}
-    return {name: found[key].ppl for name, key in named.items()}
+def judged(key: str, data: Dataset, model: str, parameters: int, scores: Sequence[Score]) -> list[Text]:
+    """Return in sentences what a model reached, by the message ``key``, beside counting and beside the floor.
+
+    ``scores`` are those of its seeds; the accuracy is that of the first.
+    """
+    first, references, loss = scores[0], data.references, fmean(score.loss for score in scores)
+    ppl, recovered = fmean(score.ppl for score in scores), data.context_recovered(loss)
+    said = {
+        "model": model,
+        "parameters": parameters,
+        "ppl": ppl,
+        "text": data.name,
+        "counting": references["kneser_ney_3"].ppl,
+        "bigram": references["bigram"].ppl,
+        "frequencies": references["unigram"].ppl,
+        "seeds": len(scores),
+        "accuracy": first.accuracy,
+        "known": first.accuracy_known,
+        "majority": references["majority"].accuracy,
+    }
+    floor = ""
+    if recovered is not None and data.bayes_loss is not None:
+        said |= {"floor": perplexity(data.bayes_loss), "recovered": recovered}
+        floor = "baseline.below_the_bigram" if recovered < 0 else "baseline.recovered"
+    return [*tell(said, key), *beside_counting(references, [ppl]), *tell(said, floor, "baseline.accuracy")]
 
 
 def beside_counting(found: Mapping[str, Baseline], ppls: Sequence[float]) -> list[Text]:
     """Return a sentence where the best way of counting does better than a model, or than some of several models."""
     best = min(baseline.ppl for baseline in found.values())
-    worse = sum(ppl > best for ppl in ppls)
-    if not worse:
+    said = {"worse": sum(ppl > best for ppl in ppls), "models": len(ppls)}
+    if not said["worse"]:
         return []
-    if len(ppls) == 1:
+    if said["models"] == 1:
         return [say("counting.better")]
-    if worse == len(ppls):
-        return [say("counting.better_than_all", models=worse)]
-    return [say("counting.better_than_some", worse=worse, models=len(ppls))]
-
-
-def beside_the_floor(data: Dataset, loss: float) -> list[Text]:
-    """Return a sentence on how near a model's loss comes to a reader's who knows the language; none in other texts."""
-    recovered = data.context_recovered(loss)
-    if recovered is None or data.bayes_loss is None:
-        return []
-    if recovered < 0:
-        return [say("baseline.below_the_bigram", floor=perplexity(data.bayes_loss))]
-    return [say("baseline.recovered", floor=perplexity(data.bayes_loss), recovered=recovered)]
+    every = said["worse"] == said["models"]
+    return tell(said, "counting.better_than_all" if every else "counting.better_than_some")
 
 
 def endings(found: Study[Any, LanguageRun], epochs: int) -> list[Text]:
@@ -108,14 +121,12 @@ def endings(found: Study[Any, LanguageRun], epochs: int) -> list[Text]:
     several, told = len(found.arms) > 1, list[Text]()
     labels = {key: runs.arm.label or key for key, runs in found.arms.items()}
     for seed, key, update in found.diverged:
-        lost = say("study.arm_lost", arm=labels[key], seed=seed, update=update)
-        told.append(lost if several else say("study.seed_lost", seed=seed, update=update))
+        lost = {"arm": labels[key], "seed": seed, "update": update}
+        told += tell(lost, "study.arm_lost" if several else "study.seed_lost")
     for key, runs in found.arms.items():
         if runs.stopped is not None:
-            done = {"epochs": len(runs.unfinished.history) if runs.unfinished else 0, "planned": epochs}
-            if found.finished or several:
-                whole = len(found.finished)
-                told.append(say("study.stopped_in", arm=labels[key], seed=runs.stopped, finished=whole, **done))
-            else:
-                told.append(say("study.stopped_run", **done))
+            done = len(runs.unfinished.history) if runs.unfinished else 0
+            said = {"arm": labels[key], "seed": runs.stopped, "finished": len(found.finished)}
+            ended = "study.stopped_in" if found.finished or several else "study.stopped_run"
+            told += tell({**said, "epochs": done, "planned": epochs}, ended)
     return told
