@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from llmlab.after.arms import ArmRun, minus, nothing_whole, result
 from llmlab.after.generate import write
@@ -178,21 +179,10 @@ def tuned(
 
 
 def as_baseline(settings: FinetuneSettings, base: Restored, seed: int) -> BaselineSettings:
-    """Return the settings of ``llmlab baseline`` that train an arm: Adam, constant rate and clip are the notes'."""
-    return replace(
-        base.settings,
-        data=settings.data,
-        epochs=settings.epochs,
-        batch=settings.batch,
-        lr=settings.lr,
-        schedule="constant",
-        optimizer="adam",
-        weight_decay=0.0,
-        clip="adaptive",
-        patience=settings.patience,
-        seed=seed,
-        seeds=1,
-    )
+    """Return the settings of ``llmlab baseline`` that train an arm: rule, constant rate and clip are the notes'."""
+    own = {name: getattr(settings, name) for name in ("data", "epochs", "batch", "lr", "patience")}
+    notes: dict[str, Any] = {"schedule": "constant", "optimizer": "adam", "weight_decay": 0.0, "clip": "adaptive"}
+    return replace(base.settings, **own, **notes, seed=seed, seeds=1)
 
 
 # ---- what it writes ---------------------------------------------------------------------------------------------
