@@ -68,8 +68,4 @@ def shell_word(text: str) -> str:
     if printable(text) == text:
         return shlex.quote(text)
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return "$'" + "".join(c if printable(c) == c else _bash_escape(c) for c in escaped) + "'"
-
-
-def _bash_escape(character: str) -> str:
-    return f"\\U{ord(character):08x}"
+    return "$'" + "".join(sign if printable(sign) == sign else f"\\U{ord(sign):08x}" for sign in escaped) + "'"

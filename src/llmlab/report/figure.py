@@ -27,6 +27,14 @@ SIZE, SIGN = 15, 8.6
 SWATCH, ROW, LEAST_ROWS = 30, 20, 2
 """Of the legend: the room for a sample of a mark, from one line to the next, and the lines that are always there."""
 
+SAMPLES: dict[str, dict[str, object]] = {
+    "band": {"stroke_width": 8, "stroke_opacity": 0.25},
+    "shadow": {"stroke_width": 8},
+    "bar": {"stroke_width": 8},
+    "level": {"stroke_width": 3, "stroke_dasharray": "6 4"},
+}
+"""How a piece of a mark is drawn there, if it is no thin line."""
+
 PARTS = 16
 """Places along a bar, an arrow or a perpendicular that no label should cover."""
 
@@ -89,8 +97,10 @@ def svg(figure: Figure, theme: str, language: Language = ENGLISH) -> str:
         _labels(canvas, mark)
     for sample, x, row, words in legend:
         y = bottom + BELOW + ROW * row
-        if sample:
-            _swatch(canvas, sample, x, y - 4)
+        if sample and sample.kind == "points":
+            _dot(canvas, sample, x + 12, y - 4)
+        elif sample:
+            canvas.line((x, y - 4), (x + 24, y - 4), sample.role, **SAMPLES.get(sample.kind, {"stroke_width": 3}))
         canvas.text(x + SWATCH, y, words, "start")
     return tostring(root, encoding="unicode") + "\n"
 
@@ -242,19 +252,6 @@ def _legend(marks: list[Mark], language: Language) -> Iterator[tuple[Mark | None
 def wrapped(words: str, most: int) -> list[str]:
     """Return words as lines of at most ``most`` columns; a word that is longer is cut."""
     return [piece for line in folded(words, most) for piece in chop_cells(line.rstrip(), most)] or [""]
-
-
-def _swatch(canvas: Canvas, mark: Mark, x: float, y: float) -> None:
-    """Draw a sample of a mark: its dot, its line or a piece of its band."""
-    if mark.kind == "points":
-        _dot(canvas, mark, x + 12, y)
-        return
-    how: dict[str, object] = {"stroke_width": 8 if mark.kind in ("band", "shadow", "bar") else 3}
-    if mark.kind == "band":
-        how["stroke_opacity"] = 0.25
-    if mark.kind == "level":
-        how["stroke_dasharray"] = "6 4"
-    canvas.line((x, y), (x + 24, y), mark.role, **how)
 
 
 def ranges(figure: Figure, shape: float) -> tuple[Range, Range]:
