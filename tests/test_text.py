@@ -13,21 +13,14 @@ from strategies import any_texts
 
 
 @given(any_texts)
-def test_tokens_are_numbered_in_order_of_first_appearance(text: str):
-    """No character is lost, and no earlier one has a higher number."""
-    pairs = Pairs.of(text)
-
-    assert [pairs.tokens.index(token) for token in text] == [pairs.numbers[token] for token in text]
-    assert [text.index(token) for token in pairs.tokens] == sorted(text.index(token) for token in set(text))
-
-
-@given(any_texts)
-def test_pairs_are_the_neighbours_of_the_text(text: str):
+def test_tokens_and_pairs_are_those_of_the_text(text: str):
+    """No character is lost, none with a higher number stands earlier, and the pairs are all neighbours."""
     pairs = Pairs.of(text)
     numbers = [pairs.numbers[token] for token in text]
 
+    assert [pairs.tokens.index(token) for token in text] == numbers
+    assert [text.index(token) for token in pairs.tokens] == sorted(text.index(token) for token in set(text))
     expected = Counter((numbers[i], numbers[i + 1]) for i in range(len(numbers) - 1))
-
     assert pairs.counts == expected
     assert float(pairs.joint().sum()) == pytest.approx(1, abs=1e-5)
     for (source, target), count in expected.items():
@@ -35,20 +28,13 @@ def test_pairs_are_the_neighbours_of_the_text(text: str):
 
 
 @given(any_texts)
-def test_inputs_and_unseen_tokens_divide_the_vocabulary(text: str):
+def test_every_token_is_an_input_with_followers_or_unseen(text: str):
+    """The followers of every input are shared out completely, most frequent first; only a last token is no input."""
     pairs = Pairs.of(text)
 
+    assert {*pairs.inputs()} | {*pairs.unseen()} == set(range(len(pairs.tokens)))
     unseen = [pairs.tokens[number] for number in pairs.unseen()]
-
-    assert set(pairs.inputs()) | set(pairs.unseen()) == set(range(len(pairs.tokens)))
     assert unseen == ([] if text[-1] in text[:-1] else [text[-1]])
-
-
-@given(any_texts)
-def test_shares_of_followers_sum_to_one_most_frequent_first(text: str):
-    """The followers of every input are shared out completely."""
-    pairs = Pairs.of(text)
-
     for source in pairs.inputs():
         shares = list(pairs.followers(source).values())
         assert math.isclose(sum(shares), 1)
