@@ -20,18 +20,14 @@ def drawn(rows: range, *, probability: float = 0.5, seed: int = 0, update: int =
 
 
 @pytest.mark.parametrize("probability", [0.001, 0.1, 0.5, 0.9])
-def test_dropout_drops_as_often_as_it_says(probability: float):
+def test_dropout_drops_as_often_as_it_says_and_what_is_left_grows_by_that(probability: float):
+    """The factor is 1 / (1 - p), for p to 16 binary digits: on average a number keeps its size."""
     found = kept(probability, (4, 10, 500), range(BLOCK), seed=0, update=0, dtype=torch.float32)
     assert found is not None
     assert found.shape == (4, 10, BLOCK, 500)
     assert set(found.unique().tolist()) == {0.0, 1.0}
     error = math.sqrt(probability * (1 - probability) / found.numel())
     assert abs(float(found.double().mean()) - (1 - probability)) < 5 * error + 2**-17
-
-
-@pytest.mark.parametrize("probability", [0.001, 0.1, 0.5, 0.9])
-def test_what_is_left_grows_by_what_was_dropped(probability: float):
-    """The factor is 1 / (1 - p), for p to 16 binary digits: on average a number keeps its size."""
     assert scale(probability) == pytest.approx(1 / (1 - probability), rel=2**-17 / (1 - probability))
 
 
