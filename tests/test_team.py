@@ -295,6 +295,15 @@ def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[by
     return started(folder, *SHORT, "--no-log", "--out", "out", *args, **variables)
 
 
+@pytest.mark.parametrize("words", ["phase1", "phase1-2", "embedding-freeze", "two-stage", "baseline evaluate ."])
+def test_what_processes_do_not_share_is_refused(run_llmlab: Callable[..., Done], words: str):
+    """Each would train everything by itself, and all would write to one log."""
+    for rank in "01":
+        done = run_llmlab(*words.split(), RANK=rank, WORLD_SIZE="2", **ADDRESS)
+        assert (done.code, done.out, done.entries) == (2, "", [])
+        assert "without it" in done.err
+
+
 def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, str]]:
     port = free_port()
     both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]

@@ -22,7 +22,7 @@ from llmlab.cli.options import Chosen
 from llmlab.cli.output import spoken, write_json
 from llmlab.cli.progress import ProgressLine, on_signals, signals_held
 from llmlab.environment import facts, rank_and_size
-from llmlab.errors import Stopped
+from llmlab.errors import SettingError, Stopped
 from llmlab.report import terminal
 from llmlab.report.logbook import Logbook
 from llmlab.report.messages import say
@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # as in ``progress``
     from llmlab.report.watching import Screen
 
 DIVERGED = 6
+TOGETHER = "llmlab.baseline", "llmlab.peers", "llmlab.layers"
+"""The modules whose models several processes train together."""
 
 
 def execute(name: str, module: str, chosen: Chosen, rerun_of: str = "") -> int:
@@ -43,6 +45,11 @@ def execute(name: str, module: str, chosen: Chosen, rerun_of: str = "") -> int:
     ``rerun_of`` is the id of the entry that the run is to confirm.
     """
     options, (rank, size) = chosen.options, rank_and_size()
+    if size > 1 and module not in TOGETHER:
+        raise SettingError(
+            "torchrun: several processes train one model in llmlab baseline and llmlab layers only; start this one "
+            "without it"
+        )
     if rank:
         return _beside(module, chosen)
     logbook, page = Logbook.at(options.log_dir), None
