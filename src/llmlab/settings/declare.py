@@ -134,8 +134,8 @@ class Settings(Options):
         return {name: f"path: {Path(values[name]).name}" if self._is_path(name) else values[name] for name in shown}
 
     def _is_path(self, name: str) -> bool:
-        said = self.__dataclass_fields__[name].metadata
-        return said["path"] and getattr(self, name) not in said["words"]
+        said, value = self.__dataclass_fields__[name].metadata, getattr(self, name)
+        return bool(said["path"] and value) and value not in said["words"]
 
     def spelled(self, name: str) -> str:
         """Return an option's value as the published command gives it; a word in capitals is the reader's to fill in."""

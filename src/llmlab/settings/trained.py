@@ -44,7 +44,7 @@ class JudgedSettings(TrainedSettings):
     data: str = option(
         f"The text to judge on (default: the one that the model was trained on): {', '.join(CORPORA)}, or a path.",
         "",
-        words=("", *CORPORA),
+        words=CORPORA,
         path=True,
     )
     offline: bool = option("Never use the network.", False, recorded=False)
@@ -185,7 +185,7 @@ class FinetuneSettings(AdaptedSettings):
     data: str = option(
         f"The text to train further on: {', '.join(CORPORA)}, or a path: a text file, a folder with train.txt and "
         "valid.txt, or a .jsonl of chats.",
-        words=("", *CORPORA),
+        words=CORPORA,
         path=True,
         pocket="dialect",
         original="dailydialog",
