@@ -161,7 +161,8 @@ def test_a_rule_measures_by_figures_that_a_claim_states() -> None:
         figures = [float(figure) for figure in re.findall(r"\d+(?:\.\d+)?", stated)]
         for claim in document.claims:
             rules = [claim.records.supported, claim.records.refined, claim.records.refuted] if claim.records else []
-            for figure in map(float, re.findall(r"/ ([\d.]+) - 1\)", " ".join(filter(None, rules)))):
+            divisors = re.findall(r"/ ([^a-z/]+) - 1\)", " ".join(filter(None, rules)))
+            for figure in (float(str(value(divisor))) for divisor in divisors):
                 near = [one for one in figures if figure == pytest.approx(one, rel=1e-3) or 100 * figure == one]
                 assert near, (claim.id, figure)
 
