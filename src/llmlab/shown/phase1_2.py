@@ -49,14 +49,15 @@ def places(settings: Phase12Settings, pairs: Pairs, what: str, before: Tensor, a
 
     A row for each of up to ``MAX_DIMS`` coordinates; beyond, each token has its length and its distance moved.
     """
-    key, caption = "phase1_2.output_rows", "First seed. Every row moves: each token competes to be next."
-    if what == "embedding":
-        key, caption = "phase1_2.embedding", "First seed. Every token is an input, so every token gets a gradient."
-        for star in pairs.unseen()[:1]:
-            decays = settings.optimizer == "adamw" and settings.weight_decay > 0
-            caption = say("phase1_2.unseen_decays" if decays else "phase1_2.unseen_stays", token=pairs.names[star])
+    key = "phase1_2.embedding" if what == "embedding" else "phase1_2.output_rows"
+    caption: Text = "First seed. Every token is an input, so every token gets a gradient."
     if settings.freeze == what:
         caption = "First seed. Frozen: nothing moved."
+    elif what == "linear":
+        caption = "First seed. Every row moves: each token competes to be next."
+    elif unseen := pairs.unseen():
+        decays = settings.optimizer == "adamw" and settings.weight_decay > 0
+        caption = say("phase1_2.unseen_decays" if decays else "phase1_2.unseen_stays", token=pairs.names[unseen[0]])
     if before.shape[-1] > MAX_DIMS:
         lengths = torch.stack([before.norm(dim=-1), after.norm(dim=-1), moved(before, after)], -1)
         farthest = lengths[:, 2].argsort(descending=True, stable=True).tolist()
