@@ -84,6 +84,8 @@ def test_pairs_are_subtracted_seed_by_seed(whole: Result) -> None:
         metric = metrics[f"val_loss_token_frozen_minus_trained{end}"]
         assert metric == told[column]
         assert metrics[f"val_ppl_change_frozen_minus_trained{end}"] == pytest.approx(math.expm1(float(metric)))
+    tied, untied = (float(metrics[f"val_loss_token_frozen{end}_minus_trained{end}"] or 0) for end in ("", "_untied"))
+    assert metrics["val_loss_token_tying_with_freezing"] == pytest.approx(tied - untied)
     assert "val_loss_token_frozen_150_minus_trained_150" in metrics
     assert metrics["val_loss_token_frozen_300_minus_trained_300"] == metrics["val_loss_token_frozen_minus_trained"]
 
