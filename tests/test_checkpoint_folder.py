@@ -18,6 +18,7 @@ from llmlab.disk import HIDDEN
 from llmlab.errors import CheckpointError, SettingError, WriteError
 from llmlab.lab import folders
 from llmlab.lab.checkpoint import CheckpointFolder, read
+from llmlab.settings import BaselineSettings
 from strategies_checkpoint import holding, signed, silent, state, written
 
 
@@ -127,6 +128,10 @@ def test_runs_that_start_at_once_never_share_a_folder(tmp_path: Path, monkeypatc
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: folders._claimed("run", 1), range(40)))
     assert sorted(found) == sorted(folders.RUNS / f"run-{number}" for number in range(1, 41))
+    settings = BaselineSettings()
+    ours = folders.identity(settings.document(), 0, "", "", "fp32")
+    names = [folders.run_folder(settings, ours, "run").folder.name for _ in range(2)]
+    assert [name.rsplit("-", 1)[1] for name in names] == ["1", "2"]
 
 
 def test_a_save_that_is_not_there_afterwards_is_not_called_saved(
