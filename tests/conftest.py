@@ -197,7 +197,7 @@ COUNTED: dict[tuple[int, int, Any], Any] = {}
 @pytest.fixture
 def sixty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every embedding that is made in a run be made of sixty lines."""
-    monkeypatch.setattr("llmlab.embedding_freeze.LINES", 60)
+    monkeypatch.setattr("llmlab.lab.made_embedding.LINES", 60)
 
 
 @pytest.fixture(scope="module")

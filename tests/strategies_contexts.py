@@ -10,7 +10,7 @@ import pytest
 
 from llmlab import embedding_freeze
 from llmlab.embedding_freeze import freeze_arms, stage1, stage2
-from llmlab.lab import context_study
+from llmlab.lab import context_study, made_embedding
 from llmlab.lab.context_study import ArmRun, ArmRuns, ArmSpec, Comparison, ContextSpec, Measured
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, random_corpus
 from llmlab.lab.steps import Diverged, OnStep
@@ -64,8 +64,8 @@ def diverging_blocks(patch: pytest.MonkeyPatch, lost: Any) -> list[int]:
 def small_source() -> EmbeddedCorpus:
     """Return the synthetic language with an embedding made of sixty lines; its last bits depend on the threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding_freeze, "LINES", 60)
-        return embedding_freeze.made(8)
+        patch.setattr(made_embedding, "LINES", 60)
+        return made_embedding.made(8, stage1, stage2)
 
 
 @functools.cache

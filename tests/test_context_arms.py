@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from conftest import Stop
 from llmlab import embedding_freeze
-from llmlab.embedding_freeze import LINES, MADE_SEED, freeze_arms, loaded, made, stage1, stage2
+from llmlab.embedding_freeze import freeze_arms, stage1, stage2
 from llmlab.errors import SettingError, Stopped, TextError
+from llmlab.lab import made_embedding
 from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.context_study import ArmSpec, ContextSpec, train_arm, training_of
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
 from llmlab.lab.language import evaluate
+from llmlab.lab.made_embedding import LINES, MADE_SEED, loaded, made
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS
 from llmlab.text.corpus import Corpus
@@ -204,13 +206,13 @@ def test_a_block_that_does_not_stop_makes_every_pass(source: EmbeddedCorpus) -> 
 
 def test_the_made_embedding_is_the_same_in_every_run(source: EmbeddedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the bit and under the same digest; and while it is made it can be stopped."""
-    monkeypatch.setattr(embedding_freeze, "LINES", 60)
-    again = made(8)
+    monkeypatch.setattr(made_embedding, "LINES", 60)
+    again = made(8, stage1, stage2)
 
     assert torch.equal(again.embedding, source.embedding)
     assert (again.digest, again.name) == (source.digest, "made in the run")
     with pytest.raises(Stopped):
-        made(8, Stop(at=1))
+        made(8, stage1, stage2, Stop(at=1))
 
 
 def test_the_made_embedding_read_none_of_the_lines_that_are_read_later(source: EmbeddedCorpus) -> None:
@@ -222,18 +224,18 @@ def test_the_made_embedding_read_none_of_the_lines_that_are_read_later(source: E
 
 def test_random_vectors_need_no_embedding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With ``--vectors random`` nothing is made and no matrix is read; the name says what it is."""
-    monkeypatch.setattr(embedding_freeze, "made", lambda *_: pytest.fail("it was made"))
-    found = loaded(TwoStageSettings(width=6, vectors="random"))
+    monkeypatch.setattr(made_embedding, "made", lambda *_: pytest.fail("it was made"))
+    found = loaded(TwoStageSettings(width=6, vectors="random"), stage1, stage2)
     assert found.embedding.shape == (132, 6)
     assert found.name.startswith("random")
 
     files = {name: content for name, content in model_files().items() if name != "model.safetensors"}
     asked = TwoStageSettings(width=6, data="synthetic", pretrained=write_files(tmp_path / "words only", files))
-    found = loaded(replace(asked, vectors="random"))
+    found = loaded(replace(asked, vectors="random"), stage1, stage2)
     assert found.embedding.shape[1] == 6
     assert float(found.embedding.square().sum(1).mean()) == pytest.approx(1, abs=0.1)
     with pytest.raises(TextError, match="safetensors"):
-        loaded(asked)
+        loaded(asked, stage1, stage2)
 
 
 def test_every_size_keeps_the_same_held_out_documents(source: EmbeddedCorpus) -> None:

@@ -130,7 +130,7 @@ def test_every_command_in_the_pages_runs(
         words[3:3] = WITH_A_MODEL[words[2]].split()
     elif words[1] in SHRUNKEN:
         words[2:2] = SHRUNKEN[words[1]].split()
-        monkeypatch.setattr("llmlab.embedding_freeze.LINES", 60)
+        monkeypatch.setattr("llmlab.lab.made_embedding.LINES", 60)
     words += FEWER.get(words[1], "").split()
     monkeypatch.chdir(tmp_path)
     if words[1:2] == ["exercise"] and words[-1] == "ANSWER":

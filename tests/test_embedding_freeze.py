@@ -14,6 +14,7 @@ from conftest import Done, Stop, rows, without_times
 from llmlab import embedding_freeze
 from llmlab.embedding_freeze import LABELS
 from llmlab.errors import SettingError
+from llmlab.lab import made_embedding
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result
 from llmlab.settings import EmbeddingFreezeSettings, flag
@@ -40,7 +41,7 @@ def freeze(**changes: Any) -> Result:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """A finished comparison of all arms at two numbers of tokens."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding_freeze, "LINES", 60)
+        patch.setattr(made_embedding, "LINES", 60)
         return embedding_freeze.run(replace(GROWN, out=tmp_path_factory.mktemp("whole") / "runs"))
 
 

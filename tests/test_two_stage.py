@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import HANG, Done, rows, without_times
-from llmlab import embedding_freeze, two_stage
+from llmlab import two_stage
 from llmlab.errors import SettingError
+from llmlab.lab import made_embedding
 from llmlab.lab.checkpoint import read
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     folder = tmp_path_factory.mktemp("whole") / "runs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding_freeze, "LINES", 60)
+        patch.setattr(made_embedding, "LINES", 60)
         return two_stage.run(replace(ALL, out=folder)), folder
 
 

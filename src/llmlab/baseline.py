@@ -40,21 +40,20 @@ from llmlab.lab.dataset import Dataset, check_fits, dataset_of
 from llmlab.lab.device import device_of, precision_of
 from llmlab.lab.epochs import Recipe, Training
 from llmlab.lab.folders import identity
-from llmlab.lab.language import EPS, LanguageModel, evaluate, parameter_count
+from llmlab.lab.language import EPS, LanguageModel, evaluate, parameter_count, score_on_test
 from llmlab.lab.optimizer import clip, optimizer_named
 from llmlab.lab.rng import kept, scale, shuffled
 from llmlab.lab.runs import LanguageRun, beside_the_notes, repeats_the_notes, run_or_resume
 from llmlab.lab.sizes import CLAMP, MODELS, Size, size_of
 from llmlab.lab.steps import Diverged, OnStep, watched
 from llmlab.lab.study import Arm, Study, Unfinished, study
-from llmlab.lab.team import ALONE, Team
+from llmlab.lab.team import Team
 from llmlab.measure.score import Score
 from llmlab.measure.stats import mean_interval
 from llmlab.report.messages import Text
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import BaselineSettings
 from llmlab.shown import baseline as shown
-from llmlab.text.windows import WindowedText
 from llmlab.text.words import PAD
 
 TRAIN_SAMPLE = 2_048
@@ -270,7 +269,7 @@ def measured(training: Training, data: Dataset, precision: str, notes: list[Text
         "epochs": float(len(history)),
         "best_epoch": float(best_epoch),
         "train_loss": history[best_epoch - 1]["train_loss"],  # dropout on, and while the parameters changed
-        **headline(data, score, test),
+        **data.headline(score, test),
         "tokens_per_second": sum(row["train_targets"] for row in history) / max(history[-1]["seconds"], 1e-9),
     }
     numbers |= {"train_loss_no_dropout": train.loss} if train else {}
@@ -285,35 +284,6 @@ def measured(training: Training, data: Dataset, precision: str, notes: list[Text
         score=score,
         test_score=test,
     )
-
-
-def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Team = ALONE) -> Score | None:
-    """Return the score on the test windows, by which nothing is chosen; ``None`` where the text has none."""
-    if not (text.test[:, 1:] != PAD).any():
-        return None
-    return evaluate(model, text.test, batch, team=team, documents=text.test_documents)
-
-
-def headline(data: Dataset, score: Score, test: Score | None) -> dict[str, float]:
-    """Return the metrics of a model on the validation windows, and on the test windows if there are any.
-
-    ``val_loss`` and ``val_ppl_batch_mean`` average over batches, as the original notes do; the others over targets.
-    ``val_accuracy_known`` leaves out the targets that are no known word.
-    """
-    found = {
-        "val_loss": score.loss_batch_mean,
-        "val_loss_token": score.loss,
-        "val_ppl": score.ppl,
-        "val_ppl_batch_mean": score.ppl_batch_mean,
-        "val_accuracy": score.accuracy,
-        "val_accuracy_known": score.accuracy_known,
-    }
-    recovered = data.context_recovered(score.loss)
-    if recovered is not None:
-        found["context_recovered"] = recovered
-    if test is not None:
-        found |= {"test_loss": test.loss, "test_ppl": test.ppl, "test_accuracy": test.accuracy}
-    return found
 
 
 def metrics(settings: BaselineSettings, data: Dataset, runs: list[LanguageRun]) -> dict[str, Scalar]:

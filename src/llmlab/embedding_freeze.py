@@ -28,7 +28,6 @@ The control has a random E in both stages; frozen and trained are also compared 
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -42,7 +41,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.fast.fixed_contexts import FixedContexts, Inputs, embedded, fixed_contexts
 from llmlab.lab import context_metrics
-from llmlab.lab.block_sizes import BlockSize, contexts_bytes
+from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.checkpoint import State
 from llmlab.lab.context_metrics import called
 from llmlab.lab.context_study import (
@@ -55,22 +54,19 @@ from llmlab.lab.context_study import (
     Measured,
     compared,
     precision_of,
-    training_of,
 )
-from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, pretrained_corpus, random_corpus
+from llmlab.lab.context_text import ContextDataset
 from llmlab.lab.device import device_of, measure, products_in
 from llmlab.lab.language import EPS, PRECISIONS
-from llmlab.lab.memory import check_memory
+from llmlab.lab.made_embedding import loaded
 from llmlab.lab.optimizer import Adam, clip
 from llmlab.lab.rng import generator
 from llmlab.lab.steps import Diverged, OnStep, one_of_several
-from llmlab.measure.spectrum import effective_rank
-from llmlab.report.messages import Text, say
+from llmlab.measure.spectrum import rank_share
+from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar
-from llmlab.settings import MADE, ContextSettings, EmbeddingFreezeSettings
+from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
 from llmlab.shown import embedding_freeze as shown
-from llmlab.text.corpus import SYNTHETIC, Corpus
-from llmlab.text.grammar import Grammar
 
 Parameters = dict[str, Tensor]
 
@@ -308,8 +304,8 @@ def one_iteration(
 FEWEST_CHECKED, WORK_CHECKED = 32, 2 * 10**7
 """At least this many contexts are checked, and more while tokens times parameters stay below this."""
 
-TRIED, RANKED = 1_024, 10_000
-"""So many tokens of a pass settle the number of threads, and so many contexts the effective rank: the first ones."""
+TRIED = 1_024
+"""So many tokens of a pass settle the number of threads."""
 
 
 def stage1(
@@ -353,24 +349,9 @@ def stage1(
     rooms = torch.split(after, [len(tokens) for tokens in streams])
     found = [contexts(block, n, check=max(fewest, len(room) // 500), out=room) for n, room in enumerate(rooms)]
     ranks = {name: rank_share(one.contexts) for name, one in zip(("train", "valid"), found, strict=False)}
-    measured = Measured(
-        seed=seed,
-        size=size,
-        warm_up=found[0].warm_up,
-        seam_error=max(each.seam_error for each in found),
-        max_error=max(each.max_error for each in found),
-        checked=sum(each.checked for each in found),
-        plain=found[0].plain,
-        tokens_per_second=len(streams[0]) / max(found[0].seconds, 1e-9),
-        ranks=ranks | {"untrained": kept.get("rank", ranks["train"])},
-        rows=kept.get("rows", []),
-    )
+    ranks |= {"untrained": kept.get("rank", ranks["train"])}
+    measured = Measured.of(seed, size, found, ranks, kept.get("rows", []))
     return Contexts(block | {"embedding": embedding}, after, measured)
-
-
-def rank_share(contexts: Tensor) -> float:
-    """Return the effective rank of the first contexts, (n, c), as a share of their width."""
-    return effective_rank(contexts[:RANKED], centred=False) / contexts.shape[1]
 
 
 def stage2(
@@ -391,66 +372,12 @@ def fresh_parameters(
 
     An embedding, if it is trained, starts as a copy of the frozen one, (V, d), an untied head at zero.
     """
-    block, parameters = initial(size.token_shapes(), seed), Parameters()
     shapes = size.trained_shapes(len(embedding), tied=tied, trains_embedding=trains_embedding)
-    for name, shape in shapes.items():
-        if name == "embedding":
-            parameters[name] = embedding.clone()
-        elif name in block:
-            parameters[name] = block[name].to(embedding.device)
-        else:
-            parameters[name] = embedding.new_full(shape, float(name == "norm.gain"))
-    return parameters
-
-
-# ---- a pretrained embedding, made in the run --------------------------------------------------------------------
-
-LINES, HELD_OUT, MADE_SEED = 40_000, 600, 3
-"""What the made embedding is made from: some 720,000 tokens.  The language's own splits have the seeds 1 and 2."""
-
-
-def loaded(settings: ContextSettings, on_step: OnStep | None = None) -> EmbeddedCorpus:
-    """Return corpus and embedding; ``on_step`` hears of an embedding that is made, and may raise to stop."""
-    # of an embedding that is still to be read only what a row has at the least
-    width = settings.width if settings.pretrained == MADE else 1
-    check_memory(contexts_bytes(ContextSpec.of(settings).size(settings, width), 1, 0))
-    if settings.pretrained != MADE:
-        return pretrained_corpus(settings)
-    if settings.vectors == "random":
-        return random_corpus(settings.width)
-
-    def making(update: int, planned: int, told: str = "") -> None:
-        if on_step:  # these are no updates of the run
-            on_step(0, 0, f"making the embedding, {update:,} of {planned:,}")
-
-    return made(settings.width, making)
-
-
-def made(width: int, on_step: OnStep | None = None) -> EmbeddedCorpus:
-    """Return the synthetic language with an embedding, (V, width), that was trained on much more of it.
-
-    The offline stand-in for an embedding that read much more text than we have: the tied embedding of a model of this
-    chapter, trained on many times more lines of the language, drawn by another seed than any line that is read later.
-    """
-    sizes: dict[str, Any] = {"width": width, "context": 32, "layers": 1, "block": "untrained", "tokens": 10**7}
-    sizes |= {"epochs": 2, "batch": 1_024, "lr": 1e-2, "patience": 100}
-    # on the processor: as small as it is, and the same wherever it is then read
-    settings = ContextSettings(**sizes, device="cpu")
-    language, lines = random_corpus(width), Grammar.standard().lines
-    start = torch.randn(language.embedding.shape, generator=generator("made embedding", MADE_SEED)) / width**0.5
-    # lines of its own to validate with: nothing of what is judged on later has a say
-    more = Corpus(SYNTHETIC, lines(LINES, MADE_SEED), lines(HELD_OUT, MADE_SEED + 1))
-    source = replace(language, corpus=more, embedding=start, name="made", digest="")
-    data = dataset_of(source, settings.tokens, settings.val_tokens)
-    arm = ArmSpec("made", contexts=ContextSpec.of(settings), trains_embedding=True)
-    model = stage2(settings, data, arm, stage1(settings, data, arm.contexts, MADE_SEED), MADE_SEED)
-    training = training_of(settings, data, model, MADE_SEED)
-    training.run(on_step)
-    # known by how it is made, not where: its last bits depend on the machine, and a run may go on with another
-    recipe = f"{LINES} {MADE_SEED} {settings.document() | {'device': 'auto'}} {language.digest}"
-    digest = hashlib.sha256(recipe.encode()).hexdigest()
-    notes: list[Text] = [say("contexts.made_embedding", tokens=len(data.text.train.tokens))]
-    return replace(language, embedding=training.best["embedding"], name="made in the run", digest=digest, notes=notes)
+    given = initial(size.token_shapes(), seed) | {"embedding": embedding.clone() if trains_embedding else embedding}
+    return {
+        name: given[name].to(embedding.device) if name in given else embedding.new_full(shape, name == "norm.gain")
+        for name, shape in shapes.items()
+    }
 
 
 # ---- the chapter ------------------------------------------------------------------------------------------------
@@ -492,7 +419,8 @@ def freeze_arms(settings: EmbeddingFreezeSettings) -> list[ArmSpec]:
 
 def run(settings: EmbeddingFreezeSettings, on_step: OnStep | None = None) -> Result:
     """Train every arm and seed and report what freezing does; see ``phase1.run``."""
-    found = compared(stage1, stage2, settings, loaded(settings, on_step), freeze_arms(settings), on_step)
+    source, arms = loaded(settings, stage1, stage2, on_step), freeze_arms(settings)
+    found = compared(stage1, stage2, settings, source, arms, on_step)
     have = {name: arm for name, arm in found.arms.items() if arm.runs}
     pairs = [(have[one], have[other]) for one, other in PAIRS if one in have and other in have]
     metrics = context_metrics.metrics(found) | differences(settings, have, found) if found.finished else {}

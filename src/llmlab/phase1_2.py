@@ -244,22 +244,16 @@ def padded(model: TinyModel, dim: int) -> TinyModel:
     return TinyModel(pad(model.embedding, (0, missing)), pad(model.weight, (0, missing)), model.bias.clone())
 
 
-class FrozenLimit(NamedTuple):
-    """What a frozen embedding of one dimension allows, over several random starts."""
-
-    dim: int
-    full_rank: bool  # can every table of scores be reached?
-    losses_frozen: list[float]  # after the run's own number of updates
-    losses_free: list[float]
-    losses_long: list[float]  # frozen, after LIMIT_UPDATES updates at LIMIT_LR
-
-
-def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> list[FrozenLimit]:
+def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> shown.Limits:
     """Compare frozen with free training in one, two, … dimensions around the one from which freezing costs nothing.
 
     With the embedding frozen, training is a convex problem: the best linear layer for fixed places.  It can reach every
     table of scores exactly if the inputs' vectors with a constant 1 appended are linearly independent, that is (almost
     surely) from dimension N - 1 on, for N inputs.  Below, a long run shows how many starts can still fit *this* text.
+
+    Returns:
+        Of each dimension whether every table can be reached, and the losses of its starts: frozen and free after the
+        run's own number of updates, and frozen after LIMIT_UPDATES at LIMIT_LR.
     """
     inputs, size = pairs.inputs(), len(pairs.tokens)
     dims = sorted({dim for dim in (1, 2, 3, len(inputs) - 2, len(inputs) - 1) if dim >= 1})
@@ -275,7 +269,7 @@ def frozen_limit(pairs: Pairs, updates: int, first_seed: int) -> list[FrozenLimi
     long = losses("embedding", LIMIT_LR, LIMIT_UPDATES)
     ranks = affine_rank(start.embedding[:, inputs]).reshape(len(dims), starts)
     return [
-        FrozenLimit(dim, bool((ranks[row] == len(inputs)).all()), frozen[row], free[row], long[row])
+        (dim, bool((ranks[row] == len(inputs)).all()), frozen[row], free[row], long[row])
         for row, dim in enumerate(dims)
     ]
 

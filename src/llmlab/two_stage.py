@@ -18,10 +18,11 @@ But: does this hold on a large text as on a small one?  The entries of the log s
 from dataclasses import replace
 from itertools import combinations
 
-from llmlab.embedding_freeze import loaded, stage1, stage2
+from llmlab.embedding_freeze import stage1, stage2
 from llmlab.lab import context_metrics
 from llmlab.lab.context_metrics import called
 from llmlab.lab.context_study import ArmSpec, ContextSpec, compared
+from llmlab.lab.made_embedding import loaded
 from llmlab.lab.steps import OnStep
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar
@@ -79,7 +80,7 @@ def run(settings: TwoStageSettings, on_step: OnStep | None = None) -> Result:
     """Run both stages for every arm and seed and report what each choice does; see ``phase1.run``."""
     arms = stage_arms(settings)
     every = [arm for each in arms.values() for arm in each]
-    found = compared(stage1, stage2, settings, loaded(settings, on_step), every, on_step)
+    found = compared(stage1, stage2, settings, loaded(settings, stage1, stage2, on_step), every, on_step)
     # an arm that ablations share is trained once, and has in each of them the label of its value there
     by_name = {name: [replace(found.arms[arm.name], arm=arm) for arm in arms[name]] for name in settings.ablations}
     metrics: dict[str, Scalar] = context_metrics.metrics(found) if found.finished else {}

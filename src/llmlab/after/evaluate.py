@@ -12,8 +12,8 @@ But: how the model came to be is the run's own entry.
 import time
 
 from llmlab.after.opening import check_finite, counting, restored
-from llmlab.baseline import TRAIN_SAMPLE, headline, score_on_test
-from llmlab.lab.language import ROWS_AT_ONCE, evaluate, parameter_count
+from llmlab.baseline import TRAIN_SAMPLE
+from llmlab.lab.language import ROWS_AT_ONCE, evaluate, parameter_count, score_on_test
 from llmlab.lab.sizes import MODELS
 from llmlab.lab.steps import OnStep
 from llmlab.report.messages import say
@@ -37,7 +37,7 @@ def run(settings: EvaluateSettings, on_step: OnStep | None = None) -> Result:
     test = score_on_test(found.model, data.text, settings.batch)
     if test is not None:
         check_finite(test, settings.checkpoint)
-    measured = headline(data, score, test)
+    measured = data.headline(score, test)
     if own:
         again = evaluate(found.model, sample, settings.batch, lambda: step("judging"))
         measured["train_loss_no_dropout"] = again.loss

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from llmlab.errors import SettingError, Stopped, WriteError
 from llmlab.fast.fixed_context_lm import NOT_SCORED, FixedContextLM, rows_at_once
+from llmlab.fast.fixed_contexts import FixedContexts
 from llmlab.lab.block_sizes import BlockSize, contexts_bytes
 from llmlab.lab.checkpoint import State
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, by_document, dataset_of
@@ -101,6 +102,21 @@ class Measured:
     tokens_per_second: float
     ranks: dict[str, float]
     rows: list[dict[str, float]]
+
+    @classmethod
+    def of(
+        cls,
+        seed: int,
+        size: BlockSize,
+        streams: Sequence[FixedContexts],
+        ranks: dict[str, float],
+        rows: list[dict[str, float]],
+    ) -> "Measured":
+        """Return what is kept of the contexts of all streams of a text, the first of which is trained on."""
+        first, errors = streams[0], [(one.seam_error, one.max_error, one.checked) for one in streams]
+        seams, most, checked = zip(*errors, strict=True)
+        speed = len(first.contexts) / max(first.seconds, 1e-9)
+        return cls(seed, size, first.warm_up, max(seams), max(most), sum(checked), first.plain, speed, ranks, rows)
 
 
 class Contexts(NamedTuple):

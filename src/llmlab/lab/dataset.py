@@ -9,7 +9,7 @@ from llmlab.lab.language import ROWS_AT_ONCE
 from llmlab.lab.memory import check_memory
 from llmlab.lab.sizes import language_bytes
 from llmlab.measure.ngram import Baseline, window_baselines
-from llmlab.measure.score import perplexity
+from llmlab.measure.score import Score, perplexity
 from llmlab.report.result import Scalar
 from llmlab.settings import BaselineSettings, LanguageSettings
 from llmlab.text.cache import cache_folder
@@ -46,6 +46,26 @@ class Dataset:
         if self.bayes_loss is None or self.bigram_loss is None:
             return None
         return context_recovered(self.bigram_loss, loss, self.bayes_loss)
+
+    def headline(self, score: Score, test: Score | None) -> dict[str, float]:
+        """Return the metrics of a model on the validation windows, and on the test windows if there are any.
+
+        ``val_loss`` and ``val_ppl_batch_mean`` average over batches, as the original notes do; the others over targets.
+        ``val_accuracy_known`` leaves out the targets that are no known word.
+        """
+        found = {
+            "val_loss": score.loss_batch_mean,
+            "val_loss_token": score.loss,
+            "val_ppl": score.ppl,
+            "val_ppl_batch_mean": score.ppl_batch_mean,
+            "val_accuracy": score.accuracy,
+            "val_accuracy_known": score.accuracy_known,
+        }
+        if (recovered := self.context_recovered(score.loss)) is not None:
+            found["context_recovered"] = recovered
+        if test is not None:
+            found |= {"test_loss": test.loss, "test_ppl": test.ppl, "test_accuracy": test.accuracy}
+        return found
 
     def updates(self, settings: LanguageSettings) -> int:
         """Return how many updates a run plans that goes over the training windows as often as the settings say."""

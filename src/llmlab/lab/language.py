@@ -13,6 +13,8 @@ from torch import Tensor
 from llmlab.lab.device import measure
 from llmlab.lab.team import ALONE, Team
 from llmlab.measure.score import Score, score
+from llmlab.text.windows import WindowedText
+from llmlab.text.words import PAD
 
 EPS = 1e-5
 """What every LayerNorm adds to a variance."""
@@ -105,6 +107,13 @@ def evaluate(
             between()
     marks = {"padding": judging.padding, "unknown": judging.unknown}
     return score(torch.cat(losses), torch.cat(hits), windows[:, 1:], batch=batch, documents=documents, **marks)
+
+
+def score_on_test(model: LanguageModel, text: WindowedText, batch: int, team: Team = ALONE) -> Score | None:
+    """Return the score on the test windows, by which nothing is chosen; ``None`` where the text has none."""
+    if not (text.test[:, 1:] != PAD).any():
+        return None
+    return evaluate(model, text.test, batch, team=team, documents=text.test_documents)
 
 
 def judged(model: LanguageModel, windows: Tensor, team: Team) -> Judged:

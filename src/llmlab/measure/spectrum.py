@@ -28,3 +28,8 @@ def effective_rank(vectors: Tensor, *, centred: bool = True) -> float:
         return 0.0
     shares = sizes / sizes.sum()
     return float(torch.special.entr(shares).sum().exp())
+
+
+def rank_share(contexts: Tensor) -> float:
+    """Return the effective rank of the first contexts, (n, c), about zero, as a share of their width."""
+    return effective_rank(contexts[:MOST_RANKED], centred=False) / contexts.shape[1]
