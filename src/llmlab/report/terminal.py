@@ -19,9 +19,9 @@ from llmlab.errors import WriteError
 from llmlab.report.escape import printable
 from llmlab.report.folding import Words
 
-SPELLED = "−- –- …... →-> ␣_ ▇# •* ·. ○o ±+- ×x ─- µu ²^2 “\" ”\" ‘' ’'"
-ASCII = {sign[0]: sign[1:] for sign in SPELLED.split()} | {"√": "sqrt "}
-"""Our own signs, each with its spelling behind it."""
+ASCII = dict(zip("−–─␣▇•·○×µ“”‘’", "---_#*.oxu\"\"''", strict=True))
+ASCII |= {"…": "...", "→": "->", "±": "+-", "²": "^2", "√": "sqrt "}
+"""How our own signs are spelled."""
 
 GONE = {errno.EPIPE} | ({errno.EINVAL} if os.name == "nt" else set())
 """What the system says of a reader that has gone away."""
