@@ -188,8 +188,12 @@ def _show(record: Record, page: Path | None, chosen: Chosen, folders: list[Path]
 
         folders = [folder for folder in folders if any(folder.glob("*/run.json"))]  # a run that diverged may have none
         kept = [language.say(say("first.kept", folder=os.path.commonpath(folders)))] if folders else []
-        seen, place = (record, terminal.console(), language), _place(chosen, folders)
-        terminal.show(*(report(*seen, place) if options.full else first_screen(*seen, len(kept), place)), *kept)
+        console, place = terminal.console(), _place(chosen, folders)
+        if options.full:
+            parts = report(record, console, language, place)
+        else:
+            parts = first_screen(record, console, language, len(kept), place)
+        terminal.show(*parts, *kept)
     if entry:
         terminal.write(entry + "\n" if options.quiet else f"{language.say('Entry: ')}{entry}\n")
 

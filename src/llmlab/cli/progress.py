@@ -71,7 +71,8 @@ class ProgressLine:
                 return
         if not self.hidden and now >= self.next_line:
             self.next_line = now + (0.2 if self.live else 10.0)
-            (self._write if self.live else terminal.say)(self._text(told, now))
+            text = self._text(told, now)
+            self._write(text) if self.live else terminal.say(text)
 
     def _text(self, told: str, now: float) -> str:
         """Return where the run is; how long it takes yet is not said of what comes after the last update."""

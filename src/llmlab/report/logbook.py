@@ -55,8 +55,10 @@ class Logbook:
             above = next((above for above in (here, *here.parents) if _is_ours(above / "mkdocs.yml")), None)
         except (OSError, RuntimeError) as error:
             raise WriteError(f"--log-dir: {folder or 'the working directory'} cannot be used: {error}") from error
-        site = above or (here if folder else here / "llmlab-log")
-        return cls(here if above and folder and above != here else site / "docs" / "log", site)
+        if above:
+            return cls(here if folder and above != here else above / "docs" / "log", above)
+        site = here if folder else here / "llmlab-log"
+        return cls(site / "docs" / "log", site)
 
     @classmethod
     def kept(cls, folder: Path | None = None) -> "Logbook":

@@ -250,7 +250,9 @@ def _finite(value: Any) -> Any:
     """Return a value, or a dictionary or lists of such, with nothing in the place of what is lost."""
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list) else None if _lost(value) else value
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if _lost(value) else value
 
 
 def _drawable(marks: Iterable[Mark]) -> Iterator[Mark]:

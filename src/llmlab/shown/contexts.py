@@ -212,7 +212,8 @@ def mean_ranks(measured: Sequence[Measured]) -> list[Cell]:
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    return fmean(each) if (each := list(values)) else None
+    each = list(values)
+    return fmean(each) if each else None
 
 
 def rates(found: Comparison) -> Iterator[Table]:

@@ -139,7 +139,8 @@ def json_values(text: str, path: Path) -> list[tuple[str, Any]] | None:
     values: list[tuple[str, Any]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         try:
-            values += [(f"line {number}", json.loads(line))] if line.strip() else []
+            if line.strip():
+                values.append((f"line {number}", json.loads(line)))
         except (ValueError, RecursionError) as error:
             if not values and not surely:
                 return None

@@ -183,8 +183,8 @@ def read_corpus(name: str, *, offline: bool, progress: bool = False) -> tuple[Sp
             progress=progress,
         )
         splits = zip(split_files(source, folder), source.most, strict=False)
-        train, valid, test = (*(read_split(source, paths, most) for paths, most in splits), [])[:3]
-        found = train, valid, test
+        train, valid, *test = (read_split(source, paths, most) for paths, most in splits)
+        found = train, valid, test[0] if test else []
     counts = len(found[0]), len(found[1])
     if counts != (source.lines or counts) or 0 in counts:
         wanted = "{:,} and {:,}".format(*source.lines) if source.lines else "some"
