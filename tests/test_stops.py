@@ -20,7 +20,7 @@ PLACES = {
     "counting": ("llmlab.lab.dataset.window_baselines", BASELINE, False),
     "reading by layers": ("llmlab.lab.dataset.prepare", ("layers", "--layers", "1,2", *BASELINE[1:]), False),
     "validating": ("llmlab.lab.epochs.evaluate", BASELINE, True),
-    "making the embedding": ("llmlab.embedding_freeze.training_of", TUNED, False),
+    "making the embedding": ("llmlab.lab.made_embedding.training_of", TUNED, False),
     "stage 1": ("llmlab.embedding_freeze.fixed_contexts", TUNED, False),
     "after the block": ("llmlab.lab.context_study.keep", TUNED, True),
     "tuning": ("llmlab.lab.context_study.training_of", (*TUNED, "--block", "untrained"), False),
