@@ -11,7 +11,8 @@ import pytest
 from llmlab import embedding_freeze
 from llmlab.embedding_freeze import freeze_arms, stage1, stage2
 from llmlab.lab import context_study, made_embedding
-from llmlab.lab.context_study import ArmRun, ArmRuns, ArmSpec, Comparison, ContextSpec, Measured
+from llmlab.lab.context_runs import ArmRun, ArmRuns, ArmSpec, ContextSpec, Measured
+from llmlab.lab.context_study import Comparison
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, random_corpus
 from llmlab.lab.steps import Diverged, OnStep
 from llmlab.settings import ContextSettings, EmbeddingFreezeSettings

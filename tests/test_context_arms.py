@@ -16,7 +16,7 @@ from llmlab.embedding_freeze import freeze_arms, stage1, stage2
 from llmlab.errors import SettingError, Stopped, TextError
 from llmlab.lab import made_embedding
 from llmlab.lab.block_sizes import BlockSize
-from llmlab.lab.context_study import ArmSpec, ContextSpec, train_arm, training_of
+from llmlab.lab.context_runs import ArmSpec, ContextSpec, train_arm, training_of
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
 from llmlab.lab.language import evaluate
 from llmlab.lab.made_embedding import LINES, MADE_SEED, loaded, made

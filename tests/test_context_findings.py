@@ -7,7 +7,7 @@ import pytest
 
 from llmlab.lab import context_metrics
 from llmlab.lab.context_metrics import change, differences, interaction, of_each, paired_gap
-from llmlab.lab.context_study import ArmRuns
+from llmlab.lab.context_runs import ArmRuns
 from llmlab.measure.stats import mean_interval
 from llmlab.shown import contexts as shown
 from llmlab.shown import embedding_freeze, two_stage

@@ -17,7 +17,8 @@ from llmlab.embedding_freeze import freeze_arms, run, stage1, stage2
 from llmlab.errors import Stopped
 from llmlab.fast.fixed_context_lm import FixedContextLM
 from llmlab.lab import context_metrics, context_study
-from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, TRIES, Comparison, Try, Tuned, document_sums, tail_start
+from llmlab.lab.context_runs import document_sums
+from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, TRIES, Comparison, Try, Tuned, tail_start
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of
 from llmlab.lab.optimizer import optimizer_named
 from llmlab.lab.steps import Diverged

@@ -38,23 +38,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own customary name
 
-from llmlab.fast.fixed_context_lm import FixedContextLM
+from llmlab.fast.fixed_context_lm import FixedContextLM, Parameters
 from llmlab.fast.fixed_contexts import FixedContexts, Inputs, embedded, fixed_contexts
 from llmlab.lab import context_metrics
 from llmlab.lab.block_sizes import BlockSize
 from llmlab.lab.checkpoint import State
 from llmlab.lab.context_metrics import called
-from llmlab.lab.context_study import (
-    ArmRuns,
-    ArmSpec,
-    Comparison,
-    Contexts,
-    ContextSpec,
-    Keep,
-    Measured,
-    compared,
-    precision_of,
-)
+from llmlab.lab.context_runs import ArmRuns, ArmSpec, Contexts, ContextSpec, Keep, Measured, precision_of
+from llmlab.lab.context_study import Comparison, compared
 from llmlab.lab.context_text import ContextDataset
 from llmlab.lab.device import device_of, measure, products_in
 from llmlab.lab.language import EPS, PRECISIONS
@@ -67,8 +58,6 @@ from llmlab.report.messages import say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
 from llmlab.shown import embedding_freeze as shown
-
-Parameters = dict[str, Tensor]
 
 WEIGHT_DEVIATION, BIAS_DEVIATION = 0.1, 0.01
 
@@ -373,11 +362,11 @@ def fresh_parameters(
     An embedding, if it is trained, starts as a copy of the frozen one, (V, d), an untied head at zero.
     """
     shapes = size.trained_shapes(len(embedding), tied=tied, trains_embedding=trains_embedding)
-    given = initial(size.token_shapes(), seed) | {"embedding": embedding.clone() if trains_embedding else embedding}
-    return {
-        name: given[name].to(embedding.device) if name in given else embedding.new_full(shape, name == "norm.gain")
-        for name, shape in shapes.items()
-    }
+    given, parameters = initial(size.token_shapes(), seed) | {"embedding": embedding}, Parameters()
+    for name, shape in shapes.items():
+        start = given[name] if name in given else torch.full(shape, float(name == "norm.gain"))
+        parameters[name] = start.to(embedding.device, copy=True)
+    return parameters
 
 
 # ---- the chapter ------------------------------------------------------------------------------------------------

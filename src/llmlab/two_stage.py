@@ -21,7 +21,8 @@ from itertools import combinations
 from llmlab.embedding_freeze import stage1, stage2
 from llmlab.lab import context_metrics
 from llmlab.lab.context_metrics import called
-from llmlab.lab.context_study import ArmSpec, ContextSpec, compared
+from llmlab.lab.context_runs import ArmSpec, ContextSpec
+from llmlab.lab.context_study import compared
 from llmlab.lab.made_embedding import loaded
 from llmlab.lab.steps import OnStep
 from llmlab.report.messages import Text, say

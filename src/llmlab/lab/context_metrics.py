@@ -8,7 +8,8 @@ A difference is named by what is subtracted from what: ``val_loss_token_frozen_m
 import re
 from collections.abc import Iterable, Mapping
 
-from llmlab.lab.context_study import LOSS, TEST_LOSS, TRIES, ArmRuns, Comparison
+from llmlab.lab.context_runs import LOSS, TEST_LOSS, ArmRuns
+from llmlab.lab.context_study import TRIES, Comparison
 from llmlab.lab.context_text import ContextDataset
 from llmlab.measure.score import document_interval, perplexity
 from llmlab.measure.stats import as_metrics, mean_interval, metrics_of, paired_interval

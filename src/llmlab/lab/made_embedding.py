@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from llmlab.lab.block_sizes import contexts_bytes
-from llmlab.lab.context_study import ArmSpec, ContextSpec, Stage1, Stage2, training_of
+from llmlab.lab.context_runs import ArmSpec, ContextSpec, Stage1, Stage2, training_of
 from llmlab.lab.context_text import EmbeddedCorpus, dataset_of, pretrained_corpus, random_corpus
 from llmlab.lab.memory import check_memory
 from llmlab.lab.rng import generator
@@ -55,7 +55,7 @@ def made(width: int, stage1: Stage1, stage2: Stage2, on_step: OnStep | None = No
     source = replace(language, corpus=more, embedding=start, name="made", digest="")
     data = dataset_of(source, settings.tokens, settings.val_tokens)
     arm = ArmSpec("made", contexts=ContextSpec.of(settings), trains_embedding=True)
-    contexts = stage1(settings, data, arm.contexts, MADE_SEED, lambda *told: None, lambda train: train())
+    contexts = stage1(settings, data, arm.contexts, MADE_SEED)
     model = stage2(settings, data, arm, contexts, MADE_SEED)
     training = training_of(settings, data, model, MADE_SEED)
     training.run(on_step)

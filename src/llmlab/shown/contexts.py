@@ -7,17 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from llmlab.lab.context_metrics import change, of_arms, samples
-from llmlab.lab.context_study import (
-    BESIDE,
-    FACTORS,
-    LOSS,
-    SHARES,
-    TEST_LOSS,
-    ArmRuns,
-    Comparison,
-    ContextSpec,
-    Measured,
-)
+from llmlab.lab.context_runs import LOSS, TEST_LOSS, ArmRuns, ContextSpec, Measured
+from llmlab.lab.context_study import BESIDE, FACTORS, SHARES, Comparison
 from llmlab.lab.context_text import ContextDataset
 from llmlab.measure.score import perplexity
 from llmlab.measure.stats import metrics_of

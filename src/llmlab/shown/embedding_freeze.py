@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from llmlab.lab.context_study import LOSS, ArmRuns, Comparison
+from llmlab.lab.context_runs import LOSS, ArmRuns
+from llmlab.lab.context_study import Comparison
 from llmlab.report.messages import Text, say
 from llmlab.report.result import Result, Scalar
 from llmlab.settings import EmbeddingFreezeSettings
