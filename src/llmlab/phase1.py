@@ -280,6 +280,7 @@ def over_seeds(samples: dict[str, Tensor]) -> dict[str, float]:
 # ---- the chapter ------------------------------------------------------------------------------------------------
 
 
+@torch.inference_mode()  # the gradients are written out: autograd has nothing to record
 def run(settings: Phase1Settings, on_step: OnStep | None = None) -> Result:
     """Train one model per seed with a frozen embedding and report how far that gets.
 

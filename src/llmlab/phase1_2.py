@@ -319,6 +319,7 @@ def side_experiments(
 # ---- the chapter ------------------------------------------------------------------------------------------------
 
 
+@torch.inference_mode()  # the gradients are written out: autograd has nothing to record
 def run(settings: Phase12Settings, on_step: OnStep | None = None) -> Result:
     """Train one model per seed and report how they moved and what decides their predictions; see ``phase1.run``."""
     asked = settings.experiment, settings.document(), shown.WHY, shown.HOW
