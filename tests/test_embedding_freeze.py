@@ -12,13 +12,13 @@ import pytest
 
 from conftest import Done, Stop, rows, without_times
 from llmlab import embedding_freeze
-from llmlab.embedding_freeze import LABELS
 from llmlab.errors import SettingError
 from llmlab.lab import made_embedding
 from llmlab.measure.stats import mean_interval
 from llmlab.report.result import Result
 from llmlab.settings import EmbeddingFreezeSettings, flag
 from llmlab.settings.contexts import FREEZE_ARMS
+from llmlab.shown.embedding_freeze import LABELS
 from strategies_contexts import GROWN, SMALL, diverging, write_model_and_text
 
 Run = Callable[..., Done]

@@ -371,23 +371,10 @@ def fresh_parameters(
 
 # ---- the chapter ------------------------------------------------------------------------------------------------
 
-LABELS = {
-    "frozen": "frozen, tied",
-    "trained": "trained, tied",
-    "frozen-untied": "frozen, untied",
-    "trained-untied": "trained, untied",
-    "random-frozen": "random, frozen",
-    "random-trained": "random, trained",
-}
 GRID = (("trained", "frozen"), ("trained-untied", "frozen-untied"))
 """Trained and frozen, with a tied head and with an untied one."""
-PAIRS = (
-    *GRID,
-    ("frozen-untied", "frozen"),
-    ("trained-untied", "trained"),
-    ("random-frozen", "frozen"),
-    ("random-trained", "trained"),
-)
+HEADS = (("frozen-untied", "frozen"), ("trained-untied", "trained"))
+PAIRS = (*GRID, *HEADS, ("random-frozen", "frozen"), ("random-trained", "trained"))
 """What is compared with what."""
 
 
@@ -397,7 +384,7 @@ def freeze_arms(settings: EmbeddingFreezeSettings) -> list[ArmSpec]:
     for name in settings.arm_names:
         contexts = replace(ContextSpec.of(settings), vectors="random" if name.startswith("random") else "pretrained")
         trained = {"tied": not name.endswith("untied"), "trains_embedding": "trained" in name}
-        arms.append(ArmSpec(name, LABELS[name], contexts=contexts, reading=settings.reading, **trained))
+        arms.append(ArmSpec(name, shown.LABELS[name], contexts=contexts, reading=settings.reading, **trained))
     grown = []
     for tokens in (tokens for tokens in settings.sizes if tokens != settings.tokens):
         for arm in (arm for arm in arms if arm.name in GRID[0]):

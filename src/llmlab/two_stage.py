@@ -33,9 +33,6 @@ from llmlab.shown import two_stage as shown
 WIRINGS = (("every", "constant"), ("every", "decreasing"), ("first", "constant"), ("first", "decreasing"))
 """Which context layers read the token, and how wide the layers are."""
 
-READINGS = {"after": "after, by layer", "final": "after, last layer", "before": "before", "none": "no context"}
-"""Which context predicts: what a table calls it."""
-
 
 def stage_arms(settings: TwoStageSettings) -> dict[str, list[ArmSpec]]:
     """Return the arms by ablation; ``main`` holds the settings' own arm.
@@ -48,7 +45,7 @@ def stage_arms(settings: TwoStageSettings) -> dict[str, list[ArmSpec]]:
     for ablation in settings.ablations:
         arms[ablation] = []
         for label, contexts, reading in values(ablation, own, settings):
-            words = (READINGS[reading] if ablation == "reading" else label).replace(",", "").replace(" ", "-")
+            words = (shown.READINGS[reading] if ablation == "reading" else label).replace(",", "").replace(" ", "-")
             name = "main" if (contexts, reading) == (own.contexts, own.reading) else words
             arms[ablation].append(replace(own, name=name, label=label, contexts=contexts, reading=reading))
     return arms
@@ -61,7 +58,7 @@ def values(ablation: str, own: ArmSpec, settings: TwoStageSettings) -> list[tupl
         # of a block whose only layer is its last, two readings are the same
         alike = {"after", "final"} if base.layers == 1 else set()
         one = own.reading if own.reading in alike else "after"
-        return [(label, base, one if reading in alike else reading) for reading, label in READINGS.items()]
+        return [(label, base, one if reading in alike else reading) for reading, label in shown.READINGS.items()]
     if ablation == "block":
         changed = [("trained block", replace(base, trained=True)), ("untrained block", replace(base, trained=False))]
     elif ablation == "noise":

@@ -12,6 +12,16 @@ from llmlab.shown.words import beside_counting
 
 ASKED = say("embedding_freeze.why"), say("embedding_freeze.how")
 
+LABELS = {
+    "frozen": "frozen, tied",
+    "trained": "trained, tied",
+    "frozen-untied": "frozen, untied",
+    "trained-untied": "trained, untied",
+    "random-frozen": "random, frozen",
+    "random-trained": "random, trained",
+}
+"""What tables call the arms."""
+
 
 def result(
     settings: EmbeddingFreezeSettings,

@@ -22,6 +22,9 @@ ABLATIONS = {
 }
 """Their tables."""
 
+READINGS = {"after": "after, by layer", "final": "after, last layer", "before": "before", "none": "no context"}
+"""Which context predicts: what a table calls it."""
+
 
 def result(
     settings: TwoStageSettings, found: Comparison, metrics: dict[str, Scalar], by_name: Mapping[str, list[ArmRuns]]
