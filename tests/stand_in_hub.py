@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlparse
 
 import pyarrow
 import pyarrow.parquet
+import pytest
 
 from llmlab.text.hub import Source
 
@@ -38,20 +39,27 @@ def repository(corpus: Source, column: str, *splits: list[Any]) -> dict[str, byt
 
 
 @contextlib.contextmanager
-def serving(corpus: Source, files: dict[str, bytes], failure: int = 0) -> Iterator[tuple[str, list[str]]]:
-    """Serve a repository, or answer everything with a status code; yield the address and what is asked."""
-    asked: list[str] = []
-    kind, prefix = ("datasets", "/datasets") if corpus.splits else ("models", "")
-    stop = threading.Event()
+def hub_at(address: str) -> Iterator[None]:
+    """Let the library find the hub at an address."""
+    with pytest.MonkeyPatch.context() as patch:
+        constants = "huggingface_hub.constants."
+        patch.setattr(f"{constants}ENDPOINT", address)
+        patch.setattr(f"{constants}HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        yield
 
-    resolve, api = f"{prefix}/{corpus.repository}/resolve/{corpus.commit}/", f"/api/{kind}/{corpus.repository}"
+
+@contextlib.contextmanager
+def serving(source: Source, files: dict[str, bytes], failure: int = 0) -> Iterator[list[str]]:
+    """Be the hub with one repository, or answer everything with a status code, or (-1) not at all; yield what is asked.
+
+    Nothing else is a hub meanwhile.
+    """
+    asked, stop = list[str](), threading.Event()
+    kind, prefix = ("datasets", "/datasets") if source.splits else ("models", "")
+    resolve, api = f"{prefix}/{source.repository}/resolve/{source.commit}/", f"/api/{kind}/{source.repository}"
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     entries = {
-        name: {
-            "type": "file",
-            "oid": hashlib.sha256(content).hexdigest()[:40],
-            "size": len(content),
-            "path": name,
-        }
+        name: {"type": "file", "oid": hashes[name][:40], "size": len(content), "path": name}
         for name, content in files.items()
     }
 
@@ -59,28 +67,25 @@ def serving(corpus: Source, files: dict[str, bytes], failure: int = 0) -> Iterat
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            body, path = (
-                self.rfile.read(int(self.headers.get("Content-Length") or 0)),
-                unquote(urlparse(self.path).path),
-            )
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            path = unquote(urlparse(self.path).path)
+            name = path.removeprefix(resolve)
             asked.append(self.path)
             if failure == -1:
                 stop.wait()
                 self.close_connection = True
             elif failure:
                 self.answer(failure)
-            elif path.startswith(resolve) and path.removeprefix(resolve) in files:
-                found = files[path.removeprefix(resolve)]
-                tag = f'"{hashlib.sha256(found).hexdigest()}"'
-                self.answer(200, found, ETag=tag, **{"X-Repo-Commit": corpus.commit})
-            elif path.startswith(f"{api}/tree/{corpus.commit}"):
+            elif path.startswith(resolve) and name in files:
+                self.answer(200, files[name], ETag=f'"{hashes[name]}"', **{"X-Repo-Commit": source.commit})
+            elif path.startswith(f"{api}/tree/{source.commit}"):
                 self.answer(200, list(entries.values()))
-            elif path == f"{api}/paths-info/{corpus.commit}":
+            elif path == f"{api}/paths-info/{source.commit}":
                 self.answer(200, [entries[name] for name in json.loads(body)["paths"] if name in entries])
-            elif path in (api, f"{api}/revision/{corpus.commit}"):
-                self.answer(200, {"id": corpus.repository, "sha": corpus.commit, "siblings": []})
+            elif path in (api, f"{api}/revision/{source.commit}"):
+                self.answer(200, {"id": source.repository, "sha": source.commit, "siblings": []})
             else:
-                self.answer(404, **{"X-Error-Code": "EntryNotFound", "X-Repo-Commit": corpus.commit})
+                self.answer(404, **{"X-Error-Code": "EntryNotFound", "X-Repo-Commit": source.commit})
 
         do_HEAD = do_POST = do_GET  # noqa: N815 - the names of the standard library
 
@@ -106,7 +111,8 @@ def serving(corpus: Source, files: dict[str, bytes], failure: int = 0) -> Iterat
     with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
+            with hub_at(f"http://127.0.0.1:{server.server_port}"):
+                yield asked
         finally:
             stop.set()
             server.shutdown()

@@ -1,9 +1,10 @@
 """Words as tokens, a corpus as windows, and the cache of it: against obvious ways, and never wrong because of one."""
 
+import errno
 import hashlib
 import os
-import random
-import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,13 @@ from hypothesis import strategies as st
 
 from llmlab.errors import TextError
 from llmlab.text import cache
-from llmlab.text.cache import LARGEST, cache_folder
 from llmlab.text.corpus import Corpus, content_hash, load_corpus
 from llmlab.text.windows import WindowedText, prepare
-from llmlab.text.words import BOS, EOS, MARKS, PAD, UNK, WordVocabulary, encoded, windows
+from llmlab.text.words import BOS, EOS, MARKS, PAD, WordVocabulary, encoded, windows
 
 LINES = [f"the cat number {number} sat on the mat and then it went home" for number in range(30)]
 CORPUS = Corpus("cats", LINES[:25], LINES[25:])
-OTHER = Corpus("cats", LINES[:20], LINES[20:])
 GIVEN = os.environ.get("LLMLAB_DATA", "")
-words = st.text("abcdé\ud800", min_size=1, max_size=3)
-lines = st.lists(st.lists(words, min_size=5, max_size=40).map(" ".join), min_size=1, max_size=6)
-lengths = st.integers(4, 12)
 
 # ---- words, lines and windows ---------------------------------------------------------------------------------------
 
@@ -42,12 +38,17 @@ def slow_words(lines: list[str], size: int) -> list[str]:
     return chosen
 
 
-texts = st.lists(st.text("abcA \u3000é<unk>", max_size=30), max_size=12)
+few_words = st.sampled_from(["a", "A", "b", "é", "\u3000", "<EOS>", *MARKS]) | st.text("ab <unk>", max_size=6)
+some_line = st.lists(few_words, max_size=8).map(" ".join)
 
 
-@given(texts, st.integers(0, 12), st.text("abc <>unk", max_size=20))
+@given(st.lists(some_line, max_size=12), st.integers(0, 12), some_line)
 def test_the_most_frequent_words_have_numbers_and_lines_are_framed(lines: list[str], size: int, line: str) -> None:
-    """Ties go by first appearance; the marks are always there; known words come back in lower case, others unknown."""
+    """Ties go by first appearance; known words come back in lower case, others unknown.
+
+    No text can make a pad, a begin or an end: a mark in it is an unknown word.  Other words, or an order of their own,
+    have another hash.
+    """
     vocabulary = WordVocabulary.of_lines(lines, size)
     numbers, words = vocabulary.encode(line), line.lower().split()
     known = vocabulary.words[len(MARKS) :]
@@ -56,14 +57,7 @@ def test_the_most_frequent_words_have_numbers_and_lines_are_framed(lines: list[s
     assert (numbers[0], numbers[-1], len(numbers)) == (BOS, EOS, len(words) + 2)
     shown = [word if word in known else "<unk>" for word in words]
     assert vocabulary.decode(numbers) == " ".join(["<bos>", *shown, "<eos>"])
-
-
-@pytest.mark.parametrize("mark", MARKS)
-def test_a_mark_in_a_text_is_an_unknown_word(mark: str) -> None:
-    """No text can make a pad, a begin or an end; the literal ``<unk>`` of a corpus is unknown too."""
-    vocabulary = WordVocabulary.of_lines([f"{mark} {mark} {mark.upper()} a"])
-    assert vocabulary.words == (*MARKS, "a")
-    assert vocabulary.encode(f"{mark} a") == [BOS, UNK, 4, EOS]
+    assert WordVocabulary(vocabulary.words).sha256 == vocabulary.sha256 != WordVocabulary(vocabulary.words[::-1]).sha256
 
 
 def slow_windows(lines: list[list[int]], length: int) -> list[list[int]]:
@@ -91,14 +85,10 @@ def test_lines_of_few_words_are_skipped() -> None:
     assert [len(line) for line in encoded(["a", ""], vocabulary, fewest_words=0)] == [3, 2]
 
 
-def test_the_hash_tells_vocabularies_apart() -> None:
-    one, other = WordVocabulary((*MARKS, "a", "b")), WordVocabulary((*MARKS, "b", "a"))
-    assert one.sha256 == WordVocabulary.of_lines(["a b"]).sha256
-    assert one.sha256 != other.sha256
-    assert len(one.sha256) == 64
-
-
 # ---- a prepared text ------------------------------------------------------------------------------------------------
+
+words = st.text("abcdé\ud800", min_size=1, max_size=3)
+lines = st.lists(st.lists(words, min_size=5, max_size=40).map(" ".join), min_size=1, max_size=6)
 
 
 def same(a: WindowedText, b: WindowedText) -> bool:
@@ -108,7 +98,7 @@ def same(a: WindowedText, b: WindowedText) -> bool:
 
 
 @settings(max_examples=30)
-@given(lines, lines, lines, st.integers(5, 12), lengths)
+@given(lines, lines, lines, st.integers(5, 12), st.integers(4, 12))
 def test_a_text_is_its_lines_encoded_and_cut_and_the_cache_keeps_it(
     tmp_path_factory: pytest.TempPathFactory,
     train: list[str],
@@ -155,7 +145,11 @@ def test_a_text_is_known_by_its_lines_and_by_what_is_held_out(train: list[str], 
 
 
 def test_every_condition_has_a_digest_and_a_cache_file_of_its_own(tmp_path: Path) -> None:
-    """A vocabulary that is handed over gives the digest of the one that was counted; nothing is made twice."""
+    """A vocabulary that is handed over gives the digest of the one that was counted; nothing is made twice.
+
+    Token numbers beyond 16 bits are kept whole.
+    """
+    many = [" ".join(f"w{number}" for number in range(40_000))]
     variants: list[tuple[Corpus, dict[str, Any]]] = [
         (CORPUS, {}),
         (CORPUS, {"vocabulary_size": 6}),
@@ -164,6 +158,7 @@ def test_every_condition_has_a_digest_and_a_cache_file_of_its_own(tmp_path: Path
         (CORPUS, {"vocabulary": WordVocabulary.of_lines(["the mat"])}),
         (Corpus("cats", LINES[:24], LINES[24:]), {}),
         (Corpus("cats", [*LINES[:24], LINES[24] + " x"], LINES[25:]), {}),
+        (Corpus("many", many, LINES), {"vocabulary_size": 50_000}),
     ]
     plain = [prepare(corpus, **how) for corpus, how in variants]
     stamps = []
@@ -175,14 +170,7 @@ def test_every_condition_has_a_digest_and_a_cache_file_of_its_own(tmp_path: Path
     assert len(stamps[0]) == len({text.digest for text in plain}) == len(variants)
     assert stamps[0] == stamps[1]
     assert prepare(CORPUS, vocabulary=plain[0].vocabulary).digest == plain[0].digest
-
-
-def test_a_large_vocabulary_survives_the_cache(tmp_path: Path) -> None:
-    """Token numbers beyond 16 bits are kept whole."""
-    corpus = Corpus("many", [" ".join(f"w{number}" for number in range(40_000))], LINES)
-    text = prepare(corpus, vocabulary_size=50_000, cache=tmp_path)
-    assert int(text.train.max()) > 32_767
-    assert same(prepare(corpus, vocabulary_size=50_000, cache=tmp_path), text)
+    assert int(plain[-1].train.max()) > 32_767
 
 
 @pytest.mark.parametrize(
@@ -202,125 +190,106 @@ def test_a_text_without_a_window_is_refused(train: list[str], valid: list[str], 
 
 
 @pytest.mark.skipif(not GIVEN, reason="LLMLAB_DATA does not say where WikiText-2 is")
-def test_wikitext_has_exactly_the_windows_of_the_study(tmp_path: Path) -> None:
-    """51,026 and 5,272 windows, 2,748,486 and 285,045 targets, the same from the cache."""
-    corpus = load_corpus("wikitext-2", offline=True)
-    for _ in range(2):
-        text = prepare(corpus, cache=tmp_path, say=pytest.fail)
-        assert (len(text.train), len(text.valid)) == (51_026, 5_272)
-        targets = (text.train[:, 1:].count_nonzero(), text.valid[:, 1:].count_nonzero())
-        assert targets == (2_748_486, 285_045)
+def test_wikitext_has_exactly_the_windows_and_targets_of_the_study() -> None:
+    text = prepare(load_corpus("wikitext-2", offline=True))
+    assert (len(text.train), len(text.valid)) == (51_026, 5_272)
+    assert [int(each[:, 1:].count_nonzero()) for each in (text.train, text.valid)] == [2_748_486, 285_045]
 
 
 # ---- a cache of which no use can be made ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    """The one file of a cache that has ``CORPUS``."""
-    prepare(CORPUS, cache=tmp_path)
-    (path,) = tmp_path.iterdir()
+WHOLE = prepare(CORPUS)
+
+
+def kept_in(folder: Path, corpus: Corpus = CORPUS) -> Path:
+    """Return the one file of a cache that has a text."""
+    prepare(corpus, cache=folder)
+    (path,) = folder.iterdir()
     return path
 
 
-def made_again(path: Path, corpus: Corpus = CORPUS) -> str:
-    """Prepare a text of whose cache file no use can be made, and return the one thing that is said of it."""
+def made_again(path: Path) -> str:
+    """Prepare the text of whose cache file no use can be made, and return the one thing that is said of it."""
     told: list[str] = []
-    assert same(prepare(corpus, cache=path.parent, say=told.append), prepare(corpus))
+    assert same(prepare(CORPUS, cache=path.parent, say=told.append), WHOLE)
     (said,) = told
     assert str(path) in said
     return said
 
 
-def test_a_damaged_cache_file_is_told_of_and_made_again(kept: Path) -> None:
-    """Cut anywhere, any bit turned over, or something else altogether: one warning, the right text, a sound file."""
-    good, chance = kept.read_bytes(), random.Random(0)
-    bad = [good[:length] for length in (0, 1, 14, 20, 47, 60, len(good) // 2, len(good) - 1)]
-    for _ in range(60):
-        flipped = bytearray(good)
-        flipped[chance.randrange(len(good))] ^= 1 << chance.randrange(8)
-        bad.append(bytes(flipped))
-    for content in [*bad, good + b"\0", b"x" * 1000]:
-        kept.write_bytes(content)
-        made_again(kept)
-        assert kept.read_bytes() == good
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return kept_in(tmp_path_factory.mktemp("cache"))
 
 
-def test_what_is_kept_is_checked_against_its_words(kept: Path) -> None:
-    """Under a right checksum and key: numbers that no word has, below or above, and words without the marks."""
-    head, parts = cache.kept(kept, kept.stem)
-    words = head["words"]
-    for wrong, numbers in (
-        (words, [parts[0] - 1, *parts[1:]]),
-        (words, [*parts[:2], parts[2] + len(words) - int(parts[2].max())]),
-        ([*MARKS[::-1], *words[4:]], parts),
-    ):
-        cache.keep(kept, kept.stem, {**head, "words": wrong}, numbers)
-        assert "not those of its words" in made_again(kept)
+@settings(max_examples=120)
+@given(st.data())
+def test_a_damaged_cache_file_is_told_of_and_made_again(sound: Path, data: st.DataObject) -> None:
+    """Cut, with a bit turned over or something behind it, or anything at all under a right checksum.
+
+    One warning, the right text, a sound file.
+    """
+    good = sound.read_bytes()
+    cut = st.integers(0, len(good) - 1).map(lambda length: good[:length])
+    bits = st.integers(0, 8 * len(good) - 1).map(lambda bit: (int.from_bytes(good) ^ 1 << bit).to_bytes(len(good)))
+    words = st.text('0123456789{}[]:",keywrds', max_size=40).map(lambda text: b"\2" + text.encode())
+    sealed = (st.binary(max_size=60) | words).map(lambda content: hashlib.sha256(content).digest() + content)
+    sound.write_bytes(data.draw(cut | bits | sealed | st.binary(min_size=1).map(lambda more: good + more)))
+
+    made_again(sound)
+
+    assert sound.read_bytes() == good
 
 
-@settings(max_examples=60)
-@given(
-    payload=st.binary(max_size=60)
-    | st.text('0123456789{}[]:",keywrds', max_size=40).map(lambda text: b"\2" + text.encode())
-)
-def test_a_payload_that_is_sealed_but_senseless_is_refused(
-    tmp_path_factory: pytest.TempPathFactory, payload: bytes
-) -> None:
-    """Even under a right checksum, other bytes end in a warning and never in a crash."""
-    folder = tmp_path_factory.mktemp("cache")
-    prepare(CORPUS, cache=folder)
-    (path,) = folder.iterdir()
-    path.write_bytes(hashlib.sha256(payload).digest() + payload)
-    made_again(path)
+def rewritten(path: Path, change: Callable[[dict[str, Any], list[torch.Tensor]], object]) -> None:
+    """Change what is kept, under a right checksum and key."""
+    head, parts = cache.kept(path, path.stem)
+    change(head, parts)
+    cache.keep(path, path.stem, head, parts)
 
 
-def test_a_file_of_another_text_or_one_too_large_is_refused(kept: Path) -> None:
-    """Gigabytes that somebody left there never come into memory: the size alone refuses them."""
-    prepare(OTHER, cache=kept.parent)
-    (other,) = {*kept.parent.iterdir()} - {kept}
-    other.write_bytes(kept.read_bytes())
-    assert "another text" in made_again(other, OTHER)
-    with kept.open("r+b") as file:
-        file.truncate(LARGEST + 1)  # full of holes: it takes no room
-    assert "not a file of the cache" in made_again(kept)
+def of_another_text(path: Path) -> None:
+    path.write_bytes(kept_in(path.parent / "other", replace(CORPUS, train=LINES[:20])).read_bytes())
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
-def test_something_else_in_the_place_of_a_cache_file_is_told_of(kept: Path, kind: str) -> None:
-    """A folder, a pipe that nobody writes to, or a loop of links neither hangs nor fails."""
-    kept.unlink()
-    {"folder": kept.mkdir, "pipe": lambda: os.mkfifo(kept), "loop": lambda: kept.symlink_to(kept.name)}[kind]()
-    made_again(kept)
+STRANGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), ""),
+    "a pipe that nobody writes to": (lambda path: (path.unlink(), os.mkfifo(path)), "not a file of the cache"),
+    "a loop of links": (lambda path: (path.unlink(), path.symlink_to(path.name)), ""),
+    "another text's": (of_another_text, "another text"),
+    # full of holes it takes no room; gigabytes that somebody left there never come into memory
+    "too large": (lambda path: os.truncate(path, cache.LARGEST + 1), "not a file of the cache"),
+    "a number below all words": (lambda path: rewritten(path, lambda _, parts: parts[0].sub_(1)), "not those of its"),
+    "a number above all words": (lambda path: rewritten(path, lambda _, parts: parts[2].add_(4)), "not those of its"),
+    "no marks": (lambda path: rewritten(path, lambda head, _: head["words"].sort()), "not those of its words"),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_something_else_in_the_place_of_a_cache_file_is_told_of(tmp_path: Path, what: str) -> None:
+    path, (put, told) = kept_in(tmp_path), STRANGE[what]
+    put(path)
+    assert told in made_again(path)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that is a file, a full disk, a read-only one: the text is the same and nothing half stays."""
+    """A folder that is a file, a full disk: the text is the same and nothing half stays."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
     (tmp_path / "file").write_text("mine", "utf-8")
-    expected = prepare(CORPUS)
-    assert same(prepare(CORPUS, cache=tmp_path / "file"), expected)
-    for number in (28, 30, 13):
-
-        def refuse(*_: object, number: int = number) -> None:
-            raise OSError(number, os.strerror(number))
-
-        monkeypatch.setattr(os, "fsync", refuse)
-        assert same(prepare(CORPUS, cache=tmp_path / "cache"), expected)
-        assert list((tmp_path / "cache").iterdir()) == []
+    for name in ("file", "cache"):
+        assert same(prepare(CORPUS, cache=tmp_path / name), WHOLE)
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_many_at_once_share_one_cache(tmp_path: Path) -> None:
-    expected, found = prepare(CORPUS), list[bool]()
-    threads = [
-        threading.Thread(target=lambda: found.append(same(prepare(CORPUS, cache=tmp_path, say=pytest.fail), expected)))
-        for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [True] * 8
-    assert same(prepare(CORPUS, cache=tmp_path, say=pytest.fail), expected)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: prepare(CORPUS, cache=tmp_path, say=pytest.fail), range(9)))
+    assert all(same(text, WHOLE) for text in found)
 
 
 def test_the_cache_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -328,7 +297,7 @@ def test_the_cache_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("LLMLAB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert cache_folder() == tmp_path / ".cache/llmlab"
+    assert cache.cache_folder() == tmp_path / ".cache/llmlab"
     for name, value, folder in (
         ("XDG_CACHE_HOME", "relative", tmp_path / ".cache/llmlab"),
         ("XDG_CACHE_HOME", "/xdg", Path("/xdg/llmlab")),
@@ -336,4 +305,4 @@ def test_the_cache_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatch,
         ("LLMLAB_CACHE", "~/mine", tmp_path / "mine"),
     ):
         monkeypatch.setenv(name, value)
-        assert cache_folder() == folder
+        assert cache.cache_folder() == folder
