@@ -1,5 +1,6 @@
 """Checkpoints of models that nobody trained, made in a moment, for what is done with a trained model."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from llmlab.baseline import ContextVectorLM
 from llmlab.disk import replace_folder
 from llmlab.lab.checkpoint import packed
-from llmlab.lab.sizes import Size, size_of
+from llmlab.lab.sizes import Size
+from llmlab.peers import build
 from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar
 
@@ -19,18 +21,19 @@ TINY: dict[str, Any] = {"vocabulary": 200, "length": 32, "precision": "fp32", **
 
 
 def state_of(words: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
-    """Return the state of a small New-LLM at its start, over the words of the synthetic language or over others."""
+    """Return the state of a small model at its start, over the words of the synthetic language or over others."""
     settings = BaselineSettings(**SMALL | options)
     words = words or Grammar.standard().vocabulary().words
-    model = ContextVectorLM.initial(size_of(settings, len(words)), settings.seed, init="scaled")
-    # scores that differ more than at the start: otherwise every token is about as likely as any other
-    model.parameters["output.weight"].mul_(4)
+    parameters = build(replace(settings, init="scaled"), len(words), settings.seed, "fp32").parameters
+    if "output.weight" in parameters:
+        # scores that differ more than at the start: otherwise every token is about as likely as any other
+        parameters["output.weight"].mul_(4)
     return {
         "settings": settings.document(),
         "seed": settings.seed,
         "text": "",
         "vocabulary": list(words),
-        "model": model.parameters,
+        "model": parameters,
         "progress": {"history": []},
     }
 

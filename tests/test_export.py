@@ -16,12 +16,10 @@ from conftest import Done, needs
 from llmlab.after import export, quantize
 from llmlab.after.opening import restored
 from llmlab.errors import SettingError, TextError, WriteError
-from llmlab.peers import build
 from llmlab.settings import BaselineSettings, ExportSettings
 from llmlab.settings.declare import options_of
 from llmlab.settings.language import CORPORA
-from llmlab.text.grammar import Grammar
-from strategies_trained import SMALL, saved, state_of
+from strategies_trained import saved, state_of
 
 pytestmark = pytest.mark.usefixtures("counted_once", "one_thread")
 FILES = {"model.safetensors", "config.json", "vocabulary.json", "README.md"}
@@ -29,14 +27,16 @@ ALONE = """
 import json, runpy, sys
 sys.modules["llmlab"] = None  # whoever imports it fails
 import torch
-tokens = torch.tensor(json.loads(sys.argv[1]))
-for folder in sys.argv[2:]:
+tokens, folders = torch.tensor(json.loads(sys.argv[1])), sys.argv[2:]
+for folder in folders:
     load = runpy.run_path(f"{folder}/load.py")
     context, found = torch.zeros(len(tokens), load["SIZE"]["context"]), []
     for t in range(tokens.shape[1]):
         logits, context = load["step"](tokens[:, t], context)
         found.append(logits)
     print(json.dumps(torch.stack(found, 1).tolist()))
+sys.argv = ["load.py", "kazu", "unheard"]
+runpy.run_path(f"{folders[0]}/load.py", run_name="__main__")
 """
 
 
@@ -45,24 +45,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("model") / "m", state_of())
 
 
-def peer_state(model: str, **options: Any) -> dict[str, Any]:
-    settings, words = BaselineSettings(**SMALL | {"model": model} | options), Grammar.standard().vocabulary().words
-    made = build(settings, len(words), 3, "fp32")
-    return state_of(**options) | {"settings": settings.document(), "seed": 3, "model": made.parameters}
-
-
 def exported(checkpoint: Path, folder: Path, **options: Any) -> dict[str, Any]:
     return dict(export.run(ExportSettings(checkpoint=checkpoint, folder=folder, **options)).metrics)
 
 
-def alone(*words: str) -> str:
-    """Run Python by itself, without this project on its path, and return what it prints."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run([sys.executable, "-I", *words], env=variables, capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def test_the_loader_gives_the_same_logits_to_the_last_bit(tmp_path: Path) -> None:
+def test_the_loader_gives_the_same_logits_to_the_last_bit_and_writes(tmp_path: Path) -> None:
     """Where llmlab cannot be imported, the largest difference of a logit is 0, whatever the stack, of int8 too."""
     stacks: tuple[dict[str, Any], ...] = ({}, {"stack": "residual", "layers": 3}, {"layers": 1})
     folders = [saved(tmp_path / f"m{number}", state_of(**options)) for number, options in enumerate(stacks)]
@@ -71,28 +58,27 @@ def test_the_loader_gives_the_same_logits_to_the_last_bit(tmp_path: Path) -> Non
     for folder in folders:
         exported(folder, tmp_path / f"{folder.name}-out")
     tokens = torch.randint(132, (3, 40), generator=torch.Generator().manual_seed(0))
-    told = alone("-c", ALONE, json.dumps(tokens.tolist()), *(f"{folder}-out" for folder in folders))
-    for folder, line in zip(folders, told.splitlines(), strict=True):
+    told = json.dumps(tokens.tolist()), *(f"{folder}-out" for folder in folders)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, "-I", "-c", ALONE, *told]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    *logits, written = done.stdout.splitlines()
+    for folder, line in zip(folders, logits, strict=True):
         own = restored(folder, device="cpu").model.model  # type: ignore[attr-defined]
         assert float((torch.tensor(json.loads(line)) - own.logits(tokens)).abs().max()) == 0
-
-
-def test_the_loader_is_forty_lines_and_writes(tmp_path: Path, checkpoint: Path) -> None:
-    exported(checkpoint, tmp_path / "out")
-    lines = (tmp_path / "out" / "load.py").read_text("utf-8").splitlines()
+    assert 1 <= len(written.split()) <= 30
+    assert {*written.split()} <= {*json.loads((tmp_path / "m0-out" / "vocabulary.json").read_text("utf-8"))}
+    lines = (tmp_path / "m0-out" / "load.py").read_text("utf-8").splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 120
     assert not [line for line in lines if "llmlab" in line and "import" in line]
-    written = alone(str(tmp_path / "out" / "load.py"), "kazu", "unheard").split()
-    assert 1 <= len(written) <= 30
-    assert {*written} <= {*json.loads((tmp_path / "out" / "vocabulary.json").read_text("utf-8"))}
 
 
 @needs("transformers", "peers")
 def test_tiny_gpt2_opens_with_transformers(tmp_path: Path) -> None:
     import transformers
 
-    folder = saved(tmp_path / "m", peer_state("tiny-gpt2"))
+    folder = saved(tmp_path / "m", state_of(model="tiny-gpt2"))
     exported(folder, tmp_path / "out")
     transformers.utils.logging.disable_progress_bar()
     found, told = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "out", output_loading_info=True)
@@ -105,14 +91,6 @@ def test_tiny_gpt2_opens_with_transformers(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
 
-def test_a_gru_is_refused(tmp_path: Path) -> None:
-    """No other program opens ours; the message says what can be exported, and nothing is written."""
-    folder = saved(tmp_path / "m", peer_state("gru"))
-    with pytest.raises(SettingError, match="m: a GRU; export is for New-LLM and tiny GPT-2"):
-        exported(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_card_says_what_it_is(tmp_path: Path, checkpoint: Path) -> None:
     metrics = exported(checkpoint, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
@@ -120,7 +98,6 @@ def test_the_card_says_what_it_is(tmp_path: Path, checkpoint: Path) -> None:
         assert words in card
     for metric in ("val_ppl", "kneser_ney_ppl", "bigram_ppl", "unigram_ppl", "bayes_ppl"):
         assert card.count(f"| {metrics[metric]:.2f} |") == 2
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {*FILES, "load.py"}
 
 
 @pytest.mark.parametrize("data", [*CORPORA, "path: mine.txt"])
@@ -168,6 +145,7 @@ def test_without_its_text_the_card_has_what_the_run_wrote_down(tmp_path: Path) -
 
 
 def test_only_a_free_place_is_written_to(tmp_path: Path, checkpoint: Path) -> None:
+    """And only with what another program opens: our GRU is none."""
     for name in ("empty", "full", "new-old"):
         (tmp_path / name).mkdir()
     for name in ("full", "new-old"):
@@ -178,11 +156,12 @@ def test_only_a_free_place_is_written_to(tmp_path: Path, checkpoint: Path) -> No
             exported(checkpoint, place)
     with pytest.raises(WriteError, match="FOLDER: there is no folder"):
         exported(checkpoint, tmp_path / "no" / "such")
+    with pytest.raises(SettingError, match="gru: a GRU; export is for New-LLM and tiny GPT-2"):
+        exported(saved(tmp_path / "gru", state_of(model="gru")), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     exported(checkpoint, tmp_path / "new")
     assert {path.name for path in (tmp_path / "new").iterdir()} == {*FILES, "load.py"}
-    for name in ("full", "new-old"):
-        assert [path.name for path in (tmp_path / name).iterdir()] == ["mine"]
-    assert list((tmp_path / "empty").iterdir()) == []
+    assert {path.name for name in ("full", "new-old", "empty") for path in (tmp_path / name).iterdir()} == {"mine"}
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

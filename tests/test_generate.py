@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Done
-from llmlab.after import generate, opening
+from llmlab.after import generate
 from llmlab.after.generate import draw, write
 from llmlab.after.opening import restored
 from llmlab.baseline import ContextVectorLM
-from llmlab.errors import SettingError
 from llmlab.fast.reader import Reader
 from llmlab.report.result import Result
 from llmlab.settings import GenerateSettings
@@ -93,6 +91,12 @@ def said(result: Result) -> str:
     return str(result.metrics["text"])
 
 
+@pytest.fixture(scope="module")
+def long(checkpoint: Path) -> Result:
+    """A text of 900 tokens, whatever stands in it."""
+    return generate.run(settings(checkpoint, tokens=900, stop=False))
+
+
 def test_several_seeds_write_what_each_would_alone(checkpoint: Path) -> None:
     """Every token of each is announced, in one count."""
     heard: list[tuple[int, int]] = []
@@ -105,53 +109,47 @@ def test_several_seeds_write_what_each_would_alone(checkpoint: Path) -> None:
     assert heard == [(at, 40) for at in range(1, 41)]
 
 
-def test_the_state_does_not_grow(checkpoint: Path) -> None:
-    """After 400 tokens the state has the bytes that it had after one: a context and a token."""
-    short, long = (generate.run(settings(checkpoint, tokens=tokens, stop=False)).metrics for tokens in (1, 400))
-    assert {found[name] for found in (short, long) for name in ("state_bytes", "state_bytes_most")} == {8 * 4 + 8}
-
-
-def test_a_text_ends_with_its_line_or_at_its_length(checkpoint: Path) -> None:
+def test_a_text_ends_with_its_line_or_at_its_length(checkpoint: Path, long: Result) -> None:
     """The first <eos> ends the text unless ``--no-stop`` is given; then the text is the same, and goes on."""
-    ended, whole = (generate.run(settings(checkpoint, tokens=900, stop=stop)) for stop in (True, False))
+    ended = generate.run(settings(checkpoint, tokens=900))
     assert said(ended).split().count("<eos>") == 1
     assert said(ended).endswith("<eos>")
-    assert said(whole).startswith(said(ended))
-    assert whole.metrics["tokens"] == 900
-    assert "After <eos>" in " ".join(whole.summary)
+    assert said(long).startswith(said(ended))
+    assert long.metrics["tokens"] == 900
+    assert "After <eos>" in " ".join(long.summary)
 
 
-def test_words_that_the_model_does_not_know_are_told(checkpoint: Path) -> None:
-    known = restored(checkpoint).vocabulary.words[7]
+def test_a_long_text_needs_no_more_memory_and_is_shown_by_its_beginning_and_end(long: Result) -> None:
+    """After 900 tokens the state has the bytes that it had after one: a context and a token."""
+    rows = long.tables[1].rows
+    assert {long.metrics[name] for name in ("state_bytes", "state_bytes_most")} == {8 * 4 + 8}
+    assert len(rows) < 50
+    assert said(long).endswith(str(rows[-1][2]))
+    assert all(len(mark.xs) <= 200 for figure in long.figures for mark in figure.marks)
+    assert long.metrics["unk_share"] == pytest.approx(said(long).split().count("<unk>") / 900)
+
+
+def test_a_prompt_is_read_in_the_models_words(checkpoint: Path) -> None:
+    """What they are not is told; without a prompt a line is begun, from <bos> alone."""
+    found = restored(checkpoint)
+    known = found.vocabulary.words[7]
     result = generate.run(settings(checkpoint, prompt=f"Hello {known.upper()}", tokens=3))
     assert result.tables[1].rows[0] == ["prompt", None, f"<bos> <unk> {known}"]
     assert "does not know hello:" in " ".join(result.summary)
-
-
-def test_without_a_prompt_a_line_is_begun(checkpoint: Path) -> None:
-    """The default prompt is <bos> alone; what is written is what the reader writes from there."""
-    result = generate.run(settings(checkpoint, tokens=10))
-    found = restored(checkpoint)
     written = write(Reader(found.model.model), [BOS], settings(tokens=10), 0)  # type: ignore[attr-defined]
-    assert said(result) == found.vocabulary.decode(one.number for one in written)
+    assert said(generate.run(settings(checkpoint, tokens=10))) == found.vocabulary.decode(one.number for one in written)
 
 
-def test_a_long_text_is_shown_by_its_beginning_and_end(checkpoint: Path) -> None:
-    """The table of 2,000 tokens stays short, and its last row is the last of the text."""
-    result = generate.run(settings(checkpoint, tokens=2_000, stop=False))
-    rows = result.tables[1].rows
-    assert len(rows) < 50
-    assert said(result).endswith(str(rows[-1][2])) or said(result).endswith("…")
-    assert all(len(mark.xs) <= 200 for figure in result.figures for mark in figure.marks)
-    assert result.metrics["unk_share"] == pytest.approx(said(result).split().count("<unk>") / 2_000, abs=0.2)
+def test_the_storys_signs_are_words_in_a_prompt(checkpoint: Path) -> None:
+    """A prompt for a model of the story is read word by word and sign by sign, and its text is closed up again."""
+    found = restored(checkpoint)
+    story = replace(found, settings=replace(found.settings, data="story"))
+    assert generate.words_of(story, "“Oh dear!”") == "“ Oh dear ! ”"
+    assert generate.words_of(found, "“Oh dear!”") == "“Oh dear!”"
+    assert closed(generate.words_of(story, "“Oh dear!”")) == "“Oh dear!”"
 
 
-def test_other_models_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer has no context vector to write from, and its file is named."""
-    other = SimpleNamespace(model=object(), settings=SimpleNamespace(model="gru"))
-    monkeypatch.setattr(opening, "restored", lambda path, device: other)
-    with pytest.raises(SettingError, match="m: a GRU; generate is for New-LLM"):
-        generate.run(settings(checkpoint))
+# ---- a conversation ------------------------------------------------------------------------------------------------
 
 
 LINES = ("kazu kali", "", "Nothing it knows")
@@ -165,8 +163,7 @@ def test_each_line_goes_on_as_its_prompt_would(checkpoint: Path) -> None:
     for number, line in enumerate(LINES):
         prompt = found.vocabulary.encode(line)[:-1]
         written = write(Reader(found.model.model), prompt, wanted, 3 + number)  # type: ignore[attr-defined]
-        words = [one.number for one in written if one.number != EOS]
-        assert go_on(line) == found.vocabulary.decode(words)
+        assert go_on(line) == found.vocabulary.decode(one.number for one in written if one.number != EOS)
 
 
 def test_a_conversation_never_says_unk(tmp_path: Path) -> None:
@@ -176,15 +173,6 @@ def test_a_conversation_never_says_unk(tmp_path: Path) -> None:
     folder = saved(tmp_path / "m", state)
     assert "<unk>" in said(generate.run(settings(folder, tokens=5)))
     assert "<unk>" not in generate.continuing(settings(folder, tokens=50, stop=False))("kazu")
-
-
-def test_the_storys_signs_are_words_in_a_prompt(checkpoint: Path) -> None:
-    """A prompt for a model of the story is read word by word and sign by sign, and its text is closed up again."""
-    found = restored(checkpoint)
-    story = replace(found, settings=replace(found.settings, data="story"))
-    assert generate.words_of(story, "“Oh dear!”") == "“ Oh dear ! ”"
-    assert generate.words_of(found, "“Oh dear!”") == "“Oh dear!”"
-    assert closed(generate.words_of(story, "“Oh dear!”")) == "“Oh dear!”"
 
 
 def test_a_pipe_gets_a_line_for_each_line(run_llmlab: Run, checkpoint: Path) -> None:
@@ -218,20 +206,22 @@ def test_a_conversation_is_refused_in_one_line(
     assert told in done.err
 
 
-def test_a_conversation_needs_a_model_and_somebody_to_talk_to(shell_llmlab: Run, run_llmlab: Run) -> None:
-    """Without a checkpoint it says so before it reads; without standard input it says that."""
-    assert (done := shell_llmlab("$LLMLAB baseline generate none --prompt - <&-")).code == 3
-    assert "there is no standard input" in done.err
-    assert run_llmlab("baseline", "generate", "none", "--prompt", "-", stdin=b"a").code == 4
+def test_a_conversation_needs_a_model_somebody_to_talk_to_and_somebody_who_listens(
+    tmp_path: Path, shell_llmlab: Run, run_llmlab: Run, checkpoint: Path
+) -> None:
+    """Without a checkpoint it says so before it reads, and a peer is refused; without standard input it says that.
 
-
-def test_a_listener_that_goes_away_ends_it(shell_llmlab: Run, checkpoint: Path) -> None:
-    """``| head -1`` of an input without end: exit code 0, and nothing on standard error."""
-    script = (
-        f'yes kazu | $LLMLAB baseline generate {checkpoint} --prompt - | head -1 > /dev/null; exit "${{PIPESTATUS[1]}}"'
-    )
-    assert (done := shell_llmlab(script)).code == 0
-    assert done.err == ""
+    When the listener goes, as in ``| head -1`` of an input without end, the code is 0, and nothing is said.
+    """
+    gru = saved(tmp_path / "gru", state_of(model="gru"))
+    for model, code, told in (("none", 4, "none"), (str(gru), 2, "a GRU; generate is for New-LLM")):
+        done = run_llmlab("baseline", "generate", model, "--prompt", "-", stdin=b"a")
+        assert (done.code, told in done.err) == (code, True)
+    deaf = shell_llmlab("$LLMLAB baseline generate none --prompt - <&-")
+    assert (deaf.code, "there is no standard input" in deaf.err) == (3, True)
+    talk = f"yes kazu | $LLMLAB baseline generate {checkpoint} --prompt -"
+    left = shell_llmlab(f'{talk} | head -1 > /dev/null; exit "${{PIPESTATUS[1]}}"')
+    assert (left.code, left.err) == (0, "")
 
 
 def test_ctrl_c_ends_a_conversation(tmp_path: Path, checkpoint: Path) -> None:

@@ -28,9 +28,8 @@ from llmlab.text.grammar import Grammar
 from strategies_report import specimen
 from strategies_trained import write_text
 
-EPOCHS, UPDATES = 2, 6
-SMALL: dict[str, Any] = {"vocabulary": 150, "embedding": 4, "hidden": 8, "context": 4, "batch": 16, "seeds": 2}
-SMALL |= {"epochs": EPOCHS}
+UPDATES = 6
+SMALL: dict[str, Any] = {"vocabulary": 150, "embedding": 4, "hidden": 8, "context": 4, "batch": 16, "epochs": 2}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,7 +44,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def small(text: Path, **changes: Any) -> LayersSettings:
-    return LayersSettings(data=str(text), **SMALL | {"layers": "1,2,3"} | changes)
+    return LayersSettings(data=str(text), **SMALL | {"layers": "1,2,3", "seeds": 2} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +55,7 @@ def whole(text: Path) -> tuple[Result, Path]:
 
 def test_the_tables_have_a_row_per_depth_and_stack(whole: tuple[Result, Path]):
     """Plain stacks from shallow to deep, then the residual one beside the deepest; each makes as many updates."""
-    result, _ = whole
-    wanted = ["L1", "L2", "L3", "L3 residual"]
-
+    result, wanted = whole[0], ["L1", "L2", "L3", "L3 residual"]
     assert {value for name, value in result.metrics.items() if name.startswith("updates")} == {UPDATES}
     assert {row["updates"] for row in rows(result, "times").values()} == {str(UPDATES)}
     assert [table.name for table in result.tables] == ["text", "depths", "fit", "pairs", "times", "measures"]
@@ -76,17 +73,13 @@ def test_the_metrics_have_the_contracts_names_and_the_tables_numbers(whole: tupl
         for end in ("", "_sd", "_low", "_high"):
             assert result.metrics[f"val_ppl_L{n}{end}"] == pytest.approx(told[end], rel=1e-2)
         assert f"train_loss_L{n}_sd" in result.metrics
-        row = rows(result, "depths")[f"L{n}"]
+        row, fit = rows(result, "depths")[f"L{n}"], rows(result, "fit")[f"L{n}"]
         assert row["val PPL"] == result.metrics[f"val_ppl_L{n}"]
         assert row["parameters"] == result.metrics[f"parameters_L{n}"]
-        fit = rows(result, "fit")[f"L{n}"]
         assert fit["gap"] == pytest.approx(fit["val loss"] - fit["train loss"])
-    first, third = (result.samples[f"val_ppl_L{n}"] for n in (1, 3))
-    pair = rows(result, "pairs")["L3 minus L1"]
+    pair, (first, third) = rows(result, "pairs")["L3 minus L1"], (result.samples[f"val_ppl_L{n}"] for n in (1, 3))
     assert pair["n"] == 2
-    assert pair["val PPL"] == pytest.approx(
-        mean_interval([b - a for a, b in zip(first, third, strict=True)])[""], rel=1e-3
-    )
+    assert pair["val PPL"] == pytest.approx((sum(third) - sum(first)) / 2, rel=1e-3)
     for name, column in (("val_ppl", "val PPL"), ("train_loss", "train loss")):
         assert result.metrics[f"{name}_L3_minus_L1"] == pair[column]
     assert {"val_ppl_L2_minus_L1", "val_ppl_L3_minus_L2", "train_loss_residual_L3_minus_L3"} <= set(result.metrics)
@@ -94,14 +87,17 @@ def test_the_metrics_have_the_contracts_names_and_the_tables_numbers(whole: tupl
     json.dumps(result.document(), allow_nan=False)
 
 
-def test_two_halves_of_a_sweep_are_joined(whole: tuple[Result, Path], text: Path):
+def record(result: Result, name: str) -> Record:
+    return replace(specimen(), result=result, id=name)
+
+
+def test_two_halves_of_a_sweep_are_joined_where_their_conditions_are_one(whole: tuple[Result, Path], text: Path):
     """A depth alone is what it is in the sweep; ``log compare`` has the depths of both entries and their neighbours."""
     ends, middle = (
         layers.run(small(text, only=only, remedy=False, out=text.parent / f"half-{only}")) for only in ("1,3", "2")
     )
     entries = record(ends, "0000000a"), record(middle, "0000000b")
     found, samples = compare.document(*entries), [whole[0].samples[f"val_ppl_L{n}"] for n in (1, 2, 3)]
-
     assert list(rows(middle, "depths")) == ["L2"]
     assert middle.samples["val_ppl_L2"] == samples[1]
     assert not any("_L1" in name or "_L3" in name for name in middle.metrics)
@@ -110,20 +106,11 @@ def test_two_halves_of_a_sweep_are_joined(whole: tuple[Result, Path], text: Path
     assert found["depths"]["2"]["val_ppl"] == [None, pytest.approx(whole[0].metrics["val_ppl_L2"])]
     assert [(step["from"], step["to"], step["n"]) for step in found["neighbours"]] == [(1, 2, 2), (2, 3, 2)]
     for step, (low, high) in zip(found["neighbours"], pairwise(samples), strict=True):
-        assert step["difference"] == pytest.approx(sum(b - a for a, b in zip(low, high, strict=True)) / 2, rel=1e-4)
+        assert step["difference"] == pytest.approx((sum(high) - sum(low)) / 2, rel=1e-4)
     assert [table.name for table in compare.tables(*entries)][-2:] == ["depths", "neighbours"]
-
-
-def test_sweeps_under_other_conditions_are_not_joined_by_differences(whole: tuple[Result, Path]):
-    a = record(whole[0], "0000000a")
-    b = record(replace(whole[0], settings=whole[0].settings | {"lr": 1.0}), "0000000b")
-
-    assert compare.document(a, b)["neighbours"] == []
-    assert "depths" not in compare.document(a, specimen())
-
-
-def record(result: Result, name: str) -> Record:
-    return replace(specimen(), result=result, id=name)
+    other = record(replace(middle, settings=middle.settings | {"lr": 1.0}), "0000000b")
+    assert compare.document(entries[0], other)["neighbours"] == []
+    assert "depths" not in compare.document(entries[0], specimen())
 
 
 def test_a_finished_sweep_is_neither_trained_again_nor_written_over(whole: tuple[Result, Path], text: Path):
@@ -134,7 +121,6 @@ def test_a_finished_sweep_is_neither_trained_again_nor_written_over(whole: tuple
         layers.run(small(text, layers="2,3,4", only="3,4", out=folder), count)
     with pytest.raises(CheckpointError, match="--resume"):
         layers.run(small(text, resume=str(text)), count)
-
     assert count.updates == []
     assert without_times(again.metrics) == without_times(result.metrics)
     assert any("8 runs had been finished before" in sentence for sentence in again.summary)
@@ -142,20 +128,15 @@ def test_a_finished_sweep_is_neither_trained_again_nor_written_over(whole: tuple
 
 def test_a_sweep_stopped_in_the_middle_goes_on(whole: tuple[Result, Path], text: Path):
     folder = text.parent / "stopped"
-    first = Stop(at=5 * UPDATES + 4)  # in the second epoch of the sixth run: L2, seed 1
+    first, second = Stop(at=5 * UPDATES + 4), Stop()  # in the second epoch of the sixth run: L2, seed 1
     broken = layers.run(small(text, out=folder), first)
-    states = {name: row["state"] for name, row in rows(broken, "depths").items()}
-    second = Stop()
     mended = layers.run(small(text, out=folder, resume="auto"), second)
-
-    assert broken.status == "interrupted"
-    assert states["L1"] == "done"
-    assert states["L2"] == "seed 1 stopped after 1 of 2 epochs"
-    assert rows(broken, "depths")["L3"]["n"] == 1
-    assert "val_ppl_L1" in broken.samples
-    assert "val_ppl_L2" not in broken.samples, "one seed is missing"
+    state = {name: (row["state"], row["n"]) for name, row in rows(broken, "depths").items()}
+    assert (broken.status, mended.status) == ("interrupted", "complete")
+    assert (state["L1"], state["L3"][1]) == (("done", 2), 1)
+    assert state["L2"][0] == "seed 1 stopped after 1 of 2 epochs"
+    assert broken.samples.keys() & {"val_ppl_L1", "val_ppl_L2"} == {"val_ppl_L1"}, "one seed is missing"
     assert any("in L2, seed 1, after 1 epoch of 2; finished before it: 5 runs" in told for told in broken.summary)
-    assert mended.status == "complete"
     assert len(second.updates) == 8 * UPDATES - len(first.updates)
     assert without_times(mended.metrics) == without_times(whole[0].metrics)
 
@@ -171,7 +152,6 @@ def test_a_depth_that_diverges_says_so_in_its_row(text: Path, monkeypatch: pytes
 
     monkeypatch.setattr(layers, "train_seed", fragile)
     result = layers.run(small(text, remedy=False, out=text.parent / "diverged"))
-
     assert result.status == "complete"
     assert rows(result, "depths")["L2"]["state"] == "seed 0 diverged at update 3; seed 1 diverged at update 3"
     assert result.metrics["val_ppl_L2"] is None
@@ -180,17 +160,16 @@ def test_a_depth_that_diverges_says_so_in_its_row(text: Path, monkeypatch: pytes
     assert "L2 minus L1" not in rows(result, "pairs")
 
 
-def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Callable[..., Done], text: Path):
-    """``llmlab layers`` runs in an empty folder, keeps each run in a folder of its own, and publishes its command."""
+def test_the_command_keeps_each_run_in_a_folder_and_the_texts_path_private(run_llmlab: Callable[..., Done], text: Path):
     sizes = [word for name, value in SMALL.items() for word in (flag(name), str(value))]
-    done = run_llmlab("layers", "--layers", "1,2", "--no-remedy", "--data", str(text), *sizes, "--json")
-
+    done = run_llmlab("layers", "--layers", "1,2", "--seeds", "2", "--no-remedy", "--data", str(text), *sizes, "--json")
     assert done.code == 0, done.err
     assert done.document["metrics"]["parameters_L1"] < done.document["metrics"]["parameters_L2"]
-    assert "--no-remedy" in done.document["command"].split()
-    assert "PATH" in done.document["command"]
+    assert {"--no-remedy", "PATH"} <= {*done.document["command"].split()}
+    assert done.document["settings"]["data"] == "path: few"
     assert len(list((done.folder / "runs").iterdir())) == 4
-    assert len(done.entries) == 1
+    (entry,) = done.entries
+    assert not [page for page in entry.iterdir() if str(text.parent) in page.read_text("utf-8")]
 
 
 # ---- without training -----------------------------------------------------------------------------------------------
@@ -199,7 +178,6 @@ def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Callable[..., Do
 def test_the_original_preset_is_the_documents_sweep():
     """Its depths, batch, rate, epochs and patience, and one run each."""
     original = LayersSettings(preset="original")
-
     assert original.depths == [1, 2, 3, 4, 5, 6, 7]
     assert (original.batch, original.lr, original.epochs, original.patience, original.seeds) == (2048, 8e-4, 150, 30, 1)
 
@@ -209,33 +187,44 @@ def test_every_model_of_a_sweep_is_one_of_chapter_three():
     swept = LayersSettings(lr=0.5, dropout=0.25, seeds=7)
     one = swept.of_one(3, "residual", resume="auto")
     shared = {field.name for field in fields(LanguageSettings)} - {"stack", "resume", "seeds"}
-
     assert all(getattr(one, name) == getattr(swept, name) for name in shared)
-    assert (one.model, one.layers, one.stack, one.resume) == ("new-llm", 3, "residual", "auto")
-    assert one.seeds == 1
+    assert (one.model, one.layers, one.stack, one.resume, one.seeds) == ("new-llm", 3, "residual", "auto", 1)
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=8, unique=True))
 def test_depths_are_read_in_any_order_and_come_in_order(wanted: list[int]):
     words = ", ".join(map(str, wanted))
-
     assert LayersSettings(layers=words).depths == sorted(wanted)
     assert LayersSettings(layers=words, only=str(wanted[0])).depths == [wanted[0]]
 
 
 @pytest.mark.parametrize("name", ["layers", "only"])
-@pytest.mark.parametrize("value", ["0", "1,x", "1,1", "65", "-1", "1.5", ",", "1,,2", " ", "9" * 30, "²", "nan"])
-def test_a_list_that_is_no_list_of_depths_is_refused_by_name(name: str, value: str):
-    """Zero, words, doubles, nothing between commas and the absurd are refused, and the option is named."""
-    with pytest.raises(SettingError, match=flag(name)):
-        LayersSettings(**{name: value})
-
-
-def test_only_takes_depths_of_the_sweep():
+def test_a_list_that_is_no_list_of_depths_is_refused_by_name(name: str):
+    """Zero, words, doubles, nothing between commas, the absurd, and of a sweep what is not in it."""
+    for value in ("0", "1,x", "1,1", "65", "-1", "1.5", ",", "1,,2", " ", "9" * 30, "²", "nan"):
+        with pytest.raises(SettingError, match=flag(name)):
+            LayersSettings(**{name: value})
     with pytest.raises(SettingError, match="--only: 3 is not among --layers 1,2"):
         LayersSettings(layers="1,2", only="1,3")
     with pytest.raises(SettingError, match="--layers"):
         LayersSettings(layers="")
+
+
+@pytest.mark.parametrize(
+    ("asked", "stacks"),
+    [
+        ({}, "1 plain, 2 plain, 2 residual"),
+        ({"remedy": False}, "1 plain, 2 plain"),
+        ({"stack": "residual"}, "1 residual, 2 residual"),
+        ({"preset": "original"}, "1 plain, 2 plain"),
+        ({"preset": "original", "remedy": True}, "1 plain, 2 plain, 2 residual"),
+        ({"layers": "1"}, "1 plain"),
+    ],
+)
+def test_the_residual_stack_is_beside_the_deepest_where_it_is_asked_for(asked: dict[str, Any], stacks: str):
+    """Of one layer it is the plain one."""
+    each = (stack.settings for stack in layers.stacks_of(LayersSettings(**{"layers": "1,2"} | asked)))
+    assert ", ".join(f"{one.layers} {one.stack}" for one in each) == stacks
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (119, "119 s"), (720, "12 min"), (37 * 3600, "37.0 h")])
@@ -269,9 +258,7 @@ def by_hand(ppls: dict[int, list[float]], trains: dict[int, list[float]]) -> lis
 
 def test_the_words_under_the_table_follow_both_losses():
     """PPL and train loss that rise together with depth are underfitting; a train loss that falls is overfitting."""
-    rising, falling = {1: [2.7, 2.71, 2.72], 5: [2.8, 2.82, 2.81], 6: [2.9, 2.92, 2.93]}, {1: [2.9] * 3, 5: [2.8] * 3}
-    falling[6] = [2.7] * 3
-
+    rising, falling = ({1: [2.7] * 3, 5: [2.8] * 3, 6: [2.9] * 3}, {1: [2.9] * 3, 5: [2.8] * 3, 6: [2.7] * 3})
     assert "underfitting, not overfitting" in reading(by_hand(WORSE, rising))[0]
     assert reading(by_hand(WORSE, falling))[0].endswith("overfitting.")
     assert reading(by_hand(WORSE, falling)[:1]) == []
@@ -281,7 +268,6 @@ def test_differences_between_depths_are_metrics_with_their_intervals():
     """Every deeper stack minus every shallower one, seed by seed; with one seed there is no interval."""
     found = layers.differences(by_hand(WORSE, {n: [2.0] * 3 for n in WORSE}))
     few = layers.differences(by_hand({n: ppls[:1] for n, ppls in WORSE.items()}, {n: [2.0] for n in WORSE}))
-
     assert found["val_ppl_L6_minus_L5"] == pytest.approx(31 / 30)
     assert found["val_ppl_L6_minus_L5_low"] == pytest.approx(31 / 30 - 4.3027 * (1 / 300) ** 0.5 / 3**0.5, rel=1e-3)
     assert (found["train_loss_L5_minus_L1"], found["val_ppl_L6_minus_L1_n"]) == (0, 3)
@@ -294,32 +280,10 @@ def test_equal_time_gives_the_slower_fewer_epochs():
     slow = {1: 1.0, 5: 2.0, 6: 9.0}
     stacks = [stack(n, [made(0, 2.0, ends=[step * k for k in (1, 2, 3, 4)])]) for n, step in slow.items()]
     fits = epochs_in_equal_time({one.arm.name: one.runs for one in stacks})
-    found = [layers.of_stack(one, 150, 4, fits[one.arm.name]) for one in stacks]
-
     assert fits == {"L1": 4, "L5": 2, "L6": 0}
-    assert [found[n][f"val_ppl_equal_time_L{depth}"] for n, depth in enumerate(slow)] == [
-        pytest.approx(2.0),
-        pytest.approx(2.0 * math.e**2),
-        None,
-    ]
-    equal = [own[f"val_ppl_equal_updates_L{depth}"] for own, depth in zip(found, slow, strict=True)]
-    assert equal == pytest.approx([2.0] * 3)
-
-
-@pytest.mark.parametrize(
-    ("asked", "stacks"),
-    [
-        ({}, ["plain", "residual"]),
-        ({"remedy": False}, ["plain"]),
-        ({"stack": "residual"}, ["residual"]),
-        ({"preset": "original"}, ["plain"]),
-        ({"preset": "original", "remedy": True}, ["plain", "residual"]),
-    ],
-)
-def test_the_command_line_knows_the_remedy_both_ways(asked: dict[str, Any], stacks: list[str]):
-    assert LayersSettings(**asked).stacks == stacks
-
-
-@pytest.mark.parametrize(("depths", "names"), [("1", ["L1"]), ("1,2", ["L1", "L2", "L2 residual"])])
-def test_a_residual_stack_of_one_layer_is_the_plain_one(depths: str, names: list[str]):
-    assert [stack.name for stack in layers.stacks_of(LayersSettings(layers=depths))] == names
+    found = {n: layers.of_stack(one, 150, 4, fits[one.arm.name]) for n, one in zip(slow, stacks, strict=True)}
+    wanted = {1: pytest.approx(2.0), 5: pytest.approx(2.0 * math.e**2), 6: None}
+    assert {n: own[f"val_ppl_equal_time_L{n}"] for n, own in found.items()} == wanted
+    assert {n: own[f"val_ppl_equal_updates_L{n}"] for n, own in found.items()} == dict.fromkeys(
+        slow, pytest.approx(2.0)
+    )

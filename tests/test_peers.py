@@ -1,4 +1,4 @@
-"""New-LLM's peers as models: their sizes and start, their gradients, and where their chance comes from."""
+"""New-LLM's peers: their sizes and start, their gradients, where their chance comes from, and how all are compared."""
 
 import math
 import sys
@@ -15,11 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
-from conftest import needs, rows
+from conftest import Stop, needs, rows
 from llmlab import baseline, peers
 from llmlab.after.opening import restored
 from llmlab.baseline import ContextVectorLM, build
-from llmlab.errors import CheckpointError, SettingError, Stopped, UnreachableError
+from llmlab.errors import CheckpointError, SettingError, UnreachableError
 from llmlab.lab.language import LanguageModel, Place
 from llmlab.lab.runs import LanguageRun
 from llmlab.lab.sizes import MODELS, NEAR, GPT2Size, GRUSize, Size, off, peer_size_of, size_of, sized
@@ -53,8 +53,8 @@ BOTH = pytest.mark.parametrize("name", SMALL)
 EVERY = pytest.mark.parametrize("name", MODELS)
 
 
-def small(name: str, *, dropout: float = 0.0, seed: int = 1, precision: str = "fp32") -> Peer:
-    built = peer(SMALL[name], seed, dropout=dropout, precision=precision)
+def small(name: str, *, dropout: float = 0.0, precision: str = "fp32") -> Peer:
+    built = peer(SMALL[name], 1, dropout=dropout, precision=precision)
     for tensor in built.parameters.values():
         if tensor.dim() > 1:
             tensor.mul_(5)
@@ -62,15 +62,14 @@ def small(name: str, *, dropout: float = 0.0, seed: int = 1, precision: str = "f
 
 
 def any_model(name: str) -> LanguageModel:
-    if name != "new-llm":
-        return small(name)
-    return build(replace(OPTIONS, init="scaled"), WORDS, 1, "fp32")
+    return small(name) if name != "new-llm" else build(replace(OPTIONS, init="scaled"), WORDS, 1, "fp32")
 
 
-def windows(rows: int, seed: int = 0) -> torch.Tensor:
+def windows(rows: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs and targets of random windows, some of them padded."""
     found = torch.randint(1, WORDS, (rows, LENGTH), generator=torch.Generator().manual_seed(seed))
     found[::3, 6:] = 0
-    return found
+    return found[:, :-1], found[:, 1:]
 
 
 @pytest.mark.parametrize("size", [GPT2Size(), *SMALL.values(), GRUSize(), GRUSize(7, 3, 4, 3)])
@@ -89,33 +88,28 @@ def test_some_size_comes_near_to_any_count(wanted: int, vocabulary: int, positio
     assert all(off(wanted, gru) <= off(wanted, other) for other in beside)
 
 
+# ---- loss, gradients and chance ------------------------------------------------------------------------------------
+
+
 @EVERY
 @given(at=st.integers(1, LENGTH - 2), token=st.integers(1, WORDS - 1), seed=st.integers(0, 99))
 @settings(max_examples=15)
 def test_a_later_token_changes_no_earlier_score(name: str, at: int, token: int, seed: int):
-    model = any_model(name)
-    window = torch.randint(1, WORDS, (2, LENGTH), generator=torch.Generator().manual_seed(seed))
-    inputs, targets = window[:, :-1], window[:, 1:]
+    model, (inputs, targets) = any_model(name), windows(2, seed)
     changed = inputs.clone()
     changed[:, at] = torch.where(changed[:, at] == token, token % (WORDS - 1) + 1, token)
-
-    before, after = model.judge(inputs, targets).losses, model.judge(changed, targets).losses
-
+    before, after = (model.judge(each, targets).losses for each in (inputs, changed))
     torch.testing.assert_close(after[:, :at], before[:, :at], rtol=0, atol=1e-6)
     assert not torch.allclose(after[:, at], before[:, at], rtol=0, atol=1e-6)
 
 
 @EVERY
 def test_padding_never_matters(name: str):
-    model, window = any_model(name), windows(4, seed=5)[:, :6]
-    longer = torch.cat([window, torch.zeros(4, LENGTH - 6, dtype=torch.int64)], dim=1)
-
-    short, long = ([one[:, :-1], one[:, 1:]] for one in (window, longer))
+    model, long = any_model(name), windows(4, seed=5)
+    long[1][:, 5:] = 0
+    short = [tensor[:, :5] for tensor in long]
     torch.testing.assert_close(model.judge(*long).losses[:, :5], model.judge(*short).losses)
-    loss, gradients = model.gradients(*short, count=20, place=HERE)
-    loss_long, gradients_long = model.gradients(*long, count=20, place=HERE)
-    torch.testing.assert_close(loss_long, loss)
-    torch.testing.assert_close(gradients_long, gradients)
+    torch.testing.assert_close(*(model.gradients(*each, count=20, place=HERE) for each in (long, short)))
 
 
 def plain_scores(model: Peer, name: str, inputs: torch.Tensor) -> torch.Tensor:
@@ -126,14 +120,11 @@ def plain_scores(model: Peer, name: str, inputs: torch.Tensor) -> torch.Tensor:
 
 @BOTH
 def test_the_gradients_of_parts_add_up_to_plain_autograds(name: str):
-    model, window = small(name), windows(6)
-    inputs, targets = window[:, :-1], window[:, 1:]
+    model, (inputs, targets) = small(name), windows(6)
     count = int((targets != 0).sum())
-
     (loss, gradients), (more, others) = (
         model.gradients(inputs[r], targets[r], count=count, place=HERE) for r in (slice(2), slice(2, 6))
     )
-
     expected = F.cross_entropy(plain_scores(model, name, inputs).transpose(1, 2), targets, ignore_index=0)
     expected.backward()
     torch.testing.assert_close(loss + more, expected.detach())
@@ -145,51 +136,38 @@ def test_the_gradients_of_parts_add_up_to_plain_autograds(name: str):
 @BOTH
 def test_judging_is_the_scores_without_dropout(name: str):
     """After an update with dropout, judging still gives the eval-mode scores: loss and likeliest token."""
-    model, window = small(name, dropout=0.5), windows(5)
-    inputs, targets = window[:, :-1], window[:, 1:]
+    model, (inputs, targets) = small(name, dropout=0.5), windows(5)
     model.gradients(inputs, targets, count=30, place=HERE)
-
     judged = model.judge(inputs, targets)
-
     model.module.eval()
     scores = plain_scores(model, name, inputs).detach()
-    expected = -scores.log_softmax(2).gather(2, targets[..., None])[..., 0]
-    torch.testing.assert_close(judged.losses, expected)
+    torch.testing.assert_close(judged.losses, -scores.log_softmax(2).gather(2, targets[..., None])[..., 0])
     assert torch.equal(judged.hits, scores.argmax(2) == targets)
 
 
 @BOTH
-def test_dropout_depends_on_the_place_and_on_nothing_else(name: str):
-    model, window = small(name, dropout=0.3), windows(6)
+def test_chance_depends_on_the_place_and_on_nothing_else(name: str):
+    """The start on the seed, dropout on seed, update and rows; torch's own generator is neither read nor moved."""
+    state = torch.get_rng_state()
+    model, batch = small(name, dropout=0.3), windows(6)
 
     def loss(place: Place) -> float:
-        return float(model.gradients(window[:, :-1], window[:, 1:], count=40, place=place)[0])
+        return float(model.gradients(*batch, count=40, place=place)[0])
 
-    first, state = loss(HERE), torch.get_rng_state()
+    first = loss(HERE)
+    assert torch.equal(torch.get_rng_state(), state)
     torch.rand(5)
     assert loss(HERE) == first
     others = [replace(HERE, seed=4), replace(HERE, update=18), replace(HERE, first_row=256)]
     assert len({first, *map(loss, others)}) == 4
-    torch.set_rng_state(state)
-    loss(HERE)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@BOTH
-def test_building_a_peer_draws_only_from_its_seed(name: str):
-    state = torch.get_rng_state()
-    first, again, other = (peer(SMALL[name], seed).parameters for seed in (5, 5, 6))
-
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not all(torch.equal(first[key], other[key]) for key in first)
-    assert torch.equal(torch.get_rng_state(), state)
+    starts = [torch.cat([t.flatten() for t in peer(SMALL[name], seed).parameters.values()]) for seed in (5, 5, 6)]
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
 
 
 def test_tiny_gpt2_starts_as_gpt2_does():
     """Weights deviate by 0.02, those into the residual stream by 0.02 / sqrt(2 layers); biases 0, gains 1."""
-    parameters = peer(GPT2Size(), 0).parameters
-
-    for name, tensor in parameters.items():
+    for name, tensor in peer(GPT2Size(), 0).parameters.items():
         if tensor.dim() == 1:
             assert set(tensor.tolist()) == {1.0 if "ln_" in name and name.endswith("weight") else 0.0}
         else:
@@ -199,16 +177,15 @@ def test_tiny_gpt2_starts_as_gpt2_does():
 
 @BOTH
 def test_bf16_changes_gradients_a_little_and_keeps_fp32_sums(name: str):
-    exact, rounded, window = small(name), small(name, precision="bf16"), windows(6)
+    exact, rounded = (
+        torch.cat([tensor.flatten() for tensor in model.gradients(*windows(6), count=40, place=HERE)[1].values()])
+        for model in (small(name), small(name, precision="bf16"))
+    )
+    assert rounded.dtype == torch.float32
+    assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.05
 
-    found = [model.gradients(window[:, :-1], window[:, 1:], count=40, place=HERE)[1] for model in (exact, rounded)]
 
-    flat = [torch.cat([tensor.flatten() for tensor in gradients.values()]) for gradients in found]
-    assert flat[1].dtype == torch.float32
-    assert float((flat[1] - flat[0]).norm() / flat[0].norm()) < 0.05
-
-
-# ---- compared with each other ---------------------------------------------------------------------------------------
+# ---- sizes ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preset", ["pocket", "original", "advanced", "modern"])
@@ -225,9 +202,9 @@ def test_a_peer_of_every_preset_is_within_a_tenth_of_new_llm(preset: str, model:
 def test_sizes_typed_for_a_peer_are_its_own_and_otherwise_new_llms():
     """Its own are checked: a width that the heads cannot share is refused with the option's name."""
     original = partial(BaselineSettings, preset="original")
-    compared, depths = original(peers=True, layers=6), {"typed": 6, "matched": 3, "compared": 3}
+    compared = original(peers=True, layers=6)
     each = (original(model="tiny-gpt2", layers=6), original(model="tiny-gpt2"), compared)
-    assert [sized(options, "tiny-gpt2", 1000).layers for options in each] == list(depths.values())
+    assert [sized(options, "tiny-gpt2", 1000).layers for options in each] == [6, 3, 3]
     assert sized(compared, "new-llm", 1000).layers == 6
     with pytest.raises(SettingError, match="--embedding: 30"):
         sized(BaselineSettings(model="tiny-gpt2", layers=1, embedding=30), "tiny-gpt2", 50)
@@ -236,10 +213,12 @@ def test_sizes_typed_for_a_peer_are_its_own_and_otherwise_new_llms():
 def test_a_missing_library_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch):
     """Without ``transformers``, tiny GPT-2 says what to install, before anything is trained."""
     monkeypatch.setitem(sys.modules, "transformers", None)
-
     with pytest.raises(UnreachableError, match=r"pip install 'llmlab\[peers\]'"):
         alone(replace(OPTIONS, peers=True), "tiny-gpt2", WORDS)
     assert alone(replace(OPTIONS, peers=True), "gru", WORDS).model == "gru"
+
+
+# ---- what the next token costs -------------------------------------------------------------------------------------
 
 
 def readers() -> dict[str, tuple[Reader, Callable[[torch.Tensor], torch.Tensor]]]:
@@ -258,7 +237,6 @@ def readers() -> dict[str, tuple[Reader, Callable[[torch.Tensor], torch.Tensor]]
 def test_reading_token_by_token_gives_the_scores_of_the_whole_window(name: str):
     reader, whole = readers()[name]
     tokens = torch.randint(WORDS, (12,), generator=torch.Generator().manual_seed(0))
-
     reader.read(tokens[:5])
     found = []
     for at in range(5, 12):
@@ -266,7 +244,6 @@ def test_reading_token_by_token_gives_the_scores_of_the_whole_window(name: str):
         reader.back()
         found.append(reader.read(tokens[at : at + 1]))
         assert torch.equal(first, found[-1])
-
     torch.testing.assert_close(torch.stack(found), whole(tokens)[5:], rtol=1e-4, atol=1e-6)
 
 
@@ -274,14 +251,13 @@ def test_only_the_transformers_memory_grows_with_the_text():
     """Bytes kept: 4 C for New-LLM, 4 layers H for the GRU, and 8 layers width tokens for the KV cache."""
     own = {name: reader for name, (reader, _) in readers().items()}
     found = costs(own, torch.zeros(32, dtype=torch.int64), [1, 4, 32], rounds=2)
+    kept = {name: [cost.kept for cost in each] for name, each in found.items()}
+    growing = [8 * 2 * 8 * tokens for tokens in (1, 4, 32)]
+    assert kept == {"new-llm": [4 * 6] * 3, "gru": [4 * 2 * 10] * 3, "tiny-gpt2": growing}
+    assert all(cost.seconds > 0 for each in found.values() for cost in each)
 
-    kept = {name: [cost.kept for cost in rows] for name, rows in found.items()}
-    assert kept == {
-        "new-llm": [4 * 6] * 3,
-        "gru": [4 * 2 * 10] * 3,
-        "tiny-gpt2": [8 * 2 * 8 * tokens for tokens in (1, 4, 32)],
-    }
-    assert all(cost.seconds > 0 for rows in found.values() for cost in rows)
+
+# ---- compared with each other --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -298,7 +274,6 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaselineSetting
 def test_the_comparison_has_every_model_in_every_table(compared: BaselineSettings, tmp_path: Path):
     """One per row, metrics and a folder of its own; with two seeds the ends of the interval lie around the mean."""
     result = peers.run(replace(compared, seeds=2))
-
     tables, told = {table.name: table for table in result.tables}, result.metrics
     for name in ("peers_updates", "peers_time"):
         assert [row[0] for row in tables[name].rows] == list(MODELS.values())
@@ -316,38 +291,24 @@ def test_the_comparison_has_every_model_in_every_table(compared: BaselineSetting
         assert row[1:] == [2, *(told[difference + end] for end in ("", "_low", "_high", "_doc_low", "_doc_high"))]
 
 
-@EVERY
+@BOTH
 def test_a_peer_comes_back_from_its_checkpoint(compared: BaselineSettings, name: str):
-    """Taken up from its folder, a model has its own sizes and judges its validation windows as it did."""
-    run = alone(replace(compared, peers=False, out=None, layers=2), name, WORDS)
-    result = peers.run(replace(run, out=compared.out))
-
-    back = restored(compared.out or Path())
-
-    assert (back.settings.model, sum(t.numel() for t in back.model.parameters.values())) == (
-        name,
-        result.metrics["parameters"],
-    )
-    task = back.dataset("tale.txt")
-    judged = back.model.judge(task.text.valid[:, :-1], task.text.valid[:, 1:])
-    scored = task.text.valid[:, 1:] != 0
-    assert float(judged.losses[scored].mean()) == pytest.approx(result.metrics["val_loss_token"], rel=1e-6)
+    """Taken up from its folder, it has its own sizes and judges its validation windows as it did."""
+    run = alone(replace(compared, peers=False, out=None, layers=2, epochs=1), name, WORDS)
+    result, back = peers.run(replace(run, out=Path("kept"))), restored(Path("kept"))
+    assert back.settings.model == name
+    assert sum(tensor.numel() for tensor in back.model.parameters.values()) == result.metrics["parameters"]
+    valid = back.dataset("tale.txt").text.valid
+    losses = back.model.judge(valid[:, :-1], valid[:, 1:]).losses[valid[:, 1:] != 0]
+    assert float(losses.mean()) == pytest.approx(result.metrics["val_loss_token"], rel=1e-6)
 
 
 def test_a_stop_among_the_peers_keeps_what_was_reached_and_resumes(compared: BaselineSettings):
-    heard: list[int] = []
-
-    def halt(update: int, planned: int, told: str = "") -> None:
-        heard.append(update)
-        if update > planned // 3 + 2:
-            raise Stopped("enough", 2)
-
-    stopped = peers.run(compared, halt)
+    whole = peers.run(replace(compared, out=Path("again")), heard := Stop())
+    stopped = peers.run(compared, Stop(max(heard.planned) // 3 + 3))
     resumed = peers.run(replace(compared, resume="auto"))
-    whole = peers.run(replace(compared, out=compared.out / "again" if compared.out else None))
-
     assert (stopped.status, resumed.status) == ("interrupted", "complete")
-    assert heard == sorted(heard)
+    assert heard.updates == sorted(heard.updates)
     same = [name for name in whole.metrics if name.startswith("val_") and "time" not in name]
     assert [resumed.metrics[name] for name in same] == [whole.metrics[name] for name in same]
 
@@ -364,35 +325,6 @@ def test_what_to_resume_must_hold_the_models(compared: BaselineSettings, tmp_pat
     assert (own.out, own.resume) == (tmp_path / "gru", "auto")
 
 
-def run_of(seed: int, seconds: list[float], losses: list[float]) -> LanguageRun:
-    rows = [
-        {"seconds": time, "val_loss": loss, "val_loss_token": loss, "val_accuracy": 0.5, "updates": 10.0 * epoch}
-        for epoch, (time, loss) in enumerate(zip(seconds, losses, strict=True), 1)
-    ]
-    score = Score(losses[-1], losses[-1], 0.5, 0.5, 0.5, 0.0, 10, [], [])
-    numbers = {"tokens_per_second": 1.0}
-    return LanguageRun(seed=seed, numbers=numbers, history=rows, parameters=100, best_epoch=len(rows), score=score)
-
-
-def test_what_is_not_reached_in_equal_time_has_no_perplexity_yet():
-    """The fastest sets the time of its seed.
-
-    Between the ends of two epochs losses lie on a straight line; who has not finished one by then has an empty cell.
-    """
-    models = {
-        "new-llm": [run_of(0, [4.0, 8.0], [3.0, 2.0])],
-        "tiny-gpt2": [run_of(0, [9.0, 18.0], [2.5, 1.5])],
-        "gru": [run_of(0, [6.0, 10.0], [3.0, 2.0])],
-    }
-    assert [models["gru"][0].at_time(seconds, "val_loss_token") for seconds in (6.0, 99.0, 5.0)] == [3.0, 2.0, None]
-    assert first_done(models, 0) == 8.0
-    assert at_equal_time(models, dict.fromkeys(models, OPTIONS), metrics(models, {}), "").rows == [
-        ["New-LLM", 8.0, 20, pytest.approx(math.exp(2.0))],
-        ["tiny GPT-2", 8.0, None, None],
-        ["GRU", 8.0, 15, pytest.approx(math.exp(2.5))],
-    ]
-
-
 def test_peers_go_on_where_new_llm_diverges(compared: BaselineSettings, monkeypatch: pytest.MonkeyPatch):
     real = baseline.train_seed
 
@@ -402,9 +334,36 @@ def test_peers_go_on_where_new_llm_diverges(compared: BaselineSettings, monkeypa
         return real(settings, *rest, **words)
 
     monkeypatch.setattr(baseline, "train_seed", fragile)
-    result = peers.run(compared)
-
+    result = peers.run(replace(compared, epochs=1))
     assert result.status == "diverged"
     assert result.metrics["val_ppl_gru"] is not None
     assert "val_ppl_new_llm_minus_gru" not in result.metrics
     assert [row[0] for row in result.tables[0].rows] == ["tiny GPT-2", "GRU"]
+
+
+def run_of(seconds: list[float], losses: list[float]) -> LanguageRun:
+    rows = [
+        {"seconds": time, "val_loss": loss, "val_loss_token": loss, "val_accuracy": 0.5, "updates": 10.0 * epoch}
+        for epoch, (time, loss) in enumerate(zip(seconds, losses, strict=True), 1)
+    ]
+    score, numbers = Score(losses[-1], losses[-1], 0.5, 0.5, 0.5, 0.0, 10, [], []), {"tokens_per_second": 1.0}
+    return LanguageRun(seed=0, numbers=numbers, history=rows, parameters=100, best_epoch=len(rows), score=score)
+
+
+def test_what_is_not_reached_in_equal_time_has_no_perplexity_yet():
+    """The fastest sets the time of its seed.
+
+    Between the ends of two epochs losses lie on a straight line; who has not finished one by then has an empty cell.
+    """
+    models = {
+        "new-llm": [run_of([4.0, 8.0], [3.0, 2.0])],
+        "tiny-gpt2": [run_of([9.0, 18.0], [2.5, 1.5])],
+        "gru": [run_of([6.0, 10.0], [3.0, 2.0])],
+    }
+    assert [models["gru"][0].at_time(seconds, "val_loss_token") for seconds in (6.0, 99.0, 5.0)] == [3.0, 2.0, None]
+    assert first_done(models, 0) == 8.0
+    assert at_equal_time(models, dict.fromkeys(models, OPTIONS), metrics(models, {}), "").rows == [
+        ["New-LLM", 8.0, 20, pytest.approx(math.exp(2.0))],
+        ["tiny GPT-2", 8.0, None, None],
+        ["GRU", 8.0, 15, pytest.approx(math.exp(2.5))],
+    ]

@@ -83,6 +83,7 @@ def cases(draw: st.DrawFn, rows: int = 5) -> Case:
         context=draw(st.integers(4, 9)),
         layers=draw(st.integers(1, 4)),
         stack=draw(st.sampled_from(["plain", "residual"])),
+        first_norm=draw(st.integers(0, 3)),  # of so many numbers of the context, as after ``expand``
     )
     batch, time = draw(st.integers(1, rows)), draw(st.integers(1, 7))
     chance = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
