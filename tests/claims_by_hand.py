@@ -9,6 +9,7 @@ from llmlab.claims.ledger import Claim, read
 from llmlab.report.record import CREATED, Record
 from llmlab.report.result import Result, Status, Verdict
 
+LEDGER = [claim for document in read() for claim in document.claims]
 HEAD = 'name = "9.txt"\ntitle = "t"\ntitle_ja = "t"\nabout = "a"\nabout_ja = "b"\n'
 ROW = """
 [[claim]]

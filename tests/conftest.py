@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads of severa
 from llmlab.cli import app
 from llmlab.cli.progress import STOPPING
 from llmlab.errors import Stopped
+from llmlab.report.logbook import Logbook
 from strategies_report import strict_json
 
 if TYPE_CHECKING:
@@ -320,6 +321,12 @@ def run_llmlab(tmp_path: Path) -> Callable[..., Done]:
         return watch(Done(told[0], out, err, where), words)
 
     return run
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Logbook:
+    """An empty log where ``run_llmlab`` finds it."""
+    return Logbook.at(tmp_path / "llmlab-log")
 
 
 @pytest.fixture

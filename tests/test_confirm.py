@@ -1,28 +1,24 @@
 """A claim run again: beside the evidence, never in its place, and confirmed only where it comes out alike."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
 
 import site_hooks
+from claims_by_hand import LEDGER
 from conftest import Done
-from llmlab.claims.ledger import read
 from llmlab.claims.verdicts import Judged, judged
 from llmlab.report import entry
-from llmlab.report.escape import printable
 from llmlab.report.language import language
 from llmlab.report.logbook import Logbook
 from llmlab.report.record import Record
-from strategies_report import records, specimen
+from strategies_report import published, specimen
 from strategies_trained import saved, state_of
 
-CLAIM = next(claim for document in read() for claim in document.claims if claim.id == "P1-4")
+CLAIM = next(claim for claim in LEDGER if claim.id == "P1-4")
 EVIDENCE = "0123abcd"
-NUMBERS = ("number_bytes_fp32", "bytes_fp32", "bytes_int8")
 
 
 def run(change: float, processor: str, rerun_of: str = "", name: str = EVIDENCE, seeds: int = 30) -> Record:
@@ -88,9 +84,8 @@ def test_a_record_says_of_what_it_is_a_rerun() -> None:
             Record.from_json(replace(record, rerun_of=other).json())
 
 
-def test_a_rerun_supersedes_no_evidence(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+def test_a_rerun_supersedes_no_evidence(run_llmlab: Callable[..., Done], log: Logbook) -> None:
     """Neither what it reran nor another run: one line, exit code 2, and the entries stay; another rerun it may."""
-    log = Logbook.at(tmp_path / "llmlab-log")
     evidence, other = (log.put(run(0.0, "A"))[0].id for _ in range(2))
     rerun, again = (log.put(run(0.0, "A", evidence))[0].id for _ in range(2))
     before = dict(log.read())
@@ -102,81 +97,59 @@ def test_a_rerun_supersedes_no_evidence(run_llmlab: Callable[..., Done], tmp_pat
     assert run_llmlab("log", "supersede", rerun, again, "--why", "It is newer.").code == 0
 
 
-def test_confirm_runs_the_claims_command_and_logs_a_rerun(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    """A new entry with the claim's own command; the evidence is still the old one, and the machine is named."""
-    run_llmlab("phase1", "--seeds", "25", "--no-log", "--quiet")
-    run_llmlab("phase1", "--seeds", "25", "--quiet")
-    (first,) = Logbook.at(tmp_path / "llmlab-log").folders()
-    done = run_llmlab("claims", "confirm", "p1-4")
-    made = [record for _, record in Logbook.at(tmp_path / "llmlab-log").read() if isinstance(record, Record)]
-    (again,) = [record for record in made if record.rerun_of]
+def test_confirm_runs_the_claims_command_and_logs_a_rerun(run_llmlab: Callable[..., Done], log: Logbook) -> None:
+    """What took hours only with --yes; the evidence is still the old entry, and the machine of the new one is named."""
+    evidence, _ = log.put(replace(run(0.0, "Z"), seconds=7200.0))
+    refused = run_llmlab("claims", "confirm", "p1-4")
+    assert (refused.code, "took 2.0 h; with --yes" in refused.err, len(refused.entries)) == (2, True, 1)
+
+    done = run_llmlab("claims", "confirm", "p1-4", "--yes")
+    (again,) = [record for _, record in log.read() if isinstance(record, Record) and record.rerun_of]
     (claim,) = run_llmlab("claims", "--id", "P1-4", "--json").document["claims"]
 
     assert done.code == 0
     assert "P1-4 is confirmed on this machine: supported" in " ".join(done.out.split())
-    assert (again.command, again.rerun_of) == ("llmlab phase1 --seeds 1000", first.name.rsplit("-", 1)[-1])
-    assert claim["record"] == first.name
-    assert [one["record"] for one in claim["reruns"]] == [again.name]
+    assert (again.command, again.rerun_of) == ("llmlab phase1 --seeds 1000", evidence.id)
+    assert (claim["record"], [one["record"] for one in claim["reruns"]]) == (evidence.name, [again.name])
     assert "Confirmed on 1 machine" in " ".join(run_llmlab("claims", "--id", "P1-4").out.split())
 
 
 @pytest.mark.parametrize(
     ("args", "why"),
     [
-        (("P1-0",), "no such claim"),
-        (("BL-1",), "nothing to run"),
-        (("P1-4",), "no entry of this log to confirm"),
+        (("confirm", "P1-0"), "no such claim"),
+        (("confirm", "BL-1"), "nothing to run"),
+        (("confirm", "P1-4"), "no entry of this log to confirm"),
+        (("--all", "confirm", "P1-4"), "--all: it stands before confirm"),
     ],
 )
 def test_what_cannot_be_run_again_is_refused(run_llmlab: Callable[..., Done], args: tuple[str, ...], why: str) -> None:
-    done = run_llmlab("claims", "confirm", *args)
+    done = run_llmlab("claims", *args)
 
-    assert (done.code, len(done.err.splitlines())) == (2, 1)
-    assert why in done.err
-    assert done.entries == []
+    assert (done.code, len(done.err.splitlines()), why in done.err, done.entries) == (2, 1, True, [])
 
 
-@pytest.mark.parametrize(("seconds", "refused"), [(1.0, False), (7200.0, True)])
-def test_what_took_hours_is_run_only_on_demand(
-    run_llmlab: Callable[..., Done], tmp_path: Path, seconds: float, refused: bool
+@pytest.mark.parametrize(("placed", "args", "told"), [(True, ["--yes"], "--path"), (False, [], "--yes")])
+def test_what_needs_data_or_a_place_says_so(
+    run_llmlab: Callable[..., Done], log: Logbook, placed: bool, args: list[str], told: str
 ) -> None:
-    """The entry says how long it took; --yes runs it all the same."""
-    Logbook.at(tmp_path / "llmlab-log").put(replace(run(0.0, "Z"), seconds=seconds))
-    done = run_llmlab("claims", "confirm", "P1-4")
-
-    assert done.code == (2 if refused else 0)
-    assert ("took 2.0 h; with --yes" in done.err) == refused
-    assert len(done.entries) == (1 if refused else 2)
-
-
-def test_what_needs_data_or_a_place_says_so(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
     """--yes does not help where a path is missing."""
-    claims = [claim for document in read() for claim in document.claims if claim.records]
-    for placed in (True, False):
-        claim = next(one for one in claims if ("CHECKPOINT" in one.command) == placed and "phase1" not in one.command)
-        log = Logbook.at(tmp_path / "llmlab-log")
-        kept = next(
-            record
-            for _, record in Logbook.at(Path(__file__).parents[1]).read()
-            if isinstance(record, Record) and judged(claim, [record]).said.record
-        )
-        log.put(kept)
-        done = run_llmlab("claims", "confirm", claim.id, *(["--yes"] if placed else []))
-        assert (done.code, len(done.err.splitlines())) == (2, 1)
-        assert ("--path" if placed else "--yes") in done.err
-    assert "--all: it stands before confirm" in run_llmlab("claims", "--all", "confirm", "P1-4").err
+    measured = (one for one in LEDGER if one.records and "phase1" not in one.command)
+    claim = next(one for one in measured if ("CHECKPOINT" in one.command) == placed)
+    log.put(next(record for record in published() if judged(claim, [record]).said.record))
+    done = run_llmlab("claims", "confirm", claim.id, *args)
+
+    assert (done.code, len(done.err.splitlines()), told in done.err) == (2, 1, True)
 
 
 def test_a_rerun_under_other_conditions_neither_confirms_nor_refutes(
-    run_llmlab: Callable[..., Done], tmp_path: Path
+    run_llmlab: Callable[..., Done], log: Logbook, tmp_path: Path
 ) -> None:
     """A model of another size says nothing, whatever an earlier rerun said."""
-    log = Logbook.at(tmp_path / "llmlab-log")
-    claim = next(one for document in read() for one in document.claims if one.id == "BL-25")
-    result = replace(specimen().result, experiment="quantize", metrics=dict.fromkeys(NUMBERS, 10_957_728))
-    log.put(replace(specimen(), result=result))
-    ((_, evidence),) = log.read()
-    assert isinstance(evidence, Record)
+    claim = next(one for one in LEDGER if one.id == "BL-25")
+    sizes = dict.fromkeys(("number_bytes_fp32", "bytes_fp32", "bytes_int8"), 10_957_728)
+    result = replace(specimen().result, experiment="quantize", metrics=sizes)
+    evidence, _ = log.put(replace(specimen(), result=result))
     log.put(replace(evidence, rerun_of=evidence.id))
     done = run_llmlab("claims", "confirm", "BL-25", "--path", str(saved(tmp_path / "small", state_of())))
     row = judged(claim, [one for _, one in log.read() if isinstance(one, Record)])
@@ -185,25 +158,3 @@ def test_a_rerun_under_other_conditions_neither_confirms_nor_refutes(
     assert "This run says nothing of BL-25" in " ".join(done.out.split())
     assert "confirmed" not in done.out
     assert row.said.record == evidence.name
-
-
-@given(records)
-def test_curves_are_numbers_beside_the_record(record: Record) -> None:
-    """Each line of a training's picture comes back from the CSV as it stands there; no word begins a formula."""
-    made = entry.files(record)[entry.CURVES]
-    head, *rows = csv.reader(made.splitlines())
-    (figure,) = [one for one in record.result.figures if str(one.x_label) in entry.STEPS]
-    lines = [mark for mark in figure.marks if mark.kind == "line"]
-
-    assert head == ["figure", "curve", "along", "at", "measure", "value"]
-    assert [float(row[-1]) for row in rows] == [value for mark in lines for value in mark.ys]
-    assert [float(row[3]) for row in rows] == [at for mark in lines for at in mark.xs]
-    assert not any(cell[:1] in ("=", "+", "@", "-") for row in rows for cell in row[:3])
-    assert printable(made.replace("\n", "")) == made.replace("\n", "")
-
-
-def test_an_entry_without_a_training_has_no_curves() -> None:
-    record = replace(specimen(), result=replace(specimen().result, figures=[]))
-
-    assert entry.CURVES not in entry.files(record)
-    assert entry.CURVES not in entry.page(record)

@@ -25,12 +25,6 @@ from llmlab.report.result import Figure, Mark, Result, Table
 from strategies_report import HOSTILE, records, specimen, strict_json, texts
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Logbook:
-    """A log in an empty folder, where ``run_llmlab`` finds it."""
-    return Logbook.at(tmp_path / "llmlab-log")
-
-
 @given(records)
 def test_a_record_survives_strict_json(record: Record) -> None:
     text = record.json()
