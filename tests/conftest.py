@@ -285,7 +285,8 @@ def run_here(words: list[str], folder: Path, variables: dict[str, str], stdin: b
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else 0
     with contextlib.chdir(folder), mock.patch.dict(os.environ, variables, clear=True):
-        done = CliRunner().invoke(app, words, input=stdin, prog_name="llmlab")
+        runner = CliRunner(charset=variables.get("PYTHONIOENCODING", "utf-8"))
+        done = runner.invoke(app, words, input=stdin, prog_name="llmlab")
     if torch:
         torch.set_num_threads(threads)
     return done.exit_code, done.stdout_bytes, done.stderr_bytes
@@ -308,7 +309,7 @@ def run_llmlab(tmp_path: Path) -> Callable[..., Done]:
     ) -> Done:
         where = folder or tmp_path
         words, variables = [os.fsdecode(word) for word in args], environment(where, **changes)
-        if prefix is None and not any(name.startswith(FRESH) for name in changes):
+        if prefix is None and not any(name.startswith(FRESH) for name in changes.keys() - {"PYTHONIOENCODING"}):
             told = run_here(words, where, variables, stdin)
         else:
             command = [*(prefix or []), *LLMLAB, *args]

@@ -90,6 +90,19 @@ def mounted(folder: Path, options: str) -> list[str]:
             f'find "{folder}" > "{folder}.found"; exit $code', "sh"]  # fmt: skip
 
 
+@contextmanager
+def limited(most: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes while the block runs."""
+    import resource  # not on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 needs_mount = pytest.mark.skipif(not can_unshare(), reason="no user namespaces: cannot mount a small disk")
 
 

@@ -1,15 +1,15 @@
-"""Runs of the command line as processes, to be killed or told to stop once they have saved so many updates.
+"""Runs of the command line as processes: to be killed or stopped once they have saved, or many commands in one."""
 
-Shared by the tests of the chapters that train for long.  ``test_signals`` stops short commands, which save nothing.
-"""
-
+import json
 import os
 import re
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from conftest import HANG, LLMLAB, as_in_a_terminal, environment
+from conftest import HANG, LLMLAB, Done, as_in_a_terminal, environment, watch
 
 CHECKPOINT = re.compile(r"update-(\d+)")
 
@@ -43,3 +43,39 @@ def wait_for_updates(folder: Path, above: int, process: "subprocess.Popen[bytes]
     while updates_saved(folder) <= above and process.poll() is None:
         assert time.monotonic() < until, "no checkpoint came"
         time.sleep(0.01)
+
+
+PROBE = """
+import contextlib, io, json, os, sys
+from llmlab.cli import main
+told = []
+for words, variables in json.loads(sys.argv[1]):
+    os.environ.update(variables)
+    sys.argv = ["llmlab", *words]
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    for stream in (out, err):
+        stream.seek(0)
+    told.append([code, out.read(), err.read(), sorted(sys.modules)])
+    for name in variables:
+        del os.environ[name]
+print(json.dumps(told))
+"""
+
+
+def answers(
+    folder: Path, *commands: tuple[list[str], dict[str, str]], before: str = ""
+) -> Iterator[tuple[Done, list[str]]]:
+    """Run commands under variables in one process of their own, before which ``before`` is run, and watch them.
+
+    Yields how each ended, and the modules that were imported by then.
+    """
+    probe = [sys.executable, "-c", before + PROBE, json.dumps(commands)]
+    done = subprocess.run(probe, cwd=folder, env=environment(folder), capture_output=True, timeout=HANG, check=True)
+    assert done.stderr == b""
+    for (words, _), (code, out, err, modules) in zip(commands, json.loads(done.stdout), strict=True):
+        yield watch(Done(code, out, err, folder), words), modules

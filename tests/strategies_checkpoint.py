@@ -10,6 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from llmlab.errors import WriteError
 from llmlab.lab.checkpoint import CheckpointFolder, packed
 
 GOLDEN = Path(__file__).parent / "golden" / "checkpoint-v2"
@@ -69,17 +70,27 @@ def state(update: int, numbers: int = 50) -> dict[str, Any]:
     return {"update": update, "model": {"weight": torch.full((numbers,), float(update))}}
 
 
-def silent(told: str) -> None:
-    """Hear nothing, because nothing may be said."""
-    raise AssertionError(told)
-
-
 def holding(folder: Path, *updates: int, best: int = 0) -> CheckpointFolder:
     folder.mkdir(exist_ok=True)
     there = CheckpointFolder(folder)
     for update in updates:
         there.save(state(update), update, best=update == best)
     return there
+
+
+def saved_thrice(folder: Path) -> dict[str, Any]:
+    """Save two small checkpoints and one of four megabytes, and return what was said and what is found then."""
+    there, told, code, heard = CheckpointFolder(folder), "", 0, list[str]()
+    try:
+        with there.locked():
+            there.save(small_state() | {"update": 1}, 1, best=True)
+            there.save(state(2), 2)
+            there.save(state(3, 1_000_000), 3, best=True)
+    except WriteError as error:
+        told, code = str(error), error.exit_code
+    latest, names = there.latest(heard.append), sorted(path.name for path in folder.iterdir())
+    found = (code, latest and latest[0]["update"], (there.best() or {}).get("update"), heard, names)
+    return dict(zip(("code", "latest", "best", "heard", "names"), found, strict=True)) | {"told": told}
 
 
 tensors = st.builds(

@@ -22,14 +22,21 @@ from typing import Any, NamedTuple
 import pytest
 
 from conftest import HANG, environment
-from faults import CALLS, ERRORS, bytes_in, failing, mounted, needs_mount, without_privilege
-from llmlab import disk
+from faults import CALLS, ERRORS, bytes_in, failing, limited, mounted, needs_mount, without_privilege
 from llmlab.disk import HIDDEN
 from llmlab.errors import WriteError
 from llmlab.lab.checkpoint import CheckpointFolder
-from strategies_checkpoint import holding, silent, state
+from strategies_checkpoint import holding, saved_thrice, state, written
 
 HERE = str(Path(__file__).parent)
+
+
+def found_in(folder: CheckpointFolder) -> tuple[int, bool, int, bool]:
+    """Return the updates of the newest state and of the best, each with whether it is new; nothing may be said."""
+    newest, best = folder.latest(pytest.fail), folder.best()
+    assert newest is not None
+    assert best is not None
+    return newest[0]["update"], newest[0].get("new", False), best["update"], best.get("new", False)
 
 
 @pytest.mark.parametrize("update", [4, 3], ids=["a new update", "the same update"])
@@ -37,7 +44,7 @@ HERE = str(Path(__file__).parent)
 @pytest.mark.parametrize("number", [*ERRORS, errno.EINTR, errno.EDQUOT], ids=lambda number: errno.errorcode[number])
 def test_a_save_succeeds_whole_or_leaves_the_old(tmp_path: Path, number: int, lasting: bool, update: int) -> None:
     """At whichever call the disk fails: a WriteError with path and free space, the old files as they were, no rest."""
-    new = state(update) | {"new": True}
+    new, old = state(update) | {"new": True}, ((3, False), (update, True))
     for at in itertools.count(1):
         folder = holding(tmp_path / str(at), 1, 2, 3, best=2)
         before, told = bytes_in(folder.folder), ""
@@ -46,81 +53,70 @@ def test_a_save_succeeds_whole_or_leaves_the_old(tmp_path: Path, number: int, la
                 folder.save(new, update, best=True)
             except WriteError as error:
                 told = str(error)
-        after = bytes_in(folder.folder)
+        after, found = bytes_in(folder.folder), found_in(folder)
         if told:
             assert all(words in told for words in (f"update-{update:08d} ", os.strerror(number), "MB free"))
-            older = [name for name in before if not name.startswith(("best", f"update-{update:08d}"))]
+            older = {name for name in before if not name.startswith(("best", f"update-{update:08d}"))}
             assert {name: after[name] for name in older} == {name: before[name] for name in older}
-        news = {True, None} if told else {True}
-        assert folder.latest(silent)[0].get("new") in news
-        assert folder.latest(silent)[0]["update"] in ({3, update} if told else {update})
-        assert folder.best().get("new") in news
-        assert folder.best()["update"] in ({2, update} if told else {update})
-        assert not list(folder.folder.glob(f"{disk.HIDDEN}*"))
+            assert found[:2] in old
+            assert found[2:] in ((2, False), (update, True))
+        else:
+            assert found == (update, True, update, True)
+        assert not list(folder.folder.glob(f"{HIDDEN}*"))
         folder.save(state(5), 5)
-        assert folder.latest(silent)[0]["update"] == 5
+        assert found_in(folder)[0] == 5
         if faults.calls < at:
             break
     assert at > 7
 
 
 SAVER = """
-import json, os, sys
+import json, sys
 from pathlib import Path
+sys.modules["numpy"] = None  # nor is it needed
 sys.path.insert(0, sys.argv[1])
-from llmlab.errors import WriteError
-from llmlab.lab.checkpoint import CheckpointFolder
-from strategies_checkpoint import state
-folder, told, code = CheckpointFolder(Path(sys.argv[2])), "", 0
-try:
-    with folder.locked():
-        folder.save(state(1), 1, best=True)
-        folder.save(state(2), 2)
-        folder.save(state(3, int(sys.argv[3])), 3, best=True)
-except WriteError as error:
-    told, code = str(error), error.exit_code
-heard = []
-found = folder.latest(heard.append)
-print(json.dumps({"told": told, "code": code, "heard": heard, "latest": found and found[0]["update"],
-                  "best": (folder.best() or {}).get("update"), "names": sorted(os.listdir(folder.folder))}))
+from strategies_checkpoint import saved_thrice
+print(json.dumps([saved_thrice(Path(folder)) for folder in sys.argv[2:]]))
 """
-TWO = ["best", "lock", "update-00000001", "update-00000002"]
 
 
-def saver(folder: Path, *, prefix: list[str], numbers: int = 1_000_000) -> dict[str, object]:
-    """Save two small checkpoints and one of four megabytes in a process of its own, and return what it found."""
-    command = [*prefix, sys.executable, "-c", SAVER, HERE, str(folder), str(numbers)]
-    done = subprocess.run(command, env=environment(folder.parent), capture_output=True, check=False)
+def saved_by(prefix: list[str], *folders: Path) -> list[dict[str, Any]]:
+    """Return what ``saved_thrice`` finds in folders, in a process of its own, which has no NumPy."""
+    command = [*prefix, sys.executable, "-W", "ignore", "-c", SAVER, HERE, *map(str, folders)]
+    done = subprocess.run(command, env=environment(folders[0].parent), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    found: dict[str, object] = json.loads(done.stdout)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
 
-LIMITED = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)); "
+def assert_old_ones_stand(found: dict[str, Any], why: str) -> None:
+    """Assert that the third save failed with its path, the reason and the space that is left, and that two stand."""
+    kept = ["best", "lock", "update-00000001", "update-00000002"]
+    assert (found["code"], found["latest"], found["best"], found["heard"], found["names"]) == (7, 2, 1, [], kept)
+    assert all(words in found["told"] for words in ("update-00000003 ", why, "MB free"))
 
 
-@pytest.mark.parametrize("limit", [pytest.param("disk", marks=needs_mount), "file"])
-def test_a_full_disk_or_a_limit_on_file_size_leaves_the_old_checkpoints(tmp_path: Path, limit: str) -> None:
-    """Where there is a megabyte a checkpoint of four fails with the space that is left; the two before it stand."""
-    folder, execute = tmp_path / "run", [sys.executable, "-c", LIMITED + "os.execv(sys.argv[1], sys.argv[1:])"]
-    found = saver(folder, prefix=mounted(folder, "size=1m") if limit == "disk" else execute)
-    assert (found["code"], found["latest"], found["best"], found["heard"], found["names"]) == (7, 2, 1, [], TWO)
-    why = "No space left" if limit == "disk" else "File too large"
-    assert all(words in str(found["told"]) for words in ("update-00000003 ", why, "MB free"))
+@needs_mount
+def test_a_full_disk_leaves_the_old_checkpoints(tmp_path: Path) -> None:
+    (found,) = saved_by(mounted(tmp_path / "run", "size=1m"), tmp_path / "run")
+    assert_old_ones_stand(found, "No space left")
 
 
-@pytest.mark.parametrize("before", [[], ["lock"]], ids=["closed from the start", "closed after the lock"])
-def test_a_closed_folder_is_told(tmp_path: Path, before: list[str]) -> None:
-    prefix, folder = without_privilege(), tmp_path / "run"
-    folder.mkdir()
-    for name in before:
-        (folder / name).touch()
-    folder.chmod(0o555)
-    found = saver(folder, prefix=prefix)
-    folder.chmod(0o755)
-    assert (found["code"], found["latest"], found["names"]) == (7, None, before)
-    assert "Permission denied" in str(found["told"])
-    assert str(folder) in str(found["told"])
+def test_a_limit_on_file_size_leaves_the_old_checkpoints(tmp_path: Path) -> None:
+    with limited(10**6):
+        found = saved_thrice(tmp_path / "run")
+    assert_old_ones_stand(found, "File too large")
+
+
+def test_a_closed_folder_is_told(tmp_path: Path) -> None:
+    """Closed from the start, or after the lock."""
+    prefix, names = without_privilege(), {tmp_path / "start": [], tmp_path / "locked": ["lock"]}
+    for folder, before in names.items():
+        written(folder, dict.fromkeys(before, b"")).chmod(0o555)
+    for (folder, before), found in zip(names.items(), saved_by(prefix, *names), strict=True):
+        folder.chmod(0o755)
+        assert (found["code"], found["latest"], found["names"]) == (7, None, before)
+        assert all(words in found["told"] for words in ("Permission denied", str(folder)))
 
 
 KILLER = """
@@ -177,10 +173,6 @@ def test_fifty_kills_lose_nothing_that_was_called_saved(tmp_path: Path) -> None:
     assert found["saves"] > 10
 
 
-Tree = dict[int, dict[str, int]]
-"""By the number of a folder, the numbers of what is in it, by name."""
-
-
 class Step(NamedTuple):
     """One thing that was done: names given (or taken, for 0) in a folder, bytes written, a file or folder synced."""
 
@@ -191,14 +183,17 @@ class Step(NamedTuple):
 
 
 class Recorder:
-    """Writes down what is done to a folder, in order; all that is met is held open: no inode is given twice."""
+    """Writes down what is done to a folder, in order; all that is met is held open: no inode is given twice.
+
+    ``tree`` has by the number of a folder the numbers of what is in it by name, ``files`` the bytes of a file.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.steps: list[Step] = []
         self.held: dict[int, int] = {}
         self.root, there = self.number(folder), [folder, *folder.rglob("*")]
         self.files = {self.number(path): path.read_bytes() for path in there if path.is_file()}
-        self.tree: Tree = {
+        self.tree = {
             self.number(path): {inner.name: self.number(inner) for inner in path.iterdir()}
             for path in there
             if path.is_dir()
@@ -210,47 +205,46 @@ class Recorder:
             self.held[number] = os.open(path, os.O_RDONLY)
         return number
 
-    def named(self, **names: Any) -> None:
-        folder = self.number(Path(next(iter(names))).parent)
-        self.steps.append(Step("name", folder, {Path(path).name: number for path, number in names.items()}))
+    def named(self, *names: tuple[Any, int]) -> None:
+        folder = self.number(Path(names[0][0]).parent)
+        self.steps.append(Step("name", folder, {Path(path).name: number for path, number in names}))
 
-    def opened(self, call: Any) -> Any:
-        """Return ``open`` that writes down new files and what is written to them."""
+    def opened(self, file: Any, mode: str = "r", *args: Any, **keywords: Any) -> Any:
+        """Open a file; if it is new, write that down, and what is written to it."""
+        there = OPEN(file, mode, *args, **keywords)
+        if set(mode) & set("wxa"):
+            number, write = self.number(file), there.write
+            self.named((file, number))
 
-        def recording(file: Any, mode: str = "r", *args: Any, **keywords: Any) -> Any:
-            there = call(file, mode, *args, **keywords)
-            if set(mode) & set("wxa"):
-                number, write = self.number(file), there.write
-                self.named(**{str(file): number})
+            def writing(data: Any) -> Any:
+                self.steps.append(Step("write", number, {}, bytes(data)))
+                return write(data)
 
-                def recording_write(data: Any) -> Any:
-                    self.steps.append(Step("write", number, {}, bytes(data)))
-                    return write(data)
+            there.write = writing
+        return there
 
-                there.write = recording_write
-            return there
+    def renamed(self, path: Any, new: Any) -> None:
+        number = self.number(path)
+        RENAME(path, new)
+        self.named((new, number), (path, 0))
 
-        return recording
+    def linked(self, path: Any, new: Any) -> None:
+        LINK(path, new)
+        self.named((new, self.number(new)))
 
-    def wrapped(self, call: Any) -> Any:
-        """Return a call of ``os`` on names that writes down what it did."""
+    def made(self, path: Any, *mode: int) -> None:
+        MKDIR(path, *mode)
+        self.named((path, self.number(path)))
 
-        def recording(path: Any, *args: Any) -> None:
-            number = 0 if call is MKDIR else self.number(path)
-            call(path, *args)
-            if call in (RENAME, LINK):
-                self.named(**{str(args[0]): number} | ({} if call is LINK else {str(path): 0}))
-            else:
-                self.named(**{str(path): self.number(path) if call is MKDIR else 0})
-
-        return recording
+    def gone(self, call: Any) -> Any:
+        return lambda path: (self.number(path), call(path), self.named((path, 0)))
 
     def fsync(self, handle: int) -> None:
         """Write down that something is on the disk."""
         self.steps.append(Step("sync", os.fstat(handle).st_ino, {}))
 
 
-RENAME, LINK, MKDIR = os.rename, os.link, os.mkdir
+OPEN, RENAME, LINK, MKDIR = io.open, os.rename, os.link, os.mkdir
 
 
 @contextmanager
@@ -258,23 +252,24 @@ def recorded(folder: Path) -> Iterator[Recorder]:
     """Write down what is done to a folder while the block runs."""
     recorder = Recorder(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(io, "open", recorder.opened(io.open))
-        patch.setattr(os, "fsync", recorder.fsync)
-        for call in (RENAME, LINK, MKDIR, os.unlink, os.rmdir):
-            patch.setattr(os, call.__name__, recorder.wrapped(call))
+        patch.setattr(io, "open", recorder.opened)
+        for name, call in (("fsync", recorder.fsync), ("rename", recorder.renamed), ("link", recorder.linked)):
+            patch.setattr(os, name, call)
+        patch.setattr(os, "mkdir", recorder.made)
+        for call in (os.unlink, os.rmdir):
+            patch.setattr(os, call.__name__, recorder.gone(call))
         yield recorder
     for handle in recorder.held.values():
         os.close(handle)
 
 
-def contents(steps: list[Step], number: int) -> set[bytes]:
-    """Return what a new file may hold after a power cut: what was synced, and any fate of what was not."""
-    whole, synced = b"", b""
+def contents(steps: list[Step], number: int, before: bytes) -> set[bytes]:
+    """Return what a file may hold after a power cut: what was synced, and any fate of what was not."""
+    whole = synced = before
     for step in steps:
-        if step.node == number and step.kind == "write":
+        if step.node == number:
             whole += step.data
-        if step.node == number and step.kind == "sync":
-            synced = whole
+            synced = whole if step.kind == "sync" else synced
     rest = whole[len(synced) :]
     return {synced, synced + rest[: len(rest) // 2], synced + bytes(len(rest)), whole}
 
@@ -290,7 +285,7 @@ def after_a_power_cut(recorder: Recorder, steps: list[Step]) -> Iterator[tuple[d
         changes = [place for place, step in enumerate(done) if step.kind == "name"]
         waiting = [place for place in changes if place > last.get(done[place].node, -1)]
         for lost in itertools.chain.from_iterable(itertools.combinations(waiting, n) for n in range(len(waiting) + 1)):
-            tree: Tree = {folder: dict(names) for folder, names in recorder.tree.items()}
+            tree = {folder: dict(names) for folder, names in recorder.tree.items()}
             for step in (done[place] for place in changes if place not in lost):
                 tree.setdefault(step.node, {}).update(step.names)
             there = {
@@ -300,9 +295,7 @@ def after_a_power_cut(recorder: Recorder, steps: list[Step]) -> Iterator[tuple[d
                 for name, file in tree.get(inner, {}).items()
                 if file
             }
-            options = [
-                {recorder.files[file]} if file in recorder.files else contents(done, file) for file in there.values()
-            ]
+            options = [contents(done, file, recorder.files.get(file, b"")) for file in there.values()]
             for chosen in itertools.product(*options):
                 yield dict(zip(there, chosen, strict=True)), cut == len(steps)
 
@@ -316,10 +309,8 @@ def every_cut(folder: Path, then: Callable[[], object], lost: str = "") -> Itera
         then()
     kinds = {recorder.root: "run"} | {step.node: "file" for step in recorder.steps if step.kind == "write"}
     steps = [step for step in recorder.steps if step.kind != "sync" or kinds.get(step.node, "checkpoint") != lost]
-    seen = {}
-    for files, done in after_a_power_cut(recorder, steps):
-        seen[tuple(sorted(files.items())), done] = None
-    for number, (files, done) in enumerate(seen):
+    seen = {(tuple(sorted(files.items())), done) for files, done in after_a_power_cut(recorder, steps)}
+    for number, (files, done) in enumerate(sorted(seen)):
         copy = folder.parent / f"{folder.name}-{number}"
         copy.mkdir()
         for name, content in files:
@@ -333,19 +324,17 @@ def every_cut(folder: Path, then: Callable[[], object], lost: str = "") -> Itera
 def test_every_power_cut_leaves_the_old_or_the_new(tmp_path: Path, update: int) -> None:
     folder = holding(tmp_path / "run", 1, 2, 3, best=2)
     new = state(update) | {"new": True}
-    found = [
-        (left.latest(silent)[0].get("new", False), left.best().get("new", False), done)
-        for left, done in every_cut(folder.folder, lambda: folder.save(new, update, best=True))
-    ]
-    assert {(latest, best) for latest, best, _ in found} == {(False, False), (True, False), (True, True)}
-    assert {(latest, best) for latest, best, done in found if done} == {(True, True)}
+    cuts = every_cut(folder.folder, lambda: folder.save(new, update, best=True))
+    found = [(*found_in(left)[1::2], done) for left, done in cuts]
+    assert {(newest, best) for newest, best, _ in found} == {(False, False), (True, False), (True, True)}
+    assert {(newest, best) for newest, best, done in found if done} == {(True, True)}
     assert len(found) > 10
 
 
 def test_every_power_cut_of_a_first_save_leaves_nothing_or_all(tmp_path: Path) -> None:
     folder = holding(tmp_path / "run")
     cuts = every_cut(folder.folder, lambda: folder.save(state(1), 1, best=True))
-    found = {(left.latest(silent) is not None, done) for left, done in cuts}
+    found = {(left.latest(pytest.fail) is not None, done) for left, done in cuts}
     assert found == {(False, False), (True, False), (True, True)}
 
 
@@ -353,7 +342,7 @@ def test_a_power_cut_while_later_ones_are_set_aside_loses_none(tmp_path: Path) -
     """A run that went back to update 1 and saves at 2: after any cut one of the three states is taken, none is lost."""
     folder = holding(tmp_path / "run", 1, 3)
     for left, done in every_cut(folder.folder, lambda: folder.save(state(2), 2)):
-        assert left.latest(silent)[0]["update"] in ({2} if done else {1, 2, 3})
+        assert left.latest(pytest.fail)[0]["update"] in ({2} if done else {1, 2, 3})
 
 
 @pytest.mark.parametrize(("lost", "damage"), [("file", True), ("checkpoint", True), ("run", False)])

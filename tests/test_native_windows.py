@@ -8,17 +8,18 @@ import io
 import ntpath
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from conftest import HANG, Done, environment, watch
+from conftest import Done
 from llmlab.errors import WriteError
 from llmlab.report import terminal
-from llmlab.report.logbook import Logbook
+from llmlab.report.logbook import Logbook, read_record
+from processes import answers
 from strategies_report import HOSTILE, specimen
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,40 +45,24 @@ def without_proc(event, args):
     if event == "open" and str(args[0]).startswith(("/proc", "/sys")):
         raise FileNotFoundError(2, "no such file on Windows", args[0])
 sys.addaudithook(without_proc)
-from llmlab.cli import main
-sys.argv = ["llmlab", *sys.argv[1:]]
-main()
 """
 FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 """What a file's name on Windows may not have in it, at its end, or be."""
 
 
-def without_posix(folder: Path, *args: str) -> Done:
-    probe = [sys.executable, "-c", TAKEN, *args]
-    done = subprocess.run(probe, cwd=folder, env=environment(folder), capture_output=True, timeout=HANG, check=False)
-    out, err = (told.decode().replace(os.linesep, "\n") for told in (done.stdout, done.stderr))
-    return watch(Done(done.returncode, out, err, folder), args)
-
-
-@pytest.mark.parametrize("command", ["phase1-2 --seeds 3 --watch --full", "claims", "log show"])
-def test_nothing_that_only_posix_has_is_needed(command: str, tmp_path: Path, run_llmlab: Callable[..., Done]) -> None:
+def test_nothing_that_only_posix_has_is_needed(tmp_path: Path, run_llmlab: Callable[..., Done]) -> None:
+    """Commands print what they print elsewhere; a run's entry leaves out what only POSIX tells, rather than guess."""
     Logbook.at(tmp_path / "llmlab-log").put(specimen())
-    added = () if command.startswith(("claims", "log")) else ("--no-log",)
-    done = without_posix(tmp_path, *command.split(), *added)
+    commands = ["phase1-2 --seeds 3 --watch --full --no-log", "claims", "log show", "doctor", "phase1 --epochs 3"]
+    elsewhere = [run_llmlab(*words.split()).out for words in commands[:3]]
+    found = answers(tmp_path, *((words.split(), {}) for words in commands), before=TAKEN)
+    here = [done for done, _ in found]
 
-    assert (done.code, done.complaints) == (0, "")
-    assert done.out == run_llmlab(*command.split(), *added).out
-
-
-def test_a_run_without_posix_leaves_an_entry_with_what_is_known(tmp_path: Path) -> None:
-    """The log gets its entry; memory, which only POSIX tells, is left out rather than guessed."""
-    without_posix(tmp_path, "phase1", "--epochs", "3")
-    ((_, record),) = Logbook.at(tmp_path / "llmlab-log").read()
-
-    assert not isinstance(record, ValueError)
-    assert record.environment.keys() >= {"python", "torch", "system", "processor", "cores"}
-    assert None not in record.environment.values()
-    assert without_posix(tmp_path, "doctor").code == 0
+    assert {(done.code, done.complaints) for done in here} == {(0, "")}
+    assert [done.out for done in here[:3]] == elsewhere
+    (known,) = (read_record(path).environment for path in here[0].entries if "phase1-2" not in path.name)
+    assert known.keys() >= {"python", "torch", "system", "processor", "cores"}
+    assert None not in known.values()
 
 
 @pytest.mark.parametrize(
@@ -113,24 +98,25 @@ def test_no_word_of_ours_is_a_code_point_on_a_japanese_console() -> None:
     assert [sign for sign in signs if not terminal.writes("cp932", sign) and sign not in terminal.ASCII] == []
 
 
-@pytest.mark.parametrize("text", HOSTILE[::8], ids=lambda text: ascii(text[:24]))
-def test_whatever_the_text_the_log_has_names_that_windows_knows(text: str, tmp_path: Path) -> None:
-    """No colon, no reserved name, no blank at the end; and no two names that differ only in their case."""
-    Logbook.at(tmp_path / "log").put(specimen(text))
-    names = [path.relative_to(tmp_path).as_posix() for path in (tmp_path / "log").rglob("*")]
-
+def assert_windows_knows(names: list[str]) -> None:
+    """Assert: no colon, no reserved name, no blank at the end; no two names that differ only in their case."""
     assert [name for name in names for part in name.split("/") if FORBIDDEN.search(part)] == []
     assert len({name.lower() for name in names}) == len(names) > 5
 
 
+@pytest.mark.parametrize("text", HOSTILE[::8], ids=lambda text: ascii(text[:24]))
+def test_whatever_the_text_the_log_has_names_that_windows_knows(text: str, tmp_path: Path) -> None:
+    Logbook.at(tmp_path / "log").put(specimen(text))
+    assert_windows_knows([path.relative_to(tmp_path).as_posix() for path in (tmp_path / "log").rglob("*")])
+
+
 def test_the_repository_can_be_checked_out_on_windows() -> None:
-    """Each file has a name that Windows knows, short enough for a path of 260 characters, and Unix line ends."""
+    """Its names are short enough for a path of 260 characters, and its line ends those of Unix."""
     folders = [ROOT / name for name in ("src", "docs", "tests", "examples", "benchmarks")]
     paths = [path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts]
     names = [path.relative_to(ROOT).as_posix() for path in paths]
 
-    assert [name for name in names for part in name.split("/") if FORBIDDEN.search(part)] == []
-    assert len({name.lower() for name in names}) == len(names)
+    assert_windows_knows(names)
     assert max(map(len, names)) < 160
     assert "* text=auto eol=lf" in (ROOT / ".gitattributes").read_text("utf-8")
 
@@ -149,7 +135,6 @@ def test_a_site_whose_lines_end_as_on_windows_is_still_ours(tmp_path: Path) -> N
 def test_a_path_on_another_drive_is_told_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """From C: no relative path leads to D:, and that is no reason to fail after a run."""
     monkeypatch.setattr(os.path, "relpath", lambda path: ntpath.relpath(str(path), "C:\\here"))
-
     assert terminal.from_here(Path("D:\\log")) == "D:\\log"
     assert terminal.from_here(Path("C:\\here\\log")) == "log"
 
@@ -159,29 +144,17 @@ def test_an_old_console_gets_no_escapes(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("rich.console.detect_legacy_windows", lambda: False)
-    assert terminal.console().color_system is not None
-    monkeypatch.setattr("rich.console.detect_legacy_windows", lambda: True)
-    assert terminal.console().color_system is None
-
-
-class Pipe(io.StringIO):
-    """An output that answers with an error of the system."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-    def write(self, _: str) -> int:
-        raise OSError(self.number, os.strerror(self.number))
+    for legacy in (False, True):
+        monkeypatch.setattr("rich.console.detect_legacy_windows", lambda legacy=legacy: legacy)
+        assert (terminal.console().color_system is None) == legacy
 
 
 def test_a_reader_that_went_away_is_no_failure_on_windows_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows says EINVAL of a pipe that nobody reads; a full disk is a failure everywhere."""
     monkeypatch.setattr(terminal, "GONE", {errno.EPIPE, errno.EINVAL})
-    for number in (errno.EPIPE, errno.EINVAL):
-        monkeypatch.setattr(sys, "stdout", Pipe(number))
-        terminal.write("x")
-    monkeypatch.setattr(sys, "stdout", Pipe(errno.ENOSPC))
+    errors = [OSError(number, os.strerror(number)) for number in (errno.EPIPE, errno.EINVAL, errno.ENOSPC)]
+    monkeypatch.setattr(sys, "stdout", mock.Mock(write=mock.Mock(side_effect=errors), fileno=io.StringIO().fileno))
+    terminal.write("x")
+    terminal.write("x")
     with pytest.raises(WriteError):
         terminal.write("x")
