@@ -1,6 +1,7 @@
 """``baseline evaluate``: a checkpoint is worth what its run wrote down, and what cannot be judged is refused."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 
 from llmlab import baseline
 from llmlab.after import evaluate
+from llmlab.after.opening import restored
 from llmlab.errors import CheckpointError, SettingError
+from llmlab.lab.device import device_of
 from llmlab.report.result import Result
 from llmlab.settings import (
     BaselineSettings,
@@ -38,8 +41,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 
 @pytest.mark.parametrize("name", ["", "best"])
 def test_a_checkpoint_is_worth_what_its_run_wrote_down(run: tuple[Path, Result], name: str) -> None:
-    folder, trained = run
-    found = evaluate.run(EvaluateSettings(checkpoint=folder / name, batch=250))
+    """And every part of the work is announced."""
+    (folder, trained), heard = run, list[tuple[int, int]]()
+    settings = EvaluateSettings(checkpoint=folder / name, batch=250)
+    found = evaluate.run(settings, lambda at, planned, told="": heard.append((at, planned)))
     compared = trained.metrics.keys() - OF_THE_RUN
     assert {"val_loss", "val_ppl", "val_ppl_batch_mean", "val_accuracy_known", "train_loss_no_dropout"} <= compared
     assert {key: found.metrics[key] for key in compared} == {key: trained.metrics[key] for key in compared}
@@ -47,6 +52,7 @@ def test_a_checkpoint_is_worth_what_its_run_wrote_down(run: tuple[Path, Result],
     assert "to the last digit" in " ".join(found.summary)
     shared = {table.name: table.rows for table in trained.tables}
     assert all(table.rows == shared[table.name] for table in found.tables if table.name in shared)
+    assert [at for at, _ in heard] == list(range(1, heard[0][1] + 1))
 
 
 def test_the_batch_changes_the_batch_mean_alone(run: tuple[Path, Result]) -> None:
@@ -75,40 +81,40 @@ def test_the_floor_is_left_out_where_the_model_lacks_words(tmp_path: Path) -> No
     assert "floor" in " ".join(found.summary)
 
 
-def test_every_part_is_announced(run: tuple[Path, Result]) -> None:
-    heard: list[tuple[int, int]] = []
-    evaluate.run(EvaluateSettings(checkpoint=run[0]), lambda at, planned, told="": heard.append((at, planned)))
-    assert [at for at, _ in heard] == list(range(1, heard[0][1] + 1))
+SPOILED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "nan": lambda state: state["model"]["output.bias"].fill_(torch.nan),
+    "huge": lambda state: [state["model"][f"output.{end}"].fill_(1e38) for end in ("weight", "bias")],
+    "shape": lambda state: state["model"].update({"output.bias": torch.zeros(3)}),
+    "no model": lambda state: state.pop("model"),
+    "words": lambda state: state.update(vocabulary=["a"]),
+}
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty folder", "cut", "nan", "no model", "shape", "words", "huge"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "several", "cut", *SPOILED])
 def test_what_holds_no_usable_model_is_refused(tmp_path: Path, damage: str) -> None:
-    path, state = tmp_path / "m", state_of()
-    if damage == "nan":
-        state["model"]["output.bias"][0] = torch.nan
-    if damage == "huge":
-        state["model"]["output.weight"].mul_(1e38)
-        state["model"]["output.bias"].fill_(1e38)
-    if damage == "no model":
-        del state["model"]
-    if damage == "shape":
-        state["model"]["output.bias"] = torch.zeros(3)
-    if damage == "words":
-        state["vocabulary"] = ["a"]
-    if damage == "empty folder":
+    """Of a folder of several runs one is proposed."""
+    state, path, several = state_of(), tmp_path / "m", tmp_path / "m" / "seed0"
+    SPOILED.get(damage, bool)(state)
+    if damage == "several":
+        several.mkdir(parents=True)
+        saved(several / "best", state)
+    elif damage == "empty":
         path.mkdir()
     elif damage != "missing":
         saved(path, state)
     if damage == "cut":
         (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="/m: ") as refused:
+    with pytest.raises(CheckpointError, match=f"such as {several}" if damage == "several" else "/m: ") as refused:
         evaluate.run(EvaluateSettings(checkpoint=path))
     assert refused.value.exit_code == 4
 
 
-def test_a_text_of_the_readers_own_has_to_be_named(tmp_path: Path) -> None:
-    """A checkpoint keeps the name of the file it was trained on, not its place."""
-    path = saved(tmp_path / "m", state_of(data="somewhere/mine.txt"))
+def test_a_checkpoint_asks_for_what_it_does_not_hold(tmp_path: Path) -> None:
+    """Of the text it was trained on it keeps the name and not the place; a card it does without."""
+    state = state_of(data="somewhere/mine.txt")
+    state["settings"]["device"] = "cuda"
+    path = saved(tmp_path / "m", state)
+    assert restored(path).model.parameters["embedding"].device.type == device_of("auto")
     with pytest.raises(SettingError, match=r"--data.*mine\.txt"):
         evaluate.run(EvaluateSettings(checkpoint=path))
 
@@ -127,11 +133,8 @@ REFUSED: dict[type[TrainedSettings], list[dict[str, Any]]] = {
 """Of every verb."""
 
 
-@pytest.mark.parametrize(
-    ("settings", "options"),
-    [(kind, one) for kind, each in REFUSED.items() for one in each],
-    ids=lambda value: str(value)[:40],
-)
-def test_options_out_of_range_are_refused_by_name(settings: type[TrainedSettings], options: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match="--" + next(iter(options)).replace("_", "-")):
-        settings(checkpoint=Path("m"), **options)
+@pytest.mark.parametrize("settings", REFUSED, ids=lambda kind: kind.__name__)
+def test_options_out_of_range_are_refused_by_name(settings: type[TrainedSettings]) -> None:
+    for options in REFUSED[settings]:
+        with pytest.raises(SettingError, match="--" + next(iter(options)).replace("_", "-")):
+            settings(checkpoint=Path("m"), **options)

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claims_by_hand import verdicts
-from llmlab import peers
 from llmlab.after import finetune
 from llmlab.after.finetune import MOST_TOKENS, PROMPTS, completed, dialogue, floor, prompts, tuned
-from llmlab.after.opening import Restored, restored
+from llmlab.after.opening import restored
 from llmlab.errors import CheckpointError, SettingError, TextError
 from llmlab.lab.language import LanguageModel, evaluate
 from llmlab.peers import build
@@ -27,7 +26,7 @@ from llmlab.text.corpus import load_corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.windows import prepare
 from llmlab.text.words import EOS, MARKS, WordVocabulary
-from strategies_trained import TINY, write_text
+from strategies_trained import TINY, saved, state_of, write_text
 
 STANDARD, DIALECT = Grammar.standard(), Grammar.dialect()
 
@@ -75,7 +74,7 @@ def test_the_dialect_is_a_text_of_its_own_with_a_floor():
 def test_pretraining_helps_on_a_short_text_and_costs_the_old_one(trained: Path, own_text: Path, dialect_text: Path):
     result = run(trained, data=str(dialect_text), original=str(own_text), epochs=4)
     metrics = result.metrics
-    assert result.status == "complete"
+    assert (result.status, verdicts(result)) == ("complete", {})
     assert metrics["val_ppl_pretrained"] < metrics["val_ppl_scratch"]
     assert metrics["val_ppl_pretrained"] < metrics["zero_shot_ppl"]
     assert metrics["original_ppl_after"] > metrics["original_ppl_before"]
@@ -83,43 +82,34 @@ def test_pretraining_helps_on_a_short_text_and_costs_the_old_one(trained: Path, 
     assert metrics["unk_share"] == metrics["unk_share_lines"] == 0
     needed = [metrics[name] for name in ("base_data", "tensors", "tensors_that_fit_the_plan")]
     assert needed == ["path: original", 9, 0]  # what was read before; no tensor has the size that the script builds
-    assert verdicts(result) == {}
     tables = {table.name: table for table in result.tables}
     assert [row[0] for row in tables["epochs"].rows] == [0, 1, 2, 3, 4]
     assert list(tables) == ["model", "arms", "epochs", "forgotten", "words", "completions"]
 
 
-def test_the_default_text_is_the_dialect_with_its_floor(trained: Path, tmp_path: Path):
+def test_the_default_text_is_the_dialect_and_the_kept_model_the_one_that_was_reported(trained: Path, tmp_path: Path):
     """No reader is better than the one who knows it; what is kept of the run is judged on it without being told."""
-    result = run(trained, epochs=1, out=tmp_path / "tuned")
-    again = restored(tmp_path / "tuned")
-    assert (again.settings.data, again.dataset().text.name) == ("dialect", "dialect")
-    assert result.settings["data"] == "dialect"
-    assert result.metrics["bayes_ppl"] < result.metrics["val_ppl_pretrained"]
-    assert any("--original says where that is" in told for told in result.summary), "forgetting was not measured"
-    assert "original_ppl_before" not in result.metrics
-
-
-def test_the_kept_model_is_the_one_that_was_reported(trained: Path, dialect_text: Path, tmp_path: Path):
-    """What --out keeps is restored by the same way as any checkpoint, with the same words, and scores the same."""
     out = tmp_path / "tuned"
-    result = run(trained, data=str(dialect_text), out=out)
-
-    kept, base = restored(out), restored(trained)
-    assert kept.vocabulary == base.vocabulary
-    assert (kept.settings.data, kept.settings.lr, kept.settings.epochs) == ("path: other", 5e-3, 2)
-    text = dialogue(chosen(trained, data=str(dialect_text)), base, load_corpus(str(dialect_text))).text
+    result = run(trained, epochs=1, out=out)
+    kept, metrics = restored(out), result.metrics
+    text = dialogue(chosen(trained), kept, load_corpus("dialect")).text
+    assert metrics["bayes_ppl"] < metrics["val_ppl_pretrained"]
+    assert any("--original says where that is" in told for told in result.summary), "forgetting was not measured"
+    assert "original_ppl_before" not in metrics
+    assert kept.vocabulary == restored(trained).vocabulary
+    assert (kept.settings.data, kept.settings.lr, kept.settings.epochs) == ("dialect", 5e-3, 1)
+    assert kept.dataset().text.name == "dialect"
     assert kept.text == text.digest
-    assert evaluate(kept.model, text.valid, 16).ppl == pytest.approx(result.metrics["val_ppl_pretrained"], rel=1e-12)
-    assert len(list(out.glob("update-*"))) == 2
+    assert evaluate(kept.model, text.valid, 16).ppl == pytest.approx(metrics["val_ppl_pretrained"], rel=1e-12)
+    assert len(list(out.glob("update-*"))) == 1
     with pytest.raises(SettingError, match="--out"):
-        run(trained, data=str(dialect_text), out=out)
+        run(trained, out=out)
 
 
 def test_the_base_is_left_as_it_was(trained: Path, dialect_text: Path, monkeypatch: pytest.MonkeyPatch):
-    base = restored(trained)
+    """And the model of an arm is let go with its run."""
+    base, settings = restored(trained), chosen(trained, data=str(dialect_text), epochs=1)
     before = {name: tensor.clone() for name, tensor in base.model.parameters.items()}
-    settings = chosen(trained, data=str(dialect_text), epochs=1)
     models: list[weakref.ref[LanguageModel]] = []
 
     def watched(*args: Any) -> LanguageModel:
@@ -134,55 +124,43 @@ def test_the_base_is_left_as_it_was(trained: Path, dialect_text: Path, monkeypat
     assert [model() for model in models] == [None]
 
 
-def test_chats_and_peers_are_taken(own_text: Path, tmp_path: Path):
+def test_chats_and_peers_are_taken(tmp_path: Path):
     chats = tmp_path / "chats.jsonl"
     messages = [[{"role": "user", "content": line}] for line in DIALECT.lines(40, 5)]
     chats.write_text("\n".join(json.dumps({"messages": said}) for said in messages), "utf-8")
-    peer = tmp_path / "gru"
-    peers.run(BaselineSettings(**TINY, model="gru", data=str(own_text), epochs=1, out=peer))
-
-    result = run(peer, data=str(chats), epochs=1)
-
-    assert result.status == "complete"
-    assert result.settings["data"] == "path: chats.jsonl"
+    result = run(saved(tmp_path / "gru", state_of(model="gru")), data=str(chats), epochs=1)
+    assert (result.status, result.settings["data"]) == ("complete", "path: chats.jsonl")
     assert "completions" not in {table.name for table in result.tables}
 
 
 def test_what_cannot_be_used_is_refused(trained: Path, dialect_text: Path, tmp_path: Path):
-    with pytest.raises(CheckpointError):
-        run(tmp_path / "nothing")
     strange = write_text(tmp_path / "strange", ["what is this", "who knows"], ["nobody does"])
-    with pytest.raises(TextError, match="knows none of its words"):
-        run(trained, data=str(strange), batch=1)
-    with pytest.raises(SettingError, match="--batch"):
-        run(trained, data=str(dialect_text), batch=82)
-    with pytest.raises(TextError, match="--data"):
-        run(trained, data="nowhere")
+    for checkpoint, data, batch, error, told in (
+        (tmp_path / "nothing", "dialect", 16, CheckpointError, "nothing"),
+        (trained, str(strange), 1, TextError, "knows none of its words"),
+        (trained, str(dialect_text), 82, SettingError, "--batch"),
+        (trained, "nowhere", 16, TextError, "--data"),
+    ):
+        with pytest.raises(error, match=told):
+            run(checkpoint, data=data, batch=batch)
 
 
 # ---- completions and verdicts --------------------------------------------------------------------------------------
 
 
-def fresh(words: tuple[str, ...], seed: int) -> Restored:
-    """Return an untrained model that knows the marks and some words."""
-    vocabulary, settings = WordVocabulary((*MARKS, *words)), BaselineSettings(**TINY, data="synthetic")
-    return Restored(settings, seed, vocabulary, build(settings, len(vocabulary), seed, "fp32"), [], "")
-
-
 @settings(max_examples=20)
 @given(st.integers(0, 999), st.text("abc ", max_size=12))
 def test_a_completion_is_the_likeliest_word_each_time(seed: int, prompt: str):
-    base = fresh(("a", "b", "c"), seed)
-    found = completed(base.model, base.vocabulary, prompt)
-
-    read, expected = base.vocabulary.encode(prompt)[:-1], list[str]()
+    vocabulary = WordVocabulary((*MARKS, "a", "b", "c"))
+    model: Any = build(BaselineSettings(**TINY), len(vocabulary), seed, "fp32")
+    read, expected = vocabulary.encode(prompt)[:-1], list[str]()
     while len(expected) < MOST_TOKENS:
-        token = int(base.model.model.logits(torch.tensor([read]))[0, -1].argmax())
+        token = int(model.model.logits(torch.tensor([read]))[0, -1].argmax())
         if token == EOS:
             break
         read.append(token)
-        expected.append(base.vocabulary.words[token])
-    assert found == " ".join(expected)
+        expected.append(vocabulary.words[token])
+    assert completed(model, vocabulary, prompt) == " ".join(expected)
 
 
 def test_prompts_are_those_of_the_notes_where_any_word_is_known(trained: Path, dialect_text: Path):

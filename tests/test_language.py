@@ -33,8 +33,9 @@ from strategies_report import HOSTILE, number_cells, on_screen, published, recor
 ROOT = Path(__file__).resolve().parents[1]
 JAPANESE = language("ja")
 PAGES = sorted((ROOT / "docs" / "ja").rglob("*.md"))
+Run = Callable[..., Done]
 WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]* [^A-Za-z]*[A-Za-z]{2,}")
-NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
+NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
 
@@ -66,18 +67,13 @@ def said() -> set[str]:
 
 
 def test_what_the_records_say_is_said_in_japanese_without_losing_a_number() -> None:
-    number = re.compile(rf"(?<![\w.]){NUMBER}")
-    unsaid, lost = list[str](), dict[str, set[str]]()
-    for text in sorted(said()):
-        told = JAPANESE.translation(text)
-        if told is None:
-            unsaid.append(text)
-            continue
-        left = set(number.findall(told))
-        gone = {found for found in number.findall(text) if found not in left and found not in told}
-        lost |= {text: gone} if gone else {}
-
-    assert (unsaid, lost) == ([], {})
+    lost = dict[str, set[str]]()
+    told = {text: JAPANESE.translation(text) for text in sorted(said())}
+    for text, other in told.items():
+        left = set(NUMBER.findall(other or ""))
+        if gone := {found for found in NUMBER.findall(text) if found not in left and found not in (other or "")}:
+            lost[text] = gone
+    assert ([text for text, other in told.items() if other is None], lost) == ([], {})
 
 
 def test_the_catalogue_has_no_holes() -> None:
@@ -173,62 +169,50 @@ def test_an_entry_in_japanese_keeps_the_notes(record: Record) -> None:
     assert record.command in page
 
 
-def test_lang_changes_what_is_read_and_nothing_else(run_llmlab: Callable[..., Done]) -> None:
+def test_lang_changes_what_is_read_and_nothing_else(run_llmlab: Run) -> None:
     short = ("phase1", "--epochs", "3")
     seen = run_llmlab(*short, "--lang", "ja")
     by_variable = run_llmlab(*short, "--no-log", LLMLAB_LANG="ja")
     plain, told = (run_llmlab(*short, "--no-log", "--json", *more).document for more in ((), ("--lang", "ja")))
-
-    assert "出力層だけ" in seen.out
-    assert "output layer" not in seen.out
-    assert "出力層だけ" in by_variable.out
+    assert ("出力層だけ" in seen.out, "output layer" in seen.out, "出力層だけ" in by_variable.out) == (
+        True,
+        False,
+        True,
+    )
     assert plain["tables"] == told["tables"]
     (folder,) = seen.entries
     assert "**Found**" in (folder / "entry.md").read_text("utf-8")
     assert Record.from_json((folder / "record.json").read_text("utf-8")).command == "llmlab phase1 --epochs 3"
+    for words in (["params"], ["log", "list"]):
+        assert [is_wide(run_llmlab(*words, *more).out) for more in ((), ("--lang", "ja"))] == [False, True]
 
 
-@pytest.mark.parametrize("args", [("params",), ("log", "list")])
-def test_other_commands_speak_japanese_too(run_llmlab: Callable[..., Done], args: tuple[str, ...]) -> None:
-    assert is_wide(run_llmlab(*args, "--lang", "ja").out)
-    assert not is_wide(run_llmlab(*args).out)
+def test_an_unknown_language_is_refused(run_llmlab: Run) -> None:
+    for done in (run_llmlab("phase1", LLMLAB_LANG="fr"), run_llmlab("phase1", "--lang", "fr")):
+        assert done.code == SettingError.exit_code
+        assert "--lang (or LLMLAB_LANG): 'fr' is not one of en, ja" in done.err
 
 
-@pytest.mark.parametrize("variables", [{}, {"LLMLAB_LANG": "fr"}])
-def test_an_unknown_language_is_refused(run_llmlab: Callable[..., Done], variables: dict[str, str]) -> None:
-    args = ("phase1",) if variables else ("phase1", "--lang", "fr")
-    done = run_llmlab(*args, **variables)
-
-    assert done.code == SettingError.exit_code
-    assert "--lang (or LLMLAB_LANG): 'fr' is not one of en, ja" in done.err
-
-
-def test_a_terminal_without_japanese_gets_english(run_llmlab: Callable[..., Done]) -> None:
+def test_a_terminal_without_japanese_gets_english(run_llmlab: Run) -> None:
     done = run_llmlab("params", "--lang", "ja", PYTHONIOENCODING="ascii")
 
     assert done.out.startswith("\nParameters")
     assert "--lang ja" in done.err
 
 
-def _headings(text: str) -> list[str]:
-    return re.findall(r"^(#+) ", FENCE.sub("", text), re.MULTILINE)
-
-
-def _commands(text: str) -> set[str]:
+def built(page: Path) -> tuple[list[str], set[str], list[str]]:
+    """Return the headings of a page in their order (their anchors depend on it), its commands and its marks."""
+    text = page.read_text("utf-8")
     lines = {line.strip() for _, kind, body in FENCE.findall(text) if kind != "text" for line in body.splitlines()}
-    return {line for line in lines if not line.startswith("mkdocs")}
+    commands = {line for line in lines if not line.startswith("mkdocs")}
+    headings = re.findall(r"^(#+) ", FENCE.sub("", text), re.MULTILINE)
+    return headings, commands, re.findall(r"<!-- .*? -->", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_translated_page_has_the_build_of_the_english_one(page: Path) -> None:
-    """It has the same headings in the same order (their anchors depend on it), the same commands and the same marks."""
-    english = ROOT / "docs" / page.relative_to(ROOT / "docs" / "ja")
-    here, there = page.read_text("utf-8"), english.read_text("utf-8")
-
-    assert is_wide(here)
-    assert _headings(here) == _headings(there)
-    assert _commands(here) == _commands(there)
-    assert re.findall(r"<!-- .*? -->", here) == re.findall(r"<!-- .*? -->", there)
+    assert is_wide(page.read_text("utf-8"))
+    assert built(page) == built(ROOT / "docs" / page.relative_to(ROOT / "docs" / "ja"))
 
 
 def test_the_menu_is_japanese() -> None:
@@ -259,7 +243,7 @@ def test_every_command_says_in_japanese_what_it_is() -> None:
     assert [text for text in wanted if text and JAPANESE.translation(help_of(text)) is None] == []
 
 
-def test_help_speaks_japanese(run_llmlab: Callable[..., Done]) -> None:
+def test_help_speaks_japanese(run_llmlab: Run) -> None:
     """Each option of each experiment says in Japanese what it is, its choices and its range; names stay as typed."""
     shown = run_llmlab("phase1-2", "--lang", "ja", "--help", COLUMNS="200").out
     assert "選べるのはnone、embedding、linear。" in shown

@@ -1,6 +1,8 @@
 """TinyModel against autograd and ``torch.nn``, and its training loop: what is recorded, and when a run ends early."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from llmlab import phase1
 from llmlab.lab.optimizer import SGD, Adam
 from llmlab.lab.steps import Diverged
-from llmlab.phase1 import BIAS, EMBEDDING, TRAINED_WITH_FROZEN, WEIGHT, TinyModel, train
+from llmlab.phase1 import BIAS, EMBEDDING, TRAINED_WITH_FROZEN, WEIGHT, TinyModel, TinyRun, train
 from llmlab.phase1_2 import stacked
 from llmlab.text.pairs import Pairs
 from strategies import SEEDS, double, texts, texts_and_models
@@ -82,25 +84,22 @@ def test_stacking_joins_models_in_order():
 # ---- its training ----------------------------------------------------------------------------------------------------
 
 
-def test_losses_are_those_before_each_update():
-    """The first loss is that of the start; the last is that before the last update, as the notes printed it."""
+def trained(seeds: int, updates: int, rule: Callable[[], Any] = lambda: Adam(0.01), **options: Any) -> TinyRun:
+    start = TinyModel.initial(4, 2, range(seeds))
+    return train(start, PAIRS, rule, trained=ALL, updates=updates, **options)
+
+
+def test_a_run_records_the_losses_before_each_update_and_its_way():
+    """The first loss is that of the start; the last is that before the last update, as the notes printed it.
+
+    The first seed's way is remembered from its first to its last place, and the start is left alone.
+    """
     start = TinyModel.initial(4, 2, range(3))
-
-    run = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=7)
-    shorter = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=6)
-
-    assert run.losses.shape == (7, 3)
-    assert torch.equal(run.losses[0], start.loss(PAIRS.joint()))
-    assert torch.equal(run.losses[-1], shorter.after.loss(PAIRS.joint()))
-
-
-def test_the_path_begins_at_the_start_and_ends_at_the_end():
-    """The first seed's way is remembered from its first to its last place, and the start is left alone."""
-    start = TinyModel.initial(4, 2, range(2))
     copy = start.embedding.clone(), start.weight.clone()
-
-    run = train(start, PAIRS, lambda: Adam(0.1), trained=ALL, updates=50)
-
+    run = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=50)
+    assert run.losses.shape == (50, 3)
+    assert torch.equal(run.losses[0], start.loss(PAIRS.joint()))
+    assert torch.equal(run.losses[-1], trained(3, 49).after.loss(PAIRS.joint()))
     assert torch.equal(run.path[0], start.embedding[0])
     assert torch.equal(run.path[-1], run.after.embedding[0])
     assert 2 < len(run.path) <= phase1.PATH_POINTS
@@ -108,31 +107,15 @@ def test_the_path_begins_at_the_start_and_ends_at_the_end():
 
 
 def test_splitting_the_seeds_into_stacks_changes_nothing(monkeypatch: pytest.MonkeyPatch):
-    start = TinyModel.initial(4, 2, range(10))
-
-    whole = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=20)
+    """Every update of every stack is announced, in one count."""
+    heard: list[tuple[int, int]] = []
+    whole = trained(10, 20)
     monkeypatch.setattr(phase1, "STACK_SCORES", 3 * 16)
-    split = train(start, PAIRS, lambda: Adam(0.01), trained=ALL, updates=20)
-
+    split = trained(10, 20, on_step=lambda at, planned: heard.append((at, planned)))
     assert torch.equal(whole.after.embedding, split.after.embedding)
     assert torch.equal(whole.losses, split.losses)
     assert torch.equal(whole.path, split.path)
-
-
-def test_every_update_is_announced(monkeypatch: pytest.MonkeyPatch):
-    heard: list[tuple[int, int]] = []
-    monkeypatch.setattr(phase1, "STACK_SCORES", 2 * 16)
-
-    train(
-        TinyModel.initial(4, 2, range(3)),
-        PAIRS,
-        lambda: SGD(0.1),
-        trained=ALL,
-        updates=3,
-        on_step=lambda at, planned: heard.append((at, planned)),
-    )
-
-    assert heard == [(update, 6) for update in range(1, 7)]
+    assert heard == [(update, 80) for update in range(1, 81)]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -150,12 +133,11 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(bad: float):
 
     rule = Spoiling(0.1)
     with pytest.raises(Diverged, match="update 4"):
-        train(TinyModel.initial(4, 2, [0]), PAIRS, lambda: rule, trained=ALL, updates=9)
-
+        trained(1, 9, lambda: rule)
     assert rule.made == 3
 
 
 def test_a_parameter_that_is_no_number_after_the_last_update_counts_as_divergence():
     """The last update is not followed by a loss that would tell."""
     with pytest.raises(Diverged, match="update 1"):
-        train(TinyModel.initial(4, 2, [0]), PAIRS, lambda: SGD(1e38), trained=ALL, updates=1)
+        trained(1, 1, lambda: SGD(1e38))

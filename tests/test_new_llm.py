@@ -25,15 +25,6 @@ def small(size: Size = SMALL, seed: int = 0) -> ContextVectorLM:
     return model
 
 
-@pytest.mark.parametrize("stack", ["plain", "residual"])
-def test_a_model_has_the_shapes_it_says(stack: str):
-    """The tensors are those of ``Size.shapes``, by name and in order, and their numbers are its count."""
-    size = replace(SMALL, layers=3, stack=stack)
-    parameters = ContextVectorLM.initial(size, 0).parameters
-    assert [(name, tuple(tensor.shape)) for name, tensor in parameters.items()] == list(size.shapes().items())
-    assert sum(tensor.numel() for tensor in parameters.values()) == size.parameters()
-
-
 def test_the_original_start_is_small_and_everywhere_the_same():
     """Matrices have a deviation of 0.02, biases are 0, gains 1: the start of the original notes."""
     for name, tensor in ContextVectorLM.initial(Size(layers=2), 0).parameters.items():

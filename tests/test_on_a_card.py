@@ -33,16 +33,8 @@ from llmlab.settings import (
 from strategies_contexts import SMALL
 from strategies_trained import saved, state_of
 
-TINY: dict[str, Any] = {
-    "embedding": 4,
-    "hidden": 8,
-    "context": 4,
-    "layers": 2,
-    "epochs": 1,
-    "batch": 256,
-    "dropout": 0.1,
-}
-SWEEP = {name: value for name, value in TINY.items() if name != "layers"}
+SWEEP: dict[str, Any] = {"embedding": 4, "hidden": 8, "context": 4, "epochs": 1, "batch": 256, "dropout": 0.1}
+TINY = SWEEP | {"layers": 2}
 pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
 
 
