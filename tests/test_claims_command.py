@@ -2,57 +2,49 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
+from claims_by_hand import LEDGER
 from conftest import Done
-from llmlab.claims.ledger import read
 from llmlab.report.logbook import Logbook
 from strategies_report import specimen
 
-LEDGER = [claim for document in read() for claim in document.claims]
 FIELDS = {"id", "seed", "claim", "kind", "verdict", "evidence", "command"}
 
 
-def put(folder: Path, metric: str, value: float) -> str:
-    """Put a run of chapter 1 with a metric into a new log, and return its name."""
+def put(log: Logbook, change: float) -> str:
+    """Put a run of chapter 1 in which the embedding changed so much into a log, and return its name."""
     record = specimen()
-    result = replace(record.result, experiment="phase1", metrics={metric: value})
-    return Logbook.at(folder / "llmlab-log").put(replace(record, result=result))[0].name
-
-
-def test_the_document_has_what_the_contract_names(run_llmlab: Callable[..., Done]) -> None:
-    document = run_llmlab("claims", "--json").document
-    claims = document["claims"]
-
-    assert document["schema"] == "llmlab.claims/1"
-    assert len({claim["id"] for claim in claims}) == len(claims) > 20
-    assert all(claim.keys() >= FIELDS and claim["evidence"] for claim in claims)
-    assert {claim["verdict"] for claim in claims if claim["check"] == "records"} == {"not yet run"}
-    assert {claim["entry"] for claim in claims} == {None}
+    result = replace(record.result, experiment="phase1", metrics={"embedding_change_max": change})
+    return log.put(replace(record, result=result))[0].name
 
 
 def test_ten_claims_come_first_and_all_on_demand(run_llmlab: Callable[..., Done]) -> None:
     """By default ten claims of all six chapters, in the ledger's order, and how many there are; --all prints all."""
-    claims = run_llmlab("claims", "--json").document["claims"]
+    document = run_llmlab("claims", "--json").document
+    claims = document["claims"]
     ids = {claim["id"]: claim["chapter"] for claim in claims}
-    shown = [words[0] for line in run_llmlab("claims").out.splitlines() if (words := line.split()) and words[0] in ids]
-    everything = run_llmlab("claims", "--all").out
+    short, everything = run_llmlab("claims").out, run_llmlab("claims", "--all").out
+    shown = [words[0] for line in short.splitlines() if (words := line.split()) and words[0] in ids]
 
+    assert (document["schema"], len(ids)) == ("llmlab.claims/1", len(claims))
+    assert all(claim.keys() >= FIELDS and claim["evidence"] for claim in claims)
+    assert {claim["verdict"] for claim in claims if claim["check"] == "records"} == {"not yet run"}
+    assert {claim["entry"] for claim in claims} == {None}
     assert shown == [claim.id for claim in sorted((c for c in LEDGER if c.first), key=lambda claim: claim.first)]
     assert len(shown) == len(set(shown)) == 10
     assert {ids[one] for one in shown} == set(ids.values())
-    assert f"10 of {len(claims)} claims" in run_llmlab("claims").out
+    assert f"10 of {len(claims)} claims" in short
     assert all(claim in everything for claim in ids)
 
 
-def test_a_run_in_the_log_gives_the_verdict_and_its_page(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    name = put(tmp_path, "embedding_change_max", 0.25)
+def test_a_run_in_the_log_gives_the_verdict_and_its_page(run_llmlab: Callable[..., Done], log: Logbook) -> None:
+    name = put(log, 0.25)
     (claim,) = run_llmlab("claims", "--id", "P1-4", "--json").document["claims"]
     shown = run_llmlab("claims", "--id", "P1-4").out
 
     assert (claim["verdict"], claim["record"]) == ("refuted", name)
     assert claim["evidence"] == "largest change of any embedding number: 0.25 (seeds: 3)"
-    assert (tmp_path / claim["entry"]).is_file()
+    assert (log.site.parent / claim["entry"]).is_file()
     for words in ("refuted", "largest change of any embedding number: 0.25", claim["command"], "log does not print it"):
         assert words in " ".join(shown.split())
 
@@ -61,7 +53,6 @@ CHOSEN: dict[str, Callable[[dict[str, str]], bool]] = {
     "--chapter phase1": lambda claim: claim["chapter"] == "phase1",
     "--verdict refined": lambda claim: claim["verdict"] == "refined",
     "--document 000": lambda claim: claim["seed"].startswith("000"),
-    "--document 000 --chapter phase1": lambda claim: claim["chapter"] == "phase1",
     "--id P1-1 --verdict refuted": lambda claim: False,  # to ask for nothing is not a mistake
 }
 
@@ -74,10 +65,10 @@ def test_options_choose_rows(run_llmlab: Callable[..., Done]) -> None:
     assert "No claim is all of that." in run_llmlab("claims", *args.split()).out
 
 
-def test_a_damaged_entry_hides_no_other(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    put(tmp_path, "embedding_change_max", 0.0)
-    broken = put(tmp_path, "embedding_change_max", 0.25)
-    (tmp_path / "llmlab-log" / "docs" / "log" / "posts" / broken / "record.json").write_text("{", "utf-8")
+def test_a_damaged_entry_hides_no_other(run_llmlab: Callable[..., Done], log: Logbook) -> None:
+    put(log, 0.0)
+    broken = put(log, 0.25)
+    (log.posts / broken / "record.json").write_text("{", "utf-8")
     done = run_llmlab("claims", "--json")
     verdicts = {claim["id"]: claim["verdict"] for claim in done.document["claims"]}
 

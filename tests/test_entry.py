@@ -25,7 +25,9 @@ from llmlab.report.record import Record
 from llmlab.report.result import ARMS, Finding, Result
 from strategies_report import HOSTILE, records, specimen, texts
 
-EXTENSIONS = ["tables", "admonition", "toc", "pymdownx.superfences", "pymdownx.details", "md_in_html"]
+SITE = markdown.Markdown(
+    extensions=["tables", "admonition", "toc", "pymdownx.superfences", "pymdownx.details", "md_in_html"]
+)
 ATTRIBUTES = {
     **{f"h{level}": {"id"} for level in (1, 2, 3)},
     **{
@@ -52,7 +54,7 @@ def body(record: Record) -> str:
 @lru_cache(200)
 def shown(text: str) -> Seen:
     """Return what the site makes of Markdown."""
-    return Seen(markdown.markdown(text, extensions=EXTENSIONS))
+    return Seen(SITE.reset().convert(text))
 
 
 def assert_inert(seen: Seen) -> None:
@@ -67,16 +69,16 @@ def assert_inert(seen: Seen) -> None:
     assert [value for _, name, value in seen.attributes if name == "href"] == [entry.CURVES]
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
-def test_hostile_text_is_read_on_the_page_and_cannot_act(text: str) -> None:
+def test_hostile_text_is_read_on_the_page_and_cannot_act() -> None:
     """In cells, captions, alternatives, the summary, the command, the expectation and the note.
 
     A summary or a caption that opens with it is a paragraph with exactly these words, never a list.
     """
-    page = shown(body(specimen(text)))
-    assert_inert(page)
-    for sentence in (f"{text} and {text} moved apart in 3 of 3 starts, though one follows the other", f"{text} said"):
-        assert " ".join(printable(sentence).split()) in " ".join(page.words.split())
+    for text in HOSTILE:
+        page = shown(body(specimen(text)))
+        assert_inert(page)
+        for said in (f"{text} and {text} moved apart in 3 of 3 starts, though one follows the other", f"{text} said"):
+            assert " ".join(printable(said).split()) in " ".join(page.words.split()), ascii(text[:24])
 
 
 @given(records)
@@ -164,7 +166,7 @@ def test_pictures_are_only_shapes_and_words(record: Record) -> None:
 @given(records)
 def test_curves_are_numbers_beside_the_record(record: Record) -> None:
     """Each line of a training's picture comes back from the CSV as it stands there; no word begins a formula."""
-    made = entry.files(record)[entry.CURVES]
+    made = entry.curves(record.result)
     head, *rows = csv.reader(made.splitlines())
     (figure,) = [one for one in record.result.figures if str(one.x_label) in entry.STEPS]
     lines = [mark for mark in figure.marks if mark.kind == "line"]
@@ -179,6 +181,7 @@ def test_curves_are_numbers_beside_the_record(record: Record) -> None:
 def test_an_entry_without_a_training_has_no_curves() -> None:
     record = replace(specimen(), result=replace(specimen().result, figures=[]))
 
+    assert entry.files(specimen())[entry.CURVES] == entry.curves(specimen().result)
     assert entry.CURVES not in entry.files(record)
     assert entry.CURVES not in entry.page(record)
 
