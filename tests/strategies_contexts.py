@@ -15,7 +15,7 @@ from llmlab.lab.context_runs import ArmRun, ArmRuns, ArmSpec, ContextSpec, Measu
 from llmlab.lab.context_study import Comparison
 from llmlab.lab.context_text import ContextDataset, EmbeddedCorpus, dataset_of, random_corpus
 from llmlab.lab.steps import Diverged, OnStep
-from llmlab.settings import ContextSettings, EmbeddingFreezeSettings
+from llmlab.settings import ContextSettings, EmbeddingFreezeSettings, flag
 from llmlab.settings.contexts import FREEZE_ARMS
 from stand_in_model import WORDS, model_files, write_files
 from strategies_trained import write_text
@@ -117,3 +117,8 @@ def write_model_and_text(folder: Path) -> dict[str, str]:
     lines = [" ".join(chance.choices(WORDS, k=12)) for _ in range(80)]
     text = write_text(folder / "text", lines[:60], lines[60:])
     return {"data": str(text), "pretrained": write_files(folder / "model", model_files())}
+
+
+def options(**changes: Any) -> list[str]:
+    """Return the options of a run of one seed that takes a second, as they are typed."""
+    return [word for name, value in (SMALL | {"seeds": 1} | changes).items() for word in (flag(name), str(value))]

@@ -24,7 +24,7 @@ from llmlab.settings import TwoStageSettings, flag
 from llmlab.settings.contexts import ABLATIONS
 from llmlab.two_stage import stage_arms
 from processes import started, wait_for_updates
-from strategies_contexts import SMALL, diverging, diverging_blocks, write_model_and_text
+from strategies_contexts import SMALL, diverging, diverging_blocks, options, write_model_and_text
 
 ALL = TwoStageSettings(**SMALL, ablate="all", noises="0,0.1", depths="1,2")
 ONE = replace(ALL, ablate="none")
@@ -92,6 +92,7 @@ def test_each_choice_has_a_table_of_its_own(whole: tuple[Result, Path]) -> None:
         change = ranks["2 layers"][column] - (ranks["1 layer"][column] or 0.0)
         assert result.metrics[f"{name}_2_layers_minus_1_layer"] == pytest.approx(change)
     assert result.metrics["effective_rank_untrained_2_layers"] == ranks["2 layers"]["rank, untrained"]
+    assert len({row["val PPL"] for row in rows(result, "reading").values()}) == 3  # one layer is the last one
     assert [figure.name for figure in result.figures] == ["fit", "noise-loss", "layers-loss"]
 
 
@@ -106,20 +107,10 @@ def test_arms_are_shared_and_trained_once(whole: tuple[Result, Path]) -> None:
 def test_without_ablations_there_is_one_arm(whole: tuple[Result, Path]) -> None:
     first = two_stage.run(ONE)
 
-    assert [table.name for table in first.tables] == [
-        *("text", "meaning", "arms", "final", "fit", "epochs", "contexts", "passes")
-    ]
+    names = ["text", "meaning", "arms", "final", "fit", "epochs", "contexts", "passes"]
+    assert [table.name for table in first.tables] == names
     assert list(first.samples) == ["val_ppl", "val_loss_token", "val_accuracy"]
     assert first.samples["val_loss_token"] == whole[0].samples["val_loss_token"]
-    assert len(list(Path("runs").iterdir())) == 1
-
-
-def test_each_reading_reads_something_else() -> None:
-    result = two_stage.run(replace(ONE, layers=2, ablate="reading", seeds=1))
-    losses = {row["val PPL"] for row in rows(result, "reading").values()}
-
-    assert len(losses) == 4
-    assert result.metrics["context_drift"] == 0
 
 
 @pytest.mark.parametrize(
@@ -183,27 +174,25 @@ def test_ranks_are_compared_seed_by_seed_whatever_diverged(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "values", "words"),
     [
-        ("ablate", "nothing", "'nothing' is not one of"),
-        ("ablate", "all,noise", "'all' is not one of"),
-        ("ablate", "noise,noise", "noise is listed twice"),
-        *(("noises", value, "is no number from 0") for value in ("", "x", "-1", "nan", "inf", "1001", "0.1,")),
-        ("noises", "0.1,0.10", "0.1 is listed twice"),
-        ("noises", "0.1,0.10000001", "0.1 is listed twice"),
-        ("noises", "0,-0", "is listed twice"),
-        *(("depths", value, "") for value in ("", "0", "65", "1,1", "x", "1.5")),
-        ("vectors", "good", "is not one of"),
-        ("layers", 0, "allowed value"),
-        ("noise", -0.1, "allowed value"),
-        ("block_lr", 0.0, "not above"),
-        ("iterations", 0, "allowed value"),
+        ("ablate", ["nothing", "all,noise"], "is not one of"),
+        ("ablate", ["noise,noise"], "noise is listed twice"),
+        ("noises", ["", "x", "-1", "nan", "inf", "1001", "0.1,"], "is no number from 0"),
+        ("noises", ["0.1,0.10", "0.1,0.10000001", "0,-0"], "is listed twice"),
+        ("depths", ["", "0", "65", "1,1", "x", "1.5"], ""),
+        ("vectors", ["good"], "is not one of"),
+        ("layers", [0], "allowed value"),
+        ("noise", [-0.1], "allowed value"),
+        ("block_lr", [0.0], "not above"),
+        ("iterations", [0], "allowed value"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: object, words: str) -> None:
+def test_a_value_that_cannot_be_is_refused_by_name(name: str, values: list[object], words: str) -> None:
     """Unknown, double and missing words, numbers out of range: the option is named and what is wrong with it."""
-    with pytest.raises(SettingError, match=f"{flag(name)}: .*{words}"):
-        TwoStageSettings(**{name: value})
+    for value in values:
+        with pytest.raises(SettingError, match=f"{flag(name)}: .*{words}"):
+            TwoStageSettings(**{name: value})
 
 
 @given(st.lists(st.sampled_from(ABLATIONS), unique=True), st.lists(st.integers(0, 1_000), min_size=1, unique=True))
@@ -214,11 +203,6 @@ def test_lists_are_read_in_any_order(names: list[str], noises: list[int]) -> Non
     assert asked.ablations == [name for name in ABLATIONS if name in names]
     assert asked.swept_noises == sorted(each / 1000 for each in noises)
     assert TwoStageSettings(ablate="all").ablations == list(ABLATIONS)
-
-
-def options(**changes: Any) -> list[str]:
-    asked = SMALL | {"seeds": 1, "ablate": "none"} | changes
-    return [word for name, value in asked.items() for word in (flag(name), str(value))]
 
 
 def test_killed_on_the_way_a_comparison_ends_like_a_straight_one(tmp_path: Path) -> None:
@@ -251,6 +235,6 @@ def test_the_command_trains_logs_and_repeats_itself(run_llmlab: Callable[..., Do
     assert set(done.document["metrics"]) >= CONTRACT
     assert {"block", "reading"} <= {table["name"] for table in done.document["tables"]}
     assert "--ablate block,reading" in done.document["command"]
-    quiet = run_llmlab("two-stage", *options(**given, vectors="random"), "--quiet")
+    quiet = run_llmlab("two-stage", *options(**given, ablate="none", vectors="random"), "--quiet")
     assert (quiet.code, len(quiet.out.splitlines()), quiet.err) == (0, 1, "")
     assert len(quiet.entries) == 2
