@@ -1,16 +1,20 @@
 """Checkpoints of models that nobody trained, made in a moment, for what is done with a trained model."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import strategies as st
+from torch import Tensor
 
-from llmlab.baseline import ContextVectorLM
+from llmlab.baseline import ContextVectorLM, train_seed
 from llmlab.disk import replace_folder
 from llmlab.lab.checkpoint import packed
 from llmlab.lab.sizes import Size
+from llmlab.lab.steps import Diverged
 from llmlab.peers import build
 from llmlab.settings import BaselineSettings
 from llmlab.text.grammar import Grammar
@@ -70,6 +74,25 @@ def grown_up(size: Size, seed: int = 0, dropout: float = 0.0) -> ContextVectorLM
     for tensor in model.parameters.values():
         tensor.add_(torch.randn(tensor.shape, generator=chance), alpha=0.1)
     return model
+
+
+def windows(vocabulary: int, count: int, length: int = 9, seed: int = 0) -> Tensor:
+    """Return random windows, (N, L), each third of them with padding at its end."""
+    found = torch.randint(1, vocabulary, (count, length), generator=torch.Generator().manual_seed(seed))
+    found[::3, -3:] = 0
+    return found
+
+
+def diverging(patch: pytest.MonkeyPatch, lost: Callable[[BaselineSettings, int], bool]) -> None:
+    """Let the runs of chapters 3 and 4 diverge of which ``lost`` says so, by settings and seed."""
+
+    def fragile(settings: BaselineSettings, data: Any, seed: int, *rest: Any, **words: Any) -> Any:
+        if lost(settings, seed):
+            raise Diverged(3)
+        return train_seed(settings, data, seed, *rest, **words)
+
+    for module in ("baseline", "layers"):
+        patch.setattr(f"llmlab.{module}.train_seed", fragile)
 
 
 def small_models() -> st.SearchStrategy[ContextVectorLM]:

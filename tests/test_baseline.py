@@ -16,21 +16,20 @@ import pytest
 import torch
 
 from conftest import HANG, Done, Stop, watch, without_times
-from llmlab.baseline import build, run, train_seed
+from llmlab.baseline import build, run
 from llmlab.cli.execute import _supervised, _to_go_on
 from llmlab.cli.options import Chosen
 from llmlab.cli.progress import ProgressLine
 from llmlab.errors import CheckpointError, SettingError, Stopped
 from llmlab.lab.checkpoint import read
-from llmlab.lab.dataset import Dataset
 from llmlab.lab.language import LanguageModel
-from llmlab.lab.runs import LOSSES, LanguageRun, beside_the_notes, repeats_the_notes
+from llmlab.lab.runs import LOSSES, beside_the_notes, repeats_the_notes
 from llmlab.lab.sizes import MODELS
-from llmlab.lab.steps import Diverged
 from llmlab.report.result import Result
 from llmlab.settings import BaselineSettings, FinetuneSettings, LayersSettings, RunOptions
 from llmlab.shown.peers import asked
 from processes import started, updates_saved, wait_for_updates
+from strategies_trained import diverging
 
 pytestmark = pytest.mark.usefixtures("elsewhere", "counted_once", "one_thread")
 
@@ -90,19 +89,14 @@ def test_the_command_leaves_a_record_of_the_contracts_metrics_and_checkpoints_th
 def test_a_seed_that_diverges_is_named_and_takes_no_other_with_it(
     both: tuple[Result, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(settings: BaselineSettings, data: Dataset, seed: int, *args: Any) -> LanguageRun:
-        if seed == 0:
-            raise Diverged(7)
-        return train_seed(settings, data, seed, *args)
-
     whole, _ = both
     low, mean, high = (whole.metrics[f"val_ppl{end}"] for end in ("_low", "", "_high"))
     assert low < mean < high
     assert "over_seeds" in {table.name for table in whole.tables}
-    monkeypatch.setattr("llmlab.baseline.train_seed", train)
+    diverging(monkeypatch, lambda _, seed: seed == 0)
     result = run(replace(TWO, seeds=2))
     assert (result.status, result.samples["val_ppl"]) == ("complete", whole.samples["val_ppl"][1:])
-    assert "Seed 0 diverged at update 7; it is in none of these numbers." in result.summary
+    assert "Seed 0 diverged at update 3; it is in none of these numbers." in result.summary
 
 
 # ---- stopped, and gone on with ------------------------------------------------------------------------------------
@@ -151,10 +145,9 @@ def test_seeds_that_were_not_begun_begin_when_their_folder_is_resumed() -> None:
     assert not Path("a/seed0/seed0").exists()
 
 
-@pytest.mark.parametrize("resume", ["auto", "a"])
-def test_more_seeds_join_a_run_of_one(both: tuple[Result, Path], here: Path, resume: str) -> None:
+def test_more_seeds_join_a_run_of_one(both: tuple[Result, Path], here: Path) -> None:
     heard = Stop()
-    joined = run(replace(TWO, seeds=2, out=here, resume=resume), heard)
+    joined = run(replace(TWO, seeds=2, resume="a"), heard)
     again = run(replace(TWO, out=here, resume="auto"))
     assert min(heard.updates) > 40
     assert without_times(joined.metrics) == without_times(both[0].metrics)
@@ -303,14 +296,9 @@ def test_chapter_3_says_who_trains_other_models(options: dict[str, Any]) -> None
         run(replace(ONCE, **options))
 
 
-@pytest.mark.parametrize(
-    "command", ["baseline", "baseline --optimizer sgd --clip none", "baseline --peers", "layers --layers 1"]
-)
-def test_a_loss_without_a_perplexity_has_diverged(
-    run_llmlab: Run, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+@pytest.mark.parametrize("command", ["baseline", "baseline --optimizer sgd --clip none", "layers --layers 1"])
+def test_a_loss_without_a_perplexity_has_diverged(run_llmlab: Run, command: str) -> None:
     """A loss that is not finite, or whose exponential is no float: exit 6, no word of success, a readable entry."""
-    monkeypatch.setattr("llmlab.peers.LENGTHS", (1, 8))  # after which the cost of a token is taken, in seconds
     done = run_llmlab(*command.split(), *SMALL, "--epochs", "1", "--lr", "1000")
     assert done.code == 6
     assert not [word for word in ("inf", "Next", "Checkpoints") if word in done.out]

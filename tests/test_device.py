@@ -1,11 +1,14 @@
 """Where a model is trained and in which numbers: what was asked for, or what the machine is made for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from llmlab.errors import SettingError, UnreachableError
 from llmlab.lab import device
-from llmlab.lab.device import chosen_precision, device_of, fast_bf16
+from llmlab.lab.device import chosen_precision, device_of, fast_bf16, precision_of
+from llmlab.settings import BaselineSettings
 
 
 @pytest.mark.parametrize("card", [False, True])
@@ -55,3 +58,10 @@ def test_bf16_is_a_cards_only_where_it_has_it(monkeypatch: pytest.MonkeyPatch) -
     assert not fast_bf16("cuda")
     assert asked == [False]
     assert [chosen_precision(wanted, "cuda", 512) for wanted in ("auto", "bf16", "fp32")] == ["fp32", "bf16", "fp32"]
+
+
+def test_a_gru_is_fp32_on_a_card() -> None:
+    """CuDNN would have its recurrence in fp16: neither what was asked for nor what New-LLM is compared in."""
+    settings = BaselineSettings(model="gru", precision="bf16")
+    assert precision_of(settings, "cpu") == "bf16"
+    assert precision_of(replace(settings, hidden=512, precision="auto"), "cuda") == "fp32"

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from claims_by_hand import verdicts
 from llmlab.after import expand
@@ -34,22 +33,15 @@ from llmlab.lab.sizes import Size
 from llmlab.report.result import Result
 from llmlab.settings import ExpandSettings
 from llmlab.shown.expand import curves
-from strategies_trained import grown_up, saved, sizes, state_of
+from strategies_trained import grown_up, saved, sizes, state_of, windows
 
 SIZES, MORE = sizes(1), st.integers(1, 7)
 WIDE = Size(20, 16, 32, 16, 2)
 
 
-def windows(size: Size, count: int = 6, length: int = 9) -> Tensor:
-    """Return random windows, some of them padded."""
-    found = torch.randint(1, size.vocabulary, (count, length), generator=torch.Generator().manual_seed(1))
-    found[::3, 6:] = 0
-    return found
-
-
 def trained(model: ContextVectorLM, *, hold: int = 0, recipe: Recipe | None = None) -> ContextVectorLM:
     """Return a model after some updates with dropout and clipping; ``hold`` holds so many old numbers still."""
-    rows = windows(model.size, 40)
+    rows = windows(model.size.vocabulary, 40)
     mask = partial(hold_still, size=model.size, old=hold) if hold else None
     Training(SweptNewLLM(model), rows, rows[:4], recipe or Recipe(4, 16, 0.01), mask_gradients=mask).run()
     return model
@@ -62,7 +54,7 @@ def trained(model: ContextVectorLM, *, hold: int = 0, recipe: Recipe | None = No
 @given(SIZES, MORE, st.integers(0, 99))
 def test_a_layer_norm_of_its_own_leaves_every_score_as_it_was(size: Size, more: int, seed: int):
     """With zero columns and the new part normalised for itself, every model scores as before."""
-    model, rows = grown_up(size, seed), windows(size)
+    model, rows = grown_up(size, seed), windows(size.vocabulary, 6)
     # in float64: a LayerNorm over two numbers that happen to lie close together makes a thousand roundings of one
     model.parameters = {name: tensor.double() for name, tensor in model.parameters.items()}
     larger = expanded(model, size.context + more, rows="random", own_norm=True, seed=seed)
@@ -138,7 +130,7 @@ def test_random_rows_come_apart_and_a_dead_part_never_wakes():
 
 def test_old_numbers_grow_as_the_arithmetic_says():
     """At the first token the measured growth is that of mean and variance; computed by hand it is the same."""
-    model, rows = grown_up(WIDE), windows(WIDE, 8)
+    model, rows = grown_up(WIDE), windows(WIDE.vocabulary, 8)
     found = growth(model, expanded(model, 32), rows)
     assert found.simple == pytest.approx(2**0.5)
     assert found.first == pytest.approx(found.exact, rel=1e-3)
@@ -154,7 +146,7 @@ def test_old_numbers_grow_as_the_arithmetic_says():
 
 def test_padding_is_no_context():
     model = grown_up(WIDE)
-    rows = torch.nn.functional.pad(windows(WIDE, 8), (0, 1))
+    rows = torch.nn.functional.pad(windows(WIDE.vocabulary, 8), (0, 1))
     longer, larger = torch.nn.functional.pad(rows, (0, 5)), expanded(model, 32)
     assert growth(model, larger, longer).all == pytest.approx(growth(model, larger, rows).all, rel=1e-5)
     assert len(context_values(model, longer)) == int((rows != 0).sum())

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlab import baseline, layers
-from llmlab.errors import TextError
 from llmlab.measure.score import Score, document_difference, document_interval, document_sums
 from llmlab.report.language import language
 from llmlab.report.messages import sentences
@@ -153,10 +152,3 @@ def test_a_sweep_tells_the_test_split_and_the_documents_of_each_depth(tmp_path: 
     for name in ("depths", "fit", "pairs"):
         assert "are over seeds (n = 2), all on one text and the same 80 validation documents." in tables[name].caption
     assert "80 validation documents, in 64 blocks, are resampled" in tables["pairs"].caption
-
-
-def test_a_broken_test_file_is_refused_by_its_name(tmp_path: Path):
-    data = corpus(tmp_path / "text", ["x"])
-    (tmp_path / "text/test.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(TextError, match=r"test\.txt: not UTF-8"):
-        baseline.run(BaselineSettings(**TINY, layers=1, data=data))

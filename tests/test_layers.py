@@ -16,7 +16,6 @@ from conftest import Done, Stop, rows, without_times
 from llmlab import compare, layers
 from llmlab.errors import CheckpointError, SettingError
 from llmlab.lab.runs import LanguageRun, epochs_in_equal_time
-from llmlab.lab.steps import Diverged
 from llmlab.lab.study import Runs
 from llmlab.measure.score import Score
 from llmlab.measure.stats import mean_interval
@@ -26,7 +25,7 @@ from llmlab.settings import BaselineSettings, LanguageSettings, LayersSettings, 
 from llmlab.shown.layers import Stack, StackRuns, reading
 from llmlab.text.grammar import Grammar
 from strategies_report import specimen
-from strategies_trained import write_text
+from strategies_trained import diverging, write_text
 
 UPDATES = 6
 SMALL: dict[str, Any] = {"vocabulary": 150, "embedding": 4, "hidden": 8, "context": 4, "batch": 16, "epochs": 2}
@@ -143,14 +142,7 @@ def test_a_sweep_stopped_in_the_middle_goes_on(whole: tuple[Result, Path], text:
 
 def test_a_depth_that_diverges_says_so_in_its_row(text: Path, monkeypatch: pytest.MonkeyPatch):
     """The other depths are trained all the same; its PPL is null, with the reason beside it."""
-    real = layers.train_seed
-
-    def fragile(settings: BaselineSettings, *rest: Any, **words: Any) -> Any:
-        if settings.layers == 2:
-            raise Diverged(3)
-        return real(settings, *rest, **words)
-
-    monkeypatch.setattr(layers, "train_seed", fragile)
+    diverging(monkeypatch, lambda settings, _: settings.layers == 2)
     result = layers.run(small(text, remedy=False, out=text.parent / "diverged"))
     assert result.status == "complete"
     assert rows(result, "depths")["L2"]["state"] == "seed 0 diverged at update 3; seed 1 diverged at update 3"

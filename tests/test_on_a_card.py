@@ -1,7 +1,6 @@
 """Every command on a CUDA card, beside the processor: skipped where there is none."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,6 @@ from llmlab.baseline import ContextVectorLM
 from llmlab.cli import execute
 from llmlab.fast.sweep import Sweep
 from llmlab.fast.swept import ReplayedSweep
-from llmlab.lab.device import precision_of
 from llmlab.lab.rng import kept, scale
 from llmlab.lab.sizes import Size
 from llmlab.report.result import Result
@@ -137,11 +135,3 @@ def test_an_entry_names_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told | {"card": "NVIDIA Test", "card_peak_memory_mb": 5} == told
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     assert "card" not in execute._record(result, 1.0, chosen, "llmlab baseline").environment
-
-
-def test_a_gru_is_fp32_on_a_card() -> None:
-    """CuDNN would have its recurrence in fp16: neither what was asked for nor what New-LLM is compared in."""
-    settings = BaselineSettings(**TINY, model="gru", precision="bf16")
-
-    assert precision_of(settings, "cpu") == "bf16"
-    assert precision_of(replace(settings, hidden=512, precision="auto"), "cuda") == "fp32"

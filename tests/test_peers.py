@@ -5,9 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,14 +14,13 @@ from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
 from conftest import Stop, needs, rows
-from llmlab import baseline, peers
+from llmlab import peers
 from llmlab.after.opening import restored
 from llmlab.baseline import ContextVectorLM, build
 from llmlab.errors import CheckpointError, SettingError, UnreachableError
 from llmlab.lab.language import LanguageModel, Place
 from llmlab.lab.runs import LanguageRun
 from llmlab.lab.sizes import MODELS, NEAR, GPT2Size, GRUSize, Size, off, peer_size_of, size_of, sized
-from llmlab.lab.steps import Diverged
 from llmlab.measure.generation import Reader, costs
 from llmlab.measure.score import Score
 from llmlab.peers import (
@@ -40,6 +37,7 @@ from llmlab.peers import (
 from llmlab.settings import BaselineSettings
 from llmlab.shown.peers import at_equal_time
 from llmlab.text.grammar import Grammar
+from strategies_trained import diverging, windows
 
 pytestmark = needs("transformers", "peers")
 
@@ -65,10 +63,9 @@ def any_model(name: str) -> LanguageModel:
     return small(name) if name != "new-llm" else build(replace(OPTIONS, init="scaled"), WORDS, 1, "fp32")
 
 
-def windows(rows: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return inputs and targets of random windows, some of them padded."""
-    found = torch.randint(1, WORDS, (rows, LENGTH), generator=torch.Generator().manual_seed(seed))
-    found[::3, 6:] = 0
+def batch(rows: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs and targets."""
+    found = windows(WORDS, rows, LENGTH, seed)
     return found[:, :-1], found[:, 1:]
 
 
@@ -95,7 +92,7 @@ def test_some_size_comes_near_to_any_count(wanted: int, vocabulary: int, positio
 @given(at=st.integers(1, LENGTH - 2), token=st.integers(1, WORDS - 1), seed=st.integers(0, 99))
 @settings(max_examples=15)
 def test_a_later_token_changes_no_earlier_score(name: str, at: int, token: int, seed: int):
-    model, (inputs, targets) = any_model(name), windows(2, seed)
+    model, (inputs, targets) = any_model(name), batch(2, seed)
     changed = inputs.clone()
     changed[:, at] = torch.where(changed[:, at] == token, token % (WORDS - 1) + 1, token)
     before, after = (model.judge(each, targets).losses for each in (inputs, changed))
@@ -105,7 +102,7 @@ def test_a_later_token_changes_no_earlier_score(name: str, at: int, token: int, 
 
 @EVERY
 def test_padding_never_matters(name: str):
-    model, long = any_model(name), windows(4, seed=5)
+    model, long = any_model(name), batch(4, seed=5)
     long[1][:, 5:] = 0
     short = [tensor[:, :5] for tensor in long]
     torch.testing.assert_close(model.judge(*long).losses[:, :5], model.judge(*short).losses)
@@ -119,29 +116,26 @@ def plain_scores(model: Peer, name: str, inputs: torch.Tensor) -> torch.Tensor:
 
 
 @BOTH
-def test_the_gradients_of_parts_add_up_to_plain_autograds(name: str):
-    model, (inputs, targets) = small(name), windows(6)
+def test_parts_of_a_batch_add_up_to_plain_autograd_and_judging_is_without_dropout(name: str):
+    """Even after an update with dropout, judging gives the loss and the likeliest token of the scores without it."""
+    (inputs, targets), model, dropping = batch(6), small(name), small(name, dropout=0.5)
     count = int((targets != 0).sum())
     (loss, gradients), (more, others) = (
         model.gradients(inputs[r], targets[r], count=count, place=HERE) for r in (slice(2), slice(2, 6))
     )
-    expected = F.cross_entropy(plain_scores(model, name, inputs).transpose(1, 2), targets, ignore_index=0)
+    dropping.gradients(inputs, targets, count=count, place=HERE)
+    judged = dropping.judge(inputs, targets)
+
+    called = model.module(inputs)
+    scores = called[0] if name == "gru" else called.logits
+    expected = F.cross_entropy(scores.transpose(1, 2), targets, ignore_index=0)
     expected.backward()
     torch.testing.assert_close(loss + more, expected.detach())
     wanted = {key: parameter.grad for key, parameter in model.module.named_parameters()}
     torch.testing.assert_close({key: gradients[key] + others[key] for key in gradients}, wanted)
     assert len({gradient.data_ptr() for gradient in gradients.values()}) == len(gradients)  # clipped in place
-
-
-@BOTH
-def test_judging_is_the_scores_without_dropout(name: str):
-    """After an update with dropout, judging still gives the eval-mode scores: loss and likeliest token."""
-    model, (inputs, targets) = small(name, dropout=0.5), windows(5)
-    model.gradients(inputs, targets, count=30, place=HERE)
-    judged = model.judge(inputs, targets)
-    model.module.eval()
-    scores = plain_scores(model, name, inputs).detach()
-    torch.testing.assert_close(judged.losses, -scores.log_softmax(2).gather(2, targets[..., None])[..., 0])
+    losses = F.cross_entropy(scores.detach().transpose(1, 2), targets, reduction="none")
+    torch.testing.assert_close(judged.losses, losses)
     assert torch.equal(judged.hits, scores.argmax(2) == targets)
 
 
@@ -149,10 +143,10 @@ def test_judging_is_the_scores_without_dropout(name: str):
 def test_chance_depends_on_the_place_and_on_nothing_else(name: str):
     """The start on the seed, dropout on seed, update and rows; torch's own generator is neither read nor moved."""
     state = torch.get_rng_state()
-    model, batch = small(name, dropout=0.3), windows(6)
+    model, drawn = small(name, dropout=0.3), batch(6)
 
     def loss(place: Place) -> float:
-        return float(model.gradients(*batch, count=40, place=place)[0])
+        return float(model.gradients(*drawn, count=40, place=place)[0])
 
     first = loss(HERE)
     assert torch.equal(torch.get_rng_state(), state)
@@ -178,7 +172,7 @@ def test_tiny_gpt2_starts_as_gpt2_does():
 @BOTH
 def test_bf16_changes_gradients_a_little_and_keeps_fp32_sums(name: str):
     exact, rounded = (
-        torch.cat([tensor.flatten() for tensor in model.gradients(*windows(6), count=40, place=HERE)[1].values()])
+        torch.cat([tensor.flatten() for tensor in model.gradients(*batch(6), count=40, place=HERE)[1].values()])
         for model in (small(name), small(name, precision="bf16"))
     )
     assert rounded.dtype == torch.float32
@@ -264,9 +258,7 @@ def test_only_the_transformers_memory_grows_with_the_text():
 def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaselineSettings:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("llmlab.peers.LENGTHS", (1, 8))
-    each = product(("cat", "dog", "owl"), ("sun", "sea"), ("runs", "sleeps", "sings"))
-    lines = [f"the {who} sees the {what} and the {who} {how}" for who, what, how in each]
-    (tmp_path / "tale.txt").write_text("\n".join(lines * 6), "utf-8")
+    (tmp_path / "tale.txt").write_text("\n".join(Grammar.standard().lines(108, 1)), "utf-8")
     text = {"data": "tale.txt", "length": 12, "vocabulary": 30}
     return replace(OPTIONS, **text, dropout=0.2, peers=True, out=tmp_path / "kept")
 
@@ -326,19 +318,15 @@ def test_what_to_resume_must_hold_the_models(compared: BaselineSettings, tmp_pat
 
 
 def test_peers_go_on_where_new_llm_diverges(compared: BaselineSettings, monkeypatch: pytest.MonkeyPatch):
-    real = baseline.train_seed
-
-    def fragile(settings: BaselineSettings, *rest: Any, **words: Any) -> LanguageRun:
-        if settings.model == "new-llm":
-            raise Diverged(3)
-        return real(settings, *rest, **words)
-
-    monkeypatch.setattr(baseline, "train_seed", fragile)
+    diverging(monkeypatch, lambda settings, _: settings.model == "new-llm")
     result = peers.run(replace(compared, epochs=1))
     assert result.status == "diverged"
     assert result.metrics["val_ppl_gru"] is not None
     assert "val_ppl_new_llm_minus_gru" not in result.metrics
     assert [row[0] for row in result.tables[0].rows] == ["tiny GPT-2", "GRU"]
+    diverging(monkeypatch, lambda *_: True)
+    nothing = peers.run(replace(compared, out=Path("nothing")))
+    assert (nothing.status, nothing.metrics["loss"]) == ("diverged", None)
 
 
 def run_of(seconds: list[float], losses: list[float]) -> LanguageRun:
