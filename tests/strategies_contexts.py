@@ -3,6 +3,7 @@
 import functools
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,12 @@ def diverging_blocks(patch: pytest.MonkeyPatch, lost: Any) -> list[int]:
 
 @functools.cache
 def small_source() -> EmbeddedCorpus:
-    """Return the synthetic language with an embedding made of sixty lines; its last bits depend on the threads."""
+    """Return lines of the synthetic language with an embedding made of sixty; its last bits depend on the threads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(made_embedding, "LINES", 60)
-        return made_embedding.made(8, stage1, stage2)
+        found = made_embedding.made(8, stage1, stage2)
+    few = {name: getattr(found.corpus, name)[:600] for name in ("train", "valid", "test")}
+    return replace(found, corpus=replace(found.corpus, **few))  # all of them take a while to be told apart
 
 
 @functools.cache

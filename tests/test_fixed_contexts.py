@@ -93,9 +93,8 @@ def test_segments_give_the_plain_pass(size: BlockSize, seed: int, n: int, segmen
         assert found.seam_error <= 1e-4 * stage.MARGIN
 
 
-@pytest.mark.parametrize("layers", [4, 6])
-def test_a_wide_block_is_exact_to_the_tolerance(layers: int):
-    wide = case(BlockSize(128, 128, layers), layers, 4000)
+def test_a_wide_block_is_exact_to_the_tolerance():
+    wide = case(BlockSize(128, 128, 6), 6, 4000)
     found = wide.side_by_side()
     assert not found.plain
     assert (found.segments > 30, found.warm_up < 200) == (True, True)

@@ -33,7 +33,7 @@ from llmlab.text.grammar import Grammar
 from llmlab.text.pretrained import load_pretrained
 from llmlab.text.streams import Stream, stream, subword_coder, word_coder
 from llmlab.text.windows import WindowedText, prepare
-from llmlab.text.words import BOS, EOS, PAD, UNK, WordVocabulary, encoded, windows
+from llmlab.text.words import BOS, EOS, PAD, UNK, windows
 
 SIZE = 8
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -164,11 +164,9 @@ def test_the_majority_is_right_as_often_as_its_token_stands_there():
     assert (of_nothing["bigram"].accuracy, of_nothing["bigram"].accuracy_known) == (1, None)
 
 
-@pytest.mark.parametrize("empty", [torch.zeros(0, 5, dtype=torch.int64), torch.tensor([[BOS, PAD]])])
-def test_windows_without_a_target_are_refused(empty: Tensor):
-    rows = torch.tensor([[BOS, 5, EOS]])
-
-    for train, valid in ((rows, empty), (empty, rows)):
+def test_windows_without_a_target_are_refused():
+    rows, none, padded = torch.tensor([[BOS, 5, EOS]]), torch.zeros(0, 5, dtype=torch.int64), torch.tensor([[BOS, PAD]])
+    for train, valid in ((rows, none), (none, rows), (rows, padded), (padded, rows)):
         with pytest.raises(ValueError, match="no target"):
             window_baselines(train, [[BOS, 5, EOS]], valid, SIZE)
 
@@ -254,59 +252,50 @@ def test_a_made_text_equals_the_dictionaries(
     assert order == 4 or found == pytest.approx(ppl, abs=0.005)
 
 
-def slow_ppl(train: Tensor, valid: Tensor, size: int, unknown: int) -> float:
-    lines, held_out = (split_at_marks(tokens.tolist()) for tokens in (train, valid))
-    return CountedByHand(lines, size, 3, False, unknown).perplexity(asked_of(held_out, unknown))
-
-
 @pytest.mark.parametrize("tokens", [1_000, 4_000, 16_000])
 def test_a_made_stream_equals_the_dictionaries(tokens: int):
     """The synthetic language one line after another, at the sizes of chapter 5; no count is doubtful."""
     coder, corpus, said = word_coder(Grammar.standard().vocabulary()), load_corpus("synthetic"), list[str]()
-    train, valid = stream(corpus.train, coder, tokens).tokens, stream(corpus.valid, coder, 8_000).tokens
+    train, valid = (stream(*each).tokens for each in ((corpus.train, coder, tokens), (corpus.valid, coder, 8_000)))
 
     found = stream_baselines(train, valid, coder.vocabulary, UNK, said.append)["kneser_ney_3"]
 
-    assert found.ppl == pytest.approx(slow_ppl(train, valid, coder.vocabulary, UNK), rel=1e-9)
+    lines, held_out = (split_at_marks(each.tolist()) for each in (train, valid))
+    slow = CountedByHand(lines, coder.vocabulary, 3, False, UNK).perplexity(asked_of(held_out, UNK))
+    assert found.ppl == pytest.approx(slow, rel=1e-9)
     assert said == []
 
+
+# ---- known figures, once found by counting with dictionaries too ----------------------------------------------------
 
 DATA = Path(os.environ.get("LLMLAB_DATA", "nowhere"))
 wikitext = pytest.mark.skipif(
     not (DATA / "wikitext-2" / "train.txt").is_file(), reason="LLMLAB_DATA names no folder with wikitext-2/train.txt"
 )
-minilm = pytest.mark.skipif(
-    not (DATA / "minilm-embeddings" / "tokenizer.json").is_file(), reason="LLMLAB_DATA has no minilm-embeddings"
-)
 
 
 @wikitext
 def test_the_figures_on_wikitext_2():
-    split = {name: (DATA / "wikitext-2" / f"{name}.txt").read_text("utf-8").split("\n") for name in ("train", "valid")}
-    vocabulary = WordVocabulary.of_lines(split["train"])
-    size = len(vocabulary)
-    train, valid = (list(encoded(split[name], vocabulary)) for name in ("train", "valid"))
-    asked, said = windows(valid), list[str]()
+    text, said = prepare(load_corpus("wikitext-2")), list[str]()
+    size, lines = len(text.vocabulary), text.train_lines
 
-    found = window_baselines(windows(train), train, asked, size, said.append)
-    modified = predict(kneser_ney(Lines.of(train), size, 4, "modified"), Lines.of_windows(asked))[0].mean()
-    slow = CountedByHand(train, size, 3, False).perplexity(asked_of(rows_of(asked), None))
+    found = window_baselines(text.train, lines, text.valid, size, said.append)
+    modified = predict(kneser_ney(Lines.of(lines), size, 4, "modified"), Lines.of_windows(text.valid))[0].mean()
 
     assert said == []
     assert found["majority"].accuracy == pytest.approx(0.3044, abs=5e-5)
     assert found["unigram"].ppl == pytest.approx(67.56, abs=0.005)
     assert found["bigram"].ppl == pytest.approx(33.42, abs=0.005)
     assert found["bigram"].accuracy == pytest.approx(0.330, abs=5e-4)
-    assert found["kneser_ney_3"].ppl == pytest.approx(slow, rel=1e-9)
     assert found["kneser_ney_3"].ppl == pytest.approx(28.155, abs=0.0005)
     assert found["kneser_ney_3"].accuracy == pytest.approx(0.3438, abs=5e-5)
     assert math.exp(modified) == pytest.approx(27.55, abs=0.005)
 
 
 @wikitext
-@minilm
+@pytest.mark.skipif(not (DATA / "minilm-embeddings").is_dir(), reason="LLMLAB_DATA has no minilm-embeddings")
 def test_the_figures_on_a_stream_of_wikitext_2():
-    """250,000 tokens of MiniLM's tokenizer: bigram 784.50, Kneser-Ney 472.48, as plain counting has it."""
+    """In 250,000 tokens of MiniLM's tokenizer."""
     coder, said = subword_coder(load_pretrained(str(DATA / "minilm-embeddings"), weights=False)), list[str]()
     train_texts, valid_texts, _ = documents(load_corpus("wikitext-2"))
     train, valid = (stream(each, coder, n).tokens for each, n in ((train_texts, 250_000), (valid_texts, 25_000)))
@@ -315,33 +304,26 @@ def test_the_figures_on_a_stream_of_wikitext_2():
 
     assert said == []
     assert found["bigram"].ppl == pytest.approx(784.50, abs=0.005)
-    assert found["kneser_ney_3"].ppl == pytest.approx(slow_ppl(train, valid, coder.vocabulary, coder.unknown), rel=1e-9)
     assert found["kneser_ney_3"].ppl == pytest.approx(472.48, abs=0.005)
 
 
 # ---- the Bayes loss of a stream -------------------------------------------------------------------------------------
 
 
-def line_losses(line: str) -> list[list[float]]:
-    grammar = Grammar.standard()
-    words = grammar.vocabulary()
-    numbers = words.encode(line)
-    window = torch.tensor([numbers + [PAD] * (grammar.most + 2 - len(numbers))])
-    both = grammar.log_probabilities(window, words), grammar.bigram_log_probabilities(window, words)
-    return [(-each[0, : len(numbers) - 1]).tolist() for each in both]
-
-
 @settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(0, 50), st.integers(0, 40))
 def test_the_exact_losses_of_a_stream_are_those_of_its_lines(count: int, seed: int, cut: int) -> None:
-    words = Grammar.standard().vocabulary()
-    lines = Grammar.standard().lines(count, seed)
-    whole = stream(lines, word_coder(words), 10**6)
+    grammar = Grammar.standard()
+    vocabulary, lines = grammar.vocabulary(), grammar.lines(count, seed)
+    whole = stream(lines, word_coder(vocabulary), 10**6)
     tokens = whole.tokens[: max(2, len(whole.tokens) - cut)]
-    cut_off = Stream(tokens, whole.starts[whole.starts < len(tokens)])
-    for number, told in enumerate(exact_losses(cut_off, words)):
-        wanted = [loss for line in lines for loss in line_losses(line)[number]][: len(tokens) - 1]
-        assert told == pytest.approx(sum(wanted) / len(wanted))
+    alone = windows(map(vocabulary.encode, lines), grammar.most + 2)
+
+    found = exact_losses(Stream(tokens, whole.starts[whole.starts < len(tokens)]), vocabulary)
+
+    for told, exactly in zip(found, (grammar.log_probabilities, grammar.bigram_log_probabilities), strict=True):
+        wanted = -exactly(alone, vocabulary)[alone[:, 1:] != PAD][: len(tokens) - 1]
+        assert told == pytest.approx(float(wanted.mean()))
 
 
 def test_the_floor_is_below_what_counting_reaches(source: EmbeddedCorpus) -> None:
