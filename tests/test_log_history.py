@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from llmlab.report.logbook import Logbook
-from llmlab.report.record import Record
+from strategies_report import published
 
 ROOT = Path(__file__).resolve().parents[1]
 POSTS = "docs/log/posts"
@@ -30,11 +29,9 @@ RENAMED = {"--preset seed": "--preset original"}
 """Options of old commands that are spelled otherwise today: their records were rewritten, so that they still run."""
 
 
-def git(folder: Path, *words: str, given: str = "") -> str:
+def git(folder: Path, *words: str) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
-        ["git", *words], cwd=folder, input=given, capture_output=True, encoding="utf-8", check=True, env=clean
-    )
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, encoding="utf-8", check=True, env=clean)
     return done.stdout
 
 
@@ -58,19 +55,22 @@ def complaints(folder: Path) -> Iterator[str]:
     """Yield what was taken back of the log in a folder, in the words of an error."""
     for name, first in first_versions(folder).items():
         path = folder / POSTS / name / "record.json"
-        if not path.is_file():
-            if name not in GONE:
-                yield f"{name} was deleted; restore it, and let another entry supersede it (llmlab log supersede)"
-            continue
-        now = json.loads(path.read_text("utf-8"))
-        for old, new in RENAMED.items():
-            first["command"], now["command"] = (each["command"].replace(old, new) for each in (first, now))
-        there, amendments = numbers(now), now.get("amendments", [])
-        for key, value in numbers(first).items():
-            amended = any(key in amendment["was"] and amendment["was"][key] == value for amendment in amendments)
-            if not amended and (key not in there or there[key] != value):
-                yield f"{name}: {key} was {value}, is {there.get(key, 'gone')}, and no amendment says so"
-        yield from (f"{name}: {word} was changed" for word in AS_WRITTEN if now.get(word) != first.get(word))
+        if path.is_file():
+            yield from (f"{name}: {told}" for told in taken_back(first, json.loads(path.read_text("utf-8"))))
+        elif name not in GONE:
+            yield f"{name} was deleted; restore it, and let another entry supersede it (llmlab log supersede)"
+
+
+def taken_back(first: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Yield what was changed or lost since the first version of a record, and is named by no amendment."""
+    for old, new in RENAMED.items():
+        first, now = (each | {"command": each["command"].replace(old, new)} for each in (first, now))
+    there, amendments = numbers(now), now.get("amendments", [])
+    for key, value in numbers(first).items():
+        amended = any(key in amendment["was"] and amendment["was"][key] == value for amendment in amendments)
+        if not amended and (key not in there or there[key] != value):
+            yield f"{key} was {value}, is {there.get(key, 'gone')}, and no amendment says so"
+    yield from (f"{word} was changed" for word in AS_WRITTEN if now.get(word) != first.get(word))
 
 
 def whole_history() -> None:
@@ -92,7 +92,7 @@ def test_nothing_was_taken_back_from_the_log() -> None:
 
 
 def test_entries_that_supersede_each_other_say_so_both() -> None:
-    records = {record.id: record for _, record in Logbook.at(ROOT).read() if isinstance(record, Record)}
+    records = {record.id: record for record in published()}
     replaced = {(record.id, record.superseded_by) for record in records.values() if record.superseded_by}
 
     assert replaced
@@ -105,24 +105,53 @@ def test_entries_that_supersede_each_other_say_so_both() -> None:
 
 
 def test_no_page_rests_on_a_superseded_entry() -> None:
-    replaced = [folder.name for folder, record in Logbook.at(ROOT).read() if getattr(record, "superseded_by", "")]
+    replaced = [record.name for record in published() if record.superseded_by]
     pages = [page for page in (ROOT / "docs").rglob("*.md") if POSTS not in page.as_posix()]
     texts = {page: page.read_text("utf-8") for page in [ROOT / "README.md", *pages]}
 
     assert [(page.name, name) for page, text in texts.items() for name in replaced if name in text] == []
 
 
+METRICS = {"loss": 0.5, "unigram_ppl": 3, "gone": None}
 RECORD = {
     "id": "0123abcd",
     "created": "2026-11-22T03:18:00Z",
     "command": "llmlab baseline --preset seed",
     "expectation": "less",
-    "metrics": {"loss": 0.5, "unigram_ppl": 3, "gone": None},
+    "metrics": METRICS,
     "samples": {"loss": [0.25, 0.75]},
     "findings": [{"claim": "P1-1"}],
 }
-AMENDED = {"amendments": [{"date": "2026-11-29", "why": "w", "was": {"loss": 0.5, "samples.loss": [0.25, 0.75]}}]}
-OTHER_LOSS = {"metrics": {**RECORD["metrics"], "loss": 0.4}, "samples": {"loss": [0.2, 0.6]}}  # type: ignore[dict-item]
+OTHER_LOSS = {"metrics": METRICS | {"loss": 0.4}, "samples": {"loss": [0.2, 0.6]}}
+
+
+def amended(loss: float, samples: list[float]) -> dict[str, Any]:
+    was = {"loss": loss, "samples.loss": samples}
+    return OTHER_LOSS | {"amendments": [{"date": "2026-11-29", "why": "w", "was": was}]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, []),
+        ({"findings": []}, []),
+        ({"metrics": METRICS | {"new": 1.0}, "superseded_by": "89abcdef"}, []),
+        (OTHER_LOSS, ["loss was 0.5, is 0.4", "samples.loss was [0.25, 0.75], is [0.2, 0.6]"]),
+        (amended(0.5, [0.25, 0.75]), []),
+        (amended(0.6, [0.25]), ["loss was", "samples.loss was"]),
+        ({"metrics": {"loss": 0.5, "gone": None}}, ["unigram_ppl was 3, is gone"]),
+        ({"samples": {}}, ["samples.loss was [0.25, 0.75], is gone"]),
+        ({"metrics": METRICS | {"gone": 1.0}}, ["gone was None, is 1.0"]),
+        ({"expectation": "more"}, ["expectation was changed"]),
+        ({"command": "llmlab baseline --preset original"}, []),
+        ({"command": "llmlab baseline --preset modern"}, ["command was changed"]),
+    ],
+)
+def test_what_was_changed_is_seen(changed: dict[str, Any], found: list[str]) -> None:
+    """Additions pass, and verdicts taken out; what is changed, lost or wrongly amended is named."""
+    told = list(taken_back(RECORD, RECORD | changed))
+    assert len(told) == len(found)
+    assert all(line.startswith(words) for words, line in zip(found, told, strict=True))
 
 
 @pytest.fixture
@@ -133,72 +162,50 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(folder: Path, document: dict[str, Any], name: str = "2026-11-22-phase1-0123abcd") -> Path:
-    path = folder / POSTS / name / "record.json"
+def write(folder: Path, document: dict[str, Any], day: int = 22) -> Path:
+    path = folder / POSTS / f"2026-11-{day}-phase1-0123abcd" / "record.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document), "utf-8")
     return path
 
 
+def by_somebody(folder: Path, *words: str) -> None:
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b.c", *words)
+
+
 def commit(folder: Path) -> None:
     git(folder, "add", "-A")
-    git(
-        folder, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--no-verify", "--allow-empty", "-m", "m"
-    )
-
-
-@pytest.mark.parametrize(
-    ("changed", "found"),
-    [
-        ({}, []),
-        ({"findings": []}, []),
-        ({"metrics": {**RECORD["metrics"], "new": 1.0}, "superseded_by": "89abcdef"}, []),  # type: ignore[dict-item]
-        (OTHER_LOSS, ["loss was 0.5, is 0.4", "samples.loss was [0.25, 0.75], is [0.2, 0.6]"]),
-        (OTHER_LOSS | AMENDED, []),
-        (
-            OTHER_LOSS | {"amendments": [{"was": {"loss": 0.6, "samples.loss": [0.25]}}]},
-            ["loss was", "samples.loss was"],
-        ),
-        ({"metrics": {"loss": 0.5, "gone": None}}, ["unigram_ppl was 3, is gone"]),
-        ({"samples": {}}, ["samples.loss was [0.25, 0.75], is gone"]),
-        ({"metrics": {**RECORD["metrics"], "gone": 1.0}}, ["gone was None, is 1.0"]),  # type: ignore[dict-item]
-        ({"expectation": "more"}, ["expectation was changed"]),
-        ({"command": "llmlab baseline --preset original"}, []),
-        ({"command": "llmlab baseline --preset modern"}, ["command was changed"]),
-    ],
-)
-def test_the_walk_sees_what_was_changed(repository: Path, changed: dict[str, Any], found: list[str]) -> None:
-    """Additions pass, and verdicts taken out; what is changed, lost or wrongly amended is named, committed or not."""
-    write(repository, RECORD | changed)
-    for _ in range(2):
-        told = list(complaints(repository))
-        assert len(told) == len(found)
-        assert all(words in line for words, line in zip(found, told, strict=True))
-        commit(repository)
+    by_somebody(folder, "commit", "-q", "--no-verify", "-m", "m")
 
 
 def test_the_walk_sees_what_was_deleted(repository: Path) -> None:
     """A deleted record is named, one that goes by a new name too; put back as it was, it is well again."""
-    path = repository / POSTS / "2026-11-22-phase1-0123abcd" / "record.json"
-    path.unlink()
-    write(repository, RECORD, "2026-11-23-phase1-0123abcd")
+    assert list(complaints(repository)) == []
+    write(repository, RECORD).unlink()
+    write(repository, RECORD, 23)
     commit(repository)
     (told,) = complaints(repository)
     assert told.startswith("2026-11-22-phase1-0123abcd was deleted")
     write(repository, RECORD)
     commit(repository)
     assert list(complaints(repository)) == []
+
+
+def test_what_counts_is_the_very_first_version(repository: Path) -> None:
+    """A change is seen before it is committed and after."""
     write(repository, RECORD | OTHER_LOSS)
-    assert len(list(complaints(repository))) == 2, "what counts is its very first version"
+    assert len(list(complaints(repository))) == 2
+    commit(repository)
+    assert len(list(complaints(repository))) == 2
 
 
 def test_a_record_that_came_by_a_merge_is_seen(repository: Path) -> None:
     git(repository, "checkout", "-q", "-b", "side")
-    path = write(repository, RECORD, "2026-11-24-phase1-0123abcd")
+    path = write(repository, RECORD, 24)
     commit(repository)
     git(repository, "checkout", "-q", "-")
-    write(repository, RECORD, "2026-11-25-phase1-0123abcd")
+    write(repository, RECORD, 25)
     commit(repository)
-    git(repository, "-c", "user.name=a", "-c", "user.email=a@b.c", "merge", "-q", "--no-edit", "side")
+    by_somebody(repository, "merge", "-q", "--no-edit", "side")
     path.unlink()
     assert len(list(complaints(repository))) == 1
