@@ -186,37 +186,33 @@ def test_a_pipe_gets_a_line_for_each_line(run_llmlab: Run, checkpoint: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("options", "stdin", "code", "told"),
+    ("words", "stdin", "code", "told"),
     [
-        (["--json"], b"a", 2, "--json: --prompt -"),
-        (["--seeds", "2"], b"a", 2, "--seeds: --prompt -"),
-        (["--note", "x"], b"a", 2, "--note: --prompt -"),
-        ([], b"a\n\xff\n", 3, "line 2: not UTF-8"),
-        ([], "あ".encode() * 4000, 3, "line 1: 10,000 bytes and more"),
-        ([], b"x" * 1_001, 2, "--prompt: 1,001 characters"),
+        ("m --json", b"a", 2, "--json: --prompt -"),
+        ("m --seeds 2", b"a", 2, "--seeds: --prompt -"),
+        ("m --note x", b"a", 2, "--note: --prompt -"),
+        ("m", b"a\n\xff\n", 3, "line 2: not UTF-8"),
+        ("m", "あ".encode() * 4000, 3, "line 1: 10,000 bytes and more"),
+        ("m", b"x" * 1_001, 2, "--prompt: 1,001 characters"),
+        ("gru", b"a", 2, "a GRU; generate is for New-LLM"),
+        ("none", b"a", 4, "none"),
     ],
     ids=lambda value: str(value)[:12],
 )
 def test_a_conversation_is_refused_in_one_line(
-    run_llmlab: Run, checkpoint: Path, options: list[str], stdin: bytes, code: int, told: str
+    run_llmlab: Run, tmp_path: Path, words: str, stdin: bytes, code: int, told: str
 ) -> None:
-    """What leaves no result has no document, seeds or notes; a line that is no text ends it."""
-    done = run_llmlab("baseline", "generate", str(checkpoint), "--prompt", "-", *options, stdin=stdin)
-    assert done.code == code
-    assert told in done.err
+    """What leaves no result has no document, seeds or notes; a line that is no text ends it; a peer has no context."""
+    saved(tmp_path / "m", state_of())
+    saved(tmp_path / "gru", state_of(model="gru"))
+    done = run_llmlab("baseline", "generate", *words.split(), "--prompt", "-", stdin=stdin)
+    assert (done.code, told in done.err) == (code, True)
 
 
-def test_a_conversation_needs_a_model_somebody_to_talk_to_and_somebody_who_listens(
-    tmp_path: Path, shell_llmlab: Run, run_llmlab: Run, checkpoint: Path
+def test_a_conversation_needs_somebody_who_talks_and_ends_without_one_who_listens(
+    shell_llmlab: Run, checkpoint: Path
 ) -> None:
-    """Without a checkpoint it says so before it reads, and a peer is refused; without standard input it says that.
-
-    When the listener goes, as in ``| head -1`` of an input without end, the code is 0, and nothing is said.
-    """
-    gru = saved(tmp_path / "gru", state_of(model="gru"))
-    for model, code, told in (("none", 4, "none"), (str(gru), 2, "a GRU; generate is for New-LLM")):
-        done = run_llmlab("baseline", "generate", model, "--prompt", "-", stdin=b"a")
-        assert (done.code, told in done.err) == (code, True)
+    """When the listener goes, as in ``| head -1`` of an input without end, the code is 0, and nothing is said."""
     deaf = shell_llmlab("$LLMLAB baseline generate none --prompt - <&-")
     assert (deaf.code, "there is no standard input" in deaf.err) == (3, True)
     talk = f"yes kazu | $LLMLAB baseline generate {checkpoint} --prompt -"

@@ -35,6 +35,7 @@ from llmlab.lab.team import ALONE, Team
 from processes import started
 from strategies_trained import windows
 
+Run = Callable[..., Done]
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 SIZE = Size(vocabulary=11, embedding=4, hidden=8, context=4, layers=2)
 
@@ -247,37 +248,24 @@ SHORT = [
 ]
 
 
-def test_torchrun_trains_what_one_process_trains(tmp_path: Path):
+def test_torchrun_trains_what_one_process_trains(tmp_path: Path, run_llmlab: Run):
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    alone, together = (
-        subprocess.run(
-            [sys.executable, *start, "-m", "llmlab", *SHORT, "--log-dir", f"log-{number}", "--out", f"out-{number}"],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for number, start in ((1, []), (2, launcher))
+    command = [sys.executable, *launcher, "-m", "llmlab", *SHORT, "--out", "two"]
+    together = subprocess.run(
+        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True
     )
-    one, two = json.loads(alone.stdout), json.loads(together.stdout)
+    assert len(list(tmp_path.rglob("record.json"))) == 1
+    assert "Traceback" not in together.stderr
+    one, two = run_llmlab(*SHORT, "--no-log", "--out", "one").document, json.loads(together.stdout)
     for name in ("train_loss", "val_loss", "val_loss_token", "train_loss_no_dropout"):
         assert two["metrics"][name] == pytest.approx(one["metrics"][name], rel=1e-5), name
     # two words may score alike to the last bit but one, and then a rounding says which of them is the answer
     assert two["metrics"]["val_accuracy"] == pytest.approx(one["metrics"]["val_accuracy"], abs=5e-4)
     assert "Trained by 2 processes, each on its rows of every batch." in two["summary"]
-    assert len(list((tmp_path / "log-2").rglob("record.json"))) == 1
-    assert "Traceback" not in together.stderr
-
-
-def begun(folder: Path, rank: int, port: int, *args: str) -> subprocess.Popen[bytes]:
-    """Start one process of two, as a launcher would."""
-    variables = dict(zip(TOLD_BY_TORCHRUN, (str(rank), "2", "127.0.0.1", str(port)), strict=True))
-    return started(folder, *SHORT, "--no-log", "--out", "out", *args, **variables)
 
 
 @pytest.mark.parametrize("words", ["phase1", "phase1-2", "embedding-freeze", "two-stage", "baseline evaluate ."])
-def test_what_processes_do_not_share_is_refused(run_llmlab: Callable[..., Done], words: str):
+def test_what_processes_do_not_share_is_refused(run_llmlab: Run, words: str):
     """Each would train everything by itself, and all would write to one log."""
     for rank in "01":
         done = run_llmlab(*words.split(), RANK=rank, WORLD_SIZE="2", **ADDRESS)
@@ -286,22 +274,24 @@ def test_what_processes_do_not_share_is_refused(run_llmlab: Callable[..., Done],
 
 
 def run_until_saved(folder: Path, end: signal.Signals) -> list[tuple[int, str, str]]:
-    port = free_port()
-    both = [begun(folder, rank, port, "--epochs", "1000", "--save-minutes", "1e-9") for rank in range(2)]
+    """Start two processes as a launcher would, end the second, and return each one's code, output and errors."""
+    words, port = (*SHORT, "--no-log", "--out", "out", "--epochs", "1000", "--save-minutes", "1e-9"), str(free_port())
+    told = ({"RANK": rank, "WORLD_SIZE": "2"} | ADDRESS | {"MASTER_PORT": port} for rank in "01")
+    both = [started(folder, *words, **variables) for variables in told]
     try:
         # a sum takes both: the first saves its third update only after the second has made two
         while not any(int(path.name.removeprefix("update-")) > 2 for path in folder.glob("out/update-????????")):
             assert both[0].poll() is None, both[0].communicate()
             time.sleep(0.02)
         both[1].send_signal(end)
-        words = [process.communicate(timeout=HANG) for process in both]
+        said = [process.communicate(timeout=HANG) for process in both]
     finally:
         for process in both:
             process.kill()  # what has not ended by itself would train on
-    return [(process.returncode, out.decode(), err.decode()) for process, (out, err) in zip(both, words, strict=True)]
+    return [(process.returncode, out.decode(), err.decode()) for process, (out, err) in zip(both, said, strict=True)]
 
 
-def test_a_signal_to_one_process_stops_all_and_one_process_goes_on(tmp_path: Path, run_llmlab: Callable[..., Done]):
+def test_a_signal_to_one_process_stops_all_and_one_process_goes_on(tmp_path: Path, run_llmlab: Run):
     (first, _, words), (second, *silence) = run_until_saved(tmp_path, signal.SIGTERM)
     assert (first, second) == (143, 143)
     assert silence == ["", ""]
