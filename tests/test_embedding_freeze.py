@@ -159,6 +159,7 @@ def test_one_arm_alone_has_no_pairs_and_no_growth() -> None:
         ({"tokens": 63}, "--tokens: .*allowed value"),
         ({"tolerance": 0.0}, "--tolerance: .*not above"),
         ({"pretrained": ""}, "--pretrained: empty"),
+        ({"pretrained": "gpt2"}, "--pretrained: .*add --data"),
         ({"reading": "later"}, "--reading: .*is not one of"),
         ({"widths": "round"}, "--widths: .*is not one of"),
         *(
@@ -205,24 +206,12 @@ def test_the_command_reads_a_model_folder_and_a_text(run_llmlab: Run, tmp_path: 
     assert any("fewer than the 9,000 asked for" in sentence for sentence in document["summary"])
 
 
-def test_gpt2_without_a_network_is_one_line(run_llmlab: Run) -> None:
-    """Offline and not here: exit 5 with the way out, and nothing else in its place; without a text for it, exit 2."""
-    done = run_llmlab(
-        "embedding-freeze", *options(grow="none", pretrained="gpt2", data="synthetic"), "--offline", HF_HOME="nowhere"
-    )
-
-    assert (done.code, done.out, done.entries) == (5, "", [])
-    assert len(done.err.strip().splitlines()) == 1
-    assert "llmlab data fetch gpt2" in done.err or "--pretrained" in done.err
-    alone = run_llmlab("embedding-freeze", *options(grow="none", pretrained="gpt2"))
-    assert (alone.code, "add --data" in alone.err) == (2, True)
-
-
 @pytest.mark.parametrize(
     ("changes", "code", "told"),
     [
         ({"pretrained": "nowhere"}, 3, "--pretrained"),
         ({"data": "leaked"}, 3, "held-out documents stand in the training text"),
+        ({"pretrained": "gpt2"}, 5, "llmlab data fetch gpt2"),
         ({"resume": "nowhere"}, 4, "--resume: nowhere"),
         ({"out": "text/train.txt"}, 7, "--out: text/train.txt is not a folder"),
         ({"batch": 4_000}, 2, "--batch"),
@@ -236,7 +225,7 @@ def test_what_cannot_be_used_has_its_exit_code(
     (tmp_path / "leaked").mkdir()
     for name in ("train.txt", "valid.txt"):
         (tmp_path / "leaked" / name).write_bytes((tmp_path / "text" / "train.txt").read_bytes())
-    done = run_llmlab("embedding-freeze", *options(**{"grow": "none"} | given | changes))
+    done = run_llmlab("embedding-freeze", *options(**{"grow": "none"} | given | changes), "--offline")
 
     assert (done.code, done.out, done.entries) == (code, "", [])
     assert told in done.err
