@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -89,9 +88,8 @@ def test_a_comparison_is_strict_json(left: float, right: float) -> None:
     strict_json(json.dumps(document, allow_nan=False))
 
 
-def test_the_command_prints_both_forms(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
+def test_the_command_prints_both_forms(run_llmlab: Callable[..., Done], log: Logbook) -> None:
     """A document of two entries, and tables that keep their words and digits on any terminal."""
-    log = Logbook.at(tmp_path / "llmlab-log")
     a, b = (log.put(specimen(*told))[0].id for told in (("[red]", 0.3740), ("b", 1234.5678)))
     document = run_llmlab("log", "compare", a, b, "--json").document
     assert document["schema"] == "llmlab.compare/1"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -23,13 +24,22 @@ UNDECIDED = re.compile(r"no difference shows|no measurable difference|includes z
 MOVED = re.compile(r"apart|closer|because|Direction|rose")
 
 
+def recorded(result: Result, command: str = "") -> Record:
+    return Record(result, id="", created="2026-01-02", command=command, seconds=0.0)
+
+
 def said(result: Result, code: str = "en") -> list[str]:
     """Return what the first screen says of a result."""
-    return screen.findings(Record(result, id="", created="2026", command="", seconds=0.0), language(code))
+    return screen.findings(recorded(result), language(code))
 
 
 def title(result: Result, code: str = "en") -> str:
-    return screen.title(Record(result, id="", created="2026-01-02", command="", seconds=0.0), language(code))
+    return screen.title(recorded(result), language(code))
+
+
+@cache
+def moved_by(**settings: Any) -> Result:
+    return phase1_2.run(Phase12Settings(**settings))
 
 
 def changed(result: Result, numbers: Mapping[str, Any], **settings: Any) -> Result:
@@ -95,21 +105,21 @@ def test_any_depths_have_a_finding(layers: str, seeds: int) -> None:
 @pytest.mark.parametrize("freeze", ["none", "embedding", "linear"])
 def test_where_nothing_moves_nothing_is_said_to_have_moved(freeze: str, seeds: int) -> None:
     """At a rate of nearly zero no two letters came closer or moved apart, and no direction explains anything."""
-    still = phase1_2.run(Phase12Settings(lr=1e-9, seeds=seeds, freeze=freeze, epochs=5))
+    still = moved_by(lr=1e-9, seeds=seeds, freeze=freeze, epochs=5)
     assert [one for one in said(still) if MOVED.search(one) and "stay" not in one] == []
 
 
 def test_a_direction_explains_only_what_turned() -> None:
     """In one dimension h lies along e's output row from the start: that is not why e comes next."""
-    line = phase1_2.run(Phase12Settings(dim=1))
+    line = moved_by(dim=1)
     before, after = (line.metrics[f"cosine_{when}"] for when in ("before", "after"))
     assert before == pytest.approx(1) == after
     assert not any("because" in one for one in said(line))
-    assert "e follows h because" in title(phase1_2.run(Phase12Settings(dim=2)))
+    assert "e follows h because" in title(moved_by(seeds=1))
 
 
 def test_what_is_said_of_a_letter_is_said_of_the_one_that_was_chosen() -> None:
-    several = phase1_2.run(Phase12Settings(text="the cat sat on the mat", focus=" "))
+    several = moved_by(text="the cat sat on the mat", focus=" ")
     first, second, *_ = said(several)
     assert "“␣” the model expects “t”" in first
     assert "“␣” and “c”, which follows it in the text, moved apart" in second
@@ -123,7 +133,7 @@ def test_shares_of_starts_are_told_of_enough_starts() -> None:
 
 def test_the_first_of_several_starts_is_called_so() -> None:
     for seeds, marked in ((1, False), (3, True)):
-        result = phase1_2.run(Phase12Settings(seeds=seeds))
+        result = moved_by(seeds=seeds)
         figure, (table, *_) = screen.picture(result), screen.tables(result)
         assert figure is not None
         assert ["first start" in str(part.title) for part in (figure, table)] == [marked, marked]
@@ -149,13 +159,10 @@ def test_a_run_that_diverged_proposes_nothing() -> None:
 
 def test_a_proposal_keeps_what_was_asked_and_asks_no_false_question() -> None:
     """Dimensions and starts stay; a deep stack that is ahead has nothing to catch up."""
-    result = phase1_2.run(Phase12Settings(dim=3, seeds=3))
+    result = moved_by(dim=3, seeds=3)
     command = "llmlab phase1-2 --dim 3 --seeds 3"
-    proposed = screen.proposal(Record(result, id="", created="", command=command, seconds=0.0))
-    assert proposed is not None
-    assert proposed[0] == f"{command} --freeze linear"
+    assert (screen.proposal(recorded(result, command)) or ("",))[0] == f"{command} --freeze linear"
     sweep = next(record for record in RECORDS if record.result.experiment == "layers" and "--" not in record.command)
     for side, moved in intervals(sweep.result):
-        asked = screen.proposal(replace(sweep, result=moved))
-        assert asked is not None
-        assert ("catch up" in asked[1]) == (side > 0)
+        _, asked = screen.proposal(replace(sweep, result=moved)) or ("", None)
+        assert ("catch up" in str(asked)) == (side > 0)

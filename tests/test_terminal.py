@@ -123,15 +123,13 @@ def test_an_ascii_terminal_gets_ascii() -> None:
     assert "U+6F22U+00E9->" in out
 
 
-@pytest.mark.parametrize("role", get_args(Role))
 @pytest.mark.parametrize("ascii_only", [False, True])
-def test_points_of_any_role_are_drawn_and_told(role: Role, ascii_only: bool) -> None:
+def test_points_of_any_role_are_drawn_and_told(ascii_only: bool) -> None:
     """Points without labels have a sign, whichever role a record gives them."""
-    marks = [Mark("points", role, [0.0, 1.0], [0.0, 1.0], legend="seen")]
-    figure = Figure("f", "Title", "Caption.", "x", "y", marks)
-
-    assert plot(figure, 60, ascii_only=ascii_only).plain.isascii() == ascii_only
-    assert "seen" in legend(figure)
+    for role in get_args(Role):
+        figure = drawn(Mark("points", role, [0.0, 1.0], [0.0, 1.0], legend="seen"))
+        assert plot(figure, 60, ascii_only=ascii_only).plain.isascii() == ascii_only
+        assert "seen" in legend(figure)
 
 
 def test_a_number_column_keeps_its_place_under_a_long_name() -> None:
@@ -139,8 +137,13 @@ def test_a_number_column_keeps_its_place_under_a_long_name() -> None:
     assert "1.5000" in printed(40, lambda console: [table_view(table, console)]).split()
 
 
-def test_any_width_of_a_real_terminal_works(run_llmlab: Callable[..., Done], tmp_path: Path) -> None:
-    name = record_in(tmp_path).id
+@pytest.fixture
+def name(log: Logbook) -> str:
+    """The id of an entry whose words would act."""
+    return log.put(specimen("[red]\x1b[2J漢→"))[0].id
+
+
+def test_any_width_of_a_real_terminal_works(run_llmlab: Callable[..., Done], name: str) -> None:
     for columns in ("10", "20", "40", "80", "200", "0", "-1", "abc", ""):
         done = run_llmlab("log", "show", name, COLUMNS=columns)
         assert (done.code, done.err, len(done.out.split()) > 50) == (0, "", True)
@@ -159,15 +162,11 @@ def test_any_width_of_a_real_terminal_works(run_llmlab: Callable[..., Done], tmp
     ids=str,
 )
 def test_off_a_terminal_no_escape_is_written(
-    run_llmlab: Callable[..., Done], tmp_path: Path, variables: dict[str, str]
+    run_llmlab: Callable[..., Done], name: str, variables: dict[str, str]
 ) -> None:
-    done = run_llmlab("log", "show", record_in(tmp_path).id, **variables)
+    done = run_llmlab("log", "show", name, **variables)
     assert (done.code, done.err) == (0, "")
     assert_calm(done.out)
-
-
-def record_in(folder: Path) -> Record:
-    return Logbook.at(folder / "llmlab-log").put(specimen("[red]\x1b[2J漢→"))[0]
 
 
 def test_every_sign_of_ours_has_a_spelling() -> None:
@@ -182,9 +181,8 @@ def test_every_sign_of_ours_has_a_spelling() -> None:
     assert {sign for sign in signs if unicodedata.name(sign)[:3] != "BOX"} <= terminal.ASCII.keys()
 
 
-def curves(ends: list[float]) -> Figure:
-    lines = [Mark("line", "series", [1.0, 2.0], [0.0, end], legend=f"to {end}") for end in ends]
-    return Figure("f", "F", "", "x", "y", [*lines, Mark("level", "floor", [], [1.0], legend="one")])
+def drawn(*marks: Mark) -> Figure:
+    return Figure("f", "F", "", "x", "y", [*marks])
 
 
 @settings(max_examples=40)
@@ -196,7 +194,8 @@ def curves(ends: list[float]) -> Figure:
 def test_without_colour_every_curve_has_its_letter_where_it_ends(
     ends: list[float], width: int, ascii_only: bool
 ) -> None:
-    figure = curves(ends)
+    curves = [Mark("line", "series", [1.0, 2.0], [0.0, end], legend=f"to {end}") for end in ends]
+    figure = drawn(*curves, Mark("level", "floor", [], [1.0], legend="one"))
     lines = plot(figure, width, ascii_only=ascii_only).plain.split("\n")
     frame = "|" if ascii_only else "│"
     told = "".join(line.rstrip().rsplit(frame, 1)[-1] for line in lines if frame in line)
@@ -213,7 +212,7 @@ def test_without_colour_every_curve_has_its_letter_where_it_ends(
 def test_a_letter_stands_in_the_row_of_its_level(ascii_only: bool, height: float) -> None:
     rim = [Mark("line", "other", [0.0, 1.0], [-1.0, -1.0]), Mark("line", "other", [0.0, 1.0], [2.0, 2.0])]
     shown = [Mark("level", "floor", [], [height], legend="a level"), Mark("level", "floor", [], [-1.0], legend="below")]
-    lines = plot(Figure("f", "F", "", "x", "y", [*rim, *shown]), 40, ascii_only=ascii_only).plain.split("\n")
+    lines = plot(drawn(*rim, *shown), 40, ascii_only=ascii_only).plain.split("\n")
     row = next(line for line in lines if line.rstrip().endswith("a"))
 
     assert row.strip(" 012.5-│┤|+a") == "" if ascii_only else len(set(row) & set(map(chr, range(0x2801, 0x2900)))) > 0
@@ -228,7 +227,7 @@ def test_only_several_curves_have_letters_and_only_the_edges_of_a_band_are_dotte
 
     band = Mark("band", "series", [0.0, 1.0], [0.0, 0.0], tops=[1.0, 1.0], legend="band")
     line = Mark("line", "series", [0.0, 1.0], [0.5, 0.5], legend="line")
-    lines = plot(Figure("f", "F", "", "x", "y", [band, line]), 40, ascii_only=True).plain.split("\n")
-    drawn = {row.rstrip()[-1]: row.count(".") for row in lines if row.rstrip()[-1:] in ("a", "b")}
+    lines = plot(drawn(band, line), 40, ascii_only=True).plain.split("\n")
+    dots = {row.rstrip()[-1]: row.count(".") for row in lines if row.rstrip()[-1:] in ("a", "b")}
 
-    assert 5 < drawn["a"] * 2 < drawn["b"]
+    assert 5 < dots["a"] * 2 < dots["b"]
