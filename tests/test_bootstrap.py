@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from llmlab.measure.score import MOST_BLOCKS, RESAMPLING_SEED, document_interval, in_blocks, perplexity
 
 LOSSES = st.floats(0.5, 8).map(lambda value: round(value, 3))
-COUNTS = st.integers(1, 300)
 
 
 @st.composite
 def judged(draw: st.DrawFn) -> tuple[list[list[float]], list[list[float]], list[int]]:
     """Two models' sums of losses, by seed and document, and the tokens of each document."""
-    counts = draw(st.lists(COUNTS, min_size=2, max_size=8))
+    counts = draw(st.lists(st.integers(1, 300), min_size=2, max_size=8))
     models = [[[draw(LOSSES) * count for count in counts] for _ in range(draw(st.integers(1, 3)))] for _ in "ab"]
     return models[0], models[1], counts
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from claims_by_hand import verdicts
 from llmlab.after import finetune
-from llmlab.after.finetune import MOST_TOKENS, PROMPTS, completed, dialogue, floor, prompts, tuned
+from llmlab.after.finetune import MOST_TOKENS, PROMPTS, completed, dialogue, floor, prompts
 from llmlab.after.opening import restored
 from llmlab.errors import CheckpointError, SettingError, TextError
 from llmlab.lab.language import LanguageModel, evaluate
@@ -71,12 +71,25 @@ def test_the_dialect_is_a_text_of_its_own_with_a_floor():
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
-def test_pretraining_helps_on_a_short_text_and_costs_the_old_one(trained: Path, own_text: Path, dialect_text: Path):
-    result = run(trained, data=str(dialect_text), original=str(own_text), epochs=4)
+def test_pretraining_helps_on_a_short_text_and_costs_the_old_one(
+    trained: Path, own_text: Path, dialect_text: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The base itself is left as it was, and the models of the arms are let go with their runs."""
+    models: list[weakref.ref[LanguageModel]] = []
+
+    def watched(*args: Any) -> LanguageModel:
+        models.append(weakref.ref(model := build(*args)))
+        return model
+
+    monkeypatch.setattr("llmlab.after.finetune.build", watched)
+    result, base = run(trained, data=str(dialect_text), original=str(own_text), epochs=4), restored(trained)
+    gc.collect()
+    assert [model() for model in models] == [None, None]
     metrics = result.metrics
     assert (result.status, verdicts(result)) == ("complete", {})
     assert metrics["val_ppl_pretrained"] < metrics["val_ppl_scratch"]
     assert metrics["val_ppl_pretrained"] < metrics["zero_shot_ppl"]
+    assert metrics["original_ppl_before"] == evaluate(base.model, base.dataset(str(own_text)).text.valid, 16).ppl
     assert metrics["original_ppl_after"] > metrics["original_ppl_before"]
     assert metrics["train_windows"] == 81, "a line of two words counts too"
     assert metrics["unk_share"] == metrics["unk_share_lines"] == 0
@@ -104,24 +117,6 @@ def test_the_default_text_is_the_dialect_and_the_kept_model_the_one_that_was_rep
     assert len(list(out.glob("update-*"))) == 1
     with pytest.raises(SettingError, match="--out"):
         run(trained, out=out)
-
-
-def test_the_base_is_left_as_it_was(trained: Path, dialect_text: Path, monkeypatch: pytest.MonkeyPatch):
-    """And the model of an arm is let go with its run."""
-    base, settings = restored(trained), chosen(trained, data=str(dialect_text), epochs=1)
-    before = {name: tensor.clone() for name, tensor in base.model.parameters.items()}
-    models: list[weakref.ref[LanguageModel]] = []
-
-    def watched(*args: Any) -> LanguageModel:
-        models.append(weakref.ref(model := build(*args)))
-        return model
-
-    monkeypatch.setattr("llmlab.after.finetune.build", watched)
-    arm = tuned(settings, "pretrained", 0, base, dialogue(settings, base, load_corpus(str(dialect_text))).text, None)
-    assert all(torch.equal(tensor, base.model.parameters[name]) for name, tensor in before.items())
-    assert arm.losses[-1] != arm.losses[0]
-    gc.collect()
-    assert [model() for model in models] == [None]
 
 
 def test_chats_and_peers_are_taken(tmp_path: Path):
