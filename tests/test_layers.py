@@ -258,11 +258,11 @@ def test_the_words_under_the_table_follow_both_losses():
 
 def test_differences_between_depths_are_metrics_with_their_intervals():
     """Every deeper stack minus every shallower one, seed by seed; with one seed there is no interval."""
-    found = layers.differences(by_hand(WORSE, {n: [2.0] * 3 for n in WORSE}))
+    found = layers.differences(by_hand(WORSE, {n: [2.0 + n] * 3 for n in WORSE}))
     few = layers.differences(by_hand({n: ppls[:1] for n, ppls in WORSE.items()}, {n: [2.0] for n in WORSE}))
     assert found["val_ppl_L6_minus_L5"] == pytest.approx(31 / 30)
     assert found["val_ppl_L6_minus_L5_low"] == pytest.approx(31 / 30 - 4.3027 * (1 / 300) ** 0.5 / 3**0.5, rel=1e-3)
-    assert (found["train_loss_L5_minus_L1"], found["val_ppl_L6_minus_L1_n"]) == (0, 3)
+    assert (found["train_loss_L5_minus_L1"], found["val_ppl_L6_minus_L1_n"]) == (4, 3)
     assert (few["val_ppl_L6_minus_L5"], few["val_ppl_L6_minus_L5_n"]) == (pytest.approx(1), 1)
     assert "val_ppl_L6_minus_L5_low" not in few
 
