@@ -39,11 +39,6 @@ def straight(source: EmbeddedCorpus, tmp_path_factory: pytest.TempPathFactory) -
     return compared(replace(TUNE, out=tmp_path_factory.mktemp("straight") / "runs"), source)
 
 
-def tried(found: Comparison) -> dict[str, list[Try]]:
-    """Return what each arm tried."""
-    return {name: tuned.tries for name, tuned in found.tuned.items()}
-
-
 def model_of(data: Any, name: str) -> FixedContextLM:
     return stage2(FREEZE, data, ARMS[name], stage1(FREEZE, data, ARMS[name].contexts, 0), 0)
 
@@ -131,9 +126,9 @@ def test_a_try_trains_on_nothing_that_it_is_judged_on(source: EmbeddedCorpus) ->
 
 
 def test_the_validation_text_has_no_say(source: EmbeddedCorpus, straight: Comparison) -> None:
-    found = compared(replace(TUNE, val_tokens=60), source)
+    found = compared(replace(TUNE, val_tokens=60, arms="trained"), source)
 
-    assert tried(found) == tried(straight)
+    assert found.tuned["trained"].tries == straight.tuned["trained"].tries
     assert found.text.text.digest != straight.text.text.digest
 
 
@@ -148,14 +143,15 @@ def test_the_runs_use_what_was_chosen_and_all_of_the_text(
     assert plain.tuned == {}
 
 
-@pytest.mark.parametrize("at", [3, 14, 40, 63, 75, 80, 150])
+@pytest.mark.parametrize("at", [3, 14, 75, 80, 150])
 def test_a_stopped_comparison_does_not_choose_again(source: EmbeddedCorpus, straight: Comparison, at: int) -> None:
     stop, rest, again = Stop(at), Stop(), Stop()
     with contextlib.suppress(Stopped):
         compared(TUNE, source, stop)
     resumed = compared(replace(TUNE, resume="auto"), source, rest)
 
-    assert tried(resumed) == tried(straight)
+    tried, wanted = ({name: one.tries for name, one in found.tuned.items()} for found in (resumed, straight))
+    assert tried == wanted
     assert without_times(context_metrics.metrics(resumed)) == without_times(context_metrics.metrics(straight))
     assert rest.planned == stop.planned == {2 * (TRIES + 1) * UPDATES}
     compared(replace(TUNE, resume="auto"), source, again)
