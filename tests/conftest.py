@@ -47,7 +47,7 @@ HANG = 1800
 
 LLMLAB = [sys.executable, "-m", "llmlab"]
 FRESH = ("PYTHON", "OMP_", "LANG", "HF_")
-"""How variables begin that only an interpreter of its own obeys."""
+"""How variables begin that only an interpreter of its own obeys, but for two: how streams are encoded, and a secret."""
 
 DIGITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
 """Variables by which a processor is made to do with fewer instructions: they decide the last digits of a number, so
@@ -309,7 +309,9 @@ def run_llmlab(tmp_path: Path) -> Callable[..., Done]:
     ) -> Done:
         where = folder or tmp_path
         words, variables = [os.fsdecode(word) for word in args], environment(where, **changes)
-        if prefix is None and not any(name.startswith(FRESH) for name in changes.keys() - {"PYTHONIOENCODING"}):
+        if prefix is None and not any(
+            name.startswith(FRESH) for name in changes.keys() - {"PYTHONIOENCODING", "HF_TOKEN"}
+        ):
             told = run_here(words, where, variables, stdin)
         else:
             command = [*(prefix or []), *LLMLAB, *args]

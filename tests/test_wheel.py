@@ -111,7 +111,6 @@ def test_the_wheel_works_in_an_empty_folder_without_the_source(programs: Path, t
     assert entry.parent.name.rsplit("-", 1)[-1] in llmlab("log", "list")
     assert "P12-2" in llmlab("claims")
     assert re.search("[ぁ-ん]", llmlab("log", "show", "--lang", "ja"))
-    assert re.search("[ぁ-ん]", llmlab("phase1", "--lang", "ja", "--no-log"))
 
 
 @pytest.mark.slow
