@@ -212,14 +212,6 @@ def test_what_is_none_of_ours_is_refused(way: tuple[str | int, ...], value: str)
         Record.from_json(json.dumps(document).replace('"HERE"', value))
 
 
-def test_a_record_cannot_make_rendering_write_elsewhere(log: Logbook, tmp_path: Path) -> None:
-    _, page = log.put(specimen())
-    path = page.parent / "record.json"
-    path.write_text(path.read_text("utf-8").replace('"map"', '"../../../../../evil"'), "utf-8")
-    list(log.render())
-    assert not list(tmp_path.glob("evil*"))
-
-
 # ---- a disk that fails, a process that is killed --------------------------------------------------------------------
 
 
