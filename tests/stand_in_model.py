@@ -69,7 +69,7 @@ def matrix(tokenizer: str, seed: int = 0) -> Tensor:
     return found
 
 
-def model_files(kind: str = "bert", rows: Tensor | None = None, **changes: Any) -> dict[str, bytes]:
+def model_files(kind: str = "bert", rows: Tensor | None = None, **changes: Any) -> Files:
     """Return the files of a model; ``changes`` are those of its configuration, ``None`` removes."""
     config, settings, tokenizer, name = {
         "bert": (BERT, BERT_SETTINGS, bert_tokenizer(), "embeddings.word_embeddings.weight"),
@@ -87,20 +87,17 @@ def model_files(kind: str = "bert", rows: Tensor | None = None, **changes: Any) 
     }
 
 
-def in_shards(files: dict[str, bytes], kind: str = "bert") -> dict[str, bytes]:
-    """Return the same model in two files of weights with an index; the first has nothing to do with embeddings."""
-    name = {"bert": "embeddings.word_embeddings.weight", "gpt2": "transformer.wte.weight"}[kind]
+def in_shards(files: Files) -> Files:
+    """Return a BERT in two files of weights with an index; the first has nothing to do with embeddings."""
     first, second = (f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
-    index = json.dumps({"weight_map": {"head.weight": first, name: second}}).encode()
+    index = {"weight_map": {"head.weight": first, "embeddings.word_embeddings.weight": second}}
     rest = {path: content for path, content in files.items() if path != "model.safetensors"}
-    weights = {
-        first: library("safetensors.torch").save({"head.weight": torch.ones(3)}),
-        second: files["model.safetensors"],
-    }
-    return {**rest, **weights, "model.safetensors.index.json": index}
+    head = library("safetensors.torch").save({"head.weight": torch.ones(3)})
+    weights = {first: head, second: files["model.safetensors"]}
+    return {**rest, **weights, "model.safetensors.index.json": json.dumps(index).encode()}
 
 
-def write_files(folder: Path, files: dict[str, bytes]) -> str:
+def write_files(folder: Path, files: Files) -> str:
     """Write files into a folder and return its path as it would be typed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
