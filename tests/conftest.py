@@ -257,11 +257,20 @@ def no_model_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Walk"]:
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Walk"]:
     """The built site with two entries in its log, served on this machine only, and a browser."""
     from browser_walk import walking
 
     yield from walking(tmp_path_factory)
+
+
+@pytest.fixture
+def walk(walked: "Walk") -> Iterator["Walk"]:
+    """A walk on which no page complains and none asks another host."""
+    walked.complaints.clear()
+    walked.strangers.clear()
+    yield walked
+    assert (walked.complaints, walked.strangers) == ([], [])
 
 
 def watch(done: Done, args: list[str] | tuple[str, ...]) -> Done:
