@@ -179,11 +179,9 @@ def test_a_megabyte_of_text_works(run_llmlab: Run) -> None:
 def test_a_mad_learning_rate_ends_in_words(run_llmlab: Run, lr: str) -> None:
     """However large the step: diverged, or done, and never a crash; a diverged run has its entry."""
     done = run_llmlab("phase1-2", "--lr", lr, "--epochs", "1", "--json")
-    assert done.code in (0, 6)
-    if done.code == 6:
-        assert done.document["status"] == "diverged"
-        assert done.document["metrics"]["loss"] is None
-        assert "diverged" in done.document["metrics"]["loss_reason"]
+    metrics = done.document["metrics"]
+    assert (done.code, done.document["status"]) in ((0, "complete"), (6, "diverged"))
+    assert done.code == 0 or (metrics["loss"] is None and "diverged" in metrics["loss_reason"])
     assert len(done.entries) == 1
     assert run_llmlab("log", "list").err == "", "the log does not read what it wrote"
 
@@ -199,18 +197,15 @@ def test_a_strange_log_folder_is_named(run_llmlab: Run, tmp_path: Path, args: tu
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
 
 
-def test_a_folder_whose_parent_is_missing_is_named(run_llmlab: Run) -> None:
-    assert_refused(run_llmlab("phase1", *SHORT, "--log-dir", "no/such"), 7, "--log-dir", "no")
-
-
 def test_a_removed_working_directory_is_named(shell_llmlab: Run) -> None:
     for command in ("log list", "phase1 --epochs 2", "doctor"):
         done = shell_llmlab(f"mkdir gone && cd gone && rmdir ../gone && $LLMLAB {command}")
         assert done.code in (0, 2, 7)
 
 
-@pytest.mark.parametrize(("wrong", "code"), [("--dim 0", 2), ("--text a", 3), ("--log-dir a/b", 7)])
+@pytest.mark.parametrize(("wrong", "code"), [("--dim 0", 2), ("--text a", 3), ("--log-dir no/such", 7)])
 def test_debug_shows_where_and_keeps_the_exit_code(run_llmlab: Run, wrong: str, code: int) -> None:
+    """Without it there is one line that names the option, and nothing is written."""
+    assert_refused(run_llmlab("phase1", *wrong.split()), code, *wrong.split(" ")[:1])
     done = run_llmlab("phase1", *wrong.split(), "--debug")
-    assert "Traceback" in done.err
-    assert done.code == code
+    assert ("Traceback" in done.err, done.code) == (True, code)
