@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 import typer
 from typer.testing import CliRunner
 
@@ -27,9 +26,8 @@ from strategies_report import specimen
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-
-
 outputs = site_hooks.hook("outputs")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAGES = [ROOT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if "posts" not in page.parts)]
 SHELL_BLOCK = re.compile(r"^( *)```(?:sh|bash|console)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
@@ -106,14 +104,6 @@ MADE_ANEW = sorted({block["source"] for _, block in BLOCKS if not outputs.is_log
 """The commands whose outputs they are."""
 RUN = [line for line in COMMANDS if line not in MADE_ANEW and not line.startswith("llmlab exercise")]
 """The others; what the exercises ask for is tried in ``test_exercises``."""
-
-
-@pytest.fixture(autouse=True)
-def _threads_as_they_were() -> Iterator[None]:
-    """A command sets torch's threads; in the tests' own process that is put back."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
