@@ -252,6 +252,11 @@ def test_a_made_text_equals_the_dictionaries(
     assert order == 4 or found == pytest.approx(ppl, abs=0.005)
 
 
+def slow_ppl(train: Tensor, valid: Tensor, size: int, unknown: int) -> float:
+    lines, held_out = (split_at_marks(tokens.tolist()) for tokens in (train, valid))
+    return CountedByHand(lines, size, 3, False, unknown).perplexity(asked_of(held_out, unknown))
+
+
 @pytest.mark.parametrize("tokens", [1_000, 4_000, 16_000])
 def test_a_made_stream_equals_the_dictionaries(tokens: int):
     """The synthetic language one line after another, at the sizes of chapter 5; no count is doubtful."""
@@ -260,13 +265,11 @@ def test_a_made_stream_equals_the_dictionaries(tokens: int):
 
     found = stream_baselines(train, valid, coder.vocabulary, UNK, said.append)["kneser_ney_3"]
 
-    lines, held_out = (split_at_marks(each.tolist()) for each in (train, valid))
-    slow = CountedByHand(lines, coder.vocabulary, 3, False, UNK).perplexity(asked_of(held_out, UNK))
-    assert found.ppl == pytest.approx(slow, rel=1e-9)
+    assert found.ppl == pytest.approx(slow_ppl(train, valid, coder.vocabulary, UNK), rel=1e-9)
     assert said == []
 
 
-# ---- known figures, once found by counting with dictionaries too ----------------------------------------------------
+# ---- WikiText-2, where it is here: known figures, and the dictionaries again -----------------------------------------
 
 DATA = Path(os.environ.get("LLMLAB_DATA", "nowhere"))
 wikitext = pytest.mark.skipif(
@@ -274,10 +277,12 @@ wikitext = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @wikitext
 def test_the_figures_on_wikitext_2():
     text, said = prepare(load_corpus("wikitext-2")), list[str]()
     size, lines = len(text.vocabulary), text.train_lines
+    slow = CountedByHand(lines, size, 3, False)
 
     found = window_baselines(text.train, lines, text.valid, size, said.append)
     modified = predict(kneser_ney(Lines.of(lines), size, 4, "modified"), Lines.of_windows(text.valid))[0].mean()
@@ -288,10 +293,12 @@ def test_the_figures_on_wikitext_2():
     assert found["bigram"].ppl == pytest.approx(33.42, abs=0.005)
     assert found["bigram"].accuracy == pytest.approx(0.330, abs=5e-4)
     assert found["kneser_ney_3"].ppl == pytest.approx(28.155, abs=0.0005)
+    assert found["kneser_ney_3"].ppl == pytest.approx(slow.perplexity(asked_of(rows_of(text.valid), None)), rel=1e-9)
     assert found["kneser_ney_3"].accuracy == pytest.approx(0.3438, abs=5e-5)
     assert math.exp(modified) == pytest.approx(27.55, abs=0.005)
 
 
+@pytest.mark.slow
 @wikitext
 @pytest.mark.skipif(not (DATA / "minilm-embeddings").is_dir(), reason="LLMLAB_DATA has no minilm-embeddings")
 def test_the_figures_on_a_stream_of_wikitext_2():
@@ -305,6 +312,7 @@ def test_the_figures_on_a_stream_of_wikitext_2():
     assert said == []
     assert found["bigram"].ppl == pytest.approx(784.50, abs=0.005)
     assert found["kneser_ney_3"].ppl == pytest.approx(472.48, abs=0.005)
+    assert found["kneser_ney_3"].ppl == pytest.approx(slow_ppl(train, valid, coder.vocabulary, coder.unknown), rel=1e-9)
 
 
 # ---- the Bayes loss of a stream -------------------------------------------------------------------------------------
