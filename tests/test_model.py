@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +117,29 @@ def test_splitting_the_seeds_into_stacks_changes_nothing(monkeypatch: pytest.Mon
     assert torch.equal(whole.losses, split.losses)
     assert torch.equal(whole.path, split.path)
     assert heard == [(update, 80) for update in range(1, 81)]
+
+
+def test_a_picture_shows_the_first_seed_whichever_stack_is_in_training(monkeypatch: pytest.MonkeyPatch):
+    """Its path ends where its embedding is drawn, while the seeds of the second stack move."""
+    monkeypatch.setattr(phase1, "STACK_SCORES", 2 * 16)
+    drawn: list[bool] = []
+
+    class Screen:
+        draw: Callable[[], Any] | None = None
+
+        def watch(self, picture: Callable[[], Any] | None) -> None:
+            self.draw = picture
+
+        def keep(self, folder: Path) -> None: ...
+
+        def __call__(self, at: int, planned: int, told: str = "") -> None:
+            if at in {20, 40} and self.draw:
+                self.draw()
+
+    trained(
+        4, 20, on_step=Screen(), picture=lambda run: drawn.append(torch.equal(run.path[-1], run.after.embedding[0]))
+    )
+    assert drawn == [True, True]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

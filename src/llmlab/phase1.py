@@ -12,7 +12,7 @@ begin with x, the loss is the mean surprise over the pairs, L = -sum over (x, k)
 
     G[x, k] = P(x) P(k | x) - joint[x, k]     how much more likely (x, k) is to the model than in the text
 
-Then its gradients are three products, written out below instead of left to autograd:
+Then the gradients of L are short enough to be written out below instead of left to autograd:
 
     dL/dE = G W          dL/dW = G^T E          dL/db = sum over x of G
 
@@ -178,8 +178,8 @@ class TinyRun:
     pairs: Pairs
     before: TinyModel
     after: TinyModel
-    losses: Tensor  # (T, S), each before its update
-    path: Tensor  # (K, V, D), the first seed's embedding on its way
+    losses: Tensor  # (updates, S), each before its update
+    path: Tensor  # (up to PATH_POINTS, V, D), the first seed's embedding on its way
 
 
 def train(
@@ -195,8 +195,8 @@ def train(
     """Train copies of the models in ``start`` on a text, as many side by side as fit, and return what became of them.
 
     Each stack of models that train side by side has a fresh optimiser.  ``on_step`` is called after each of its
-    updates, counted over all stacks; one that shows a ``picture`` gets what draws the run so far.  For the rest, and
-    for what is raised, see ``descend``.
+    updates, counted over all stacks; one that shows a ``picture`` gets what draws the run so far, with the losses of
+    the stack in training.  For the rest, and for what is raised, see ``descend``.
     """
     after, joint = start.each(torch.clone), pairs.joint()
     size = max(1, STACK_SCORES // len(pairs.tokens) ** 2)
@@ -204,12 +204,12 @@ def train(
     remembered = set(torch.linspace(1, updates, PATH_POINTS - 1).round().int().tolist())
     path, losses = [start.embedding[0].clone()], [list[Tensor]() for _ in stacks]
 
-    def run_of(models: TinyModel, losses: Tensor) -> TinyRun:
-        return TinyRun(pairs, start, models, losses, torch.stack(path))
+    def run_of(so_far: Tensor) -> TinyRun:
+        return TinyRun(pairs, start, after, so_far, torch.stack(path))
 
     def show(number: int) -> None:
         if picture:
-            watched(on_step, lambda: picture(run_of(stacks[number], torch.stack(losses[number]))))
+            watched(on_step, lambda: picture(run_of(torch.stack(losses[number]))))
 
     for number, models in enumerate(stacks):
         show(number)
@@ -220,7 +220,7 @@ def train(
             if on_step:
                 on_step(number * updates + update, len(stacks) * updates)
     watched(on_step, None)
-    return run_of(after, torch.cat([torch.stack(each) for each in losses], dim=1))
+    return run_of(torch.cat([torch.stack(each) for each in losses], dim=1))
 
 
 # ---- what is measured, one number per seed ----------------------------------------------------------------------
