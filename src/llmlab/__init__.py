@@ -2,7 +2,7 @@
 
 1. ``phase1``            train only the output layer; the embedding stays where it fell
 2. ``phase1_2``          how embeddings move, and what an inner product decides
-3. ``baseline``          New-LLM, a recurrent context-vector language model, on WikiText-2
+3. ``baseline``          New-LLM, a recurrent context-vector language model
 4. ``layers``            depth sweep of that model
 5. ``embedding_freeze``  pretrained embeddings, frozen against trained
 6. ``two_stage``         fixed contexts C*, then the token block

@@ -8,11 +8,11 @@ token and the change of the context:
 
     u_t    = [ E[x_t] ; c_(t-1) ]                   token first, c_0 = 0
     h_t    = stack(u_t)                             L layers, each Linear, ReLU, dropout
-    logits = Out h_t                                so the logits see the OLD context and the token
-    d, f, i = D h_t,  sigmoid(F h_t),  sigmoid(I h_t)       what may be written, what is kept, how much is written
+    logits = W_O h_t                                so the logits see the OLD context and the token
+    d, f, i = W_D h_t,  sigmoid(W_F h_t),  sigmoid(W_I h_t)     what may be written, what is kept, how much is written
     c_t    = clamp( LayerNorm( f * c_(t-1) + i * d ), -10, 10 )
 
-Each of these maps has a bias.  D, F and I lie in one matrix, ``gates``.  (A model widened by ``after.expand`` may
+Each of these maps has a bias.  W_D, W_F and W_I lie in one matrix, ``gates``.  (A model widened by ``after.expand`` may
 normalise the old and the new numbers of its context apart.)  The loss is the mean of -ln P(x_(t+1)) over the positions
 of windows, each of which begins with c_0.  An update takes its gradient on a batch of windows, clips the gradient's
 norm, and makes a step of Adam (or the optimiser asked for); after each epoch the validation windows are scored, and the
@@ -84,7 +84,7 @@ class ContextVectorLM:
             seed: the same seed gives the same numbers.
             dropout: see the class.
             init: ``original`` draws every weight and the embedding from N(0, 0.02^2), as the original notes' code does;
-                the contexts are then nearly constant at first, and training lingers at token frequencies.
+                a context then hardly changes after its third token, and training lingers at token frequencies.
                 ``scaled`` draws each layer from N(0, 2 / inputs) (He et al. 2015), the other matrices from
                 N(0, 1 / inputs), the embedding from N(0, 1), and opens the forget gates with a bias of 1
                 (Jozefowicz et al. 2015).

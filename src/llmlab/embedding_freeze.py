@@ -3,24 +3,25 @@
 Question: the original notes compared two runs that differed in text, head and validation, and found freezing 72 %
 better.  With the same tokens, validation text and updates: does freezing help, and up to how much text?
 
-One stack, the context block, writes the memory; another, the token block, reads it and predicts.  With x the
-normalised embedding of token t (of the last M tokens side by side, the newest last), and as many layers k in either
-block:
+One stack, the context block, writes the memory; another, the token block, reads it and predicts.  Both have the same
+number of layers k.  x is the embedding of token t after a LayerNorm (of the last M tokens side by side, the newest
+last); the token block's LayerNorm has a trained gain and bias, and its embedding may be trained:
 
     context layer    c[k] = LayerNorm( P c[k-1] + ReLU( A [c[k-1] ; x] + a ) )    c[0] = the context after token t-1
     token layer      y[k] = LayerNorm( P y[k-1] + ReLU( A [c[k] ; y[k-1]] + a ) )    y[0] = x
 
 Every layer has its own A, a and P; P is the identity where the width stays, and a learned linear map (with a bias)
-where it changes; where all widths are equal, y[0] is added as the newest token's x alone.  The context after token t is
-the last context layer's output; the last token layer's output y is scored against the embedding (a tied head),
-score = E y, or by a head of its own, score = W y + b.
+where it changes; where the layers of a block are equally wide, y[0] is added as the newest token's x alone.  The
+context after token t is the last context layer's output; the last token layer's output y is scored against the
+embedding (a tied head), score = E y, or by a head of its own, score = W y + b.
 
 Stage 1 trains the context block without any target from the text: read again, each position's context should stay what
 it was, and the contexts should differ.  Then the block is frozen, and computes the contexts of the whole text.
 
 Stage 2 trains the token block on them.  As contexts no longer change, no position waits for another: a batch is any
 positions, each with its context, its token and its target, and the loop is chapter 3's (``baseline.plain_training``)
-with the gradient of ``plain_loss`` over the batch, clipped to norm 1, at a constant rate.
+with the gradient of ``plain_loss`` over the batch, clipped to norm 1, at a constant rate.  ``lab.context_study`` can
+let each arm choose that rate first, on the last tenth of its training text.
 
 The arms of this chapter share their contexts and differ in Stage 2 alone: {E frozen, E trained} x {tied, untied head}.
 The control has a random E in both stages; frozen and trained are also compared on more text.
@@ -217,8 +218,9 @@ def fixed_point(
     """Train a copy of a context block without any target from the text: each context should stay what it was.
 
     Iteration 1 learns nothing: it is the block's own pass through the text, ``contexts``, (n, c).  Each further one
-    moves all positions at once, adds up the gradients of all batches, and makes one step of Adam; the second finds
-    nothing moved, and does not stop.  ``inputs`` gives the x of any positions, ``on_step`` is called after each batch.
+    moves all positions at once, adds up the gradients of all batches, and makes one step of Adam.  In the second only
+    the noise moves contexts, as nothing is learned yet, so it does not stop there.  ``inputs`` gives the x of any
+    positions, ``on_step`` is called after each batch.
 
     Returns:
         The trained parameters, and a row per iteration from the second on.  The contexts are written over by those of
@@ -317,9 +319,8 @@ def stage1(
     measure(start, streams[0][:TRIED, None], lambda some: fixed_contexts(size, start, inputs[0], len(some)))
 
     def contexts(block: Parameters, number: int, **choices: Any) -> FixedContexts:
-        between, n = lambda done: on_pass(0, 1, f"{done:,} tokens read"), len(streams[number])
-        choices |= {"tolerance": settings.tolerance, "between": between}
-        return fixed_contexts(size, block, inputs[number], n, **choices)
+        choices |= {"tolerance": settings.tolerance, "between": lambda done: on_pass(0, 1, f"{done:,} tokens read")}
+        return fixed_contexts(size, block, inputs[number], len(streams[number]), **choices)
 
     def train() -> State:
         recipe = FixedPointRecipe(settings.iterations, settings.block_lr, spec.noise, settings.diversity, seed=seed)

@@ -8,8 +8,8 @@ it is worse, does the deep stack learn too much of its training text (overfittin
 
 Here h_0 is chapter 3's u_t, token and context; the code is chapter 3's ``ContextVectorLM.stack``, and so is the
 training.  All stacks of a seed read the same windows in the same batches, so the runs of a seed can be subtracted from
-each other.  Depths are compared after equal updates and after equal time, by train loss without dropout and by
-validation loss, and the deepest with a residual stack of the same size.
+each other.  Depths are compared at their best epochs, by train loss without dropout and by validation loss, and also
+in PPL after equal updates and equal time; the deepest is compared with a residual stack of the same size.
 
 But: the token embedding is learned here from little text.  What if it comes pretrained and stays frozen?  Chapter 5.
 """
@@ -43,7 +43,7 @@ MEASURED = (
 without dropout."""
 
 OF_A_RUN = {"train_loss": "train_loss_no_dropout", "train_loss_trained": "train_loss"}
-"""What a run calls those that it calls otherwise: ``train_loss_L4`` is measured without dropout, unlike a run's own."""
+"""Metrics that a run has under another name: a depth's ``train_loss`` is without dropout, a run's own is with it."""
 
 
 # ---- the sweep ----------------------------------------------------------------------------------------------------
@@ -107,19 +107,19 @@ def of_stack(stack: StackRuns, words: int, epochs: int, in_equal_time: int) -> d
     All runs have made ``epochs``, so after as many, updates are equal.  ``in_equal_time`` is how many this stack makes
     while the fastest makes all of those; 0 if not one fits.
     """
-    depth, runs = stack.arm.suffix, stack.runs
-    found: dict[str, Scalar] = {f"parameters{depth}": size_of(stack.arm.settings, words).parameters()}
+    end, runs = stack.arm.suffix, stack.runs
+    found: dict[str, Scalar] = {f"parameters{end}": size_of(stack.arm.settings, words).parameters()}
     if not runs:
-        return found | {f"val_ppl{depth}": None, f"val_ppl{depth}_reason": str(shown.state(stack))}
-    known = {name + depth: own for name in MEASURED if (own := OF_A_RUN.get(name, name)) in runs[0].numbers}
+        return found | {f"val_ppl{end}": None, f"val_ppl{end}_reason": str(shown.state(stack))}
+    known = {name + end: own for name in MEASURED if (own := OF_A_RUN.get(name, name)) in runs[0].numbers}
     found |= metrics_of({name: [run.numbers[own] for run in runs] for name, own in known.items()})
     equal_time = mean_interval([run.ppl_after(in_equal_time) for run in runs])[""] if in_equal_time else None
     return found | {
-        f"epochs{depth}": common_epochs(runs),
-        f"updates{depth}": min(run.updates for run in runs),
-        f"seconds_per_epoch{depth}": median_seconds(runs),
-        f"val_ppl_equal_updates{depth}": mean_interval([run.ppl_after(epochs) for run in runs])[""],
-        f"val_ppl_equal_time{depth}": equal_time,
+        f"epochs{end}": common_epochs(runs),
+        f"updates{end}": min(run.updates for run in runs),
+        f"seconds_per_epoch{end}": median_seconds(runs),
+        f"val_ppl_equal_updates{end}": mean_interval([run.ppl_after(epochs) for run in runs])[""],
+        f"val_ppl_equal_time{end}": equal_time,
     }
 
 

@@ -4,7 +4,7 @@ Question: what do the contexts C* contribute, and which of the original notes' c
 their block, the noise, the number of layers, where the token enters, or whether predictions read the context before
 the token or after it?
 
-    Stage 1    C*_t = block( C*_(t-1), x_t )      no gradient, once; many segments side by side, exact to a tolerance
+    Stage 1    C*_t = block( C*_(t-1), x_t )      once, by a frozen block; segments side by side, to a tolerance
     Stage 2    y_t  = tokens( x_t, C* )           C* after token t, layer by layer, or C*_(t-1) for all layers
 
 The blocks, the training of both stages and the plain pass are chapter 5's; ``fast.fixed_contexts`` makes that pass

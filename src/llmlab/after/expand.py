@@ -4,8 +4,8 @@ Question: document 003 of the original notes planned to double a trained context
 the model keep what it knows, and do the new numbers come to hold anything?
 
 A context of c0 numbers becomes one of c1.  The parameters that belong to single context numbers grow: the columns
-of the first layer that read them (token columns, old context, new context), the rows of D, F and I that write them,
-and the gains and biases of their LayerNorm.  Everything else is copied.  Two facts hold whatever the model is:
+of the first layer that read them (token columns, old context, new context), the rows of W_D, W_F and W_I that write
+them, and the gains and biases of their LayerNorm.  Everything else is copied.  Two facts hold whatever the model is:
 
 (1) One LayerNorm over old numbers and new zeros divides by a smaller deviation.  With r = c0 / c1, and mean m and
 variance v of the old numbers,
@@ -94,7 +94,7 @@ def expanded(
 ) -> ContextVectorLM:
     """Return a model with a longer context that has copies of the trained parameters in its old part.
 
-    New columns, biases and gains are 0, 0 and 1; the new rows of D, F and I are ``zero``, or ``random`` by the seed for
+    New columns, biases and gains are 0, 0 and 1; the new rows of ``gates`` are ``zero``, or ``random`` by the seed for
     N(0, 0.02^2).  With ``own_norm`` old and new part are normalised each for itself.  As no column reads the new part
     yet, the logits are then exactly those of ``model``; with zero rows the new part would stay 0 and could never learn.
     """

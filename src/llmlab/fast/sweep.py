@@ -4,7 +4,7 @@ The recurrence forbids computing the positions of a window at once, but most of 
 
 - the token's half of the first layer is one product for all positions, before the sweep;
 - the output layer, two fifths of all numbers, is one product after it;
-- D, F and I are one matrix, so each position makes one product for the three;
+- W_D, W_F and W_I are one matrix, so each position makes one product for the three;
 - the weight gradients are formed once, over all positions, after the sweep back;
 - every tensor of the sweep is allocated once and written in place.
 
@@ -231,7 +231,7 @@ class Sweep:
         width = self.size.context
         forget, write = self.gates[..., :width], self.gates[..., width:]
         before = self.contexts[:-1]
-        # d mixed / d z, for D, F and I side by side
+        # d mixed / d z, for W_D, W_F and W_I side by side
         slopes = torch.cat([write, before * forget * (1 - forget), self.change * write * (1 - write)], dim=2)
         slopes_at = slopes.view(self.time, self.batch, 3, width).unbind()
         inside = self.contexts[1:].abs() < CLAMP

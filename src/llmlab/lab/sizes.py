@@ -61,7 +61,7 @@ class Size:
             width = self.hidden
         shapes["output.weight"] = (self.vocabulary, self.hidden)
         shapes["output.bias"] = (self.vocabulary,)
-        shapes["gates.weight"] = (3 * self.context, self.hidden)  # rows: D, then F, then I
+        shapes["gates.weight"] = (3 * self.context, self.hidden)  # rows: W_D, then W_F, then W_I
         shapes["gates.bias"] = (3 * self.context,)
         shapes["norm.gain"] = (self.context,)
         shapes["norm.bias"] = (self.context,)
