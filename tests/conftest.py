@@ -158,15 +158,26 @@ def _texts_are_kept_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Let torch work with one thread, as commands do where products are small: two take several times as long."""
+    if torch := sys.modules.get("torch"):
+        MACHINE.append(torch.get_num_threads())
+        torch.set_num_threads(1)
+
+
+MACHINE: list[int] = []
+"""How many threads torch would take by itself."""
+
+
 @pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Let torch work with one thread: small matrices are slower on two."""
+def all_threads() -> Iterator[None]:
+    """Let torch work with as many threads as it would by itself."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(*MACHINE)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -202,7 +213,7 @@ def sixty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def source(one_thread: None) -> "EmbeddedCorpus":
+def source() -> "EmbeddedCorpus":
     """The synthetic language with an embedding that was made of sixty lines."""
     from strategies_contexts import small_source
 

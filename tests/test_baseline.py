@@ -31,7 +31,7 @@ from llmlab.shown.peers import asked
 from processes import started, updates_saved, wait_for_updates
 from strategies_trained import diverging
 
-pytestmark = pytest.mark.usefixtures("elsewhere", "counted_once", "one_thread")
+pytestmark = pytest.mark.usefixtures("elsewhere", "counted_once")
 
 Run = Callable[..., Done]
 SMALL = ("--embedding", "4", "--hidden", "8", "--context", "4", "--layers", "1", "--epochs", "2", "--batch", "256")

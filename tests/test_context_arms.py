@@ -30,7 +30,7 @@ from stand_in_model import loaded as loaded_model
 from stand_in_model import model_files, without, write_files
 from strategies_contexts import FREEZE, SMALL, compared
 
-pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 ARMS = freeze_arms(FREEZE)
 
 

@@ -14,8 +14,6 @@ from llmlab.shown import embedding_freeze, two_stage
 from llmlab.shown.table import means
 from strategies_contexts import FREEZE, arm_named, arm_runs, compared_by_hand, small_text
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def by_loss(name: str, *values: float, accuracy: float = 1.0, layers: int = 1) -> ArmRuns:
     """Return an arm with these losses, seed by seed and in every document, which rose by 0.1 until the last epoch."""

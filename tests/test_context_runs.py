@@ -16,7 +16,7 @@ from llmlab.lab.context_text import EmbeddedCorpus
 from llmlab.shown import contexts as shown
 from strategies_contexts import FREEZE, UPDATES, compared, diverging, diverging_blocks
 
-pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 BOTH = replace(FREEZE, arms="frozen,trained")
 TWO = replace(FREEZE, arms="frozen")
 ONE = replace(TWO, seeds=1)

@@ -27,7 +27,6 @@ from strategies_report import specimen
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 outputs = site_hooks.hook("outputs")
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAGES = [ROOT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if "posts" not in page.parts)]
 SHELL_BLOCK = re.compile(r"^( *)```(?:sh|bash|console)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)

@@ -22,7 +22,7 @@ from llmlab.shown.embedding_freeze import LABELS
 from strategies_contexts import GROWN, diverging, options, write_model_and_text
 
 Run = Callable[..., Done]
-pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
+pytestmark = pytest.mark.usefixtures("elsewhere", "sixty_lines")
 
 CONTRACT = {
     *("val_ppl_frozen", "val_ppl_trained", "val_accuracy_frozen", "val_accuracy_trained"),

@@ -104,6 +104,25 @@ def test_a_stopped_run_goes_on_to_the_bit(
     assert same(final(run), straight(schedule))
 
 
+def test_a_stop_in_the_middle_of_an_update_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters that are a step ahead of their progress are not saved: the checkpoint before them stays the newest."""
+    run = training(tmp_path)
+    with pytest.raises(Stopped):
+        run.run(Stop(6))
+    update = run.optimizer.update
+
+    def cut(*given: Any) -> None:
+        update(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.optimizer, "update", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    again = resumed(tmp_path)
+    again.run()
+    assert same(final(again), straight("constant"))
+
+
 def test_saving_has_no_side_effect_and_what_is_saved_is_small(tmp_path: Path) -> None:
     run = training(tmp_path)
     run.save_seconds = 0.0

@@ -15,7 +15,7 @@ QUICK = {"phase1", "phase1_2"}
     "script",
     [pytest.param(one, id=one.stem, marks=() if one.stem in QUICK else pytest.mark.slow) for one in SCRIPTS],
 )
-@pytest.mark.usefixtures("one_thread", "elsewhere")
+@pytest.mark.usefixtures("elsewhere")
 def test_every_example_runs_and_prints_something(
     script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from llmlab.report.messages import CODES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ALL = [pytest.param(one, id=one.number) for one in read().values()]
-pytestmark = pytest.mark.usefixtures("one_thread", "computed_once")
+pytestmark = pytest.mark.usefixtures("computed_once")
 
 
 @pytest.fixture(scope="module")

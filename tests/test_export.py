@@ -21,7 +21,7 @@ from llmlab.settings.declare import options_of
 from llmlab.settings.language import CORPORA
 from strategies_trained import saved, state_of
 
-pytestmark = pytest.mark.usefixtures("counted_once", "one_thread")
+pytestmark = pytest.mark.usefixtures("counted_once")
 FILES = {"model.safetensors", "config.json", "vocabulary.json", "README.md"}
 ALONE = """
 import json, runpy, sys

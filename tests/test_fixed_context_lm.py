@@ -20,6 +20,8 @@ from llmlab.lab.language import Judging, Place, evaluate
 from llmlab.settings.contexts import READINGS
 from strategies import SEEDS, block_sizes
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 HERE = Place(0, 0)
 VOCABULARY, STREAMS = 9, (11, 6)
 

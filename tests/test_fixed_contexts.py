@@ -17,6 +17,8 @@ from llmlab.fast.fixed_contexts import FixedContexts, Inputs, cut, embedded, fix
 from llmlab.lab.block_sizes import BlockSize
 from strategies import SEEDS, block_sizes
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 VOCABULARY = 50
 sizes = block_sizes((8, 24), (2, 4), 2)
 """Blocks that forget: the narrower ones over a few hundred tokens."""

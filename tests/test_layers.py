@@ -30,8 +30,6 @@ from strategies_trained import diverging, write_text
 UPDATES = 6
 SMALL: dict[str, Any] = {"vocabulary": 150, "embedding": 4, "hidden": 8, "context": 4, "batch": 16, "epochs": 2}
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

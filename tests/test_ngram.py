@@ -36,7 +36,6 @@ from llmlab.text.windows import WindowedText, prepare
 from llmlab.text.words import BOS, EOS, PAD, UNK, windows
 
 SIZE = 8
-pytestmark = pytest.mark.usefixtures("one_thread")
 texts_of_lines = st.lists(st.lists(st.sampled_from([UNK, 4, 5, 6, 7]), max_size=9), min_size=1, max_size=12)
 discounts: st.SearchStrategy[Discounts] = st.sampled_from(["interpolated", "modified"])
 

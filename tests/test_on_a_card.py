@@ -33,7 +33,7 @@ from strategies_trained import saved, state_of
 
 SWEEP: dict[str, Any] = {"embedding": 4, "hidden": 8, "context": 4, "epochs": 1, "batch": 256, "dropout": 0.1}
 TINY = SWEEP | {"layers": 2}
-pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 BATCH, TIME, DROPOUT = 8, 12, 0.1

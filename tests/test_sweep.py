@@ -13,6 +13,8 @@ from llmlab.baseline import ContextVectorLM
 from llmlab.fast.sweep import Sweep
 from llmlab.lab.sizes import CLAMP, Size
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 Learned = tuple[Tensor, dict[str, Tensor]]
 """A loss and the gradient of each parameter."""
 

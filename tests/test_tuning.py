@@ -27,7 +27,7 @@ from llmlab.text.streams import Stream
 from strategies import SEEDS
 from strategies_contexts import FREEZE, SMALL, UPDATES, compared
 
-pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
+pytestmark = pytest.mark.usefixtures("elsewhere", "sixty_lines")
 
 TUNE = replace(FREEZE, arms="frozen,trained", seeds=1, tune=True)
 ARMS = {arm.name: arm for arm in freeze_arms(FREEZE)}

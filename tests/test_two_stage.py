@@ -34,7 +34,7 @@ CONTRACT = {
 }
 """Names of metrics that the chapter has promised."""
 
-pytestmark = pytest.mark.usefixtures("one_thread", "elsewhere", "sixty_lines")
+pytestmark = pytest.mark.usefixtures("elsewhere", "sixty_lines")
 
 
 @pytest.fixture(scope="module")
