@@ -12,11 +12,10 @@ token and the change of the context:
     d, f, i = W_D h_t,  sigmoid(W_F h_t),  sigmoid(W_I h_t)     what may be written, what is kept, how much is written
     c_t    = clamp( LayerNorm( f * c_(t-1) + i * d ), -10, 10 )
 
-Each of these maps has a bias.  W_D, W_F and W_I lie in one matrix, ``gates``.  (A model widened by ``after.expand`` may
-normalise the old and the new numbers of its context apart.)  The loss is the mean of -ln P(x_(t+1)) over the positions
-of windows, each of which begins with c_0.  An update takes its gradient on a batch of windows, clips the gradient's
-norm, and makes a step of Adam (or the optimiser asked for); after each epoch the validation windows are scored, and the
-best epoch's parameters are kept.
+Each of these maps has a bias.  W_D, W_F and W_I lie in one matrix, ``gates``.  The loss is the mean of
+-ln P(x_(t+1)) over the positions of windows, each of which begins with c_0.  An update takes its gradient on a batch of
+windows, clips the gradient's norm, and makes a step of Adam (or the optimiser asked for); after each epoch the
+validation windows are scored, and the best epoch's parameters are kept.
 
 The memory never grows: generating the 10,000th token costs as much as the first.  The model is compared with what
 counting reaches on the same windows; on the synthetic language also with the exact floor; if asked, with a transformer
@@ -230,12 +229,12 @@ def train_seed(
     text, device = data.text, device_of(settings.device)
     team, precision = Team.join(device), precision_of(settings, device)
     model = (builder or build)(settings, len(text.vocabulary), seed, precision)
-    recipe, often, documents = Recipe.of(settings, seed), 60 * settings.save_minutes, text.valid_documents
-    training = Training(model, text.train, text.valid, recipe, save_seconds=often, team=team, documents=documents)
-    ours = identity(settings.document(), seed, text.digest, text.name, precision, text.vocabulary.words)
+    recipe, seconds, documents = Recipe.of(settings, seed), 60 * settings.save_minutes, text.valid_documents
+    training = Training(model, text.train, text.valid, recipe, save_seconds=seconds, team=team, documents=documents)
+    kept = identity(settings.document(), seed, text.digest, text.name, precision, text.vocabulary.words)
     watched(on_step, lambda: shown.curve_so_far(data, training.progress, settings.dropout))
     folder = name or f"{settings.experiment}-{settings.preset}"
-    notes, stop, anew = run_or_resume(training, settings, ours, folder, on_step)
+    notes, stop, anew = run_or_resume(training, settings, kept, folder, on_step)
     run = measured(training, data, precision, notes, finished=stop is None)
     if stop is not None:
         raise Unfinished(run, stop)

@@ -104,10 +104,7 @@ def next_other_token(pairs: Pairs, focus: int) -> int | None:
 
 
 def alignment(run: TinyRun, focus: int) -> dict[str, Tensor]:
-    """Return the cosine of ``focus``'s embedding and its likeliest follower's output row, before and after, each (S,).
-
-    That follower may be ``focus`` itself.
-    """
+    """Return the cosine of ``focus`` and the output row of its likeliest next token, before and after, each (S,)."""
     wanted = next(iter(run.pairs.followers(focus)))
     before, after = (
         torch.cosine_similarity(model.embedding[:, focus], model.weight[:, wanted], dim=-1)

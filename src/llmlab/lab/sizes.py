@@ -47,7 +47,7 @@ class Size:
     first_norm: int = 0
 
     def norms(self) -> list[slice]:
-        """Return the parts of the context that are normalised each for itself."""
+        """Return the parts of the context that are normalised each for itself: two in a model that was widened."""
         cut = self.first_norm
         return [slice(0, cut), slice(cut, self.context)] if 0 < cut < self.context else [slice(0, self.context)]
 
