@@ -24,7 +24,9 @@ with the gradient of ``plain_loss`` over the batch, clipped to norm 1, at a cons
 let each arm choose that rate first, on the last tenth of its training text.
 
 The arms of this chapter share their contexts and differ in Stage 2 alone: {E frozen, E trained} x {tied, untied head}.
-The control has a random E in both stages; frozen and trained are also compared on more text.
+The control has a random E in both stages; frozen and trained are also compared on more text.  A pretrained E comes from
+a model's folder; without one ``lab.made_embedding`` trains it on other lines of the made-up language.  What is measured
+of an arm is in ``lab.context_runs.scores``.
 
 But: are these contexts any good, and was the block that makes them worth training?  Chapter 6.
 """

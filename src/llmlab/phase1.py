@@ -229,8 +229,8 @@ def train(
 def samples_of(run: TinyRun, focus: int) -> dict[str, Tensor]:
     """Return each headline metric as an (S,) tensor; a boolean one becomes a share of seeds.
 
-    ``p_next`` and ``correct_fraction`` are about the token that follows ``focus`` most often; where several do,
-    ``p_next`` takes the first in the text and each of them counts as correct.
+    ``focus`` is the token whose next one is asked for.  ``p_next`` and ``correct_fraction`` are about what follows it
+    most often; where several do, ``p_next`` takes the first in the text and each of them counts as correct.
     """
     followers = run.pairs.followers(focus)
     likeliest = [token for token, share in followers.items() if share == max(followers.values())]
