@@ -112,6 +112,7 @@ def test_a_stopped_run_is_resumed_to_the_same_numbers(one: tuple[Result, Path], 
         stopped = run(TWO, Stop(updates))
         assert (stopped.status, stopped.metrics["epochs"]) == ("interrupted", 1)
         assert "Unfinished: stopped after 1 epoch of 2." in stopped.summary
+        assert "test_ppl" in one[0].metrics.keys() - stopped.metrics.keys(), "the test text is read at the end alone"
     resumed = run(replace(TWO, resume="auto"))
     assert without_times(resumed.metrics) == without_times(one[0].metrics)
     assert any("Resumed at update" in sentence for sentence in resumed.summary)
@@ -127,10 +128,13 @@ def test_more_epochs_continue_a_finished_run_of_constant_rate(one: tuple[Result,
 
 
 def test_a_stop_in_the_second_seed_keeps_the_first(both: tuple[Result, Path]) -> None:
-    two = replace(TWO, seeds=2, out=Path("two"))
-    stopped, resumed = run(two, Stop(43)), run(replace(two, resume="auto"))
-    assert (stopped.status, stopped.samples["val_ppl"]) == ("interrupted", both[0].samples["val_ppl"][:1])
-    assert any("Unfinished: stopped in New-LLM, seed 1, after" in sentence for sentence in stopped.summary)
+    """Before and after that seed's own first epoch: a half run and a whole one have no mean."""
+    two = replace(TWO, seeds=2, out=Path("two"), resume="auto")
+    for at in (43, 65):
+        stopped = run(two, Stop(at))
+        assert (stopped.status, stopped.samples["val_ppl"]) == ("interrupted", both[0].samples["val_ppl"][:1])
+        assert any("Unfinished: stopped in New-LLM, seed 1, after" in sentence for sentence in stopped.summary)
+    resumed = run(two)
     assert without_times(resumed.metrics) == without_times(both[0].metrics)
     assert {path.name for path in Path("two").iterdir()} == {"seed0", "seed1"}
 
@@ -146,22 +150,32 @@ def test_seeds_that_were_not_begun_begin_when_their_folder_is_resumed() -> None:
 
 
 def test_more_seeds_join_a_run_of_one(both: tuple[Result, Path], here: Path) -> None:
-    heard = Stop()
-    joined = run(replace(TWO, seeds=2, resume="a"), heard)
+    """Its folder is named by either option; no run of a seed is made twice."""
+    heard, silent = Stop(), Stop()
+    joined = run(replace(TWO, seeds=2, out=here, resume="auto"), heard)
+    run(replace(TWO, seeds=2, resume="a"), silent)
     again = run(replace(TWO, out=here, resume="auto"))
     assert min(heard.updates) > 40
+    assert silent.updates == []
     assert without_times(joined.metrics) == without_times(both[0].metrics)
     assert again.samples["val_ppl"] == both[0].samples["val_ppl"][:1]
 
 
-def test_a_damaged_last_checkpoint_falls_back_and_says_so(here: Path) -> None:
-    """With a bit of the newest file turned, the run goes on from the one before, and the summary says what was lost."""
-    newest = max(here.glob("update-*/model.safetensors"))
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes(content)
+def test_a_damaged_last_checkpoint_falls_back_and_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a bit of the newest file turned, the run goes on from the one before, and the summary says what was lost.
+
+    So it does without the best one, and on as many threads as before.
+    """
+    for damaged in (max(here.glob("update-*/model.safetensors")), here / "best" / "model.safetensors"):
+        content = bytearray(damaged.read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged.write_bytes(content)
+    taken = list[int]()
+    monkeypatch.setattr("llmlab.lab.folders.take", taken.append)
     result = run(replace(TWO, out=here, resume="auto"))
-    assert any("updates are lost" in sentence for sentence in result.summary)
+    for told in ("updates are lost", "The best model so far is lost"):
+        assert any(told in sentence for sentence in result.summary), told
+    assert (result.status, taken) == ("complete", [1])
 
 
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -257,9 +271,12 @@ def test_what_cannot_be_used_is_refused_by_name(run_llmlab: Run, tmp_path: Path,
 
 
 def test_the_checkpoint_of_another_run_is_refused(here: Path) -> None:
-    """By the option that differs; one checkpoint for several seeds, and writing over a run, are refused too."""
+    """By the option that differs; one checkpoint for several seeds, and writing over a run, are refused too.
+
+    The rate of every update depends on how many epochs are planned, but for a constant one.
+    """
     there = sorted(Path().rglob("*"))
-    changes: dict[str, Any] = {"hidden": 9, "lr": 0.5, "seed": 1, "batch": 128}
+    changes: dict[str, Any] = {"hidden": 9, "lr": 0.5, "seed": 1, "batch": 128, "dropout": 0.5, "epochs": 3}
     for name, value in changes.items():
         with pytest.raises(CheckpointError, match=name):
             run(replace(TWO, **{name: value}, resume=str(here)))
@@ -304,6 +321,13 @@ def test_a_loss_without_a_perplexity_has_diverged(run_llmlab: Run, command: str)
     assert not [word for word in ("inf", "Next", "Checkpoints") if word in done.out]
     listed = run_llmlab("log", "list", "--json")
     assert ([entry["status"] for entry in listed.document["entries"]], listed.err) == (["diverged"], "")
+
+
+def test_what_is_reported_is_of_the_best_epoch() -> None:
+    """At so high a rate the second epoch is worse than the first, whose train loss is told with its number."""
+    metrics = run(replace(TWO, lr=30.0, schedule="constant", out=Path("a"))).metrics
+    (first,) = read(Path("a/best"))["progress"]["history"]
+    assert (metrics["epochs"], metrics["best_epoch"], metrics["train_loss"]) == (2, 1, first["train_loss"])
 
 
 # ---- what is said, and what is not kept ---------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_what_is_not_there_or_not_a_folder_is_refused(tmp_path: Path) -> None:
         (missing / name).unlink()
         (pipe / name).unlink()
         os.mkfifo(pipe / name)
-        os.truncate(hole / name, 5 * 2**30)
+        os.truncate(hole / name, 1 + (checkpoint.LARGEST_RUN if name == "run.json" else checkpoint.LARGEST))
         places |= {missing: f"{name}: No such", pipe: f"{name} is not a file", hole: "bytes long"}
     tracemalloc.start()
     try:

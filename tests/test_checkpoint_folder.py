@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -125,6 +127,9 @@ def test_what_lies_ahead_of_a_run_that_went_back_is_set_aside(tmp_path: Path) ->
     assert read(tmp_path / "aside-00000200")["update"] == 200
     for update in (140, 130):
         folder.save(state(update), update)
+    folder.save(state(300) | {"new": True}, 300)
+    folder.save(state(120), 120)
+    assert read(tmp_path / "aside-00000300")["new"], "of two of one update the newer stays"
     assert sorted(path.name for path in tmp_path.glob("aside-*")) == [f"aside-00000{n}" for n in (150, 200, 300)]
 
 
@@ -137,19 +142,42 @@ def test_runs_that_start_at_once_never_share_a_folder(tmp_path: Path, monkeypatc
     ours = folders.identity(settings.document(), 0, "", "", "fp32")
     names = [folders.run_folder(settings, ours, "run").folder.name for _ in range(2)]
     assert [name.rsplit("-", 1)[1] for name in names] == ["1", "2"]
+    resumed = folders.run_folder(replace(settings, resume="auto"), ours, "run")
+    assert resumed.folder.name == names[-1], "the last one goes on"
+
+
+def test_what_is_kept_beside_the_runs_is_of_one_comparison(tmp_path: Path) -> None:
+    """What is not there, or lacks what is asked for, is made again; what another comparison kept is refused."""
+    ours = folders.identity(BaselineSettings().document(), 0, "", "", "fp32")
+    folders.keep(tmp_path / "kept", ours, {"rows": [1]})
+    assert folders.kept(tmp_path / "kept", ours, "rows") == {"rows": [1]}
+    assert folders.kept(tmp_path / "kept", ours, "rank") is folders.kept(tmp_path / "gone", ours, "rows") is None
+    with pytest.raises(CheckpointError, match="of another run: text is  there and other here"):
+        folders.kept(tmp_path / "kept", ours | {"text": "other"}, "rows")
 
 
 @pytest.mark.parametrize(
-    ("swallowed", "told"), [("os.rename", "No such file"), ("llmlab.disk.write_synced", "not there")]
+    ("swallowed", "of", "told"),
+    [
+        *(("os.rename", name, "No such file") for name in ("update-00000002", "best")),
+        ("llmlab.disk.write_synced", "", "not there"),
+    ],
 )
 def test_a_save_that_is_not_there_afterwards_is_not_called_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swallowed: str, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swallowed: str, of: str, told: str
 ) -> None:
-    """Where a disk swallows the rename, or the bytes, without a word, the save fails."""
-    folder = holding(tmp_path, 1)
-    monkeypatch.setattr(swallowed, lambda path, _: path.touch() if swallowed.startswith("llmlab") else None)
+    """Where a disk swallows the rename of the new one or of the best, or the bytes, without a word, the save fails."""
+    folder, rename = holding(tmp_path, 1), os.rename
+
+    def swallow(path: Path, given: Any) -> None:
+        if not of:
+            path.touch()
+        elif Path(given).name != of:
+            rename(path, given)
+
+    monkeypatch.setattr(swallowed, swallow)
     with pytest.raises(WriteError, match=told):
-        folder.save(state(2), 2)
+        folder.save(state(2), 2, best=True)
 
 
 def test_a_disk_without_second_names_gets_the_best_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

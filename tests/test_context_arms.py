@@ -22,7 +22,7 @@ from llmlab.lab.language import evaluate
 from llmlab.lab.made_embedding import LINES, MADE_SEED, loaded, made
 from llmlab.settings import TwoStageSettings
 from llmlab.settings.contexts import ABLATIONS, FREEZE_ARMS, READINGS
-from llmlab.text.corpus import Corpus, load_corpus
+from llmlab.text.corpus import Corpus
 from llmlab.text.grammar import Grammar
 from llmlab.text.streams import subword_coder
 from llmlab.two_stage import stage_arms
@@ -209,8 +209,8 @@ def test_the_made_embedding_is_the_same_in_every_run(source: EmbeddedCorpus, mon
 
     assert torch.equal(again.embedding, source.embedding)
     assert (again.digest, again.name) == (source.digest, "made in the run")
-    read, later = set(Grammar.standard().lines(LINES // 20, MADE_SEED)), load_corpus("synthetic")
-    assert len(read & {*later.train, *later.valid}) / len(read) < 0.01
+    read = set(Grammar.standard().lines(LINES // 20, MADE_SEED))
+    assert len(read & {*again.corpus.train, *again.corpus.valid}) / len(read) < 0.01
     with pytest.raises(Stopped):
         made(8, stage1, stage2, Stop(at=1))
 

@@ -115,11 +115,11 @@ def test_lost_checkpoints_change_no_number(source: EmbeddedCorpus, lost: str) ->
 def test_other_options_begin_anew_and_do_not_meet_the_old_run(source: EmbeddedCorpus) -> None:
     """``--resume auto`` goes on in a comparison with the same options only; with others it begins one of its own."""
     compared(ONE, source)
-    for change in ({"noise": 0.2}, {"reading": "before"}):
+    for change in ({"noise": 0.2}, {"reading": "before"}, {"block": "untrained"}):
         assert compared(replace(ONE, resume="auto", **change), source).finished
     count = Stop()
     compared(replace(BOTH, resume="auto"), source, count)
-    assert len(list(Path("runs").iterdir())) == 3
+    assert len(list(Path("runs").iterdir())) == 4
     assert len(count.updates) == 3 * UPDATES
 
 

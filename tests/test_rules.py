@@ -262,10 +262,11 @@ def loss(*names: str, half: float = HALF, **more: float) -> Callable[..., Metric
     return by(*(f"val_loss_token_{name}" for name in names), half=half, **more)
 
 
-def deeper(six_to_three: float, six_to_one: float, noise: float = 0.0) -> Metrics:
-    """Return what CN-13 looks at."""
-    ranks = {f"effective_rank_validation_{name}": rank for name, rank in BY_DEPTH.items()}
-    return loss(SIX, "6_layers_minus_1_layer", "noise_0_2_minus_noise_0")(six_to_three, six_to_one, noise) | ranks
+def deeper(*apart: float) -> Metrics:
+    """Return what CN-13 looks at: six layers beside three and one, and noise where a third number is given for it."""
+    names, noisy = (SIX, "6_layers_minus_1_layer", "noise_0_2_minus_noise_0"), len(apart) == 3
+    ranks = {f"effective_rank_validation_{arm}": rank for arm, rank in BY_DEPTH.items() if noisy or "noise" not in arm}
+    return loss(*names[: len(apart)])(*apart) | ranks
 
 
 def steadier(gap: float, frozen_sd: float, trained_sd: float) -> Metrics:

@@ -115,10 +115,15 @@ def test_one_seed_that_diverges_takes_nothing_with_it():
     assert heard[-1][:2] == (18, 18)
     assert found.arms["b"].minus(found.arms["a"], "loss") == {"_n": 2, **mean_interval([0.0, 18.0])}
     assert compared("a", range(1), a=lambda seed: math.inf).whole() == {}
+    crossed = compared("ab", range(2), a=[0.0, math.inf].__getitem__, b=[math.inf, 0.0].__getitem__)
+    assert crossed.diverged == [(0, "b", 2), (1, "a", 2)], "seed by seed"
 
 
 def test_what_a_stopped_run_had_reached_is_kept_apart_from_finished_runs():
-    """It is in no mean; the study says in which arm and seed it was stopped, and trains nothing more."""
+    """It is in no mean; the study says in which arm and seed it was stopped, and trains nothing more.
+
+    Of arms of equal names it is the first.
+    """
     reason = Stopped("stopped", 15)
 
     def train(arm: Arm, seed: int, _: OnStep) -> Run:
@@ -127,10 +132,10 @@ def test_what_a_stopped_run_had_reached_is_kept_apart_from_finished_runs():
         return made(seed, 1.0)
 
     for first, finished in ((0, [0]), (1, [])):
-        found = study(Settings(seed=first, seeds=2), [Arm("a"), Arm("b")], train)
+        found = study(Settings(seed=first, seeds=2), [Arm("a"), Arm("b"), Arm("a", "again")], train)
         runs = found.arms["a"]
 
-        assert (found.stop, runs.stopped, runs.unfinished) == (reason, 1, made(1, 7.0))
+        assert (found.stop, runs.arm, runs.stopped, runs.unfinished) == (reason, Arm("a"), 1, made(1, 7.0))
         assert [run.seed for run in runs.runs] == finished
         assert [run.seed for run in found.arms["b"].runs] == finished
 

@@ -92,10 +92,10 @@ def test_seeds_that_diverged_are_not_counted() -> None:
 
 
 def test_a_rule_that_was_changed_says_so_of_the_runs_before() -> None:
-    """The evidence of an older run has the day and the reason in both languages; a newer run's does not."""
+    """The evidence of an older run has the day and the reason in both languages; that of a run of the day does not."""
     change = '[claim.changed]\non = "2026-01-03"\nwhy = "it could not refute"\nwhy_ja = "反証できなかった"\n'
     claim = judge_of("records", NEEDS.format(needs="{}") + change)
-    old, new = (judged(claim, [run(day, metrics={"loss": 0.5})]).said for day in (1, 5))
+    old, new = (judged(claim, [run(day, metrics={"loss": 0.5})]).said for day in (1, 2))
 
     assert old.evidence["en"] == "loss 0.5 (the rule was changed on 2026-01-03, after the result: it could not refute)"
     assert "2026-01-03に変更した: 反証できなかった" in old.evidence["ja"]
