@@ -47,7 +47,10 @@ HANG = 1800
 
 LLMLAB = [sys.executable, "-m", "llmlab"]
 FRESH = ("PYTHON", "OMP_", "LANG", "HF_")
-"""How variables begin that only an interpreter of its own obeys, but for two: how streams are encoded, and a secret."""
+"""How variables begin that only an interpreter of its own obeys."""
+
+OBEYED_HERE = {"PYTHONIOENCODING", "HF_TOKEN"}
+"""Those among them that ``run_here`` and the library read when a command begins."""
 
 DIGITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
 """Variables by which a processor is made to do with fewer instructions: they decide the last digits of a number, so
@@ -162,20 +165,15 @@ def _texts_are_kept_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Itera
 def _one_thread() -> None:
     """Let torch work with one thread, as commands do where products are small: two take several times as long."""
     if torch := sys.modules.get("torch"):
-        MACHINE.append(torch.get_num_threads())
         torch.set_num_threads(1)
-
-
-MACHINE: list[int] = []
-"""How many threads torch would take by itself."""
 
 
 @pytest.fixture(scope="module")
 def all_threads() -> Iterator[None]:
-    """Let torch work with as many threads as it would by itself."""
+    """Let torch work with as many threads as the environment says."""
     import torch
 
-    torch.set_num_threads(*MACHINE)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     yield
     torch.set_num_threads(1)
 
@@ -329,9 +327,7 @@ def run_llmlab(tmp_path: Path) -> Callable[..., Done]:
     ) -> Done:
         where = folder or tmp_path
         words, variables = [os.fsdecode(word) for word in args], environment(where, **changes)
-        if prefix is None and not any(
-            name.startswith(FRESH) for name in changes.keys() - {"PYTHONIOENCODING", "HF_TOKEN"}
-        ):
+        if prefix is None and not any(name.startswith(FRESH) for name in changes.keys() - OBEYED_HERE):
             told = run_here(words, where, variables, stdin)
         else:
             command = [*(prefix or []), *LLMLAB, *args]
